@@ -1,0 +1,83 @@
+//! Owns watching runs to their end and the table printed then.
+
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use sqlx::PgPool;
+
+use super::progress::Progress;
+use crate::db::{run_tasks, runs};
+use crate::db::runs::Run;
+use crate::domain::run::RunId;
+
+/// Fast enough to look alive, slow enough to cost nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Shows runs until all have ended; answers how they ended, in the order of `ids`.
+pub(super) async fn follow(
+    pool: &PgPool,
+    ids: &[RunId],
+    progress: &Progress,
+    silent: bool,
+) -> anyhow::Result<Vec<Run>> {
+    let mut view = progress.runs();
+    let mut lines = 0u32;
+    loop {
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(run) = runs::get(pool, *id).await? else { continue };
+            // Lines in a log file: a look in ten, and the end.
+            if silent {
+                // The answer is a document that a program reads.
+            } else if progress.draws() || lines % 10 == 0 || !run.status.is_active() {
+                view.show(&run, run_tasks::progress(pool, *id).await?);
+            }
+            all.push(run);
+        }
+        if all.iter().all(|run| !run.status.is_active()) {
+            view.clear();
+            return Ok(all);
+        }
+        lines += 1;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Runs as a table.
+pub(super) fn table(runs: &[Run]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header([
+        "run", "source", "status", "read", "inserted", "updated", "unchanged", "quarantined",
+        "seconds", "note",
+    ]);
+    for run in runs {
+        let counters = &run.counters;
+        table.add_row([
+            run.id.to_string(),
+            run.source.clone(),
+            run.status.to_string(),
+            counters.rows_read.to_string(),
+            counters.inserted.to_string(),
+            counters.updated.to_string(),
+            counters.unchanged.to_string(),
+            counters.quarantined.to_string(),
+            seconds(run),
+            run.error.clone().or_else(|| run.stop_reason.clone()).unwrap_or_default(),
+        ]);
+    }
+    for column in [0, 3, 4, 5, 6, 7, 8] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn seconds(run: &Run) -> String {
+    match (run.started_at, run.finished_at) {
+        (Some(start), Some(end)) => format!("{:.2}", (end - start).as_seconds_f64()),
+        _ => String::new(),
+    }
+}

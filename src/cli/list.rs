@@ -1,0 +1,171 @@
+//! Owns the commands that answer a question: `check`, `sources`, `runs`, and printing documents.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::{Value, json};
+
+use super::database::{Database, Schema};
+use super::follow::table;
+use crate::config::Settings;
+use crate::db::runs::{self, Run, RunFilter};
+use crate::definition::{Definition, JobsFolder};
+use crate::domain::run::RunStatus;
+use crate::sources;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct OutputArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunsArgs {
+    /// Only runs of this source
+    #[arg(long)]
+    source: Option<String>,
+
+    /// Only runs with this status
+    #[arg(long)]
+    status: Option<RunStatus>,
+
+    /// How many, newest first
+    #[arg(long, default_value_t = 20)]
+    limit: i64,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Writes a document to standard output; a reader that stops early is no error.
+pub(super) fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+pub(super) fn check(jobs: &JobsFolder, args: &OutputArgs) -> anyhow::Result<ExitCode> {
+    let mut files = Vec::new();
+    let mut good = true;
+    for definition in jobs.load(&sources::kind_names())? {
+        let opened = definition.map_err(|error| error.to_string()).and_then(|definition| {
+            match sources::open(&definition) {
+                Ok(_) => Ok(definition),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+        good &= opened.is_ok();
+        match (&opened, args.json) {
+            (Ok(definition), false) => println!("ok     {}", definition.path.display()),
+            (Err(error), false) => println!("error  {error}"),
+            (Ok(definition), true) => {
+                files.push(json!({ "file": definition.path, "source": definition.source, "ok": true }));
+            }
+            (Err(error), true) => files.push(json!({ "ok": false, "error": error })),
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&json!({ "files": files }))?);
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(super) async fn sources(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &OutputArgs,
+) -> anyhow::Result<ExitCode> {
+    let definitions = jobs.load(&sources::kind_names())?;
+    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let latest = runs::latest_per_source(&database.pool).await;
+    database.close().await?;
+    let latest = latest?;
+    let mut good = Vec::new();
+    for definition in definitions {
+        match definition {
+            Ok(definition) => good.push(definition),
+            Err(error) => eprintln!("error: {error}"),
+        }
+    }
+    let last = |definition: &Definition| {
+        latest.iter().find(|run| run.source == definition.source.as_str())
+    };
+    if args.json {
+        let list: Vec<Value> = good.iter().map(|d| source_json(d, last(d))).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({ "sources": list }))?);
+    } else {
+        println!("{}", source_table(&good, last));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn schedule_text(definition: &Definition) -> String {
+    definition.schedule.as_ref().map(|s| s.expression().to_owned()).unwrap_or_default()
+}
+
+fn source_table<'a>(
+    definitions: &[Definition],
+    last: impl Fn(&Definition) -> Option<&'a Run>,
+) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["source", "kind", "schedule", "last run", "status", "description"]);
+    for definition in definitions {
+        let run = last(definition);
+        table.add_row([
+            definition.source.to_string(),
+            definition.kind.clone(),
+            schedule_text(definition),
+            run.map(|run| run.id.to_string()).unwrap_or_default(),
+            run.map(|run| run.status.to_string()).unwrap_or_default(),
+            definition.description.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn source_json(definition: &Definition, run: Option<&Run>) -> Value {
+    json!({
+        "source": definition.source,
+        "kind": definition.kind,
+        "description": definition.description,
+        "schedule": definition.schedule.as_ref().map(|s| s.expression()),
+        "last_run": run.map(run_json),
+    })
+}
+
+pub(super) async fn runs(settings: &Settings, args: &RunsArgs) -> anyhow::Result<ExitCode> {
+    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let filter = RunFilter { source: args.source.clone(), status: args.status, before: None };
+    let list = runs::list(&database.pool, &filter, args.limit.clamp(1, 1000)).await;
+    database.close().await?;
+    let list = list?;
+    if args.output.json {
+        let list: Vec<Value> = list.iter().map(run_json).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({ "runs": list }))?);
+    } else {
+        println!("{}", table(&list));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run as programs read it.
+pub(super) fn run_json(run: &Run) -> Value {
+    json!({
+        "id": run.id,
+        "source": run.source,
+        "status": run.status,
+        "mode": run.mode,
+        "trigger": run.trigger,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "counters": run.counters,
+        "error": run.error,
+        "stop_reason": run.stop_reason,
+    })
+}

@@ -1,0 +1,184 @@
+//! Floor 6: the command line: what is typed, and which process or answer it becomes.
+
+mod database;
+mod exec;
+mod follow;
+mod list;
+mod processes;
+mod progress;
+mod run;
+mod up;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Settings, SettingsLayer};
+use crate::definition::JobsFolder;
+use crate::sources::Access;
+use crate::telemetry;
+
+/// APIs and files into one clean, deduplicated, auditable PostgreSQL table
+#[derive(Debug, Parser)]
+#[command(name = "kasparro", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    settings: SettingsLayer,
+
+    /// Settings file [default: kasparro.toml in this folder, if there is one]
+    #[arg(long, env = "KASPARRO_CONFIG", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kasparro up                          start everything and load every source once
+  kasparro up --offline                the same from recorded API pages, without any network
+  kasparro run products_csv            load one source now and wait for it
+  kasparro run --all --full --detach   enqueue a complete reload and return
+  kasparro check                       validate every job file
+  kasparro runs --json                 the last runs, for a program
+
+Settings are read from flags, then the environment, then kasparro.toml.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything in one process: database, API, workers, scheduler, and a first run
+    #[command(after_help = up::EXAMPLES)]
+    Up(up::UpArgs),
+    /// Serve the HTTP API only
+    Serve(AccessArgs),
+    /// Work on queued tasks only; start as many as you like
+    Worker,
+    /// Start runs on schedule only; more than one is safe
+    Scheduler(AccessArgs),
+    /// Load sources now
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::RunArgs),
+    /// Validate every job file
+    Check(list::OutputArgs),
+    /// Create or update kasparro's tables, then exit
+    Migrate,
+    /// Print the OpenAPI document of the HTTP API
+    Openapi,
+    /// Print the JSON Schema of job files, for editors
+    JobSchema,
+    /// List the sources with their last run
+    Sources(list::OutputArgs),
+    /// List the last runs
+    Runs(list::RunsArgs),
+    /// Run a command with DATABASE_URL and PG* set to kasparro's database, such as psql
+    #[command(after_help = exec::EXAMPLES)]
+    Exec(exec::ExecArgs),
+    /// Ask a running API for its health; exits 0 when it is well
+    Healthcheck,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where runs that are started get their API pages from.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct AccessArgs {
+    /// Read recorded API pages instead of the network
+    #[arg(long, env = "KASPARRO_OFFLINE")]
+    offline: bool,
+}
+
+impl AccessArgs {
+    fn access(self) -> Access {
+        if self.offline { Access::Offline } else { Access::Network }
+    }
+}
+
+/// Parses the command line, does what it says, and prints what went wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes, without saying the same twice.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let settings = Settings::resolve(cli.settings, cli.config.as_deref())?;
+    // Library code that makes TLS connections asks for the process's provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let progress = progress::Progress::new(std::io::stdout().is_terminal());
+    let default = match &cli.command {
+        Command::Up(_) | Command::Run(_) if progress.draws() => "warn",
+        Command::Serve(_) | Command::Worker | Command::Scheduler(_) | Command::Up(_) => "info",
+        _ => "warn",
+    };
+    let filter = settings.log.as_deref().unwrap_or(default);
+    telemetry::init(filter, settings.log_format, Some(Box::new(progress.clone())))
+        .with_context(|| format!("the log filter {filter:?} cannot be read"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime cannot start")?;
+    runtime.block_on(dispatch(cli.command, &settings, &progress))
+}
+
+async fn dispatch(
+    command: Command,
+    settings: &Settings,
+    progress: &progress::Progress,
+) -> anyhow::Result<ExitCode> {
+    let jobs = JobsFolder::new(&settings.jobs_dir);
+    match command {
+        Command::Up(args) => up::up(settings, &jobs, &args, progress).await,
+        Command::Serve(args) => processes::serve(settings, &jobs, args.access()).await,
+        Command::Worker => processes::worker(settings).await,
+        Command::Scheduler(args) => processes::scheduler(settings, &jobs, args.access()).await,
+        Command::Run(args) => run::run(settings, &jobs, &args, progress).await,
+        Command::Check(args) => list::check(&jobs, &args),
+        Command::Migrate => processes::migrate(settings).await,
+        Command::Openapi => list::print(&crate::api::openapi_json()),
+        Command::JobSchema => list::print(&crate::sources::job_schema_json()),
+        Command::Sources(args) => list::sources(settings, &jobs, &args).await,
+        Command::Runs(args) => list::runs(settings, &args).await,
+        Command::Exec(args) => exec::exec(settings, &args).await,
+        Command::Healthcheck => processes::healthcheck(settings).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kasparro", &mut script);
+            list::print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,138 @@
+//! Owns the single-purpose processes: `serve`, `worker`, `scheduler`, `migrate`, `healthcheck`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::database::{Database, Schema};
+use crate::api::{self, ApiState};
+use crate::config::Settings;
+use crate::definition::JobsFolder;
+use crate::sources::Access;
+use crate::tasks::perform::RetryPolicy;
+use crate::worker::{self, WorkerOptions};
+use crate::scheduler;
+
+/// Requests need a connection for a moment each.
+pub(super) const API_CONNECTIONS: u32 = 10;
+
+/// A token that is cancelled by Ctrl-C or SIGTERM. A second signal ends the process at once.
+pub(super) fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt()).context("no handler for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
+    let stop = token.clone();
+    tokio::spawn(async move {
+        for exit in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if exit {
+                // What was under way is taken over at the next start.
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(token)
+}
+
+/// Takes the API's address before anything slow is started.
+pub(super) fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let address = settings.listen;
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "it is in use; stop what uses it, or choose another with --listen".to_owned()
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "the system does not allow it; choose a port from 1024 on with --listen".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        anyhow::anyhow!("the API cannot listen on {address}: {why}")
+    })?;
+    listener.set_nonblocking(true).context("the API's socket")?;
+    Ok(listener)
+}
+
+/// How this process works on tasks.
+pub(super) fn worker_options(settings: &Settings) -> WorkerOptions {
+    WorkerOptions {
+        name: worker::process_name(),
+        computing: settings.workers,
+        retry: RetryPolicy::default(),
+        grace: settings.grace,
+    }
+}
+
+pub(super) async fn serve(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    access: Access,
+) -> anyhow::Result<ExitCode> {
+    let listener = listen(settings)?;
+    let database = Database::open(settings, API_CONNECTIONS, Schema::Expect).await?;
+    let stop = stop_signal()?;
+    tracing::info!(address = %settings.listen, "API listening");
+    let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
+    api::serve(state, listener, settings.grace, stop.cancelled_owned()).await?;
+    database.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn worker(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let connections = WorkerOptions::connections(settings.workers);
+    let database = Database::open(settings, connections, Schema::Expect).await?;
+    let stop = stop_signal()?;
+    let options = worker_options(settings);
+    tracing::info!(worker = options.name, computing = options.computing, "worker started");
+    worker::run(&database.pool, &options, stop.cancelled_owned()).await?;
+    tracing::info!(worker = options.name, "worker stopped");
+    database.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn scheduler(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    access: Access,
+) -> anyhow::Result<ExitCode> {
+    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let stop = stop_signal()?;
+    tracing::info!(jobs = %settings.jobs_dir.display(), "scheduler started");
+    scheduler::run(&database.pool, jobs, access, stop.cancelled_owned()).await;
+    database.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn migrate(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let database = Database::open(settings, 2, Schema::Migrate).await?;
+    println!("the database's schema is up to date");
+    database.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An API that listens on every address is asked on the loopback one.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+pub(super) async fn healthcheck(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let url = format!("http://{}/health", reachable(settings.listen));
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
+    let answer = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
+    let status = answer.status();
+    println!("{}", answer.text().await?);
+    Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,188 @@
+//! Owns `run`: load sources now, working on their tasks in this process beside any other worker.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::database::{Database, Schema};
+use super::follow::{follow, table};
+use super::list::run_json;
+use super::processes;
+use super::progress::Progress;
+use crate::config::Settings;
+use crate::definition::{Definition, JobsFolder};
+use crate::domain::run::{Mode, RunId, Trigger};
+use crate::sources::{self, Access};
+use crate::tasks::start_run::{RunRequest, Started, start_run};
+use crate::worker::{self, WorkerOptions};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  kasparro run products_csv vendors_csv    load two sources and wait
+  kasparro run --all --full                read everything again, whatever the checkpoints say
+  kasparro run coingecko_api --record      load from the network and keep a recording
+  kasparro run --all --detach              enqueue only; workers elsewhere do the work
+
+Exits 0 when every run succeeded, 1 when one failed, was cancelled or broke a check.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// Names of sources
+    #[arg(value_name = "SOURCE", required_unless_present = "all", conflicts_with = "all")]
+    sources: Vec<String>,
+
+    /// Every source
+    #[arg(long)]
+    all: bool,
+
+    /// Read everything, whatever the checkpoint says
+    #[arg(long)]
+    full: bool,
+
+    /// Read recorded API pages instead of the network
+    #[arg(long, env = "KASPARRO_OFFLINE", conflicts_with = "record")]
+    offline: bool,
+
+    /// Keep the API pages as the source's recording
+    #[arg(long)]
+    record: bool,
+
+    /// Only enqueue the runs
+    #[arg(long)]
+    detach: bool,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl RunArgs {
+    fn access(&self) -> Access {
+        match (self.offline, self.record) {
+            (true, _) => Access::Offline,
+            (_, true) => Access::Record,
+            _ => Access::Network,
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        if self.full { Mode::Full } else { Mode::Incremental }
+    }
+}
+
+pub(super) async fn run(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &RunArgs,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
+    let definitions = chosen(jobs, args)?;
+    let connections = WorkerOptions::connections(settings.workers);
+    let database = Database::open(settings, connections, Schema::Migrate).await?;
+    let outcome = work(settings, args, &definitions, progress, &database.pool).await;
+    database.close().await?;
+    outcome
+}
+
+fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<Vec<Definition>> {
+    let kinds = sources::kind_names();
+    if args.all {
+        return jobs.load(&kinds)?.into_iter().map(|d| d.map_err(Into::into)).collect();
+    }
+    let mut definitions: Vec<Definition> = Vec::new();
+    for name in &args.sources {
+        if !definitions.iter().any(|d| d.source.as_str() == name) {
+            definitions.push(jobs.get(name, &kinds)?);
+        }
+    }
+    Ok(definitions)
+}
+
+async fn work(
+    settings: &Settings,
+    args: &RunArgs,
+    definitions: &[Definition],
+    progress: &Progress,
+    pool: &PgPool,
+) -> anyhow::Result<ExitCode> {
+    let ids = start(pool, definitions, args).await?;
+    if args.detach {
+        return detached(&ids, args);
+    }
+    let stop = processes::stop_signal()?;
+    let options = processes::worker_options(settings);
+    let worker_stop = stop.child_token();
+    let (worker_pool, stopped) = (pool.clone(), worker_stop.clone());
+    let worker = tokio::spawn(async move {
+        worker::run(&worker_pool, &options, stopped.cancelled_owned()).await
+    });
+    let hidden = Progress::new(false);
+    let shown = if args.json { &hidden } else { progress };
+    let followed = follow_until(pool, &ids, shown, args.json, &stop).await;
+    worker_stop.cancel();
+    worker.await.context("the workers crashed")??;
+    let Some(runs) = followed? else {
+        bail!("stopped before the runs ended; `kasparro run` or any worker goes on with them");
+    };
+    if args.json {
+        let runs: Vec<_> = runs.iter().map(run_json).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({ "runs": runs }))?);
+    } else {
+        println!("{}", table(&runs));
+    }
+    let good = runs.iter().all(|run| run.status.is_success());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn follow_until(
+    pool: &PgPool,
+    ids: &[RunId],
+    progress: &Progress,
+    silent: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Vec<crate::db::runs::Run>>> {
+    tokio::select! {
+        runs = follow(pool, ids, progress, silent) => runs.map(Some),
+        () = stop.cancelled() => Ok(None),
+    }
+}
+
+async fn start(
+    pool: &PgPool,
+    definitions: &[Definition],
+    args: &RunArgs,
+) -> anyhow::Result<Vec<RunId>> {
+    let mut ids = Vec::new();
+    for definition in definitions {
+        let request = RunRequest {
+            mode: args.mode(),
+            trigger: Trigger::Cli,
+            access: args.access(),
+            idempotency_key: None,
+        };
+        let mut transaction = pool.begin().await?;
+        let started = start_run(&mut transaction, definition, &request).await?;
+        transaction.commit().await?;
+        match started {
+            Started::New(id) | Started::Same(id) => ids.push(id),
+            Started::Busy(id) => {
+                eprintln!("{}: run {id} is under way; going on with it", definition.source);
+                ids.push(id);
+            }
+        }
+    }
+    Ok(ids)
+}
+
+fn detached(ids: &[RunId], args: &RunArgs) -> anyhow::Result<ExitCode> {
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&json!({ "runs": ids }))?);
+    } else {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        println!("enqueued: run {}", ids.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}

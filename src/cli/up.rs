@@ -1,0 +1,156 @@
+//! Owns `up`: everything in one process, and a first run of every source.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::AccessArgs;
+use super::database::{Database, Schema};
+use super::follow::{follow, table};
+use super::processes::{self, API_CONNECTIONS};
+use super::progress::Progress;
+use crate::api::{self, ApiState};
+use crate::config::Settings;
+use crate::definition::{Definition, JobsFolder};
+use crate::domain::run::{Mode, RunId, Trigger};
+use crate::sources::{self, Access};
+use crate::tasks::start_run::{RunRequest, Started, start_run};
+use crate::worker::{self, WorkerOptions};
+use crate::scheduler;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  kasparro up                                   a private database, nothing to set up
+  DATABASE_URL=postgresql://… kasparro up       your database
+  kasparro up --offline --no-initial-run        no network, nothing loaded until you ask
+
+Ctrl-C lets tasks under way finish and stops the private database; a second one does not wait.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    access: AccessArgs,
+
+    /// Do not load every source once at the start
+    #[arg(long)]
+    no_initial_run: bool,
+}
+
+pub(super) async fn up(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &UpArgs,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
+    let definitions = usable_definitions(jobs)?;
+    let listener = processes::listen(settings)?;
+    let stop = processes::stop_signal()?;
+    let connections = WorkerOptions::connections(settings.workers) + API_CONNECTIONS;
+    let database = Database::open(settings, connections, Schema::Migrate).await?;
+    let access = args.access.access();
+    let services = Services::start(settings, jobs, access, &database.pool, listener, &stop);
+    if !args.no_initial_run {
+        let shown = initial_runs(&database.pool, &definitions, access, progress);
+        tokio::select! {
+            result = shown => result?,
+            () = stop.cancelled() => {}
+        }
+    }
+    if !stop.is_cancelled() {
+        print_addresses(settings);
+    }
+    stop.cancelled().await;
+    eprintln!("stopping: tasks under way finish first");
+    let ended = services.join().await;
+    database.close().await?;
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Broken job files are shown and left out: a failing source never stops the others.
+fn usable_definitions(jobs: &JobsFolder) -> anyhow::Result<Vec<Definition>> {
+    let mut usable = Vec::new();
+    for definition in jobs.load(&sources::kind_names())? {
+        match definition {
+            Ok(definition) => usable.push(definition),
+            Err(error) => eprintln!("error: {error}"),
+        }
+    }
+    Ok(usable)
+}
+
+struct Services {
+    api: tokio::task::JoinHandle<std::io::Result<()>>,
+    worker: tokio::task::JoinHandle<Result<(), crate::queue::WorkError>>,
+    scheduler: tokio::task::JoinHandle<()>,
+}
+
+impl Services {
+    fn start(
+        settings: &Settings,
+        jobs: &JobsFolder,
+        access: Access,
+        pool: &PgPool,
+        listener: std::net::TcpListener,
+        stop: &CancellationToken,
+    ) -> Self {
+        let state = ApiState { pool: pool.clone(), jobs: jobs.clone(), access };
+        let options = processes::worker_options(settings);
+        let (worker_pool, worker_stop) = (pool.clone(), stop.clone());
+        let (scheduler_pool, jobs, scheduler_stop) = (pool.clone(), jobs.clone(), stop.clone());
+        let api = api::serve(state, listener, settings.grace, stop.clone().cancelled_owned());
+        Self {
+            api: tokio::spawn(ending(stop.clone(), api)),
+            worker: tokio::spawn(ending(stop.clone(), async move {
+                worker::run(&worker_pool, &options, worker_stop.cancelled_owned()).await
+            })),
+            scheduler: tokio::spawn(ending(stop.clone(), async move {
+                let stopped = scheduler_stop.cancelled_owned();
+                scheduler::run(&scheduler_pool, &jobs, access, stopped).await;
+            })),
+        }
+    }
+
+    async fn join(self) -> anyhow::Result<()> {
+        let (api, worker, scheduler) = tokio::join!(self.api, self.worker, self.scheduler);
+        api.context("the API crashed")?.context("the API failed")?;
+        worker.context("the workers crashed")??;
+        scheduler.context("the scheduler crashed")
+    }
+}
+
+/// Whatever ends, by itself or by a panic, ends the whole process: half a service helps nobody.
+async fn ending<T>(stop: CancellationToken, service: impl Future<Output = T>) -> T {
+    let _ends = stop.drop_guard();
+    service.await
+}
+
+async fn initial_runs(
+    pool: &PgPool,
+    definitions: &[Definition],
+    access: Access,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let mut ids: Vec<RunId> = Vec::new();
+    for definition in definitions {
+        let request =
+            RunRequest { mode: Mode::Incremental, trigger: Trigger::Cli, access, idempotency_key: None };
+        let mut transaction = pool.begin().await?;
+        let started = start_run(&mut transaction, definition, &request).await?;
+        transaction.commit().await?;
+        let (Started::New(id) | Started::Same(id) | Started::Busy(id)) = started;
+        ids.push(id);
+    }
+    let runs = follow(pool, &ids, progress, false).await?;
+    println!("{}", table(&runs));
+    Ok(())
+}
+
+fn print_addresses(settings: &Settings) {
+    let listen = settings.listen;
+    println!("Swagger UI   http://{listen}/docs");
+    println!("health       http://{listen}/health");
+    println!("stats        http://{listen}/stats");
+    println!("Press Ctrl-C to stop.");
+}

@@ -1,0 +1,237 @@
+//! Floor 2: kasparro's own settings, one list. A flag wins over the environment, that over
+//! `kasparro.toml`, that over the default.
+//!
+//! Must not know: what the settings are used for.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+
+/// The settings file looked for in the current folder.
+pub const DEFAULT_FILE: &str = "kasparro.toml";
+/// Where the API listens: nobody but this machine reaches it.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+
+/// One layer of settings: what the command line and the environment say, or what the file says.
+/// This list, with its comments, is the documentation of the settings.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsLayer {
+    /// PostgreSQL to use; without it kasparro finds or starts a private one
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+
+    /// Folder with the job files, one per source [default: jobs]
+    #[arg(long, env = "KASPARRO_JOBS_DIR", global = true, value_name = "DIR")]
+    pub jobs_dir: Option<PathBuf>,
+
+    /// Folder of the private PostgreSQL [default: the system's folder for application data]
+    #[arg(long, env = "KASPARRO_DATA_DIR", global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Address and port of the HTTP API [default: 127.0.0.1:8080]
+    #[arg(long, env = "KASPARRO_LISTEN", global = true, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+
+    /// Computing tasks worked on at once in this process [default: the number of processors]
+    #[arg(long, env = "KASPARRO_WORKERS", global = true, value_name = "N")]
+    pub workers: Option<usize>,
+
+    /// Seconds to wait for a database that does not answer at start [default: 30]
+    #[arg(long, env = "KASPARRO_DATABASE_WAIT", global = true, value_name = "SECONDS")]
+    pub database_wait: Option<u64>,
+
+    /// Seconds that tasks under way may take when kasparro is told to stop [default: 30]
+    #[arg(long, env = "KASPARRO_GRACE", global = true, value_name = "SECONDS")]
+    pub grace: Option<u64>,
+
+    /// Where PostgreSQL's programs are, when they are not found by themselves
+    #[arg(long, env = "KASPARRO_PG_BIN", global = true, value_name = "DIR")]
+    pub pg_bin: Option<PathBuf>,
+
+    /// Mirror to download PostgreSQL from, when the machine has none; `none` never downloads
+    #[arg(long, env = "KASPARRO_PG_DOWNLOAD_URL", global = true, value_name = "URL")]
+    pub pg_download_url: Option<String>,
+
+    /// What to log, such as `info` or `kasparro=debug` [default: info; warn while `up` or `run`
+    /// show progress]
+    #[arg(long, env = "KASPARRO_LOG", global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// How to log [default: text]
+    #[arg(long, env = "KASPARRO_LOG_FORMAT", global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// See [`SettingsLayer::database_url`].
+    pub database_url: Option<String>,
+    /// See [`SettingsLayer::jobs_dir`].
+    pub jobs_dir: PathBuf,
+    /// See [`SettingsLayer::data_dir`].
+    pub data_dir: Option<PathBuf>,
+    /// See [`SettingsLayer::listen`].
+    pub listen: SocketAddr,
+    /// See [`SettingsLayer::workers`].
+    pub workers: usize,
+    /// See [`SettingsLayer::database_wait`].
+    pub database_wait: Duration,
+    /// See [`SettingsLayer::grace`].
+    pub grace: Duration,
+    /// See [`SettingsLayer::pg_bin`].
+    pub pg_bin: Option<PathBuf>,
+    /// See [`SettingsLayer::pg_download_url`].
+    pub pg_download_url: Option<String>,
+    /// See [`SettingsLayer::log`].
+    pub log: Option<String>,
+    /// See [`SettingsLayer::log_format`].
+    pub log_format: LogFormat,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The settings file was named but cannot be read.
+    #[error("{} cannot be read", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The settings file is not what it should be.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and reason.
+        source: Box<toml::de::Error>,
+    },
+    /// The address is none.
+    #[error("listen = {0:?} is not an address and port; expected for example 127.0.0.1:8080")]
+    Listen(String),
+    /// No workers, no work.
+    #[error("workers must be at least 1")]
+    NoWorkers,
+}
+
+impl Settings {
+    /// Settles the settings. `file` is the settings file if one was named; otherwise
+    /// `kasparro.toml` is read when it exists.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the file and line, or the setting.
+    pub fn resolve(given: SettingsLayer, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let layer = given.over(read_file(file)?);
+        let listen = layer.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let listen = listen.parse().map_err(|_| ConfigError::Listen(listen))?;
+        let workers = layer.workers.unwrap_or_else(processors);
+        if workers == 0 {
+            return Err(ConfigError::NoWorkers);
+        }
+        Ok(Self {
+            database_url: layer.database_url.filter(|url| !url.is_empty()),
+            jobs_dir: layer.jobs_dir.unwrap_or_else(|| PathBuf::from("jobs")),
+            data_dir: layer.data_dir,
+            listen,
+            workers,
+            database_wait: Duration::from_secs(layer.database_wait.unwrap_or(30)),
+            grace: Duration::from_secs(layer.grace.unwrap_or(30)),
+            pg_bin: layer.pg_bin,
+            pg_download_url: layer.pg_download_url,
+            log: layer.log,
+            log_format: layer.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+impl SettingsLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            database_url: self.database_url.or(below.database_url),
+            jobs_dir: self.jobs_dir.or(below.jobs_dir),
+            data_dir: self.data_dir.or(below.data_dir),
+            listen: self.listen.or(below.listen),
+            workers: self.workers.or(below.workers),
+            database_wait: self.database_wait.or(below.database_wait),
+            grace: self.grace.or(below.grace),
+            pg_bin: self.pg_bin.or(below.pg_bin),
+            pg_download_url: self.pg_download_url.or(below.pg_download_url),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
+        }
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<SettingsLayer, ConfigError> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(SettingsLayer::default());
+        }
+        Err(source) => return Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+    };
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::File { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = file("listen = \"127.0.0.1:9000\"\nworkers = 7\n");
+        let given = SettingsLayer { workers: Some(3), ..SettingsLayer::default() };
+        let settings = Settings::resolve(given, Some(file.path())).unwrap();
+        assert_eq!(settings.workers, 3);
+        assert_eq!(settings.listen.port(), 9000);
+        assert_eq!(settings.jobs_dir, Path::new("jobs"));
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_with_its_file_and_line() {
+        let file = file("workers = 2\nlisen = \"x\"\n");
+        let error = Settings::resolve(SettingsLayer::default(), Some(file.path())).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("line 2") && text.contains("lisen"), "{text}");
+        assert!(text.contains(&file.path().display().to_string()), "{text}");
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let listen = SettingsLayer { listen: Some("here".into()), ..SettingsLayer::default() };
+        let error = Settings::resolve(listen, None).unwrap_err();
+        assert!(error.to_string().contains("listen"), "{error}");
+        let workers = SettingsLayer { workers: Some(0), ..SettingsLayer::default() };
+        assert!(Settings::resolve(workers, None).is_err());
+    }
+}

@@ -1,0 +1,28 @@
+insert into unified_records (
+    source, external_id, content_hash, name, description, category, price, currency, quantity, url,
+    source_updated_at, attributes, raw_ref, raw_row, first_run_id, last_run_id, created_at,
+    updated_at
+)
+select
+    source, external_id, content_hash, name, description, category, price, currency, quantity, url,
+    source_updated_at, attributes, raw_ref, raw_row, first_run_id, last_run_id, now(), now()
+from unified_records_stage
+-- Two transactions that lock rows in the same order cannot deadlock.
+order by external_id
+on conflict (source, external_id) do update set
+    content_hash = excluded.content_hash,
+    name = excluded.name,
+    description = excluded.description,
+    category = excluded.category,
+    price = excluded.price,
+    currency = excluded.currency,
+    quantity = excluded.quantity,
+    url = excluded.url,
+    source_updated_at = excluded.source_updated_at,
+    attributes = excluded.attributes,
+    raw_ref = excluded.raw_ref,
+    raw_row = excluded.raw_row,
+    last_run_id = excluded.last_run_id,
+    updated_at = excluded.updated_at,
+    deleted_at = null
+where unified_records.content_hash <> excluded.content_hash

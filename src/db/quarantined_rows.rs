@@ -1,0 +1,196 @@
+//! Owns `quarantined_rows`: rows set aside with their reason.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+
+use super::pgcopy::CopyBuffer;
+use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::reject::{ReasonCode, Reject};
+use crate::domain::run::RunId;
+
+/// The fingerprint of a defect: rows that fail alike share it, and are redriven together.
+pub fn fingerprint(source: &str, field: Option<&str>, reason: ReasonCode) -> ContentHash {
+    ContentHash::of(format!("{source}\0{}\0{reason}", field.unwrap_or("")).as_bytes())
+}
+
+/// Sets rows aside, one table row per defect. A defect that stands there already stays as it is.
+///
+/// # Errors
+/// Database errors.
+pub async fn store(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    rejects: &[(RawRef, Reject)],
+) -> Result<(), sqlx::Error> {
+    if rejects.is_empty() {
+        return Ok(());
+    }
+    let mut copy = CopyBuffer::default();
+    for (raw_ref, reject) in rejects {
+        let raw_ref = raw_ref.to_string();
+        for defect in &reject.defects {
+            copy.row(12);
+            copy.text(Some(source));
+            copy.text(Some(&raw_ref));
+            copy.bigint(Some(reject.raw_row));
+            copy.text(Some(defect.field.as_deref().unwrap_or("")));
+            copy.text(Some(defect.reason.as_str()));
+            copy.bigint(Some(run.0));
+            copy.bigint(reject.line);
+            copy.bigint(reject.byte_range.map(|(start, _)| start));
+            copy.bigint(reject.byte_range.map(|(_, end)| end));
+            copy.text(Some(&storable(&defect.message)));
+            copy.bytes(&reject.raw);
+            let fingerprint = fingerprint(source, defect.field.as_deref(), defect.reason);
+            copy.bytes(&fingerprint.to_bytes());
+        }
+    }
+    // Not checked at compile time: the table exists only in this session.
+    sqlx::query(
+        "create temporary table if not exists quarantined_rows_stage
+            (like quarantined_rows including defaults) on commit delete rows",
+    )
+    .execute(&mut *connection)
+    .await?;
+    let statement = "copy quarantined_rows_stage (source, raw_ref, raw_row, field, reason, run_id, \
+                     line, byte_start, byte_end, message, raw, fingerprint) \
+                     from stdin (format binary)";
+    copy.copy_into(&mut *connection, statement).await?;
+    sqlx::query(
+        "insert into quarantined_rows select * from quarantined_rows_stage
+         on conflict (source, raw_ref, raw_row, field, reason) do nothing",
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("truncate quarantined_rows_stage").execute(connection).await?;
+    Ok(())
+}
+
+/// Messages quote what was found; PostgreSQL's text cannot hold U+0000.
+fn storable(message: &str) -> std::borrow::Cow<'_, str> {
+    if message.contains('\0') { message.replace('\0', "\u{fffd}").into() } else { message.into() }
+}
+
+/// A defect of a row set aside, for people.
+#[derive(Debug, Clone)]
+pub struct QuarantinedRow {
+    /// Name of the source.
+    pub source: String,
+    /// The raw payload the row is in.
+    pub raw_ref: String,
+    /// The row within it.
+    pub raw_row: i64,
+    /// The field, empty when the row as a whole is bad.
+    pub field: String,
+    /// Reason code.
+    pub reason: String,
+    /// The run that set it aside.
+    pub run_id: i64,
+    /// Line in the file.
+    pub line: Option<i64>,
+    /// First byte in the file.
+    pub byte_start: Option<i64>,
+    /// Byte behind the last in the file.
+    pub byte_end: Option<i64>,
+    /// One sentence.
+    pub message: String,
+    /// The row as it came.
+    pub raw: Vec<u8>,
+    /// Equal for rows that fail alike.
+    pub fingerprint: Vec<u8>,
+    /// `open`, `redriven` or `resolved`.
+    pub status: String,
+    /// When it was set aside.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Where a page starts: behind this defect.
+#[derive(Debug, Clone, Default)]
+pub struct After {
+    /// See [`QuarantinedRow`].
+    pub source: String,
+    /// See [`QuarantinedRow`].
+    pub raw_ref: String,
+    /// See [`QuarantinedRow`].
+    pub raw_row: i64,
+    /// See [`QuarantinedRow`].
+    pub field: String,
+    /// See [`QuarantinedRow`].
+    pub reason: String,
+}
+
+/// Defects in key order, behind `after`.
+///
+/// # Errors
+/// Database errors.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    source: Option<&str>,
+    reason: Option<&str>,
+    after: &After,
+    limit: i64,
+) -> Result<Vec<QuarantinedRow>, sqlx::Error> {
+    sqlx::query_as!(
+        QuarantinedRow,
+        "select source, raw_ref, raw_row, field, reason, run_id, line, byte_start, byte_end,
+                message, raw, fingerprint, status, created_at
+         from quarantined_rows
+         where ($1::text is null or source = $1)
+           and ($2::text is null or reason = $2)
+           and (source, raw_ref, raw_row, field, reason) > ($3, $4, $5, $6, $7)
+         order by source, raw_ref, raw_row, field, reason
+         limit $8",
+        source,
+        reason,
+        after.source,
+        after.raw_ref,
+        after.raw_row,
+        after.field,
+        after.reason,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// Defects that are alike.
+#[derive(Debug, Clone)]
+pub struct QuarantineGroup {
+    /// Name of the source.
+    pub source: String,
+    /// The field.
+    pub field: String,
+    /// Reason code.
+    pub reason: String,
+    /// What they share.
+    pub fingerprint: Vec<u8>,
+    /// How many there are.
+    pub rows: i64,
+    /// The message of one of them.
+    pub example: String,
+}
+
+/// Open defects grouped by what they share, the most frequent first.
+///
+/// # Errors
+/// Database errors.
+pub async fn groups(
+    executor: impl PgExecutor<'_>,
+    source: Option<&str>,
+    limit: i64,
+) -> Result<Vec<QuarantineGroup>, sqlx::Error> {
+    sqlx::query_as!(
+        QuarantineGroup,
+        r#"select source, field, reason, fingerprint, count(*) as "rows!", min(message) as "example!"
+         from quarantined_rows
+         where ($1::text is null or source = $1) and status = 'open'
+         group by source, field, reason, fingerprint
+         order by count(*) desc, source, field, reason
+         limit $2"#,
+        source,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}

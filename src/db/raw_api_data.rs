@@ -1,0 +1,70 @@
+//! Owns `raw_api_data`: the bodies of API pages, each kept once per source.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::domain::raw::ContentHash;
+use crate::domain::run::RunId;
+
+/// A page to keep.
+#[derive(Debug)]
+pub struct RawPage<'a> {
+    /// Name of the source.
+    pub source: &'a str,
+    /// Hash of the body.
+    pub hash: ContentHash,
+    /// The address asked, without secrets.
+    pub url: &'a str,
+    /// HTTP status.
+    pub status: u16,
+    /// Number of records in it.
+    pub records: i64,
+    /// JSON text, exactly as it came.
+    pub body: &'a str,
+}
+
+/// Keeps a body; one that is known already stays as it is.
+///
+/// # Errors
+/// Database errors.
+pub async fn store(
+    connection: &mut PgConnection,
+    page: &RawPage<'_>,
+    run: RunId,
+    slice: i64,
+) -> Result<(), sqlx::Error> {
+    // Bound as text and cast by the server: sqlx's json types would parse and print the body.
+    sqlx::query!(
+        "insert into raw_api_data (source, body_hash, run_id, slice, url, status, records, body)
+         values ($1, $2, $3, $4, $5, $6, $7, ($8::text)::json)
+         on conflict (source, body_hash) do nothing",
+        page.source,
+        &page.hash.to_bytes()[..],
+        run.0,
+        slice,
+        page.url,
+        i32::from(page.status),
+        page.records,
+        page.body,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A kept body.
+///
+/// # Errors
+/// Database errors; `RowNotFound` when there is none of that hash.
+pub async fn body(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    hash: ContentHash,
+) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select body::text as "body!" from raw_api_data where source = $1 and body_hash = $2"#,
+        source,
+        &hash.to_bytes()[..],
+    )
+    .fetch_one(executor)
+    .await
+}

@@ -1,0 +1,103 @@
+//! Owns `raw_csv_blocks`: the rows of files, byte for byte, in compressed blocks.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::pgcopy::CopyBuffer;
+use crate::domain::file::RawBlock;
+use crate::domain::run::RunId;
+
+/// Which blocks of which file.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkId {
+    /// `source_files.id`.
+    pub file_id: i64,
+    /// Number of the chunk within the file, from 0.
+    pub chunk: i32,
+}
+
+/// Keeps the blocks of a chunk, unless an earlier run of the same version kept them.
+///
+/// # Errors
+/// Database errors.
+pub async fn store(
+    connection: &mut PgConnection,
+    id: ChunkId,
+    source: &str,
+    run: RunId,
+    blocks: &[RawBlock],
+) -> Result<(), sqlx::Error> {
+    if blocks.is_empty() || exists(&mut *connection, id).await? {
+        return Ok(());
+    }
+    let bytes = blocks.iter().map(|b| b.payload.len() + 8 * b.row_ends.len() + 128).sum();
+    let mut copy = CopyBuffer::with_capacity(bytes);
+    for (number, block) in blocks.iter().enumerate() {
+        copy.row(10);
+        copy.bigint(Some(id.file_id));
+        copy.integer(id.chunk);
+        copy.integer(number as i32);
+        copy.bigint(Some(block.first_row));
+        copy.bigint(Some(block.first_line));
+        copy.bigint(Some(block.start as i64));
+        copy.bigint(Some(run.0));
+        copy.text(Some(source));
+        copy.integers(&block.row_ends);
+        copy.bytes(&block.payload);
+    }
+    let statement = "copy raw_csv_blocks (file_id, chunk, block, first_row, first_line, \
+                     start_offset, run_id, source, row_ends, payload) from stdin (format binary)";
+    copy.copy_into(connection, statement).await?;
+    Ok(())
+}
+
+async fn exists(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from raw_csv_blocks where file_id = $1 and chunk = $2) as "exists!""#,
+        id.file_id,
+        id.chunk,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// Whether anything is kept of a file from chunk number `chunk` on.
+///
+/// # Errors
+/// Database errors.
+pub async fn any_from(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from raw_csv_blocks where file_id = $1 and chunk >= $2) as "exists!""#,
+        id.file_id,
+        id.chunk,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// The blocks of a chunk, in order.
+///
+/// # Errors
+/// Database errors.
+pub async fn load(
+    executor: impl PgExecutor<'_>,
+    id: ChunkId,
+) -> Result<Vec<RawBlock>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select first_row, first_line, start_offset, payload, row_ends
+         from raw_csv_blocks where file_id = $1 and chunk = $2 order by block",
+        id.file_id,
+        id.chunk,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| RawBlock {
+            first_row: row.first_row,
+            first_line: row.first_line,
+            start: row.start_offset as u64,
+            payload: row.payload,
+            row_ends: row.row_ends,
+        })
+        .collect())
+}

@@ -1,0 +1,370 @@
+//! Owns `run_tasks`, the ledger: which tasks a run has, what became of each, what it did.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::domain::counters::Counters;
+use crate::domain::run::{Mode, RunId, RunStatus};
+use crate::domain::task::{TaskKind, TaskPayload};
+use crate::domain::words::words;
+
+words! {
+    /// What became of a task.
+    TaskState ("task state") {
+        /// Not settled.
+        Open = "open",
+        /// Its effects are committed.
+        Done = "done",
+        /// Given up; its error says why.
+        Dead = "dead",
+        /// Its run was cancelled before it started.
+        Cancelled = "cancelled",
+    }
+}
+
+/// What a worker needs to know before it starts a task.
+#[derive(Debug)]
+pub struct OpenTask {
+    /// What the task is told.
+    pub payload: TaskPayload,
+    /// Whether it has settled already: then there is nothing to do.
+    pub state: TaskState,
+    /// Where its run stands.
+    pub run_status: RunStatus,
+    /// Name of the source.
+    pub source: String,
+    /// The run's definition.
+    pub config_hash: Vec<u8>,
+    /// Where API pages come from.
+    pub access: String,
+    /// How much the run reads.
+    pub mode: Mode,
+}
+
+/// A task of the ledger, for people.
+#[derive(Debug, Clone)]
+pub struct LedgerTask {
+    /// Its key within the run.
+    pub task_key: String,
+    /// Its kind.
+    pub kind: String,
+    /// What became of it.
+    pub state: String,
+    /// Tries so far.
+    pub attempt: i32,
+    /// The worker that settled it, or tried last.
+    pub worker: Option<String>,
+    /// When it was planned.
+    pub created_at: DateTime<Utc>,
+    /// When it is tried again.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    /// When it settled.
+    pub done_at: Option<DateTime<Utc>>,
+    /// The last failure.
+    pub error: Option<String>,
+    /// What it was told.
+    pub payload: Value,
+    /// API pages or chunks read.
+    pub slices: i64,
+    /// Bytes read.
+    pub bytes: i64,
+    /// Rows read.
+    pub rows_read: i64,
+    /// Rows inserted.
+    pub inserted: i64,
+    /// Rows updated.
+    pub updated: i64,
+    /// Rows unchanged.
+    pub unchanged: i64,
+    /// Rows quarantined.
+    pub quarantined: i64,
+}
+
+/// Adds tasks to the ledger; returns the keys of those that were not in it. Only these are to be
+/// enqueued: that is what makes a follow-up that is asked for twice happen once.
+///
+/// # Errors
+/// Database errors.
+pub async fn insert(
+    connection: &mut PgConnection,
+    run: RunId,
+    tasks: &[TaskPayload],
+) -> Result<Vec<(String, TaskKind)>, sqlx::Error> {
+    let mut keys = Vec::with_capacity(tasks.len());
+    let mut kinds = Vec::with_capacity(tasks.len());
+    let mut firsts = Vec::with_capacity(tasks.len());
+    let mut lasts = Vec::with_capacity(tasks.len());
+    let mut payloads = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        keys.push(task.key());
+        kinds.push(task.kind().as_str().to_owned());
+        firsts.push(task.slice());
+        lasts.push(task.last_slice());
+        payloads.push(serde_json::to_value(task).map_err(|e| sqlx::Error::Encode(e.into()))?);
+    }
+    let rows = sqlx::query!(
+        "insert into run_tasks (run_id, task_key, kind, first_slice, last_slice, payload)
+         select $1, * from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::jsonb[])
+         on conflict (run_id, task_key) do nothing
+         returning task_key, kind",
+        run.0,
+        &keys,
+        &kinds,
+        &firsts as &[Option<i64>],
+        &lasts as &[Option<i64>],
+        &payloads,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.task_key, parse(&row.kind)?))).collect()
+}
+
+/// What there is to know of a task before it starts; `None` when the ledger does not have it.
+///
+/// # Errors
+/// Database errors.
+pub async fn open(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    key: &str,
+) -> Result<Option<OpenTask>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode
+         from run_tasks t join etl_runs r on r.id = t.run_id
+         where t.run_id = $1 and t.task_key = $2",
+        run.0,
+        key,
+    )
+    .fetch_optional(executor)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(OpenTask {
+        payload: serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?,
+        state: parse(&row.state)?,
+        run_status: parse(&row.status)?,
+        source: row.source,
+        config_hash: row.config_hash,
+        access: row.access,
+        mode: parse(&row.mode)?,
+    }))
+}
+
+/// How a task ended.
+#[derive(Debug, Clone)]
+pub struct TaskEnd<'a> {
+    /// Done, dead or cancelled.
+    pub state: TaskState,
+    /// Tries it took.
+    pub attempt: i32,
+    /// The worker that settled it.
+    pub worker: &'a str,
+    /// What went wrong, when it died.
+    pub error: Option<&'a str>,
+    /// What later tasks of the run need to know.
+    pub result: Option<Value>,
+    /// What it did.
+    pub counters: Counters,
+}
+
+/// Settles a task. Returns whether it was open: a task is settled once.
+///
+/// # Errors
+/// Database errors.
+pub async fn settle(
+    connection: &mut PgConnection,
+    run: RunId,
+    key: &str,
+    end: TaskEnd<'_>,
+) -> Result<bool, sqlx::Error> {
+    let counters = end.counters;
+    let settled = sqlx::query!(
+        "update run_tasks set
+            state = $3, attempt = $4, worker = $5, error = $6, result = $7, done_at = now(),
+            next_attempt_at = null, slices = $8, bytes = $9, rows_read = $10, inserted = $11,
+            updated = $12, unchanged = $13, quarantined = $14
+         where run_id = $1 and task_key = $2 and state = 'open'",
+        run.0,
+        key,
+        end.state.as_str(),
+        end.attempt,
+        end.worker,
+        end.error,
+        end.result,
+        counters.slices,
+        counters.bytes,
+        counters.rows_read,
+        counters.inserted,
+        counters.updated,
+        counters.unchanged,
+        counters.quarantined,
+    )
+    .execute(connection)
+    .await?;
+    Ok(settled.rows_affected() == 1)
+}
+
+/// Notes a failed try, or that it is not the time yet.
+///
+/// # Errors
+/// Database errors.
+pub async fn note_attempt(
+    connection: &mut PgConnection,
+    run: RunId,
+    key: &str,
+    attempt: i32,
+    worker: &str,
+    error: &str,
+    next_attempt_at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update run_tasks set attempt = $3, worker = $4, error = $5, next_attempt_at = $6
+         where run_id = $1 and task_key = $2 and state = 'open'",
+        run.0,
+        key,
+        attempt,
+        worker,
+        error,
+        next_attempt_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The slices that can be normalized next, first and last; `None` when one is being normalized or
+/// the next is not read yet. Slices whose reading task died are passed over.
+///
+/// To be asked under [`super::runs::lock`]. At most `max_slices` are handed out at once.
+///
+/// # Errors
+/// Database errors.
+pub async fn next_batch(
+    connection: &mut PgConnection,
+    run: RunId,
+    max_slices: i64,
+) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    let row =
+        sqlx::query_file!("src/db/next_batch.sql", run.0, max_slices).fetch_one(connection).await?;
+    Ok(row.first_slice.zip(row.last_slice))
+}
+
+/// A settled reading task: what it was told and what it left for the normalizing task.
+#[derive(Debug)]
+pub struct ReadSlice {
+    /// Its number.
+    pub slice: i64,
+    /// What the reading task was told.
+    pub payload: TaskPayload,
+    /// What it left.
+    pub result: Value,
+}
+
+/// The read slices of a range, in order; slices whose reading task died are not among them.
+///
+/// # Errors
+/// Database errors.
+pub async fn read_slices(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    first: i64,
+    last: i64,
+) -> Result<Vec<ReadSlice>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select first_slice as "slice!", payload, result as "result!"
+         from run_tasks
+         where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')
+           and first_slice between $2 and $3 and state = 'done' and result is not null
+         order by first_slice"#,
+        run.0,
+        first,
+        last,
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let payload =
+                serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?;
+            Ok(ReadSlice { slice: row.slice, payload, result: row.result })
+        })
+        .collect()
+}
+
+/// What a settled task left behind.
+///
+/// # Errors
+/// Database errors.
+pub async fn result(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    key: &str,
+) -> Result<Option<Value>, sqlx::Error> {
+    let row = sqlx::query_scalar!(
+        "select result from run_tasks where run_id = $1 and task_key = $2 and state = 'done'",
+        run.0,
+        key,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.flatten())
+}
+
+/// How far a run is, in tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskProgress {
+    /// Tasks that have settled.
+    pub settled: i64,
+    /// Tasks known so far.
+    pub total: i64,
+}
+
+/// How far a run is.
+///
+/// # Errors
+/// Database errors.
+pub async fn progress(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<TaskProgress, sqlx::Error> {
+    sqlx::query_as!(
+        TaskProgress,
+        r#"select count(*) filter (where state <> 'open') as "settled!", count(*) as "total!"
+         from run_tasks where run_id = $1"#,
+        run.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// The tasks of a run in the order in which they were planned, behind `after`.
+///
+/// # Errors
+/// Database errors.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<LedgerTask>, sqlx::Error> {
+    sqlx::query_as!(
+        LedgerTask,
+        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
+                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined
+         from run_tasks
+         where run_id = $1 and ($2::text is null or task_key > $2)
+         order by task_key
+         limit $3",
+        run.0,
+        after,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+fn parse<T: std::str::FromStr<Err = crate::domain::words::UnknownWord>>(
+    text: &str,
+) -> Result<T, sqlx::Error> {
+    text.parse().map_err(|e: crate::domain::words::UnknownWord| sqlx::Error::Decode(e.into()))
+}

@@ -1,0 +1,232 @@
+//! Owns `schema_snapshots` and `schema_drift`: the versions of a source's schema.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::domain::raw::ContentHash;
+use crate::domain::run::RunId;
+use crate::domain::schema::{Drift, Schema};
+
+/// The current version of a source's schema.
+#[derive(Debug, Clone)]
+pub struct CurrentSchema {
+    /// Its number, from 1.
+    pub version: i32,
+    /// What was seen.
+    pub observed: Schema,
+    /// What the contract measures rows by.
+    pub accepted: Schema,
+}
+
+/// The newest version, if there is one.
+///
+/// # Errors
+/// Database errors.
+pub async fn current(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+) -> Result<Option<CurrentSchema>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select version, schema_signature, accepted from schema_snapshots
+         where source = $1 order by version desc limit 1",
+        source,
+    )
+    .fetch_optional(executor)
+    .await?;
+    row.map(|row| {
+        Ok(CurrentSchema {
+            version: row.version,
+            observed: decode(row.schema_signature)?,
+            accepted: decode(row.accepted)?,
+        })
+    })
+    .transpose()
+}
+
+/// What the contract measures the rows of a run by; `None` before the first version.
+///
+/// # Errors
+/// Database errors.
+pub async fn accepted_for(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Option<Schema>, sqlx::Error> {
+    let accepted = sqlx::query_scalar!(
+        "select s.accepted from etl_runs r
+         join schema_snapshots s on s.source = r.source and s.version = r.schema_version
+         where r.id = $1",
+        run.0,
+    )
+    .fetch_optional(executor)
+    .await?;
+    accepted.map(decode).transpose()
+}
+
+/// Adds a version.
+///
+/// # Errors
+/// Database errors.
+pub async fn insert(
+    connection: &mut PgConnection,
+    source: &str,
+    schema: &CurrentSchema,
+    run: RunId,
+) -> Result<(), sqlx::Error> {
+    let observed = encode(&schema.observed)?;
+    let fingerprint = ContentHash::of(observed.to_string().as_bytes());
+    sqlx::query!(
+        "insert into schema_snapshots (source, version, schema_signature, accepted, fingerprint, run_id)
+         values ($1, $2, $3, $4, $5, $6)",
+        source,
+        schema.version,
+        observed,
+        encode(&schema.accepted)?,
+        &fingerprint.to_bytes()[..],
+        run.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn encode(schema: &Schema) -> Result<Value, sqlx::Error> {
+    serde_json::to_value(schema).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+fn decode(signature: Value) -> Result<Schema, sqlx::Error> {
+    serde_json::from_value(signature).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// Records what changed between version `to - 1` and version `to`. `policy` says how the contract
+/// treats each change.
+///
+/// # Errors
+/// Database errors.
+pub async fn insert_drift(
+    connection: &mut PgConnection,
+    source: &str,
+    to: i32,
+    drift: &[(Drift, &'static str)],
+    run: RunId,
+) -> Result<(), sqlx::Error> {
+    let text = |schema: &Option<crate::domain::schema::FieldSchema>| {
+        schema.as_ref().map(ToString::to_string)
+    };
+    let fields: Vec<_> = drift.iter().map(|(d, _)| d.field.clone()).collect();
+    let changes: Vec<_> = drift.iter().map(|(d, _)| d.change.as_str().to_owned()).collect();
+    let olds: Vec<_> = drift.iter().map(|(d, _)| text(&d.old)).collect();
+    let news: Vec<_> = drift.iter().map(|(d, _)| text(&d.new)).collect();
+    let policies: Vec<_> = drift.iter().map(|(_, policy)| (*policy).to_owned()).collect();
+    let refs: Vec<_> =
+        drift.iter().map(|(d, _)| d.first.as_ref().map(|p| p.raw_ref.clone())).collect();
+    let rows: Vec<_> = drift.iter().map(|(d, _)| d.first.as_ref().map(|p| p.row)).collect();
+    sqlx::query!(
+        "insert into schema_drift (source, from_version, to_version, run_id, field, change,
+                                   old_type, new_type, policy, raw_ref, raw_row)
+         select $1, $2::integer - 1, $2, $3, *
+         from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                     $10::bigint[])",
+        source,
+        to,
+        run.0,
+        &fields,
+        &changes,
+        &olds as &[Option<String>],
+        &news as &[Option<String>],
+        &policies,
+        &refs as &[Option<String>],
+        &rows as &[Option<i64>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A version, for people.
+#[derive(Debug, Clone)]
+pub struct SchemaVersion {
+    /// Its number, from 1.
+    pub version: i32,
+    /// Field name to type.
+    pub schema_signature: Value,
+    /// The run that saw it first.
+    pub run_id: i64,
+    /// When that was recorded.
+    pub first_seen_at: DateTime<Utc>,
+}
+
+/// All versions of a source, newest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn versions(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    limit: i64,
+) -> Result<Vec<SchemaVersion>, sqlx::Error> {
+    sqlx::query_as!(
+        SchemaVersion,
+        "select version, schema_signature, run_id, first_seen_at
+         from schema_snapshots where source = $1 order by version desc limit $2",
+        source,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// A drift, for people.
+#[derive(Debug, Clone)]
+pub struct RecordedDrift {
+    /// Name of the source.
+    pub source: String,
+    /// Version before.
+    pub from_version: i32,
+    /// Version after.
+    pub to_version: i32,
+    /// The source's own name of the field.
+    pub field: String,
+    /// `added`, `removed` or `type_changed`.
+    pub change: String,
+    /// Type before.
+    pub old_type: Option<String>,
+    /// Type after.
+    pub new_type: Option<String>,
+    /// What the contract says of it.
+    pub policy: String,
+    /// `open` or `acknowledged`.
+    pub status: String,
+    /// The first raw payload that shows it.
+    pub raw_ref: Option<String>,
+    /// The row within it.
+    pub raw_row: Option<i64>,
+    /// The run that saw it.
+    pub run_id: i64,
+    /// When it was recorded.
+    pub detected_at: DateTime<Utc>,
+}
+
+/// Drift, newest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn drift(
+    executor: impl PgExecutor<'_>,
+    source: Option<&str>,
+    limit: i64,
+) -> Result<Vec<RecordedDrift>, sqlx::Error> {
+    sqlx::query_as!(
+        RecordedDrift,
+        "select source, from_version, to_version, field, change, old_type, new_type, policy,
+                status, raw_ref, raw_row, run_id, detected_at
+         from schema_drift
+         where $1::text is null or source = $1
+         order by run_id desc, source, to_version desc, field
+         limit $2",
+        source,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}

@@ -1,0 +1,192 @@
+//! Owns `source_files`: the versions of files that were seen, and how far each has been read.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::domain::file::{KnownFile, Layout, Progress};
+use crate::domain::raw::ContentHash;
+use crate::domain::run::RunId;
+
+/// A version of a file that a successful run has read to its end.
+#[derive(Debug, Clone)]
+pub struct CommittedFile {
+    /// `source_files.id`.
+    pub id: i64,
+    /// What is known of it.
+    pub known: KnownFile,
+    /// Hash of the job file it was read with.
+    pub definition_hash: Option<ContentHash>,
+}
+
+/// A version of a file as a plan found it.
+#[derive(Debug, Clone)]
+pub struct FileVersion<'a> {
+    /// Name of the source.
+    pub source: &'a str,
+    /// Path or address.
+    pub url: &'a str,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of last modification.
+    pub modified: SystemTime,
+    /// Hash of all bytes.
+    pub hash: ContentHash,
+    /// How it is read.
+    pub layout: &'a Layout,
+}
+
+/// The version of the file that was committed last.
+///
+/// # Errors
+/// Database errors.
+pub async fn committed(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    url: &str,
+) -> Result<Option<CommittedFile>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
+                committed_lines, committed_chunks, definition_hash
+         from source_files
+         where source = $1 and url = $2 and committed_run_id is not null
+         order by committed_run_id desc, id desc
+         limit 1",
+        source,
+        url,
+    )
+    .fetch_optional(executor)
+    .await?;
+    row.map(|row| {
+        let known = KnownFile {
+            size: row.size as u64,
+            modified: from_nanos(row.modified_ns),
+            hash: hash(&row.content_hash)?,
+            layout: Layout(row.layout),
+            end: Progress {
+                bytes: row.committed_bytes as u64,
+                rows: row.committed_rows,
+                lines: row.committed_lines,
+                chunks: row.committed_chunks,
+            },
+        };
+        let definition_hash = row.definition_hash.as_deref().map(hash).transpose()?;
+        Ok(CommittedFile { id: row.id, known, definition_hash })
+    })
+    .transpose()
+}
+
+/// The id of this version when it is read from its start: the one it has already, or a new one.
+/// A version that was read before keeps its raw rows; they are not stored again.
+///
+/// # Errors
+/// Database errors.
+pub async fn register(
+    connection: &mut PgConnection,
+    version: &FileVersion<'_>,
+    run: RunId,
+) -> Result<i64, sqlx::Error> {
+    let known = sqlx::query_scalar!(
+        "select id from source_files
+         where source = $1 and url = $2 and content_hash = $3 and layout = $4 and not appended
+         order by id desc limit 1",
+        version.source,
+        version.url,
+        &version.hash.to_bytes()[..],
+        version.layout.0,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    sqlx::query_scalar!(
+        "insert into source_files
+            (source, url, size, modified_ns, content_hash, layout, first_run_id)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         returning id",
+        version.source,
+        version.url,
+        version.size as i64,
+        to_nanos(version.modified),
+        &version.hash.to_bytes()[..],
+        version.layout.0,
+        run.0,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Notes that a run has read a version to `end`.
+///
+/// # Errors
+/// Database errors.
+pub async fn commit(
+    connection: &mut PgConnection,
+    id: i64,
+    known: &KnownFile,
+    appended: bool,
+    definition_hash: ContentHash,
+    run: RunId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update source_files set
+            size = $2, modified_ns = $3, content_hash = $4, layout = $5,
+            appended = appended or $6, committed_bytes = $7, committed_rows = $8,
+            committed_lines = $9, committed_chunks = $10, definition_hash = $11,
+            committed_run_id = $12, updated_at = now()
+         where id = $1",
+        id,
+        known.size as i64,
+        to_nanos(known.modified),
+        &known.hash.to_bytes()[..],
+        known.layout.0,
+        appended,
+        known.end.bytes as i64,
+        known.end.rows,
+        known.end.lines,
+        known.end.chunks,
+        &definition_hash.to_bytes()[..],
+        run.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Where a version is and how it is read.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// Path or address.
+    pub url: String,
+    /// How it is read.
+    pub layout: Layout,
+}
+
+/// Where a version is and how it is read.
+///
+/// # Errors
+/// Database errors; `RowNotFound` when there is no such version.
+pub async fn location(executor: impl PgExecutor<'_>, id: i64) -> Result<Location, sqlx::Error> {
+    let row = sqlx::query!("select url, layout from source_files where id = $1", id)
+        .fetch_one(executor)
+        .await?;
+    Ok(Location { url: row.url, layout: Layout(row.layout) })
+}
+
+fn hash(bytes: &[u8]) -> Result<ContentHash, sqlx::Error> {
+    ContentHash::from_bytes(bytes).ok_or_else(|| sqlx::Error::Decode("hash is not 16 bytes".into()))
+}
+
+/// Nanoseconds since 1970; files older than that or beyond the year 2262 count as of then.
+pub fn to_nanos(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        Err(_) => 0,
+    }
+}
+
+/// The inverse of [`to_nanos`].
+pub fn from_nanos(nanos: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(nanos.unsigned_abs())
+}

@@ -1,0 +1,382 @@
+//! Owns `unified_records`: the set-based upsert of a batch, and reading records back.
+//!
+//! New keys go straight into the table by binary COPY, changed ones through a staging table,
+//! unchanged ones are not touched: `on conflict … where false` would still lock the row and write
+//! WAL.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{Acquire, PgConnection, PgExecutor};
+
+use super::pgcopy::CopyBuffer;
+use crate::domain::raw::ContentHash;
+use crate::domain::record::{Column, RecordBatch, RecordView};
+use crate::domain::run::RunId;
+
+/// How the rows of a batch met the table. Their sum is the number of rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Upserted {
+    /// Rows whose key was new.
+    pub inserted: i64,
+    /// Rows whose content differs from what the key had before them.
+    pub updated: i64,
+    /// Rows that say what the key had already.
+    pub unchanged: i64,
+}
+
+/// What the rows of a batch come to: one record per key, the last in row order.
+#[derive(Debug, Default)]
+struct Plan {
+    counts: Upserted,
+    new: Vec<usize>,
+    changed: Vec<usize>,
+}
+
+/// Upserts a batch; rows of the batch with equal keys count in row order and the last one stays.
+///
+/// # Errors
+/// Database errors; the transaction is then to be rolled back.
+pub async fn upsert(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    batch: &RecordBatch,
+) -> Result<Upserted, sqlx::Error> {
+    if batch.is_empty() {
+        return Ok(Upserted::default());
+    }
+    let order = sorted(batch);
+    let stored = probe(&mut *connection, source, batch, &order).await?;
+    let mut plan = plan(batch, &order, &stored);
+    if !plan.new.is_empty() && !insert_new(connection, source, run, batch, &plan.new).await? {
+        // A key appeared between probe and COPY; the stage settles it.
+        plan.changed.append(&mut plan.new);
+        plan.changed.sort_unstable_by_key(|at| batch.get(*at).external_id());
+    }
+    if !plan.changed.is_empty() {
+        merge_changed(connection, source, run, batch, &plan.changed).await?;
+    }
+    Ok(plan.counts)
+}
+
+/// Row indexes by key, equal keys in row order.
+fn sorted(batch: &RecordBatch) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..batch.len()).collect();
+    order.sort_by(|a, b| batch.get(*a).external_id().cmp(batch.get(*b).external_id()));
+    order
+}
+
+/// Groups of equal keys in `order`.
+fn groups<'a>(batch: &'a RecordBatch, order: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
+    order.chunk_by(|a, b| batch.get(*a).external_id() == batch.get(*b).external_id())
+}
+
+/// The stored hash of each group's key, in group order.
+async fn probe(
+    connection: &mut PgConnection,
+    source: &str,
+    batch: &RecordBatch,
+    order: &[usize],
+) -> Result<Vec<Option<ContentHash>>, sqlx::Error> {
+    let keys: Vec<&str> = groups(batch, order).map(|g| batch.get(g[0]).external_id()).collect();
+    // A plan made while the table was small reads all of it for every key.
+    sqlx::query!("select set_config('enable_seqscan', 'off', true)")
+        .fetch_one(&mut *connection)
+        .await?;
+    let found = sqlx::query!(
+        r#"select p.position as "position!", r.content_hash as "content_hash!"
+         from unnest($2::text[]) with ordinality as p (external_id, position)
+         cross join lateral (
+            select content_hash from unified_records
+            where source = $1 and external_id = p.external_id
+            limit 1
+         ) as r"#,
+        source,
+        &keys as &[&str],
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query!("select set_config('enable_seqscan', 'on', true)").fetch_one(connection).await?;
+    let mut stored = vec![None; keys.len()];
+    for row in found {
+        stored[row.position as usize - 1] = ContentHash::from_bytes(&row.content_hash);
+    }
+    Ok(stored)
+}
+
+/// Counts every row against what its key had before it, and keeps the last row of each key when
+/// the table does not say the same already.
+fn plan(batch: &RecordBatch, order: &[usize], stored: &[Option<ContentHash>]) -> Plan {
+    let mut plan = Plan::default();
+    for (group, before) in groups(batch, order).zip(stored) {
+        let mut current = *before;
+        for row in group {
+            let hash = batch.get(*row).content_hash();
+            match current.replace(hash) {
+                None => plan.counts.inserted += 1,
+                Some(known) if known == hash => plan.counts.unchanged += 1,
+                Some(_) => plan.counts.updated += 1,
+            }
+        }
+        let Some(last) = group.last() else { continue };
+        match before {
+            None => plan.new.push(*last),
+            Some(known) if Some(*known) == current => {}
+            Some(_) => plan.changed.push(*last),
+        }
+    }
+    plan
+}
+
+/// `false` when a key turned out not to be new; nothing is written then.
+async fn insert_new(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    batch: &RecordBatch,
+    rows: &[usize],
+) -> Result<bool, sqlx::Error> {
+    let mut savepoint = connection.begin().await?;
+    let statement = "copy unified_records (source, external_id, content_hash, name, description, \
+                     category, price, currency, quantity, url, source_updated_at, attributes, \
+                     raw_ref, raw_row, first_run_id, last_run_id) from stdin (format binary)";
+    match encode(source, run, batch, rows).copy_into(&mut savepoint, statement).await {
+        Ok(_) => savepoint.commit().await.map(|()| true),
+        Err(error) if is_conflict(&error) => savepoint.rollback().await.map(|()| false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|e| e.code());
+    matches!(code.as_deref(), Some("23505" | "40P01"))
+}
+
+async fn merge_changed(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    batch: &RecordBatch,
+    rows: &[usize],
+) -> Result<(), sqlx::Error> {
+    // Not checked at compile time: the table exists only in this session.
+    sqlx::query(
+        "create temporary table if not exists unified_records_stage
+            (like unified_records including defaults) on commit delete rows",
+    )
+    .execute(&mut *connection)
+    .await?;
+    let statement = "copy unified_records_stage (source, external_id, content_hash, name, \
+                     description, category, price, currency, quantity, url, source_updated_at, \
+                     attributes, raw_ref, raw_row, first_run_id, last_run_id) \
+                     from stdin (format binary)";
+    encode(source, run, batch, rows).copy_into(&mut *connection, statement).await?;
+    sqlx::query(include_str!("merge_changed.sql")).execute(&mut *connection).await?;
+    // A second batch of the same transaction starts with an empty stage.
+    sqlx::query("truncate unified_records_stage").execute(connection).await?;
+    Ok(())
+}
+
+fn encode(source: &str, run: RunId, batch: &RecordBatch, rows: &[usize]) -> CopyBuffer {
+    let per_row = batch.text_len() / batch.len().max(1) + 192;
+    let mut copy = CopyBuffer::with_capacity(rows.len() * per_row);
+    let mut raw = None;
+    let mut raw_ref = String::new();
+    for row in rows {
+        let record = batch.get(*row);
+        if raw.replace(record.raw()) != Some(record.raw()) {
+            raw_ref = record.raw().to_string();
+        }
+        encode_record(&mut copy, source, run, record, &raw_ref);
+    }
+    copy
+}
+
+fn encode_record(
+    copy: &mut CopyBuffer,
+    source: &str,
+    run: RunId,
+    record: RecordView<'_>,
+    raw_ref: &str,
+) {
+    copy.row(16);
+    copy.text(Some(source));
+    copy.text(Some(record.external_id()));
+    copy.bytes(&record.content_hash().to_bytes());
+    copy.text(record.column(Column::Name));
+    copy.text(record.column(Column::Description));
+    copy.text(record.column(Column::Category));
+    copy.numeric(record.column(Column::Price));
+    copy.text(record.column(Column::Currency));
+    copy.numeric(record.column(Column::Quantity));
+    copy.text(record.column(Column::Url));
+    copy.timestamptz(record.source_updated_at());
+    copy.jsonb(record.column(Column::Attributes));
+    copy.text(Some(raw_ref));
+    copy.bigint(Some(record.raw_row()));
+    copy.bigint(Some(run.0));
+    copy.bigint(Some(run.0));
+}
+
+/// A record, for people. Numbers are their digits.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Name of the source.
+    pub source: String,
+    /// Its key within the source.
+    pub external_id: String,
+    /// See the mapping.
+    pub name: Option<String>,
+    /// See the mapping.
+    pub description: Option<String>,
+    /// See the mapping.
+    pub category: Option<String>,
+    /// Digits of a decimal number.
+    pub price: Option<String>,
+    /// See the mapping.
+    pub currency: Option<String>,
+    /// Digits of a decimal number.
+    pub quantity: Option<String>,
+    /// See the mapping.
+    pub url: Option<String>,
+    /// When the source says it changed.
+    pub source_updated_at: Option<DateTime<Utc>>,
+    /// The mapped fields without a column of their own.
+    pub attributes: Option<Value>,
+    /// The raw payload it came from.
+    pub raw_ref: String,
+    /// The row within it.
+    pub raw_row: i64,
+    /// The run that inserted it.
+    pub first_run_id: i64,
+    /// The run that changed it last.
+    pub last_run_id: i64,
+    /// When it was inserted.
+    pub created_at: DateTime<Utc>,
+    /// When it was changed last.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Where a page of records starts: behind this key.
+#[derive(Debug, Clone, Default)]
+pub struct After {
+    /// Name of the source.
+    pub source: String,
+    /// Key within it.
+    pub external_id: String,
+}
+
+/// Records in key order, behind `after`, of one source or of all.
+///
+/// # Errors
+/// Database errors.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    source: Option<&str>,
+    after: &After,
+    limit: i64,
+) -> Result<Vec<Record>, sqlx::Error> {
+    match source {
+        Some(source) => {
+            sqlx::query_as!(
+                Record,
+                "select source, external_id, name, description, category, price::text, currency,
+                        quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
+                        first_run_id, last_run_id, created_at, updated_at
+                 from unified_records
+                 where source = $1 and external_id > $2
+                 order by external_id limit $3",
+                source,
+                after.external_id,
+                limit,
+            )
+            .fetch_all(executor)
+            .await
+        }
+        None => {
+            sqlx::query_as!(
+                Record,
+                "select source, external_id, name, description, category, price::text, currency,
+                        quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
+                        first_run_id, last_run_id, created_at, updated_at
+                 from unified_records
+                 where (source, external_id) > ($1, $2)
+                 order by source, external_id limit $3",
+                after.source,
+                after.external_id,
+                limit,
+            )
+            .fetch_all(executor)
+            .await
+        }
+    }
+}
+
+/// One record.
+///
+/// # Errors
+/// Database errors.
+pub async fn get(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    external_id: &str,
+) -> Result<Option<Record>, sqlx::Error> {
+    sqlx::query_as!(
+        Record,
+        "select source, external_id, name, description, category, price::text, currency,
+                quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
+                first_run_id, last_run_id, created_at, updated_at
+         from unified_records where source = $1 and external_id = $2",
+        source,
+        external_id,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::raw::RawRef;
+
+    fn batch_of(rows: &[(&str, &str)]) -> RecordBatch {
+        let mut batch = RecordBatch::new();
+        batch.enter_raw(RawRef::File(1));
+        for (i, (id, name)) in rows.iter().enumerate() {
+            batch.begin();
+            let start = batch.arena().len();
+            batch.arena().push_str(id);
+            batch.close_id(start);
+            batch.set(Column::Name, name);
+            batch.commit(i as i64 + 1);
+        }
+        batch
+    }
+
+    fn planned(rows: &[(&str, &str)], stored: &[(&str, &str)]) -> Plan {
+        let batch = batch_of(rows);
+        let known = batch_of(stored);
+        let order = sorted(&batch);
+        let hashes: Vec<_> = groups(&batch, &order)
+            .map(|group| {
+                let key = batch.get(group[0]).external_id();
+                known.iter().find(|r| r.external_id() == key).map(RecordView::content_hash)
+            })
+            .collect();
+        plan(&batch, &order, &hashes)
+    }
+
+    #[test]
+    fn every_row_counts_against_what_its_key_had_before_it() {
+        let plan = planned(&[("b", "1"), ("a", "1"), ("b", "2"), ("b", "2")], &[("a", "1")]);
+        assert_eq!(plan.counts, Upserted { inserted: 1, updated: 1, unchanged: 2 });
+        assert_eq!((plan.new, plan.changed), (vec![3], vec![]));
+    }
+
+    #[test]
+    fn a_key_that_ends_where_it_began_is_not_written() {
+        let plan = planned(&[("a", "2"), ("a", "1")], &[("a", "1")]);
+        assert_eq!(plan.counts, Upserted { inserted: 0, updated: 2, unchanged: 0 });
+        assert_eq!((plan.new, plan.changed), (vec![], vec![]));
+    }
+}

@@ -1,0 +1,230 @@
+//! Owns the schema contract applied row by row: what happens to a value, or to its row, that does
+//! not fit the current schema version.
+//!
+//! The schema knows top-level fields only, so a nested value is judged by the field it stands in.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::field::{Locator, plain_header};
+use super::policy::{Contract, Policy};
+use super::row::{Cell, Row};
+use crate::domain::reject::{Defect, ReasonCode};
+use crate::domain::schema::{FieldSchema, Schema};
+use crate::domain::shape::FieldType;
+
+/// A contract with what it needs of the schema.
+#[derive(Debug)]
+pub(super) struct RowContract {
+    rules: Contract,
+    /// The names that the schema knows, when a row's fields have to be looked at.
+    known: Option<BTreeSet<String>>,
+}
+
+/// What the contract watches of one locator.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// The top-level field.
+    field: String,
+    /// What the schema says of it; `None` when it does not have it.
+    schema: Option<FieldSchema>,
+    /// Whether the value stands within the field instead of being it.
+    nested: bool,
+}
+
+/// What the contract has against a row.
+#[derive(Debug)]
+pub(super) enum Objection {
+    /// Stop: the sentence says why.
+    Freeze(String),
+    /// Set the row aside.
+    Defect(Defect),
+}
+
+/// What a row has where the contract looks.
+enum Found {
+    Missing,
+    Null,
+    Value(FieldType),
+}
+
+impl RowContract {
+    pub(super) fn new(rules: Contract, schema: Option<&Schema>) -> Self {
+        let looks = matches!(rules.new_field, Policy::Freeze | Policy::QuarantineRow);
+        let known = schema.filter(|_| looks).map(|schema| schema.fields.keys().cloned().collect());
+        Self { rules, known }
+    }
+
+    /// What is to be watched of a mapped locator; `None` when nothing about it can matter.
+    pub(super) fn watch(&self, locator: &Locator, schema: Option<&Schema>) -> Option<Watch> {
+        let schema = schema?;
+        let strict = |policy| matches!(policy, Policy::Freeze | Policy::QuarantineRow);
+        let matters = strict(self.rules.missing_field)
+            || self.rules.type_change != Policy::Evolve
+            || self.rules.new_field == Policy::DiscardValue;
+        let (field, nested) = match locator {
+            _ if !matters => return None,
+            Locator::Nowhere => return None,
+            Locator::Column(names) => (known_name(names, schema)?, false),
+            Locator::Path(path) => first_segment(path)?,
+        };
+        let known = schema.fields.get(&field).cloned();
+        Some(Watch { field, schema: known, nested })
+    }
+
+    /// Checks that the schema knows every field of the row.
+    pub(super) fn check_new_fields<R: Row>(
+        &self,
+        row: &R,
+        defects: &mut Vec<Defect>,
+    ) -> Result<(), String> {
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let mut frozen = None;
+        row.visit_fields(&mut |name, _| {
+            if known.contains(name) {
+                return;
+            }
+            let message = format!("{name}: the schema has no such field");
+            match self.rules.new_field {
+                Policy::Freeze => {
+                    frozen.get_or_insert(format!("{message} (contract: new_field = \"freeze\")"));
+                }
+                _ => defects.push(Defect {
+                    field: Some(name.to_owned()),
+                    reason: ReasonCode::NewField,
+                    message: format!("{message} (contract: new_field = \"quarantine_row\")"),
+                }),
+            }
+        });
+        frozen.map_or(Ok(()), Err)
+    }
+
+    /// Judges the value of a watched locator: what comes back is the value to go on with.
+    pub(super) fn admit<'r, R: Row>(
+        &self,
+        watch: &Watch,
+        label: &str,
+        row: &R,
+        cell: Cell<'r>,
+    ) -> Result<Cell<'r>, Objection> {
+        let Some(schema) = &watch.schema else {
+            let discarded = self.rules.new_field == Policy::DiscardValue;
+            return Ok(if discarded { Cell::Null } else { cell });
+        };
+        let found = if watch.nested { found_above(row, &watch.field) } else { found_in(cell) };
+        match found {
+            Found::Missing if !schema.optional => {
+                let what =
+                    format!("the row has no such field, and every row had \"{}\"", watch.field);
+                self.object("missing_field", self.rules.missing_field, label, &what)?;
+                Ok(cell)
+            }
+            Found::Value(kind) if row.typed() && !schema.admits(kind) => {
+                if self.rules.type_change == Policy::DiscardValue {
+                    return Ok(Cell::Null);
+                }
+                let what = format!("of type {kind}, and the schema says {schema}");
+                self.object("type_change", self.rules.type_change, label, &what)?;
+                Ok(cell)
+            }
+            _ => Ok(cell),
+        }
+    }
+
+    /// What to do with text that could not be converted: in rows without types that is what a
+    /// change of type looks like. Without a schema, or a rule, the row is set aside.
+    pub(super) fn on_failed_text(&self, watch: Option<&Watch>) -> Policy {
+        match (watch.and_then(|watch| watch.schema.as_ref()), self.rules.type_change) {
+            (Some(_), policy @ (Policy::Freeze | Policy::DiscardValue)) => policy,
+            _ => Policy::QuarantineRow,
+        }
+    }
+
+    fn object(&self, rule: &str, policy: Policy, label: &str, what: &str) -> Result<(), Objection> {
+        let message = format!("{label}: {what} (contract: {rule} = \"{}\")", policy.as_str());
+        let reason = match rule {
+            "missing_field" => ReasonCode::MissingField,
+            _ => ReasonCode::TypeChanged,
+        };
+        match policy {
+            Policy::Evolve | Policy::DiscardValue => Ok(()),
+            Policy::Freeze => Err(Objection::Freeze(message)),
+            Policy::QuarantineRow => {
+                Err(Objection::Defect(Defect { field: Some(label.to_owned()), reason, message }))
+            }
+        }
+    }
+}
+
+/// The one of a column's names that the schema has, else the first.
+fn known_name(names: &[String], schema: &Schema) -> Option<String> {
+    let exact = names.iter().find(|name| schema.fields.contains_key(*name)).cloned();
+    let plain = || {
+        let fits =
+            |known: &&String| names.iter().any(|name| plain_header(name) == plain_header(known));
+        schema.fields.keys().find(fits).cloned()
+    };
+    exact.or_else(plain).or_else(|| names.first().cloned())
+}
+
+/// The top-level field that a JSONPath leads through, and whether it leads on from there. `None`
+/// when it selects by something else than a name.
+fn first_segment(path: &str) -> Option<(String, bool)> {
+    let rest = path.strip_prefix('$')?;
+    let (name, rest) = if let Some(rest) = rest.strip_prefix('.') {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        rest.split_at(end)
+    } else {
+        let rest = rest.strip_prefix('[')?;
+        let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let (name, rest) = rest[1..].split_once(quote)?;
+        (name, rest.strip_prefix(']')?)
+    };
+    let odd = name.is_empty() || name.contains(['*', '\\']);
+    (!odd).then(|| (name.to_owned(), !rest.is_empty()))
+}
+
+fn found_in(cell: Cell<'_>) -> Found {
+    match cell {
+        Cell::Missing => Found::Missing,
+        Cell::Null | Cell::Json(Value::Null) => Found::Null,
+        Cell::Text(_) | Cell::Json(Value::String(_)) => Found::Value(FieldType::String),
+        Cell::Json(Value::Bool(_)) => Found::Value(FieldType::Boolean),
+        Cell::Json(Value::Array(_)) => Found::Value(FieldType::Array),
+        Cell::Json(Value::Object(_)) => Found::Value(FieldType::Object),
+        Cell::Json(Value::Number(digits)) => {
+            let whole = !digits.as_str().contains(['.', 'e', 'E']);
+            Found::Value(if whole { FieldType::Integer } else { FieldType::Number })
+        }
+    }
+}
+
+fn found_above<R: Row>(row: &R, field: &str) -> Found {
+    let mut found = Found::Missing;
+    row.visit_fields(&mut |name, kind| {
+        if name == field {
+            found = kind.map_or(Found::Null, Found::Value);
+        }
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_segment_of_a_path_names_the_top_level_field() {
+        let of = |path| first_segment(path).map(|(name, nested)| format!("{name} {nested}"));
+        assert_eq!(of("$.a").as_deref(), Some("a false"));
+        assert_eq!(of("$.a.b[0]").as_deref(), Some("a true"));
+        assert_eq!(of("$['a b']").as_deref(), Some("a b false"));
+        assert_eq!(of("$[\"a\"].b").as_deref(), Some("a true"));
+        for path in ["$", "$.*", "$[*]", "$..a", "$[0]", "$['a", "a"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+}

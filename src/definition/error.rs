@@ -1,0 +1,112 @@
+//! Owns how a job file is refused: every message names the file and, within it, the line.
+//!
+//! Must not know what the messages are about.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::domain::source_name::InvalidSourceName;
+
+/// One thing wrong in a job file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong and what to do, in one sentence.
+    pub message: String,
+}
+
+/// Why a job file, or the folder of them, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// The file says something that it may not.
+    #[error("{}", Listing { path, problems })]
+    Invalid {
+        /// The job file.
+        path: PathBuf,
+        /// At least one, in the order of the file.
+        problems: Vec<Problem>,
+    },
+    /// The file's name cannot be the name of a source.
+    #[error("{}: the file's name is the source's name, and {source}", path.display())]
+    Name {
+        /// The job file.
+        path: PathBuf,
+        /// What is wrong with its stem.
+        source: InvalidSourceName,
+    },
+    /// The file is called `.TOML` or the like, which some systems find under `.toml` and some not.
+    #[error("{}: a job file's extension is written `.toml`, in small letters", path.display())]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Names that differ in capital letters only are one source.
+    #[error(
+        "{} and {}: two sources' files of one name; rename or remove one",
+        first.display(),
+        second.display()
+    )]
+    SameName {
+        /// The file that comes first.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("{}: the job file cannot be read", path.display())]
+    Unreadable {
+        /// The job file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder of job files cannot be read.
+    #[error(
+        "{}: the folder of job files cannot be read; create it, or name another one",
+        path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No job file of that name.
+    #[error("there is no source {source_name:?}; known are {}", known.join(", "))]
+    UnknownSource {
+        /// The name asked for.
+        source_name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
+
+impl DefinitionError {
+
+    /// [`DefinitionError::Invalid`] with the problems in the order of the file.
+    pub(super) fn invalid(path: &Path, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        Self::Invalid { path: path.to_owned(), problems }
+    }
+}
+
+struct Listing<'a> {
+    path: &'a Path,
+    problems: &'a [Problem],
+}
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:{}: {}", self.path.display(), problem.line, problem.message)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! Owns what a job file says about one field, and about the key.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::decimal::DecimalNotation;
+use crate::domain::record::Column;
+
+/// The type a field is converted to. A value that cannot be converted is a defect of its row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// Text as it is.
+    #[default]
+    Text,
+    /// An exact decimal number of any length.
+    Decimal,
+    /// A whole number of any length.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// A point in time.
+    Timestamp,
+    /// A calendar date.
+    Date,
+    /// Any JSON value.
+    Json,
+}
+
+impl FieldKind {
+    /// The word used in job files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Decimal => "decimal",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+            Self::Date => "date",
+            Self::Json => "json",
+        }
+    }
+
+    /// Whether values are numbers, with bounds and separators.
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::Decimal | Self::Integer)
+    }
+
+    /// Whether values are points in time or dates, with formats and time zones.
+    pub fn is_time(self) -> bool {
+        matches!(self, Self::Timestamp | Self::Date)
+    }
+}
+
+/// Where a field goes in `unified_records`, decided by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A text, numeric or JSON column.
+    Column(Column),
+    /// The column `source_updated_at`.
+    SourceUpdatedAt,
+    /// A key of `attributes`.
+    Attribute,
+}
+
+impl Target {
+    /// Where the field of this name goes.
+    pub fn of(name: &str) -> Self {
+        match name {
+            "name" => Self::Column(Column::Name),
+            "description" => Self::Column(Column::Description),
+            "category" => Self::Column(Column::Category),
+            "price" => Self::Column(Column::Price),
+            "currency" => Self::Column(Column::Currency),
+            "quantity" => Self::Column(Column::Quantity),
+            "url" => Self::Column(Column::Url),
+            "attributes" => Self::Column(Column::Attributes),
+            "source_updated_at" => Self::SourceUpdatedAt,
+            _ => Self::Attribute,
+        }
+    }
+
+    /// The types that can be kept there; a field without a type has the first.
+    pub fn kinds(self) -> &'static [FieldKind] {
+        match self {
+            Self::Column(Column::Price | Column::Quantity) => {
+                &[FieldKind::Decimal, FieldKind::Integer]
+            }
+            Self::Column(Column::Attributes) => &[FieldKind::Json],
+            Self::Column(_) => &[FieldKind::Text],
+            Self::SourceUpdatedAt => &[FieldKind::Timestamp, FieldKind::Date],
+            Self::Attribute => &[
+                FieldKind::Text,
+                FieldKind::Decimal,
+                FieldKind::Integer,
+                FieldKind::Boolean,
+                FieldKind::Timestamp,
+                FieldKind::Date,
+                FieldKind::Json,
+            ],
+        }
+    }
+}
+
+/// Where a value comes from in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locator {
+    /// A JSONPath such as `$.name` within an API record.
+    Path(String),
+    /// A top-level field by its name, a CSV column or a key of an API record: the first of these
+    /// names that the source has. A header fits exactly, or else by [`plain_header`].
+    Column(Vec<String>),
+    /// Nowhere: the field is a constant.
+    Nowhere,
+}
+
+impl Locator {
+    /// The locator of a source field as job files name it: a JSONPath when it starts with `$`,
+    /// else the name of a top-level field.
+    pub fn of_source_field(text: &str) -> Self {
+        if text.starts_with('$') {
+            Self::Path(text.to_owned())
+        } else {
+            Self::Column(vec![text.to_owned()])
+        }
+    }
+
+    /// The source's own name of the field, as the job file writes it.
+    pub fn label(&self) -> Option<&str> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Column(names) => names.first().map(String::as_str),
+            Self::Nowhere => None,
+        }
+    }
+}
+
+/// A header without what people vary in it: case, white space and punctuation. `Item #` and
+/// `item` are the same header.
+pub fn plain_header(header: &str) -> String {
+    header.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// One field of the mapping.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldDefinition {
+    /// A column of `unified_records`, or else a key of its `attributes`.
+    pub name: String,
+    /// Where the value comes from.
+    pub from: Locator,
+    /// What it becomes.
+    pub kind: FieldKind,
+    /// Whether a row without it is set aside.
+    pub required: bool,
+    /// Smallest number allowed, canonical digits.
+    pub min: Option<String>,
+    /// Largest number allowed, canonical digits.
+    pub max: Option<String>,
+    /// How the source writes numbers.
+    pub notation: DecimalNotation,
+    /// `strftime` format of dates and times; RFC 3339 and ISO 8601 when absent.
+    pub date_format: Option<String>,
+    /// Time zone of times that carry none; UTC when absent.
+    pub time_zone: Option<chrono_tz::Tz>,
+    /// The value of every row, in plain notation (`1234.5`, `2025-01-02T03:04:05Z`).
+    pub constant: Option<String>,
+    /// The value of rows that have none, in plain notation.
+    pub default: Option<String>,
+}
+
+/// How `external_id` is made of a row's fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalId {
+    /// The source fields that take part, in order.
+    pub parts: Vec<Locator>,
+    /// Text before, between and behind the parts: always one more than there are parts. For
+    /// `primary_key = ["a", "b"]` that is `""`, `"|"`, `""`.
+    pub literals: Vec<String>,
+    /// Whether `|` and `\` in parts are escaped with `\`, so that different keys stay different:
+    /// with a `primary_key` of several fields.
+    pub escaped: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_compared_without_case_space_and_punctuation() {
+        assert_eq!(plain_header(" Item # "), plain_header("item"));
+        assert_eq!(plain_header("Größe (cm)"), "größecm");
+    }
+
+    #[test]
+    fn a_dollar_makes_a_path() {
+        assert_eq!(Locator::of_source_field("$.a.b"), Locator::Path("$.a.b".into()));
+        assert_eq!(Locator::of_source_field("a.b"), Locator::Column(vec!["a.b".into()]));
+    }
+}

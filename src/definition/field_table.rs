@@ -1,0 +1,343 @@
+//! Owns one table of `[fields]` as it is written, and its way to a [`FieldDefinition`] without
+//! contradictions.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+use super::convert::{Converter, Form};
+use super::document::Document;
+use super::error::Problem;
+use super::field::{FieldDefinition, FieldKind, Locator, Target};
+use super::row::Cell;
+use super::schedule::parse_time_zone;
+use crate::domain::decimal::{self, DecimalNotation};
+
+/// Where a value comes from and what it becomes. A field named `name`, `description`, `category`,
+/// `price`, `currency`, `quantity`, `url` or `source_updated_at` fills that column of
+/// `unified_records`; any other becomes a key of its `attributes`. A field named `attributes` is
+/// the object that those keys are added to. Null and missing values are left out of `attributes`.
+#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FieldTable {
+    /// A JSONPath such as `$.image.small`, or a key of the API's records. Without `from`,
+    /// `column`, `aliases` and `const` a field is read from the key or column of its own name.
+    from: Option<String>,
+    /// The header of a CSV column.
+    column: Option<String>,
+    /// Other headers that the column may have; case, spaces and punctuation do not matter.
+    aliases: Option<Vec<String>>,
+    /// What the value becomes; what the column of `unified_records` holds if not given, else text.
+    #[serde(rename = "type")]
+    kind: Option<FieldKind>,
+    /// Whether a row without the value is set aside.
+    required: Option<bool>,
+    /// The smallest number allowed.
+    min: Option<Scalar>,
+    /// The largest number allowed.
+    max: Option<Scalar>,
+    /// Between the whole part of a number and its fraction: `.` (if not given) or `,`.
+    decimal_separator: Option<String>,
+    /// Between groups of three digits: `.`, `,`, `'`, `_` or a space.
+    group_separator: Option<String>,
+    /// `strftime` format of dates and times, for example `%d.%m.%Y`; RFC 3339 and ISO 8601 if not
+    /// given.
+    date_format: Option<String>,
+    /// Time zone of times that carry none, for example `Europe/Berlin`; UTC if not given.
+    time_zone: Option<String>,
+    /// The value of every row, read from nowhere.
+    #[serde(rename = "const")]
+    constant: Option<Scalar>,
+    /// The value of rows that have none.
+    default: Option<Scalar>,
+}
+
+/// A text, a number or a boolean.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "the schema for editors is made of the payloads")]
+pub(super) enum Scalar {
+    Text(String),
+    Number(f64),
+    Boolean(bool),
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl Visitor<'_> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a number, true or false")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(text.to_owned()))
+    }
+
+    // The digits are taken from the file (`Draft::scalar`): `f64` would not keep them.
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_i128<E: de::Error>(self, number: i128) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_u128<E: de::Error>(self, number: u128) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number))
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Boolean(flag))
+    }
+}
+
+/// Makes the definition of the field `name`; what is wrong with it goes to `problems`.
+pub(super) fn define(
+    name: &str,
+    table: &FieldTable,
+    document: &Document<'_>,
+    problems: &mut Vec<Problem>,
+) -> FieldDefinition {
+    let target = Target::of(name);
+    let kind = table.kind.unwrap_or(target.kinds()[0]);
+    let mut draft = Draft { name, table, kind, document, problems };
+    draft.check_name();
+    draft.check_column(target);
+    draft.check_combinations();
+    let field = FieldDefinition {
+        name: name.to_owned(),
+        from: draft.locator(),
+        kind,
+        required: table.required.unwrap_or(false),
+        min: draft.bound("min", table.min.as_ref()),
+        max: draft.bound("max", table.max.as_ref()),
+        notation: draft.notation(),
+        date_format: table.date_format.clone(),
+        time_zone: draft.time_zone(),
+        constant: draft.scalar("const", table.constant.as_ref()),
+        default: draft.scalar("default", table.default.as_ref()),
+    };
+    draft.check_bounds(&field);
+    draft.check_values(&field);
+    field
+}
+
+struct Draft<'a> {
+    name: &'a str,
+    table: &'a FieldTable,
+    kind: FieldKind,
+    document: &'a Document<'a>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Draft<'_> {
+    fn problem(&mut self, key: &str, message: impl fmt::Display) {
+        let message = format!("{message} in [fields.{}]", self.name);
+        self.problems.push(self.document.problem_at(&["fields", self.name, key], message));
+    }
+
+    fn check_name(&mut self) {
+        let name = self.name;
+        let odd = |c: char| c.is_control() || c == '"' || c == '\\';
+        let problem = if name.trim().is_empty() || name.trim() != name || name.contains(odd) {
+            "a field's name cannot be empty, nor have quotes, backslashes or spaces around it"
+        } else if matches!(name, "external_id" | "source") {
+            "this column is not mapped: `source` is the file's name, and `external_id` is made by \
+             `primary_key` or `external_id` at the top of the file"
+        } else {
+            return;
+        };
+        self.problems.push(self.document.problem_at(&["fields", name], problem));
+    }
+
+    fn check_column(&mut self, target: Target) {
+        let kinds = target.kinds();
+        if !kinds.contains(&self.kind) {
+            let kinds: Vec<_> = kinds.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
+            let message = format!(
+                "the column `{}` of unified_records cannot hold type = \"{}\"; it needs {}",
+                self.name,
+                self.kind.as_str(),
+                kinds.join(" or ")
+            );
+            self.problem("type", message);
+        }
+    }
+
+    fn check_combinations(&mut self) {
+        let t = self.table;
+        let (number, time, kind) = (self.kind.is_number(), self.kind.is_time(), self.kind.as_str());
+        let constant = t.constant.is_some();
+        let required = t.required == Some(true);
+        for (key, given, allowed, why) in [
+            ("from", t.from.is_some(), !constant, "a `const` comes from nowhere: remove one"),
+            ("column", t.column.is_some(), !constant, "a `const` comes from nowhere: remove one"),
+            ("aliases", t.aliases.is_some(), !constant, "a `const` comes from nowhere: remove one"),
+            ("required", required, !constant, "a `const` is never missing: remove one"),
+            ("default", t.default.is_some(), !constant, "a `const` is never missing: remove one"),
+            (
+                "default",
+                t.default.is_some(),
+                !required,
+                "it is never used when `required`: remove one",
+            ),
+            (
+                "column",
+                t.column.is_some(),
+                t.from.is_none(),
+                "`from` is for APIs, `column` for CSV: remove one",
+            ),
+            (
+                "aliases",
+                t.aliases.is_some(),
+                t.from.is_none(),
+                "`from` is for APIs, `aliases` for CSV: remove one",
+            ),
+            ("min", t.min.is_some(), number, "only numbers have bounds"),
+            ("max", t.max.is_some(), number, "only numbers have bounds"),
+            (
+                "decimal_separator",
+                t.decimal_separator.is_some(),
+                self.kind == FieldKind::Decimal,
+                "only decimals have one",
+            ),
+            ("group_separator", t.group_separator.is_some(), number, "only numbers have one"),
+            ("date_format", t.date_format.is_some(), time, "only timestamps and dates have one"),
+            ("time_zone", t.time_zone.is_some(), time, "only timestamps and dates have one"),
+        ] {
+            if given && !allowed {
+                let of = if why.starts_with("only") {
+                    format!(", not type = \"{kind}\",")
+                } else {
+                    String::new()
+                };
+                self.problem(key, format!("`{key}`: {why}{of}"));
+            }
+        }
+    }
+
+    fn locator(&mut self) -> Locator {
+        let t = self.table;
+        if t.constant.is_some() {
+            return Locator::Nowhere;
+        }
+        if let Some(from) = &t.from {
+            if from.starts_with('$')
+                && let Err(error) = serde_json_path::JsonPath::parse(from)
+            {
+                self.problem("from", format!("`{from}` is no JSONPath: {}", error.message()));
+            } else if from.is_empty() {
+                self.problem("from", "`from` is empty");
+            }
+            return Locator::of_source_field(from);
+        }
+        let aliases = t.aliases.iter().flatten();
+        let names: Vec<String> = t.column.iter().chain(aliases).cloned().collect();
+        if names.iter().any(|name| name.trim().is_empty()) {
+            let key = if t.column.is_some() { "column" } else { "aliases" };
+            self.problem(key, "an empty header");
+        }
+        if names.is_empty() {
+            return Locator::Column(vec![self.name.to_owned()]);
+        }
+        Locator::Column(names)
+    }
+
+    /// A value of the job file as text; a number with the digits that the file has.
+    fn scalar(&self, key: &str, value: Option<&Scalar>) -> Option<String> {
+        Some(match value? {
+            Scalar::Text(text) => text.clone(),
+            Scalar::Boolean(flag) => flag.to_string(),
+            Scalar::Number(_) => {
+                self.document.written(&["fields", self.name, key])?.replace('_', "")
+            }
+        })
+    }
+
+    fn bound(&mut self, key: &str, value: Option<&Scalar>) -> Option<String> {
+        let text = self.scalar(key, value)?;
+        let mut canonical = String::new();
+        match decimal::write_canonical(&text, DecimalNotation::PLAIN, &mut canonical) {
+            Ok(()) => Some(canonical),
+            Err(error) => {
+                self.problem(key, format!("`{key}` = {text:?}: {error}"));
+                None
+            }
+        }
+    }
+
+    fn check_bounds(&mut self, field: &FieldDefinition) {
+        if let (Some(min), Some(max)) = (&field.min, &field.max)
+            && decimal::compare(min, max).is_gt()
+        {
+            self.problem("min", format!("no number is at least {min} and at most {max}"));
+        }
+    }
+
+    fn notation(&mut self) -> DecimalNotation {
+        let mut notation = DecimalNotation::PLAIN;
+        let separator = |draft: &mut Self, key: &str, text: &Option<String>, known: &str| {
+            let text = text.as_deref()?;
+            match text.as_bytes() {
+                [byte] if known.contains(text) => Some(*byte),
+                _ => {
+                    let known: Vec<_> = known.chars().map(|c| format!("\"{c}\"")).collect();
+                    draft.problem(key, format!("`{key}` is one of {}", known.join(", ")));
+                    None
+                }
+            }
+        };
+        let decimal = separator(self, "decimal_separator", &self.table.decimal_separator, ".,");
+        let group = separator(self, "group_separator", &self.table.group_separator, ".,'_ ");
+        notation.decimal_separator = decimal.unwrap_or(notation.decimal_separator);
+        notation.group_separator = group;
+        if group == Some(notation.decimal_separator) {
+            let message = "`group_separator` is the `decimal_separator` as well; give both";
+            self.problem("group_separator", message);
+        }
+        notation
+    }
+
+    fn time_zone(&mut self) -> Option<chrono_tz::Tz> {
+        match parse_time_zone(self.table.time_zone.as_deref()?) {
+            Ok(zone) => Some(zone),
+            Err(message) => {
+                self.problem("time_zone", message);
+                None
+            }
+        }
+    }
+
+    /// Whether the file's own values can be converted, so that no row fails because of them.
+    fn check_values(&mut self, field: &FieldDefinition) {
+        if let Err(why) = Converter::new(field) {
+            let format = self.table.date_format.as_deref().unwrap_or_default();
+            self.problem("date_format", format!("`date_format` = {format:?} {why}"));
+        }
+        let plain = Converter::plain(field);
+        for (key, value) in [("const", &field.constant), ("default", &field.default)] {
+            let Some(text) = value else { continue };
+            let mut out = String::new();
+            if let Err(flaw) = plain.write(Cell::Text(text), false, Form::Column, &mut out) {
+                self.problem(key, format!("`{key}` = {text:?} {}", flaw.problem));
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Tests of job files: what is read from a good one, and how a bad one is refused.
+
+use super::*;
+use crate::definition::field::{FieldKind, Locator};
+use crate::definition::policy::Policy;
+
+const GOOD: &str = r#"kind = "csv"
+description = "Products"
+schedule = "*/10 * * * *"
+time_zone = "Europe/Berlin"
+primary_key = ["sku"]
+
+[csv]
+paths = ["data/*.csv"]
+
+[fields]
+name = { column = "Item", aliases = ["Artikel"], required = true }
+price = { type = "decimal", min = 0, max = 1_0, decimal_separator = "," }
+
+[fields.weight]
+type = "decimal"
+min = 0.10
+default = 12345678901234567890.5
+
+[contract]
+type_change = "quarantine_row"
+
+[checks]
+max_quarantine_ratio = 0.05
+"#;
+
+fn parse(text: &str) -> Result<Definition, DefinitionError> {
+    let path = Path::new("jobs/products_csv.toml");
+    let kinds = ["csv", "rest_api"];
+    Definition::parse("products_csv".parse().unwrap(), path, text.to_owned(), &kinds)
+}
+
+/// What is said about a job file with these lines in place of others.
+fn refused(old: &str, new: &str) -> String {
+    assert!(GOOD.contains(old), "{old}");
+    let error = parse(&GOOD.replace(old, new)).unwrap_err().to_string();
+    assert!(error.lines().all(|line| line.starts_with("jobs/products_csv.toml:")), "{error}");
+    error.replace("jobs/products_csv.toml:", "")
+}
+
+#[test]
+fn a_good_file_is_read_in_its_order() {
+    let definition = parse(GOOD).unwrap();
+    assert_eq!(definition.kind, "csv");
+    assert_eq!(definition.schedule.as_ref().unwrap().expression(), "*/10 * * * *");
+    assert_eq!(definition.contract.type_change, Policy::QuarantineRow);
+    let names: Vec<_> = definition.fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["name", "price", "weight"]);
+    let [name, price, weight] = definition.fields.as_slice() else { panic!() };
+    assert_eq!(name.from, Locator::Column(vec!["Item".into(), "Artikel".into()]));
+    assert_eq!((name.kind, name.required), (FieldKind::Text, true));
+    assert_eq!((price.min.as_deref(), price.max.as_deref()), (Some("0"), Some("10")));
+    assert_eq!(price.from, Locator::Column(vec!["price".into()]));
+    assert_eq!(weight.min.as_deref(), Some("0.10"));
+    assert_eq!(weight.default.as_deref(), Some("12345678901234567890.5"));
+    assert_eq!(definition.locators().len(), 4);
+    assert_eq!(definition.locators()[3], Locator::Column(vec!["sku".into()]));
+}
+
+#[test]
+fn a_column_gives_its_field_the_type() {
+    let definition =
+        parse("kind='csv'\nprimary_key=['a']\n[csv]\n[fields]\nprice={}\nsource_updated_at={}\nattributes={}\nx={}")
+            .unwrap();
+    let kinds: Vec<_> = definition.fields.iter().map(|field| field.kind).collect();
+    use FieldKind::{Decimal, Json, Text, Timestamp};
+    assert_eq!(kinds, [Decimal, Timestamp, Json, Text]);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_line_table_and_the_nearest_key() {
+    for (old, new, expected) in [
+        (
+            "description =",
+            "descripton =",
+            "2: unknown key `descripton` at the top level; did you mean `description`?",
+        ),
+        ("column =", "colum =", "11: unknown key `colum` in [fields.name]; did you mean `column`?"),
+        ("min = 0.10", "mim = 1", "16: unknown key `mim` in [fields.weight]; did you mean `min`?"),
+        (
+            "type_change =",
+            "type_changes =",
+            "20: unknown key `type_changes` in [contract]; did you mean `type_change`?",
+        ),
+        ("[checks]", "[check]", "22: unknown key `check` at the top level; did you mean `checks`?"),
+        (
+            "\"quarantine_row\"",
+            "\"quarantine\"",
+            "20: unknown word \"quarantine\"; did you mean `quarantine_row`?",
+        ),
+        (
+            "[csv]",
+            "[csv]\n[rest_api]",
+            "8: unknown key `rest_api` at the top level; kind = \"csv\" takes its parameters from [csv]",
+        ),
+    ] {
+        let error = refused(old, new);
+        assert_eq!(error.lines().next(), Some(expected), "{error}");
+    }
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_and_in_order() {
+    let error = refused(
+        "name = { column = \"Item\", aliases = [\"Artikel\"], required = true }",
+        "name = { colum = 1 }\nother = { typ = 'text', requird = true }\nthird = { min = true }",
+    );
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines.len(), 3, "{error}");
+    assert!(lines[0].starts_with("11: unknown key `colum`"));
+    assert!(lines[1].starts_with("12: unknown key `typ`"));
+    assert!(lines[2].starts_with("12: unknown key `requird`"));
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_by_its_line() {
+    assert!(
+        refused("required = true", "required = 'yes'")
+            .starts_with("11: invalid type: string \"yes\"")
+    );
+    assert!(
+        refused("[\"sku\"]", "\"sku\"")
+            .starts_with("5: invalid type: string \"sku\", expected a list")
+    );
+    assert!(refused("kind = \"csv\"", "kind = ").starts_with("1: not TOML: "));
+}
+
+#[test]
+fn a_kind_is_known_and_has_its_table() {
+    let error = refused("kind = \"csv\"", "kind = \"cvs\"");
+    assert_eq!(error, "1: unknown kind `cvs`; did you mean `csv`? Known kinds: csv, rest_api");
+    let error = refused("kind = \"csv\"", "kind = \"xlsx\"");
+    assert_eq!(error, "1: unknown kind `xlsx`; known kinds: csv, rest_api");
+    assert_eq!(refused("kind = \"csv\"\n", ""), "1: missing key `kind` at the top level");
+    let error = refused("[csv]\npaths = [\"data/*.csv\"]\n", "");
+    assert_eq!(error, "1: missing table [csv] with the parameters of kind = \"csv\"");
+}
+
+#[test]
+fn contradictions_are_refused_with_a_way_out() {
+    let weight = "min = 0.10\ndefault = 12345678901234567890.5";
+    for (new, expected) in [
+        (
+            "const = 1\nfrom = '$.a'",
+            "`from`: a `const` comes from nowhere: remove one in [fields.weight]",
+        ),
+        (
+            "const = 1\nrequired = true",
+            "`required`: a `const` is never missing: remove one in [fields.weight]",
+        ),
+        (
+            "default = 1\nrequired = true",
+            "`default`: it is never used when `required`: remove one in [fields.weight]",
+        ),
+        (
+            "from = 'a'\ncolumn = 'b'",
+            "`column`: `from` is for APIs, `column` for CSV: remove one in [fields.weight]",
+        ),
+        (
+            "date_format = '%Y'",
+            "`date_format`: only timestamps and dates have one, not type = \"decimal\", in [fields.weight]",
+        ),
+        ("min = 2\nmax = 1", "no number is at least 2 and at most 1 in [fields.weight]"),
+        ("min = 'x'", "`min` = \"x\": not a decimal number in [fields.weight]"),
+        ("default = 'x'", "`default` = \"x\" is not a decimal number"),
+        (
+            "decimal_separator = ';'",
+            "`decimal_separator` is one of \".\", \",\" in [fields.weight]",
+        ),
+        (
+            "group_separator = '.'",
+            "`group_separator` is the `decimal_separator` as well; give both in [fields.weight]",
+        ),
+        ("from = '$.['", "`$.[` is no JSONPath:"),
+        ("time_zone = 'UTC'", "`time_zone`: only timestamps and dates have one"),
+        ("column = ' '", "an empty header in [fields.weight]"),
+    ] {
+        let error = refused(weight, new);
+        assert!(error.contains(expected), "{new}: {error}");
+    }
+    let error = refused(
+        "type = \"decimal\", min = 0, max = 1_0, decimal_separator = \",\"",
+        "type = 'text'",
+    );
+    assert_eq!(
+        error,
+        "12: the column `price` of unified_records cannot hold type = \"text\"; it needs \"decimal\" or \"integer\" in [fields.price]"
+    );
+    let error = refused("type = \"decimal\"\nmin", "min");
+    assert!(error.contains("`min`: only numbers have bounds, not type = \"text\""), "{error}");
+    assert!(
+        refused("[fields.weight]", "[fields.external_id]").contains("this column is not mapped")
+    );
+    assert!(refused("[fields.weight]", "[fields.\" x\"]").contains("a field's name cannot"));
+    let error =
+        refused(&format!("type = \"decimal\"\n{weight}"), "type = 'date'\ndate_format = '%d.%m.'");
+    assert!(error.contains("does not hold a whole date"), "{error}");
+}
+
+#[test]
+fn the_key_is_made_in_one_way() {
+    let key = "primary_key = [\"sku\"]";
+    assert!(refused(key, "").contains("missing key `primary_key`"));
+    assert!(refused(key, "primary_key = []").starts_with("5: a primary key needs"));
+    assert!(refused(key, "external_id = 'x'\nprimary_key = ['a']").contains("remove one"));
+    assert!(refused(key, "external_id = 'acme'").starts_with("5: every row would have"));
+    assert!(refused(key, "primary_key = ['$.[']").starts_with("5: `$.[` is no JSONPath"));
+}
+
+#[test]
+fn schedules_time_zones_and_checks_are_validated() {
+    assert!(refused("*/10 * * * *", "*/10 * *").starts_with("3: \"*/10 * *\" is no schedule"));
+    assert!(
+        refused("Europe/Berlin", "Europe/Berln").starts_with("4: \"Europe/Berln\" is no time zone")
+    );
+    assert!(refused("schedule = \"*/10 * * * *\"\n", "").starts_with("3: `time_zone` is that of"));
+    assert!(refused("0.05", "5").starts_with("23: max_quarantine_ratio is a share"));
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CsvParams {
+    paths: Vec<String>,
+}
+
+#[test]
+fn a_kind_reads_its_own_table_with_the_same_care() {
+    let params: CsvParams = parse(GOOD).unwrap().params().unwrap();
+    assert_eq!(params.paths, ["data/*.csv"]);
+    let definition = parse(&GOOD.replace("paths =", "path =")).unwrap();
+    let error = definition.params::<CsvParams>().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "jobs/products_csv.toml:8: unknown key `path` in [csv]; did you mean `paths`?"
+    );
+    let error = definition.problem(&["csv", "path"], "is empty").to_string();
+    assert_eq!(error, "jobs/products_csv.toml:8: is empty");
+}

@@ -1,0 +1,78 @@
+//! Floor 2: what a job file means. Parsing, validation, and the pure mapping from rows to records.
+//!
+//! Must not know: how sources are read, the database, HTTP.
+
+mod attributes;
+mod calendar;
+mod contract;
+mod convert;
+mod document;
+pub mod error;
+pub mod field;
+mod field_table;
+mod job_file;
+mod json;
+mod json_schema;
+mod key;
+mod load;
+pub mod mapping;
+pub mod policy;
+pub mod row;
+pub mod schedule;
+pub mod setting;
+mod sheet;
+mod suggest;
+pub mod timestamp;
+
+use std::path::{Path, PathBuf};
+
+pub use error::DefinitionError;
+pub use json_schema::json_schema;
+pub use load::{JobsFolder, load_all};
+
+use crate::domain::raw::ContentHash;
+use crate::domain::source_name::SourceName;
+use field::{ExternalId, FieldDefinition, Locator};
+use policy::{Checks, Contract};
+use schedule::Schedule;
+
+/// A validated job file.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// The file's stem.
+    pub source: SourceName,
+    /// Where the file is; relative paths in it are relative to its folder.
+    pub path: PathBuf,
+    /// The file as written.
+    pub text: String,
+    /// Hash of the text: two runs with the same hash had the same definition.
+    pub hash: ContentHash,
+    /// The kind of source, which is also the name of the table with its parameters.
+    pub kind: String,
+    /// For people.
+    pub description: Option<String>,
+    /// When the source is due; on demand only when absent.
+    pub schedule: Option<Schedule>,
+    /// How `external_id` is made.
+    pub external_id: ExternalId,
+    /// The mapping, in the order of the file.
+    pub fields: Vec<FieldDefinition>,
+    /// What to do when the source's schema changes.
+    pub contract: Contract,
+    /// What must hold at the end of a run.
+    pub checks: Checks,
+}
+
+impl Definition {
+    /// Everything that the mapping looks up in a row: the locators of the fields in order, then
+    /// those of the key's parts. [`row::Row::cell`] takes positions in this list.
+    pub fn locators(&self) -> Vec<Locator> {
+        let fields = self.fields.iter().map(|field| &field.from);
+        fields.chain(&self.external_id.parts).cloned().collect()
+    }
+
+    /// The folder that relative paths in the job file start from.
+    pub fn base_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+}

@@ -1,0 +1,53 @@
+//! Owns the rules of a job file that are not about a single field: the schema contract and checks.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What to do when a row does not fit the current schema version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Accept it; the next schema version shows it.
+    #[default]
+    Evolve,
+    /// Stop: the task is dead and says which field of which row.
+    Freeze,
+    /// Keep the row without that value.
+    DiscardValue,
+    /// Set the row aside.
+    QuarantineRow,
+}
+
+impl Policy {
+    /// The word used in job files and stored with drift.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Evolve => "evolve",
+            Self::Freeze => "freeze",
+            Self::DiscardValue => "discard_value",
+            Self::QuarantineRow => "quarantine_row",
+        }
+    }
+}
+
+/// The schema contract of a source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contract {
+    /// A field that the current schema version does not have.
+    pub new_field: Policy,
+    /// A mapped field of the current schema version that a row does not have.
+    pub missing_field: Policy,
+    /// A mapped field whose value has another type than the current schema version says.
+    pub type_change: Policy,
+}
+
+/// What must hold when a run ends; a run that breaks one ends `degraded`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checks {
+    /// The fewest rows a run that reads anything must read.
+    pub min_rows: Option<u64>,
+    /// The largest share of rows that may be quarantined, 0 to 1.
+    pub max_quarantine_ratio: Option<f64>,
+}

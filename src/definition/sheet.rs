@@ -1,0 +1,259 @@
+//! Owns what the mapping does with one row: look up, judge by the contract, convert, write. Values
+//! go straight into the batch's arena; nothing is allocated for a row without defects.
+
+use super::attributes;
+use super::contract::Objection;
+use super::convert::{self, Converter, Flaw, Form};
+use super::field::Target;
+use super::json;
+use super::mapping::{Field, Key, Mapping, Part};
+use super::policy::Policy;
+use super::row::{Cell, Row};
+use crate::domain::record::{Column, RecordBatch};
+use crate::domain::reject::{Defect, ReasonCode};
+
+/// The longest key in bytes; an entry of PostgreSQL's btree index holds about 2,700.
+const MAX_KEY: usize = 2_000;
+
+/// A value on its way: what it is, who converts it, and whether it carries its type.
+type Taken<'a> = (Cell<'a>, &'a Converter, bool);
+
+/// One row being mapped. An `Err` of its methods is the sentence of [`Frozen`].
+pub(super) struct Sheet<'a, R> {
+    mapping: &'a Mapping,
+    row: &'a R,
+    typed: bool,
+    records: &'a mut RecordBatch,
+    /// Everything wrong with the row.
+    pub(super) defects: Vec<Defect>,
+}
+
+impl<'a, R: Row> Sheet<'a, R> {
+    pub(super) fn new(mapping: &'a Mapping, row: &'a R, records: &'a mut RecordBatch) -> Self {
+        Self { mapping, row, typed: row.typed(), records, defects: Vec::new() }
+    }
+
+    /// Fills the open record as far as the row allows.
+    pub(super) fn fill(&mut self) -> Result<(), String> {
+        let mapping = self.mapping;
+        mapping.contract.check_new_fields(self.row, &mut self.defects)?;
+        self.write_key(&mapping.key)?;
+        for field in &mapping.columns {
+            match field.target {
+                Target::Column(column) => self.write_column(field, column)?,
+                Target::SourceUpdatedAt => {
+                    let micros =
+                        self.convert(field, |converter, cell, _, _| converter.instant(cell))?;
+                    if let Some(micros) = micros {
+                        self.records.set_source_updated_at(micros);
+                    }
+                }
+                Target::Attribute => {}
+            }
+        }
+        self.write_attributes(mapping.base.as_ref(), &mapping.members)
+    }
+
+    fn write_column(&mut self, field: &'a Field, column: Column) -> Result<(), String> {
+        let start = self.records.arena().len();
+        let written = self.convert(field, |converter, cell, typed, arena| {
+            converter.write(cell, typed, Form::Column, arena)
+        })?;
+        if written.is_some() {
+            self.records.close_column(column, start);
+        }
+        Ok(())
+    }
+
+    fn write_attributes(
+        &mut self,
+        base: Option<&'a Field>,
+        members: &'a [Field],
+    ) -> Result<(), String> {
+        let start = self.records.arena().len();
+        let has_base = match base {
+            Some(field) => self.convert(field, write_object)?.is_some(),
+            None => false,
+        };
+        let own = self.records.arena().len();
+        for field in members {
+            let arena = self.records.arena();
+            let before = arena.len();
+            arena.push(if before == own { '{' } else { ',' });
+            arena.push_str(&field.member);
+            let written = self.convert(field, |converter, cell, typed, arena| {
+                converter.write(cell, typed, Form::Json, arena)
+            })?;
+            if written.is_none() {
+                self.records.arena().truncate(before);
+            }
+        }
+        let arena = self.records.arena();
+        let has_own = arena.len() > own;
+        if has_own {
+            arena.push('}');
+        }
+        if has_base && has_own {
+            attributes::merge(arena, start, own);
+        }
+        if arena.len() - start > json::MAX_BYTES {
+            let flaw = convert::not_json(json::JsonError::TooLong);
+            let message = format!("all attributes together: {}", flaw.problem);
+            self.defects.push(Defect { field: None, reason: flaw.reason, message });
+        }
+        if has_base || has_own {
+            self.records.close_column(Column::Attributes, start);
+        }
+        Ok(())
+    }
+
+    fn write_key(&mut self, key: &'a Key) -> Result<(), String> {
+        let id = &key.external_id;
+        let start = self.records.arena().len();
+        self.records.arena().push_str(&id.literals[0]);
+        for (part, literal) in key.parts.iter().zip(&id.literals[1..]) {
+            match self.look(part)? {
+                None => {}
+                Some(Cell::Missing | Cell::Null | Cell::Text("")) => {
+                    let problem = "a part of the key is missing or empty";
+                    self.flaw(&part.label, None, Flaw::new(ReasonCode::MissingKey, problem));
+                }
+                Some(cell) => match convert::storable_text(cell) {
+                    Ok(text) => push_part(text, id.escaped, self.records.arena()),
+                    Err(flaw) => self.flaw(&part.label, Some(cell), flaw),
+                },
+            }
+            self.records.arena().push_str(literal);
+        }
+        let length = self.records.arena().len() - start;
+        if length > MAX_KEY {
+            let labels: Vec<_> = key.parts.iter().map(|part| part.label.as_str()).collect();
+            let problem = format!("a key of {length} bytes (expected at most {MAX_KEY})");
+            self.flaw(&labels.join(", "), None, Flaw::new(ReasonCode::TooLong, problem));
+        }
+        self.records.close_id(start);
+        Ok(())
+    }
+
+    /// The value of a locator as far as the contract admits it; `None` after a defect.
+    fn look(&mut self, part: &Part) -> Result<Option<Cell<'a>>, String> {
+        let cell = match self.row.cell(part.locator) {
+            Cell::Json(serde_json::Value::Null) => Cell::Null,
+            cell => cell,
+        };
+        let Some(watch) = &part.watch else {
+            return Ok(Some(cell));
+        };
+        match self.mapping.contract.admit(watch, &part.label, self.row, cell) {
+            Ok(cell) => Ok(Some(cell)),
+            Err(Objection::Freeze(message)) => Err(message),
+            Err(Objection::Defect(defect)) => {
+                self.defects.push(defect);
+                Ok(None)
+            }
+        }
+    }
+
+    fn take(&mut self, field: &'a Field) -> Result<Option<Taken<'a>>, String> {
+        if let Some(constant) = &field.constant {
+            return Ok(Some((Cell::Text(constant), &field.plain, false)));
+        }
+        match self.look(&field.part)? {
+            None => Ok(None),
+            Some(cell @ (Cell::Missing | Cell::Null)) => Ok(self.fall_back(field, cell)),
+            Some(cell) => Ok(Some((cell, &field.converter, self.typed))),
+        }
+    }
+
+    /// What stands in for a value that is not there.
+    fn fall_back(&mut self, field: &'a Field, cell: Cell<'_>) -> Option<Taken<'a>> {
+        if let Some(default) = &field.default {
+            return Some((Cell::Text(default), &field.plain, false));
+        }
+        if field.required {
+            let problem = match cell {
+                Cell::Missing => "the row has no such field, and it is required",
+                _ => "null or empty, and it is required",
+            };
+            self.flaw(&field.part.label, None, Flaw::new(ReasonCode::MissingField, problem));
+        }
+        None
+    }
+
+    /// Converts the value of a field; `None` when there is none, or after a defect.
+    fn convert<T>(
+        &mut self,
+        field: &'a Field,
+        conversion: impl Fn(&Converter, Cell<'a>, bool, &mut String) -> Result<T, Flaw>,
+    ) -> Result<Option<T>, String> {
+        let mut taken = self.take(field)?;
+        while let Some((cell, converter, typed)) = taken {
+            let arena = self.records.arena();
+            let start = arena.len();
+            let flaw = match conversion(converter, cell, typed, arena) {
+                Ok(converted) => return Ok(Some(converted)),
+                Err(flaw) => flaw,
+            };
+            arena.truncate(start);
+            let from_file = std::ptr::eq(converter, &field.plain);
+            let policy = match flaw.is_of_type() && !self.typed && !from_file {
+                true => self.mapping.contract.on_failed_text(field.part.watch.as_ref()),
+                false => Policy::QuarantineRow,
+            };
+            taken = None;
+            match policy {
+                Policy::DiscardValue => taken = self.fall_back(field, Cell::Null),
+                Policy::Freeze => {
+                    let found = convert::shown(cell);
+                    return Err(format!(
+                        "{}: {found} {} (contract: type_change = \"freeze\")",
+                        field.part.label, flaw.problem
+                    ));
+                }
+                Policy::Evolve | Policy::QuarantineRow => {
+                    self.flaw(&field.part.label, Some(cell), flaw);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn flaw(&mut self, label: &str, cell: Option<Cell<'_>>, flaw: Flaw) {
+        let message = match cell {
+            Some(cell) => format!("{label}: {} {}", convert::shown(cell), flaw.problem),
+            None => format!("{label}: {}", flaw.problem),
+        };
+        let field = Some(label.to_owned());
+        self.defects.push(Defect { field, reason: flaw.reason, message });
+    }
+}
+
+/// The conversion of the field named `attributes`.
+fn write_object(
+    converter: &Converter,
+    cell: Cell<'_>,
+    typed: bool,
+    arena: &mut String,
+) -> Result<(), Flaw> {
+    let start = arena.len();
+    converter.write(cell, typed, Form::Json, arena)?;
+    if arena[start..].starts_with('{') {
+        return Ok(());
+    }
+    Err(Flaw::new(ReasonCode::InvalidJson, "is not a JSON object (expected {\"key\": value, …})"))
+}
+
+fn push_part(text: &str, escaped: bool, out: &mut String) {
+    if !escaped {
+        out.push_str(text);
+        return;
+    }
+    let mut rest = text;
+    while let Some(at) = rest.find(['|', '\\']) {
+        out.push_str(&rest[..at]);
+        out.push('\\');
+        out.push_str(&rest[at..=at]);
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}

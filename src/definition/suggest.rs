@@ -1,0 +1,44 @@
+//! Owns the help for mistyped words: the nearest of the words that would have been right.
+
+/// How alike two words must be, from 0 to 1, for one to be offered for the other.
+const ALIKE: f64 = 0.6;
+
+/// The candidate nearest to `word`, if any is near enough to be what was meant.
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let likeness = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        strsim::normalized_damerau_levenshtein(&word, &candidate)
+            .max(strsim::jaro_winkler(&word, &candidate) - 0.2)
+    };
+    let scored = candidates.into_iter().map(|candidate| (candidate, likeness(candidate)));
+    let best = scored.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (best.1 >= ALIKE).then_some(best.0)
+}
+
+/// `; did you mean …?`, or else `; known WHAT: …`, to be put behind a message about `word`.
+pub(super) fn hint(word: &str, what: &str, candidates: &[&str]) -> String {
+    match nearest(word, candidates.iter().copied()) {
+        Some(candidate) => format!("; did you mean `{candidate}`?"),
+        None if candidates.is_empty() => format!("; there are no {what} here"),
+        None => format!("; known {what}: {}", candidates.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_offered_its_word_and_a_stranger_is_not() {
+        let keys = ["column", "aliases", "required", "date_format"];
+        assert_eq!(nearest("colum", keys), Some("column"));
+        assert_eq!(nearest("Requierd", keys), Some("required"));
+        assert_eq!(nearest("dateformat", keys), Some("date_format"));
+        assert_eq!(nearest("zzz", keys), None);
+        assert_eq!(hint("zzz", "keys", &["a", "b"]), "; known keys: a, b");
+    }
+}

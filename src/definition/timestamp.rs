@@ -1,0 +1,438 @@
+//! Owns reading dates and times: RFC 3339 and ISO 8601 by hand because most sources write them and
+//! every row has one, all other formats by chrono. Instants are microseconds since 1970 UTC, dates
+//! are days since 1970: what PostgreSQL stores, give or take its epoch.
+
+use std::fmt::Write as _;
+
+use chrono::format::{Item, Parsed, StrftimeItems};
+use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
+use chrono_tz::Tz;
+
+use super::calendar::{MICROS_PER_SECOND, SECONDS_PER_DAY, days_in_month, days_of};
+
+/// The years that PostgreSQL's timestamps hold (documentation, "Date/Time Types": 4713 BC to
+/// 294276 AD), less the last 29: counted from 1970 instead of 2000, those overflow 64 bits.
+const YEARS: std::ops::Range<i64> = -4_712..294_247;
+/// The same as seconds since 1970.
+const SECONDS: std::ops::Range<i64> =
+    days_of(YEARS.start, 1, 1) * SECONDS_PER_DAY..days_of(YEARS.end, 1, 1) * SECONDS_PER_DAY;
+
+/// Why a text is no date or time, as the end of a sentence about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// Not in the expected format.
+    #[error("is not in the expected format")]
+    Format,
+    /// In the format, but no such day or time exists.
+    #[error("is not a date and time of the calendar")]
+    NotInCalendar,
+    /// Beyond what PostgreSQL can hold.
+    #[error("is beyond the years that PostgreSQL can hold")]
+    OutOfRange,
+    /// The clock was put back over it.
+    #[error("came twice in its time zone, when the clock was put back")]
+    Ambiguous,
+    /// The clock was put forward over it.
+    #[error("never came in its time zone, where the clock was put forward over it")]
+    Skipped,
+}
+
+/// How a field's dates and times are read; compiled once.
+#[derive(Debug, Clone, Default)]
+pub struct TimeFormat {
+    /// The `strftime` format as declared, for messages.
+    format: Option<String>,
+    /// Compiled `strftime` format; RFC 3339 and ISO 8601 when absent.
+    items: Option<Vec<Item<'static>>>,
+    /// Zone of times that carry none; UTC when absent.
+    zone: Option<Tz>,
+}
+
+impl TimeFormat {
+    /// RFC 3339 and ISO 8601.
+    pub fn iso(zone: Option<Tz>) -> Self {
+        Self { format: None, items: None, zone }
+    }
+
+    /// Compiles a `strftime` format, if there is one.
+    ///
+    /// # Errors
+    /// When it is none, or does not hold a whole date: the sentence says which.
+    pub fn new(format: Option<&str>, zone: Option<Tz>) -> Result<Self, &'static str> {
+        let Some(format) = format else {
+            return Ok(Self::iso(zone));
+        };
+        let items = StrftimeItems::new(format)
+            .parse_to_owned()
+            .map_err(|_| "is no strftime format; write one such as \"%d.%m.%Y %H:%M\"")?;
+        let compiled = Self { format: Some(format.to_owned()), items: Some(items), zone };
+        // A format is good for reading when what it writes can be read back.
+        let mut sample = String::new();
+        let written = DateTime::UNIX_EPOCH.format_with_items(compiled.items.iter().flatten());
+        let readable = write!(sample, "{written}").is_ok() && compiled.parsed(&sample).is_ok();
+        if readable && compiled.date(&sample).is_ok() {
+            Ok(compiled)
+        } else {
+            Err("does not hold a whole date: it needs day, month and year, as in \"%d.%m.%Y\"")
+        }
+    }
+
+    /// The declared format, if any.
+    pub fn format(&self) -> Option<&str> {
+        self.format.as_deref()
+    }
+
+    /// Reads a point in time; a date alone is its midnight.
+    ///
+    /// # Errors
+    /// [`TimeError`].
+    pub fn instant(&self, text: &str) -> Result<i64, TimeError> {
+        let text = text.trim();
+        let (seconds, micros, offset) = match self.items {
+            None => {
+                let iso = Iso::read(text.as_bytes()).ok_or(TimeError::Format)?;
+                (iso.local_seconds()?, iso.micros, iso.offset)
+            }
+            Some(_) => {
+                let (local, offset) = self.parsed(text)?;
+                let utc = local.and_utc();
+                (utc.timestamp(), i64::from(utc.timestamp_subsec_micros()), offset)
+            }
+        };
+        let seconds = match offset {
+            Some(offset) => seconds - offset,
+            None => self.to_utc(seconds)?,
+        };
+        in_range(seconds)?;
+        Ok(seconds * MICROS_PER_SECOND + micros)
+    }
+
+    /// Reads a calendar date, as days since 1970. A text with a time of day is none.
+    ///
+    /// # Errors
+    /// [`TimeError`].
+    pub fn date(&self, text: &str) -> Result<i64, TimeError> {
+        let text = text.trim();
+        let days = match self.items {
+            None => {
+                let iso = Iso::read(text.as_bytes()).ok_or(TimeError::Format)?;
+                if iso.timed {
+                    return Err(TimeError::Format);
+                }
+                iso.local_seconds()? / SECONDS_PER_DAY
+            }
+            Some(_) => {
+                let (local, _) = self.parsed(text)?;
+                i64::from(local.num_days_from_ce()) - DAYS_TO_1970
+            }
+        };
+        in_range(days * SECONDS_PER_DAY)?;
+        Ok(days)
+    }
+
+    /// The instant at which a date begins.
+    ///
+    /// # Errors
+    /// When the clock was put forward or back at that midnight.
+    pub fn midnight(&self, days: i64) -> Result<i64, TimeError> {
+        let seconds = self.to_utc(days * SECONDS_PER_DAY)?;
+        in_range(seconds)?;
+        Ok(seconds * MICROS_PER_SECOND)
+    }
+
+    /// Local seconds to those of UTC, in the declared zone.
+    fn to_utc(&self, seconds: i64) -> Result<i64, TimeError> {
+        let Some(zone) = self.zone else {
+            return Ok(seconds);
+        };
+        let local = DateTime::<Utc>::from_timestamp(seconds, 0).ok_or(TimeError::OutOfRange)?;
+        match zone.offset_from_local_datetime(&local.naive_utc()) {
+            chrono::LocalResult::Single(offset) => {
+                Ok(seconds - i64::from(offset.fix().local_minus_utc()))
+            }
+            chrono::LocalResult::Ambiguous(..) => Err(TimeError::Ambiguous),
+            chrono::LocalResult::None => Err(TimeError::Skipped),
+        }
+    }
+
+    /// Reads by the declared format: the local time, and the offset when the text carries one.
+    fn parsed(&self, text: &str) -> Result<(NaiveDateTime, Option<i64>), TimeError> {
+        use chrono::format::ParseErrorKind::{Impossible, OutOfRange};
+        let explain = |error: chrono::ParseError| match error.kind() {
+            Impossible | OutOfRange => TimeError::NotInCalendar,
+            _ => TimeError::Format,
+        };
+        let mut parsed = Parsed::new();
+        chrono::format::parse(&mut parsed, text, self.items.iter().flatten()).map_err(explain)?;
+        if parsed.timestamp().is_some() {
+            let instant = parsed.to_naive_datetime_with_offset(0).map_err(explain)?;
+            return Ok((instant, Some(0)));
+        }
+        let date = parsed.to_naive_date().map_err(explain)?;
+        let timed = parsed.hour_div_12().is_some() || parsed.hour_mod_12().is_some();
+        let time = if timed { parsed.to_naive_time().map_err(explain)? } else { NaiveTime::MIN };
+        Ok((date.and_time(time), parsed.offset().map(i64::from)))
+    }
+}
+
+/// Days from 0001-01-01, counted as day 1, to 1970-01-01.
+const DAYS_TO_1970: i64 = 719_163;
+
+fn in_range(seconds: i64) -> Result<(), TimeError> {
+    if SECONDS.contains(&seconds) { Ok(()) } else { Err(TimeError::OutOfRange) }
+}
+
+/// A date, perhaps with a time, perhaps with an offset, as ISO 8601 writes it.
+struct Iso {
+    year: i64,
+    month: i64,
+    day: i64,
+    timed: bool,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    /// Digits beyond the sixth are cut off, as PostgreSQL has no place for them.
+    micros: i64,
+    /// Seconds east of Greenwich.
+    offset: Option<i64>,
+}
+
+impl Iso {
+    fn read(text: &[u8]) -> Option<Self> {
+        let (year, text) = read_year(text)?;
+        let (month, text) = two_digits(text.strip_prefix(b"-")?)?;
+        let (day, text) = two_digits(text.strip_prefix(b"-")?)?;
+        let date = Self {
+            year,
+            month,
+            day,
+            timed: false,
+            hour: 0,
+            minute: 0,
+            second: 0,
+            micros: 0,
+            offset: None,
+        };
+        match text {
+            [] => Some(date),
+            [b'T' | b't' | b' ', time @ ..] => date.with_time(time),
+            _ => None,
+        }
+    }
+
+    fn with_time(mut self, text: &[u8]) -> Option<Self> {
+        let (hour, text) = two_digits(text)?;
+        let (minute, mut text) = two_digits(text.strip_prefix(b":")?)?;
+        if let Some(seconds) = text.strip_prefix(b":") {
+            (self.second, text) = two_digits(seconds)?;
+            if let [b'.' | b',', fraction @ ..] = text {
+                (self.micros, text) = read_micros(fraction)?;
+            }
+        }
+        (self.timed, self.hour, self.minute) = (true, hour, minute);
+        self.offset = read_offset(text)?;
+        Some(self)
+    }
+
+    fn local_seconds(&self) -> Result<i64, TimeError> {
+        // A leap second is a time of the calendar; like PostgreSQL we count it to the next minute.
+        let valid = (1..=12).contains(&self.month)
+            && (1..=days_in_month(self.year, self.month)).contains(&self.day)
+            && self.hour < 24
+            && self.minute < 60
+            && self.second <= 60;
+        if !valid {
+            return Err(TimeError::NotInCalendar);
+        }
+        let days = days_of(self.year, self.month, self.day);
+        Ok(days * SECONDS_PER_DAY + self.hour * 3600 + self.minute * 60 + self.second)
+    }
+}
+
+/// Four digits, or a sign and up to six.
+fn read_year(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (sign, digits) = match text {
+        [b'-', rest @ ..] => (-1, rest),
+        [b'+', rest @ ..] => (1, rest),
+        rest => (0, rest),
+    };
+    let length = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    let fits = if sign == 0 { length == 4 } else { (4..=6).contains(&length) };
+    let value = digits[..length].iter().fold(0, |year, b| year * 10 + i64::from(b - b'0'));
+    fits.then(|| (if sign < 0 { -value } else { value }, &digits[length..]))
+}
+
+fn two_digits(text: &[u8]) -> Option<(i64, &[u8])> {
+    match text {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] => {
+            Some((i64::from(a - b'0') * 10 + i64::from(b - b'0'), rest))
+        }
+        _ => None,
+    }
+}
+
+fn read_micros(text: &[u8]) -> Option<(i64, &[u8])> {
+    let length = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let digit = |i: usize| if i < length { i64::from(text[i] - b'0') } else { 0 };
+    let micros = (0..6).fold(0, |micros, i| micros * 10 + digit(i));
+    (length > 0).then(|| (micros, &text[length..]))
+}
+
+/// `Z`, `+hh`, `+hhmm`, `+hh:mm` or nothing.
+fn read_offset(text: &[u8]) -> Option<Option<i64>> {
+    let (sign, text) = match text {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(0)),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let (hours, rest) = two_digits(text)?;
+    let (minutes, rest) = match rest {
+        [] => (0, rest),
+        _ => two_digits(rest.strip_prefix(b":").unwrap_or(rest))?,
+    };
+    (rest.is_empty() && hours < 24 && minutes < 60)
+        .then_some(Some(sign * (hours * 3600 + minutes * 60)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::calendar::write_instant;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn instant(text: &str) -> Result<String, TimeError> {
+        TimeFormat::default().instant(text).map(shown)
+    }
+
+    fn shown(micros: i64) -> String {
+        let mut out = String::new();
+        write_instant(micros, &mut out);
+        out
+    }
+
+    #[test]
+    fn iso_8601_is_read_in_its_usual_spellings() {
+        for (text, expected) in [
+            ("2025-01-02T03:04:05Z", "2025-01-02T03:04:05Z"),
+            (" 2025-01-02t03:04:05z ", "2025-01-02T03:04:05Z"),
+            ("2025-01-02 03:04:05", "2025-01-02T03:04:05Z"),
+            ("2025-01-02 03:04", "2025-01-02T03:04:00Z"),
+            ("2025-01-02", "2025-01-02T00:00:00Z"),
+            ("2025-01-02T03:04:05.5+02:00", "2025-01-02T01:04:05.500000Z"),
+            ("2025-01-02T03:04:05,123456789-0130", "2025-01-02T04:34:05.123456Z"),
+            ("2025-01-02T03:04:05+05", "2025-01-01T22:04:05Z"),
+            ("2024-02-29", "2024-02-29T00:00:00Z"),
+            ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+            ("0001-01-01", "0001-01-01T00:00:00Z"),
+            ("+12025-01-02", "+12025-01-02T00:00:00Z"),
+            ("-0044-03-15", "-00044-03-15T00:00:00Z"),
+        ] {
+            assert_eq!(instant(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "now",
+            "2025",
+            "2025-1-2",
+            "2025-01-02T",
+            "2025-01-02T03",
+            "20250102",
+            "2025-01-02T03:04:05.",
+            "2025-01-02T03:04:05+2",
+            "2025-01-02T03:04:05+02:0",
+            "2025-01-02X03:04:05",
+            "02.01.2025",
+            "2025-01-02T03:04:05ZZ",
+            "1735787045",
+            "２０２５-01-02",
+        ] {
+            assert_eq!(instant(text), Err(TimeError::Format), "{text}");
+        }
+        for text in [
+            "2025-02-29",
+            "2025-13-01",
+            "2025-00-10",
+            "2025-04-31",
+            "2025-01-02T24:00",
+            "2025-01-02T03:60",
+        ] {
+            assert_eq!(instant(text), Err(TimeError::NotInCalendar), "{text}");
+        }
+    }
+
+    #[test]
+    fn years_beyond_those_of_postgres_are_refused() {
+        assert_eq!(instant("+294247-01-01"), Err(TimeError::OutOfRange));
+        assert!(instant("+294246-12-31").is_ok());
+        assert!(instant("-4712-01-01").is_ok());
+        assert_eq!(instant("-4713-12-31"), Err(TimeError::OutOfRange));
+    }
+
+    #[test]
+    fn a_local_time_is_that_of_its_zone() {
+        let berlin = TimeFormat::new(None, Some(Tz::Europe__Berlin)).unwrap();
+        let read = |text: &str| berlin.instant(text).map(shown);
+        assert_eq!(read("2025-07-01 12:00").as_deref(), Ok("2025-07-01T10:00:00Z"));
+        assert_eq!(read("2025-01-01").as_deref(), Ok("2024-12-31T23:00:00Z"));
+        assert_eq!(read("2025-07-01T12:00Z").as_deref(), Ok("2025-07-01T12:00:00Z"));
+        assert_eq!(read("2025-10-26 02:30"), Err(TimeError::Ambiguous));
+        assert_eq!(read("2025-03-30 02:30"), Err(TimeError::Skipped));
+        assert_eq!(berlin.midnight(0), Ok(-3_600_000_000));
+    }
+
+    #[test]
+    fn a_declared_format_is_read_by_chrono() {
+        let read = |format: &str, text: &str| {
+            TimeFormat::new(Some(format), None).unwrap().instant(text).map(shown)
+        };
+        assert_eq!(read("%d.%m.%Y", "02.01.2025").as_deref(), Ok("2025-01-02T00:00:00Z"));
+        assert_eq!(
+            read("%m/%d/%Y %I:%M %p", "1/2/2025 3:04 PM").as_deref(),
+            Ok("2025-01-02T15:04:00Z")
+        );
+        assert_eq!(
+            read("%d.%m.%Y %H:%M %z", "02.01.2025 03:04 +0200").as_deref(),
+            Ok("2025-01-02T01:04:00Z")
+        );
+        assert_eq!(read("%s", "1735787045").as_deref(), Ok("2025-01-02T03:04:05Z"));
+        assert_eq!(read("%d.%m.%Y", "31.02.2025"), Err(TimeError::NotInCalendar));
+        assert_eq!(read("%d.%m.%Y", "2025-01-02"), Err(TimeError::Format));
+        let dates = TimeFormat::new(Some("%d.%m.%Y"), None).unwrap();
+        assert_eq!(dates.date("02.01.1970"), Ok(1));
+    }
+
+    #[test]
+    fn a_format_without_a_whole_date_is_refused() {
+        assert!(TimeFormat::new(Some("%H:%M"), None).is_err());
+        assert!(TimeFormat::new(Some("%d.%m."), None).is_err());
+        assert!(TimeFormat::new(Some("%Q"), None).is_err());
+        assert!(TimeFormat::new(Some(""), None).is_err());
+    }
+
+    #[test]
+    fn a_date_carries_no_time() {
+        assert_eq!(TimeFormat::default().date("1970-01-02"), Ok(1));
+        assert_eq!(TimeFormat::default().date("1969-12-31"), Ok(-1));
+        assert_eq!(TimeFormat::default().date("1970-01-02T00:00:00Z"), Err(TimeError::Format));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(micros in -62_135_596_800_000_000_i64..253_402_300_800_000_000) {
+            prop_assert_eq!(TimeFormat::default().instant(&shown(micros)), Ok(micros));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = TimeFormat::default().instant(&text);
+            let _ = TimeFormat::new(Some("%d.%m.%Y %H:%M"), Some(Tz::Europe__Berlin)).unwrap().instant(&text);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Owns the figures kept per task and summed per run and per source.
+
+use std::ops::AddAssign;
+
+use serde::{Deserialize, Serialize};
+
+/// What a task, a run or a source did, in numbers.
+///
+/// Over a whole run `rows_read == inserted + updated + unchanged + quarantined` holds exactly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// API pages or CSV chunks read.
+    pub slices: i64,
+    /// Bytes read from the source, after transport decoding.
+    pub bytes: i64,
+    /// Rows the source held, good or bad.
+    pub rows_read: i64,
+    /// Rows whose key was new.
+    pub inserted: i64,
+    /// Rows whose key was known with other content.
+    pub updated: i64,
+    /// Rows whose key was known with the same content: the duplicates.
+    pub unchanged: i64,
+    /// Rows set aside with a reason.
+    pub quarantined: i64,
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.slices += other.slices;
+        self.bytes += other.bytes;
+        self.rows_read += other.rows_read;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.quarantined += other.quarantined;
+    }
+}

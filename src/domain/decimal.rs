@@ -1,0 +1,252 @@
+//! Owns decimal numbers as digits: read in a source's notation, kept exactly, never through `f64`.
+//!
+//! The canonical form is `-?digits[.digits]` without exponent, without a leading `+` and without
+//! superfluous leading zeros; trailing zeros stay, because `1.50` says more than `1.5`.
+
+use std::cmp::Ordering;
+
+/// Digits before the decimal point that PostgreSQL's `numeric` can hold.
+/// Source: PostgreSQL documentation, "Numeric Types".
+const MAX_INTEGER_DIGITS: usize = 131_072;
+/// Digits after the decimal point that PostgreSQL's `numeric` can hold.
+const MAX_FRACTION_DIGITS: usize = 16_383;
+
+/// Why a text is no decimal number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecimalError {
+    /// Not a number in the expected notation.
+    #[error("not a decimal number")]
+    Invalid,
+    /// A number with more digits than PostgreSQL's `numeric` holds.
+    #[error("more digits than PostgreSQL's numeric can hold")]
+    OutOfRange,
+}
+
+/// How a source writes numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecimalNotation {
+    /// Between the whole part and the fraction: `.` or `,`.
+    pub decimal_separator: u8,
+    /// Between groups of three digits of the whole part, when the source writes one.
+    pub group_separator: Option<u8>,
+}
+
+impl DecimalNotation {
+    /// JSON's notation, and that of most files: `1234.5`.
+    pub const PLAIN: Self = Self { decimal_separator: b'.', group_separator: None };
+}
+
+/// Appends the canonical form of `text` to `out`.
+///
+/// Accepts an optional sign, digits with an optional fraction (at least one digit in all), grouped
+/// digits when the notation has a group separator, and an optional exponent (`8.4e-07`).
+///
+/// # Errors
+/// [`DecimalError`]; `out` is then as it was.
+pub fn write_canonical(
+    text: &str,
+    notation: DecimalNotation,
+    out: &mut String,
+) -> Result<(), DecimalError> {
+    let start = out.len();
+    let result = append_canonical(text.as_bytes(), notation, out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+fn append_canonical(
+    text: &[u8],
+    notation: DecimalNotation,
+    out: &mut String,
+) -> Result<(), DecimalError> {
+    let (negative, unsigned) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let (mantissa, exponent) = split_exponent(unsigned)?;
+    let (whole, fraction) = match memchr::memchr(notation.decimal_separator, mantissa) {
+        Some(at) => (&mantissa[..at], &mantissa[at + 1..]),
+        None => (mantissa, &[][..]),
+    };
+    let start = out.len();
+    if negative {
+        out.push('-');
+    }
+    let digits = out.len();
+    push_whole(whole, notation.group_separator, out)?;
+    let whole_digits = out.len() - digits;
+    push_digits(fraction, out)?;
+    if out.len() == digits {
+        return Err(DecimalError::Invalid);
+    }
+    place_point(out, digits, whole_digits as i64 + exponent)?;
+    if negative && out[digits..].bytes().all(|b| b == b'0' || b == b'.') {
+        out.remove(start);
+    }
+    Ok(())
+}
+
+fn split_exponent(text: &[u8]) -> Result<(&[u8], i64), DecimalError> {
+    let Some(at) = memchr::memchr2(b'e', b'E', text) else {
+        return Ok((text, 0));
+    };
+    let exponent = std::str::from_utf8(&text[at + 1..]).map_err(|_| DecimalError::Invalid)?;
+    let (negative, digits) = match exponent.as_bytes() {
+        [b'-', ..] => (true, &exponent[1..]),
+        [b'+', ..] => (false, &exponent[1..]),
+        _ => (false, exponent),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(DecimalError::Invalid);
+    }
+    // More digits than an i64 holds are out of any range that numeric has.
+    let value: i64 = digits.parse().map_err(|_| DecimalError::OutOfRange)?;
+    Ok((&text[..at], if negative { -value } else { value }))
+}
+
+fn push_digits(digits: &[u8], out: &mut String) -> Result<(), DecimalError> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(DecimalError::Invalid);
+    }
+    out.push_str(std::str::from_utf8(digits).map_err(|_| DecimalError::Invalid)?);
+    Ok(())
+}
+
+fn push_whole(whole: &[u8], group: Option<u8>, out: &mut String) -> Result<(), DecimalError> {
+    let Some(group) = group.filter(|g| whole.contains(g)) else {
+        return push_digits(whole, out);
+    };
+    for (i, part) in whole.split(|b| *b == group).enumerate() {
+        let expected = if i == 0 { 1..=3 } else { 3..=3 };
+        if !expected.contains(&part.len()) {
+            return Err(DecimalError::Invalid);
+        }
+        push_digits(part, out)?;
+    }
+    Ok(())
+}
+
+/// Turns the digits from `digits` on into a number whose point stands after `whole` of them.
+fn place_point(out: &mut String, digits: usize, whole: i64) -> Result<(), DecimalError> {
+    let count = (out.len() - digits) as i64;
+    let fraction = (count - whole).max(0);
+    if whole > MAX_INTEGER_DIGITS as i64 || fraction > MAX_FRACTION_DIGITS as i64 {
+        let zero = out[digits..].bytes().all(|b| b == b'0');
+        if !zero {
+            return Err(DecimalError::OutOfRange);
+        }
+        out.replace_range(digits.., "0");
+        return Ok(());
+    }
+    if whole <= 0 {
+        let zeros = usize::try_from(-whole).map_err(|_| DecimalError::OutOfRange)?;
+        out.insert_str(digits, &format!("0.{}", "0".repeat(zeros)));
+        return Ok(());
+    }
+    if whole >= count {
+        out.extend(std::iter::repeat_n('0', (whole - count) as usize));
+    } else {
+        out.insert(digits + whole as usize, '.');
+    }
+    let leading = out[digits..].bytes().take_while(|b| *b == b'0').count();
+    let whole_end = digits + whole as usize;
+    let superfluous = leading.min(whole_end - digits - 1);
+    out.replace_range(digits..digits + superfluous, "");
+    Ok(())
+}
+
+/// Compares two numbers in canonical form.
+pub fn compare(a: &str, b: &str) -> Ordering {
+    match (a.strip_prefix('-'), b.strip_prefix('-')) {
+        (None, None) => compare_unsigned(a, b),
+        (Some(a), Some(b)) => compare_unsigned(b, a),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+    }
+}
+
+fn compare_unsigned(a: &str, b: &str) -> Ordering {
+    let (a_whole, a_fraction) = a.split_once('.').unwrap_or((a, ""));
+    let (b_whole, b_fraction) = b.split_once('.').unwrap_or((b, ""));
+    let fractions = || a_fraction.trim_end_matches('0').cmp(b_fraction.trim_end_matches('0'));
+    (a_whole.len(), a_whole).cmp(&(b_whole.len(), b_whole)).then_with(fractions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> Result<String, DecimalError> {
+        let mut out = String::new();
+        write_canonical(text, DecimalNotation::PLAIN, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn digits_survive_exactly() {
+        for (text, expected) in [
+            ("0", "0"),
+            ("-0.00", "0.00"),
+            ("007", "7"),
+            ("+1.50", "1.50"),
+            (".5", "0.5"),
+            ("5.", "5"),
+            ("8.397908418131883e-07", "0.0000008397908418131883"),
+            ("1.25E3", "1250"),
+            ("1e-3", "0.001"),
+            ("12.345e1", "123.45"),
+            ("0.000e5", "0"),
+            ("0001234.5600", "1234.5600"),
+            (
+                "123456789012345678901234567890.123456789",
+                "123456789012345678901234567890.123456789",
+            ),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_and_leaves_nothing() {
+        for text in
+            ["", "-", ".", "1,5", "1.2.3", "abc", "1e", "e5", "0x10", "NaN", "∞", "1 000", "--1"]
+        {
+            let mut out = String::from("kept");
+            let result = write_canonical(text, DecimalNotation::PLAIN, &mut out);
+            assert_eq!(result, Err(DecimalError::Invalid), "{text}");
+            assert_eq!(out, "kept");
+        }
+        assert_eq!(canonical("1e200000"), Err(DecimalError::OutOfRange));
+        assert_eq!(canonical("1e-20000"), Err(DecimalError::OutOfRange));
+        assert_eq!(canonical("1e99999999999999999999"), Err(DecimalError::OutOfRange));
+    }
+
+    #[test]
+    fn a_decimal_comma_and_grouped_digits_are_read_where_declared() {
+        let german = DecimalNotation { decimal_separator: b',', group_separator: Some(b'.') };
+        let read = |text: &str| {
+            let mut out = String::new();
+            write_canonical(text, german, &mut out).map(|()| out)
+        };
+        assert_eq!(read("1.234.567,89").as_deref(), Ok("1234567.89"));
+        assert_eq!(read("12,50").as_deref(), Ok("12.50"));
+        assert_eq!(read("1.23,5"), Err(DecimalError::Invalid));
+        assert_eq!(read("1234.567,5"), Err(DecimalError::Invalid));
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        for (a, b, expected) in [
+            ("1", "2", Ordering::Less),
+            ("10", "9", Ordering::Greater),
+            ("1.50", "1.5", Ordering::Equal),
+            ("-1", "1", Ordering::Less),
+            ("-2", "-1", Ordering::Less),
+            ("0.05", "0.5", Ordering::Less),
+        ] {
+            assert_eq!(compare(a, b), expected, "{a} {b}");
+        }
+    }
+}

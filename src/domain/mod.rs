@@ -1,0 +1,17 @@
+//! Floor 1: the words of kasparro as types. Values are parsed once into these and trusted after.
+//!
+//! Must not know: databases, files, HTTP, async, how job files are written.
+
+pub mod counters;
+pub mod decimal;
+pub mod failure;
+pub mod file;
+pub mod raw;
+pub mod record;
+pub mod reject;
+pub mod run;
+pub mod schema;
+pub mod shape;
+pub mod source_name;
+pub mod task;
+pub mod words;

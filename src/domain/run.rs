@@ -1,0 +1,74 @@
+//! Owns what a run is: its id, mode, trigger and status.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::words::words;
+
+/// `etl_runs.id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub i64);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+words! {
+    /// How much of the source a run reads.
+    Mode ("mode") {
+        /// From the checkpoint on.
+        Incremental = "incremental",
+        /// Everything, whatever the checkpoint says.
+        Full = "full",
+    }
+}
+
+words! {
+    /// Who asked for a run.
+    Trigger ("trigger") {
+        /// `POST /runs`.
+        Api = "api",
+        /// A cron tick.
+        Schedule = "schedule",
+        /// The command line.
+        Cli = "cli",
+        /// A retry of a run's dead tasks.
+        Retry = "retry",
+    }
+}
+
+words! {
+    /// Where a run stands. Derived from its tasks, never set by hand.
+    RunStatus ("run status") {
+        /// Recorded, no task has started.
+        Queued = "queued",
+        /// At least one task has started.
+        Running = "running",
+        /// Everything read is in the table.
+        Success = "success",
+        /// Success, and some rows were known already.
+        SuccessWithDuplicates = "success_with_duplicates",
+        /// Everything was processed, but a check of the job file is broken.
+        Degraded = "degraded",
+        /// A task is dead.
+        Failed = "failed",
+        /// Stopped on request.
+        Cancelled = "cancelled",
+    }
+}
+
+impl RunStatus {
+    /// Whether tasks of the run may still start.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// Whether the run ended as its user wished.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Success | Self::SuccessWithDuplicates)
+    }
+}

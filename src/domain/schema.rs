@@ -1,0 +1,323 @@
+//! Owns schema versions of a source and what changed between two of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::shape::{FieldShape, FieldType, Place, Shape};
+use super::words::{UnknownWord, words};
+
+/// The type of one field: the types seen, and whether it may be null or absent.
+///
+/// Its text form is a signature's value: `number`, `string?`, `integer|string`, or `null` when
+/// nothing but nulls was ever seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldSchema {
+    /// Empty when only nulls were seen.
+    pub types: BTreeSet<FieldType>,
+    /// Null or absent in at least one row.
+    pub optional: bool,
+}
+
+/// One version of a source's schema, by the source's own field names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Schema {
+    /// Field name to type.
+    pub fields: BTreeMap<String, FieldSchema>,
+}
+
+words! {
+    /// What happened to a field between two schema versions.
+    Change ("schema change") {
+        /// The field is new.
+        Added = "added",
+        /// The field is gone.
+        Removed = "removed",
+        /// The field has another type.
+        TypeChanged = "type_changed",
+    }
+}
+
+/// One difference between two schema versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// The source's own name of the field.
+    pub field: String,
+    /// What happened to it.
+    pub change: Change,
+    /// Its type before; `None` when it was added.
+    pub old: Option<FieldSchema>,
+    /// Its type now; `None` when it was removed.
+    pub new: Option<FieldSchema>,
+    /// The first raw row that shows it; `None` for a removal.
+    pub first: Option<Place>,
+}
+
+impl FieldSchema {
+    fn of(shape: &FieldShape, rows: u64, lexical: bool) -> Self {
+        let values: u64 = shape.types.values().map(|seen| seen.count).sum();
+        let mut types: BTreeSet<FieldType> = match lexical {
+            true => majority(shape, values),
+            false => shape.types.keys().copied().collect(),
+        };
+        if types.contains(&FieldType::Number) {
+            types.remove(&FieldType::Integer);
+        }
+        Self { types, optional: shape.nulls > 0 || shape.present < rows }
+    }
+
+    /// Whether a value of type `found` needs no change of this field's type.
+    ///
+    /// A field that was only ever null takes any type, and an integer is a number.
+    pub fn admits(&self, found: FieldType) -> bool {
+        self.types.is_empty()
+            || self.types.contains(&found)
+            || (found == FieldType::Integer && self.types.contains(&FieldType::Number))
+            || (found == FieldType::Number && self.types.contains(&FieldType::Integer))
+    }
+}
+
+/// A CSV cell carries no type, so one odd cell says nothing about its column: the column has the
+/// type of more than half of its values, and is a string when no type reaches that.
+fn majority(shape: &FieldShape, values: u64) -> BTreeSet<FieldType> {
+    let count = |kind| shape.types.get(&kind).map_or(0, |seen| seen.count);
+    let more_than_half = |n: u64| n * 2 > values;
+    if values == 0 {
+        return BTreeSet::new();
+    }
+    let numbers = count(FieldType::Integer) + count(FieldType::Number);
+    let kind = if more_than_half(numbers) {
+        if count(FieldType::Number) > 0 { FieldType::Number } else { FieldType::Integer }
+    } else {
+        shape
+            .types
+            .iter()
+            .find(|(_, seen)| more_than_half(seen.count))
+            .map_or(FieldType::String, |(kind, _)| *kind)
+    };
+    BTreeSet::from([kind])
+}
+
+impl Schema {
+    /// The schema that a run's merged shape shows.
+    pub fn of(shape: &Shape) -> Self {
+        let field = |(name, field): (&String, &FieldShape)| {
+            (name.clone(), FieldSchema::of(field, shape.rows, shape.lexical))
+        };
+        Self { fields: shape.fields.iter().map(field).collect() }
+    }
+
+    /// The next version after `self` given what a run saw, with its drift; `None` when nothing
+    /// worth a version happened.
+    ///
+    /// A field that the run saw only as null keeps its type, one that becomes optional is no news,
+    /// and one whose first values appear gets its type without an alarm. A field counts as removed
+    /// only after a `complete` sweep.
+    pub fn evolve(&self, shape: &Shape, complete: bool) -> Option<(Self, Vec<Drift>)> {
+        let seen = Self::of(shape);
+        let mut next = self.clone();
+        let mut drift = Vec::new();
+        let mut learned = false;
+        for (name, new) in seen.fields {
+            let Some(old) = next.fields.get_mut(&name) else {
+                let first = first_place(shape, &name, &FieldSchema::default());
+                drift.push(Drift {
+                    field: name.clone(),
+                    change: Change::Added,
+                    old: None,
+                    new: Some(new.clone()),
+                    first,
+                });
+                next.fields.insert(name, new);
+                continue;
+            };
+            old.optional |= new.optional;
+            if new.types.is_empty() || new.types == old.types {
+                continue;
+            }
+            if old.types.is_empty() {
+                old.types = new.types;
+                learned = true;
+                continue;
+            }
+            let before =
+                std::mem::replace(old, FieldSchema { types: new.types, optional: old.optional });
+            let first = first_place(shape, &name, &before);
+            drift.push(Drift {
+                field: name,
+                change: Change::TypeChanged,
+                old: Some(before),
+                new: Some(old.clone()),
+                first,
+            });
+        }
+        if complete {
+            let gone: Vec<String> = next
+                .fields
+                .keys()
+                .filter(|name| !shape.fields.contains_key(*name))
+                .cloned()
+                .collect();
+            for field in gone {
+                let old = next.fields.remove(&field);
+                drift.push(Drift { field, change: Change::Removed, old, new: None, first: None });
+            }
+        }
+        (learned || !drift.is_empty()).then_some((next, drift))
+    }
+}
+
+/// The first row whose value the `known` type did not cover.
+fn first_place(shape: &Shape, field: &str, known: &FieldSchema) -> Option<Place> {
+    let types = &shape.fields.get(field)?.types;
+    let news = types.iter().filter(|(kind, _)| !known.types.contains(kind));
+    news.map(|(_, seen)| seen.first.clone())
+        .next()
+        .or_else(|| types.values().map(|seen| seen.first.clone()).next())
+}
+
+impl fmt::Display for FieldSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.types.is_empty() {
+            return f.write_str("null");
+        }
+        for (i, kind) in self.types.iter().enumerate() {
+            if i > 0 {
+                f.write_str("|")?;
+            }
+            f.write_str(kind.as_str())?;
+        }
+        if self.optional { f.write_str("?") } else { Ok(()) }
+    }
+}
+
+impl FromStr for FieldSchema {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "null" {
+            return Ok(Self { types: BTreeSet::new(), optional: true });
+        }
+        let (types, optional) = match text.strip_suffix('?') {
+            Some(types) => (types, true),
+            None => (text, false),
+        };
+        Ok(Self { types: types.split('|').map(str::parse).collect::<Result<_, _>>()?, optional })
+    }
+}
+
+impl Serialize for FieldSchema {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldSchema {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(rows: &[&[(&str, Option<FieldType>)]], lexical: bool) -> Shape {
+        let mut shape = Shape { rows: rows.len() as u64, lexical, ..Shape::default() };
+        for (i, row) in rows.iter().enumerate() {
+            for (field, kind) in *row {
+                shape.observe(field, *kind, || Place {
+                    raw_ref: "file/1".into(),
+                    row: i as i64 + 1,
+                });
+            }
+        }
+        shape
+    }
+
+    fn schema(signature: &str) -> Schema {
+        serde_json::from_str(signature).unwrap()
+    }
+
+    use FieldType::{Integer, Number, Object, String as Text};
+
+    #[test]
+    fn a_signature_is_a_map_of_type_words() {
+        let seen = Schema::of(&shape(
+            &[
+                &[("id", Some(Text)), ("roi", None), ("price", Some(Integer))],
+                &[("id", Some(Text)), ("price", Some(Number))],
+            ],
+            false,
+        ));
+        let signature = serde_json::to_string(&seen).unwrap();
+        assert_eq!(signature, r#"{"id":"string","price":"number","roi":"null"}"#);
+        assert_eq!(schema(r#"{"a":"integer|string?"}"#).fields["a"].to_string(), "integer|string?");
+    }
+
+    #[test]
+    fn a_null_column_or_an_integer_among_numbers_is_no_drift() {
+        let old = schema(r#"{"price":"number","roi":"object?"}"#);
+        let odd = shape(
+            &[
+                &[("price", Some(Integer)), ("roi", None)],
+                &[("price", Some(Number)), ("roi", None)],
+            ],
+            false,
+        );
+        assert_eq!(old.evolve(&odd, true), None);
+    }
+
+    #[test]
+    fn added_removed_and_retyped_fields_are_drift_with_their_first_row() {
+        let old = schema(r#"{"a":"integer","b":"string"}"#);
+        let now =
+            shape(&[&[("a", Some(Integer))], &[("a", Some(Text)), ("c", Some(Object))]], false);
+        let (next, drift) = old.evolve(&now, true).unwrap();
+        let found: Vec<_> = drift
+            .iter()
+            .map(|d| (d.field.as_str(), d.change, d.first.as_ref().map(|p| p.row)))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("a", Change::TypeChanged, Some(2)),
+                ("c", Change::Added, Some(2)),
+                ("b", Change::Removed, None)
+            ]
+        );
+        assert_eq!(
+            serde_json::to_string(&next).unwrap(),
+            r#"{"a":"integer|string","c":"object?"}"#
+        );
+    }
+
+    #[test]
+    fn nothing_is_removed_before_a_sweep_is_complete() {
+        let old = schema(r#"{"a":"integer","b":"string"}"#);
+        assert_eq!(old.evolve(&shape(&[&[("a", Some(Integer))]], false), false), None);
+    }
+
+    #[test]
+    fn most_cells_decide_the_type_of_a_csv_column() {
+        let column = |kinds: &[FieldType]| {
+            let rows: Vec<Vec<_>> = kinds.iter().map(|k| vec![("x", Some(*k))]).collect();
+            let rows: Vec<&[_]> = rows.iter().map(Vec::as_slice).collect();
+            Schema::of(&shape(&rows, true)).fields["x"].to_string()
+        };
+        assert_eq!(column(&[Number, Integer, Text]), "number");
+        assert_eq!(column(&[Integer, Text]), "string");
+        assert_eq!(column(&[Text, Text, Number]), "string");
+    }
+
+    #[test]
+    fn the_first_values_of_a_null_field_give_it_a_type_without_an_alarm() {
+        let old = schema(r#"{"roi":"null"}"#);
+        let (next, drift) = old.evolve(&shape(&[&[("roi", Some(Object))]], false), true).unwrap();
+        assert!(drift.is_empty());
+        assert_eq!(next.fields["roi"].to_string(), "object?");
+    }
+}

@@ -1,0 +1,138 @@
+//! Owns what a task is: the five kinds, what each is told, and its key in the ledger.
+
+use serde::{Deserialize, Serialize};
+
+use super::file::FileStamp;
+use super::words::words;
+
+words! {
+    /// The kinds of work a run is split into; each has a queue of its name.
+    TaskKind ("task kind") {
+        /// Opens the source and decides what to read.
+        PlanRun = "plan_run",
+        /// One request to an API.
+        FetchPage = "fetch_page",
+        /// One byte range of a CSV file.
+        ParseCsvChunk = "parse_csv_chunk",
+        /// Raw rows of consecutive slices into records.
+        NormalizeBatch = "normalize_batch",
+        /// The shapes of the run against the last schema version.
+        SnapshotSchema = "snapshot_schema",
+    }
+}
+
+/// What a task is told: ids, ranges and positions, never data. Stored in `run_tasks.payload`.
+///
+/// A **slice** is what one reading task reads: an API page or a CSV chunk. The slices of a run are
+/// numbered from 0 in the order in which their rows count: the last occurrence of a key wins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TaskPayload {
+    /// See [`TaskKind::PlanRun`].
+    PlanRun {},
+    /// See [`TaskKind::FetchPage`].
+    FetchPage {
+        /// The slice that the page becomes.
+        slice: i64,
+        /// Where the page is, in the words of the source kind.
+        position: serde_json::Value,
+    },
+    /// See [`TaskKind::ParseCsvChunk`].
+    ParseCsvChunk {
+        /// The slice that the chunk becomes.
+        slice: i64,
+        /// `source_files.id` of the version of the file that was planned.
+        file_id: i64,
+        /// What the file must still be when it is read.
+        stamp: FileStamp,
+        /// The range of the file.
+        chunk: Chunk,
+    },
+    /// See [`TaskKind::NormalizeBatch`].
+    NormalizeBatch {
+        /// The first slice of the batch.
+        first_slice: i64,
+        /// The last slice of the batch, inclusive.
+        last_slice: i64,
+    },
+    /// See [`TaskKind::SnapshotSchema`].
+    SnapshotSchema {},
+}
+
+/// A record-safe byte range of a file: it starts at a row's first byte and ends behind a row's last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Number of the chunk within the file, from 0.
+    pub index: i32,
+    /// Offset of the first byte within the file.
+    pub start: u64,
+    /// Offset behind the last byte within the file.
+    pub end: u64,
+    /// Number of the first row within the file, from 1; the header is not a row.
+    pub first_row: i64,
+    /// Number of the first line within the file, from 1.
+    pub first_line: i64,
+}
+
+impl TaskPayload {
+    /// The kind, and with it the queue, of the task.
+    pub fn kind(&self) -> TaskKind {
+        match self {
+            Self::PlanRun {} => TaskKind::PlanRun,
+            Self::FetchPage { .. } => TaskKind::FetchPage,
+            Self::ParseCsvChunk { .. } => TaskKind::ParseCsvChunk,
+            Self::NormalizeBatch { .. } => TaskKind::NormalizeBatch,
+            Self::SnapshotSchema {} => TaskKind::SnapshotSchema,
+        }
+    }
+
+    /// The slice that the task reads, or the first it normalizes.
+    pub fn slice(&self) -> Option<i64> {
+        match self {
+            Self::FetchPage { slice, .. } | Self::ParseCsvChunk { slice, .. } => Some(*slice),
+            Self::NormalizeBatch { first_slice, .. } => Some(*first_slice),
+            Self::PlanRun {} | Self::SnapshotSchema {} => None,
+        }
+    }
+
+    /// The last slice that the task covers.
+    pub fn last_slice(&self) -> Option<i64> {
+        match self {
+            Self::NormalizeBatch { last_slice, .. } => Some(*last_slice),
+            _ => self.slice(),
+        }
+    }
+
+    /// The key of the task within its run: equal keys are the same task.
+    pub fn key(&self) -> String {
+        match self.slice() {
+            Some(slice) => format!("{}:{slice}", self.kind()),
+            None => self.kind().to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_key_names_the_kind_and_the_slice() {
+        assert_eq!(TaskPayload::PlanRun {}.key(), "plan_run");
+        let batch = TaskPayload::NormalizeBatch { first_slice: 3, last_slice: 7 };
+        assert_eq!(batch.key(), "normalize_batch:3");
+    }
+
+    #[test]
+    fn a_payload_survives_its_stored_form() {
+        let task = TaskPayload::ParseCsvChunk {
+            slice: 2,
+            file_id: 9,
+            stamp: FileStamp { size: 90, modified: std::time::SystemTime::UNIX_EPOCH },
+            chunk: Chunk { index: 2, start: 10, end: 90, first_row: 4, first_line: 5 },
+        };
+        let stored = serde_json::to_value(&task).unwrap();
+        assert_eq!(stored["kind"], "parse_csv_chunk");
+        assert_eq!(serde_json::from_value::<TaskPayload>(stored).unwrap(), task);
+    }
+}

@@ -1,0 +1,274 @@
+//! The data folder: what lies where, who owns it, its two locks, and where the socket goes.
+//!
+//! Owns paths, permissions and locks. It must not know what runs in the folder.
+//!
+//! | entry | what |
+//! | --- | --- |
+//! | `data/` | the cluster |
+//! | `postgres.log` | the server's log |
+//! | `postgres-VERSION/` | downloaded binaries |
+//! | `socket/` or the folder named in `socket_folder` | the socket |
+//! | `lock` | held exclusively while the server is being started or stopped |
+//! | `users` | held shared by every process that uses the server |
+//!
+//! The locks are flocks: the kernel takes them back from a killed process.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::account::Account;
+use super::error::EmbeddedError;
+
+/// `sun_path` without its final zero: 108 bytes on Linux, 104 elsewhere.
+const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+const SOCKET_NAME: &str = ".s.PGSQL.5432";
+/// A download on a slow line happens under the lock, so this is far beyond a normal start.
+const LOCK_PATIENCE: Duration = Duration::from_secs(15 * 60);
+const LOCK_POLL: Duration = Duration::from_millis(10);
+
+/// An opened data folder. Its path is absolute and free of symbolic links, because it is compared
+/// with the working folders of processes.
+#[derive(Debug, Clone)]
+pub(super) struct DataFolder {
+    root: PathBuf,
+    account: Account,
+}
+
+impl DataFolder {
+    /// Opens the folder; a missing one is created, mode 0700 and owned by the cluster's user.
+    pub(super) fn open(path: &Path, account: Account) -> Result<Self, EmbeddedError> {
+        let path = std::path::absolute(path).map_err(EmbeddedError::folder("find", path))?;
+        // A link's own path has other parents than what it points to. `data` stands for whatever
+        // will be inside: an existing folder must let the user pass too.
+        let inside = path.canonicalize().unwrap_or_else(|_| path.clone()).join("data");
+        account.check_reach(&inside)?;
+        create_data_folder(&path, &account).map_err(EmbeddedError::folder("create", &path))?;
+        let root = path.canonicalize().map_err(EmbeddedError::folder("find", &path))?;
+        Ok(Self { root, account })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The cluster itself.
+    pub(super) fn cluster(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// The server's log.
+    pub(super) fn log(&self) -> PathBuf {
+        self.root.join("postgres.log")
+    }
+
+    /// The major version of the existing cluster.
+    pub(super) fn cluster_major(&self) -> Option<u32> {
+        fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
+    }
+
+    /// Waits for the right to start or stop the server. Polled rather than blocked on, so that the
+    /// future can be dropped and the wait has an end.
+    pub(super) async fn lock(&self) -> Result<File, EmbeddedError> {
+        let path = self.root.join("lock");
+        let file = self.open_lock_file(&path)?;
+        let begin = Instant::now();
+        let mut said = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if begin.elapsed() > LOCK_PATIENCE => {
+                    return Err(EmbeddedError::LockBusy { path, seconds: LOCK_PATIENCE.as_secs() });
+                }
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(EmbeddedError::folder("lock", &path)(error));
+                }
+            }
+            if !said && begin.elapsed() > Duration::from_secs(2) {
+                said = true;
+                tracing::info!(
+                    "another kasparro is starting or stopping the private PostgreSQL; waiting"
+                );
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    }
+
+    /// Registers this process as a user of the server. To be called under [`DataFolder::lock`];
+    /// nobody holds the exclusive side then, so it does not wait.
+    pub(super) fn join_users(&self) -> Result<File, EmbeddedError> {
+        let path = self.root.join("users");
+        let file = self.open_lock_file(&path)?;
+        file.lock_shared().map_err(EmbeddedError::folder("lock", &path))?;
+        Ok(file)
+    }
+
+    /// Whether any process uses the server. To be asked under [`DataFolder::lock`]: with it nobody
+    /// can join in the meantime.
+    pub(super) fn is_used(&self) -> Result<bool, EmbeddedError> {
+        let path = self.root.join("users");
+        match self.open_lock_file(&path)?.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(EmbeddedError::folder("lock", &path)(error)),
+        }
+    }
+
+    fn open_lock_file(&self, path: &Path) -> Result<File, EmbeddedError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(EmbeddedError::folder("open", path))?;
+        self.account.give(path).map_err(EmbeddedError::folder("give away", path))?;
+        Ok(file)
+    }
+
+    /// The folder of the socket, 0700: `socket/` in the data folder, or where that path is too long
+    /// for a socket a short folder elsewhere, recorded in `socket_folder` so that others find it.
+    pub(super) fn socket_folder(&self) -> Result<PathBuf, EmbeddedError> {
+        let own = self.root.join("socket");
+        if fits_a_socket(&own) {
+            create_private(&own, &self.account).map_err(EmbeddedError::folder("create", &own))?;
+            return Ok(own);
+        }
+        let record = self.root.join("socket_folder");
+        if let Ok(recorded) = fs::read_to_string(&record)
+            && self.is_private(Path::new(recorded.trim_end()))
+        {
+            return Ok(PathBuf::from(recorded.trim_end()));
+        }
+        let short = self.create_short_folder().map_err(|source| EmbeddedError::SocketPath {
+            path: own.join(SOCKET_NAME),
+            limit: SOCKET_PATH_LIMIT,
+            source,
+        })?;
+        let text = short.to_string_lossy().into_owned();
+        fs::write(&record, text).map_err(EmbeddedError::folder("write", &record))?;
+        self.account.give(&record).map_err(EmbeddedError::folder("give away", &record))?;
+        Ok(short)
+    }
+
+    /// Removes a short socket folder again; one inside the data folder stays.
+    pub(super) fn forget_short_socket_folder(&self) {
+        let record = self.root.join("socket_folder");
+        if let Ok(recorded) = fs::read_to_string(&record) {
+            // Best effort: only an empty folder goes, and the next start makes another one.
+            if fs::remove_dir(recorded.trim_end()).is_ok() {
+                let _ = fs::remove_file(&record);
+            }
+        }
+    }
+
+    /// The temporary folder belongs to everyone: the new folder's name is not to be guessed ahead,
+    /// and creating it must not follow anything that is already there.
+    fn create_short_folder(&self) -> io::Result<PathBuf> {
+        let mut last = io::Error::other("no temporary folder is short enough");
+        let runtime = match self.account {
+            Account::Ourselves => std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            // Root's own runtime folder shuts the other user out.
+            Account::Other { .. } => None,
+        };
+        let parents = [runtime, Some(std::env::temp_dir()), Some(PathBuf::from("/tmp"))];
+        for parent in parents.into_iter().flatten().filter(|parent| parent.is_absolute()) {
+            let folder = parent.join(format!("kasparro-{:016x}", once_only(&self.root)));
+            if !fits_a_socket(&folder) || self.account.check_reach(&folder).is_err() {
+                continue;
+            }
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => {
+                    self.account.give(&folder)?;
+                    return Ok(folder);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn is_private(&self, folder: &Path) -> bool {
+        fs::symlink_metadata(folder).is_ok_and(|metadata| {
+            metadata.is_dir()
+                && metadata.uid() == self.account.uid()
+                && metadata.permissions().mode() & 0o077 == 0
+        })
+    }
+}
+
+/// Where kasparro keeps its data when nobody says otherwise: the user's data folder by the
+/// conventions of the system. Root gets a folder of the system instead, because its home is closed
+/// to the user that Postgres must run as.
+pub fn default_data_dir() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/lib/kasparro");
+    }
+    directories::ProjectDirs::from("", "", "kasparro")
+        .map_or_else(|| PathBuf::from(".kasparro"), |folders| folders.data_dir().to_owned())
+}
+
+/// A path that is not UTF-8 cannot stand in a URL that sqlx reads, so it counts as unfit too.
+fn fits_a_socket(folder: &Path) -> bool {
+    let path = folder.join(SOCKET_NAME);
+    path.as_os_str().as_bytes().len() <= SOCKET_PATH_LIMIT && path.to_str().is_some()
+}
+
+/// Creates the data folder unless it is there; an existing one is left as it is, since it may be any
+/// folder that somebody named by mistake.
+///
+/// It is made ready beside its place and then renamed into it, so that a process racing with us
+/// never sees a folder that the cluster's user cannot enter yet. Renaming replaces an empty folder,
+/// which can only be a rival's, and fails on one in use.
+fn create_data_folder(path: &Path, account: &Account) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut missing: Vec<&Path> =
+        path.ancestors().skip(1).take_while(|parent| !parent.exists()).collect();
+    while let Some(parent) = missing.pop() {
+        match fs::create_dir(parent) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            // Whatever root's umask is: this folder is new, and the other user must pass.
+            Ok(()) if matches!(account, Account::Other { .. }) => {
+                fs::set_permissions(parent, Permissions::from_mode(0o755))?;
+            }
+            Ok(()) => {}
+        }
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".new.{}.{:016x}", std::process::id(), once_only(path)));
+    let beside = PathBuf::from(beside);
+    create_private(&beside, account)?;
+    fs::rename(&beside, path).or_else(|error| {
+        fs::remove_dir(&beside)?;
+        if path.is_dir() { Ok(()) } else { Err(error) }
+    })
+}
+
+/// A number that no other call, thread or process gets.
+fn once_only(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (path, std::process::id(), std::thread::current().id(), SystemTime::now()).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn create_private(path: &Path, account: &Account) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) => return Err(error),
+    }
+    account.give(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+}

@@ -1,0 +1,170 @@
+//! The private Postgres: kasparro's own cluster for those who give no DATABASE_URL.
+//!
+//! Problem: `kasparro up` should work on a machine where nobody has prepared anything, and several
+//! kasparro processes may share one data folder, start at once, and be killed at any instruction.
+//!
+//! Principle: nobody owns the server. Each process *uses* it: [`find_or_start`] joins whatever
+//! answers on the folder's socket or starts a server, and [`PrivatePostgres::stop`] stops it only
+//! when no other process uses it. Two flocks carry this, because the kernel returns them when a
+//! process dies: `lock`, exclusive, around starting and stopping; `users`, shared, for as long as
+//! the server is used. After `kill -9` the server runs on, and the next kasparro joins it.
+//!
+//! Rules: everything that changes the folder happens under `lock`; things come to be under another
+//! name and are renamed; no process is signalled unless it works in our cluster's folder. This floor
+//! knows nothing of kasparro's tables, configuration or command line.
+
+mod account;
+mod binaries;
+mod cluster;
+mod connection;
+mod download;
+mod error;
+mod folder;
+mod leftovers;
+mod provision;
+mod server;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub use binaries::Rejected;
+pub use download::{DownloadError, DownloadSource};
+pub use error::EmbeddedError;
+pub use folder::default_data_dir;
+
+use account::Account;
+use folder::DataFolder;
+
+/// What the private Postgres needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder that holds the cluster, its socket, its log and downloaded programs.
+    pub data_dir: PathBuf,
+    /// Where the programs are, if somebody says so (`KASPARRO_PG_BIN`): an installation, its `bin`
+    /// or the program itself. Nothing else is tried then.
+    pub binaries: Option<PathBuf>,
+    /// Where to fetch programs when the machine has none; `None` never downloads.
+    pub download: Option<DownloadSource>,
+    /// Further settings of the server, `fsync=off` for throw-away clusters, say. They only count
+    /// for the process that starts the server.
+    pub settings: Vec<(String, String)>,
+    /// The database to use; created if it is missing.
+    pub database: String,
+}
+
+impl Options {
+    /// The usual choice: programs of the machine or the pinned download, database `kasparro`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            binaries: None,
+            download: DownloadSource::pinned(None),
+            settings: Vec::new(),
+            database: "kasparro".to_owned(),
+        }
+    }
+}
+
+/// A private Postgres in use by this process. Dropping it ends the use but leaves the server
+/// running for whoever comes next; [`PrivatePostgres::stop`] also stops the server.
+#[derive(Debug)]
+pub struct PrivatePostgres {
+    url: String,
+    version: String,
+    started: bool,
+    folder: DataFolder,
+    users: File,
+}
+
+/// What became of the server when a user left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// Nobody else used it: it has been stopped.
+    ServerStopped,
+    /// Other processes use it: it runs on.
+    OthersRemain,
+    /// It was not running any more.
+    NotRunning,
+}
+
+/// Joins the server that answers on the folder's socket, else starts one.
+///
+/// Safe with any number of processes at once: exactly one of them creates the cluster and starts
+/// the server. Dropping the future midway is safe as well; a server that it has just started then
+/// waits for the next caller.
+pub async fn find_or_start(options: &Options) -> Result<PrivatePostgres, EmbeddedError> {
+    let folder = DataFolder::open(&options.data_dir, Account::choose()?)?;
+    let _lock = folder.lock().await?;
+    // Before looking for the server, so that nobody stops it beneath us once the lock is released.
+    let users = folder.join_users()?;
+    let socket = folder.socket_folder()?;
+    let running = server::ensure_running(&folder, &socket, options).await?;
+    if let Err(error) = connection::ensure_database(&socket, &options.database).await {
+        if running.started {
+            // The error at hand is the one to report.
+            let _ = server::stop(&folder).await;
+        }
+        return Err(error);
+    }
+    Ok(PrivatePostgres {
+        url: connection::url(&socket, &options.database),
+        version: running.version,
+        started: running.started,
+        folder,
+        users,
+    })
+}
+
+/// Stops the server of a data folder if it runs and no process uses it.
+pub async fn stop_if_unused(data_dir: &Path) -> Result<Leaving, EmbeddedError> {
+    if !data_dir.is_dir() {
+        return Ok(Leaving::NotRunning);
+    }
+    let folder = DataFolder::open(data_dir, Account::choose()?)?;
+    let _lock = folder.lock().await?;
+    stop_unless_used(&folder).await
+}
+
+impl PrivatePostgres {
+    /// The database's URL, for sqlx and psql alike.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether this process started the server, rather than joining one.
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// The server's version, e.g. `17.11`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The data folder's full path.
+    pub fn data_dir(&self) -> &Path {
+        self.folder.root()
+    }
+
+    /// For a log line: which Postgres, where, and whether it was there already.
+    pub fn description(&self) -> String {
+        let how = if self.started { "started" } else { "joined" };
+        format!("private PostgreSQL {} in {}, {how}", self.version, self.data_dir().display())
+    }
+
+    /// Ends the use; the last user stops the server and waits until it has ended. Close pools
+    /// first: their open transactions would be rolled back.
+    pub async fn stop(self) -> Result<Leaving, EmbeddedError> {
+        let _lock = self.folder.lock().await?;
+        drop(self.users);
+        stop_unless_used(&self.folder).await
+    }
+}
+
+/// To be called under the folder's lock.
+async fn stop_unless_used(folder: &DataFolder) -> Result<Leaving, EmbeddedError> {
+    if folder.is_used()? {
+        return Ok(Leaving::OthersRemain);
+    }
+    Ok(if server::stop(folder).await? { Leaving::ServerStopped } else { Leaving::NotRunning })
+}

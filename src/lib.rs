@@ -1,0 +1,20 @@
+//! kasparro: one binary and one Postgres that turn APIs and files into one clean, deduplicated,
+//! auditable table.
+//!
+//! The modules are floors; imports run downwards only (`docs/architecture.md`).
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod db;
+pub mod definition;
+pub mod domain;
+pub mod embedded;
+pub mod queue;
+pub mod scheduler;
+pub mod sources;
+pub mod tasks;
+pub mod telemetry;
+pub mod worker;

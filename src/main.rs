@@ -1,0 +1,7 @@
+//! The `kasparro` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kasparro::cli::main()
+}

@@ -1,0 +1,195 @@
+//! Floor 3: the durable queue. The only place that knows apalis and its tables.
+//!
+//! apalis fetches, heartbeats and takes over what dead workers left; every other change of a job's
+//! row is made here, inside the transaction of the work it belongs to, so that a task's effects and
+//! its end in the queue commit together. That is why jobs are neither locked nor acknowledged by
+//! apalis (`lock_tasks`, `persist_results`): its late writes could undo ours.
+
+mod worker;
+
+pub use worker::{Concurrency, Handler, WorkError, work};
+
+use std::time::Duration;
+
+use apalis_postgres::PostgresStorage;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use ulid::Ulid;
+
+use crate::domain::run::RunId;
+use crate::domain::task::TaskKind;
+
+/// Attempts are counted and capped by us; apalis only must not stop earlier.
+const APALIS_MAX_ATTEMPTS: i32 = 1_000_000;
+
+/// What a queue item says: which task, nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// The run.
+    pub run: RunId,
+    /// The task's key in the ledger.
+    pub task: String,
+}
+
+/// One delivery of a queue item to one worker.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The claim on the item.
+    pub lease: Lease,
+    /// What the item says, or why it cannot be read.
+    pub message: Result<Message, String>,
+    /// Which try this is, from 1. Take-overs from dead workers count.
+    pub attempt: i32,
+}
+
+/// A worker's claim on a queue item. It may be lost: the item is then someone else's.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    job: String,
+    worker: String,
+}
+
+/// Creates and mends apalis's own tables and functions. Concurrent callers wait for each other.
+///
+/// # Errors
+/// When a migration of apalis fails, for example for want of the extensions pgcrypto and hstore.
+pub async fn setup(pool: &PgPool) -> Result<(), apalis_postgres::Error> {
+    PostgresStorage::<()>::setup(pool).await?;
+    // With a backlog the planner turns to a sequential scan: 52 ms a fetch instead of 0.2.
+    for setting in ["enable_hashjoin", "enable_mergejoin", "enable_seqscan"] {
+        let statement =
+            format!("alter function apalis.get_jobs(text, text, integer) set {setting} = off");
+        retry_concurrent_alter(pool, &statement).await?;
+    }
+    Ok(())
+}
+
+/// Two processes that alter the same function at once: one of them gets "tuple concurrently
+/// updated", although both want the same.
+async fn retry_concurrent_alter(pool: &PgPool, statement: &str) -> Result<(), sqlx::Error> {
+    for _ in 0..20 {
+        match sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(pool).await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("XX000") => {
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+            other => return other.map(|_| ()),
+        }
+    }
+    Ok(())
+}
+
+/// Puts tasks into their queues, in the caller's transaction. Workers are woken when it commits.
+///
+/// # Errors
+/// Database errors.
+pub async fn enqueue(
+    connection: &mut PgConnection,
+    run: RunId,
+    tasks: &[(String, TaskKind)],
+) -> Result<(), sqlx::Error> {
+    let mut ids = Vec::with_capacity(tasks.len());
+    let mut queues = Vec::with_capacity(tasks.len());
+    let mut messages = Vec::with_capacity(tasks.len());
+    let mut keys = Vec::with_capacity(tasks.len());
+    for (task, kind) in tasks {
+        let message = Message { run, task: task.clone() };
+        ids.push(Ulid::generate().to_string());
+        queues.push(kind.as_str().to_owned());
+        messages.push(serde_json::to_vec(&message).map_err(|e| sqlx::Error::Encode(e.into()))?);
+        keys.push(format!("{run}:{task}"));
+    }
+    sqlx::query!(
+        "insert into apalis.jobs
+            (id, job_type, job, status, attempts, max_attempts, run_at, priority, idempotency_key)
+         select id, queue, message, 'Pending', 0, $5, now(), 0, key
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) as t (id, queue, message, key)
+         on conflict (job_type, idempotency_key) do nothing",
+        &ids,
+        &queues,
+        &messages,
+        &keys,
+        APALIS_MAX_ATTEMPTS,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+impl Lease {
+    /// The worker that holds the claim.
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// Locks the item's row until the transaction ends. `false`: the claim is lost, and with it
+    /// the right to write anything.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn fence(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        let held = sqlx::query_scalar!(
+            r#"select 1 as "one!" from apalis.jobs
+             where id = $1 and lock_by = $2 and status in ('Queued', 'Running') for update"#,
+            self.job,
+            self.worker,
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(held.is_some())
+    }
+
+    /// Ends the item: its task is settled.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn complete(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.end(connection, "Done").await
+    }
+
+    /// Ends the item: its task is dead.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn bury(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.end(connection, "Killed").await
+    }
+
+    async fn end(&self, connection: &mut PgConnection, status: &str) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "update apalis.jobs set status = $3, done_at = now()
+             where id = $1 and lock_by = $2 and status in ('Queued', 'Running')",
+            self.job,
+            self.worker,
+            status,
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Puts the item back, to be delivered again after `delay`. `spent`: the try counts.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn release(
+        &self,
+        connection: &mut PgConnection,
+        delay: Duration,
+        spent: bool,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "update apalis.jobs set
+                status = 'Pending', lock_by = null, lock_at = null,
+                attempts = attempts + $4, run_at = now() + make_interval(secs => $3)
+             where id = $1 and lock_by = $2 and status in ('Queued', 'Running')",
+            self.job,
+            self.worker,
+            delay.as_secs_f64(),
+            i32::from(spent),
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Owns the workers: one apalis worker per queue, restarted when its connection fails.
+
+use std::future::Future;
+use std::time::Duration;
+
+use apalis::prelude::*;
+use apalis_postgres::{Config, PostgresStorage};
+use serde_json::Value;
+use sqlx::PgPool;
+use ulid::Ulid;
+
+use super::{Delivery, Lease};
+use crate::domain::task::TaskKind;
+
+/// A worker says it lives this often …
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// … and is taken for dead after missing so many: 15 s, looked for every 5 s.
+const MISSED_HEARTBEATS: usize = 3;
+/// New items wake a worker at once; items whose time comes are found by looking this often.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What is done with a delivery. It must end the lease one way or another.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Does the work. Must not panic: a panic strands the worker's other deliveries.
+    fn handle(&self, delivery: Delivery) -> impl Future<Output = ()> + Send;
+}
+
+/// How many deliveries of each queue a process works on at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Concurrency {
+    /// For tasks that compute: parsing and normalizing.
+    pub computing: usize,
+    /// For tasks that wait: planning, requests, snapshots.
+    pub waiting: usize,
+}
+
+/// The workers stopped for a reason other than the signal.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue workers stopped")]
+pub struct WorkError(#[source] MonitorError);
+
+impl Concurrency {
+    fn of(self, kind: TaskKind) -> usize {
+        match kind {
+            TaskKind::ParseCsvChunk | TaskKind::NormalizeBatch => self.computing,
+            TaskKind::PlanRun | TaskKind::FetchPage | TaskKind::SnapshotSchema => self.waiting,
+        }
+        .max(1)
+    }
+}
+
+/// Works on all queues until `stop` resolves, then lets deliveries under way finish for up to
+/// `grace`. `process` names this process in the ledger.
+///
+/// # Errors
+/// When the workers cannot go on.
+pub async fn work<H: Handler>(
+    pool: &PgPool,
+    process: &str,
+    concurrency: Concurrency,
+    handler: H,
+    grace: Duration,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), WorkError> {
+    let mut monitor = Monitor::new();
+    for kind in TaskKind::ALL.iter().copied() {
+        let (pool, handler) = (pool.clone(), handler.clone());
+        let process = process.to_owned();
+        monitor = monitor.register(move |_restarts| {
+            // A name that was used before keeps its dead namesake's items locked for ever.
+            let name = format!("{process}/{kind}/{}", Ulid::generate());
+            let config = Config::default()
+                .queue(kind.as_str())
+                // Items fetched ahead of a free slot would wait while other workers are idle.
+                .batch_size(1)
+                .heartbeat_interval(HEARTBEAT)
+                .missed_heartbeats(MISSED_HEARTBEATS)
+                .lock_tasks(false)
+                .persist_results(false);
+            let backend = PostgresStorage::<Value>::new(&pool)
+                .with_config(config)
+                .with_pubsub()
+                .poll_with_interval(POLL);
+            WorkerBuilder::new(name)
+                .backend(backend)
+                .concurrency(concurrency.of(kind))
+                .data(handler.clone())
+                .build(deliver::<H>)
+        });
+    }
+    monitor
+        .should_restart(|_, error| {
+            tracing::warn!(error = %error, "a queue worker stopped and is started again");
+            true
+        })
+        .shutdown_timeout(grace)
+        .run_with_signal(async {
+            stop.await;
+            Ok(())
+        })
+        .await
+        .map_err(WorkError)
+}
+
+async fn deliver<H: Handler>(
+    message: Value,
+    job: TaskId,
+    attempt: Attempt,
+    worker: WorkerContext,
+    handler: Data<H>,
+) -> Result<(), BoxDynError> {
+    let delivery = Delivery {
+        lease: Lease { job: job.to_string(), worker: worker.name().to_owned() },
+        message: serde_json::from_value(message).map_err(|error| error.to_string()),
+        attempt: i32::try_from(attempt.current()).unwrap_or(i32::MAX),
+    };
+    handler.handle(delivery).await;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Floor 5: the scheduler: starts runs when their cron ticks are due. Any number of schedulers may
+//! run; inserting a tick into `schedule_ticks` decides which of them acts.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use crate::db::schedule_ticks;
+use crate::definition::{Definition, JobsFolder};
+use crate::domain::run::{Mode, Trigger};
+use crate::sources::{self, Access};
+use crate::tasks::start_run::{RunRequest, Started, start_run};
+
+/// The longest sleep: clocks jump and job files are edited.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+
+/// Starts due runs until `stop` resolves.
+pub async fn run(
+    pool: &PgPool,
+    jobs: &JobsFolder,
+    access: Access,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let sleep = tick(pool, jobs, access, Utc::now()).await;
+        tokio::select! {
+            () = &mut stop => return,
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// Acts on every tick that is due at `now`; answers how long nothing will be due. A source that
+/// fails does not stop the others.
+pub async fn tick(
+    pool: &PgPool,
+    jobs: &JobsFolder,
+    access: Access,
+    now: DateTime<Utc>,
+) -> Duration {
+    let definitions = match jobs.load(&sources::kind_names()) {
+        Ok(definitions) => definitions,
+        Err(error) => {
+            tracing::warn!(error = %error, "the job files cannot be read; no run is scheduled");
+            return LONGEST_SLEEP;
+        }
+    };
+    let mut sleep = LONGEST_SLEEP;
+    // A broken job file is reported by `check`, `sources` and `up`; here it would be every tick.
+    for definition in definitions.into_iter().flatten() {
+        let Some(schedule) = &definition.schedule else { continue };
+        if let Some(due) = schedule.last_due(now)
+            && let Err(error) = act(pool, &definition, access, due).await
+        {
+            tracing::warn!(
+                source = definition.source.as_str(), error = %error,
+                "a scheduled run could not be started"
+            );
+        }
+        if let Some(next) = schedule.next_after(now) {
+            sleep = sleep.min((next - now).to_std().unwrap_or(Duration::ZERO));
+        }
+    }
+    // Just behind the tick rather than just before it.
+    sleep + Duration::from_millis(5)
+}
+
+/// Acts on a tick once: the tick, and the run it starts, are one transaction.
+async fn act(
+    pool: &PgPool,
+    definition: &Definition,
+    access: Access,
+    due: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let source = definition.source.as_str();
+    let latest = schedule_ticks::latest(pool, source).await?;
+    if latest.is_some_and(|latest| latest >= due) {
+        return Ok(());
+    }
+    let mut transaction = pool.begin().await?;
+    if latest.is_none() {
+        // Seen for the first time: what was due before kasparro knew the source was not missed.
+        schedule_ticks::claim(&mut transaction, source, due, "baseline", None).await?;
+        return transaction.commit().await;
+    }
+    if !schedule_ticks::claim(&mut transaction, source, due, "skipped", None).await? {
+        return Ok(());
+    }
+    let key = format!("cron:{source}:{}", due.to_rfc3339());
+    let request = RunRequest {
+        mode: Mode::Incremental,
+        trigger: Trigger::Schedule,
+        access,
+        idempotency_key: Some(&key),
+    };
+    match start_run(&mut transaction, definition, &request).await? {
+        Started::New(id) | Started::Same(id) => {
+            schedule_ticks::conclude(&mut transaction, source, due, "started", Some(id)).await?;
+            tracing::info!(source, run_id = id.0, tick = %due, "scheduled run started");
+        }
+        Started::Busy(id) => {
+            schedule_ticks::conclude(&mut transaction, source, due, "skipped", Some(id)).await?;
+            tracing::info!(
+                source, run_id = id.0, tick = %due,
+                "scheduled run skipped: the source's last run is still under way"
+            );
+        }
+    }
+    transaction.commit().await
+}

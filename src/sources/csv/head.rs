@@ -1,0 +1,161 @@
+//! Owns the start of a file: byte order mark, preamble, dialect and header, up to the first row.
+//! Looks at bytes; must not know where they come from.
+
+use super::dialect::{self, Dialect, LineEnd, SAMPLE};
+use super::grammar::{Grammar, Quiet};
+use super::header::{joined, numbered, refuse_duplicates};
+use super::layout::CsvLayout;
+use super::params::{CsvParams, Header};
+use super::row::{RowBuffer, RowReader};
+use super::SourceError;
+
+/// The start of a file, understood.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// How to read the rest.
+    pub layout: CsvLayout,
+    /// Behind the header's last line end.
+    pub header_end: usize,
+    /// The first row's first byte.
+    pub first_row: usize,
+}
+
+/// Understands `text`, the start of the file named `file`. `complete` says that it is all of it;
+/// otherwise `None` means that more bytes are needed.
+///
+/// # Errors
+/// Permanent, when the file is not in the declared encoding's family, or has no usable header.
+pub(super) fn understand(
+    file: &str,
+    params: &CsvParams,
+    text: &[u8],
+    complete: bool,
+) -> Result<Option<Head>, SourceError> {
+    if !complete && text.len() < SAMPLE {
+        return Ok(None);
+    }
+    let mark = byte_order_mark(file, params, text)?;
+    let Some(preamble) = preamble(params, &text[mark..], complete) else { return Ok(None) };
+    let start = mark + preamble;
+    let table = &text[start..];
+    if !complete && table.len() < SAMPLE {
+        return Ok(None);
+    }
+    let dialect = dialect::decide(params, table, complete)?;
+    let mut layout = layout_of(params, dialect)?;
+    if complete && table.trim_ascii().is_empty() && !is_one_declared_column(params) {
+        let end = text.len();
+        return Ok(Some(Head { layout, header_end: end, first_row: end }));
+    }
+    let Some((columns, length)) = columns(file, params, &layout, table, complete)? else {
+        return Ok(None);
+    };
+    refuse_duplicates(file, &columns)?;
+    layout.columns = columns;
+    let header_end = start + length;
+    let grammar = Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes);
+    let Some(blank) = grammar.blank_lines(&text[header_end..], complete) else { return Ok(None) };
+    Ok(Some(Head { layout, header_end, first_row: header_end + blank }))
+}
+
+/// Length of UTF-8's byte order mark.
+fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize, SourceError> {
+    let encoding = params.encoding()?;
+    match text {
+        [0xEF, 0xBB, 0xBF, ..] if encoding == encoding_rs::UTF_8 => Ok(3),
+        [0xEF, 0xBB, 0xBF, ..] => Err(SourceError::permanent(format!(
+            "{file} starts with the byte order mark of UTF-8, but csv.encoding says {:?}: leave \
+             csv.encoding out",
+            params.encoding
+        ))),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Err(SourceError::permanent(format!(
+            "{file} is UTF-16, which cannot be read: convert it first, for example with \
+             `iconv -f UTF-16 -t UTF-8`"
+        ))),
+        _ => Ok(0),
+    }
+}
+
+/// Length of the lines in front of the table.
+fn preamble(params: &CsvParams, text: &[u8], complete: bool) -> Option<usize> {
+    let newline = match dialect::line_end(&text[..text.len().min(SAMPLE)]) {
+        LineEnd::Lf => b'\n',
+        LineEnd::Cr => b'\r',
+    };
+    let mut at = 0;
+    for _ in 0..params.skip_lines {
+        match memchr::memchr(newline, &text[at..]) {
+            Some(length) => at += length + 1,
+            None if complete => return Some(text.len()),
+            None => return None,
+        }
+    }
+    Some(at)
+}
+
+fn layout_of(params: &CsvParams, dialect: Dialect) -> Result<CsvLayout, SourceError> {
+    Ok(CsvLayout {
+        dialect,
+        encoding: params.encoding()?.name().to_owned(),
+        columns: Vec::new(),
+        ragged_rows: params.ragged_rows,
+        max_row_bytes: params.max_row_bytes,
+        chunk_size: params.chunk_size,
+        declared: params.fingerprint(),
+    })
+}
+
+/// A file of nothing but line ends is a table of empty cells when it is said to have one column.
+fn is_one_declared_column(params: &CsvParams) -> bool {
+    matches!(&params.header, Header::Names(names) if names.len() == 1)
+}
+
+/// The names of the columns, and the length of the header.
+fn columns(
+    file: &str,
+    params: &CsvParams,
+    layout: &CsvLayout,
+    table: &[u8],
+    complete: bool,
+) -> Result<Option<(Vec<String>, usize)>, SourceError> {
+    let rows = match &params.header {
+        Header::Names(names) => return Ok(Some((names.clone(), 0))),
+        Header::Present(false) => 1,
+        Header::Present(true) | Header::Auto(_) => params.header_rows,
+    };
+    let reader = RowReader::of_header(layout)?;
+    let mut found = Vec::new();
+    let (mut at, mut end) = (0, 0);
+    let Some(blank) = reader.grammar.blank_lines(table, complete) else { return Ok(None) };
+    at += blank;
+    for _ in 0..rows {
+        if at == table.len() && complete {
+            break;
+        }
+        let rest = &table[at..];
+        let Some(extent) = reader.grammar.extent(rest, complete, &mut Quiet::default()) else {
+            return Ok(None);
+        };
+        found.push(names(file, &reader, reader.grammar.content(&rest[..extent.row]))?);
+        end = at + extent.row;
+        at += extent.next;
+    }
+    Ok(Some(match params.header {
+        Header::Present(false) => (numbered(found.first().map_or(0, Vec::len)), 0),
+        _ => (joined(&found), end),
+    }))
+}
+
+/// The cells of a header's row.
+fn names(file: &str, reader: &RowReader, row: &[u8]) -> Result<Vec<String>, SourceError> {
+    let mut buffer = RowBuffer::default();
+    let row = reader.read(row, &mut buffer).map_err(|defects| {
+        let what: Vec<String> = defects.into_iter().map(|defect| defect.message).collect();
+        SourceError::permanent(format!(
+            "{file}: the first row cannot be the header: {}; or name the columns in csv.header and \
+             pass over the header with csv.skip_lines",
+            what.join("; ")
+        ))
+    })?;
+    Ok((0..row.len()).filter_map(|column| row.text(column)).map(str::to_owned).collect())
+}

@@ -1,0 +1,189 @@
+//! Owns the names of columns: the header's rows to one name per column, and which column each
+//! locator of the mapping means.
+
+use std::path::Path;
+
+use super::SourceError;
+use crate::definition::field::Locator;
+
+/// A locator of the mapping, and whether rows are useless without it (a required field, or a part
+/// of the key).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where the value is.
+    pub locator: Locator,
+    /// Whether a file without such a column is refused.
+    pub needed: bool,
+}
+
+/// The names of `count` columns without a header.
+pub(super) fn numbered(count: usize) -> Vec<String> {
+    (1..=count).map(|n| format!("column_{n}")).collect()
+}
+
+/// One name per column of a header that takes several rows; a column without any is numbered.
+pub(super) fn joined(rows: &[Vec<String>]) -> Vec<String> {
+    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut names = numbered(width);
+    for (column, name) in names.iter_mut().enumerate() {
+        let parts: Vec<&str> = rows
+            .iter()
+            .filter_map(|row| row.get(column).map(String::as_str))
+            .filter(|part| !part.trim().is_empty())
+            .collect();
+        if !parts.is_empty() {
+            *name = parts.join(" ");
+        }
+    }
+    names
+}
+
+/// Refuses a header in which a name stands twice: nothing could tell the columns apart.
+pub(super) fn refuse_duplicates(file: &str, columns: &[String]) -> Result<(), SourceError> {
+    for (at, name) in columns.iter().enumerate() {
+        if let Some(first) = columns[..at].iter().position(|earlier| earlier == name) {
+            return Err(SourceError::permanent(format!(
+                "{file}: columns {} and {} are both called {name:?}; name the columns yourself \
+                 with csv.header = [\"…\", …] and pass over the file's header with \
+                 csv.skip_lines",
+                first + 1,
+                at + 1
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The column that each locator means; `None` when the file has no such column.
+///
+/// # Errors
+/// Permanent, when a needed column is absent or a name fits two columns. Names the file, the
+/// column, the nearest header and all headers.
+pub(super) fn resolve(
+    file: &str,
+    columns: &[String],
+    wanted: &[Wanted],
+) -> Result<Vec<Option<usize>>, SourceError> {
+    let mut found = Vec::with_capacity(wanted.len());
+    for Wanted { locator, needed } in wanted {
+        let column = match locator {
+            Locator::Nowhere => None,
+            Locator::Column(names) => {
+                let column = find(file, columns, names)?;
+                if column.is_none() && *needed {
+                    return Err(absent(file, columns, names));
+                }
+                column
+            }
+            Locator::Path(path) => {
+                return Err(SourceError::permanent(format!(
+                    "the path {path:?} means nothing in a CSV file: write column = \"…\""
+                )));
+            }
+        };
+        found.push(column);
+    }
+    Ok(found)
+}
+
+/// An exact match of any name comes before a loose match of any.
+fn find(file: &str, columns: &[String], names: &[String]) -> Result<Option<usize>, SourceError> {
+    let exact = |name: &String| columns.iter().position(|column| column == name);
+    if let Some(column) = names.iter().find_map(exact) {
+        return Ok(Some(column));
+    }
+    for name in names {
+        let loose = fold(name);
+        let mut matches = (0..columns.len()).filter(|at| fold(&columns[*at]) == loose);
+        match (matches.next(), matches.next()) {
+            (None, _) => {}
+            (Some(column), None) => return Ok(Some(column)),
+            (Some(one), Some(other)) => {
+                return Err(SourceError::permanent(format!(
+                    "{file}: {name:?} fits the columns {:?} and {:?}; write the one you mean \
+                     exactly as the header does",
+                    columns[one], columns[other]
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Letters and digits in lower case: `"Item #"` and `item` are the same. A name without any is
+/// compared as it is.
+fn fold(name: &str) -> String {
+    let folded: String =
+        name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    if folded.is_empty() { name.trim().to_owned() } else { folded }
+}
+
+fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
+    let wanted = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ");
+    let nearest = names
+        .iter()
+        .flat_map(|name| columns.iter().map(move |column| (name, column)))
+        .map(|(name, column)| (strsim::jaro_winkler(&fold(name), &fold(column)), column))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let hint = nearest.map_or_else(String::new, |(_, name)| format!(" Did you mean {name:?}?"));
+    let has = columns.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    SourceError::permanent(format!(
+        "{file}: no column {wanted}.{hint} The columns are {has}; give the right name, or another \
+         alias, in the job file"
+    ))
+}
+
+/// How a file is named in messages.
+pub(super) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn look(header: &[&str], names: &[&str], needed: bool) -> Result<Option<usize>, String> {
+        let wanted = [Wanted { locator: Locator::Column(columns(names)), needed }];
+        resolve("f.csv", &columns(header), &wanted).map(|c| c[0]).map_err(|e| e.message)
+    }
+
+    #[test]
+    fn an_exact_name_wins_over_a_loose_one() {
+        assert_eq!(look(&["item", "Item #"], &["Item #"], true), Ok(Some(1)));
+        assert_eq!(look(&["a", " ITEM-No. "], &["sku", "Item no"], true), Ok(Some(1)));
+        assert_eq!(look(&["Artikelnummer", "SKU"], &["sku", "Artikelnummer"], true), Ok(Some(0)));
+        assert_eq!(look(&["#", "%"], &["%"], true), Ok(Some(1)));
+    }
+
+    #[test]
+    fn a_name_that_fits_two_columns_is_refused() {
+        let error = look(&["Item #", "Item."], &["item"], false).unwrap_err();
+        assert!(error.contains("\"Item #\"") && error.contains("\"Item.\""), "{error}");
+    }
+
+    #[test]
+    fn an_absent_column_is_refused_only_when_needed() {
+        assert_eq!(look(&["a"], &["b"], false), Ok(None));
+        let error = look(&["prise", "name"], &["price"], true).unwrap_err();
+        for part in ["f.csv", "\"price\"", "Did you mean \"prise\"", "\"name\""] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_several_rows_is_joined_and_gaps_are_numbered() {
+        let rows = [columns(&["net", "", "id"]), columns(&["price", " ", "id", "x"])];
+        assert_eq!(joined(&rows), ["net price", "column_2", "id id", "x"]);
+    }
+
+    #[test]
+    fn duplicate_columns_are_refused_by_name() {
+        let error = refuse_duplicates("f.csv", &columns(&["a", "b", "a"])).unwrap_err();
+        assert!(error.message.contains("columns 1 and 3 are both called \"a\""), "{error}");
+    }
+}

@@ -1,0 +1,226 @@
+//! The kind `csv`: tables in delimited text files, in any dialect.
+//!
+//! `plan` reads a file once as a stream and cuts it between rows; `read` and `map` then work on
+//! single chunks and blocks, in any order and any number of times. All three see the same rows
+//! because they share one grammar ([`grammar`]) and one stored [`layout`].
+//!
+//! Must not know: the database, the queue, runs, what a mapping does with a cell.
+
+mod blocks;
+mod dialect;
+mod grammar;
+mod head;
+mod header;
+mod layout;
+mod lexical;
+mod params;
+mod plan;
+mod row;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{FilePlan, FileSource, Kind, ParsedChunk, Source, SourceError};
+use crate::definition::Definition;
+use crate::definition::mapping::{Mapped, Mapping};
+use crate::domain::file::{FileStamp, KnownFile, Layout, RawBlock};
+use crate::domain::raw::RawRef;
+use crate::domain::task::Chunk;
+pub use header::Wanted;
+use layout::CsvLayout;
+pub use params::{AutoWord, CsvParams, Header, RaggedRows, StrayQuotes};
+use row::RowReader;
+
+/// The kind, for [`super::KINDS`].
+pub(super) const KIND: Kind = Kind {
+    name: "csv",
+    open,
+    schema: || schemars::schema_for!(CsvParams),
+};
+
+fn open(definition: &Definition) -> Result<Source, SourceError> {
+    let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
+    let required = definition.fields.iter().map(|field| field.required);
+    let key = definition.external_id.parts.iter().map(|_| true);
+    let wanted = definition
+        .locators()
+        .into_iter()
+        .zip(required.chain(key))
+        .map(|(locator, needed)| Wanted { locator, needed })
+        .collect();
+    let source = CsvSource::new(params, definition.base_dir().to_owned(), wanted)?;
+    Ok(Source::Files(Box::new(source)))
+}
+
+/// Files of delimited text.
+#[derive(Debug)]
+pub struct CsvSource {
+    params: CsvParams,
+    base_dir: PathBuf,
+    wanted: Vec<Wanted>,
+    /// The reader of the layout used last: blocks of one file come in thousands.
+    reader: Mutex<Option<(Layout, Arc<RowReader>)>>,
+}
+
+impl CsvSource {
+    /// Opens the source. Paths are relative to `base_dir`; `wanted` are the locators of the
+    /// definition in their order.
+    ///
+    /// # Errors
+    /// Permanent, when a parameter has no usable value.
+    pub fn new(
+        params: CsvParams,
+        base_dir: PathBuf,
+        wanted: Vec<Wanted>,
+    ) -> Result<Self, SourceError> {
+        params.validate()?;
+        Ok(Self { params, base_dir, wanted, reader: Mutex::new(None) })
+    }
+
+    fn reader(&self, file: &str, layout: &Layout) -> Result<Arc<RowReader>, SourceError> {
+        let mut cached = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, reader)) = cached.as_ref()
+            && known == layout
+        {
+            return Ok(Arc::clone(reader));
+        }
+        let null_values = self.params.null_values.clone();
+        let loaded = CsvLayout::load(layout)?;
+        let reader = Arc::new(RowReader::new(file, &loaded, &self.wanted, null_values)?);
+        *cached = Some((layout.clone(), Arc::clone(&reader)));
+        Ok(reader)
+    }
+
+    /// The files that one entry of `paths` names.
+    fn expand(&self, entry: &str) -> Result<Vec<PathBuf>, SourceError> {
+        if entry.starts_with("http://") || entry.starts_with("https://") {
+            return Err(SourceError::permanent(format!(
+                "csv.paths: {entry} is an address; only files can be read yet: download it first"
+            )));
+        }
+        let path = self.base_dir.join(entry);
+        // A file may well be called `a[1].csv`.
+        if path.exists() {
+            return Ok(vec![path]);
+        }
+        let pattern = path.to_string_lossy();
+        let found = glob::glob(&pattern).map_err(|error| {
+            SourceError::permanent(format!("csv.paths: {entry:?} is not a valid pattern: {error}"))
+        })?;
+        let mut files = Vec::new();
+        for file in found {
+            let file = file.map_err(|error| {
+                let path = error.path().to_owned();
+                io_error(&path, error.into())
+            })?;
+            if !file.is_dir() {
+                files.push(file);
+            }
+        }
+        if files.is_empty() {
+            return Err(SourceError::permanent(format!(
+                "csv.paths: there is no file {pattern}; paths are relative to the folder of the \
+                 job file"
+            )));
+        }
+        Ok(files)
+    }
+}
+
+impl FileSource for CsvSource {
+    fn files(&self) -> Result<Vec<PathBuf>, SourceError> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        for entry in &self.params.paths {
+            for file in self.expand(entry)? {
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn plan(&self, path: &Path, known: Option<&KnownFile>) -> Result<FilePlan, SourceError> {
+        plan::plan(&self.params, &self.wanted, path, known)
+    }
+
+    fn read(
+        &self,
+        path: &Path,
+        planned: &FileStamp,
+        layout: &Layout,
+        chunk: &Chunk,
+        file_id: i64,
+    ) -> Result<ParsedChunk, SourceError> {
+        let reader = self.reader(&header::shown(path), layout)?;
+        let bytes = read_range(path, planned, chunk)?;
+        Ok(blocks::parse(&reader, &bytes, chunk, file_id))
+    }
+
+    fn map(
+        &self,
+        block: &RawBlock,
+        layout: &Layout,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError> {
+        let reader = self.reader(&raw.to_string(), layout)?;
+        out.records.enter_raw(raw);
+        blocks::good_rows(&reader, block, |row, number, reject| {
+            mapping.map(row, raw, number, out, |defects| reject(defects))
+        })
+        .map_err(|frozen| SourceError::permanent(frozen.to_string()))
+    }
+}
+
+/// Reads the bytes of a chunk from the file that was planned.
+fn read_range(path: &Path, planned: &FileStamp, chunk: &Chunk) -> Result<Vec<u8>, SourceError> {
+    // Trying again cannot help: what was planned is gone, and the next run plans anew.
+    let changed = || {
+        SourceError::permanent(format!(
+            "{} changed while it was being read; the next run reads what it is now",
+            path.display()
+        ))
+    };
+    let io = |error: io::Error| io_error(path, error);
+    let same = |file: &File| -> Result<bool, SourceError> {
+        let now = stream::stamp_of(path, &file.metadata().map_err(io)?)?;
+        Ok(now.size == planned.size && now.modified == stream::whole_micros(planned.modified))
+    };
+    let mut file = File::open(path).map_err(io)?;
+    if !same(&file)? {
+        return Err(changed());
+    }
+    let length = chunk.end.saturating_sub(chunk.start);
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.seek(SeekFrom::Start(chunk.start)).map_err(io)?;
+    let read = (&file).take(length).read_to_end(&mut bytes).map_err(io)?;
+    if read as u64 != length || !same(&file)? {
+        return Err(changed());
+    }
+    Ok(bytes)
+}
+
+/// What cannot be mended by waiting is permanent; a disk or network share may come back.
+fn io_error(path: &Path, error: io::Error) -> SourceError {
+    let path = path.display();
+    let message = match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("{path} does not exist: put the file there, or change csv.paths")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{path} may not be read: give the user that kasparro runs as the right to")
+        }
+        _ => {
+            return SourceError::transient(format!("{path} cannot be read just now"))
+                .caused_by(error);
+        }
+    };
+    SourceError::permanent(message).caused_by(error)
+}

@@ -1,0 +1,209 @@
+//! Owns the one streaming pass over a file: what is new of it, and where it may be cut. Reads each
+//! byte once, keeps one buffer and the list of chunks.
+
+use std::path::Path;
+
+use super::grammar::{Grammar, Quiet};
+use super::head::{self, Head};
+use super::header::{self, Wanted};
+use super::layout::CsvLayout;
+use super::params::{CsvParams, MAX_ROW_BYTES};
+use super::stream::{Stream, stamp, whole_micros};
+use super::SourceError;
+use crate::domain::task::Chunk;
+use crate::domain::file::{FileStamp, KnownFile, Progress};
+use crate::sources::{FilePlan, FileScan};
+
+/// Looks at a file and cuts what is new of it into chunks.
+///
+/// # Errors
+/// Permanent when the file is missing, a directory, unreadable or has no usable header; transient
+/// when it changed meanwhile.
+pub(super) fn plan(
+    params: &CsvParams,
+    wanted: &[Wanted],
+    path: &Path,
+    known: Option<&KnownFile>,
+) -> Result<FilePlan, SourceError> {
+    let before = stamp(path)?;
+    if known.is_some_and(|known| is_untouched(params, known, &before)) {
+        return Ok(FilePlan::Unchanged { modified: before.modified });
+    }
+    let mut stream = Stream::open(path, known.map_or(0, |known| known.size))?;
+    let head = read_head(params, wanted, path, &mut stream)?;
+    let layout = head.layout.store()?;
+    let known = known.filter(|known| known.layout == layout);
+    let mut pass = Pass::new(&head, known);
+    pass.start(&head, &mut stream);
+    while pass.row(path, &mut stream)? {}
+    let lines = stream.lines() + i64::from(stream.ends_within_line());
+    let size = stream.offset();
+    if stamp(path)? != before || size != before.size {
+        return Err(SourceError::transient(format!(
+            "{} changed while it was being read; it is tried again",
+            path.display()
+        )));
+    }
+    let hash = stream.hash();
+    if known.is_some_and(|known| known.size == size && known.hash == hash) {
+        return Ok(FilePlan::Unchanged { modified: before.modified });
+    }
+    let appended = pass.appended;
+    let (chunks, next_chunk) = pass.cutter.finish(size);
+    let end = Progress { bytes: size, rows: pass.rows, lines, chunks: next_chunk };
+    let scan = FileScan { size, modified: before.modified, hash, layout, chunks, end };
+    Ok(if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) })
+}
+
+/// Size and time are the known ones, and so are the parameters it was read with.
+fn is_untouched(params: &CsvParams, known: &KnownFile, now: &FileStamp) -> bool {
+    known.size == now.size
+        && whole_micros(known.modified) == now.modified
+        && CsvLayout::load(&known.layout)
+            .is_ok_and(|layout| layout.declared == params.fingerprint())
+}
+
+fn read_head(
+    params: &CsvParams,
+    wanted: &[Wanted],
+    path: &Path,
+    stream: &mut Stream<'_>,
+) -> Result<Head, SourceError> {
+    let file = header::shown(path);
+    loop {
+        stream.more()?;
+        let found = head::understand(&file, params, stream.rest(), stream.ended())?;
+        if let Some(head) = found {
+            if !head.layout.columns.is_empty() {
+                header::resolve(&file, &head.layout.columns, wanted)?;
+            }
+            return Ok(head);
+        }
+        refuse_endless_row(path, stream)?;
+    }
+}
+
+fn refuse_endless_row(path: &Path, stream: &mut Stream<'_>) -> Result<(), SourceError> {
+    if stream.rest().len() as u64 <= 2 * MAX_ROW_BYTES {
+        return Ok(());
+    }
+    let line = stream.lines() + 1;
+    Err(SourceError::permanent(format!(
+        "{}: the row at line {line} has more than {MAX_ROW_BYTES} bytes, more than can be stored; \
+         is this a CSV file, and does csv.quote fit it?",
+        path.display()
+    )))
+}
+
+/// The state of the pass between two rows.
+struct Pass<'a> {
+    grammar: Grammar,
+    quiet: Quiet,
+    cutter: Cutter,
+    /// The file as it was, if it was read with this layout.
+    known: Option<&'a KnownFile>,
+    rows: i64,
+    appended: bool,
+}
+
+impl<'a> Pass<'a> {
+    fn new(head: &Head, known: Option<&'a KnownFile>) -> Self {
+        let layout = &head.layout;
+        Self {
+            grammar: Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes),
+            quiet: Quiet::default(),
+            cutter: Cutter { chunk_size: layout.chunk_size, next: 0, chunks: Vec::new() },
+            known,
+            rows: 0,
+            appended: false,
+        }
+    }
+
+    /// Passes over the head.
+    fn start(&mut self, head: &Head, stream: &mut Stream<'_>) {
+        stream.set_newline(self.grammar.newline());
+        self.watch_for_append(head.header_end, head.first_row, stream);
+        stream.advance(head.first_row);
+    }
+
+    /// Passes over one row; `false` at the end of the file.
+    fn row(&mut self, path: &Path, stream: &mut Stream<'_>) -> Result<bool, SourceError> {
+        let complete = stream.ended();
+        if stream.rest().is_empty() && complete {
+            return Ok(false);
+        }
+        let found = match stream.rest() {
+            [] => None,
+            rest => self.grammar.extent(rest, complete, &mut self.quiet),
+        };
+        let Some(extent) = found else {
+            refuse_endless_row(path, stream)?;
+            stream.more()?;
+            return Ok(true);
+        };
+        self.quiet.advance(extent.next);
+        if self.cutter.wants(stream.offset()) {
+            let (start, line) = (stream.offset(), stream.lines() + 1);
+            self.cutter.cut(path, start, self.rows + 1, line)?;
+        }
+        self.rows += 1;
+        self.watch_for_append(extent.row, extent.next, stream);
+        stream.advance(extent.next);
+        Ok(true)
+    }
+
+    /// Notices that the known file ended here, between the line ends at `from` and `to` of the
+    /// stream's rest: the same bytes, read as the same number of rows, and its last line ended.
+    /// What was cut so far is then the known file's, and only what follows is new.
+    fn watch_for_append(&mut self, from: usize, to: usize, stream: &Stream<'_>) {
+        let Some(known) = self.known else { return };
+        let here = stream.offset();
+        let within = here + from as u64 <= known.size && known.size <= here + to as u64;
+        if self.appended || !within || known.size == here {
+            return;
+        }
+        let last = stream.rest().get((known.size - here) as usize - 1);
+        let same = stream.prefix_hash() == Some(known.hash) && known.end.rows == self.rows;
+        if same && last == Some(&self.grammar.newline()) {
+            self.appended = true;
+            self.cutter.chunks.clear();
+            self.cutter.next = known.end.chunks;
+        }
+    }
+}
+
+/// Cuts rows into chunks; the last chunk is open until the next begins.
+struct Cutter {
+    chunk_size: u64,
+    next: i32,
+    chunks: Vec<Chunk>,
+}
+
+impl Cutter {
+    /// Whether a row that starts at `start` begins a new chunk.
+    fn wants(&self, start: u64) -> bool {
+        self.chunks.last().is_none_or(|open| start - open.start >= self.chunk_size)
+    }
+
+    fn cut(&mut self, path: &Path, start: u64, row: i64, line: i64) -> Result<(), SourceError> {
+        self.close(start);
+        let index = self.next;
+        self.next = index.checked_add(1).ok_or_else(|| {
+            SourceError::permanent(format!("{}: too many chunks; raise csv.chunk_size", path.display()))
+        })?;
+        self.chunks.push(Chunk { index, start, end: start, first_row: row, first_line: line });
+        Ok(())
+    }
+
+    fn close(&mut self, end: u64) {
+        if let Some(open) = self.chunks.last_mut() {
+            open.end = end;
+        }
+    }
+
+    /// The chunks, and the number of the chunk that would come next.
+    fn finish(mut self, end: u64) -> (Vec<Chunk>, i32) {
+        self.close(end);
+        (self.chunks, self.next)
+    }
+}

@@ -1,0 +1,309 @@
+//! Owns one row: its bytes to the cells that a mapping sees, or to everything that is wrong with
+//! it. The same code judges a row when it is read and when its stored block is mapped, so exactly
+//! the rows that were rejected are passed over later. No allocation per good row.
+
+use encoding_rs::Encoding;
+
+use super::grammar::{Field, FieldKind, Grammar};
+use super::header::{self, Wanted};
+use super::layout::CsvLayout;
+use super::params::RaggedRows;
+use super::{SourceError, lexical};
+use crate::definition::row::{Cell, Row};
+use crate::domain::reject::{Defect, ReasonCode};
+use crate::domain::shape::FieldType;
+
+/// How many fields a row may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    /// Any number: the header itself.
+    Any,
+    /// As many as there are columns.
+    Exact,
+    /// At most as many as there are columns.
+    Padded,
+}
+
+/// Everything needed to read the rows of one file.
+#[derive(Debug)]
+pub(super) struct RowReader {
+    /// The grammar of its dialect.
+    pub grammar: Grammar,
+    encoding: &'static Encoding,
+    columns: Vec<String>,
+    width: Width,
+    /// The column of each locator.
+    located: Vec<Option<usize>>,
+    null_values: Vec<String>,
+}
+
+/// Memory that rows are read into, one after another.
+#[derive(Debug, Default)]
+pub(super) struct RowBuffer {
+    fields: Vec<Field>,
+    decoded: String,
+    unescaped: String,
+}
+
+/// A good row.
+pub(super) struct CsvRow<'a> {
+    reader: &'a RowReader,
+    fields: &'a [Field],
+    text: &'a str,
+    unescaped: &'a str,
+}
+
+impl RowReader {
+    /// A reader of the header's rows, which are of any width.
+    pub fn of_header(layout: &CsvLayout) -> Result<Self, SourceError> {
+        let mut reader = Self::new("", layout, &[], Vec::new())?;
+        reader.width = Width::Any;
+        Ok(reader)
+    }
+
+    /// A reader of rows under `layout`, for the locators of a mapping.
+    ///
+    /// # Errors
+    /// When a needed column is absent, or another version wrote the layout.
+    pub fn new(
+        file: &str,
+        layout: &CsvLayout,
+        wanted: &[Wanted],
+        null_values: Vec<String>,
+    ) -> Result<Self, SourceError> {
+        let encoding = Encoding::for_label(layout.encoding.as_bytes())
+            .ok_or_else(|| SourceError::permanent(format!("unknown encoding {:?}", layout.encoding)))?;
+        Ok(Self {
+            grammar: Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes),
+            encoding,
+            located: header::resolve(file, &layout.columns, wanted)?,
+            columns: layout.columns.clone(),
+            width: match layout.ragged_rows {
+                RaggedRows::Quarantine => Width::Exact,
+                RaggedRows::Pad => Width::Padded,
+            },
+            null_values,
+        })
+    }
+
+    /// Reads a row, given as [`Grammar::content`] gives it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; at least one defect.
+    pub fn read<'a>(
+        &'a self,
+        raw: &'a [u8],
+        buffer: &'a mut RowBuffer,
+    ) -> Result<CsvRow<'a>, Vec<Defect>> {
+        if raw.len() > self.grammar.max_row() {
+            return Err(vec![self.too_long(raw)]);
+        }
+        let RowBuffer { fields, decoded, unescaped } = buffer;
+        let text = self.decode(raw, decoded);
+        let bytes = text.map_or(raw, str::as_bytes);
+        self.grammar.fields(bytes, fields);
+        match text {
+            Some(text) if self.is_good(text, fields) => {
+                self.resolve_escapes(text, fields, unescaped);
+                Ok(CsvRow { reader: self, fields, text, unescaped })
+            }
+            _ => Err(self.defects(bytes, text.is_some(), fields)),
+        }
+    }
+
+    fn decode<'a>(&self, raw: &'a [u8], decoded: &'a mut String) -> Option<&'a str> {
+        if self.encoding == encoding_rs::UTF_8 || raw.is_ascii() {
+            return std::str::from_utf8(raw).ok();
+        }
+        let mut decoder = self.encoding.new_decoder_without_bom_handling();
+        decoded.clear();
+        decoded.reserve(decoder.max_utf8_buffer_length_without_replacement(raw.len())?);
+        let (result, _) = decoder.decode_to_string_without_replacement(raw, decoded, true);
+        matches!(result, encoding_rs::DecoderResult::InputEmpty).then_some(decoded.as_str())
+    }
+
+    fn is_good(&self, text: &str, fields: &[Field]) -> bool {
+        let bad = |field: &Field| matches!(field.kind, FieldKind::Stray | FieldKind::Unclosed);
+        self.fits(fields.len())
+            && !fields.iter().any(bad)
+            && memchr::memchr(0, text.as_bytes()).is_none()
+    }
+
+    fn fits(&self, fields: usize) -> bool {
+        match self.width {
+            Width::Any => true,
+            Width::Exact => fields == self.columns.len(),
+            Width::Padded => fields <= self.columns.len(),
+        }
+    }
+
+    /// Puts the text of fields with escapes aside and points the fields at it.
+    fn resolve_escapes(&self, text: &str, fields: &mut [Field], unescaped: &mut String) {
+        unescaped.clear();
+        for field in fields.iter_mut().filter(|field| field.kind == FieldKind::Escaped) {
+            let start = unescaped.len();
+            self.grammar.unescape(slice(text, field), unescaped);
+            field.start = start as u32;
+            field.end = unescaped.len() as u32;
+        }
+    }
+
+    fn defects(&self, bytes: &[u8], decodes: bool, fields: &[Field]) -> Vec<Defect> {
+        let mut found = Vec::new();
+        let mut unclosed = false;
+        for (index, field) in fields.iter().enumerate() {
+            let cell = &bytes[field.start as usize..field.end as usize];
+            let mut add = |reason, message: String| {
+                found.push(Defect { field: Some(self.name(index)), reason, message });
+            };
+            match field.kind {
+                FieldKind::Unclosed => {
+                    unclosed = true;
+                    add(ReasonCode::UnclosedQuote, self.unclosed(index));
+                }
+                FieldKind::Stray => add(ReasonCode::StrayQuote, self.stray(index)),
+                FieldKind::Plain | FieldKind::Quoted | FieldKind::Escaped => {}
+            }
+            if !decodes && let Some(at) = self.invalid_at(cell) {
+                add(ReasonCode::InvalidEncoding, self.invalid_encoding(index, cell, at));
+            }
+            if memchr::memchr(0, cell).is_some() {
+                let name = self.name(index);
+                let message =
+                    format!("column {name:?} contains U+0000, which no text may; remove it");
+                add(ReasonCode::NulCharacter, message);
+            }
+        }
+        // What an unclosed quote swallowed says nothing about the number of fields.
+        if !unclosed && !self.fits(fields.len()) {
+            found.push(self.wrong_field_count(fields.len()));
+        }
+        found
+    }
+
+    /// Offset of the first byte that is no text in the encoding.
+    fn invalid_at(&self, cell: &[u8]) -> Option<usize> {
+        if self.encoding == encoding_rs::UTF_8 {
+            return std::str::from_utf8(cell).err().map(|error| error.valid_up_to());
+        }
+        let encoding = self.encoding;
+        let bad = |byte: &u8| {
+            let bytes = [*byte];
+            encoding.decode_without_bom_handling_and_without_replacement(&bytes).is_none()
+        };
+        cell.iter().position(bad)
+    }
+
+    /// The name of a column, or its number when the header has none.
+    fn name(&self, index: usize) -> String {
+        self.columns.get(index).cloned().unwrap_or_else(|| format!("column {}", index + 1))
+    }
+
+    fn too_long(&self, raw: &[u8]) -> Defect {
+        let message = format!(
+            "the row has {} bytes, the limit is {}; look for a missing line end or raise \
+             csv.max_row_bytes",
+            raw.len(),
+            self.grammar.max_row()
+        );
+        Defect { field: None, reason: ReasonCode::RowTooLong, message }
+    }
+
+    fn unclosed(&self, index: usize) -> String {
+        format!(
+            "the quote that opens column {:?} never closes; close it, or set csv.quote = \"none\" \
+             if quotes mean nothing in this file",
+            self.name(index)
+        )
+    }
+
+    fn stray(&self, index: usize) -> String {
+        format!(
+            "column {:?} has a quote where none may stand; quote the field and mark the quotes in \
+             it, or set csv.stray_quotes = \"keep\"",
+            self.name(index)
+        )
+    }
+
+    fn invalid_encoding(&self, index: usize, cell: &[u8], at: usize) -> String {
+        format!(
+            "column {:?} is not {}: byte {} of it is 0x{:02X}; if the file has another encoding, \
+             name it in csv.encoding, for example \"windows-1252\"",
+            self.name(index),
+            self.encoding.name(),
+            at + 1,
+            cell.get(at).copied().unwrap_or_default()
+        )
+    }
+
+    fn wrong_field_count(&self, found: usize) -> Defect {
+        let expected = self.columns.len();
+        let hint = match self.columns.get(found) {
+            Some(first) => format!(
+                "the first without a value is {first:?}; add the missing fields, or set \
+                 csv.ragged_rows = \"pad\""
+            ),
+            None => format!(
+                "there is no column for field {}; look for a delimiter that should be in quotes",
+                expected + 1
+            ),
+        };
+        let message = format!("the row has {found} fields, the header {expected}: {hint}");
+        Defect { field: None, reason: ReasonCode::WrongFieldCount, message }
+    }
+}
+
+impl<'a> CsvRow<'a> {
+    /// The text of a column; `None` when the row is too short to have it.
+    pub fn text(&self, column: usize) -> Option<&'a str> {
+        let field = self.fields.get(column)?;
+        let text = if field.kind == FieldKind::Escaped { self.unescaped } else { self.text };
+        Some(slice(text, field))
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Visits every column that the row has, with the type its text looks like; `None` is null.
+    pub fn visit(&self, mut visit: impl FnMut(&str, Option<FieldType>)) {
+        for (index, name) in self.reader.columns.iter().enumerate() {
+            match self.value(index) {
+                Cell::Text(text) => visit(name, Some(lexical::classify(text))),
+                Cell::Null => visit(name, None),
+                Cell::Missing | Cell::Json(_) => {}
+            }
+        }
+    }
+
+    fn value(&self, column: usize) -> Cell<'a> {
+        match self.text(column) {
+            None => Cell::Missing,
+            Some(text) if self.reader.null_values.iter().any(|null| null == text) => Cell::Null,
+            Some(text) => Cell::Text(text),
+        }
+    }
+}
+
+impl Row for CsvRow<'_> {
+    fn cell(&self, locator: usize) -> Cell<'_> {
+        match self.reader.located.get(locator) {
+            Some(Some(column)) => self.value(*column),
+            Some(None) | None => Cell::Missing,
+        }
+    }
+
+    fn typed(&self) -> bool {
+        false
+    }
+
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
+        self.visit(visit);
+    }
+}
+
+/// Fields are cut at characters of valid text, so the slice is always there.
+fn slice<'a>(text: &'a str, field: &Field) -> &'a str {
+    text.get(field.start as usize..field.end as usize).unwrap_or_default()
+}

@@ -1,0 +1,178 @@
+//! Owns reading a file once from start to end: a buffer that holds what is not yet understood, the
+//! hash of everything read, and the line number. Must not know rows.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{SourceError, io_error};
+use crate::domain::raw::ContentHash;
+use crate::domain::file::FileStamp;
+
+/// Bytes read at once.
+const READ: usize = 1 << 20;
+
+/// A file being read.
+pub(super) struct Stream<'a> {
+    path: &'a Path,
+    file: File,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that are done with.
+    at: usize,
+    /// Offset of the buffer within the file.
+    base: u64,
+    ended: bool,
+    hasher: Xxh3,
+    /// Length of the prefix to hash on its own, and its hash once it was read.
+    prefix: (u64, Option<ContentHash>),
+    newline: u8,
+    /// Lines before `counted` within the buffer.
+    lines: i64,
+    counted: usize,
+    last: Option<u8>,
+}
+
+impl<'a> Stream<'a> {
+    /// Opens a file. The first `prefix` bytes are also hashed on their own.
+    pub fn open(path: &'a Path, prefix: u64) -> Result<Self, SourceError> {
+        let file = File::open(path).map_err(|error| io_error(path, error))?;
+        Ok(Self {
+            path,
+            file,
+            buffer: Vec::new(),
+            at: 0,
+            base: 0,
+            ended: false,
+            hasher: Xxh3::new(),
+            prefix: (prefix, None),
+            newline: b'\n',
+            lines: 0,
+            counted: 0,
+            last: None,
+        })
+    }
+
+    /// What was read and is not done with.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.at..]
+    }
+
+    /// Whether nothing follows [`Stream::rest`].
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Offset of [`Stream::rest`] within the file.
+    pub fn offset(&self) -> u64 {
+        self.base + self.at as u64
+    }
+
+    /// Reads more: at least as much as is waiting, so that a long row is looked at only a few
+    /// times.
+    pub fn more(&mut self) -> Result<(), SourceError> {
+        self.count_lines();
+        self.buffer.drain(..self.at);
+        self.base += self.at as u64;
+        self.counted -= self.at;
+        self.at = 0;
+        let old = self.buffer.len();
+        let want = old.max(READ);
+        let read = (&self.file)
+            .take(want as u64)
+            .read_to_end(&mut self.buffer)
+            .map_err(|error| io_error(self.path, error))?;
+        self.ended = read < want;
+        self.hash_from(old);
+        self.last = self.buffer.last().copied().or(self.last);
+        Ok(())
+    }
+
+    fn hash_from(&mut self, old: usize) {
+        let mut fresh = &self.buffer[old..];
+        let before = self.base + old as u64;
+        let (length, hash) = &mut self.prefix;
+        if hash.is_none() && *length >= before && *length <= before + fresh.len() as u64 {
+            let (head, tail) = fresh.split_at((*length - before) as usize);
+            self.hasher.update(head);
+            *hash = Some(ContentHash(self.hasher.digest128()));
+            fresh = tail;
+        }
+        self.hasher.update(fresh);
+    }
+
+    /// Says which byte ends lines. Before the first [`Stream::advance`].
+    pub fn set_newline(&mut self, newline: u8) {
+        self.newline = newline;
+    }
+
+    /// Is done with `bytes` of [`Stream::rest`].
+    pub fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// Lines before [`Stream::rest`].
+    pub fn lines(&mut self) -> i64 {
+        self.count_lines();
+        self.lines
+    }
+
+    fn count_lines(&mut self) {
+        let passed = &self.buffer[self.counted.min(self.at)..self.at];
+        self.lines += memchr::memchr_iter(self.newline, passed).count() as i64;
+        self.counted = self.at;
+    }
+
+    /// Whether the file ends in a line that nothing ends.
+    pub fn ends_within_line(&self) -> bool {
+        self.last.is_some_and(|last| last != self.newline)
+    }
+
+    /// Hash of the prefix, once it was read.
+    pub fn prefix_hash(&self) -> Option<ContentHash> {
+        self.prefix.1
+    }
+
+    /// Hash of everything read.
+    pub fn hash(&self) -> ContentHash {
+        ContentHash(self.hasher.digest128())
+    }
+}
+
+/// Size and time of modification of a file.
+///
+/// # Errors
+/// When it is missing, a directory or unreadable.
+pub(super) fn stamp(path: &Path) -> Result<FileStamp, SourceError> {
+    let metadata = std::fs::metadata(path).map_err(|error| io_error(path, error))?;
+    stamp_of(path, &metadata)
+}
+
+/// The same of an opened file.
+pub(super) fn stamp_of(
+    path: &Path,
+    metadata: &std::fs::Metadata,
+) -> Result<FileStamp, SourceError> {
+    if metadata.is_dir() {
+        return Err(SourceError::permanent(format!(
+            "{} is a directory: name its files, for example \"{}\"",
+            path.display(),
+            path.join("*.csv").display()
+        )));
+    }
+    let modified = metadata.modified().map_err(|error| io_error(path, error))?;
+    Ok(FileStamp { size: metadata.len(), modified: whole_micros(modified) })
+}
+
+/// PostgreSQL keeps microseconds; a time that went through it must still be equal.
+pub(super) fn whole_micros(time: SystemTime) -> SystemTime {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => {
+            let micros = Duration::new(since.as_secs(), since.subsec_micros() * 1_000);
+            SystemTime::UNIX_EPOCH + micros
+        }
+        Err(_) => SystemTime::UNIX_EPOCH,
+    }
+}

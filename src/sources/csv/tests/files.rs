@@ -1,0 +1,214 @@
+//! Files as they are found: missing, empty, without a header, unchanged, longer than before.
+
+use std::time::{Duration, SystemTime};
+
+use super::*;
+
+fn touch(bench: &Bench) {
+    let later = SystemTime::now() + Duration::from_secs(10);
+    fs::File::options().append(true).open(bench.path()).unwrap().set_modified(later).unwrap();
+}
+
+#[test]
+fn a_missing_file_and_a_directory_are_refused_by_name() {
+    let bench = Bench::new(params(), "a\n");
+    let missing = bench.source.plan(&bench.folder.path().join("no.csv"), None).unwrap_err();
+    assert_eq!(missing.class, FailureClass::Permanent);
+    assert!(missing.message.contains("no.csv does not exist"), "{missing}");
+    let folder = bench.source.plan(bench.folder.path(), None).unwrap_err();
+    assert_eq!(folder.class, FailureClass::Permanent);
+    assert!(folder.message.contains("is a directory") && folder.message.contains("*.csv"));
+}
+
+#[test]
+fn paths_are_patterns_in_order_without_repeats() {
+    let bench = Bench::new(params(), "a\n");
+    for name in ["b.csv", "a.csv", "z[1].csv", "note.txt"] {
+        fs::write(bench.folder.path().join(name), "a\n").unwrap();
+    }
+    let files = |paths: &[&str]| {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let given = CsvParams { paths, ..params() };
+        CsvSource::new(given, bench.folder.path().to_owned(), Vec::new()).unwrap().files().map(
+            |files| {
+                let name = |f: &PathBuf| f.file_name().unwrap().to_string_lossy().into_owned();
+                files.iter().map(name).collect::<Vec<_>>()
+            },
+        )
+    };
+    let all = ["b.csv", "a.csv", "file.csv", "z[1].csv"];
+    assert_eq!(files(&["b.csv", "*.csv"]).unwrap(), all);
+    assert_eq!(files(&["z[1].csv"]).unwrap(), ["z[1].csv"]);
+    for bad in ["none*.csv", "gone.csv", "https://example.com/a.csv", "[.csv"] {
+        assert!(files(&[bad]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn an_empty_file_and_a_lone_header_have_no_chunks() {
+    for text in ["", "\u{feff}", "\n\r\n \n", "a,b", "a,b\n", "a,b\r\n\r\n"] {
+        let scan = Bench::wanting(params(), text, &[]).whole();
+        assert_eq!((scan.chunks.len(), scan.end.rows), (0, 0), "{text:?}");
+        assert_eq!(scan.end.bytes, text.len() as u64);
+    }
+}
+
+#[test]
+fn a_header_without_a_needed_column_is_refused() {
+    let error = Bench::wanting(params(), "id,prise\n1,2\n", &["id", "price"]).plan_error();
+    assert!(error.contains("file.csv") && error.contains("Did you mean \"prise\""), "{error}");
+    let error = Bench::new(params(), "a,b,a\n").plan_error();
+    assert!(error.contains("both called \"a\""), "{error}");
+    let error = Bench::new(params(), "a,\"b\n1,2\n").plan_error();
+    assert!(error.contains("cannot be the header") && error.contains("never closes"), "{error}");
+}
+
+#[test]
+fn headers_may_be_absent_named_or_of_several_rows_behind_a_preamble() {
+    let columns = |given: CsvParams, text: &str| {
+        let scan = Bench::new(given, text).whole();
+        (CsvLayout::load(&scan.layout).unwrap().columns, scan.end.rows)
+    };
+    let absent = CsvParams { header: Header::Present(false), ..params() };
+    assert_eq!(columns(absent, "1,2\n3,4\n"), (vec!["column_1".into(), "column_2".into()], 2));
+    let named = CsvParams { header: Header::Names(vec!["x".into(), "y".into()]), ..params() };
+    assert_eq!(columns(named, "1,2\n3,4\n"), (vec!["x".into(), "y".into()], 2));
+    let deep = CsvParams { header_rows: 2, skip_lines: 2, ..params() };
+    let text = "Report\n\"of, today\nnet,\nprice,id\n1,2\n";
+    assert_eq!(columns(deep, text), (vec!["net price".into(), "id".into()], 1));
+}
+
+#[test]
+fn utf16_and_a_foreign_byte_order_mark_are_refused() {
+    let error = Bench::new(params(), b"\xff\xfea\0").plan_error();
+    assert!(error.contains("UTF-16") && error.contains("iconv"), "{error}");
+    let given = CsvParams { encoding: "latin1".into(), ..params() };
+    let error = Bench::new(given, "\u{feff}a\n").plan_error();
+    assert!(error.contains("latin1"), "{error}");
+}
+
+#[test]
+fn unusable_parameters_are_refused_by_key() {
+    let bad = [
+        ("csv.delimiter", CsvParams { delimiter: String::new(), ..params() }),
+        ("csv.quote", CsvParams { quote: "<<".into(), ..params() }),
+        ("csv.escape", CsvParams { escape: "ä".into(), ..params() }),
+        ("csv.encoding", CsvParams { encoding: "utf-16le".into(), ..params() }),
+        ("csv.encoding", CsvParams { encoding: "klingon".into(), ..params() }),
+        ("csv.chunk_size", CsvParams { chunk_size: 0, ..params() }),
+        ("csv.max_row_bytes", CsvParams { max_row_bytes: 0, ..params() }),
+        ("csv.header_rows", CsvParams { header_rows: 0, ..params() }),
+        ("csv.paths", CsvParams { paths: Vec::new(), ..params() }),
+        ("csv.quote", CsvParams { delimiter: "'".into(), quote: "'".into(), ..params() }),
+    ];
+    for (key, given) in bad {
+        let error = CsvSource::new(given, PathBuf::new(), Vec::new()).unwrap_err();
+        assert!(error.message.contains(key), "{error}");
+    }
+    let unknown = serde_json::json!({ "paths": ["a"], "delimeter": ";" });
+    assert!(serde_json::from_value::<CsvParams>(unknown).is_err());
+    let word = serde_json::json!({ "paths": ["a"], "header": "auto" });
+    assert_eq!(serde_json::from_value::<CsvParams>(word).unwrap().header, Header::default());
+}
+
+#[test]
+fn an_unchanged_file_is_not_read_and_a_touched_one_only_hashed() {
+    let bench = Bench::new(params(), "a,b\n1,2\n");
+    let before = known(&bench.whole());
+    assert_eq!(bench.plan(Some(&before)), FilePlan::Unchanged);
+    touch(&bench);
+    assert_eq!(bench.plan(Some(&before)), FilePlan::Unchanged);
+}
+
+#[test]
+fn a_file_read_under_other_parameters_is_read_again() {
+    let bench = Bench::new(CsvParams { ragged_rows: RaggedRows::Pad, ..params() }, "a,b\n1,2\n");
+    let other = CsvSource::new(params(), bench.folder.path().to_owned(), Vec::new()).unwrap();
+    let plan = other.plan(&bench.path(), Some(&known(&bench.whole()))).unwrap();
+    assert!(matches!(plan, FilePlan::Whole(_)));
+}
+
+#[test]
+fn only_the_rows_behind_the_known_end_are_read() {
+    let bench = Bench::new(params(), "a,b\n1,2\n\n");
+    let before = known(&bench.whole());
+    bench.write("a,b\n1,2\n\n3,4\n5,\"x\ny\"\n");
+    let FilePlan::Appended(scan) = bench.plan(Some(&before)) else { panic!() };
+    let first = Chunk { index: 1, start: 9, end: 21, first_row: 2, first_line: 4 };
+    assert_eq!(scan.chunks, [first]);
+    assert_eq!(scan.end, Progress { bytes: 21, rows: 3, lines: 6, chunks: 2 });
+    assert_eq!(cells(&bench.load_scan(&scan)), [["3", "4"], ["5", "x\ny"]]);
+    let blank = known(&scan);
+    bench.write("a,b\n1,2\n\n3,4\n5,\"x\ny\"\n\n");
+    let FilePlan::Appended(scan) = bench.plan(Some(&blank)) else { panic!() };
+    assert_eq!((scan.chunks.len(), scan.end.lines), (0, 7));
+}
+
+#[test]
+fn a_lone_header_grows_by_appending() {
+    let bench = Bench::new(params(), "a,b\n");
+    let before = known(&bench.whole());
+    bench.write("a,b\n1,2\n");
+    let FilePlan::Appended(scan) = bench.plan(Some(&before)) else { panic!() };
+    assert_eq!((scan.chunks[0].index, scan.chunks[0].first_row), (0, 1));
+}
+
+#[test]
+fn a_file_is_read_whole_when_its_past_changed() {
+    for (before, now) in [
+        ("a,b\n1,2", "a,b\n1,2\n3,4\n"),
+        ("a,b\n1,2\n", "a,b\n1,9\n3,4\n"),
+        ("a,b\n1,2\n", "a,b\n"),
+        ("a,b\n1,2\n", "a;b\n1;2\n3;4\n"),
+        ("a,b\n1,\"x\n2,y\n", "a,b\n1,\"x\n2,y\n3,z\"\n"),
+        ("a,b\r\n1,2\r", "a,b\r\n1,2\r\n3,4\r\n"),
+    ] {
+        let bench = Bench::new(params(), before);
+        let scan = bench.whole();
+        bench.write(now);
+        let plan = bench.plan(Some(&known(&scan)));
+        assert!(matches!(plan, FilePlan::Whole(_)), "{before:?} {now:?} {plan:?}");
+    }
+}
+
+#[test]
+fn a_chunk_of_another_file_is_not_read() {
+    let bench = Bench::new(params(), "a,b\n1,2\n");
+    let scan = bench.whole();
+    let planned = FileStamp { size: scan.size, modified: scan.modified };
+    touch(&bench);
+    let read = bench.source.read(&bench.path(), &planned, &scan.layout, &scan.chunks[0], 1);
+    let error = read.unwrap_err();
+    assert_eq!(error.class, FailureClass::Transient);
+    assert!(error.message.contains("changed while it was being read"), "{error}");
+}
+
+#[test]
+fn a_file_of_many_buffers_is_cut_between_rows() {
+    let mut text = String::from("id,name,note\n");
+    for n in 0..60_000 {
+        let note = if n % 7 == 0 { "\"two\nlines, \"\"quoted\"\"\"" } else { "plain" };
+        text.push_str(&format!("{n},product number {n},{note}{n}\n").replace("\"7", "\"\n7"));
+    }
+    text.push_str("x,\"never closed,1\n");
+    text.push_str(&"y,plain,2\n".repeat(300_000));
+    let given = CsvParams { chunk_size: 100_000, ..params() };
+    let cut = Bench::new(given, &text);
+    let scan = cut.whole();
+    assert!(scan.chunks.len() > 40);
+    let cut = cut.load_scan(&scan);
+    let whole = Bench::new(CsvParams { chunk_size: 1 << 30, ..params() }, &text).load();
+    assert_eq!((cut.rows.len(), cut.rejects.len()), (whole.rows.len(), whole.rejects.len()));
+    assert!(cut.rows == whole.rows && cut.rejects == whole.rejects && cut.bytes == whole.bytes);
+    assert!(cut.rows.len() > 340_000);
+}
+
+#[test]
+fn rows_that_never_close_do_not_make_reading_slow() {
+    let given = CsvParams { stray_quotes: StrayQuotes::Keep, ..params() };
+    let text = format!("a,b\n{}", "\"x,y\n".repeat(400_000));
+    let started = std::time::Instant::now();
+    let loaded = Bench::new(CsvParams { quote: "\"".into(), ..given }, text).load();
+    assert_eq!(loaded.rejects.len(), 400_000);
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}

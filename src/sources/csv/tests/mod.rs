@@ -1,0 +1,139 @@
+//! What the kind does as a whole, on real files in temporary folders.
+
+mod files;
+mod properties;
+mod rows;
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::blocks::good_rows;
+use super::*;
+use crate::definition::field::Locator;
+use crate::domain::reject::{ReasonCode, Reject};
+use crate::domain::shape::Shape;
+use crate::domain::file::Progress;
+use crate::sources::FileScan;
+
+/// Parameters with nothing but defaults.
+pub(super) fn params() -> CsvParams {
+    serde_json::from_value(serde_json::json!({ "paths": ["*.csv"] })).unwrap()
+}
+
+/// A folder with one file.
+struct Bench {
+    folder: TempDir,
+    source: CsvSource,
+}
+
+/// Everything that reading a file gave.
+#[derive(Debug, Default, PartialEq)]
+struct Loaded {
+    /// Number and cells of the good rows, as mapping sees them.
+    rows: Vec<(i64, Vec<Option<String>>)>,
+    rejects: Vec<Reject>,
+    /// First row, first line, start and bytes of all rows.
+    bytes: Vec<u8>,
+    row_starts: Vec<u64>,
+    total: i64,
+    shape: Shape,
+}
+
+impl Bench {
+    fn new(params: CsvParams, text: impl AsRef<[u8]>) -> Self {
+        Self::wanting(params, text, &[])
+    }
+
+    fn wanting(params: CsvParams, text: impl AsRef<[u8]>, columns: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let wanted = columns
+            .iter()
+            .map(|name| Wanted { locator: Locator::Column(vec![(*name).to_owned()]), needed: true })
+            .collect();
+        let source = CsvSource::new(params, folder.path().to_owned(), wanted).unwrap();
+        let bench = Self { folder, source };
+        bench.write(text);
+        bench
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("file.csv")
+    }
+
+    fn write(&self, text: impl AsRef<[u8]>) {
+        fs::write(self.path(), text).unwrap();
+    }
+
+    fn plan(&self, known: Option<&KnownFile>) -> FilePlan {
+        self.source.plan(&self.path(), known).unwrap()
+    }
+
+    fn plan_error(&self) -> String {
+        self.source.plan(&self.path(), None).unwrap_err().message
+    }
+
+    fn whole(&self) -> FileScan {
+        match self.plan(None) {
+            FilePlan::Whole(scan) => scan,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn load(&self) -> Loaded {
+        self.load_scan(&self.whole())
+    }
+
+    fn load_scan(&self, scan: &FileScan) -> Loaded {
+        let planned = FileStamp { size: scan.size, modified: scan.modified };
+        let reader = self.source.reader("file.csv", &scan.layout).unwrap();
+        let mut loaded = Loaded::default();
+        for chunk in &scan.chunks {
+            let parsed = self.source.read(&self.path(), &planned, &scan.layout, chunk, 7).unwrap();
+            for block in &parsed.blocks {
+                collect(&reader, block, &mut loaded);
+            }
+            loaded.total += parsed.rows;
+            loaded.rejects.extend(parsed.rejects);
+            loaded.shape.merge(&parsed.shape);
+        }
+        loaded
+    }
+}
+
+fn collect(reader: &RowReader, block: &RawBlock, loaded: &mut Loaded) {
+    loaded.bytes.extend_from_slice(&block.payload);
+    let ends = block.row_ends.iter().map(|end| block.start + *end as u64);
+    loaded.row_starts.extend(std::iter::once(block.start).chain(ends).take(block.row_ends.len()));
+    good_rows(reader, block, |row, number, _| {
+        let cells = (0..row.len()).map(|column| row.text(column).map(str::to_owned)).collect();
+        loaded.rows.push((number, cells));
+        Ok::<(), ()>(())
+    })
+    .unwrap();
+}
+
+/// What a run that read all of `scan` would remember.
+fn known(scan: &FileScan) -> KnownFile {
+    KnownFile {
+        size: scan.size,
+        modified: scan.modified,
+        hash: scan.hash,
+        layout: scan.layout.clone(),
+        end: scan.end,
+    }
+}
+
+fn reasons(loaded: &Loaded) -> Vec<(i64, Vec<ReasonCode>)> {
+    let codes = |reject: &Reject| reject.defects.iter().map(|defect| defect.reason).collect();
+    loaded.rejects.iter().map(|reject| (reject.raw_row, codes(reject))).collect()
+}
+
+fn cells(loaded: &Loaded) -> Vec<Vec<&str>> {
+    fn text(cell: &Option<String>) -> &str {
+        cell.as_deref().unwrap_or("∅")
+    }
+    loaded.rows.iter().map(|(_, cells)| cells.iter().map(text).collect()).collect()
+}
+#[path = "/tmp/h/csvtry/fixtures.rs"] mod fixtures_try;

@@ -1,0 +1,308 @@
+//! Floor 3: the kinds of sources. A kind reads (I/O, no database) and yields rows (pure).
+//!
+//! To add a kind: one file here with its parameters and one of the two traits below, and its line
+//! in `KINDS`. Must not know: the database, the queue, runs.
+
+pub mod csv;
+pub mod rest_api;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use crate::definition::Definition;
+use crate::definition::mapping::{Mapped, Mapping};
+use crate::domain::failure::FailureClass;
+use crate::domain::file::{FileStamp, KnownFile, Layout, Progress, RawBlock};
+use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::reject::Reject;
+use crate::domain::shape::Shape;
+use crate::domain::task::Chunk;
+
+/// Why a source could not be read. The text names the file or address and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// What it means for the task.
+    pub class: FailureClass,
+    /// For people: what happened, where, and what to do. Never contains a secret.
+    pub message: String,
+    /// Whether nothing answered at all: waiting long for it helps nobody.
+    pub unreachable: bool,
+    /// The error beneath, when there is one.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SourceError {
+    /// The most attempts worth making against something that cannot be reached. Without a network
+    /// a run should say so within a minute; a short outage is bridged by the next scheduled run.
+    pub const UNREACHABLE_ATTEMPTS: u32 = 3;
+
+    /// Trying again cannot help.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self::of_class(FailureClass::Permanent, message)
+    }
+
+    /// Trying again may help.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self::of_class(FailureClass::Transient, message)
+    }
+
+    /// It is not the time yet.
+    pub fn not_yet(wait: Duration, message: impl Into<String>) -> Self {
+        Self::of_class(FailureClass::NotYet(wait), message)
+    }
+
+    /// Trying again may help, but not often: nothing could be reached.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self { unreachable: true, ..Self::transient(message) }
+    }
+
+    fn of_class(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), unreachable: false, source: None }
+    }
+
+    /// Adds the error beneath.
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// The most attempts that a task failing with this error gets, given those of its source.
+    pub fn max_attempts(&self, of_source: u32) -> u32 {
+        if self.unreachable { of_source.min(Self::UNREACHABLE_ATTEMPTS) } else { of_source }
+    }
+}
+
+/// Where API pages come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// From the network.
+    #[default]
+    Network,
+    /// From the network, keeping a copy of each page in the recording.
+    Record,
+    /// From the recording, without any network.
+    Offline,
+}
+
+impl Access {
+    /// The word stored with a run.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Record => "record",
+            Self::Offline => "offline",
+        }
+    }
+
+    /// The inverse of [`Access::as_str`].
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "record" => Self::Record,
+            "offline" => Self::Offline,
+            _ => Self::Network,
+        }
+    }
+}
+
+/// How often the requests of a bucket may be made, across all workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Sources with the same key share one bucket.
+    pub key: String,
+    /// Requests allowed per period; also the size of the bucket.
+    pub requests: u32,
+    /// The period.
+    pub per: Duration,
+}
+
+/// One API page.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The address asked, without secrets.
+    pub url: String,
+    /// HTTP status, 200 for a recorded page.
+    pub status: u16,
+    /// The body: valid JSON text, exactly as it came.
+    pub body: String,
+    /// Hash of the body.
+    pub hash: ContentHash,
+    /// Number of records in it.
+    pub records: i64,
+    /// What the records look like.
+    pub shape: Shape,
+    /// Where the next page is; `None` when this was the last.
+    pub next: Option<Value>,
+}
+
+/// A source that is read page by page, each page telling where the next one is.
+pub trait PageSource: Send + Sync {
+    /// The position of the first page of a sweep.
+    fn first(&self) -> Value;
+
+    /// The bucket that requests draw from, if any.
+    fn rate_limit(&self) -> Option<RateLimit>;
+
+    /// The most attempts a page gets before its task is dead.
+    fn max_attempts(&self) -> u32;
+
+    /// Reads one page.
+    ///
+    /// # Errors
+    /// [`SourceError`] with the class that the answer means: 429 and `Retry-After` are
+    /// [`FailureClass::NotYet`], time-outs, 408, 425 and 5xx transient, other 4xx, HTML and a
+    /// repeated page permanent.
+    fn fetch<'a>(
+        &'a self,
+        position: &'a Value,
+        access: Access,
+    ) -> BoxFuture<'a, Result<Page, SourceError>>;
+
+    /// Maps the records of a stored body, in order. Pure.
+    ///
+    /// # Errors
+    /// When the body holds no list of records, or when the contract freezes the schema.
+    fn map(
+        &self,
+        body: &str,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError>;
+}
+
+/// What is to be read of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilePlan {
+    /// The content is that of the known file; the time of modification may be another.
+    Unchanged {
+        /// Time of last modification.
+        modified: SystemTime,
+    },
+    /// The known file with more rows behind it: only those are to be read.
+    Appended(FileScan),
+    /// To be read from its start.
+    Whole(FileScan),
+}
+
+/// What one streaming pass over a file found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileScan {
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of last modification.
+    pub modified: SystemTime,
+    /// Hash of all bytes.
+    pub hash: ContentHash,
+    /// How to read it.
+    pub layout: Layout,
+    /// The chunks to read, in order.
+    pub chunks: Vec<Chunk>,
+    /// The end of the file.
+    pub end: Progress,
+}
+
+/// What reading one chunk gave.
+#[derive(Debug, Default)]
+pub struct ParsedChunk {
+    /// All rows, good and bad.
+    pub blocks: Vec<RawBlock>,
+    /// Number of rows, good and bad.
+    pub rows: i64,
+    /// The rows that are no rows: wrong field count, stray quotes, wrong encoding …
+    pub rejects: Vec<Reject>,
+    /// What the good rows look like.
+    pub shape: Shape,
+}
+
+/// A source of files that are cut into chunks, which are then read in any order.
+pub trait FileSource: Send + Sync {
+    /// The files, in the order in which their rows count. Blocking I/O.
+    ///
+    /// # Errors
+    /// When a path or pattern names nothing.
+    fn files(&self) -> Result<Vec<PathBuf>, SourceError>;
+
+    /// Looks at a file and cuts what is new of it into chunks. Blocking I/O; one streaming pass
+    /// at most, none when size and time of modification are unchanged.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is a directory, or has no header that the mapping can use.
+    fn plan(&self, path: &Path, known: Option<&KnownFile>) -> Result<FilePlan, SourceError>;
+
+    /// Reads one chunk. Blocking I/O and CPU work.
+    ///
+    /// # Errors
+    /// When the file cannot be read; transient when it is not the file that was `planned`.
+    fn read(
+        &self,
+        path: &Path,
+        planned: &FileStamp,
+        layout: &Layout,
+        chunk: &Chunk,
+        file_id: i64,
+    ) -> Result<ParsedChunk, SourceError>;
+
+    /// Maps the good rows of a stored block, in order, passing over those that [`FileSource::read`]
+    /// rejected. Pure.
+    ///
+    /// # Errors
+    /// When the contract freezes the schema.
+    fn map(
+        &self,
+        block: &RawBlock,
+        layout: &Layout,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError>;
+}
+
+/// An opened source.
+pub enum Source {
+    /// Read page by page.
+    Pages(Box<dyn PageSource>),
+    /// Read as files in chunks.
+    Files(Box<dyn FileSource>),
+}
+
+/// A kind of source, as it is registered.
+pub struct Kind {
+    /// The value of `kind` in a job file, and the name of the table with its parameters.
+    pub name: &'static str,
+    /// Opens a source. Reads nothing yet.
+    pub open: fn(&Definition) -> Result<Source, SourceError>,
+    /// The JSON Schema of its parameters.
+    pub schema: fn() -> schemars::Schema,
+}
+
+/// Every kind there is.
+pub const KINDS: &[Kind] = &[rest_api::KIND, csv::KIND];
+
+/// The names of all kinds.
+pub fn kind_names() -> Vec<&'static str> {
+    KINDS.iter().map(|kind| kind.name).collect()
+}
+
+/// Opens the source of a definition.
+///
+/// # Errors
+/// When the kind is unknown or its parameters cannot be used.
+pub fn open(definition: &Definition) -> Result<Source, SourceError> {
+    let kind = KINDS.iter().find(|kind| kind.name == definition.kind).ok_or_else(|| {
+        let known = kind_names().join(", ");
+        SourceError::permanent(format!("{}: unknown kind; known are {known}", definition.kind))
+    })?;
+    (kind.open)(definition)
+}
+
+/// The JSON Schema of job files, for editors.
+pub fn job_schema_json() -> String {
+    let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, (kind.schema)())).collect();
+    let schema = crate::definition::json_schema(&kinds);
+    format!("{schema:#}\n")
+}

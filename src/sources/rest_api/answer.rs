@@ -1,0 +1,235 @@
+//! Owns what an API's refusal means for the task: its status, `Retry-After`, and its own words.
+//!
+//! Must not know how requests are made.
+
+use std::time::{Duration, SystemTime};
+
+use humantime_serde::re::humantime::format_duration;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use serde_json::Value;
+
+use crate::sources::SourceError;
+
+/// The most characters of an API's text that an error repeats.
+const SHOWN_CHARACTERS: usize = 200;
+/// The shortest wait: `Retry-After: 0`, or a date just passed, must not make a busy loop of
+/// requests that spend no attempt.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// An answer that is no page.
+#[derive(Debug)]
+pub(super) struct Refusal<'a> {
+    /// The address asked, without secrets.
+    pub url: &'a str,
+    pub status: StatusCode,
+    pub headers: &'a HeaderMap,
+    /// The body, or its beginning.
+    pub body: &'a str,
+}
+
+/// How long a refusal may make us wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// When the API does not say how long.
+    pub usual: Duration,
+    /// `rest_api.retry.max_retry_after`.
+    pub longest: Duration,
+}
+
+impl Refusal<'_> {
+    /// The error of the task. `advice` says what to do about missing authorization.
+    pub fn meaning(&self, waits: Waits, advice: &str, now: SystemTime) -> SourceError {
+        let said = self.said();
+        let asked = self.headers.get(RETRY_AFTER).and_then(|value| {
+            let text = value.to_str().ok()?.trim();
+            retry_after(text, now)
+        });
+        match (self.status.as_u16(), asked) {
+            (401 | 403, _) => SourceError::permanent(format!("{said}; {advice}")),
+            (429, asked) => self.wait(asked.unwrap_or(waits.usual), waits.longest),
+            (503, Some(asked)) => self.wait(asked, waits.longest),
+            (408 | 425 | 500..=599, _) => SourceError::transient(said),
+            (300..=399, _) => SourceError::permanent(format!("{said}{}", self.new_address())),
+            _ => SourceError::permanent(said),
+        }
+    }
+
+    fn wait(&self, asked: Duration, longest: Duration) -> SourceError {
+        let wait = Duration::from_secs(asked.as_secs());
+        let said = format!("{}; asked to wait {}", self.said(), format_duration(wait));
+        if asked > longest {
+            let longest = format_duration(longest);
+            return SourceError::permanent(format!(
+                "{said}, longer than `rest_api.retry.max_retry_after` = \"{longest}\" allows"
+            ));
+        }
+        SourceError::not_yet(asked.max(SHORTEST_WAIT), said)
+    }
+
+    /// A redirect within the same origin is followed; one that comes here leads elsewhere, where
+    /// the API key must not be sent unasked.
+    fn new_address(&self) -> String {
+        let location = self.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let origin = location
+            .and_then(|location| reqwest::Url::parse(location).ok())
+            .map(|url| url.origin().ascii_serialization());
+        match origin {
+            Some(origin) => {
+                format!("; it redirects to {origin}: if that is right, put it in `base_url`")
+            }
+            None => "; it redirects to nowhere".to_owned(),
+        }
+    }
+
+    fn said(&self) -> String {
+        let Self { url, status, .. } = self;
+        match words_of(self.body) {
+            words if words.is_empty() => format!("{url} answered {status}"),
+            words => format!("{url} answered {status}: {words}"),
+        }
+    }
+}
+
+/// Seconds, or an HTTP date; `None` for anything else.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// The API's own words in an error body of any kind.
+fn words_of(body: &str) -> String {
+    let json: Option<Value> = serde_json::from_str(body).ok();
+    beginning(json.as_ref().and_then(error_in).unwrap_or(body))
+}
+
+/// The error text in a body such as `{"error": "…"}`, `{"status": {"error_message": "…"}}` or
+/// `{"error": {"status": {"error_message": "…"}}}`.
+pub(super) fn error_in(body: &Value) -> Option<&str> {
+    const KEYS: [&str; 5] = ["error", "error_message", "message", "detail", "status"];
+    let fields = body.as_object()?;
+    KEYS.iter().find_map(|key| match fields.get(*key)? {
+        Value::String(text) => Some(text.as_str()),
+        nested => error_in(nested),
+    })
+}
+
+/// Whether a body is an error and nothing else: a record may well have a field named `status`.
+pub(super) fn is_error(body: &Value) -> bool {
+    let only = body.as_object().filter(|fields| fields.len() == 1);
+    only.is_some_and(|fields| fields.contains_key("error") || fields.contains_key("status"))
+        && error_in(body).is_some()
+}
+
+/// The beginning of a text on one line.
+pub(super) fn beginning(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > SHOWN_CHARACTERS * 4 {
+            break;
+        }
+    }
+    match line.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::FailureClass;
+
+    const WAITS: Waits =
+        Waits { usual: Duration::from_secs(60), longest: Duration::from_secs(3600) };
+
+    fn refused(status: u16, retry_after: Option<&str>, body: &str) -> SourceError {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = retry_after {
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+        }
+        let status = StatusCode::from_u16(status).unwrap();
+        Refusal { url: "https://api.example.com/x", status, headers: &headers, body }.meaning(
+            WAITS,
+            "set the environment variable KEY",
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
+        )
+    }
+
+    fn wait(seconds: u64) -> FailureClass {
+        FailureClass::NotYet(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn too_many_requests_wait_as_long_as_the_api_says() {
+        assert_eq!(refused(429, Some("119"), "").class, wait(119));
+        assert_eq!(refused(429, Some("Sun, 09 Sep 2001 01:47:10 GMT"), "").class, wait(30));
+        assert_eq!(refused(429, None, "Throttled").class, wait(60));
+        assert_eq!(refused(429, Some("soon"), "").class, wait(60));
+        assert_eq!(refused(503, Some("7"), "").class, wait(7));
+    }
+
+    #[test]
+    fn a_wait_is_never_nothing() {
+        assert_eq!(refused(429, Some("0"), "").class, wait(1));
+        assert_eq!(refused(429, Some("Sun, 09 Sep 2001 01:40:00 GMT"), "").class, wait(1));
+    }
+
+    #[test]
+    fn a_wait_beyond_the_limit_is_refused() {
+        let error = refused(429, Some("3601"), "");
+        assert_eq!(error.class, FailureClass::Permanent);
+        assert!(error.message.contains("wait 1h 1s, longer than"), "{error}");
+        assert!(error.message.contains("max_retry_after` = \"1h\""), "{error}");
+    }
+
+    #[test]
+    fn the_class_follows_from_the_status() {
+        for status in [408, 425, 500, 502, 503, 504, 599] {
+            assert_eq!(refused(status, None, "").class, FailureClass::Transient, "{status}");
+        }
+        for status in [302, 400, 401, 403, 404, 410, 422, 451] {
+            assert_eq!(refused(status, None, "").class, FailureClass::Permanent, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_three_error_bodies_and_bare_text_are_quoted() {
+        for body in [
+            r#"{"status":{"error_code":429,"error_message":"slow down"}}"#,
+            r#"{"error":"slow down"}"#,
+            r#"{"error":{"status":{"error_code":429,"error_message":"slow down"}}}"#,
+            "slow\n  down",
+        ] {
+            let error = refused(404, None, body);
+            assert!(error.message.ends_with("answered 404 Not Found: slow down"), "{error}");
+        }
+    }
+
+    #[test]
+    fn unauthorized_says_what_to_set() {
+        let error = refused(401, None, "{}");
+        assert!(error.message.ends_with("set the environment variable KEY"), "{error}");
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(beginning(&"é".repeat(1000)).chars().count(), SHOWN_CHARACTERS + 1);
+    }
+
+    #[test]
+    fn a_record_with_a_status_is_no_error() {
+        let json = |text| serde_json::from_str(text).unwrap();
+        assert!(is_error(&json(r#"{"error":"x"}"#)));
+        assert!(is_error(&json(r#"{"status":{"error_message":"x"}}"#)));
+        assert!(!is_error(&json(r#"{"id":1,"status":"x"}"#)));
+        assert!(!is_error(&json(r#"{"status":{"id":1}}"#)));
+    }
+}

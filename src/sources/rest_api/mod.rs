@@ -1,0 +1,269 @@
+//! The source kind `rest_api`: JSON over HTTP, page by page.
+//!
+//! `params` is what the job file says, `request` what is sent, `exchange` the network, `answer`
+//! what a refusal means, `paginator` where the next page is, `recording` pages without a network,
+//! `records` what a body holds. Only this file knows them all.
+//!
+//! Must not know: the database, the queue, runs, and how values become columns.
+
+mod answer;
+mod exchange;
+mod paginator;
+mod params;
+mod path;
+mod recording;
+mod records;
+mod request;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use reqwest::Client;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use self::exchange::Answer;
+pub use self::paginator::Paginator;
+use self::paginator::Position;
+pub use self::params::{Auth, KeyPlace, ParamValue, RateLimitParams, RestApiParams, Retry};
+use self::recording::Recording;
+use self::records::{JsonRow, Records};
+use self::request::Request;
+use super::{Access, Kind, Page, PageSource, RateLimit, Source, SourceError};
+use crate::definition::Definition;
+use crate::definition::field::Locator;
+use crate::definition::mapping::{Frozen, Mapped, Mapping};
+use crate::domain::failure::FailureClass;
+use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::reject::{Defect, ReasonCode, Reject};
+use crate::domain::shape::Shape;
+
+/// The kind, for [`super::KINDS`].
+pub(super) const KIND: Kind = Kind {
+    name: "rest_api",
+    open,
+    schema: || schemars::schema_for!(RestApiParams),
+};
+
+fn open(definition: &Definition) -> Result<Source, SourceError> {
+    let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
+    let base_dir = definition.base_dir().to_owned();
+    let source = RestApiSource::new(params, base_dir, definition.locators())?;
+    Ok(Source::Pages(Box::new(source)))
+}
+
+/// An API, ready to be read.
+#[derive(Debug)]
+pub struct RestApiSource {
+    params: RestApiParams,
+    base_dir: PathBuf,
+    recording: Option<Recording>,
+    records: Arc<Records>,
+    /// Made with the first request: replaying and reading a recording need no certificates.
+    client: OnceLock<Client>,
+}
+
+/// What a body turned out to hold.
+struct Contents {
+    body: String,
+    hash: ContentHash,
+    records: usize,
+    shape: Shape,
+}
+
+impl RestApiSource {
+    /// Opens the source of a job file in `base_dir`; `locators` are those of its definition.
+    /// Asks nothing and reads no secret.
+    ///
+    /// # Errors
+    /// When a path, an address or a name in the parameters cannot be used.
+    pub fn new(
+        params: RestApiParams,
+        base_dir: PathBuf,
+        locators: Vec<Locator>,
+    ) -> Result<Self, SourceError> {
+        params.validate()?;
+        request::validate(&params)?;
+        let records = Arc::new(Records::new(&params.data_selector, &locators)?);
+        let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
+        Ok(Self { params, base_dir, recording, records, client: OnceLock::new() })
+    }
+
+    async fn page(&self, position: &Value, access: Access) -> Result<Page, SourceError> {
+        let position = Position::of_json(position)?;
+        match access {
+            Access::Network => self.asked_page(&position).await,
+            Access::Record => {
+                let recording = self.recording()?;
+                let page = self.asked_page(&position).await?;
+                recording.write(self.params.paginator.ordinal(&position), &page.body).await?;
+                Ok(page)
+            }
+            Access::Offline => self.recorded_page(&position).await,
+        }
+    }
+
+    async fn asked_page(&self, position: &Position) -> Result<Page, SourceError> {
+        let client = self.client()?;
+        let query = self.params.paginator.query(position);
+        let request = Request::build(&self.params, &self.base_dir, &query)?;
+        let page = async {
+            let answer = exchange::ask(client, &request, &self.params).await?;
+            self.page_of(answer, position).await
+        };
+        page.await.map_err(|error| request.secrets.hide_in(error))
+    }
+
+    async fn recorded_page(&self, position: &Position) -> Result<Page, SourceError> {
+        let recording = self.recording()?;
+        let page = self.params.paginator.ordinal(position);
+        let body = recording.read(page).await?;
+        let from = recording.address(page);
+        let answer = Answer { from, status: 200, content_type: None, body };
+        // A recorded page is the same whenever it is read: trying again cannot help.
+        let permanent = |error| SourceError { class: FailureClass::Permanent, ..error };
+        self.page_of(answer, position).await.map_err(permanent)
+    }
+
+    async fn page_of(&self, answer: Answer, position: &Position) -> Result<Page, SourceError> {
+        let Answer { from, status, content_type, body } = answer;
+        let named = |error: SourceError| {
+            let message = format!("{from}: {}", error.message);
+            SourceError { message, ..error }
+        };
+        let records = Arc::clone(&self.records);
+        let read = move || contents_of(&records, body, content_type.as_deref());
+        let contents = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?
+            .map_err(named)?;
+        let Contents { body, hash, records, shape } = contents;
+        let next = self.params.paginator.next(position, records, hash).map_err(named)?;
+        let next = next.as_ref().map(Position::to_json);
+        Ok(Page { url: from, status, body, hash, records: records as i64, shape, next })
+    }
+
+    fn client(&self) -> Result<&Client, SourceError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = exchange::client(&self.params)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    fn recording(&self) -> Result<&Recording, SourceError> {
+        self.recording.as_ref().ok_or_else(|| {
+            SourceError::permanent(
+                "the source has no recording: name its folder in the job file, such as \
+                 `recording = \"recordings/NAME\"` under [rest_api]",
+            )
+        })
+    }
+
+    /// Calls `map` for each record with its number, from 1; what is no object is a reject.
+    fn each_row(
+        &self,
+        body: &str,
+        raw: RawRef,
+        out: &mut Mapped,
+        map: impl Fn(&JsonRow<'_>, &str, i64, &mut Mapped) -> Result<(), Frozen>,
+    ) -> Result<(), SourceError> {
+        out.records.enter_raw(raw);
+        for (raw_row, text) in (1..).zip(self.records.select(body)?) {
+            let record = serde_json::from_str(&text);
+            match record.as_ref().map(|record| self.records.row(record)) {
+                Ok(Some(row)) => map(&row, &text, raw_row, out)
+                    .map_err(|frozen| SourceError::permanent(frozen.to_string()))?,
+                Ok(None) => out.rejects.push((raw, reject(&text, raw_row, vec![no_object(&text)]))),
+                Err(error) => out.rejects.push((raw, reject(&text, raw_row, vec![no_json(error)]))),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PageSource for RestApiSource {
+    fn first(&self) -> Value {
+        self.params.paginator.first().to_json()
+    }
+
+    fn rate_limit(&self) -> Option<RateLimit> {
+        let RateLimitParams { key, requests, per } = self.params.rate_limit.clone()?;
+        Some(RateLimit { key, requests: requests.get(), per })
+    }
+
+    fn max_attempts(&self) -> u32 {
+        self.params.retry.max_attempts.get()
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        position: &'a Value,
+        access: Access,
+    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+        self.page(position, access).boxed()
+    }
+
+    fn map(
+        &self,
+        body: &str,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError> {
+        self.each_row(body, raw, out, |row, text, raw_row, out| {
+            mapping.map(row, raw, raw_row, out, |defects| reject(text, raw_row, defects))
+        })
+    }
+}
+
+fn contents_of(
+    records: &Records,
+    body: Vec<u8>,
+    content_type: Option<&str>,
+) -> Result<Contents, SourceError> {
+    let mut body = String::from_utf8(body)
+        .map_err(|error| SourceError::permanent("the answer is no UTF-8 text").caused_by(error))?;
+    // Some servers begin with a byte order mark, which is no JSON: RFC 8259 lets readers drop it.
+    if body.starts_with('\u{feff}') {
+        body.drain(..'\u{feff}'.len_utf8());
+    }
+    check(&body, content_type)?;
+    let found = records.select(&body)?;
+    let hash = ContentHash::of(body.as_bytes());
+    let (records, shape) = (found.len(), records::shape_of(&found, hash));
+    Ok(Contents { body, hash, records, shape })
+}
+
+/// Whether a body is JSON from end to end.
+fn check(body: &str, content_type: Option<&str>) -> Result<(), SourceError> {
+    serde_json::from_str::<&RawValue>(body).map(drop).map_err(|error| {
+        if error.is_eof() {
+            return SourceError::transient("the JSON ends early").caused_by(error);
+        }
+        let content_type = content_type.unwrap_or("text");
+        let beginning = answer::beginning(body);
+        SourceError::permanent(format!("the answer is {content_type}, no JSON: {beginning}"))
+            .caused_by(error)
+    })
+}
+
+fn no_object(text: &str) -> Defect {
+    let message = format!("expected an object, found {}", answer::beginning(text));
+    Defect { field: None, reason: ReasonCode::NotAnObject, message }
+}
+
+fn no_json(error: &serde_json::Error) -> Defect {
+    let message = format!("expected readable JSON: {error}");
+    Defect { field: None, reason: ReasonCode::InvalidJson, message }
+}
+
+fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {
+    let raw = &text.as_bytes()[..text.len().min(Reject::MAX_RAW)];
+    Reject { raw_row, line: None, byte_range: None, raw: raw.to_vec(), defects }
+}

@@ -1,0 +1,232 @@
+//! Owns the keys of a job file's `[rest_api]` table. The doc comments are what editors show.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::paginator::Paginator;
+use crate::definition::setting::{PlainOrSecret, Secret, Setting};
+use crate::sources::SourceError;
+
+/// An API that answers JSON over HTTP.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestApiParams {
+    /// The address that `path` is relative to, such as `https://api.example.com/v1/`, without a
+    /// query and without a password in it.
+    pub base_url: Setting,
+    /// The path below `base_url`.
+    #[serde(default)]
+    pub path: String,
+    /// Query parameters of every request.
+    #[serde(default)]
+    pub params: BTreeMap<String, ParamValue>,
+    /// Headers of every request; a secret one as { env = "X" } or { file = "/run/secrets/x" }.
+    #[serde(default)]
+    pub headers: BTreeMap<String, PlainOrSecret>,
+    /// How requests are authenticated. Nothing of it is ever stored or shown.
+    pub auth: Option<Auth>,
+    /// JSONPath of the records in an answer. With `[*]` at its end what stands before must be a
+    /// list; without, it may also be a single object. Null is an empty list.
+    #[serde(default = "whole_body")]
+    pub data_selector: String,
+    /// How an answer leads to the next page.
+    #[serde(default)]
+    pub paginator: Paginator,
+    /// How often requests may be made, over all workers and all sources with the same key.
+    pub rate_limit: Option<RateLimitParams>,
+    /// What to do when a request fails.
+    #[serde(default)]
+    pub retry: Retry,
+    /// The longest that one request may take, from connecting to the last byte: "30s".
+    #[serde(default = "default_timeout", with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+    /// The largest answer that is read, in bytes after decompression.
+    #[serde(default = "default_max_response_bytes")]
+    pub max_response_bytes: NonZeroU64,
+    /// Folder of recorded answers, relative to the job file: `--record` writes them, `--offline`
+    /// reads them.
+    pub recording: Option<PathBuf>,
+}
+
+/// The value of a query parameter.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a text, a number or true/false")]
+pub enum ParamValue {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Number(f64),
+    /// `true` or `false`.
+    Boolean(bool),
+}
+
+/// How requests are authenticated.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Auth {
+    /// A key in a header or in the query.
+    ApiKey {
+        /// Where the key is sent.
+        #[serde(default, rename = "in")]
+        place: KeyPlace,
+        /// The name of the header or of the query parameter.
+        name: String,
+        /// The key.
+        value: Secret,
+        /// Whether to go without it when nobody supplies it.
+        #[serde(default)]
+        optional: bool,
+    },
+    /// An `Authorization: Bearer` header.
+    Bearer {
+        /// The token.
+        token: Secret,
+        /// Whether to go without it when nobody supplies it.
+        #[serde(default)]
+        optional: bool,
+    },
+}
+
+/// Where an API key is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPlace {
+    /// In a header.
+    #[default]
+    Header,
+    /// In the query of the address.
+    Query,
+}
+
+/// How often requests may be made.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitParams {
+    /// Sources with the same key share one limit.
+    pub key: String,
+    /// Requests allowed per period.
+    pub requests: NonZeroU32,
+    /// The period: "60s".
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub per: Duration,
+}
+
+/// What to do when a request fails.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// The most attempts that a page gets. Waiting for a rate limit is no attempt.
+    pub max_attempts: NonZeroU32,
+    /// The longest that the API may ask to wait: "1h". When it asks for more, the page fails.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub max_retry_after: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        const MAX_ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).unwrap();
+        Self { max_attempts: MAX_ATTEMPTS, max_retry_after: Duration::from_secs(3600) }
+    }
+}
+
+impl RestApiParams {
+    /// What serde cannot check.
+    pub(super) fn validate(&self) -> Result<(), SourceError> {
+        let per = self.rate_limit.as_ref().map(|limit| limit.per);
+        let durations = [("timeout", Some(self.timeout)), ("rate_limit.per", per)];
+        for (key, duration) in durations {
+            if duration.is_some_and(|duration| duration.is_zero()) {
+                return Err(SourceError::permanent(format!("`rest_api.{key}` is no time at all")));
+            }
+        }
+        self.paginator.validate()
+    }
+}
+
+impl Auth {
+    /// The secret and the key of the job file that names it.
+    pub(super) fn secret(&self) -> (&'static str, &Secret) {
+        match self {
+            Self::ApiKey { value, .. } => ("rest_api.auth.value", value),
+            Self::Bearer { token, .. } => ("rest_api.auth.token", token),
+        }
+    }
+
+    pub(super) fn is_optional(&self) -> bool {
+        match self {
+            Self::ApiKey { optional, .. } | Self::Bearer { optional, .. } => *optional,
+        }
+    }
+}
+
+impl fmt::Display for ParamValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Integer(number) => number.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Boolean(flag) => flag.fmt(f),
+        }
+    }
+}
+
+fn whole_body() -> String {
+    "$".to_owned()
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_max_response_bytes() -> NonZeroU64 {
+    const MEBIBYTES_64: NonZeroU64 = NonZeroU64::new(64 << 20).unwrap();
+    MEBIBYTES_64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_alone_is_a_whole_definition() {
+        let params: RestApiParams = toml::from_str("base_url = \"https://example.com\"").unwrap();
+        assert_eq!(params.data_selector, "$");
+        assert_eq!(params.timeout, Duration::from_secs(30));
+        assert_eq!(params.retry.max_attempts.get(), 8);
+        assert_eq!(params.max_response_bytes.get(), 64 * 1024 * 1024);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_at_every_level() {
+        for line in [
+            "basis = 1",
+            "retry = { attempts = 3 }",
+            "paginator = { type = \"page_number\", size = 3, sise = 3 }",
+            "auth = { type = \"bearer\", token = { env = \"X\" }, name = \"x\" }",
+            "rate_limit = { key = \"x\", requests = 1, per = \"1s\", burst = 2 }",
+        ] {
+            let text = format!("base_url = \"https://example.com\"\n{line}");
+            let error = toml::from_str::<RestApiParams>(&text).unwrap_err();
+            assert!(error.message().contains("unknown field"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_keys_have_a_json_schema_with_their_documentation() {
+        let schema = schemars::schema_for!(RestApiParams).to_value().to_string();
+        for part in ["The longest that one request may take", "page_number", "max_retry_after"] {
+            assert!(schema.contains(part), "{part}: {schema}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Owns JSONPaths compiled once. Most are a chain of keys, which is walked without a query engine.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json_path::JsonPath;
+
+/// A path into a JSON value.
+#[derive(Debug, Clone)]
+pub(super) enum Path {
+    /// `$`, `$.a`, `$.a['b c']`: at most one value.
+    Keys(Vec<String>),
+    /// Anything else of RFC 9535: any number of values.
+    Query(JsonPath),
+}
+
+impl Path {
+    /// Compiles a JSONPath.
+    pub fn parse(text: &str) -> Result<Self, serde_json_path::ParseError> {
+        match keys_of(text) {
+            Some(keys) => Ok(Self::Keys(keys)),
+            None => JsonPath::parse(text).map(Self::Query),
+        }
+    }
+}
+
+/// The value at the end of a chain of keys.
+pub(super) fn walk<'v>(keys: &[String], value: &'v Value) -> Option<&'v Value> {
+    keys.iter().try_fold(value, |value, key| value.as_object()?.get(key))
+}
+
+/// The same in JSON text: the piece of it that is the value, untouched.
+pub(super) fn walk_text<'t>(
+    keys: &[String],
+    json: &'t str,
+) -> Result<Option<&'t str>, serde_json::Error> {
+    let mut json = json.trim();
+    for key in keys {
+        if !json.starts_with('{') {
+            return Ok(None);
+        }
+        let fields: HashMap<String, &RawValue> = serde_json::from_str(json)?;
+        match fields.get(key) {
+            Some(value) => json = value.get(),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(json))
+}
+
+/// The keys of a path that is only keys; `None` when the query engine must judge it.
+fn keys_of(text: &str) -> Option<Vec<String>> {
+    let mut rest = text.strip_prefix('$')?;
+    let mut keys = Vec::new();
+    while !rest.is_empty() {
+        let (key, behind) = match rest.strip_prefix('.') {
+            Some(dotted) => dotted.split_at(name_length(dotted)?),
+            None => rest.strip_prefix("['")?.split_once("']")?,
+        };
+        // Escapes, and quotes in a selector list, are the query engine's business.
+        if key.contains(['\\', '\'']) {
+            return None;
+        }
+        keys.push(key.to_owned());
+        rest = behind;
+    }
+    Some(keys)
+}
+
+fn name_length(text: &str) -> Option<usize> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let length = text.find(|c| !is_name(c)).unwrap_or(text.len());
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    (length > 0 && starts_well).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn chains_of_keys_need_no_query() {
+        for (text, keys) in
+            [("$", vec![]), ("$.a_1.b", vec!["a_1", "b"]), ("$['a b'].c", vec!["a b", "c"])]
+        {
+            assert_eq!(keys_of(text), Some(keys.into_iter().map(String::from).collect()), "{text}");
+        }
+        for text in ["$.a[0]", "$..a", "$.a[*]", "$.*", "$['a','b']", "$['it\\'s']", "$.ä", "$.1"]
+        {
+            assert_eq!(keys_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn all_ways_find_the_same() {
+        let value = json!({ "a": { "b": 1, "c d": [2] }, "n": null, "l": [{ "b": 3 }] });
+        for text in ["$", "$.a", "$.a.b", "$.a['c d']", "$.n", "$.n.x", "$.l.b", "$.nothing"] {
+            let keys = keys_of(text).unwrap();
+            let found = JsonPath::parse(text).unwrap().query(&value).at_most_one().unwrap();
+            assert_eq!(walk(&keys, &value), found, "{text}");
+            let json = value.to_string();
+            let expected = found.map(Value::to_string);
+            assert_eq!(walk_text(&keys, &json).unwrap(), expected.as_deref(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Owns what a body holds: which values of it are records, what they look like, and a record's
+//! cells as a mapping asks for them. Pure.
+//!
+//! A body is taken apart as text and each record is parsed by itself: a page is never held twice
+//! as a tree, a reject keeps its bytes, and one unreadable record (half of a surrogate pair is
+//! enough) does not take its page with it.
+//!
+//! Must not know how the body was had.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use serde_json_path::JsonPath;
+
+use super::answer;
+use super::path::{Path, walk, walk_text};
+use crate::definition::field::Locator;
+use crate::definition::row::{Cell, Row};
+use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::shape::{FieldType, Place, Shape};
+use crate::sources::SourceError;
+
+/// How records are found in a body, and values in a record.
+#[derive(Debug)]
+pub(super) struct Records {
+    selector: Selector,
+    cells: Vec<CellPath>,
+}
+
+/// `rest_api.data_selector`, compiled.
+#[derive(Debug)]
+struct Selector {
+    text: String,
+    path: Path,
+    /// Whether it ends in `[*]`. JSONPath would take the values of an object as well there; an
+    /// object in place of the list is an error message, and its values are no records.
+    wants_list: bool,
+}
+
+/// Where the value of a locator is in a record.
+#[derive(Debug)]
+enum CellPath {
+    Nowhere,
+    Keys(Vec<String>),
+    /// The first of these top-level keys that the record has.
+    FirstOf(Vec<String>),
+    /// The values found are kept in this slot of the row.
+    Query(JsonPath, usize),
+}
+
+impl Records {
+    /// Compiles the selector and the locators of the definition.
+    pub fn new(selector: &str, locators: &[Locator]) -> Result<Self, SourceError> {
+        let mut cells = Vec::with_capacity(locators.len());
+        let mut slots = 0;
+        for locator in locators {
+            let cell = CellPath::new(locator, slots)?;
+            slots += usize::from(matches!(cell, CellPath::Query(..)));
+            cells.push(cell);
+        }
+        Ok(Self { selector: Selector::new(selector)?, cells })
+    }
+
+    /// The JSON text of the records of a body, in order; some may turn out to be no objects.
+    pub fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
+        self.selector.select(body)
+    }
+
+    /// A record as the mapping sees it; `None` when it is no object.
+    pub fn row<'r>(&'r self, record: &'r Value) -> Option<JsonRow<'r>> {
+        let fields = record.as_object()?;
+        let found = self.cells.iter().filter_map(|cell| match cell {
+            CellPath::Query(path, _) => Some(Found::of(path.query(record).all())),
+            CellPath::Nowhere | CellPath::Keys(_) | CellPath::FirstOf(_) => None,
+        });
+        Some(JsonRow { record, fields, cells: &self.cells, found: found.collect() })
+    }
+}
+
+impl Selector {
+    fn new(text: &str) -> Result<Self, SourceError> {
+        let (list, wants_list) = match text.strip_suffix("[*]") {
+            Some(list) if !list.ends_with("..") => (list, true),
+            _ => (text, false),
+        };
+        let path = Path::parse(list).map_err(|error| invalid("data_selector", text, &error))?;
+        Ok(Self { text: text.to_owned(), path, wants_list })
+    }
+
+    fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
+        let found = self.find(body).map_err(|error| self.unreadable(error))?;
+        if found.is_empty() && (self.is_one_value() || is_error(body)) {
+            return Err(self.mismatch("finds nothing", body));
+        }
+        let is_single = !self.wants_list && found.len() == 1;
+        let mut records = Vec::new();
+        for value in found {
+            match value.as_bytes().first() {
+                Some(b'[') if self.wants_list || is_single => {
+                    records.extend(elements(value).map_err(|error| self.unreadable(error))?);
+                }
+                Some(b'n') if self.wants_list || is_single => {}
+                _ if self.wants_list => return Err(self.mismatch("expects a list", body)),
+                Some(b'{') if is_single && is_error(&value) => {
+                    return Err(self.mismatch("finds no records", body));
+                }
+                Some(b'{') => records.push(value),
+                _ if is_single => return Err(self.mismatch("finds no records", body)),
+                _ => records.push(value),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Whether the path leads to one value, which is to be there, and not to any number of them.
+    fn is_one_value(&self) -> bool {
+        matches!(self.path, Path::Keys(_))
+    }
+
+    fn find<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
+        match &self.path {
+            Path::Keys(keys) => Ok(walk_text(keys, body)?.map(Cow::Borrowed).into_iter().collect()),
+            Path::Query(path) => {
+                let body: Value = serde_json::from_str(body)?;
+                let found = path.query(&body).all();
+                Ok(found.into_iter().map(|value| Cow::Owned(value.to_string())).collect())
+            }
+        }
+    }
+
+    fn unreadable(&self, error: serde_json::Error) -> SourceError {
+        let selector = &self.text;
+        SourceError::permanent(format!("the answer has JSON that `{selector}` cannot look into"))
+            .caused_by(error)
+    }
+
+    fn mismatch(&self, problem: &str, body: &str) -> SourceError {
+        let selector = &self.text;
+        let (found, says) = match serde_json::from_str(body) {
+            Ok(body) => (describe(&body), answer::error_in(&body).map(answer::beginning)),
+            Err(_) => (answer::beginning(body), None),
+        };
+        let says = says.map(|text| format!("; it says: {text}")).unwrap_or_default();
+        SourceError::permanent(format!(
+            "`rest_api.data_selector` = `{selector}` {problem}: the answer is {found}{says}"
+        ))
+    }
+}
+
+fn is_error(json: &str) -> bool {
+    serde_json::from_str(json).is_ok_and(|value| answer::is_error(&value))
+}
+
+/// The elements of a list, each as it stands there.
+fn elements(list: Cow<'_, str>) -> Result<Vec<Cow<'_, str>>, serde_json::Error> {
+    let texts = match list {
+        Cow::Borrowed(list) => {
+            let elements: Vec<&RawValue> = serde_json::from_str(list)?;
+            elements.into_iter().map(|element| Cow::Borrowed(element.get())).collect()
+        }
+        Cow::Owned(list) => {
+            let elements: Vec<&RawValue> = serde_json::from_str(&list)?;
+            elements.into_iter().map(|element| Cow::Owned(element.get().to_owned())).collect()
+        }
+    };
+    Ok(texts)
+}
+
+impl CellPath {
+    fn new(locator: &Locator, slot: usize) -> Result<Self, SourceError> {
+        let text = match locator {
+            Locator::Nowhere => return Ok(Self::Nowhere),
+            Locator::Column(names) => return Ok(Self::FirstOf(names.clone())),
+            Locator::Path(text) => text,
+        };
+        match Path::parse(text).map_err(|error| invalid("from", text, &error))? {
+            Path::Keys(keys) => Ok(Self::Keys(keys)),
+            Path::Query(path) => Ok(Self::Query(path, slot)),
+        }
+    }
+}
+
+fn invalid(key: &str, path: &str, error: &serde_json_path::ParseError) -> SourceError {
+    SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}"))
+}
+
+/// A JSON value in a few words.
+fn describe(value: &Value) -> String {
+    const SHOWN: usize = 8;
+    match value {
+        Value::Object(fields) if fields.is_empty() => "an empty object".to_owned(),
+        Value::Object(fields) => {
+            let keys: Vec<_> = fields.keys().take(SHOWN).map(|key| format!("`{key}`")).collect();
+            let more = if fields.len() > SHOWN { ", …" } else { "" };
+            format!("an object with {}{more}", keys.join(", "))
+        }
+        Value::Array(elements) => format!("a list of {}", elements.len()),
+        Value::Null => "null".to_owned(),
+        scalar => format!("the value {}", answer::beginning(&scalar.to_string())),
+    }
+}
+
+/// What the records of a page look like. What is no object has no fields to show.
+pub(super) fn shape_of(records: &[Cow<'_, str>], hash: ContentHash) -> Shape {
+    let raw_ref = RawRef::Page(hash).to_string();
+    let mut shape = Shape::default();
+    for (row, record) in (1..).zip(records) {
+        let Ok(Value::Object(fields)) = serde_json::from_str(record) else { continue };
+        shape.rows += 1;
+        for (name, value) in &fields {
+            shape.observe(name, type_of(value), || Place { raw_ref: raw_ref.clone(), row });
+        }
+    }
+    shape
+}
+
+/// The type of a value; `None` is null.
+fn type_of(value: &Value) -> Option<FieldType> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bool(_) => FieldType::Boolean,
+        Value::Number(number) if number.as_str().contains(['.', 'e', 'E']) => FieldType::Number,
+        Value::Number(_) => FieldType::Integer,
+        Value::String(_) => FieldType::String,
+        Value::Object(_) => FieldType::Object,
+        Value::Array(_) => FieldType::Array,
+    })
+}
+
+/// A record of an API page.
+#[derive(Debug)]
+pub(super) struct JsonRow<'r> {
+    record: &'r Value,
+    fields: &'r Map<String, Value>,
+    cells: &'r [CellPath],
+    found: Vec<Found<'r>>,
+}
+
+/// What a query found in a record.
+#[derive(Debug)]
+enum Found<'r> {
+    Nothing,
+    One(&'r Value),
+    /// All of them, as a list: none is dropped without a word.
+    Several(Value),
+}
+
+impl<'r> Found<'r> {
+    fn of(values: Vec<&'r Value>) -> Self {
+        match values[..] {
+            [] => Self::Nothing,
+            [value] => Self::One(value),
+            _ => Self::Several(values.into_iter().cloned().collect()),
+        }
+    }
+
+    fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Nothing => None,
+            Self::One(value) => Some(value),
+            Self::Several(values) => Some(values),
+        }
+    }
+}
+
+impl Row for JsonRow<'_> {
+    fn cell(&self, locator: usize) -> Cell<'_> {
+        let value = match self.cells.get(locator) {
+            None | Some(CellPath::Nowhere) => None,
+            Some(CellPath::Keys(keys)) => walk(keys, self.record),
+            Some(CellPath::FirstOf(names)) => names.iter().find_map(|name| self.fields.get(name)),
+            Some(CellPath::Query(_, slot)) => self.found.get(*slot).and_then(Found::value),
+        };
+        match value {
+            None => Cell::Missing,
+            Some(Value::Null) => Cell::Null,
+            Some(Value::String(text)) => Cell::Text(text),
+            Some(other) => Cell::Json(other),
+        }
+    }
+
+    fn typed(&self) -> bool {
+        true
+    }
+
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
+        for (name, value) in self.fields {
+            visit(name, type_of(value));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Owns what can go wrong with a task and what each error means for it.
+
+use std::any::Any;
+use std::time::Duration;
+
+use crate::db;
+use crate::definition::DefinitionError;
+use crate::domain::failure::FailureClass;
+use crate::sources::SourceError;
+
+/// Why a task could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The source could not be read, or the contract stops the run.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A request to an API failed.
+    #[error("{error}")]
+    Request {
+        /// What happened.
+        #[source]
+        error: SourceError,
+        /// The most tries that a page of this source gets after such an error.
+        max_attempts: i32,
+    },
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The run's definition cannot be used by this version of kasparro.
+    #[error("the run's job file cannot be used")]
+    Definition(#[from] DefinitionError),
+    /// The shared rate limit is used up.
+    #[error("waiting {} ms for the rate limit {key:?}", .delay.as_millis())]
+    RateLimited {
+        /// The bucket.
+        key: String,
+        /// Until there is a token.
+        delay: Duration,
+    },
+    /// A bug in kasparro or a library.
+    #[error("the task panicked: {0}")]
+    Panicked(String),
+    /// The task took too long.
+    #[error("the task took longer than {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The ledger and the raw tables contradict each other.
+    #[error("{0}")]
+    Inconsistent(String),
+    /// Another worker has the task now.
+    #[error("another worker has taken the task over")]
+    LeaseLost,
+}
+
+impl TaskError {
+    /// What the error means for the task.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Source(error) | Self::Request { error, .. } => error.class,
+            Self::Database(error) => db::failure_class(error),
+            Self::RateLimited { delay, .. } => FailureClass::NotYet(*delay),
+            Self::Panicked(_) | Self::TimedOut(_) => FailureClass::Transient,
+            Self::Definition(_) | Self::Inconsistent(_) => FailureClass::Permanent,
+            Self::LeaseLost => FailureClass::Cancelled,
+        }
+    }
+
+    /// The error and what caused it in one line, for the ledger. It contains no secrets: no error
+    /// beneath it does.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            let cause = error.to_string();
+            // Transparent errors repeat themselves.
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+            next = error.source();
+        }
+        text
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,92 @@
+//! Owns the task that reads one API page.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::parse_csv_chunk::SliceResult;
+use super::{Effects, Task, TaskContext, TaskError};
+use crate::db::rate_limits;
+use crate::db::raw_api_data::{self, RawPage};
+use crate::domain::counters::Counters;
+use crate::domain::failure::FailureClass;
+use crate::domain::raw::RawRef;
+use crate::domain::task::TaskPayload;
+use crate::sources::{Access, Page, PageSource, Source};
+
+pub(super) struct FetchPage {
+    pub slice: i64,
+    pub position: Value,
+}
+
+impl Task for FetchPage {
+    type Gathered = Page;
+
+    async fn gather(&self, context: &TaskContext) -> Result<Page, TaskError> {
+        let Source::Pages(pages) = &context.source.source else {
+            let text = format!("source {} has a page task but reads files", context.source_name);
+            return Err(TaskError::Inconsistent(text));
+        };
+        if context.access != Access::Offline {
+            wait_for_token(context, pages.as_ref()).await?;
+        }
+        match pages.fetch(&self.position, context.access).await {
+            Ok(page) => Ok(page),
+            Err(error) => {
+                share_retry_after(context, pages.as_ref(), error.class).await?;
+                let max = error.max_attempts(pages.max_attempts());
+                Err(TaskError::Request { error, max_attempts: i32::try_from(max).unwrap_or(i32::MAX) })
+            }
+        }
+    }
+
+    async fn store(
+        &self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        page: Page,
+    ) -> Result<Effects, TaskError> {
+        let raw = RawPage {
+            source: &context.source_name,
+            hash: page.hash,
+            url: &page.url,
+            status: page.status,
+            records: page.records,
+            body: &page.body,
+        };
+        raw_api_data::store(transaction, &raw, context.run, self.slice).await?;
+        let counters = Counters {
+            slices: 1,
+            bytes: page.body.len() as i64,
+            rows_read: page.records,
+            ..Counters::default()
+        };
+        let result = SliceResult { raw: RawRef::Page(page.hash).to_string(), shape: page.shape };
+        let next =
+            page.next.map(|position| TaskPayload::FetchPage { slice: self.slice + 1, position });
+        Ok(Effects {
+            counters,
+            result: Some(result.to_value()?),
+            follow_ups: next.into_iter().collect(),
+        })
+    }
+}
+
+async fn wait_for_token(context: &TaskContext, pages: &dyn PageSource) -> Result<(), TaskError> {
+    let Some(limit) = pages.rate_limit() else { return Ok(()) };
+    match rate_limits::take(&context.pool, &limit.key, limit.requests, limit.per).await? {
+        Ok(()) => Ok(()),
+        Err(delay) => Err(TaskError::RateLimited { key: limit.key, delay }),
+    }
+}
+
+/// One worker was told to wait: all that share the bucket wait.
+async fn share_retry_after(
+    context: &TaskContext,
+    pages: &dyn PageSource,
+    class: FailureClass,
+) -> Result<(), TaskError> {
+    if let (FailureClass::NotYet(delay), Some(limit)) = (class, pages.rate_limit()) {
+        rate_limits::block(&context.pool, &limit.key, delay).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Floor 4: the work. One file a task; [`perform`] is written once and owns what every task has
+//! in common: the guard, the ledger, the fence, the one transaction, retries.
+//!
+//! Must not know: HTTP handlers, the command line, which process it runs in.
+
+pub mod error;
+pub mod perform;
+pub mod start_run;
+
+mod fetch_page;
+mod finish_run;
+mod normalize_batch;
+mod parse_csv_chunk;
+mod plan_run;
+mod settle;
+mod snapshot_schema;
+mod sources_in_use;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::counters::Counters;
+use crate::domain::run::{Mode, RunId};
+use crate::domain::task::TaskPayload;
+use crate::sources::Access;
+pub use error::TaskError;
+pub use sources_in_use::{SourceInUse, SourcesInUse};
+
+/// What a task works with.
+#[derive(Clone)]
+struct TaskContext {
+    pool: PgPool,
+    run: RunId,
+    source_name: String,
+    source: Arc<SourceInUse>,
+    mode: Mode,
+    access: Access,
+}
+
+/// What a task leaves in the transaction besides the rows it wrote itself.
+#[derive(Debug, Default)]
+struct Effects {
+    /// What it did.
+    counters: Counters,
+    /// What later tasks of the run need to know.
+    result: Option<Value>,
+    /// Tasks to enqueue; those that the ledger knows already are not enqueued again.
+    follow_ups: Vec<TaskPayload>,
+}
+
+/// A unit of work: first everything slow, then everything written.
+trait Task: Send + Sync {
+    /// What [`Task::gather`] hands to [`Task::store`].
+    type Gathered: Send;
+
+    /// Reads and computes. Writes nothing and holds no transaction: it may run twice, or in vain.
+    fn gather(
+        &self,
+        context: &TaskContext,
+    ) -> impl Future<Output = Result<Self::Gathered, TaskError>> + Send;
+
+    /// Writes, in the transaction that also settles the task.
+    fn store(
+        &self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        gathered: Self::Gathered,
+    ) -> impl Future<Output = Result<Effects, TaskError>> + Send;
+}
+
+/// Runs CPU-bound or blocking work off the async threads, so that heartbeats go on.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+) -> Result<T, TaskError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(TaskError::Panicked(match error.try_into_panic() {
+            Ok(panic) => error::panic_text(&*panic),
+            Err(error) => error.to_string(),
+        })),
+    }
+}

@@ -1,0 +1,326 @@
+//! Owns what happens to every delivery, whatever its task: guard, ledger, gather, one transaction
+//! with fence, store, follow-ups and settlement; and what happens when that fails.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::FutureExt;
+use sqlx::PgPool;
+
+use super::error::{TaskError, panic_text};
+use super::fetch_page::FetchPage;
+use super::normalize_batch::NormalizeBatch;
+use super::parse_csv_chunk::ParseCsvChunk;
+use super::plan_run::PlanRun;
+use super::settle::{Settling, settle};
+use super::snapshot_schema::SnapshotSchema;
+use super::{Effects, SourcesInUse, Task, TaskContext};
+use crate::db::run_tasks::{self, OpenTask, TaskState};
+use crate::db::runs;
+use crate::domain::failure::FailureClass;
+use crate::domain::raw::ContentHash;
+use crate::domain::task::TaskPayload;
+use crate::queue::{Delivery, Handler, Message};
+use crate::sources::Access;
+
+/// How failed tasks are tried again.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// The most tries of a task, crashes of its workers included. Requests have their own number,
+    /// `retry.max_attempts` of the job file.
+    pub max_attempts: i32,
+    /// The delay before the second try is up to this; it doubles with each further one …
+    pub first_delay: Duration,
+    /// … up to this.
+    pub longest_delay: Duration,
+    /// A task that takes longer has failed.
+    pub time_limit: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 8,
+            first_delay: Duration::from_secs(1),
+            longest_delay: Duration::from_secs(300),
+            time_limit: Duration::from_secs(900),
+        }
+    }
+}
+
+/// Performs deliveries.
+#[derive(Clone)]
+pub struct Performer {
+    pool: PgPool,
+    sources: SourcesInUse,
+    retry: RetryPolicy,
+}
+
+impl Handler for Performer {
+    async fn handle(&self, delivery: Delivery) {
+        let Ok(message) = delivery.message.clone() else {
+            return self.bury_unreadable(&delivery).await;
+        };
+        let performing = AssertUnwindSafe(self.perform(&delivery, &message)).catch_unwind();
+        let result = match tokio::time::timeout(self.retry.time_limit, performing).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(TaskError::Panicked(panic_text(&*panic))),
+            Err(_) => Err(TaskError::TimedOut(self.retry.time_limit)),
+        };
+        if let Err(error) = result {
+            self.book_failure(&delivery, &message, &error).await;
+        }
+    }
+}
+
+impl Performer {
+    /// A performer that opens sources as it meets them.
+    pub fn new(pool: PgPool, retry: RetryPolicy) -> Self {
+        Self { pool, sources: SourcesInUse::default(), retry }
+    }
+
+    async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {
+        let Some(task) = run_tasks::open(&self.pool, message.run, &message.task).await? else {
+            // The ledger was cleaned up: nobody waits for this task.
+            return Ok(delivery.lease.bury(&mut *self.pool.acquire().await?).await?);
+        };
+        if task.state != TaskState::Open || !task.run_status.is_active() {
+            return Ok(delivery.lease.complete(&mut *self.pool.acquire().await?).await?);
+        }
+        if delivery.attempt > self.retry.max_attempts {
+            let text = format!(
+                "given up after {} tries, the last of which did not end: the worker was killed or lost",
+                self.retry.max_attempts
+            );
+            return Err(TaskError::Inconsistent(text));
+        }
+        let payload = task.payload.clone();
+        let context = self.context(message, &task).await?;
+        match payload {
+            TaskPayload::PlanRun {} => {
+                runs::mark_started(&self.pool, message.run).await?;
+                self.execute(&PlanRun, &context, delivery, message, &task).await
+            }
+            TaskPayload::FetchPage { slice, position } => {
+                self.execute(&FetchPage { slice, position }, &context, delivery, message, &task)
+                    .await
+            }
+            TaskPayload::ParseCsvChunk { file_id, stamp, chunk, .. } => {
+                let chunk = ParseCsvChunk { file_id, stamp, chunk };
+                self.execute(&chunk, &context, delivery, message, &task).await
+            }
+            TaskPayload::NormalizeBatch { first_slice, last_slice } => {
+                let batch = NormalizeBatch { first_slice, last_slice };
+                self.execute(&batch, &context, delivery, message, &task).await
+            }
+            TaskPayload::SnapshotSchema {} => {
+                self.execute(&SnapshotSchema, &context, delivery, message, &task).await
+            }
+        }
+    }
+
+    async fn context(
+        &self,
+        message: &Message,
+        task: &OpenTask,
+    ) -> Result<TaskContext, TaskError> {
+        let config_hash = ContentHash::from_bytes(&task.config_hash)
+            .ok_or_else(|| TaskError::Inconsistent("config_hash is not 16 bytes".into()))?;
+        Ok(TaskContext {
+            pool: self.pool.clone(),
+            run: message.run,
+            source_name: task.source.clone(),
+            source: self.sources.get(&self.pool, config_hash).await?,
+            mode: task.mode,
+            access: Access::from_word(&task.access),
+        })
+    }
+
+    async fn execute<T: Task>(
+        &self,
+        work: &T,
+        context: &TaskContext,
+        delivery: &Delivery,
+        message: &Message,
+        task: &OpenTask,
+    ) -> Result<(), TaskError> {
+        let gathered = work.gather(context).await?;
+        let mut transaction = self.pool.begin().await?;
+        if !delivery.lease.fence(&mut transaction).await? {
+            return Err(TaskError::LeaseLost);
+        }
+        let effects = work.store(context, &mut transaction, gathered).await?;
+        let settling = Settling {
+            run: message.run,
+            task_key: &message.task,
+            payload: &task.payload,
+            state: TaskState::Done,
+            attempt: delivery.attempt,
+            worker: delivery.lease.worker(),
+            error: None,
+            source: Some(&context.source),
+        };
+        settle(&mut transaction, &settling, effects).await?;
+        delivery.lease.complete(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Books a failure: another try later, or the end of the task. The database may be what
+    /// failed; without this booking the item would stay with a live worker for ever, so it is
+    /// tried until it succeeds.
+    async fn book_failure(&self, delivery: &Delivery, message: &Message, error: &TaskError) {
+        let mut delay = Duration::from_millis(200);
+        while let Err(booking) = self.try_book_failure(delivery, message, error).await {
+            if booking.class() == FailureClass::Cancelled {
+                return;
+            }
+            tracing::warn!(
+                run_id = message.run.0,
+                task = message.task,
+                error = booking.chain(),
+                "a failed task could not be booked; trying again"
+            );
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn try_book_failure(
+        &self,
+        delivery: &Delivery,
+        message: &Message,
+        error: &TaskError,
+    ) -> Result<(), TaskError> {
+        let text = error.chain();
+        match self.verdict(delivery.attempt, error) {
+            Verdict::Drop => {
+                tracing::warn!(run_id = message.run.0, task = message.task, "{text}");
+                Ok(())
+            }
+            Verdict::Again { delay, spent } => {
+                tracing::warn!(
+                    run_id = message.run.0,
+                    task = message.task,
+                    attempt = delivery.attempt,
+                    again_in_ms = delay.as_millis() as u64,
+                    "{text}"
+                );
+                self.try_again(delivery, message, &text, delay, spent).await
+            }
+            Verdict::Dead => {
+                tracing::error!(
+                    run_id = message.run.0,
+                    task = message.task,
+                    attempt = delivery.attempt,
+                    "{text}"
+                );
+                self.give_up(delivery, message, &text).await
+            }
+        }
+    }
+
+    fn verdict(&self, attempt: i32, error: &TaskError) -> Verdict {
+        let max = match error {
+            TaskError::Request { max_attempts, .. } => *max_attempts,
+            _ => self.retry.max_attempts,
+        };
+        match error.class() {
+            FailureClass::Cancelled => Verdict::Drop,
+            FailureClass::NotYet(delay) => Verdict::Again { delay, spent: false },
+            FailureClass::Transient if attempt < max => {
+                Verdict::Again { delay: self.backoff(attempt), spent: true }
+            }
+            FailureClass::Transient | FailureClass::Permanent => Verdict::Dead,
+        }
+    }
+
+    /// Exponential with full jitter.
+    /// Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
+    fn backoff(&self, attempt: i32) -> Duration {
+        let doublings = attempt.saturating_sub(1).clamp(0, 20) as u32;
+        let ceiling = self.retry.first_delay.saturating_mul(1 << doublings);
+        ceiling.min(self.retry.longest_delay).mul_f64(rand::random::<f64>())
+    }
+
+    async fn try_again(
+        &self,
+        delivery: &Delivery,
+        message: &Message,
+        error: &str,
+        delay: Duration,
+        spent: bool,
+    ) -> Result<(), TaskError> {
+        let at = Utc::now() + delay;
+        let mut transaction = self.pool.begin().await?;
+        if delivery.lease.fence(&mut transaction).await? {
+            let (worker, attempt) = (delivery.lease.worker(), delivery.attempt);
+            run_tasks::note_attempt(
+                &mut transaction,
+                message.run,
+                &message.task,
+                attempt,
+                worker,
+                error,
+                at,
+            )
+            .await?;
+            delivery.lease.release(&mut transaction, delay, spent).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn give_up(
+        &self,
+        delivery: &Delivery,
+        message: &Message,
+        error: &str,
+    ) -> Result<(), TaskError> {
+        let mut transaction = self.pool.begin().await?;
+        if !delivery.lease.fence(&mut transaction).await? {
+            return Ok(());
+        }
+        if let Some(task) = run_tasks::open(&mut *transaction, message.run, &message.task).await? {
+            let hash = ContentHash::from_bytes(&task.config_hash);
+            let source = match hash {
+                Some(hash) => self.sources.get(&self.pool, hash).await.ok(),
+                None => None,
+            };
+            let settling = Settling {
+                run: message.run,
+                task_key: &message.task,
+                payload: &task.payload,
+                state: TaskState::Dead,
+                attempt: delivery.attempt,
+                worker: delivery.lease.worker(),
+                error: Some(error),
+                source: source.as_deref(),
+            };
+            settle(&mut transaction, &settling, Effects::default()).await?;
+        }
+        delivery.lease.bury(&mut transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn bury_unreadable(&self, delivery: &Delivery) {
+        let text = delivery.message.as_ref().err().cloned().unwrap_or_default();
+        tracing::error!(worker = delivery.lease.worker(), "a queue item cannot be read: {text}");
+        let buried = async {
+            let mut connection = self.pool.acquire().await?;
+            delivery.lease.bury(&mut connection).await
+        };
+        if let Err(error) = buried.await {
+            tracing::error!(error = %error, "an unreadable queue item could not be ended");
+        }
+    }
+}
+
+enum Verdict {
+    /// The item is someone else's.
+    Drop,
+    /// Later again.
+    Again { delay: Duration, spent: bool },
+    /// Never again.
+    Dead,
+}

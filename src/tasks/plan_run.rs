@@ -1,0 +1,214 @@
+//! Owns the first task of a run: what there is to read, cut into reading tasks.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::{Effects, Task, TaskContext, TaskError, blocking};
+use crate::db::raw_csv_blocks::{self, ChunkId};
+use crate::db::source_files::{self, CommittedFile, FileVersion, from_nanos, to_nanos};
+use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
+use crate::domain::raw::ContentHash;
+use crate::domain::run::Mode;
+use crate::domain::task::TaskPayload;
+use crate::sources::{FilePlan, FileScan, Source};
+
+/// What the plan of a run leaves in the ledger.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Planned {
+    /// The files that the run reads, or that it found unchanged but touched.
+    pub files: Vec<PlannedFile>,
+}
+
+/// A file of a run, and what is known of it once the run has succeeded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct PlannedFile {
+    pub file_id: i64,
+    pub appended: bool,
+    size: u64,
+    modified_ns: i64,
+    hash: ContentHash,
+    layout: Layout,
+    end: Progress,
+}
+
+impl PlannedFile {
+    pub fn known(&self) -> KnownFile {
+        KnownFile {
+            size: self.size,
+            modified: from_nanos(self.modified_ns),
+            hash: self.hash,
+            layout: self.layout.clone(),
+            end: self.end,
+        }
+    }
+
+    fn of_scan(file_id: i64, appended: bool, scan: &FileScan) -> Self {
+        Self {
+            file_id,
+            appended,
+            size: scan.size,
+            modified_ns: to_nanos(scan.modified),
+            hash: scan.hash,
+            layout: scan.layout.clone(),
+            end: scan.end,
+        }
+    }
+}
+
+pub(super) struct PlanRun;
+
+/// What planning found.
+pub(super) enum Plan {
+    /// An API: its first page.
+    FirstPage(serde_json::Value),
+    /// Files, in the order in which their rows count.
+    Files(Vec<FoundFile>),
+}
+
+pub(super) struct FoundFile {
+    url: String,
+    committed: Option<CommittedFile>,
+    plan: FilePlan,
+}
+
+impl Task for PlanRun {
+    type Gathered = Plan;
+
+    async fn gather(&self, context: &TaskContext) -> Result<Plan, TaskError> {
+        match &context.source.source {
+            Source::Pages(pages) => Ok(Plan::FirstPage(pages.first())),
+            Source::Files(_) => plan_files(context).await.map(Plan::Files),
+        }
+    }
+
+    async fn store(
+        &self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        plan: Plan,
+    ) -> Result<Effects, TaskError> {
+        match plan {
+            Plan::FirstPage(position) => Ok(Effects {
+                follow_ups: vec![TaskPayload::FetchPage { slice: 0, position }],
+                ..Effects::default()
+            }),
+            Plan::Files(files) => store_files(context, transaction, files).await,
+        }
+    }
+}
+
+async fn plan_files(context: &TaskContext) -> Result<Vec<FoundFile>, TaskError> {
+    let source = context.source.clone();
+    let paths = blocking(move || match &source.source {
+        Source::Files(files) => Ok(files.files()?),
+        Source::Pages(_) => Ok(Vec::new()),
+    })
+    .await?;
+    let base = context.source.definition.base_dir().to_owned();
+    let mut found = Vec::with_capacity(paths.len());
+    for path in paths {
+        let url = stored_url(&base, &path);
+        let committed = source_files::committed(&context.pool, &context.source_name, &url).await?;
+        let known = usable(context, committed.as_ref()).await?;
+        let source = context.source.clone();
+        let plan = blocking(move || match &source.source {
+            Source::Files(files) => Ok(files.plan(&path, known.as_ref())?),
+            Source::Pages(_) => Err(TaskError::Inconsistent("pages have no files".into())),
+        })
+        .await?;
+        found.push(FoundFile { url, committed, plan });
+    }
+    Ok(found)
+}
+
+/// What the checkpoint allows to build upon: nothing in a full run, after the job file changed,
+/// or when a failed run left rows behind the committed end.
+async fn usable(
+    context: &TaskContext,
+    committed: Option<&CommittedFile>,
+) -> Result<Option<KnownFile>, TaskError> {
+    let Some(committed) = committed else { return Ok(None) };
+    let same_definition = committed.definition_hash == Some(context.source.definition.hash);
+    if context.mode == Mode::Full || !same_definition {
+        return Ok(None);
+    }
+    let behind = ChunkId { file_id: committed.id, chunk: committed.known.end.chunks };
+    if raw_csv_blocks::any_from(&context.pool, behind).await? {
+        return Ok(None);
+    }
+    Ok(Some(committed.known.clone()))
+}
+
+/// Paths below the job file's folder are stored relative to it, so that the folder can move.
+fn stored_url(base: &Path, path: &Path) -> String {
+    path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+async fn store_files(
+    context: &TaskContext,
+    transaction: &mut PgConnection,
+    files: Vec<FoundFile>,
+) -> Result<Effects, TaskError> {
+    let mut planned = Planned::default();
+    let mut follow_ups = Vec::new();
+    for file in files {
+        let (scan, file_id, appended) = match (&file.plan, &file.committed) {
+            (FilePlan::Unchanged { modified }, Some(committed)) => {
+                let mut known = committed.known.clone();
+                if known.modified != *modified {
+                    known.modified = *modified;
+                    planned.files.push(touched(committed.id, known));
+                }
+                continue;
+            }
+            (FilePlan::Appended(scan), Some(committed)) => (scan, committed.id, true),
+            (FilePlan::Whole(scan), _) => {
+                (scan, register(context, transaction, &file.url, scan).await?, false)
+            }
+            (FilePlan::Unchanged { .. } | FilePlan::Appended(_), None) => {
+                let text = format!("{}: planned as known, but it is not", file.url);
+                return Err(TaskError::Inconsistent(text));
+            }
+        };
+        planned.files.push(PlannedFile::of_scan(file_id, appended, scan));
+        let stamp = FileStamp { size: scan.size, modified: scan.modified };
+        for chunk in &scan.chunks {
+            let slice = follow_ups.len() as i64;
+            follow_ups.push(TaskPayload::ParseCsvChunk { slice, file_id, stamp, chunk: *chunk });
+        }
+    }
+    let result = serde_json::to_value(&planned)
+        .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
+    Ok(Effects { result: Some(result), follow_ups, ..Effects::default() })
+}
+
+fn touched(file_id: i64, known: KnownFile) -> PlannedFile {
+    PlannedFile {
+        file_id,
+        appended: false,
+        size: known.size,
+        modified_ns: to_nanos(known.modified),
+        hash: known.hash,
+        layout: known.layout,
+        end: known.end,
+    }
+}
+
+async fn register(
+    context: &TaskContext,
+    transaction: &mut PgConnection,
+    url: &str,
+    scan: &FileScan,
+) -> Result<i64, TaskError> {
+    let version = FileVersion {
+        source: &context.source_name,
+        url,
+        size: scan.size,
+        modified: scan.modified,
+        hash: scan.hash,
+        layout: &scan.layout,
+    };
+    Ok(source_files::register(transaction, &version, context.run).await?)
+}

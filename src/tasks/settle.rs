@@ -1,0 +1,98 @@
+//! Owns the end of a task: its ledger row, its follow-ups, its figures on the run, and the end of
+//! the run when it was the last. All in the task's own transaction.
+
+use sqlx::PgConnection;
+
+use super::finish_run::finish_run;
+use super::{Effects, SourceInUse, TaskError};
+use crate::db::run_tasks::{self, TaskEnd, TaskState};
+use crate::db::runs::{self, Settlement};
+use crate::domain::run::RunId;
+use crate::domain::task::{TaskKind, TaskPayload};
+use crate::queue;
+use crate::sources::Source;
+
+/// The most API pages normalized in one transaction when they queue up.
+const PAGES_PER_BATCH: i64 = 10;
+/// A CSV chunk is large enough for a transaction of its own.
+const CHUNKS_PER_BATCH: i64 = 1;
+
+/// A task that ends.
+pub(super) struct Settling<'a> {
+    pub run: RunId,
+    pub task_key: &'a str,
+    pub payload: &'a TaskPayload,
+    pub state: TaskState,
+    pub attempt: i32,
+    pub worker: &'a str,
+    pub error: Option<&'a str>,
+    /// `None` when the definition itself is what cannot be used.
+    pub source: Option<&'a SourceInUse>,
+}
+
+/// Ends a task. The caller holds the fence and commits.
+pub(super) async fn settle(
+    transaction: &mut PgConnection,
+    settling: &Settling<'_>,
+    mut effects: Effects,
+) -> Result<(), TaskError> {
+    let before = runs::lock(transaction, settling.run).await?;
+    let end = TaskEnd {
+        state: settling.state,
+        attempt: settling.attempt,
+        worker: settling.worker,
+        error: settling.error,
+        result: effects.result.take(),
+        counters: effects.counters,
+    };
+    if !run_tasks::settle(transaction, settling.run, settling.task_key, end).await? {
+        // Settled before: the delivery was a second one of the same task.
+        return Err(TaskError::LeaseLost);
+    }
+    let kind = settling.payload.kind();
+    let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
+    let remaining_reading = before.open_reading - i32::from(reads(kind)) + opened_reading;
+    effects.follow_ups.extend(next_batch(transaction, settling).await?);
+    if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
+        effects.follow_ups.push(TaskPayload::SnapshotSchema {});
+    }
+    let opened = run_tasks::insert(transaction, settling.run, &effects.follow_ups).await?;
+    queue::enqueue(transaction, settling.run, &opened).await?;
+    let settlement = Settlement {
+        opened: opened.len() as i32,
+        opened_reading: opened.iter().filter(|(_, kind)| reads(*kind)).count() as i32,
+        reading: reads(kind),
+        dead: settling.state == TaskState::Dead,
+        counters: effects.counters,
+    };
+    let error = settling.error.map(|error| format!("{}: {error}", settling.task_key));
+    let remaining = runs::settle(transaction, settling.run, &settlement, error.as_deref()).await?;
+    if remaining.open == 0 {
+        finish_run(transaction, settling.run, settling.source).await?;
+    }
+    Ok(())
+}
+
+/// Whether tasks of this kind read the source. Planning counts: nothing is read to its end before
+/// it is planned.
+fn reads(kind: TaskKind) -> bool {
+    match kind {
+        TaskKind::PlanRun | TaskKind::FetchPage | TaskKind::ParseCsvChunk => true,
+        TaskKind::NormalizeBatch | TaskKind::SnapshotSchema => false,
+    }
+}
+
+/// The normalizing task that can start now, if any: asked after each task that reads or normalizes.
+async fn next_batch(
+    transaction: &mut PgConnection,
+    settling: &Settling<'_>,
+) -> Result<Option<TaskPayload>, TaskError> {
+    let max = match (settling.payload.kind(), settling.source.map(|s| &s.source)) {
+        (TaskKind::PlanRun | TaskKind::SnapshotSchema, _) => return Ok(None),
+        (_, Some(Source::Files(_)) | None) => CHUNKS_PER_BATCH,
+        (_, Some(Source::Pages(_))) => PAGES_PER_BATCH,
+    };
+    let next = run_tasks::next_batch(transaction, settling.run, max).await?;
+    Ok(next
+        .map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch { first_slice, last_slice }))
+}

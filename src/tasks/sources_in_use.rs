@@ -1,0 +1,68 @@
+//! Owns the sources that this process has opened, by the hash of their stored definition.
+//!
+//! Workers open what the run stored, not what lies in the jobs folder now: a run keeps its
+//! definition to the end, and a worker needs no jobs folder.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::PgPool;
+
+use super::error::TaskError;
+use crate::db;
+use crate::definition::Definition;
+use crate::domain::raw::ContentHash;
+use crate::sources::{self, Source};
+
+/// A definition and the source it opens.
+pub struct SourceInUse {
+    /// The job file.
+    pub definition: Definition,
+    /// The opened source.
+    pub source: Source,
+}
+
+/// Opened sources; cheap to clone.
+#[derive(Clone, Default)]
+pub struct SourcesInUse {
+    opened: Arc<Mutex<HashMap<ContentHash, Arc<SourceInUse>>>>,
+}
+
+/// More definitions than this in one process means that job files are being edited all day.
+const MOST_KEPT: usize = 256;
+
+impl SourcesInUse {
+    /// The source of a stored definition, opened once per process.
+    ///
+    /// # Errors
+    /// When the definition is not stored, or cannot be used.
+    pub async fn get(
+        &self,
+        pool: &PgPool,
+        config_hash: ContentHash,
+    ) -> Result<Arc<SourceInUse>, TaskError> {
+        if let Some(known) = self.lock().get(&config_hash) {
+            return Ok(known.clone());
+        }
+        let stored = db::definitions::load(pool, config_hash).await?;
+        let name = stored.source.parse().map_err(|error| {
+            TaskError::Inconsistent(format!("stored definition {config_hash}: {error}"))
+        })?;
+        let path = Path::new(&stored.path);
+        let definition = Definition::parse(name, path, stored.toml, &sources::kind_names())?;
+        let source = sources::open(&definition)?;
+        let opened = Arc::new(SourceInUse { definition, source });
+        let mut cache = self.lock();
+        if cache.len() >= MOST_KEPT {
+            cache.clear();
+        }
+        cache.insert(config_hash, opened.clone());
+        Ok(opened)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ContentHash, Arc<SourceInUse>>> {
+        // A map of finished values is whole even if a holder of the lock panicked.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

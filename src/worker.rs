@@ -1,0 +1,53 @@
+//! Floor 5: the worker process: all queues, until it is told to stop.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::queue::{self, Concurrency, WorkError};
+use crate::tasks::perform::{Performer, RetryPolicy};
+
+/// Tasks that wait for others use a slot and hardly anything else.
+const WAITING_TASKS: usize = 4;
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Its name in the ledger; the queue adds what makes it unique.
+    pub name: String,
+    /// Computing tasks at once.
+    pub computing: usize,
+    /// How failed tasks are tried again.
+    pub retry: RetryPolicy,
+    /// How long tasks under way may take once it is told to stop.
+    pub grace: Duration,
+}
+
+impl WorkerOptions {
+    /// Connections that a worker's pool needs: one for each task at once, one per queue to listen,
+    /// and a few for heartbeats and bookings.
+    pub fn connections(computing: usize) -> u32 {
+        (2 * computing + 3 * WAITING_TASKS + 5 + 5) as u32
+    }
+}
+
+/// Works until `stop` resolves.
+///
+/// # Errors
+/// When the queue cannot be worked on at all.
+pub async fn run(
+    pool: &PgPool,
+    options: &WorkerOptions,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), WorkError> {
+    let performer = Performer::new(pool.clone(), options.retry);
+    let concurrency = Concurrency { computing: options.computing, waiting: WAITING_TASKS };
+    queue::work(pool, &options.name, concurrency, performer, options.grace, stop).await
+}
+
+/// A name for this process's worker: host and process number, for people who look at the ledger.
+pub fn process_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}-{}", host.unwrap_or_else(|| "host".to_owned()), std::process::id())
+}

@@ -1,0 +1,176 @@
+//! A kasparro of its own for each test: database, jobs folder, and a worker that runs on demand.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kasparro::db::{self, runs, totals};
+use kasparro::definition::JobsFolder;
+use kasparro::domain::run::{Mode, RunId, Trigger};
+use kasparro::queue;
+use kasparro::sources::{Access, kind_names};
+use kasparro::tasks::perform::RetryPolicy;
+use kasparro::tasks::start_run::{RunRequest, Started, start_run};
+use kasparro::worker::{self, WorkerOptions};
+use sqlx::PgPool;
+use tempfile::TempDir;
+
+use crate::cluster::TestDatabase;
+
+/// Long enough for a busy machine; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct TestApp {
+    pub database: TestDatabase,
+    pub pool: PgPool,
+    pub folder: TempDir,
+    pub retry: RetryPolicy,
+    pub workers: usize,
+}
+
+/// The migrations and whatever else the template is made of: its name is their hash.
+async fn database() -> TestDatabase {
+    let migrations: Vec<&[u8]> =
+        db::MIGRATIONS.iter().map(|migration| &*migration.checksum).collect();
+    TestDatabase::create(&migrations, async |pool: &PgPool| {
+        db::migrate(pool).await.expect("our migrations run");
+        queue::setup(pool).await.expect("the queue's migrations run");
+    })
+    .await
+}
+
+impl TestApp {
+    /// An app without any source.
+    pub async fn empty() -> Self {
+        let database = database().await;
+        let pool = database.pool().clone();
+        let folder = tempfile::tempdir().expect("a folder for jobs");
+        let retry = RetryPolicy {
+            max_attempts: 4,
+            first_delay: Duration::from_millis(1),
+            longest_delay: Duration::from_millis(20),
+            time_limit: Duration::from_secs(30),
+        };
+        Self { database, pool, folder, retry, workers: 2 }
+    }
+
+    /// An app with the sources that kasparro ships.
+    pub async fn shipped() -> Self {
+        let app = Self::empty().await;
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs"), app.folder.path());
+        app
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file of the jobs folder.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder is made");
+        std::fs::write(path, content).expect("a file is written");
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect("a file is read")
+    }
+
+    pub fn jobs(&self) -> JobsFolder {
+        JobsFolder::new(self.folder.path())
+    }
+
+    /// Starts a run without working on it.
+    pub async fn start(&self, source: &str, mode: Mode) -> Started {
+        let definition = self.jobs().get(source, &kind_names()).expect("a good job file");
+        let request = RunRequest {
+            mode,
+            trigger: Trigger::Api,
+            access: Access::Offline,
+            idempotency_key: None,
+        };
+        self.start_as(&definition, &request).await
+    }
+
+    pub async fn start_as(
+        &self,
+        definition: &kasparro::definition::Definition,
+        request: &RunRequest<'_>,
+    ) -> Started {
+        let mut transaction = self.pool.begin().await.unwrap();
+        let started = start_run(&mut transaction, definition, request).await.unwrap();
+        transaction.commit().await.unwrap();
+        started
+    }
+
+    /// Starts a run and works until it has ended.
+    pub async fn run(&self, source: &str) -> runs::Run {
+        self.run_mode(source, Mode::Incremental).await
+    }
+
+    pub async fn run_mode(&self, source: &str, mode: Mode) -> runs::Run {
+        let Started::New(id) = self.start(source, mode).await else {
+            panic!("{source} has an active run");
+        };
+        self.drain().await;
+        self.get(id).await
+    }
+
+    /// Starts a run that uses the network, and works until it has ended.
+    pub async fn run_online(&self, source: &str) -> runs::Run {
+        let definition = self.jobs().get(source, &kind_names()).expect("a good job file");
+        let request = RunRequest {
+            mode: Mode::Incremental,
+            trigger: Trigger::Api,
+            access: Access::Network,
+            idempotency_key: None,
+        };
+        let Started::New(id) = self.start_as(&definition, &request).await else {
+            panic!("{source} has an active run");
+        };
+        self.drain().await;
+        self.get(id).await
+    }
+
+    pub async fn get(&self, id: RunId) -> runs::Run {
+        runs::get(&self.pool, id).await.unwrap().expect("the run is there")
+    }
+
+    /// Works on the queue until nothing is open.
+    pub async fn drain(&self) {
+        let options = WorkerOptions {
+            name: "test".to_owned(),
+            computing: self.workers,
+            retry: self.retry,
+            grace: Duration::from_secs(5),
+        };
+        let idle = async {
+            while totals::open_tasks(&self.pool).await.unwrap() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let working = worker::run(&self.pool, &options, idle);
+        tokio::time::timeout(PATIENCE, working).await.expect("the queue drains").unwrap();
+    }
+
+    /// One text column of a query, a row each.
+    pub async fn texts(&self, query: &'static str) -> Vec<String> {
+        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+    }
+
+    pub async fn number(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder is made");
+    for entry in std::fs::read_dir(from).expect("a folder is read") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a file is copied");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Behaviour of kasparro on a real PostgreSQL, every test in a database of its own.
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+
+mod app;
+mod pipeline;
