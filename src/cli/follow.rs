@@ -7,8 +7,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sqlx::PgPool;
 
 use super::progress::Progress;
-use crate::db::{run_tasks, runs};
 use crate::db::runs::Run;
+use crate::db::{run_tasks, runs};
 use crate::domain::run::RunId;
 
 /// Fast enough to look alive, slow enough to cost nothing.
@@ -49,8 +49,16 @@ pub(super) fn table(runs: &[Run]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
-        "run", "source", "status", "read", "inserted", "updated", "unchanged", "quarantined",
-        "seconds", "note",
+        "run",
+        "source",
+        "status",
+        "read",
+        "inserted",
+        "updated",
+        "unchanged",
+        "quarantined",
+        "seconds",
+        "note",
     ]);
     for run in runs {
         let counters = &run.counters;

@@ -52,18 +52,21 @@ pub(super) fn check(jobs: &JobsFolder, args: &OutputArgs) -> anyhow::Result<Exit
     let mut files = Vec::new();
     let mut good = true;
     for definition in jobs.load(&sources::kind_names())? {
-        let opened = definition.map_err(|error| error.to_string()).and_then(|definition| {
-            match sources::open(&definition) {
-                Ok(_) => Ok(definition),
-                Err(error) => Err(error.to_string()),
-            }
-        });
+        let opened =
+            definition.map_err(|error| error.to_string()).and_then(
+                |definition| match sources::open(&definition) {
+                    Ok(_) => Ok(definition),
+                    Err(error) => Err(error.to_string()),
+                },
+            );
         good &= opened.is_ok();
         match (&opened, args.json) {
             (Ok(definition), false) => println!("ok     {}", definition.path.display()),
             (Err(error), false) => println!("error  {error}"),
             (Ok(definition), true) => {
-                files.push(json!({ "file": definition.path, "source": definition.source, "ok": true }));
+                files.push(
+                    json!({ "file": definition.path, "source": definition.source, "ok": true }),
+                );
             }
             (Err(error), true) => files.push(json!({ "ok": false, "error": error })),
         }

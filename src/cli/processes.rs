@@ -12,10 +12,10 @@ use super::database::{Database, Schema};
 use crate::api::{self, ApiState};
 use crate::config::Settings;
 use crate::definition::JobsFolder;
+use crate::scheduler;
 use crate::sources::Access;
 use crate::tasks::perform::RetryPolicy;
 use crate::worker::{self, WorkerOptions};
-use crate::scheduler;
 
 /// Requests need a connection for a moment each.
 pub(super) const API_CONNECTIONS: u32 = 10;

@@ -31,7 +31,8 @@ struct Shown {
 
 impl Progress {
     pub fn new(draws: bool) -> Self {
-        let target = if draws { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if draws { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
         Self { bars: MultiProgress::with_draw_target(target), draws }
     }
 

@@ -15,10 +15,10 @@ use crate::api::{self, ApiState};
 use crate::config::Settings;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::run::{Mode, RunId, Trigger};
+use crate::scheduler;
 use crate::sources::{self, Access};
 use crate::tasks::start_run::{RunRequest, Started, start_run};
 use crate::worker::{self, WorkerOptions};
-use crate::scheduler;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -134,8 +134,12 @@ async fn initial_runs(
 ) -> anyhow::Result<()> {
     let mut ids: Vec<RunId> = Vec::new();
     for definition in definitions {
-        let request =
-            RunRequest { mode: Mode::Incremental, trigger: Trigger::Cli, access, idempotency_key: None };
+        let request = RunRequest {
+            mode: Mode::Incremental,
+            trigger: Trigger::Cli,
+            access,
+            idempotency_key: None,
+        };
         let mut transaction = pool.begin().await?;
         let started = start_run(&mut transaction, definition, &request).await?;
         transaction.commit().await?;

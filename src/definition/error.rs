@@ -86,7 +86,6 @@ pub enum DefinitionError {
 }
 
 impl DefinitionError {
-
     /// [`DefinitionError::Invalid`] with the problems in the order of the file.
     pub(super) fn invalid(path: &Path, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.line, problem.column));

@@ -237,7 +237,7 @@ pub trait FileSource: Send + Sync {
     /// Reads one chunk. Blocking I/O and CPU work.
     ///
     /// # Errors
-    /// When the file cannot be read; transient when it is not the file that was `planned`.
+    /// When the file cannot be read; permanent when it is not the file that was `planned`.
     fn read(
         &self,
         path: &Path,

@@ -34,7 +34,10 @@ impl Task for FetchPage {
             Err(error) => {
                 share_retry_after(context, pages.as_ref(), error.class).await?;
                 let max = error.max_attempts(pages.max_attempts());
-                Err(TaskError::Request { error, max_attempts: i32::try_from(max).unwrap_or(i32::MAX) })
+                Err(TaskError::Request {
+                    error,
+                    max_attempts: i32::try_from(max).unwrap_or(i32::MAX),
+                })
             }
         }
     }

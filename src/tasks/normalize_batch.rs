@@ -107,9 +107,7 @@ fn map_slice(
     out: &mut Mapped,
 ) -> Result<(), SourceError> {
     match (source, slice) {
-        (Source::Pages(pages), RawSlice::Page { raw, body }) => {
-            pages.map(body, *raw, mapping, out)
-        }
+        (Source::Pages(pages), RawSlice::Page { raw, body }) => pages.map(body, *raw, mapping, out),
         (Source::Files(files), RawSlice::Chunk { raw, layout, blocks }) => {
             blocks.iter().try_for_each(|block| files.map(block, layout, *raw, mapping, out))
         }

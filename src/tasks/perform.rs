@@ -120,11 +120,7 @@ impl Performer {
         }
     }
 
-    async fn context(
-        &self,
-        message: &Message,
-        task: &OpenTask,
-    ) -> Result<TaskContext, TaskError> {
+    async fn context(&self, message: &Message, task: &OpenTask) -> Result<TaskContext, TaskError> {
         let config_hash = ContentHash::from_bytes(&task.config_hash)
             .ok_or_else(|| TaskError::Inconsistent("config_hash is not 16 bytes".into()))?;
         Ok(TaskContext {

@@ -3,11 +3,11 @@
 
 use super::grammar::Quiet;
 use super::row::{CsvRow, RowBuffer, RowReader};
+use crate::domain::file::RawBlock;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::shape::{Place, Shape};
 use crate::domain::task::Chunk;
-use crate::domain::file::RawBlock;
 use crate::sources::ParsedChunk;
 
 /// Rows of a block.

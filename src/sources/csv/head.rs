@@ -1,13 +1,13 @@
 //! Owns the start of a file: byte order mark, preamble, dialect and header, up to the first row.
 //! Looks at bytes; must not know where they come from.
 
+use super::SourceError;
 use super::dialect::{self, Dialect, LineEnd, SAMPLE};
 use super::grammar::{Grammar, Quiet};
 use super::header::{joined, numbered, refuse_duplicates};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header};
 use super::row::{RowBuffer, RowReader};
-use super::SourceError;
 
 /// The start of a file, understood.
 #[derive(Debug)]
@@ -152,8 +152,8 @@ fn names(file: &str, reader: &RowReader, row: &[u8]) -> Result<Vec<String>, Sour
     let row = reader.read(row, &mut buffer).map_err(|defects| {
         let what: Vec<String> = defects.into_iter().map(|defect| defect.message).collect();
         SourceError::permanent(format!(
-            "{file}: the first row cannot be the header: {}; or name the columns in csv.header and \
-             pass over the header with csv.skip_lines",
+            "{file}: the first row cannot be the header: {}; or name the columns in csv.header, and \
+             pass over a header with csv.skip_lines",
             what.join("; ")
         ))
     })?;

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SourceError;
 use super::dialect::Dialect;
 use super::params::RaggedRows;
-use super::SourceError;
 use crate::domain::file::Layout;
 
 /// A decided layout.
@@ -35,9 +35,9 @@ impl CsvLayout {
     /// # Errors
     /// Never in practice: the layout has nothing that JSON lacks.
     pub fn store(&self) -> Result<Layout, SourceError> {
-        serde_json::to_value(self)
-            .map(Layout)
-            .map_err(|e| SourceError::permanent(format!("the layout of a CSV file cannot be stored: {e}")))
+        serde_json::to_value(self).map(Layout).map_err(|e| {
+            SourceError::permanent(format!("the layout of a CSV file cannot be stored: {e}"))
+        })
     }
 
     /// Reads the stored form.

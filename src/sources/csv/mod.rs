@@ -37,15 +37,12 @@ pub use params::{AutoWord, CsvParams, Header, RaggedRows, StrayQuotes};
 use row::RowReader;
 
 /// The kind, for [`super::KINDS`].
-pub(super) const KIND: Kind = Kind {
-    name: "csv",
-    open,
-    schema: || schemars::schema_for!(CsvParams),
-};
+pub(super) const KIND: Kind =
+    Kind { name: "csv", open, schema: || schemars::schema_for!(CsvParams) };
 
 fn open(definition: &Definition) -> Result<Source, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
-    let required = definition.fields.iter().map(|field| field.required);
+    let required = definition.fields.iter().map(|f| f.required && f.default.is_none());
     let key = definition.external_id.parts.iter().map(|_| true);
     let wanted = definition
         .locators()
@@ -108,7 +105,12 @@ impl CsvSource {
         if path.exists() {
             return Ok(vec![path]);
         }
-        let pattern = path.to_string_lossy();
+        let pattern = if Path::new(entry).is_absolute() {
+            entry.to_owned()
+        } else {
+            let folder = glob::Pattern::escape(&self.base_dir.to_string_lossy());
+            Path::new(&folder).join(entry).to_string_lossy().into_owned()
+        };
         let found = glob::glob(&pattern).map_err(|error| {
             SourceError::permanent(format!("csv.paths: {entry:?} is not a valid pattern: {error}"))
         })?;
@@ -173,7 +175,7 @@ impl FileSource for CsvSource {
         let reader = self.reader(&raw.to_string(), layout)?;
         out.records.enter_raw(raw);
         blocks::good_rows(&reader, block, |row, number, reject| {
-            mapping.map(row, raw, number, out, |defects| reject(defects))
+            mapping.map(row, raw, number, out, reject)
         })
         .map_err(|frozen| SourceError::permanent(frozen.to_string()))
     }

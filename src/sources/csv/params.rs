@@ -173,13 +173,17 @@ impl CsvParams {
             }
         }
         if self.header_rows == 0 {
-            return Err(SourceError::permanent("csv.header_rows must be at least 1; use header = false"));
+            return Err(SourceError::permanent(
+                "csv.header_rows must be at least 1; use header = false",
+            ));
         }
         if self.chunk_size == 0 {
             return Err(SourceError::permanent("csv.chunk_size must be at least 1 byte"));
         }
         if !(1..=MAX_ROW_BYTES).contains(&self.max_row_bytes) {
-            return Err(SourceError::permanent(format!("csv.max_row_bytes must be 1 to {MAX_ROW_BYTES}")));
+            return Err(SourceError::permanent(format!(
+                "csv.max_row_bytes must be 1 to {MAX_ROW_BYTES}"
+            )));
         }
         Ok(())
     }

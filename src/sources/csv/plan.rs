@@ -3,15 +3,15 @@
 
 use std::path::Path;
 
+use super::SourceError;
 use super::grammar::{Grammar, Quiet};
 use super::head::{self, Head};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, MAX_ROW_BYTES};
 use super::stream::{Stream, stamp, whole_micros};
-use super::SourceError;
-use crate::domain::task::Chunk;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
+use crate::domain::task::Chunk;
 use crate::sources::{FilePlan, FileScan};
 
 /// Looks at a file and cuts what is new of it into chunks.
@@ -189,7 +189,10 @@ impl Cutter {
         self.close(start);
         let index = self.next;
         self.next = index.checked_add(1).ok_or_else(|| {
-            SourceError::permanent(format!("{}: too many chunks; raise csv.chunk_size", path.display()))
+            SourceError::permanent(format!(
+                "{}: too many chunks; raise csv.chunk_size",
+                path.display()
+            ))
         })?;
         self.chunks.push(Chunk { index, start, end: start, first_row: row, first_line: line });
         Ok(())

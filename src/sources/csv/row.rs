@@ -4,7 +4,7 @@
 
 use encoding_rs::Encoding;
 
-use super::grammar::{Field, FieldKind, Grammar};
+use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
 use super::params::RaggedRows;
@@ -12,6 +12,10 @@ use super::{SourceError, lexical};
 use crate::definition::row::{Cell, Row};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::FieldType;
+
+/// Columns of a row whose defects are listed: one that is bad in so many is bad as a whole, and a
+/// file in another dialect has such rows by the million.
+const MAX_DEFECTS: usize = 100;
 
 /// How many fields a row may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +75,9 @@ impl RowReader {
         wanted: &[Wanted],
         null_values: Vec<String>,
     ) -> Result<Self, SourceError> {
-        let encoding = Encoding::for_label(layout.encoding.as_bytes())
-            .ok_or_else(|| SourceError::permanent(format!("unknown encoding {:?}", layout.encoding)))?;
+        let encoding = Encoding::for_label(layout.encoding.as_bytes()).ok_or_else(|| {
+            SourceError::permanent(format!("unknown encoding {:?}", layout.encoding))
+        })?;
         Ok(Self {
             grammar: Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes),
             encoding,
@@ -131,7 +136,7 @@ impl RowReader {
 
     fn fits(&self, fields: usize) -> bool {
         match self.width {
-            Width::Any => true,
+            Width::Any => fields <= MAX_FIELDS,
             Width::Exact => fields == self.columns.len(),
             Width::Padded => fields <= self.columns.len(),
         }
@@ -150,35 +155,45 @@ impl RowReader {
 
     fn defects(&self, bytes: &[u8], decodes: bool, fields: &[Field]) -> Vec<Defect> {
         let mut found = Vec::new();
-        let mut unclosed = false;
-        for (index, field) in fields.iter().enumerate() {
-            let cell = &bytes[field.start as usize..field.end as usize];
-            let mut add = |reason, message: String| {
-                found.push(Defect { field: Some(self.name(index)), reason, message });
-            };
-            match field.kind {
-                FieldKind::Unclosed => {
-                    unclosed = true;
-                    add(ReasonCode::UnclosedQuote, self.unclosed(index));
-                }
-                FieldKind::Stray => add(ReasonCode::StrayQuote, self.stray(index)),
-                FieldKind::Plain | FieldKind::Quoted | FieldKind::Escaped => {}
-            }
-            if !decodes && let Some(at) = self.invalid_at(cell) {
-                add(ReasonCode::InvalidEncoding, self.invalid_encoding(index, cell, at));
-            }
-            if memchr::memchr(0, cell).is_some() {
-                let name = self.name(index);
-                let message =
-                    format!("column {name:?} contains U+0000, which no text may; remove it");
-                add(ReasonCode::NulCharacter, message);
-            }
-        }
         // What an unclosed quote swallowed says nothing about the number of fields.
+        let unclosed = fields.last().is_some_and(|field| field.kind == FieldKind::Unclosed);
         if !unclosed && !self.fits(fields.len()) {
             found.push(self.wrong_field_count(fields.len()));
         }
+        for (index, field) in fields.iter().enumerate() {
+            if found.len() >= MAX_DEFECTS {
+                break;
+            }
+            let cell = &bytes[field.start as usize..field.end as usize];
+            self.defects_of_field(index, field.kind, cell, decodes, &mut found);
+        }
         found
+    }
+
+    fn defects_of_field(
+        &self,
+        index: usize,
+        kind: FieldKind,
+        cell: &[u8],
+        row_decodes: bool,
+        found: &mut Vec<Defect>,
+    ) {
+        let mut add = |reason, message: String| {
+            found.push(Defect { field: Some(self.name(index)), reason, message });
+        };
+        match kind {
+            FieldKind::Unclosed => add(ReasonCode::UnclosedQuote, self.unclosed(index)),
+            FieldKind::Stray => add(ReasonCode::StrayQuote, self.stray(index)),
+            FieldKind::Plain | FieldKind::Quoted | FieldKind::Escaped => {}
+        }
+        if !row_decodes && let Some(at) = self.invalid_at(cell) {
+            add(ReasonCode::InvalidEncoding, self.invalid_encoding(index, cell, at));
+        }
+        if memchr::memchr(0, cell).is_some() {
+            let name = self.name(index);
+            let message = format!("column {name:?} contains U+0000, which no text may; remove it");
+            add(ReasonCode::NulCharacter, message);
+        }
     }
 
     /// Offset of the first byte that is no text in the encoding.
@@ -238,6 +253,10 @@ impl RowReader {
 
     fn wrong_field_count(&self, found: usize) -> Defect {
         let expected = self.columns.len();
+        if self.width == Width::Any {
+            let message = format!("the row has more than {MAX_FIELDS} fields");
+            return Defect { field: None, reason: ReasonCode::WrongFieldCount, message };
+        }
         let hint = match self.columns.get(found) {
             Some(first) => format!(
                 "the first without a value is {first:?}; add the missing fields, or set \

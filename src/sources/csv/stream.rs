@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{SourceError, io_error};
-use crate::domain::raw::ContentHash;
 use crate::domain::file::FileStamp;
+use crate::domain::raw::ContentHash;
 
 /// Bytes read at once.
 const READ: usize = 1 << 20;

@@ -44,11 +44,8 @@ use crate::domain::reject::{Defect, ReasonCode, Reject};
 use crate::domain::shape::Shape;
 
 /// The kind, for [`super::KINDS`].
-pub(super) const KIND: Kind = Kind {
-    name: "rest_api",
-    open,
-    schema: || schemars::schema_for!(RestApiParams),
-};
+pub(super) const KIND: Kind =
+    Kind { name: "rest_api", open, schema: || schemars::schema_for!(RestApiParams) };
 
 fn open(definition: &Definition) -> Result<Source, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;

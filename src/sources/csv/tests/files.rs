@@ -1,5 +1,6 @@
 //! Files as they are found: missing, empty, without a header, unchanged, longer than before.
 
+use crate::domain::failure::FailureClass;
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -36,6 +37,11 @@ fn paths_are_patterns_in_order_without_repeats() {
             },
         )
     };
+    let brackets = bench.folder.path().join("[x]");
+    fs::create_dir(&brackets).unwrap();
+    fs::write(brackets.join("in.csv"), "a\n").unwrap();
+    let inside = CsvSource::new(params(), brackets.clone(), Vec::new()).unwrap();
+    assert_eq!(inside.files().unwrap(), [brackets.join("in.csv")]);
     let all = ["b.csv", "a.csv", "file.csv", "z[1].csv"];
     assert_eq!(files(&["b.csv", "*.csv"]).unwrap(), all);
     assert_eq!(files(&["z[1].csv"]).unwrap(), ["z[1].csv"]);
@@ -112,12 +118,24 @@ fn unusable_parameters_are_refused_by_key() {
 }
 
 #[test]
+fn every_key_is_explained_in_the_json_schema() {
+    let schema = serde_json::to_value(schemars::schema_for!(CsvParams)).unwrap();
+    let keys = schema["properties"].as_object().unwrap();
+    assert_eq!(keys.len(), 13);
+    for (key, value) in keys {
+        assert!(value["description"].is_string(), "{key}");
+    }
+    assert_eq!(schema["required"], serde_json::json!(["paths"]));
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
 fn an_unchanged_file_is_not_read_and_a_touched_one_only_hashed() {
     let bench = Bench::new(params(), "a,b\n1,2\n");
     let before = known(&bench.whole());
-    assert_eq!(bench.plan(Some(&before)), FilePlan::Unchanged);
+    assert!(matches!(bench.plan(Some(&before)), FilePlan::Unchanged { .. }));
     touch(&bench);
-    assert_eq!(bench.plan(Some(&before)), FilePlan::Unchanged);
+    assert!(matches!(bench.plan(Some(&before)), FilePlan::Unchanged { .. }));
 }
 
 #[test]
@@ -179,7 +197,7 @@ fn a_chunk_of_another_file_is_not_read() {
     touch(&bench);
     let read = bench.source.read(&bench.path(), &planned, &scan.layout, &scan.chunks[0], 1);
     let error = read.unwrap_err();
-    assert_eq!(error.class, FailureClass::Transient);
+    assert_eq!(error.class, FailureClass::Permanent);
     assert!(error.message.contains("changed while it was being read"), "{error}");
 }
 

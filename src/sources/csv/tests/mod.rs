@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use super::blocks::good_rows;
 use super::*;
 use crate::definition::field::Locator;
+use crate::domain::file::Progress;
 use crate::domain::reject::{ReasonCode, Reject};
 use crate::domain::shape::Shape;
-use crate::domain::file::Progress;
 use crate::sources::FileScan;
 
 /// Parameters with nothing but defaults.
@@ -136,4 +136,5 @@ fn cells(loaded: &Loaded) -> Vec<Vec<&str>> {
     }
     loaded.rows.iter().map(|(_, cells)| cells.iter().map(text).collect()).collect()
 }
-#[path = "/tmp/h/csvtry/fixtures.rs"] mod fixtures_try;
+#[path = "/tmp/h/csvtry/fixtures.rs"]
+mod fixtures_try;

@@ -108,7 +108,7 @@ fn single_byte_encodings_are_decoded() {
     let loaded = load(given, b"n\xe4me;\x80\n\"M\xfcll\"\"er\";1,5\n");
     assert_eq!(cells(&loaded), [["Müll\"er", "1,5"]]);
     assert!(loaded.shape.fields.contains_key("näme") && loaded.shape.fields.contains_key("€"));
-    // 0xA1 is free in windows-1253's neighbour 0xAA only.
+    // windows-1253 has no character at 0xAA.
     let greek = CsvParams { encoding: "windows-1253".into(), ..params() };
     assert_eq!(reasons(&load(greek, b"a,b\n1,\xaa\n"))[0].1, [ReasonCode::InvalidEncoding]);
 }
@@ -163,4 +163,20 @@ fn a_mapping_sees_cells_nulls_and_missing_fields_by_locator() {
     })
     .unwrap();
     assert_eq!(seen, ["null x", "missing y"]);
+}
+
+#[test]
+fn all_defects_of_a_row_are_told_and_a_hopeless_row_is_not_told_at_length() {
+    let loaded = load(params(), b"a,b\n1\"2,\xff,\0\n");
+    let all = [
+        ReasonCode::WrongFieldCount,
+        ReasonCode::StrayQuote,
+        ReasonCode::InvalidEncoding,
+        ReasonCode::NulCharacter,
+    ];
+    assert_eq!(reasons(&loaded), [(1, all.to_vec())]);
+    let hopeless = format!("a,b\n{}\n1,2\n", "x\"y,".repeat(100_000));
+    let loaded = load(params(), hopeless);
+    assert_eq!(loaded.rejects[0].defects.len(), 100);
+    assert_eq!(cells(&loaded), [["1", "2"]]);
 }
