@@ -67,6 +67,8 @@ impl RowContract {
             _ if !matters => return None,
             Locator::Nowhere => return None,
             Locator::Column(names) => (known_name(names, schema)?, false),
+            Locator::Named(name) => (known_name(std::slice::from_ref(name), schema)?, false),
+            Locator::Path(key) if !key.starts_with('$') => (key.clone(), false),
             Locator::Path(path) => first_segment(path)?,
         };
         let known = schema.fields.get(&field).cloned();

@@ -105,11 +105,14 @@ impl Target {
 /// Where a value comes from in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Locator {
-    /// A JSONPath such as `$.name` within an API record.
+    /// `from`: a JSONPath such as `$.name` within an API record, or one of its keys as it is.
     Path(String),
-    /// A top-level field by its name, a CSV column or a key of an API record: the first of these
-    /// names that the source has. A header fits exactly, or else by [`plain_header`].
+    /// `column` and `aliases`: a CSV column with the first of these headers that the file has. A
+    /// header fits exactly, or else by [`plain_header`].
     Column(Vec<String>),
+    /// A top-level field by its name, whatever the kind of source: parts of keys, and fields that
+    /// say nothing about where they come from.
+    Named(String),
     /// Nowhere: the field is a constant.
     Nowhere,
 }
@@ -121,14 +124,14 @@ impl Locator {
         if text.starts_with('$') {
             Self::Path(text.to_owned())
         } else {
-            Self::Column(vec![text.to_owned()])
+            Self::Named(text.to_owned())
         }
     }
 
     /// The source's own name of the field, as the job file writes it.
     pub fn label(&self) -> Option<&str> {
         match self {
-            Self::Path(path) => Some(path),
+            Self::Path(name) | Self::Named(name) => Some(name),
             Self::Column(names) => names.first().map(String::as_str),
             Self::Nowhere => None,
         }
@@ -194,6 +197,6 @@ mod tests {
     #[test]
     fn a_dollar_makes_a_path() {
         assert_eq!(Locator::of_source_field("$.a.b"), Locator::Path("$.a.b".into()));
-        assert_eq!(Locator::of_source_field("a.b"), Locator::Column(vec!["a.b".into()]));
+        assert_eq!(Locator::of_source_field("a.b"), Locator::Named("a.b".into()));
     }
 }

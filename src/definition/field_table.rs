@@ -246,7 +246,7 @@ impl Draft<'_> {
             } else if from.is_empty() {
                 self.problem("from", "`from` is empty");
             }
-            return Locator::of_source_field(from);
+            return Locator::Path(from.clone());
         }
         let aliases = t.aliases.iter().flatten();
         let names: Vec<String> = t.column.iter().chain(aliases).cloned().collect();
@@ -255,7 +255,7 @@ impl Draft<'_> {
             self.problem(key, "an empty header");
         }
         if names.is_empty() {
-            return Locator::Column(vec![self.name.to_owned()]);
+            return Locator::Named(self.name.to_owned());
         }
         Locator::Column(names)
     }

@@ -55,11 +55,11 @@ fn a_good_file_is_read_in_its_order() {
     assert_eq!(name.from, Locator::Column(vec!["Item".into(), "Artikel".into()]));
     assert_eq!((name.kind, name.required), (FieldKind::Text, true));
     assert_eq!((price.min.as_deref(), price.max.as_deref()), (Some("0"), Some("10")));
-    assert_eq!(price.from, Locator::Column(vec!["price".into()]));
+    assert_eq!(price.from, Locator::Named("price".into()));
     assert_eq!(weight.min.as_deref(), Some("0.10"));
     assert_eq!(weight.default.as_deref(), Some("12345678901234567890.5"));
     assert_eq!(definition.locators().len(), 4);
-    assert_eq!(definition.locators()[3], Locator::Column(vec!["sku".into()]));
+    assert_eq!(definition.locators()[3], Locator::Named("sku".into()));
 }
 
 #[test]
@@ -240,4 +240,18 @@ fn a_kind_reads_its_own_table_with_the_same_care() {
     );
     let error = definition.problem(&["csv", "path"], "is empty").to_string();
     assert_eq!(error, "jobs/products_csv.toml:8: is empty");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_slip_of_the_pen_panics(at in 0..GOOD.len(), length in 0..12_usize, new in "\\PC{0,3}") {
+        let end = (at + length).min(GOOD.len());
+        let text = format!("{}{new}{}", &GOOD[..at], &GOOD[end..]);
+        match parse(&text) {
+            Ok(definition) => {
+                let _ = definition.params::<CsvParams>();
+            }
+            Err(error) => proptest::prop_assert!(!error.to_string().is_empty()),
+        }
+    }
 }

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str) -> Locator {
-        Locator::Column(vec![name.into()])
+        Locator::Named(name.into())
     }
 
     #[test]

@@ -22,6 +22,7 @@ impl Row for TestRow {
         let found = match &self.locators[locator] {
             Locator::Nowhere => None,
             Locator::Column(names) => names.iter().find_map(|name| self.fields.get(name)),
+            Locator::Named(name) => self.fields.get(name),
             Locator::Path(path) => self.fields.pointer(&path[1..].replace('.', "/")),
         };
         match found {

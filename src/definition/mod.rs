@@ -2,7 +2,6 @@
 //!
 //! Must not know: how sources are read, the database, HTTP.
 
-mod attributes;
 mod calendar;
 mod contract;
 mod convert;
@@ -10,12 +9,15 @@ mod document;
 pub mod error;
 pub mod field;
 mod field_table;
+mod iso;
 mod job_file;
 mod json;
+mod json_scan;
 mod json_schema;
 mod key;
 mod load;
 pub mod mapping;
+mod object;
 pub mod policy;
 pub mod row;
 pub mod schedule;

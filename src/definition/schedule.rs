@@ -163,4 +163,11 @@ mod tests {
         let error = parse_time_zone("Europe/Berln").unwrap_err();
         assert_eq!(error, "\"Europe/Berln\" is no time zone; did you mean \"Europe/Berlin\"?");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_expression_panics(text in "([0-9*/,LW#?+A-Z-]{1,4} ){4}[0-9*/,LW#?+A-Z-]{1,4}") {
+            let _ = Schedule::parse(&text, Tz::UTC);
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! Owns what the mapping does with one row: look up, judge by the contract, convert, write. Values
 //! go straight into the batch's arena; nothing is allocated for a row without defects.
 
-use super::attributes;
 use super::contract::Objection;
 use super::convert::{self, Converter, Flaw, Form};
 use super::field::Target;
 use super::json;
 use super::mapping::{Field, Key, Mapping, Part};
+use super::object;
 use super::policy::Policy;
 use super::row::{Cell, Row};
 use crate::domain::record::{Column, RecordBatch};
@@ -94,7 +94,7 @@ impl<'a, R: Row> Sheet<'a, R> {
             arena.push('}');
         }
         if has_base && has_own {
-            attributes::merge(arena, start, own);
+            object::merge(arena, start, own);
         }
         if arena.len() - start > json::MAX_BYTES {
             let flaw = convert::not_json(json::JsonError::TooLong);

@@ -23,7 +23,7 @@ const SUPERUSER: &str = "postgres";
 pub(super) enum Knock {
     /// The server takes statements.
     Answers {
-        /// As `server_version` tells it.
+        /// The server's version, e.g. `17.11`.
         version: String,
     },
     /// Nobody is there, or not ready yet.
@@ -64,6 +64,8 @@ pub(super) async fn knock(socket: &Path, cluster: &Path) -> Result<Knock, Embedd
             found: folder,
         });
     }
+    // Packagers append their own: `15.18 (Debian 15.18-0+deb12u1)`.
+    let version = version.split_whitespace().next().unwrap_or_default().to_owned();
     Ok(Knock::Answers { version })
 }
 

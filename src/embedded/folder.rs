@@ -26,6 +26,8 @@ use super::error::EmbeddedError;
 
 /// `sun_path` without its final zero: 108 bytes on Linux, 104 elsewhere.
 const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+const LOCK: &str = "lock";
+const USERS: &str = "users";
 const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// A download on a slow line happens under the lock, so this is far beyond a normal start.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -78,7 +80,7 @@ impl DataFolder {
     /// Waits for the right to start or stop the server. Polled rather than blocked on, so that the
     /// future can be dropped and the wait has an end.
     pub(super) async fn lock(&self) -> Result<File, EmbeddedError> {
-        let path = self.root.join("lock");
+        let path = self.root.join(LOCK);
         let file = self.open_lock_file(&path)?;
         let begin = Instant::now();
         let mut said = false;
@@ -106,7 +108,7 @@ impl DataFolder {
     /// Registers this process as a user of the server. To be called under [`DataFolder::lock`];
     /// nobody holds the exclusive side then, so it does not wait.
     pub(super) fn join_users(&self) -> Result<File, EmbeddedError> {
-        let path = self.root.join("users");
+        let path = self.root.join(USERS);
         let file = self.open_lock_file(&path)?;
         file.lock_shared().map_err(EmbeddedError::folder("lock", &path))?;
         Ok(file)
@@ -115,24 +117,23 @@ impl DataFolder {
     /// Whether any process uses the server. To be asked under [`DataFolder::lock`]: with it nobody
     /// can join in the meantime.
     pub(super) fn is_used(&self) -> Result<bool, EmbeddedError> {
-        let path = self.root.join("users");
-        match self.open_lock_file(&path)?.try_lock() {
-            Ok(()) => Ok(false),
+        let path = self.root.join(USERS);
+        let file = self.open_lock_file(&path)?;
+        match file.try_lock() {
+            Ok(()) => self.leave_users(&file).map(|()| false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(EmbeddedError::folder("lock", &path)(error)),
         }
     }
 
+    /// Unlocks rather than merely closes: a child that another thread of ours is just starting
+    /// still holds a copy of the file, and with it the lock.
+    pub(super) fn leave_users(&self, file: &File) -> Result<(), EmbeddedError> {
+        file.unlock().map_err(EmbeddedError::folder("unlock", self.root.join(USERS)))
+    }
+
     fn open_lock_file(&self, path: &Path) -> Result<File, EmbeddedError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(EmbeddedError::folder("open", path))?;
-        self.account.give(path).map_err(EmbeddedError::folder("give away", path))?;
-        Ok(file)
+        open_lock_file(path, &self.account).map_err(EmbeddedError::folder("open", path))
     }
 
     /// The folder of the socket, 0700: `socket/` in the data folder, or where that path is too long
@@ -180,7 +181,8 @@ impl DataFolder {
             // Root's own runtime folder shuts the other user out.
             Account::Other { .. } => None,
         };
-        let parents = [runtime, Some(std::env::temp_dir()), Some(PathBuf::from("/tmp"))];
+        // The runtime folder comes second: it goes when the user logs out, the server may stay.
+        let parents = [Some(std::env::temp_dir()), runtime, Some(PathBuf::from("/tmp"))];
         for parent in parents.into_iter().flatten().filter(|parent| parent.is_absolute()) {
             let folder = parent.join(format!("kasparro-{:016x}", once_only(&self.root)));
             if !fits_a_socket(&folder) || self.account.check_reach(&folder).is_err() {
@@ -227,8 +229,9 @@ fn fits_a_socket(folder: &Path) -> bool {
 /// folder that somebody named by mistake.
 ///
 /// It is made ready beside its place and then renamed into it, so that a process racing with us
-/// never sees a folder that the cluster's user cannot enter yet. Renaming replaces an empty folder,
-/// which can only be a rival's, and fails on one in use.
+/// never sees a folder that the cluster's user cannot enter yet. It comes with its lock file:
+/// renaming fails on a folder with something in it, but would replace a rival's empty one beneath
+/// its feet.
 fn create_data_folder(path: &Path, account: &Account) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -250,10 +253,17 @@ fn create_data_folder(path: &Path, account: &Account) -> io::Result<()> {
     beside.push(format!(".new.{}.{:016x}", std::process::id(), once_only(path)));
     let beside = PathBuf::from(beside);
     create_private(&beside, account)?;
-    fs::rename(&beside, path).or_else(|error| {
-        fs::remove_dir(&beside)?;
+    let lock = open_lock_file(&beside.join(LOCK), account);
+    lock.and_then(|_| fs::rename(&beside, path)).or_else(|error| {
+        fs::remove_dir_all(&beside)?;
         if path.is_dir() { Ok(()) } else { Err(error) }
     })
+}
+
+fn open_lock_file(path: &Path, account: &Account) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    account.give(path)?;
+    Ok(file)
 }
 
 /// A number that no other call, thread or process gets.
@@ -271,4 +281,31 @@ fn create_private(path: &Path, account: &Account) -> io::Result<()> {
     }
     account.give(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn racing_openers_of_a_missing_folder_all_get_the_same_one() {
+        for _ in 0..200 {
+            let parent = tempfile::tempdir().unwrap();
+            fs::set_permissions(&parent, Permissions::from_mode(0o755)).unwrap();
+            let path = parent.path().join("data");
+            let start = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        let account = Account::choose().unwrap();
+                        start.wait();
+                        let folder = DataFolder::open(&path, account).unwrap();
+                        folder.join_users().unwrap();
+                    });
+                }
+            });
+            let left = fs::read_dir(parent.path()).unwrap().count();
+            assert_eq!(left, 1, "what the losers made is gone");
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns telling our processes from strangers and ending ours. Postgres numbers a killed server's
 //! shared memory as "pre-existing" and refuses to start while such a process lives; a pid file whose
-//! number now belongs to a stranger makes it refuse as well. Both are only touched under the lock.
+//! number now belongs to a stranger makes it refuse as well, and so does the socket's lock file. All
+//! are only touched under the lock.
 //! It must not start anything that lasts.
 
 use std::fs;
@@ -31,9 +32,14 @@ pub(super) async fn live_postmaster(cluster: &Path, account: &Account) -> Option
     (is_alive(pid) && works_in(pid, cluster, account).await).then_some(pid)
 }
 
-/// Makes the cluster startable: ends what a killed server left running, and takes away a pid file
-/// that names nobody of ours. To be called under the lock, without a live postmaster.
-pub(super) async fn clear(cluster: &Path, account: &Account) -> Result<(), EmbeddedError> {
+/// Makes the cluster startable: ends what a killed server left running, and takes away the files in
+/// which it noted its number, which may be a stranger's by now (or a zombie's: Postgres takes that
+/// for alive). To be called under the lock, without a live postmaster.
+pub(super) async fn clear(
+    cluster: &Path,
+    socket: &Path,
+    account: &Account,
+) -> Result<(), EmbeddedError> {
     let mut left = processes_in(cluster, account).await;
     for (signal, patience) in [(Signal::SIGTERM, TERM_PATIENCE), (Signal::SIGKILL, KILL_PATIENCE)] {
         if left.is_empty() {
@@ -54,7 +60,9 @@ pub(super) async fn clear(cluster: &Path, account: &Account) -> Result<(), Embed
         let pids = left.iter().map(|pid| pid.as_raw()).collect();
         return Err(EmbeddedError::Leftovers { pids, folder: cluster.to_owned() });
     }
-    remove_if_there(&cluster.join("postmaster.pid"))
+    remove_if_there(&cluster.join("postmaster.pid"))?;
+    // The socket's folder is private to this cluster, so its lock is a former server's, too.
+    remove_if_there(&socket.join(".s.PGSQL.5432.lock"))
 }
 
 /// The number in the pid file, whoever has it now.

@@ -156,7 +156,7 @@ impl PrivatePostgres {
     /// first: their open transactions would be rolled back.
     pub async fn stop(self) -> Result<Leaving, EmbeddedError> {
         let _lock = self.folder.lock().await?;
-        drop(self.users);
+        self.folder.leave_users(&self.users)?;
         stop_unless_used(&self.folder).await
     }
 }

@@ -25,6 +25,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// After SIGQUIT, which does not wait for anything.
 const QUIT_PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(15);
+/// Every knock on a recovering server is a line in its log.
+const SLOWEST_POLL: Duration = Duration::from_millis(500);
 /// A start may meet a rival of a killed kasparro that has no pid file yet; Postgres then lets only
 /// one of them live, and the next round finds it.
 const START_ROUNDS: u32 = 3;
@@ -75,7 +77,7 @@ pub(super) async fn ensure_running(
                 None => continue,
             }
         }
-        leftovers::clear(&cluster, folder.account()).await?;
+        leftovers::clear(&cluster, socket, folder.account()).await?;
         let binaries = provision::programs(folder, options).await?;
         let durable =
             !options.settings.iter().any(|(name, value)| name == "fsync" && value == "off");
@@ -141,6 +143,7 @@ async fn wait_for_answer(
     mut ending: Option<oneshot::Receiver<()>>,
 ) -> Result<Option<String>, EmbeddedError> {
     let begin = Instant::now();
+    let mut pause = POLL;
     loop {
         let reason = match connection::knock(socket, cluster).await? {
             Knock::Answers { version } => return Ok(Some(version)),
@@ -162,7 +165,11 @@ async fn wait_for_answer(
                 tail: log.tail(),
             });
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pause).await;
+        // The first second, in which a server usually comes up, is looked at closely.
+        if begin.elapsed() > Duration::from_secs(1) {
+            pause = (pause * 2).min(SLOWEST_POLL);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use kasparro::embedded::{
-    EmbeddedError, Leaving, Options, PrivatePostgres, find_or_start, stop_if_unused,
+    DownloadSource, EmbeddedError, Leaving, Options, PrivatePostgres, find_or_start, stop_if_unused,
 };
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
@@ -160,8 +160,10 @@ async fn private_server() -> &'static PrivatePostgres {
 async fn start(data_dir: PathBuf) -> Result<PrivatePostgres, EmbeddedError> {
     let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let binaries = std::env::var_os("KASPARRO_PG_BIN").map(PathBuf::from);
+    let mirror = std::env::var("KASPARRO_PG_DOWNLOAD_URL").ok();
+    let download = DownloadSource::pinned(mirror.as_deref());
     let database = "postgres".to_owned();
-    find_or_start(&Options { settings, binaries, database, ..Options::new(data_dir) }).await
+    find_or_start(&Options { data_dir, binaries, download, settings, database }).await
 }
 
 /// Sees to it that the server has a watcher. Whoever started the server always gives it one: the

@@ -2,6 +2,7 @@
 //! locator of the mapping means.
 
 use std::path::Path;
+use std::slice;
 
 use super::SourceError;
 use crate::definition::field::Locator;
@@ -68,13 +69,8 @@ pub(super) fn resolve(
     for Wanted { locator, needed } in wanted {
         let column = match locator {
             Locator::Nowhere => None,
-            Locator::Column(names) => {
-                let column = find(file, columns, names)?;
-                if column.is_none() && *needed {
-                    return Err(absent(file, columns, names));
-                }
-                column
-            }
+            Locator::Column(names) => column_of(file, columns, names, *needed)?,
+            Locator::Named(name) => column_of(file, columns, slice::from_ref(name), *needed)?,
             Locator::Path(path) => {
                 return Err(SourceError::permanent(format!(
                     "the path {path:?} means nothing in a CSV file: write column = \"…\""
@@ -84,6 +80,18 @@ pub(super) fn resolve(
         found.push(column);
     }
     Ok(found)
+}
+
+fn column_of(
+    file: &str,
+    columns: &[String],
+    names: &[String],
+    needed: bool,
+) -> Result<Option<usize>, SourceError> {
+    match find(file, columns, names)? {
+        None if needed => Err(absent(file, columns, names)),
+        column => Ok(column),
+    }
 }
 
 /// An exact match of any name comes before a loose match of any.

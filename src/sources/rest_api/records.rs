@@ -43,8 +43,6 @@ struct Selector {
 enum CellPath {
     Nowhere,
     Keys(Vec<String>),
-    /// The first of these top-level keys that the record has.
-    FirstOf(Vec<String>),
     /// The values found are kept in this slot of the row.
     Query(JsonPath, usize),
 }
@@ -72,7 +70,7 @@ impl Records {
         let fields = record.as_object()?;
         let found = self.cells.iter().filter_map(|cell| match cell {
             CellPath::Query(path, _) => Some(Found::of(path.query(record).all())),
-            CellPath::Nowhere | CellPath::Keys(_) | CellPath::FirstOf(_) => None,
+            CellPath::Nowhere | CellPath::Keys(_) => None,
         });
         Some(JsonRow { record, fields, cells: &self.cells, found: found.collect() })
     }
@@ -171,7 +169,15 @@ impl CellPath {
     fn new(locator: &Locator, slot: usize) -> Result<Self, SourceError> {
         let text = match locator {
             Locator::Nowhere => return Ok(Self::Nowhere),
-            Locator::Column(names) => return Ok(Self::FirstOf(names.clone())),
+            Locator::Named(name) => return Ok(Self::Keys(vec![name.clone()])),
+            Locator::Column(names) => {
+                return Err(SourceError::permanent(format!(
+                    "a field of an API is found by `from`, a JSONPath, not by a column: {names:?}"
+                )));
+            }
+            Locator::Path(text) if !text.starts_with('$') => {
+                return Ok(Self::Keys(vec![text.clone()]));
+            }
             Locator::Path(text) => text,
         };
         match Path::parse(text).map_err(|error| invalid("from", text, &error))? {
@@ -269,7 +275,6 @@ impl Row for JsonRow<'_> {
         let value = match self.cells.get(locator) {
             None | Some(CellPath::Nowhere) => None,
             Some(CellPath::Keys(keys)) => walk(keys, self.record),
-            Some(CellPath::FirstOf(names)) => names.iter().find_map(|name| self.fields.get(name)),
             Some(CellPath::Query(_, slot)) => self.found.get(*slot).and_then(Found::value),
         };
         match value {

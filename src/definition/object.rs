@@ -1,9 +1,9 @@
-//! Owns the JSON object of a record's `attributes`, built at the end of the batch's arena: the
-//! members that the mapping writes, merged with the object that the source brings along.
+//! Owns JSON objects in canonical form (see [`super::json`]) at the end of a batch's arena: walking
+//! over their members, merging two objects, bringing members into order. No tree is built.
 
 use std::cmp::Ordering;
 
-/// Merges two objects in canonical form (see [`super::json`]): `base` from `base_start` to
+/// Merges two objects: `base` from `base_start` to
 /// `own_start`, and the mapping's own members from there to the end. In their place stands one
 /// object; its own members win. Works in place, so that a row allocates nothing.
 pub(super) fn merge(arena: &mut String, base_start: usize, own_start: usize) {
@@ -32,6 +32,25 @@ pub(super) fn merge(arena: &mut String, base_start: usize, own_start: usize) {
     }
     arena.push('}');
     arena.drain(base_start..merged_start);
+}
+
+/// Brings the members of the object from `start` to the end into the order of their keys; of equal
+/// keys the last one stays. Values and keys are in canonical form but for that.
+pub(super) fn sort_members(arena: &mut String, start: usize) {
+    let mut walk = Members { at: start + 1, end: arena.len() - 1 };
+    let mut members: Vec<Member> = std::iter::from_fn(|| walk.next(arena)).collect();
+    members.sort_by(|a, b| compare_keys(a.key(arena), b.key(arena)));
+    let mut sorted = String::with_capacity(arena.len() - start);
+    for (i, member) in members.iter().enumerate() {
+        let repeated = members.get(i + 1).is_some_and(|next| next.key(arena) == member.key(arena));
+        if !repeated {
+            sorted.push(if sorted.is_empty() { '{' } else { ',' });
+            sorted.push_str(&arena[member.start..member.end]);
+        }
+    }
+    arena.truncate(start);
+    arena.push_str(&sorted);
+    arena.push('}');
 }
 
 /// Keys are in the byte order of what they say, not of how JSON spells it.
@@ -82,12 +101,13 @@ impl Members {
 
 /// The place of the quote that ends the string whose content starts at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if bytes[at] == b'"' {
-            return at;
+    // A plain loop: the strings are short, and a vectorized search costs more than it saves.
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at,
+            b'\\' => at += 2,
+            _ => at += 1,
         }
-        at += 2;
     }
     bytes.len()
 }
