@@ -6,34 +6,31 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::LogFormat;
-
 /// Something that draws on the terminal and must step aside for a log line.
 pub trait StepAside: Send + Sync + 'static {
     /// Runs `write` while nothing is drawn.
     fn step_aside(&self, write: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
 }
 
-/// Starts logging. `filter` is in the syntax of tracing's `EnvFilter`; `drawing` steps aside for
-/// each line.
+/// Starts logging, as text for people or as one JSON object a line. `filter` is in the syntax of
+/// tracing's `EnvFilter`; `drawing` steps aside for each line.
 ///
 /// # Errors
 /// When the filter cannot be read.
 pub fn init(
     filter: &str,
-    format: LogFormat,
+    json: bool,
     drawing: Option<Box<dyn StepAside>>,
 ) -> Result<(), tracing_subscriber::filter::ParseError> {
     // sqlx says so itself when it matters; its notices about existing objects do not.
     let filter = EnvFilter::builder().parse(format!("{filter},sqlx::postgres::notice=off"))?;
     let lines = Lines { drawing: drawing.map(std::sync::Arc::from) };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
-    match format {
-        LogFormat::Text => {
-            let ansi = io::IsTerminal::is_terminal(&io::stderr());
-            builder.with_target(false).with_ansi(ansi).init();
-        }
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+    if json {
+        builder.json().flatten_event(true).init();
+    } else {
+        let ansi = io::IsTerminal::is_terminal(&io::stderr());
+        builder.with_target(false).with_ansi(ansi).init();
     }
     Ok(())
 }

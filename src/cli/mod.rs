@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Settings, SettingsLayer};
+use crate::config::{LogFormat, Settings, SettingsLayer};
 use crate::definition::JobsFolder;
 use crate::sources::Access;
 use crate::telemetry;
@@ -136,8 +136,12 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         _ => "warn",
     };
     let filter = settings.log.as_deref().unwrap_or(default);
-    telemetry::init(filter, settings.log_format, Some(Box::new(progress.clone())))
-        .with_context(|| format!("the log filter {filter:?} cannot be read"))?;
+    telemetry::init(
+        filter,
+        settings.log_format == LogFormat::Json,
+        Some(Box::new(progress.clone())),
+    )
+    .with_context(|| format!("the log filter {filter:?} cannot be read"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

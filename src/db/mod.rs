@@ -26,7 +26,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::domain::failure::FailureClass;
 
-/// kasparro's own migrations; apalis brings its own (see [`crate::queue`]).
+/// kasparro's own migrations; the queue brings its own.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Why the database could not be opened. Texts are for the person who starts kasparro.

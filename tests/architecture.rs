@@ -1,0 +1,139 @@
+//! The floors of `docs/architecture.md`: imports run downwards, siblings never import each other.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// From the top; modules of one line are siblings.
+const FLOORS: &[&[&str]] = &[
+    &["main", "lib"],
+    &["cli"],
+    &["api", "worker", "scheduler"],
+    &["tasks"],
+    &["sources", "db", "queue", "embedded"],
+    &["config", "telemetry", "definition"],
+    &["domain"],
+];
+
+fn floor(module: &str) -> usize {
+    let from_top = FLOORS.iter().position(|floor| floor.contains(&module));
+    FLOORS.len() - from_top.unwrap_or_else(|| panic!("module `{module}` has no floor: give it one"))
+}
+
+fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder is read") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            source_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_sources() -> Vec<(PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    source_files(&src, &mut paths);
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("a source file is read");
+        (path.strip_prefix(&src).expect("below src").to_owned(), text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The top module that a file belongs to.
+fn module_of(path: &Path) -> String {
+    let first = path.components().next().expect("a name").as_os_str().to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The top modules that a text names behind `crate::` or, in `main.rs`, `kasparro::`; comments do
+/// not count.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code: Vec<&str> =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n").replace("kasparro::", "crate::");
+    let mut modules = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let names = match rest.strip_prefix('{') {
+            Some(list) => top_names(list),
+            None => vec![first_name(rest)],
+        };
+        modules.extend(names.into_iter().filter(|name| !name.is_empty()));
+    }
+    modules
+}
+
+fn first_name(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The names at the top level of a braced list.
+fn top_names(list: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut depth = 0usize;
+    for c in list.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(String::new()),
+            c if depth == 0 => names.last_mut().expect("never empty").push(c),
+            _ => {}
+        }
+    }
+    names.iter().map(|name| first_name(name.trim())).collect()
+}
+
+#[test]
+fn imports_run_downwards_only() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        let own = module_of(&path);
+        for imported in imports(&text) {
+            if imported != own && floor(&imported) >= floor(&own) {
+                wrong.push(format!("src/{}: {own} imports {imported}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that do not run downwards:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    let silent: Vec<_> = all_sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(silent.is_empty(), "files without a `//!` header: {silent:?}");
+}
+
+#[test]
+fn only_the_queue_knows_apalis_and_only_db_and_queue_know_sql() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        let own = module_of(&path);
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        if own != "queue" && code.contains("apalis") {
+            wrong.push(format!("src/{} knows apalis", path.display()));
+        }
+        let queries = ["sqlx::query", "query!(", "query_as!(", "query_scalar!("];
+        // The private server's own database is created before there is a schema to speak of.
+        if !["db", "queue", "embedded"].contains(&own.as_str())
+            && queries.iter().any(|query| code.contains(query))
+        {
+            wrong.push(format!("src/{} contains SQL", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_scan_sees_every_form_of_import() {
+    let text = "use crate::db::{runs, totals};\nuse crate::{queue, sources::{self, Source}};\n\
+                // crate::cli is only mentioned\nlet x = crate::domain::run::Mode::Full;";
+    let found: Vec<String> = imports(text).into_iter().collect();
+    assert_eq!(found, ["db", "domain", "queue", "sources"]);
+}
