@@ -1,22 +1,71 @@
-//! stub
+//! Floor 5: the HTTP API. One file a resource, each with its operations, its shapes and the
+//! problems it declares; what they share is in `page`, `body`, `catalog`, `problem` and `words`.
+//!
+//! Must not know: how sources are read, the queue's tables, the command line.
+
+mod body;
+mod catalog;
+mod document;
+mod guard;
+mod health;
+mod page;
+mod problem;
+mod quarantine;
+mod records;
+mod runs;
+mod schemas;
+mod serve;
+mod sources;
+mod start_runs;
+mod stats;
+mod words;
+
+use std::time::Duration;
+
+use poem::endpoint::make_sync;
+use poem::{Endpoint, EndpointExt, Response, Route, get};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
+use tokio::time::timeout;
+
 use crate::definition::JobsFolder;
 use crate::sources::Access;
-use sqlx::PgPool;
-use std::time::Duration;
+pub use document::openapi_json;
+pub use serve::serve;
+
+/// How long a request waits for a connection to the database.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the operations work with; cheap to clone.
+#[derive(Clone)]
 pub struct ApiState {
+    /// The database.
     pub pool: PgPool,
+    /// Where the job files are.
     pub jobs: JobsFolder,
+    /// Where runs started here take API pages from.
     pub access: Access,
 }
-pub fn openapi_json() -> String {
-    String::new()
+
+impl ApiState {
+    /// A connection, or an error within seconds when there is none to be had.
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        timeout(CONNECT_PATIENCE, self.pool.acquire())
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
 }
-pub async fn serve(
-    _s: ApiState,
-    _l: std::net::TcpListener,
-    _g: Duration,
-    stop: impl Future<Output = ()>,
-) -> std::io::Result<()> {
-    stop.await;
-    Ok(())
+
+/// The whole API: operations, document, Swagger UI, and an answer to everything else.
+pub fn endpoint(state: ApiState) -> impl Endpoint<Output = Response> {
+    let service = document::service();
+    let document = make_sync(|_| {
+        Response::builder().content_type("application/json").body(document::openapi_json())
+    });
+    let routes = Route::new()
+        .at("/openapi.json", get(document))
+        .nest("/docs", get(service.swagger_ui()))
+        .nest("/", service)
+        .data(state);
+    guard::Guard::new(routes)
 }

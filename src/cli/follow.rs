@@ -14,32 +14,35 @@ use crate::domain::run::RunId;
 /// Fast enough to look alive, slow enough to cost nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Shows runs until all have ended; answers how they ended, in the order of `ids`.
+/// Shows runs until all have ended, or only waits when there is no progress to show; answers how
+/// they ended, in the order of `ids`.
 pub(super) async fn follow(
     pool: &PgPool,
     ids: &[RunId],
-    progress: &Progress,
-    silent: bool,
+    progress: Option<&Progress>,
 ) -> anyhow::Result<Vec<Run>> {
-    let mut view = progress.runs();
-    let mut lines = 0u32;
+    let mut view = progress.map(Progress::runs);
+    let every_look = progress.is_some_and(Progress::draws);
+    let mut look = 0u32;
     loop {
         let mut all = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(run) = runs::get(pool, *id).await? else { continue };
-            // Lines in a log file: a look in ten, and the end.
-            if silent {
-                // The answer is a document that a program reads.
-            } else if progress.draws() || lines % 10 == 0 || !run.status.is_active() {
+            // Lines in a log file: one look in ten, and the end.
+            if let Some(view) = &mut view
+                && (every_look || look.is_multiple_of(10) || !run.status.is_active())
+            {
                 view.show(&run, run_tasks::progress(pool, *id).await?);
             }
             all.push(run);
         }
         if all.iter().all(|run| !run.status.is_active()) {
-            view.clear();
+            if let Some(view) = view {
+                view.clear();
+            }
             return Ok(all);
         }
-        lines += 1;
+        look = look.wrapping_add(1);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

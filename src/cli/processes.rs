@@ -1,10 +1,11 @@
 //! Owns the single-purpose processes: `serve`, `worker`, `scheduler`, `migrate`, `healthcheck`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -43,9 +44,9 @@ pub(super) fn stop_signal() -> anyhow::Result<CancellationToken> {
 }
 
 /// Takes the API's address before anything slow is started.
-pub(super) fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
+pub(super) async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     let address = settings.listen;
-    let listener = TcpListener::bind(address).map_err(|error| {
+    TcpListener::bind(address).await.map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "it is in use; stop what uses it, or choose another with --listen".to_owned()
@@ -56,9 +57,7 @@ pub(super) fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
             _ => error.to_string(),
         };
         anyhow::anyhow!("the API cannot listen on {address}: {why}")
-    })?;
-    listener.set_nonblocking(true).context("the API's socket")?;
-    Ok(listener)
+    })
 }
 
 /// How this process works on tasks.
@@ -76,7 +75,7 @@ pub(super) async fn serve(
     jobs: &JobsFolder,
     access: Access,
 ) -> anyhow::Result<ExitCode> {
-    let listener = listen(settings)?;
+    let listener = listen(settings).await?;
     let database = Database::open(settings, API_CONNECTIONS, Schema::Expect).await?;
     let stop = stop_signal()?;
     tracing::info!(address = %settings.listen, "API listening");

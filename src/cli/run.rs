@@ -119,9 +119,9 @@ async fn work(
     let worker = tokio::spawn(async move {
         worker::run(&worker_pool, &options, stopped.cancelled_owned()).await
     });
-    let hidden = Progress::new(false);
-    let shown = if args.json { &hidden } else { progress };
-    let followed = follow_until(pool, &ids, shown, args.json, &stop).await;
+    // With --json the answer is a document that a program reads, and nothing else.
+    let shown = (!args.json).then_some(progress);
+    let followed = follow_until(pool, &ids, shown, &stop).await;
     worker_stop.cancel();
     worker.await.context("the workers crashed")??;
     let Some(runs) = followed? else {
@@ -140,12 +140,11 @@ async fn work(
 async fn follow_until(
     pool: &PgPool,
     ids: &[RunId],
-    progress: &Progress,
-    silent: bool,
+    progress: Option<&Progress>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Vec<crate::db::runs::Run>>> {
     tokio::select! {
-        runs = follow(pool, ids, progress, silent) => runs.map(Some),
+        runs = follow(pool, ids, progress) => runs.map(Some),
         () = stop.cancelled() => Ok(None),
     }
 }

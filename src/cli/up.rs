@@ -45,7 +45,7 @@ pub(super) async fn up(
     progress: &Progress,
 ) -> anyhow::Result<ExitCode> {
     let definitions = usable_definitions(jobs)?;
-    let listener = processes::listen(settings)?;
+    let listener = processes::listen(settings).await?;
     let stop = processes::stop_signal()?;
     let connections = WorkerOptions::connections(settings.workers) + API_CONNECTIONS;
     let database = Database::open(settings, connections, Schema::Migrate).await?;
@@ -92,7 +92,7 @@ impl Services {
         jobs: &JobsFolder,
         access: Access,
         pool: &PgPool,
-        listener: std::net::TcpListener,
+        listener: tokio::net::TcpListener,
         stop: &CancellationToken,
     ) -> Self {
         let state = ApiState { pool: pool.clone(), jobs: jobs.clone(), access };
@@ -146,7 +146,7 @@ async fn initial_runs(
         let (Started::New(id) | Started::Same(id) | Started::Busy(id)) = started;
         ids.push(id);
     }
-    let runs = follow(pool, &ids, progress, false).await?;
+    let runs = follow(pool, &ids, Some(progress)).await?;
     println!("{}", table(&runs));
     Ok(())
 }

@@ -72,6 +72,9 @@ fn storable(message: &str) -> std::borrow::Cow<'_, str> {
     if message.contains('\0') { message.replace('\0', "\u{fffd}").into() } else { message.into() }
 }
 
+/// The most raw bytes of a row that [`list`] reads: a page of rows of 1 MiB each would be 1 GiB.
+pub const SHOWN: i32 = 16 << 10;
+
 /// A defect of a row set aside, for people.
 #[derive(Debug, Clone)]
 pub struct QuarantinedRow {
@@ -95,8 +98,10 @@ pub struct QuarantinedRow {
     pub byte_end: Option<i64>,
     /// One sentence.
     pub message: String,
-    /// The row as it came.
+    /// The row as it came, cut at [`SHOWN`] bytes.
     pub raw: Vec<u8>,
+    /// Length of the whole row as it was kept.
+    pub raw_bytes: i32,
     /// Equal for rows that fail alike.
     pub fingerprint: Vec<u8>,
     /// `open`, `redriven` or `resolved`.
@@ -133,14 +138,15 @@ pub async fn list(
 ) -> Result<Vec<QuarantinedRow>, sqlx::Error> {
     sqlx::query_as!(
         QuarantinedRow,
-        "select source, raw_ref, raw_row, field, reason, run_id, line, byte_start, byte_end,
-                message, raw, fingerprint, status, created_at
+        r#"select source, raw_ref, raw_row, field, reason, run_id, line, byte_start, byte_end,
+                message, substring(raw for $9) as "raw!", octet_length(raw) as "raw_bytes!",
+                fingerprint, status, created_at
          from quarantined_rows
          where ($1::text is null or source = $1)
            and ($2::text is null or reason = $2)
            and (source, raw_ref, raw_row, field, reason) > ($3, $4, $5, $6, $7)
          order by source, raw_ref, raw_row, field, reason
-         limit $8",
+         limit $8"#,
         source,
         reason,
         after.source,
@@ -149,6 +155,7 @@ pub async fn list(
         after.field,
         after.reason,
         limit,
+        SHOWN,
     )
     .fetch_all(executor)
     .await
@@ -178,17 +185,21 @@ pub struct QuarantineGroup {
 pub async fn groups(
     executor: impl PgExecutor<'_>,
     source: Option<&str>,
+    reason: Option<&str>,
     limit: i64,
 ) -> Result<Vec<QuarantineGroup>, sqlx::Error> {
     sqlx::query_as!(
         QuarantineGroup,
         r#"select source, field, reason, fingerprint, count(*) as "rows!", min(message) as "example!"
          from quarantined_rows
-         where ($1::text is null or source = $1) and status = 'open'
+         where ($1::text is null or source = $1)
+           and ($2::text is null or reason = $2)
+           and status = 'open'
          group by source, field, reason, fingerprint
          order by count(*) desc, source, field, reason
-         limit $2"#,
+         limit $3"#,
         source,
+        reason,
         limit,
     )
     .fetch_all(executor)

@@ -86,6 +86,21 @@ pub enum DefinitionError {
 }
 
 impl DefinitionError {
+    /// The file or folder that is refused; `None` when there is none of the name asked for.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Invalid { path, .. }
+            | Self::Name { path, .. }
+            | Self::Extension { path }
+            | Self::SameName { first: path, .. }
+            | Self::Unreadable { path, .. }
+            | Self::Folder { path, .. } => Some(path),
+            Self::UnknownSource { .. } => None,
+        }
+    }
+}
+
+impl DefinitionError {
     /// [`DefinitionError::Invalid`] with the problems in the order of the file.
     pub(super) fn invalid(path: &Path, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.line, problem.column));

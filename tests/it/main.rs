@@ -5,3 +5,4 @@ mod cluster;
 
 mod app;
 mod pipeline;
+mod scheduling;

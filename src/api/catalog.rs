@@ -1,0 +1,85 @@
+//! Owns the jobs folder as requests see it: read anew for each, good and broken files by name.
+
+use std::path::Path;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use super::problem::{Kind, Problem};
+use crate::definition::{Definition, DefinitionError, JobsFolder};
+use crate::sources;
+
+/// Every job file, by source name; a broken one with what is wrong with it.
+pub(super) struct Catalog {
+    jobs: BTreeMap<String, Result<Definition, String>>,
+}
+
+impl Catalog {
+    /// Reads the folder.
+    ///
+    /// # Errors
+    /// A problem when the folder cannot be read.
+    pub(super) async fn load(folder: &JobsFolder) -> Result<Self, Problem> {
+        let folder = folder.clone();
+        let load = move || folder.load(&sources::kind_names());
+        let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn Error, "reading the job files panicked");
+            Problem::internal()
+        })?;
+        let loaded = loaded.map_err(|error| Problem::new(Kind::Internal, chain(&error)))?;
+        Ok(Self { jobs: loaded.into_iter().map(by_name).collect() })
+    }
+
+    /// Every job file, in the order of names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Result<&Definition, &str>)> {
+        self.jobs.iter().map(|(name, job)| (name.as_str(), job.as_ref().map_err(String::as_str)))
+    }
+
+    /// Whether there is a job file of that name, good or broken.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.jobs.contains_key(name)
+    }
+
+    /// The definition of a source.
+    ///
+    /// # Errors
+    /// A problem when there is no such job file, or when it cannot be used.
+    pub(super) fn require(&self, name: &str) -> Result<&Definition, Problem> {
+        match self.jobs.get(name) {
+            Some(Ok(definition)) => Ok(definition),
+            Some(Err(text)) => Err(Problem::new(Kind::InvalidJobFile, text)),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// The problem that there is no such source.
+    pub(super) fn unknown(&self, name: &str) -> Problem {
+        Problem::unknown_source(name, self.jobs.keys().cloned().collect())
+    }
+}
+
+fn by_name(job: Result<Definition, DefinitionError>) -> (String, Result<Definition, String>) {
+    match job {
+        Ok(definition) => (definition.source.to_string(), Ok(definition)),
+        Err(error) => {
+            let stem = error.path().and_then(Path::file_stem).unwrap_or_default();
+            (stem.to_string_lossy().into_owned(), Err(chain(&error)))
+        }
+    }
+}
+
+/// An error and its causes in one text. Errors of job files contain no secrets: these files hold
+/// none, only where to find them.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

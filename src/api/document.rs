@@ -1,0 +1,190 @@
+//! Owns the OpenAPI document: its head, its tags and the list of resources.
+
+use std::collections::HashMap;
+
+use poem::http::Method;
+use poem_openapi::registry::MetaPath;
+use poem_openapi::{ApiResponse, LicenseObject, OpenApi, OpenApiService, Tags};
+
+use super::health::HealthApi;
+use super::quarantine::QuarantineApi;
+use super::records::RecordsApi;
+use super::runs::RunsApi;
+use super::schemas::SchemasApi;
+use super::sources::SourcesApi;
+use super::stats::StatsApi;
+
+const DESCRIPTION: &str = "\
+kasparro turns APIs and files into one clean, deduplicated, auditable table.
+
+- **Lists** come in pages: give `next_cursor` as `cursor` to get the next part.
+- **Problems** are RFC 9457 problem details (`application/problem+json`); programs decide by `type`.
+- **Numbers** with a fraction are strings, so that every digit stays.
+- **Starting a run twice** by accident is prevented by the header `Idempotency-Key`.";
+
+/// The chapters of the document.
+#[derive(Tags)]
+pub(super) enum Tag {
+    /// Start runs and follow them.
+    Runs,
+    /// The job files and how each source is doing.
+    Sources,
+    /// The clean, deduplicated result.
+    Records,
+    /// Rows set aside with their reason.
+    Quarantine,
+    /// What the sources look like, and how that changed.
+    Schemas,
+    /// Health and figures of the service itself.
+    Operations,
+}
+
+/// Every resource, in the order of the document.
+type Resources =
+    (RunsApi, SourcesApi, RecordsApi, QuarantineApi, SchemasApi, HealthApi, StatsApi, LandingApi);
+
+const RESOURCES: Resources =
+    (RunsApi, SourcesApi, RecordsApi, QuarantineApi, SchemasApi, HealthApi, StatsApi, LandingApi);
+
+/// What `/` answers. It is an operation because poem's router prefers what is nested under `/`,
+/// which is all of the API, to a route at `/`.
+pub(super) struct LandingApi;
+
+#[derive(ApiResponse)]
+enum Landing {
+    #[oai(status = 307)]
+    Docs(#[oai(header = "Location")] String),
+}
+
+#[OpenApi]
+impl LandingApi {
+    #[oai(path = "/", method = "get", hidden)]
+    async fn landing(&self) -> Landing {
+        Landing::Docs("/docs".to_owned())
+    }
+}
+
+/// The operations with their document.
+pub(super) fn service() -> OpenApiService<Resources, ()> {
+    OpenApiService::new(RESOURCES, "kasparro", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .license(LicenseObject::new(env!("CARGO_PKG_LICENSE")))
+        .server("/")
+}
+
+/// The document as JSON text, the same for every build of a version; needs no database.
+pub fn openapi_json() -> String {
+    service().spec() + "\n"
+}
+
+/// A path of the document.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct KnownPath {
+    /// What it can be asked.
+    pub(super) methods: Vec<Method>,
+    /// The names of its parameters, in order.
+    pub(super) parameters: Vec<String>,
+}
+
+/// The paths of the document by the pattern that the router knows them by: poem-openapi makes
+/// `/runs/:param0` of `/runs/{id}`, and speaks of `param0` in its errors.
+pub(super) fn paths() -> HashMap<String, KnownPath> {
+    let known = |path: MetaPath| {
+        let methods = path.operations.into_iter().map(|operation| operation.method).collect();
+        let mut parameters = Vec::new();
+        let mut pattern = String::new();
+        for segment in path.path.split('/').skip(1) {
+            match segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                Some(name) => {
+                    pattern += &format!("/:param{}", parameters.len());
+                    parameters.push(name.to_owned());
+                }
+                None => pattern += &format!("/{segment}"),
+            }
+        }
+        (pattern, KnownPath { methods, parameters })
+    };
+    Resources::meta().into_iter().flat_map(|api| api.paths).map(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::from_str(&openapi_json()).unwrap()
+    }
+
+    fn operations(document: &Value) -> Vec<(String, Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        let of_path = |(path, methods): (&String, &Value)| {
+            let named = |(m, o): (&String, &Value)| (format!("{m} {path}"), o.clone());
+            methods.as_object().unwrap().iter().map(named).collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(of_path).collect()
+    }
+
+    #[test]
+    fn the_document_is_the_same_every_time_and_ends_with_a_line_feed() {
+        assert_eq!(openapi_json(), openapi_json());
+        assert!(openapi_json().ends_with("}\n"));
+    }
+
+    #[test]
+    fn every_operation_has_an_id_a_summary_and_one_tag() {
+        for (name, operation) in operations(&document()) {
+            assert!(operation["operationId"].is_string(), "{name}");
+            assert!(operation["summary"].is_string(), "{name}");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_operation_declares_its_problems() {
+        for (name, operation) in operations(&document()) {
+            // Health answers in its own shape.
+            if name.contains("/health") {
+                assert!(operation["responses"]["503"].is_object(), "{name}");
+                continue;
+            }
+            let mut expected = vec!["500", "503"];
+            if operation["parameters"].is_array() {
+                expected.push("400");
+            }
+            if operation["requestBody"].is_object() {
+                expected.extend(["400", "413", "415", "422"]);
+            }
+            for status in expected {
+                let content = &operation["responses"][status]["content"];
+                assert!(content["application/problem+json"].is_object(), "{name} {status}");
+            }
+        }
+    }
+
+    /// Absent values are written as null, and a strict reader must expect them.
+    #[test]
+    fn every_optional_property_of_an_answer_may_be_null() {
+        let document = document();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            let required: Vec<&Value> =
+                schema["required"].as_array().into_iter().flatten().collect();
+            for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+                let optional = !required.iter().any(|r| *r == field);
+                // These two leave absent values out.
+                if optional && !["Problem", "StartRuns"].contains(&name.as_str()) {
+                    assert_eq!(property["nullable"], true, "{name}.{field}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_known_by_the_pattern_of_the_router() {
+        let paths = paths();
+        assert_eq!(paths["/runs"].methods, [Method::POST, Method::GET]);
+        let record = &paths["/records/:param0/:param1"];
+        assert_eq!(record.parameters, ["source", "external_id"]);
+    }
+}

@@ -1,0 +1,322 @@
+//! Owns how a request is refused: RFC 9457 problem details, and their place in the document.
+//!
+//! Text of the database never becomes part of a problem: it goes to the log, here and only here.
+
+use std::marker::PhantomData;
+
+use poem::http::StatusCode;
+use poem::{IntoResponse, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
+use poem_openapi::types::{Example, ToJSON, Type};
+use poem_openapi::{ApiResponse, Object};
+
+use crate::db;
+use crate::domain::failure::FailureClass;
+use crate::domain::words::words;
+
+words! {
+    /// What is wrong, as the stable `type` of a problem.
+    Kind ("problem type") {
+        /// A parameter of the path, the query or a header cannot be used.
+        InvalidParameter = "urn:kasparro:problem:invalid-parameter",
+        /// The body is not JSON.
+        MalformedBody = "urn:kasparro:problem:malformed-body",
+        /// There is nothing at this address.
+        UnknownPath = "urn:kasparro:problem:unknown-path",
+        /// No job file of that name.
+        UnknownSource = "urn:kasparro:problem:unknown-source",
+        /// No run of that id.
+        UnknownRun = "urn:kasparro:problem:unknown-run",
+        /// No record of that id.
+        UnknownRecord = "urn:kasparro:problem:unknown-record",
+        /// The address exists, the method does not.
+        MethodNotAllowed = "urn:kasparro:problem:method-not-allowed",
+        /// The source has an active run; there is one at a time.
+        RunActive = "urn:kasparro:problem:run-active",
+        /// The body is larger than anything this API takes.
+        BodyTooLarge = "urn:kasparro:problem:body-too-large",
+        /// The body is not declared as JSON.
+        UnsupportedMediaType = "urn:kasparro:problem:unsupported-media-type",
+        /// The body is JSON, but not what the operation takes.
+        InvalidRequest = "urn:kasparro:problem:invalid-request",
+        /// The source's job file cannot be used.
+        InvalidJobFile = "urn:kasparro:problem:invalid-job-file",
+        /// A fault of kasparro.
+        Internal = "urn:kasparro:problem:internal",
+        /// The database does not answer, or not in time.
+        Unavailable = "urn:kasparro:problem:unavailable",
+    }
+}
+
+impl Kind {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidParameter | Self::MalformedBody => StatusCode::BAD_REQUEST,
+            Self::UnknownPath | Self::UnknownSource | Self::UnknownRun | Self::UnknownRecord => {
+                StatusCode::NOT_FOUND
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RunActive => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidRequest | Self::InvalidJobFile => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "A parameter cannot be used",
+            Self::MalformedBody => "The body is not JSON",
+            Self::UnknownPath => "There is nothing at this address",
+            Self::UnknownSource => "There is no such source",
+            Self::UnknownRun => "There is no such run",
+            Self::UnknownRecord => "There is no such record",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::RunActive => "The source has an active run",
+            Self::BodyTooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The body must be JSON",
+            Self::InvalidRequest => "The request cannot be followed",
+            Self::InvalidJobFile => "The job file cannot be used",
+            Self::Internal => "kasparro failed",
+            Self::Unavailable => "The database does not answer",
+        }
+    }
+}
+
+/// Why a request was refused (RFC 9457).
+#[derive(Debug, Clone, Object)]
+#[oai(example)]
+pub struct Problem {
+    /// Stable; programs decide by it.
+    #[oai(rename = "type")]
+    kind: Kind,
+    /// The same for every problem of the type.
+    title: String,
+    /// The status of the response.
+    status: u16,
+    /// What is wrong with this request, for people.
+    detail: String,
+    /// The active run, when one stands in the way.
+    #[oai(skip_serializing_if_is_none)]
+    run_id: Option<i64>,
+    /// The sources there are, when the one asked for is not among them.
+    #[oai(skip_serializing_if_is_none)]
+    known_sources: Option<Vec<String>>,
+}
+
+impl Problem {
+    /// A problem of that kind. `detail` must not hold anything the client may not read.
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            title: kind.title().to_owned(),
+            status: kind.status().as_u16(),
+            detail: detail.into(),
+            run_id: None,
+            known_sources: None,
+        }
+    }
+
+    /// The source asked for has no job file.
+    pub(super) fn unknown_source(name: &str, known: Vec<String>) -> Self {
+        let list = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let detail = format!("there is no source {name:?}; known sources: {list}");
+        Self { known_sources: Some(known), ..Self::new(Kind::UnknownSource, detail) }
+    }
+
+    /// The run asked for does not exist.
+    pub(super) fn unknown_run(id: i64) -> Self {
+        Self::new(Kind::UnknownRun, format!("there is no run {id}"))
+    }
+
+    /// The source is busy with a run.
+    pub(super) fn run_active(source: &str, run_id: i64) -> Self {
+        let detail = format!(
+            "run {run_id} of source {source:?} is active; start the next one when it has ended"
+        );
+        Self { run_id: Some(run_id), ..Self::new(Kind::RunActive, detail) }
+    }
+
+    /// A fault of kasparro; what happened is in the log.
+    pub(super) fn internal() -> Self {
+        Self::new(Kind::Internal, "kasparro failed to answer; its log says why")
+    }
+
+    /// The database, or whatever else is needed, did not answer in time.
+    pub(super) fn unavailable() -> Self {
+        Self::new(Kind::Unavailable, "the database does not answer, or not in time; try again")
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        let problem = match db::failure_class(&error) {
+            FailureClass::Permanent => Self::internal(),
+            _ => Self::unavailable(),
+        };
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            status = problem.status,
+            "a request failed in the database"
+        );
+        problem
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        Response::builder()
+            .status(self.status())
+            .content_type(<Self as Payload>::CONTENT_TYPE)
+            .body(self.to_json_string())
+    }
+}
+
+impl Payload for Problem {
+    const CONTENT_TYPE: &'static str = "application/problem+json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        <Self as Type>::schema_ref()
+    }
+}
+
+impl Example for Problem {
+    fn example() -> Self {
+        Self::unknown_source("produts_csv", vec!["products_csv".into(), "vendors_csv".into()])
+    }
+}
+
+/// The problems that an operation can answer, besides those that every operation has.
+pub(super) trait Declares: Send + Sync + 'static {
+    /// Each kind that a handler of the operation, or the reading of its parameters, may produce.
+    const KINDS: &'static [Kind];
+}
+
+/// Any handler may meet these.
+const EVERYWHERE: &[Kind] = &[Kind::Internal, Kind::Unavailable];
+
+/// A problem of the operation `O`, which declares it in the document.
+pub(super) struct Refusal<O> {
+    problem: Problem,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl<O: Declares> From<Problem> for Refusal<O> {
+    fn from(problem: Problem) -> Self {
+        let declared = || O::KINDS.iter().chain(EVERYWHERE);
+        debug_assert!(declared().any(|kind| *kind == problem.kind), "undeclared {problem:?}");
+        Self { problem, operation: PhantomData }
+    }
+}
+
+impl<O: Declares> From<sqlx::Error> for Refusal<O> {
+    fn from(error: sqlx::Error) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+impl<O> From<Refusal<O>> for poem::Error {
+    fn from(refusal: Refusal<O>) -> Self {
+        Self::from_response(refusal.problem.into_response())
+    }
+}
+
+impl<O: Declares> ApiResponse for Refusal<O> {
+    fn meta() -> MetaResponses {
+        let mut statuses: Vec<_> =
+            O::KINDS.iter().chain(EVERYWHERE).map(|kind| kind.status()).collect();
+        statuses.sort();
+        statuses.dedup();
+        MetaResponses { responses: statuses.into_iter().map(declare).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        <Problem as Type>::register(registry);
+    }
+}
+
+fn declare(status: StatusCode) -> MetaResponse {
+    MetaResponse {
+        description: describe(status),
+        status: Some(status.as_u16()),
+        status_range: None,
+        content: vec![MetaMediaType {
+            content_type: <Problem as Payload>::CONTENT_TYPE,
+            schema: <Problem as Payload>::schema_ref(),
+        }],
+        headers: Vec::new(),
+    }
+}
+
+fn describe(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "A parameter or the body cannot be read; `detail` says which and where.",
+        404 => "It does not exist; `type` says what.",
+        409 => "The source has an active run, `run_id`; there is one at a time.",
+        413 => "The body is larger than 1 MiB.",
+        415 => "The body is not declared as `application/json`.",
+        422 => "The body is JSON, but the request cannot be followed; `detail` says why.",
+        503 => "The database does not answer, or not in time; try again.",
+        _ => "A fault of kasparro; its log says more.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Operation;
+    impl Declares for Operation {
+        const KINDS: &'static [Kind] = &[Kind::InvalidRequest, Kind::InvalidJobFile];
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_rfc_9457_json() {
+        let response = Problem::run_active("vendors_csv", 7).into_response();
+        assert_eq!(response.status(), StatusCode::CONFLICT);
+        assert_eq!(response.content_type(), Some("application/problem+json"));
+        let body: serde_json::Value = response.into_body().into_json().await.unwrap();
+        let expected = serde_json::json!({
+            "type": "urn:kasparro:problem:run-active",
+            "title": "The source has an active run",
+            "status": 409,
+            "detail": "run 7 of source \"vendors_csv\" is active; start the next one when it has \
+                       ended",
+            "run_id": 7,
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn text_of_the_database_does_not_reach_a_client() {
+        let error = sqlx::Error::Protocol("password of user kasparro".to_owned());
+        let problem = Problem::from(error);
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!problem.to_json_string().contains("password"));
+        assert_eq!(
+            Problem::from(sqlx::Error::RowNotFound).status(),
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
+    }
+
+    #[test]
+    fn kinds_of_one_status_are_declared_once() {
+        let meta = Refusal::<Operation>::meta();
+        let statuses: Vec<_> = meta.responses.iter().filter_map(|r| r.status).collect();
+        assert_eq!(statuses, [422, 500, 503]);
+    }
+
+    #[test]
+    fn every_kind_has_a_urn_of_its_own() {
+        for kind in Kind::ALL {
+            assert!(kind.as_str().starts_with("urn:kasparro:problem:"), "{kind}");
+        }
+    }
+}

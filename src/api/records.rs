@@ -1,0 +1,178 @@
+//! Owns reading records. Numbers leave as text: JSON readers would round their digits.
+
+use chrono::{DateTime, Utc};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{Object, OpenApi};
+use serde_json::{Value, json};
+
+use super::ApiState;
+use super::document::Tag;
+use super::page::{self, Limit, Page};
+use super::problem::{Declares, Kind, Problem, Refusal};
+use crate::db::unified_records::{self, After};
+use crate::domain::source_name::SourceName;
+
+/// A canonical record.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct Record {
+    /// Name of the source.
+    source: String,
+    /// Its key within the source.
+    external_id: String,
+    #[oai(nullable)]
+    name: Option<String>,
+    #[oai(nullable)]
+    description: Option<String>,
+    #[oai(nullable)]
+    category: Option<String>,
+    /// A decimal number with every digit of the source.
+    #[oai(nullable)]
+    price: Option<String>,
+    #[oai(nullable)]
+    currency: Option<String>,
+    /// A decimal number with every digit of the source.
+    #[oai(nullable)]
+    quantity: Option<String>,
+    #[oai(nullable)]
+    url: Option<String>,
+    /// When the source says it changed.
+    #[oai(nullable)]
+    source_updated_at: Option<DateTime<Utc>>,
+    /// The mapped fields that have no column of their own.
+    #[oai(nullable)]
+    attributes: Option<Value>,
+    /// The raw payload it came from: `file/ID` or `page/HASH`.
+    raw_ref: String,
+    /// The row within it, from 1.
+    raw_row: i64,
+    /// The run that inserted it.
+    first_run_id: i64,
+    /// The run that changed it last.
+    last_run_id: i64,
+    /// When it was inserted.
+    created_at: DateTime<Utc>,
+    /// When it was changed last.
+    updated_at: DateTime<Utc>,
+}
+
+/// `GET /records`
+struct ListRecords;
+impl Declares for ListRecords {
+    const KINDS: &'static [Kind] = &[Kind::InvalidParameter];
+}
+
+/// `GET /records/{source}/{external_id}`
+struct GetRecord;
+impl Declares for GetRecord {
+    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRecord];
+}
+
+/// The operations on records.
+pub(super) struct RecordsApi;
+
+#[OpenApi(tag = "Tag::Records")]
+impl RecordsApi {
+    /// List records
+    ///
+    /// In the order of source and key.
+    #[oai(path = "/records", method = "get", operation_id = "list_records")]
+    async fn list(
+        &self,
+        state: Data<&ApiState>,
+        /// Only records of this source.
+        source: Query<Option<SourceName>>,
+        /// The most records to answer.
+        #[oai(default)]
+        limit: Query<Limit>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<Page<Record>>, Refusal<ListRecords>> {
+        let after = match cursor.0 {
+            Some(cursor) => page::decode("records", &cursor)
+                .map(|[source, external_id]| After { source, external_id })?,
+            None => After::default(),
+        };
+        let source = source.0.as_ref().map(SourceName::as_str);
+        let mut connection = state.connection().await?;
+        let rows = unified_records::list(&mut *connection, source, &after, limit.rows()).await?;
+        Ok(Json(Page::new(rows, limit.0, "records", |row| {
+            [row.source.clone(), row.external_id.clone()]
+        })))
+    }
+
+    /// Show a record
+    #[oai(path = "/records/:source/:external_id", method = "get", operation_id = "get_record")]
+    async fn get(
+        &self,
+        state: Data<&ApiState>,
+        /// Name of the source.
+        source: Path<SourceName>,
+        /// The record's key, percent-encoded: `a/b` is `a%2Fb`.
+        external_id: Path<String>,
+    ) -> Result<Json<Record>, Refusal<GetRecord>> {
+        let unknown = || {
+            let detail = format!("source {:?} has no record {:?}", source.as_str(), *external_id);
+            Problem::new(Kind::UnknownRecord, detail)
+        };
+        // PostgreSQL's text cannot hold U+0000, and would not even compare with it.
+        if external_id.contains('\0') {
+            return Err(unknown().into());
+        }
+        let mut connection = state.connection().await?;
+        let row = unified_records::get(&mut *connection, source.as_str(), &external_id).await?;
+        Ok(Json(row.ok_or_else(unknown)?.into()))
+    }
+}
+
+impl From<unified_records::Record> for Record {
+    fn from(row: unified_records::Record) -> Self {
+        Self {
+            source: row.source,
+            external_id: row.external_id,
+            name: row.name,
+            description: row.description,
+            category: row.category,
+            price: row.price,
+            currency: row.currency,
+            quantity: row.quantity,
+            url: row.url,
+            source_updated_at: row.source_updated_at,
+            attributes: row.attributes,
+            raw_ref: row.raw_ref,
+            raw_row: row.raw_row,
+            first_run_id: row.first_run_id,
+            last_run_id: row.last_run_id,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+impl Example for Record {
+    fn example() -> Self {
+        let at = DateTime::from_timestamp(1_767_225_600, 0).unwrap_or_default();
+        Self {
+            source: "coingecko_api".to_owned(),
+            external_id: "bitcoin".to_owned(),
+            name: Some("Bitcoin".to_owned()),
+            description: None,
+            category: None,
+            price: Some("87650.123456789012345678901234567890".to_owned()),
+            currency: Some("usd".to_owned()),
+            quantity: None,
+            url: None,
+            source_updated_at: Some(at),
+            attributes: Some(json!({ "market_cap_rank": 1 })),
+            raw_ref: "page/5f1d7a84db00d2fce00b31a7fc73224f".to_owned(),
+            raw_row: 1,
+            first_run_id: 41,
+            last_run_id: 42,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Owns the list of sources: what the job files say, and how each source is doing.
+
+use std::collections::HashMap;
+
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::ApiState;
+use super::catalog::Catalog;
+use super::document::Tag;
+use super::problem::{Declares, Kind, Refusal};
+use super::runs::Run;
+use crate::db::{runs, totals};
+use crate::definition::Definition;
+
+/// A job file and how its source is doing.
+#[derive(Debug, Object)]
+struct Source {
+    /// The file's stem.
+    name: String,
+    /// How it is read; null when the job file is broken.
+    #[oai(nullable)]
+    kind: Option<String>,
+    #[oai(nullable)]
+    description: Option<String>,
+    /// A cron expression; null when it runs on demand only.
+    #[oai(nullable)]
+    schedule: Option<String>,
+    /// Why the job file cannot be used; null when it can.
+    #[oai(nullable)]
+    problem: Option<String>,
+    /// Records of the source.
+    records: i64,
+    /// Its newest run.
+    #[oai(nullable)]
+    last_run: Option<Run>,
+}
+
+/// Every source.
+#[derive(Debug, Object)]
+struct Sources {
+    /// In the order of names.
+    items: Vec<Source>,
+}
+
+/// `GET /sources`
+struct ListSources;
+impl Declares for ListSources {
+    const KINDS: &'static [Kind] = &[];
+}
+
+/// The operations on sources.
+pub(super) struct SourcesApi;
+
+#[OpenApi(tag = "Tag::Sources")]
+impl SourcesApi {
+    /// List sources
+    ///
+    /// Those that have a job file, broken ones included.
+    #[oai(path = "/sources", method = "get", operation_id = "list_sources")]
+    async fn list(&self, state: Data<&ApiState>) -> Result<Json<Sources>, Refusal<ListSources>> {
+        let catalog = Catalog::load(&state.jobs).await?;
+        let mut connection = state.connection().await?;
+        let totals = totals::per_source(&mut *connection).await?;
+        let mut records: HashMap<_, _> =
+            totals.into_iter().map(|total| (total.source, total.records)).collect();
+        let latest = runs::latest_per_source(&mut *connection).await?;
+        let mut latest: HashMap<_, _> =
+            latest.into_iter().map(|run| (run.source.clone(), run)).collect();
+        let source = |(name, job): (&str, Result<&Definition, &str>)| Source {
+            records: records.remove(name).unwrap_or(0),
+            last_run: latest.remove(name).map(Run::from),
+            ..Source::of(name, job)
+        };
+        Ok(Json(Sources { items: catalog.iter().map(source).collect() }))
+    }
+}
+
+impl Source {
+    fn of(name: &str, job: Result<&Definition, &str>) -> Self {
+        let definition = job.ok();
+        let schedule = definition.and_then(|definition| definition.schedule.as_ref());
+        Self {
+            name: name.to_owned(),
+            kind: definition.map(|definition| definition.kind.clone()),
+            description: definition.and_then(|definition| definition.description.clone()),
+            schedule: schedule.map(|schedule| schedule.expression().to_owned()),
+            problem: job.err().map(str::to_owned),
+            records: 0,
+            last_run: None,
+        }
+    }
+}

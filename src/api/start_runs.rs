@@ -1,0 +1,294 @@
+//! Owns what `POST /runs` takes, does and answers.
+
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Enum, Object, Union};
+use serde::Deserialize;
+
+use super::ApiState;
+use super::catalog::Catalog;
+use super::problem::{Declares, Kind, Problem};
+use super::runs::Run;
+use crate::db::runs;
+use crate::definition::Definition;
+use crate::domain::run::{Mode, RunId, Trigger};
+use crate::tasks::start_run::{RunRequest, Started, start_run};
+
+/// What to run: exactly one of `source`, `sources` and `all`.
+#[derive(Debug, Default, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(example, skip_serializing_if_is_none)]
+pub(super) struct StartRuns {
+    /// One source.
+    source: Option<String>,
+    /// Several sources.
+    sources: Option<Vec<String>>,
+    /// `true`: every source that has a job file.
+    all: Option<bool>,
+    /// `incremental` (the default) reads what is new, `full` everything.
+    mode: Option<Mode>,
+}
+
+/// What became of the request for one of several sources.
+#[derive(Debug, Object)]
+pub(super) struct SourceOutcome {
+    /// Name of the source.
+    source: String,
+    outcome: Outcome,
+    /// The run that was started, or that stands in the way.
+    #[oai(nullable)]
+    run_id: Option<i64>,
+    /// What is wrong with the job file.
+    #[oai(nullable)]
+    detail: Option<String>,
+}
+
+/// `started`: a new run; `same`: the run that the idempotency key began earlier; `busy`: the source
+/// has an active run; `invalid`: its job file cannot be used (only with `all`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum Outcome {
+    Started,
+    Same,
+    Busy,
+    Invalid,
+}
+
+/// What became of the request, source by source.
+#[derive(Debug, Object)]
+pub(super) struct Outcomes {
+    runs: Vec<SourceOutcome>,
+}
+
+/// The run for one source, the outcomes for several.
+#[derive(Debug, Union)]
+pub(super) enum StartedRuns {
+    Run(Box<Run>),
+    Outcomes(Outcomes),
+}
+
+/// What `POST /runs` answers.
+#[derive(ApiResponse)]
+pub(super) enum StartAnswer {
+    /// The idempotency key was used before: the run that it started then.
+    #[oai(status = 200)]
+    Same(
+        Json<Run>,
+        /// Where the run is.
+        #[oai(header = "Location")]
+        String,
+    ),
+    /// Recorded and queued: the run for `source`, the outcome for each source else.
+    #[oai(status = 202)]
+    Accepted(
+        Json<StartedRuns>,
+        /// Where the run is, when one source was asked for.
+        #[oai(header = "Location")]
+        Option<String>,
+    ),
+}
+
+/// `POST /runs`
+pub(super) struct StartRunsOperation;
+impl Declares for StartRunsOperation {
+    const KINDS: &'static [Kind] = &[
+        Kind::InvalidParameter,
+        Kind::MalformedBody,
+        Kind::UnknownSource,
+        Kind::RunActive,
+        Kind::BodyTooLarge,
+        Kind::UnsupportedMediaType,
+        Kind::InvalidRequest,
+        Kind::InvalidJobFile,
+    ];
+}
+
+/// The sources asked for.
+enum Selection {
+    One(String),
+    Several(Vec<String>),
+    All,
+}
+
+impl StartRuns {
+    fn selection(&self) -> Result<Selection, Problem> {
+        match (&self.source, &self.sources, self.all) {
+            (Some(source), None, None) => Ok(Selection::One(source.clone())),
+            (None, Some(sources), None) if !sources.is_empty() => {
+                Ok(Selection::Several(sources.clone()))
+            }
+            (None, None, Some(true)) => Ok(Selection::All),
+            _ => Err(Problem::new(
+                Kind::InvalidRequest,
+                "give exactly one of `source` (a name), `sources` (a list of at least one name) \
+                 and `all` (true)",
+            )),
+        }
+    }
+}
+
+/// Starts what is asked for. Nothing is started when a source named is unknown or broken.
+pub(super) async fn start(
+    state: &ApiState,
+    asked: StartRuns,
+    idempotency_key: Option<&str>,
+) -> Result<StartAnswer, Problem> {
+    let selection = asked.selection()?;
+    let catalog = Catalog::load(&state.jobs).await?;
+    let request = RunRequest {
+        mode: asked.mode.unwrap_or(Mode::Incremental),
+        trigger: Trigger::Api,
+        access: state.access,
+        idempotency_key,
+    };
+    match selection {
+        Selection::One(name) => start_one(state, catalog.require(&name)?, &request).await,
+        Selection::Several(names) => {
+            let mut chosen: Vec<Job<'_>> = Vec::with_capacity(names.len());
+            for name in &names {
+                if !chosen.iter().any(|(known, _)| known == name) {
+                    chosen.push((name, Ok(catalog.require(name)?)));
+                }
+            }
+            start_several(state, &chosen, &request).await
+        }
+        Selection::All => start_several(state, &every(&catalog)?, &request).await,
+    }
+}
+
+/// A source and its definition, or what is wrong with that.
+type Job<'a> = (&'a str, Result<&'a Definition, &'a str>);
+
+/// Broken job files do not keep the other sources from running, unless there are no others.
+fn every(catalog: &Catalog) -> Result<Vec<Job<'_>>, Problem> {
+    let jobs: Vec<_> = catalog.iter().collect();
+    if jobs.iter().any(|(_, definition)| definition.is_ok()) {
+        return Ok(jobs);
+    }
+    let texts: Vec<_> = jobs.iter().filter_map(|(_, definition)| definition.err()).collect();
+    Err(match texts.is_empty() {
+        true => Problem::new(Kind::InvalidJobFile, "the jobs folder holds no job file"),
+        false => Problem::new(Kind::InvalidJobFile, texts.join("\n")),
+    })
+}
+
+async fn start_one(
+    state: &ApiState,
+    definition: &Definition,
+    request: &RunRequest<'_>,
+) -> Result<StartAnswer, Problem> {
+    let started = begin(state, definition, request).await?;
+    let (Started::New(id) | Started::Same(id)) = started else {
+        return Err(Problem::run_active(definition.source.as_str(), run_id(started).0));
+    };
+    let run = runs::get(&mut *state.connection().await?, id).await?;
+    let run = Run::from(run.ok_or_else(|| Problem::unknown_run(id.0))?);
+    let location = format!("/runs/{id}");
+    Ok(match started {
+        Started::Same(_) => StartAnswer::Same(Json(run), location),
+        _ => StartAnswer::Accepted(Json(StartedRuns::Run(Box::new(run))), Some(location)),
+    })
+}
+
+async fn start_several(
+    state: &ApiState,
+    jobs: &[Job<'_>],
+    request: &RunRequest<'_>,
+) -> Result<StartAnswer, Problem> {
+    let mut runs = Vec::with_capacity(jobs.len());
+    for (name, definition) in jobs {
+        runs.push(match definition {
+            Ok(definition) => SourceOutcome::of(name, begin(state, definition, request).await?),
+            Err(text) => SourceOutcome::invalid(name, text),
+        });
+    }
+    if !runs.iter().any(|run| run.is_under_way()) {
+        let all: Vec<_> = runs.iter().map(SourceOutcome::describe).collect();
+        let detail = format!("no run was started: {}", all.join("; "));
+        return Err(Problem::new(Kind::RunActive, detail));
+    }
+    Ok(StartAnswer::Accepted(Json(StartedRuns::Outcomes(Outcomes { runs })), None))
+}
+
+/// One transaction per source: a source that cannot start does not take back the others.
+async fn begin(
+    state: &ApiState,
+    definition: &Definition,
+    request: &RunRequest<'_>,
+) -> Result<Started, sqlx::Error> {
+    let mut connection = state.connection().await?;
+    let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+    let started = start_run(&mut transaction, definition, request).await?;
+    transaction.commit().await?;
+    Ok(started)
+}
+
+fn run_id(started: Started) -> RunId {
+    match started {
+        Started::New(id) | Started::Same(id) | Started::Busy(id) => id,
+    }
+}
+
+impl SourceOutcome {
+    fn of(source: &str, started: Started) -> Self {
+        let outcome = match started {
+            Started::New(_) => Outcome::Started,
+            Started::Same(_) => Outcome::Same,
+            Started::Busy(_) => Outcome::Busy,
+        };
+        let run_id = Some(run_id(started).0);
+        Self { source: source.to_owned(), outcome, run_id, detail: None }
+    }
+
+    fn invalid(source: &str, text: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            outcome: Outcome::Invalid,
+            run_id: None,
+            detail: Some(text.to_owned()),
+        }
+    }
+
+    /// Whether the client got the run that it asked for.
+    fn is_under_way(&self) -> bool {
+        matches!(self.outcome, Outcome::Started | Outcome::Same)
+    }
+
+    fn describe(&self) -> String {
+        match self.run_id {
+            Some(id) => format!("source {:?} has the active run {id}", self.source),
+            None => format!("the job file of {:?} cannot be used", self.source),
+        }
+    }
+}
+
+impl Example for StartRuns {
+    fn example() -> Self {
+        Self { source: Some("products_csv".to_owned()), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(body: &str) -> Result<Selection, Problem> {
+        serde_json::from_str::<StartRuns>(body).unwrap().selection()
+    }
+
+    #[test]
+    fn exactly_one_way_to_name_sources_is_taken() {
+        assert!(matches!(selection(r#"{"source": "a"}"#), Ok(Selection::One(_))));
+        assert!(matches!(selection(r#"{"sources": ["a"]}"#), Ok(Selection::Several(_))));
+        assert!(matches!(selection(r#"{"all": true, "mode": "full"}"#), Ok(Selection::All)));
+        for bad in [
+            "{}",
+            r#"{"all": false}"#,
+            r#"{"sources": []}"#,
+            r#"{"source": "a", "all": true}"#,
+            r#"{"source": "a", "sources": ["b"]}"#,
+        ] {
+            assert_eq!(selection(bad).err().unwrap().status().as_u16(), 422, "{bad}");
+        }
+    }
+}

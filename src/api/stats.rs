@@ -1,0 +1,111 @@
+//! Owns the figures of the service: sums that are kept, never counts of big tables.
+
+use std::collections::BTreeMap;
+
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::ApiState;
+use super::document::Tag;
+use super::problem::{Declares, Kind, Refusal};
+use crate::db::totals::{self, SourceTotals};
+use crate::domain::run::RunStatus;
+
+/// Figures over all runs, those under way included.
+#[derive(Debug, Object)]
+struct Stats {
+    /// Per source, in the order of names.
+    sources: Vec<SourceStats>,
+    total: Figures,
+    /// Number of runs by status; every status is there.
+    runs: BTreeMap<String, i64>,
+    queue: Queue,
+}
+
+/// The figures of a source.
+#[derive(Debug, Object)]
+struct SourceStats {
+    /// Name of the source.
+    source: String,
+    figures: Figures,
+}
+
+/// What was done, in numbers: rows_read = inserted + updated + duplicates + quarantined.
+#[derive(Debug, Clone, Copy, Default, Object)]
+struct Figures {
+    /// Records in the table.
+    records: i64,
+    /// Rows the sources held, good or bad.
+    rows_read: i64,
+    /// Rows whose key was new.
+    inserted: i64,
+    /// Rows whose key was known with other content.
+    updated: i64,
+    /// Rows whose key was known with the same content.
+    duplicates: i64,
+    /// Rows set aside with a reason.
+    quarantined: i64,
+}
+
+/// How much work is waiting or under way.
+#[derive(Debug, Object)]
+struct Queue {
+    /// Tasks of active runs that have not settled.
+    open_tasks: i64,
+}
+
+/// `GET /stats`
+struct GetStats;
+impl Declares for GetStats {
+    const KINDS: &'static [Kind] = &[];
+}
+
+/// The operations on figures.
+pub(super) struct StatsApi;
+
+#[OpenApi(tag = "Tag::Operations")]
+impl StatsApi {
+    /// Figures
+    ///
+    /// Records and rows per source and in total, runs by status, and the depth of the queue.
+    #[oai(path = "/stats", method = "get", operation_id = "stats")]
+    async fn stats(&self, state: Data<&ApiState>) -> Result<Json<Stats>, Refusal<GetStats>> {
+        let mut connection = state.connection().await?;
+        let per_source = totals::per_source(&mut *connection).await?;
+        let by_status = totals::runs_by_status(&mut *connection).await?;
+        let open_tasks = totals::open_tasks(&mut *connection).await?;
+        let mut total = Figures::default();
+        per_source.iter().for_each(|source| total.add(source));
+        Ok(Json(Stats {
+            sources: per_source.into_iter().map(SourceStats::from).collect(),
+            total,
+            runs: every_status(&by_status),
+            queue: Queue { open_tasks },
+        }))
+    }
+}
+
+fn every_status(counted: &[(RunStatus, i64)]) -> BTreeMap<String, i64> {
+    let runs = |status| counted.iter().filter(|(s, _)| *s == status).map(|(_, n)| n).sum();
+    RunStatus::ALL.iter().map(|status| (status.to_string(), runs(*status))).collect()
+}
+
+impl Figures {
+    fn add(&mut self, source: &SourceTotals) {
+        self.records += source.records;
+        self.rows_read += source.rows_read;
+        self.inserted += source.inserted;
+        self.updated += source.updated;
+        self.duplicates += source.unchanged;
+        self.quarantined += source.quarantined;
+    }
+}
+
+impl From<SourceTotals> for SourceStats {
+    fn from(totals: SourceTotals) -> Self {
+        let mut figures = Figures::default();
+        figures.add(&totals);
+        Self { source: totals.source, figures }
+    }
+}
