@@ -71,12 +71,6 @@ fn too_large() -> Problem {
     Problem::new(Kind::BodyTooLarge, format!("a body may have {MAX_BYTES} bytes at most"))
 }
 
-impl From<Problem> for poem::Error {
-    fn from(problem: Problem) -> Self {
-        Self::from_response(poem::IntoResponse::into_response(problem))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;

@@ -179,6 +179,12 @@ impl IntoResponse for Problem {
     }
 }
 
+impl From<Problem> for poem::Error {
+    fn from(problem: Problem) -> Self {
+        Self::from_response(problem.into_response())
+    }
+}
+
 impl Payload for Problem {
     const CONTENT_TYPE: &'static str = "application/problem+json";
 
@@ -224,7 +230,7 @@ impl<O: Declares> From<sqlx::Error> for Refusal<O> {
 
 impl<O> From<Refusal<O>> for poem::Error {
     fn from(refusal: Refusal<O>) -> Self {
-        Self::from_response(refusal.problem.into_response())
+        refusal.problem.into()
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) enum StartAnswer {
     /// The idempotency key was used before: the run that it started then.
     #[oai(status = 200)]
     Same(
-        Json<Run>,
+        Json<Box<Run>>,
         /// Where the run is.
         #[oai(header = "Location")]
         String,
@@ -185,7 +185,7 @@ async fn start_one(
     let run = Run::from(run.ok_or_else(|| Problem::unknown_run(id.0))?);
     let location = format!("/runs/{id}");
     Ok(match started {
-        Started::Same(_) => StartAnswer::Same(Json(run), location),
+        Started::Same(_) => StartAnswer::Same(Json(Box::new(run)), location),
         _ => StartAnswer::Accepted(Json(StartedRuns::Run(Box::new(run))), Some(location)),
     })
 }

@@ -337,7 +337,7 @@ pub async fn progress(
     .await
 }
 
-/// The tasks of a run in the order in which they were planned, behind `after`.
+/// The tasks of a run in the order in which they were planned, behind the one with key `after`.
 ///
 /// # Errors
 /// Database errors.
@@ -352,8 +352,11 @@ pub async fn list(
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
                 error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined
          from run_tasks
-         where run_id = $1 and ($2::text is null or task_key > $2)
-         order by task_key
+         where run_id = $1
+           and ($2::text is null or (created_at, coalesce(first_slice, -1), task_key) > (
+                select created_at, coalesce(first_slice, -1), task_key
+                from run_tasks where run_id = $1 and task_key = $2))
+         order by created_at, coalesce(first_slice, -1), task_key
          limit $3",
         run.0,
         after,

@@ -1,86 +1,50 @@
 //! Owns why a row was set aside: the closed list of reason codes and the reject itself.
 
-use std::fmt;
+use super::words::words;
 
-use serde::{Deserialize, Serialize};
-
-/// Why a row or one of its fields was refused. The text form is stored and stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReasonCode {
-    /// The row has more or fewer fields than the header.
-    WrongFieldCount,
-    /// A quote opens a field and never closes.
-    UnclosedQuote,
-    /// A quote stands inside an unquoted field, or text follows a closing quote.
-    StrayQuote,
-    /// The bytes are not text in the declared encoding.
-    InvalidEncoding,
-    /// The text contains U+0000, which PostgreSQL cannot store.
-    NulCharacter,
-    /// The row is longer than the limit.
-    RowTooLong,
-    /// The element of an API list is not an object.
-    NotAnObject,
-    /// A part of the primary key is absent or empty.
-    MissingKey,
-    /// A required field is absent, null or empty.
-    MissingField,
-    /// Not a decimal number in the declared notation.
-    InvalidDecimal,
-    /// Not a whole number.
-    InvalidInteger,
-    /// Neither true nor false.
-    InvalidBoolean,
-    /// Not a date and time in the declared format, or not one of the calendar.
-    InvalidTimestamp,
-    /// Not a date in the declared format, or not one of the calendar.
-    InvalidDate,
-    /// Not JSON, or JSON that PostgreSQL cannot store.
-    InvalidJson,
-    /// A JSON object or list stands where a single value was declared.
-    InvalidText,
-    /// A number beyond the declared bounds or beyond what PostgreSQL's `numeric` holds.
-    OutOfRange,
-    /// A value longer than PostgreSQL can store or index.
-    TooLong,
-    /// The contract: a field that the schema does not have.
-    NewField,
-    /// The contract: a field of another type than the schema's.
-    TypeChanged,
-}
-
-impl ReasonCode {
-    /// The stable text stored in `quarantined_rows.reason`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::WrongFieldCount => "wrong_field_count",
-            Self::UnclosedQuote => "unclosed_quote",
-            Self::StrayQuote => "stray_quote",
-            Self::InvalidEncoding => "invalid_encoding",
-            Self::NulCharacter => "nul_character",
-            Self::RowTooLong => "row_too_long",
-            Self::NotAnObject => "not_an_object",
-            Self::MissingKey => "missing_key",
-            Self::MissingField => "missing_field",
-            Self::InvalidDecimal => "invalid_decimal",
-            Self::InvalidInteger => "invalid_integer",
-            Self::InvalidBoolean => "invalid_boolean",
-            Self::InvalidTimestamp => "invalid_timestamp",
-            Self::InvalidDate => "invalid_date",
-            Self::InvalidJson => "invalid_json",
-            Self::InvalidText => "invalid_text",
-            Self::OutOfRange => "out_of_range",
-            Self::TooLong => "too_long",
-            Self::NewField => "new_field",
-            Self::TypeChanged => "type_changed",
-        }
-    }
-}
-
-impl fmt::Display for ReasonCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// Why a row or one of its fields was refused. The words are stored and stable.
+    ReasonCode ("reason code") {
+        /// The row has more or fewer fields than the header.
+        WrongFieldCount = "wrong_field_count",
+        /// A quote opens a field and never closes.
+        UnclosedQuote = "unclosed_quote",
+        /// A quote stands inside an unquoted field, or text follows a closing quote.
+        StrayQuote = "stray_quote",
+        /// The bytes are not text in the declared encoding.
+        InvalidEncoding = "invalid_encoding",
+        /// The text contains U+0000, which PostgreSQL cannot store.
+        NulCharacter = "nul_character",
+        /// The row is longer than the limit.
+        RowTooLong = "row_too_long",
+        /// The element of an API list is not an object.
+        NotAnObject = "not_an_object",
+        /// A part of the primary key is absent or empty.
+        MissingKey = "missing_key",
+        /// A required field is absent, null or empty.
+        MissingField = "missing_field",
+        /// Not a decimal number in the declared notation.
+        InvalidDecimal = "invalid_decimal",
+        /// Not a whole number.
+        InvalidInteger = "invalid_integer",
+        /// Neither true nor false.
+        InvalidBoolean = "invalid_boolean",
+        /// Not a date and time in the declared format, or not one of the calendar.
+        InvalidTimestamp = "invalid_timestamp",
+        /// Not a date in the declared format, or not one of the calendar.
+        InvalidDate = "invalid_date",
+        /// Not JSON, or JSON that PostgreSQL cannot store.
+        InvalidJson = "invalid_json",
+        /// A JSON object or list stands where a single value was declared.
+        InvalidText = "invalid_text",
+        /// A number beyond the declared bounds or beyond what PostgreSQL's `numeric` holds.
+        OutOfRange = "out_of_range",
+        /// A value longer than PostgreSQL can store or index.
+        TooLong = "too_long",
+        /// The contract: a field that the schema does not have.
+        NewField = "new_field",
+        /// The contract: a field of another type than the schema's.
+        TypeChanged = "type_changed",
     }
 }
 

@@ -64,7 +64,20 @@ impl TaskError {
         }
     }
 
-    /// The error and what caused it in one line, for the ledger. It contains no secrets: no error
+    /// What the ledger says, which the API shows: without the database's own words, which are for
+    /// the log.
+    pub fn for_ledger(&self) -> String {
+        match self {
+            Self::Database(error) => {
+                let code = error.as_database_error().and_then(|e| e.code().map(String::from));
+                let code = code.map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default();
+                format!("{self}{code}; the log says more")
+            }
+            _ => self.chain(),
+        }
+    }
+
+    /// The error and what caused it in one line, for the log. It contains no secrets: no error
     /// beneath it does.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

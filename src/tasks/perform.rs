@@ -203,7 +203,7 @@ impl Performer {
                     again_in_ms = delay.as_millis() as u64,
                     "{text}"
                 );
-                self.try_again(delivery, message, &text, delay, spent).await
+                self.try_again(delivery, message, &error.for_ledger(), delay, spent).await
             }
             Verdict::Dead => {
                 tracing::error!(
@@ -212,7 +212,7 @@ impl Performer {
                     attempt = delivery.attempt,
                     "{text}"
                 );
-                self.give_up(delivery, message, &text).await
+                self.give_up(delivery, message, &error.for_ledger()).await
             }
         }
     }

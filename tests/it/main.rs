@@ -3,6 +3,7 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 
+mod api;
 mod app;
 mod pipeline;
 mod scheduling;
