@@ -22,8 +22,9 @@ pub fn init(
     json: bool,
     drawing: Option<Box<dyn StepAside>>,
 ) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // sqlx says so itself when it matters; its notices about existing objects do not.
-    let filter = EnvFilter::builder().parse(format!("{filter},sqlx::postgres::notice=off"))?;
+    // Notices about objects that exist already, and a server's own account of its start and stop.
+    let filter =
+        EnvFilter::builder().parse(format!("sqlx::postgres::notice=off,poem=warn,{filter}"))?;
     let lines = Lines { drawing: drawing.map(std::sync::Arc::from) };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     if json {

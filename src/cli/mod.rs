@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::FalseyValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{LogFormat, Settings, SettingsLayer};
@@ -89,7 +90,7 @@ enum Command {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct AccessArgs {
     /// Read recorded API pages instead of the network
-    #[arg(long, env = "KASPARRO_OFFLINE")]
+    #[arg(long, env = "KASPARRO_OFFLINE", value_parser = FalseyValueParser::new())]
     offline: bool,
 }
 

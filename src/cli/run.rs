@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::builder::FalseyValueParser;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,12 @@ pub(super) struct RunArgs {
     full: bool,
 
     /// Read recorded API pages instead of the network
-    #[arg(long, env = "KASPARRO_OFFLINE", conflicts_with = "record")]
+    #[arg(
+        long,
+        env = "KASPARRO_OFFLINE",
+        value_parser = FalseyValueParser::new(),
+        conflicts_with = "record"
+    )]
     offline: bool,
 
     /// Keep the API pages as the source's recording

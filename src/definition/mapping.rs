@@ -1,6 +1,6 @@
 //! Owns the mapping: a row's cells to one canonical record or to the defects that keep it out.
 //! Pure; the loading path spends most of its own time here. What is compiled once is here, what is
-//! done per row in [`super::sheet`].
+//! done per row in `sheet`.
 
 use super::Definition;
 use super::contract::{RowContract, Watch};

@@ -21,10 +21,12 @@ pub(super) async fn finish_run(
         .await?
         .ok_or_else(|| TaskError::Inconsistent(format!("run {id} is gone")))?;
     let checks = source.map(|s| s.definition.checks).unwrap_or_default();
-    let (status, reason) = conclude(&run, &checks);
+    let planned = planned(transaction, id).await?;
+    let anything_new = run.counters.slices > 0 || planned.files.iter().any(|file| file.read);
+    let (status, reason) = conclude(&run, &checks, anything_new);
     totals::add_run(transaction, &run.source, status, &run.counters).await?;
     if let (0, Some(source)) = (run.dead_tasks, source) {
-        commit_position(transaction, &run, source).await?;
+        commit_position(transaction, &run, source, &planned).await?;
     }
     runs::finish(transaction, id, status, reason.as_deref()).await?;
     tracing::info!(
@@ -41,12 +43,22 @@ pub(super) async fn finish_run(
     Ok(())
 }
 
-fn conclude(run: &Run, checks: &Checks) -> (RunStatus, Option<String>) {
+/// What the plan of a run left in the ledger; nothing when planning itself failed.
+async fn planned(transaction: &mut PgConnection, id: RunId) -> Result<Planned, TaskError> {
+    let key = TaskPayload::PlanRun {}.key();
+    match run_tasks::result(&mut *transaction, id, &key).await? {
+        Some(result) => serde_json::from_value(result)
+            .map_err(|error| TaskError::Inconsistent(format!("plan of run {id}: {error}"))),
+        None => Ok(Planned::default()),
+    }
+}
+
+fn conclude(run: &Run, checks: &Checks, anything_new: bool) -> (RunStatus, Option<String>) {
     let counters = &run.counters;
     if run.dead_tasks > 0 {
         return (RunStatus::Failed, None);
     }
-    if counters.slices == 0 {
+    if !anything_new {
         return (RunStatus::Success, Some("nothing new".to_owned()));
     }
     if let Some(min) = checks.min_rows.filter(|min| (counters.rows_read as u64) < *min) {
@@ -72,13 +84,8 @@ async fn commit_position(
     transaction: &mut PgConnection,
     run: &Run,
     source: &SourceInUse,
+    planned: &Planned,
 ) -> Result<(), TaskError> {
-    let key = TaskPayload::PlanRun {}.key();
-    let planned: Planned = match run_tasks::result(&mut *transaction, run.id, &key).await? {
-        Some(result) => serde_json::from_value(result)
-            .map_err(|error| TaskError::Inconsistent(format!("plan of run {}: {error}", run.id)))?,
-        None => Planned::default(),
-    };
     for file in &planned.files {
         commit_file(transaction, run, source, file).await?;
     }

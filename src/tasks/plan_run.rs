@@ -26,6 +26,8 @@ pub(super) struct Planned {
 pub(super) struct PlannedFile {
     pub file_id: i64,
     pub appended: bool,
+    /// `false` when only its time of modification is news.
+    pub read: bool,
     size: u64,
     modified_ns: i64,
     hash: ContentHash,
@@ -48,6 +50,7 @@ impl PlannedFile {
         Self {
             file_id,
             appended,
+            read: true,
             size: scan.size,
             modified_ns: to_nanos(scan.modified),
             hash: scan.hash,
@@ -188,6 +191,7 @@ fn touched(file_id: i64, known: KnownFile) -> PlannedFile {
     PlannedFile {
         file_id,
         appended: false,
+        read: false,
         size: known.size,
         modified_ns: to_nanos(known.modified),
         hash: known.hash,

@@ -46,9 +46,11 @@ pub async fn start_run(
     request: &RunRequest<'_>,
 ) -> Result<Started, sqlx::Error> {
     let source = definition.source.as_str();
+    // Workers may run in another folder than whoever starts the run.
+    let path = std::path::absolute(&definition.path).unwrap_or_else(|_| definition.path.clone());
     let stored = StoredDefinition {
         source: source.to_owned(),
-        path: definition.path.to_string_lossy().into_owned(),
+        path: path.to_string_lossy().into_owned(),
         toml: definition.text.clone(),
     };
     let config_hash = ContentHash::of(format!("{}\0{}", stored.path, stored.toml).as_bytes());

@@ -2,7 +2,7 @@
 //!
 //! `plan` reads a file once as a stream and cuts it between rows; `read` and `map` then work on
 //! single chunks and blocks, in any order and any number of times. All three see the same rows
-//! because they share one grammar ([`grammar`]) and one stored [`layout`].
+//! because they share one grammar (`grammar`) and one stored `layout`.
 //!
 //! Must not know: the database, the queue, runs, what a mapping does with a cell.
 
