@@ -1,12 +1,11 @@
 //! Owns the jobs folder as requests see it: read anew for each, good and broken files by name.
 
-use std::path::Path;
-
 use std::collections::BTreeMap;
-use std::error::Error;
+use std::path::Path;
 
 use super::problem::{Kind, Problem};
 use crate::definition::{Definition, DefinitionError, JobsFolder};
+use crate::domain::failure::chain;
 use crate::sources;
 
 /// Every job file, by source name; a broken one with what is wrong with it.
@@ -23,7 +22,7 @@ impl Catalog {
         let folder = folder.clone();
         let load = move || folder.load(&sources::kind_names());
         let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn Error, "reading the job files panicked");
+            tracing::error!(error = %error, "reading the job files panicked");
             Problem::internal()
         })?;
         let loaded = loaded.map_err(|error| Problem::new(Kind::Internal, chain(&error)))?;
@@ -58,6 +57,7 @@ impl Catalog {
     }
 }
 
+/// Errors of job files contain no secrets: these files hold none, only where to find them.
 fn by_name(job: Result<Definition, DefinitionError>) -> (String, Result<Definition, String>) {
     match job {
         Ok(definition) => (definition.source.to_string(), Ok(definition)),
@@ -66,20 +66,4 @@ fn by_name(job: Result<Definition, DefinitionError>) -> (String, Result<Definiti
             (stem.to_string_lossy().into_owned(), Err(chain(&error)))
         }
     }
-}
-
-/// An error and its causes in one text. Errors of job files contain no secrets: these files hold
-/// none, only where to find them.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

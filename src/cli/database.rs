@@ -4,6 +4,7 @@ use anyhow::Context;
 use sqlx::PgPool;
 
 use crate::config::Settings;
+use crate::domain::failure::chain;
 use crate::embedded::{self, DownloadSource, PrivatePostgres};
 use crate::{db, queue};
 
@@ -40,7 +41,7 @@ impl Database {
         };
         let waiting = |error: &sqlx::Error| {
             let seconds = settings.database_wait.as_secs();
-            eprintln!("waiting up to {seconds} s for the database: {error}");
+            eprintln!("waiting up to {seconds} s for the database: {}", chain(error));
         };
         let opened = db::connect(&url, connections, settings.database_wait, waiting).await;
         let opened = match opened {

@@ -12,6 +12,7 @@ use super::follow::table;
 use crate::config::Settings;
 use crate::db::runs::{self, Run, RunFilter};
 use crate::definition::{Definition, JobsFolder};
+use crate::domain::failure::chain;
 use crate::domain::run::RunStatus;
 use crate::sources;
 
@@ -52,13 +53,12 @@ pub(super) fn check(jobs: &JobsFolder, args: &OutputArgs) -> anyhow::Result<Exit
     let mut files = Vec::new();
     let mut good = true;
     for definition in jobs.load(&sources::kind_names())? {
-        let opened =
-            definition.map_err(|error| error.to_string()).and_then(
-                |definition| match sources::open(&definition) {
-                    Ok(_) => Ok(definition),
-                    Err(error) => Err(error.to_string()),
-                },
-            );
+        let opened = definition.map_err(|error| chain(&error)).and_then(|definition| {
+            match sources::open(&definition) {
+                Ok(_) => Ok(definition),
+                Err(error) => Err(chain(&error)),
+            }
+        });
         good &= opened.is_ok();
         match (&opened, args.json) {
             (Ok(definition), false) => println!("ok     {}", definition.path.display()),
@@ -91,7 +91,7 @@ pub(super) async fn sources(
     for definition in definitions {
         match definition {
             Ok(definition) => good.push(definition),
-            Err(error) => eprintln!("error: {error}"),
+            Err(error) => eprintln!("error: {}", chain(&error)),
         }
     }
     let last = |definition: &Definition| {

@@ -19,6 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{LogFormat, Settings, SettingsLayer};
 use crate::definition::JobsFolder;
+use crate::domain::failure::chain;
 use crate::sources::Access;
 use crate::telemetry;
 
@@ -106,24 +107,10 @@ pub fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            eprintln!("error: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes, without saying the same twice.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {

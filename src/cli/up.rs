@@ -14,6 +14,7 @@ use super::progress::Progress;
 use crate::api::{self, ApiState};
 use crate::config::Settings;
 use crate::definition::{Definition, JobsFolder};
+use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::scheduler;
 use crate::sources::{self, Access};
@@ -74,7 +75,7 @@ fn usable_definitions(jobs: &JobsFolder) -> anyhow::Result<Vec<Definition>> {
     for definition in jobs.load(&sources::kind_names())? {
         match definition {
             Ok(definition) => usable.push(definition),
-            Err(error) => eprintln!("error: {error}"),
+            Err(error) => eprintln!("error: {}", chain(&error)),
         }
     }
     Ok(usable)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::db;
 use crate::definition::DefinitionError;
-use crate::domain::failure::FailureClass;
+use crate::domain::failure::{FailureClass, chain};
 use crate::sources::SourceError;
 
 /// Why a task could not be done.
@@ -73,25 +73,9 @@ impl TaskError {
                 let code = code.map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default();
                 format!("{self}{code}; the log says more")
             }
-            _ => self.chain(),
+            // No error beneath contains a secret.
+            _ => chain(self),
         }
-    }
-
-    /// The error and what caused it in one line, for the log. It contains no secrets: no error
-    /// beneath it does.
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = std::error::Error::source(self);
-        while let Some(error) = next {
-            let cause = error.to_string();
-            // Transparent errors repeat themselves.
-            if !text.ends_with(&cause) {
-                text.push_str(": ");
-                text.push_str(&cause);
-            }
-            next = error.source();
-        }
-        text
     }
 }
 

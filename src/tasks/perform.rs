@@ -18,7 +18,7 @@ use super::snapshot_schema::SnapshotSchema;
 use super::{Effects, SourcesInUse, Task, TaskContext};
 use crate::db::run_tasks::{self, OpenTask, TaskState};
 use crate::db::runs;
-use crate::domain::failure::FailureClass;
+use crate::domain::failure::{FailureClass, chain};
 use crate::domain::raw::ContentHash;
 use crate::domain::task::TaskPayload;
 use crate::queue::{Delivery, Handler, Message};
@@ -175,7 +175,7 @@ impl Performer {
             tracing::warn!(
                 run_id = message.run.0,
                 task = message.task,
-                error = booking.chain(),
+                error = chain(&booking),
                 "a failed task could not be booked; trying again"
             );
             tokio::time::sleep(delay).await;
@@ -189,7 +189,7 @@ impl Performer {
         message: &Message,
         error: &TaskError,
     ) -> Result<(), TaskError> {
-        let text = error.chain();
+        let text = chain(error);
         match self.verdict(delivery.attempt, error) {
             Verdict::Drop => {
                 tracing::warn!(run_id = message.run.0, task = message.task, "{text}");
