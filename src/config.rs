@@ -56,8 +56,8 @@ pub struct SettingsLayer {
     #[arg(long, env = "KASPARRO_PG_DOWNLOAD_URL", global = true, value_name = "URL")]
     pub pg_download_url: Option<String>,
 
-    /// What to log, such as `info` or `kasparro=debug` [default: info; warn while `up` or `run`
-    /// show progress]
+    /// What to log, such as `info` or `kasparro=debug` [default: info for services, warn for
+    /// commands that answer and for `up` on a terminal]
     #[arg(long, env = "KASPARRO_LOG", global = true, value_name = "FILTER")]
     pub log: Option<String>,
 

@@ -28,7 +28,8 @@ impl WorkerOptions {
     /// Connections that a worker's pool needs: one for each task at once, one per queue to listen,
     /// and a few for heartbeats and bookings.
     pub fn connections(computing: usize) -> u32 {
-        (2 * computing + 3 * WAITING_TASKS + 5 + 5) as u32
+        // A server has 100 by default, and this process is not alone.
+        (2 * computing + 3 * WAITING_TASKS + 5 + 5).min(60) as u32
     }
 }
 

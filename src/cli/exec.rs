@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use sqlx::postgres::PgConnectOptions;
 
 use super::database::{Database, Schema};
 use crate::config::Settings;
@@ -30,7 +31,8 @@ pub(super) async fn exec(settings: &Settings, args: &ExecArgs) -> anyhow::Result
     let (program, arguments) = args.command.split_first().context("no command was given")?;
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env("DATABASE_URL", database.url());
-    for (name, value) in libpq_environment(&database.pool.connect_options()) {
+    let options = database.pool.connect_options();
+    for (name, value) in libpq_environment(&options, database.url()) {
         command.env(name, value);
     }
     let status = command.status().await.with_context(|| format!("{program} cannot be started"));
@@ -40,15 +42,47 @@ pub(super) async fn exec(settings: &Settings, args: &ExecArgs) -> anyhow::Result
 }
 
 /// What psql, pg_dump and other programs of PostgreSQL read.
-fn libpq_environment(options: &sqlx::postgres::PgConnectOptions) -> Vec<(&'static str, String)> {
+fn libpq_environment(options: &PgConnectOptions, url: &str) -> Vec<(&'static str, String)> {
     let host = match options.get_socket() {
         Some(folder) => folder.display().to_string(),
         None => options.get_host().to_owned(),
     };
-    vec![
+    let mut variables = vec![
         ("PGHOST", host),
         ("PGPORT", options.get_port().to_string()),
         ("PGUSER", options.get_username().to_owned()),
         ("PGDATABASE", options.get_database().unwrap_or("postgres").to_owned()),
-    ]
+    ];
+    // sqlx does not give these back.
+    if let Ok(url) = reqwest::Url::parse(url) {
+        let query = |name: &str| {
+            url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        };
+        let password = url.password().map(|password| {
+            percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned()
+        });
+        variables.extend(password.or_else(|| query("password")).map(|value| ("PGPASSWORD", value)));
+        variables.extend(query("sslmode").map(|value| ("PGSSLMODE", value)));
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_postgresql_get_everything_that_the_url_says() {
+        let url = "postgresql://me:p%40ss@db.example:6000/things?sslmode=require";
+        let variables = libpq_environment(&url.parse().unwrap(), url);
+        let expected = [
+            ("PGHOST", "db.example"),
+            ("PGPORT", "6000"),
+            ("PGUSER", "me"),
+            ("PGDATABASE", "things"),
+            ("PGPASSWORD", "p@ss"),
+            ("PGSSLMODE", "require"),
+        ];
+        assert_eq!(variables, expected.map(|(name, value)| (name, value.to_owned())));
+    }
 }

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::builder::FalseyValueParser;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::builder::{FalseyValueParser, Resettable};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{LogFormat, Settings, SettingsLayer};
 use crate::definition::JobsFolder;
@@ -103,7 +103,8 @@ impl AccessArgs {
 
 /// Parses the command line, does what it says, and prints what went wrong.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match start(cli) {
         Ok(code) => code,
         Err(error) => {
@@ -111,6 +112,17 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An environment variable that is empty says nothing: compose files and shells pass them on so.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let empty = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| if empty(&arg) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
 }
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -74,6 +74,11 @@ impl RunArgs {
         }
     }
 
+    /// Whether a run that is under way already may not be what is asked for.
+    fn asks_for_more(&self) -> bool {
+        self.mode() == Mode::Full || self.access() != Access::Network
+    }
+
     fn mode(&self) -> Mode {
         if self.full { Mode::Full } else { Mode::Incremental }
     }
@@ -173,6 +178,13 @@ async fn start(
         transaction.commit().await?;
         match started {
             Started::New(id) | Started::Same(id) => ids.push(id),
+            Started::Busy(id) if args.asks_for_more() => {
+                bail!(
+                    "{}: run {id} is under way; wait for it, or leave --full, --offline and \
+                     --record out to go on with it",
+                    definition.source
+                );
+            }
             Started::Busy(id) => {
                 eprintln!("{}: run {id} is under way; going on with it", definition.source);
                 ids.push(id);

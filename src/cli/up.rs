@@ -55,7 +55,10 @@ pub(super) async fn up(
     if !args.no_initial_run {
         let shown = initial_runs(&database.pool, &definitions, access, progress);
         tokio::select! {
-            result = shown => result?,
+            // The runs go on whether they can be shown or not.
+            result = shown => if let Err(error) = result {
+                eprintln!("error: the first runs cannot be shown: {}", chain(error.as_ref()));
+            },
             () = stop.cancelled() => {}
         }
     }

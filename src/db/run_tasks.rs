@@ -26,8 +26,10 @@ words! {
 /// What a worker needs to know before it starts a task.
 #[derive(Debug)]
 pub struct OpenTask {
-    /// What the task is told.
-    pub payload: TaskPayload,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// What the task is told, as stored: a later version may tell tasks what this one cannot read.
+    pub payload: Value,
     /// Whether it has settled already: then there is nothing to do.
     pub state: TaskState,
     /// Where its run stands.
@@ -130,7 +132,7 @@ pub async fn open(
     key: &str,
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
-        "select t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode
+        "select t.kind, t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode
          from run_tasks t join etl_runs r on r.id = t.run_id
          where t.run_id = $1 and t.task_key = $2",
         run.0,
@@ -140,7 +142,8 @@ pub async fn open(
     .await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(OpenTask {
-        payload: serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?,
+        kind: parse(&row.kind)?,
+        payload: row.payload,
         state: parse(&row.state)?,
         run_status: parse(&row.status)?,
         source: row.source,

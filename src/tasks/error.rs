@@ -43,6 +43,15 @@ pub enum TaskError {
     /// The task took too long.
     #[error("the task took longer than {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// Every try ended without a word.
+    #[error(
+        "given up after {max_attempts} tries, the last of which did not end: the worker was \
+         killed or lost"
+    )]
+    Abandoned {
+        /// The most tries there are.
+        max_attempts: i32,
+    },
     /// The ledger and the raw tables contradict each other.
     #[error("{0}")]
     Inconsistent(String),
@@ -59,7 +68,9 @@ impl TaskError {
             Self::Database(error) => db::failure_class(error),
             Self::RateLimited { delay, .. } => FailureClass::NotYet(*delay),
             Self::Panicked(_) | Self::TimedOut(_) => FailureClass::Transient,
-            Self::Definition(_) | Self::Inconsistent(_) => FailureClass::Permanent,
+            Self::Definition(_) | Self::Inconsistent(_) | Self::Abandoned { .. } => {
+                FailureClass::Permanent
+            }
             Self::LeaseLost => FailureClass::Cancelled,
         }
     }

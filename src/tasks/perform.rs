@@ -20,9 +20,9 @@ use crate::db::run_tasks::{self, OpenTask, TaskState};
 use crate::db::runs;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::raw::ContentHash;
-use crate::domain::task::TaskPayload;
+use crate::domain::task::{TaskKind, TaskPayload};
 use crate::queue::{Delivery, Handler, Message};
-use crate::sources::Access;
+use crate::sources::{Access, Source};
 
 /// How failed tasks are tried again.
 #[derive(Debug, Clone, Copy)]
@@ -88,15 +88,14 @@ impl Performer {
         if task.state != TaskState::Open || !task.run_status.is_active() {
             return Ok(delivery.lease.complete(&mut *self.pool.acquire().await?).await?);
         }
-        if delivery.attempt > self.retry.max_attempts {
-            let text = format!(
-                "given up after {} tries, the last of which did not end: the worker was killed or lost",
-                self.retry.max_attempts
-            );
-            return Err(TaskError::Inconsistent(text));
-        }
-        let payload = task.payload.clone();
         let context = self.context(message, &task).await?;
+        let max_attempts = self.max_attempts(&context, task.kind);
+        if delivery.attempt > max_attempts {
+            return Err(TaskError::Abandoned { max_attempts });
+        }
+        let payload = serde_json::from_value(task.payload.clone()).map_err(|error| {
+            TaskError::Inconsistent(format!("the task cannot be read: {error}"))
+        })?;
         match payload {
             TaskPayload::PlanRun {} => {
                 runs::mark_started(&self.pool, message.run).await?;
@@ -117,6 +116,16 @@ impl Performer {
             TaskPayload::SnapshotSchema {} => {
                 self.execute(&SnapshotSchema, &context, delivery, message, &task).await
             }
+        }
+    }
+
+    /// Requests have their own number of tries, that of the job file.
+    fn max_attempts(&self, context: &TaskContext, kind: TaskKind) -> i32 {
+        match (&context.source.source, kind) {
+            (Source::Pages(pages), TaskKind::FetchPage) => {
+                i32::try_from(pages.max_attempts()).unwrap_or(i32::MAX)
+            }
+            _ => self.retry.max_attempts,
         }
     }
 
@@ -150,7 +159,7 @@ impl Performer {
         let settling = Settling {
             run: message.run,
             task_key: &message.task,
-            payload: &task.payload,
+            kind: task.kind,
             state: TaskState::Done,
             attempt: delivery.attempt,
             worker: delivery.lease.worker(),
@@ -286,7 +295,7 @@ impl Performer {
             let settling = Settling {
                 run: message.run,
                 task_key: &message.task,
-                payload: &task.payload,
+                kind: task.kind,
                 state: TaskState::Dead,
                 attempt: delivery.attempt,
                 worker: delivery.lease.worker(),

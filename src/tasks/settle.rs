@@ -21,7 +21,7 @@ const CHUNKS_PER_BATCH: i64 = 1;
 pub(super) struct Settling<'a> {
     pub run: RunId,
     pub task_key: &'a str,
-    pub payload: &'a TaskPayload,
+    pub kind: TaskKind,
     pub state: TaskState,
     pub attempt: i32,
     pub worker: &'a str,
@@ -49,7 +49,7 @@ pub(super) async fn settle(
         // Settled before: the delivery was a second one of the same task.
         return Err(TaskError::LeaseLost);
     }
-    let kind = settling.payload.kind();
+    let kind = settling.kind;
     let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
     let remaining_reading = before.open_reading - i32::from(reads(kind)) + opened_reading;
     effects.follow_ups.extend(next_batch(transaction, settling).await?);
@@ -87,7 +87,7 @@ async fn next_batch(
     transaction: &mut PgConnection,
     settling: &Settling<'_>,
 ) -> Result<Option<TaskPayload>, TaskError> {
-    let max = match (settling.payload.kind(), settling.source.map(|s| &s.source)) {
+    let max = match (settling.kind, settling.source.map(|s| &s.source)) {
         (TaskKind::PlanRun | TaskKind::SnapshotSchema, _) => return Ok(None),
         (_, Some(Source::Files(_)) | None) => CHUNKS_PER_BATCH,
         (_, Some(Source::Pages(_))) => PAGES_PER_BATCH,
