@@ -1,5 +1,7 @@
 //! Behaviour of kasparro on a real PostgreSQL, every test in a database of its own.
 
+// Each test program uses another part of what the cluster offers.
+#[allow(dead_code)]
 #[path = "../support/cluster.rs"]
 mod cluster;
 
