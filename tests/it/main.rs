@@ -7,5 +7,6 @@ mod cluster;
 
 mod api;
 mod app;
+mod csv_input;
 mod pipeline;
 mod scheduling;
