@@ -127,7 +127,8 @@ pub struct Page {
     pub url: String,
     /// HTTP status, 200 for a recorded page.
     pub status: u16,
-    /// The body: valid JSON text, exactly as it came.
+    /// The body: valid JSON text, exactly as it came, but for the secrets of the request, should
+    /// it repeat them.
     pub body: String,
     /// Hash of the body.
     pub hash: ContentHash,

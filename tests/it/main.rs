@@ -6,6 +6,7 @@
 mod cluster;
 
 mod api;
+mod api_source;
 mod app;
 mod csv_input;
 mod pipeline;

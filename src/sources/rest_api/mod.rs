@@ -110,7 +110,8 @@ impl RestApiSource {
         let query = self.params.paginator.query(position);
         let request = Request::build(&self.params, &self.base_dir, &query)?;
         let page = async {
-            let answer = exchange::ask(client, &request, &self.params).await?;
+            let mut answer = exchange::ask(client, &request, &self.params).await?;
+            answer.body = request.secrets.hide_in_body(answer.body);
             self.page_of(answer, position).await
         };
         page.await.map_err(|error| request.secrets.hide_in(error))

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use memchr::memmem;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
@@ -38,12 +39,43 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
+    /// In bodies a shorter secret could not be told from data.
+    const SHORTEST_IN_BODY: usize = 8;
+
     fn add(&mut self, secret: &str) {
         let encoded = Url::parse_with_params("x:", [("", secret)]).ok();
         let encoded = encoded.as_ref().and_then(Url::query).map(|query| query[1..].to_owned());
-        self.0.extend([Some(secret.to_owned()), encoded].into_iter().flatten());
+        let in_json = serde_json::Value::from(secret).to_string();
+        let in_json = in_json[1..in_json.len() - 1].to_owned();
+        // Some servers escape slashes too.
+        let in_shy_json = in_json.replace('/', "\\/");
+        self.0.extend(
+            [Some(secret.to_owned()), encoded, Some(in_json), Some(in_shy_json)]
+                .into_iter()
+                .flatten(),
+        );
         // The longest first, so that no secret is hidden in part by one it contains.
-        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        self.0.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        self.0.dedup();
+    }
+
+    /// The body without secrets: a good page may repeat the key too, in the address of the next
+    /// page for example, and bodies are stored and shown.
+    pub fn hide_in_body(&self, mut body: Vec<u8>) -> Vec<u8> {
+        for secret in self.0.iter().filter(|secret| secret.len() >= Self::SHORTEST_IN_BODY) {
+            let mut hidden = Vec::new();
+            let mut rest = 0;
+            for at in memmem::find_iter(&body, secret) {
+                hidden.extend_from_slice(&body[rest..at]);
+                hidden.extend_from_slice(b"***");
+                rest = at + secret.len();
+            }
+            if rest > 0 {
+                hidden.extend_from_slice(&body[rest..]);
+                body = hidden;
+            }
+        }
+        body
     }
 
     /// The text without secrets, and without the beginning of one where a text was cut.
