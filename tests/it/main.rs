@@ -10,4 +10,5 @@ mod api_source;
 mod app;
 mod csv_input;
 mod pipeline;
+mod queue_contract;
 mod scheduling;
