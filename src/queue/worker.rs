@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use apalis::prelude::*;
 use apalis_postgres::{Config, PostgresStorage};
-use serde_json::Value;
 use sqlx::PgPool;
 use ulid::Ulid;
 
-use super::{Delivery, Lease};
+use super::{Delivery, Lease, Message};
 use crate::domain::task::TaskKind;
 
 /// A worker says it lives this often …
@@ -77,10 +76,11 @@ pub async fn work<H: Handler>(
                 .missed_heartbeats(MISSED_HEARTBEATS)
                 .lock_tasks(false)
                 .persist_results(false);
-            let backend = PostgresStorage::<Value>::new(&pool)
+            let backend = PostgresStorage::<Content>::new(&pool)
                 .with_config(config)
                 .with_pubsub()
-                .poll_with_interval(POLL);
+                .poll_with_interval(POLL)
+                .with_codec(AnyBytes);
             WorkerBuilder::new(name)
                 .backend(backend)
                 .concurrency(concurrency.of(kind))
@@ -102,8 +102,32 @@ pub async fn work<H: Handler>(
         .map_err(WorkError)
 }
 
+/// What an item says, or why it cannot be read.
+type Content = Result<Message, String>;
+
+/// Reads any bytes. With apalis's own codec an item that cannot be read stops its worker, and the
+/// next one, and so on for ever.
+#[derive(Debug, Clone, Copy)]
+struct AnyBytes;
+
+impl Codec<Content> for AnyBytes {
+    type Error = serde_json::Error;
+    type Compact = Vec<u8>;
+
+    fn encode(&self, content: &Content) -> Result<Vec<u8>, Self::Error> {
+        match content {
+            Ok(message) => serde_json::to_vec(message),
+            Err(text) => serde_json::to_vec(text),
+        }
+    }
+
+    fn decode(&self, bytes: &Vec<u8>) -> Result<Content, Self::Error> {
+        Ok(serde_json::from_slice(bytes).map_err(|error| error.to_string()))
+    }
+}
+
 async fn deliver<H: Handler>(
-    message: Value,
+    message: Content,
     job: TaskId,
     attempt: Attempt,
     worker: WorkerContext,
@@ -111,7 +135,7 @@ async fn deliver<H: Handler>(
 ) -> Result<(), BoxDynError> {
     let delivery = Delivery {
         lease: Lease { job: job.to_string(), worker: worker.name().to_owned() },
-        message: serde_json::from_value(message).map_err(|error| error.to_string()),
+        message,
         attempt: i32::try_from(attempt.current()).unwrap_or(i32::MAX),
     };
     handler.handle(delivery).await;
