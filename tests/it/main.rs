@@ -9,6 +9,8 @@ mod api;
 mod api_source;
 mod app;
 mod csv_input;
+mod faults;
 mod pipeline;
+mod process;
 mod queue_contract;
 mod scheduling;
