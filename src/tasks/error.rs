@@ -58,6 +58,10 @@ pub enum TaskError {
     /// Another worker has the task now.
     #[error("another worker has taken the task over")]
     LeaseLost,
+    /// The task was settled while it was worked on: by a second delivery of it, or by a cancelled
+    /// run.
+    #[error("the task was settled meanwhile")]
+    AlreadySettled,
 }
 
 impl TaskError {
@@ -71,7 +75,7 @@ impl TaskError {
             Self::Definition(_) | Self::Inconsistent(_) | Self::Abandoned { .. } => {
                 FailureClass::Permanent
             }
-            Self::LeaseLost => FailureClass::Cancelled,
+            Self::LeaseLost | Self::AlreadySettled => FailureClass::Cancelled,
         }
     }
 

@@ -178,6 +178,10 @@ impl Performer {
     async fn book_failure(&self, delivery: &Delivery, message: &Message, error: &TaskError) {
         let mut delay = Duration::from_millis(200);
         while let Err(booking) = self.try_book_failure(delivery, message, error).await {
+            if matches!(booking, TaskError::AlreadySettled) {
+                // The next look at the ledger sees it.
+                continue;
+            }
             if booking.class() == FailureClass::Cancelled {
                 return;
             }
@@ -203,6 +207,11 @@ impl Performer {
             Verdict::Drop => {
                 tracing::warn!(run_id = message.run.0, task = message.task, "{text}");
                 Ok(())
+            }
+            Verdict::Over => {
+                tracing::debug!(run_id = message.run.0, task = message.task, "{text}");
+                // Left alone, the item would stay with this worker as long as it lives.
+                Ok(delivery.lease.complete(&mut *self.pool.acquire().await?).await?)
             }
             Verdict::Again { delay, spent } => {
                 tracing::warn!(
@@ -231,6 +240,9 @@ impl Performer {
             TaskError::Request { max_attempts, .. } => *max_attempts,
             _ => self.retry.max_attempts,
         };
+        if matches!(error, TaskError::AlreadySettled) {
+            return Verdict::Over;
+        }
         match error.class() {
             FailureClass::Cancelled => Verdict::Drop,
             FailureClass::NotYet(delay) => Verdict::Again { delay, spent: false },
@@ -286,7 +298,8 @@ impl Performer {
         if !delivery.lease.fence(&mut transaction).await? {
             return Ok(());
         }
-        if let Some(task) = run_tasks::open(&mut *transaction, message.run, &message.task).await? {
+        let task = run_tasks::open(&mut *transaction, message.run, &message.task).await?;
+        if let Some(task) = task.filter(|task| task.state == TaskState::Open) {
             let hash = ContentHash::from_bytes(&task.config_hash);
             let source = match hash {
                 Some(hash) => self.sources.get(&self.pool, hash).await.ok(),
@@ -324,6 +337,8 @@ impl Performer {
 enum Verdict {
     /// The item is someone else's.
     Drop,
+    /// The item has no task to do any more.
+    Over,
     /// Later again.
     Again { delay: Duration, spent: bool },
     /// Never again.

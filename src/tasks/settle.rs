@@ -46,8 +46,7 @@ pub(super) async fn settle(
         counters: effects.counters,
     };
     if !run_tasks::settle(transaction, settling.run, settling.task_key, end).await? {
-        // Settled before: the delivery was a second one of the same task.
-        return Err(TaskError::LeaseLost);
+        return Err(TaskError::AlreadySettled);
     }
     let kind = settling.kind;
     let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
