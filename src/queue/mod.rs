@@ -5,6 +5,7 @@
 //! its end in the queue commit together. That is why jobs are neither locked nor acknowledged by
 //! apalis (`lock_tasks`, `persist_results`): its late writes could undo ours.
 
+mod news;
 mod worker;
 
 pub use worker::{Concurrency, Handler, WorkError, work};

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use apalis::prelude::*;
-use apalis_postgres::{Config, PostgresStorage};
+use apalis_postgres::{Config, PostgresStorage, Pubsub};
 use sqlx::PgPool;
 use ulid::Ulid;
 
+use super::news::News;
 use super::{Delivery, Lease, Message};
 use crate::domain::task::TaskKind;
 
@@ -78,7 +79,7 @@ pub async fn work<H: Handler>(
                 .persist_results(false);
             let backend = PostgresStorage::<Content>::new(&pool)
                 .with_config(config)
-                .with_pubsub()
+                .poll_with_strategy(News::new(Pubsub::new(pool.clone(), kind.to_string())))
                 .poll_with_interval(POLL)
                 .with_codec(AnyBytes);
             WorkerBuilder::new(name)

@@ -136,5 +136,3 @@ fn cells(loaded: &Loaded) -> Vec<Vec<&str>> {
     }
     loaded.rows.iter().map(|(_, cells)| cells.iter().map(text).collect()).collect()
 }
-#[path = "/tmp/h/csvtry/fixtures.rs"]
-mod fixtures_try;
