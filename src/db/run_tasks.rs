@@ -294,6 +294,22 @@ pub async fn read_slices(
         .collect()
 }
 
+/// Whether a part of the source could not be read.
+///
+/// # Errors
+/// Database errors.
+pub async fn any_unread(executor: impl PgExecutor<'_>, run: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (
+            select from run_tasks
+            where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk') and state <> 'done'
+         ) as "unread!""#,
+        run.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// What a settled task left behind.
 ///
 /// # Errors

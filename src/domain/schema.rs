@@ -114,7 +114,8 @@ impl Schema {
     /// worth a version happened.
     ///
     /// A field that the run saw only as null keeps its type, one that becomes optional is no news,
-    /// and one whose first values appear gets its type without an alarm. A field counts as removed
+    /// and one whose first values appear gets its type without an alarm; so does one of integers
+    /// when fractions appear, and one of numbers stays one when a run saw integers only. A field counts as removed
     /// only after a `complete` sweep.
     pub fn evolve(&self, shape: &Shape, complete: bool) -> Option<(Self, Vec<Drift>)> {
         let seen = Self::of(shape);
@@ -143,6 +144,14 @@ impl Schema {
                 learned = true;
                 continue;
             }
+            if as_numbers(&old.types) == as_numbers(&new.types) {
+                // Whole numbers are numbers; the first fraction widens the type for good.
+                if !old.types.contains(&FieldType::Number) {
+                    old.types = new.types;
+                    learned = true;
+                }
+                continue;
+            }
             let before =
                 std::mem::replace(old, FieldSchema { types: new.types, optional: old.optional });
             let first = first_place(shape, &name, &before);
@@ -168,6 +177,15 @@ impl Schema {
         }
         (learned || !drift.is_empty()).then_some((next, drift))
     }
+}
+
+/// The types with integers as the numbers that they are.
+fn as_numbers(types: &BTreeSet<FieldType>) -> BTreeSet<FieldType> {
+    let as_number = |kind: &FieldType| match kind {
+        FieldType::Integer => FieldType::Number,
+        other => *other,
+    };
+    types.iter().map(as_number).collect()
 }
 
 /// The first row whose value the `known` type did not cover.
@@ -269,6 +287,16 @@ mod tests {
             false,
         );
         assert_eq!(old.evolve(&odd, true), None);
+    }
+
+    #[test]
+    fn integers_become_numbers_without_an_alarm_and_never_back() {
+        let run = |kind| shape(&[&[("price", Some(kind))]], true);
+        let whole = schema(r#"{"price":"integer"}"#);
+        let (next, drift) = whole.evolve(&run(Number), true).unwrap();
+        assert!(drift.is_empty());
+        assert_eq!(next.fields["price"].to_string(), "number");
+        assert_eq!(next.evolve(&run(Integer), true), None);
     }
 
     #[test]

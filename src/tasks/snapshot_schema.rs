@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 use super::parse_csv_chunk::SliceResult;
 use super::plan_run::Planned;
 use super::{Effects, Task, TaskContext, TaskError};
+use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
-use crate::db::{run_tasks, runs};
 use crate::definition::policy::{Contract, Policy};
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
 use crate::domain::shape::Shape;
@@ -30,9 +30,9 @@ impl Task for SnapshotSchema {
         for slice in slices {
             shape.merge(&SliceResult::from_value(slice.result)?.shape);
         }
-        let run = runs::get(&context.pool, context.run).await?;
-        let nothing_died = run.is_some_and(|run| run.dead_tasks == 0);
-        Ok(Seen { shape, complete: nothing_died && !appended_only(context).await? })
+        // Whether rows could be normalized says nothing about what was read, and may not be known yet.
+        let read_all = !run_tasks::any_unread(&context.pool, context.run).await?;
+        Ok(Seen { shape, complete: read_all && !appended_only(context).await? })
     }
 
     async fn store(
@@ -133,7 +133,10 @@ fn accept(accepted: &Schema, observed: &Schema, contract: &Contract) -> Schema {
             }
             None => {}
             Some(known) => {
-                known.optional |= seen.optional;
+                // Else one odd row would switch the rule off for every later run.
+                if contract.missing_field == Policy::Evolve {
+                    known.optional |= seen.optional;
+                }
                 if known.types.is_empty() || contract.type_change == Policy::Evolve {
                     known.types.clone_from(&seen.types);
                 }

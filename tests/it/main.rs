@@ -14,3 +14,4 @@ mod pipeline;
 mod process;
 mod queue_contract;
 mod scheduling;
+mod schema_drift;
