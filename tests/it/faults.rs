@@ -126,9 +126,7 @@ async fn left_behind(app: &TestApp) -> LeftBehind {
 async fn undisturbed() -> LeftBehind {
     let app = app_with_open_runs().await;
     app.drain().await;
-    let chunks = app
-        .number("select count(*) from run_tasks where kind = 'parse_csv_chunk'")
-        .await;
+    let chunks = app.number("select count(*) from run_tasks where kind = 'parse_csv_chunk'").await;
     assert!(chunks >= 40, "{chunks} chunks");
     let left = left_behind(&app).await;
     let quarantined = left.iter().find(|(what, _)| *what == "quarantine").unwrap();

@@ -111,7 +111,8 @@ async fn an_odd_page_an_empty_column_and_integers_among_numbers_are_no_drift() {
     let app = api("").await;
     let first = r#"[{"id":1,"name":"a","price":1.5,"roi":{"x":1}},{"id":2,"name":"b","price":2.5,"roi":null}]"#;
     run_pages(&app, &[first, "[]"]).await;
-    let full = r#"[{"id":1,"name":"a","price":1,"roi":{"x":1}},{"id":2,"name":"b","price":2,"roi":null}]"#;
+    let full =
+        r#"[{"id":1,"name":"a","price":1,"roi":{"x":1}},{"id":2,"name":"b","price":2,"roi":null}]"#;
     for odd in [
         // Neither the fields that a page leaves out, nor nulls, nor whole numbers say anything.
         r#"[{"id":3},{"id":4}]"#,
