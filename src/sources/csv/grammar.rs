@@ -9,8 +9,8 @@
 //! the file closes it. A line end outside quotes ends the row; the blank lines behind it belong to
 //! the row's extent, so that extents follow each other without a gap.
 //!
-//! A quoted field that does not close within the row limit or before the end of the file is
-//! *unclosed*: its row ends at the row's first line end, wherever that is, and reading goes on
+//! A quoted field that does not close within the row limit or before the end of the file, or only
+//! lines later at a quote that text follows (the next opening quote, that is), is *unclosed*: its row ends at the row's first line end, wherever that is, and reading goes on
 //! behind it. Cutting the row into fields then ends within quotes, which is how it is recognized.
 
 use memchr::{memchr, memchr2, memmem};
@@ -199,6 +199,9 @@ impl Grammar {
             let opened = at;
             match self.close(text, opened + 1, complete, opened, *quiet) {
                 Close::At(quote, _) if quote < self.max_row => {
+                    if self.belongs_to_another(text, opened, quote, complete)? {
+                        return self.first_line(text, complete);
+                    }
                     at = quote + 1;
                     field = at;
                 }
@@ -220,6 +223,22 @@ impl Grammar {
                 }
             }
         }
+    }
+
+    /// Whether the quote that would close the field opened at `opened` is rather the one that opens
+    /// another field further down: lines apart, and text follows it. `None` when more bytes are
+    /// needed.
+    fn belongs_to_another(
+        &self,
+        text: &[u8],
+        opened: usize,
+        quote: usize,
+        complete: bool,
+    ) -> Option<bool> {
+        if self.ends_field(text, quote + 1, complete)? {
+            return Some(false);
+        }
+        Some(memchr(self.newline, &text[opened..quote]).is_some())
     }
 
     fn first_line(&self, text: &[u8], complete: bool) -> Option<usize> {

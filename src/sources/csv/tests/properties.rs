@@ -50,6 +50,7 @@ fn row_end(text: &[u8], dialect: &Dialect, max_row: usize) -> (usize, bool) {
     let (mut at, mut fresh) = (0, true);
     while at < text.len() {
         if fresh && dialect.quote.is_some() && byte(at) == dialect.quote {
+            let opened = at;
             at += 1;
             loop {
                 if at >= text.len().min(max_row) {
@@ -68,6 +69,9 @@ fn row_end(text: &[u8], dialect: &Dialect, max_row: usize) -> (usize, bool) {
                 at += 1;
             }
             at += 1;
+            if text[opened..at].contains(&newline) && !ends_field(at) {
+                return (first_line, true);
+            }
             fresh = false;
         } else if text[at] == newline {
             return (at + 1, false);
