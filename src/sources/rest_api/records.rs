@@ -215,10 +215,22 @@ pub(super) fn shape_of(records: &[Cow<'_, str>], hash: ContentHash) -> Shape {
         let Ok(Value::Object(fields)) = serde_json::from_str(record) else { continue };
         shape.rows += 1;
         for (name, value) in &fields {
-            shape.observe(name, type_of(value), || Place { raw_ref: raw_ref.clone(), row });
+            shape.observe(&storable_name(name), type_of(value), || Place {
+                raw_ref: raw_ref.clone(),
+                row,
+            });
         }
     }
     shape
+}
+
+/// A field's name as PostgreSQL can keep it: no text there holds U+0000, and an odd name must not
+/// take its page with it.
+fn storable_name(name: &str) -> Cow<'_, str> {
+    match name.contains('\0') {
+        true => name.replace('\0', "\u{fffd}").into(),
+        false => name.into(),
+    }
 }
 
 /// The type of a value; `None` is null.
@@ -291,7 +303,7 @@ impl Row for JsonRow<'_> {
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
         for (name, value) in self.fields {
-            visit(name, type_of(value));
+            visit(&storable_name(name), type_of(value));
         }
     }
 }
