@@ -1,9 +1,11 @@
 //! Owns `exec`: another program with kasparro's database in its environment.
 
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
 
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::database::{Database, Schema};
 use crate::config::Settings;
@@ -35,10 +37,17 @@ pub(super) async fn exec(settings: &Settings, args: &ExecArgs) -> anyhow::Result
     for (name, value) in libpq_environment(&options, database.url()) {
         command.env(name, value);
     }
+    // Ctrl-C is for the program: psql ends a query with it. We stay, to close the database.
+    let _interrupts = signal(SignalKind::interrupt()).context("no handler for Ctrl-C")?;
     let status = command.status().await.with_context(|| format!("{program} cannot be started"));
     database.close().await?;
-    let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(ExitCode::from(code))
+    Ok(exit_code(status?))
+}
+
+/// The program's own code; for one that a signal ended, what shells say.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// What psql, pg_dump and other programs of PostgreSQL read.

@@ -2,11 +2,12 @@
 //! and killed when they go out of scope.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::app::TestApp;
@@ -68,6 +69,8 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 impl Process {
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own, so that whatever it started can be ended with it.
+        command.process_group(0);
         let mut child = command.spawn().expect("kasparro starts");
         let (output, errors) = (Arc::default(), Arc::default());
         let readers = vec![
@@ -112,8 +115,16 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).expect("a process number");
-        kill(Pid::from_raw(id), signal).expect("the process is ours");
+        kill(self.pid(), signal).expect("the process is ours");
+    }
+
+    /// What a terminal does on Ctrl-C: the signal goes to everybody in the foreground.
+    pub fn signal_group(&self, signal: Signal) {
+        killpg(self.pid(), signal).expect("the processes are ours");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process number"))
     }
 
     /// `kill -9`, and waits until the process is gone.
@@ -145,8 +156,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = killpg(self.pid(), Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -1,0 +1,330 @@
+//! What is typed and what comes of it: exit codes, messages, and documents for programs.
+
+use std::net::TcpListener;
+
+use nix::sys::signal::Signal;
+
+use crate::app::TestApp;
+use crate::process::{Process, call, kasparro, until};
+
+const CSV_JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n\n[csv]\npaths = [\"data/a.csv\"]\n";
+
+/// Fails whatever the network does: its key is not there.
+const SECRET_JOB: &str = r#"
+kind = "rest_api"
+primary_key = ["id"]
+
+[rest_api]
+base_url = "http://127.0.0.1:9/"
+path = "things"
+auth = { type = "bearer", token = { env = "KASPARRO_TEST_NO_SUCH_KEY" } }
+"#;
+
+/// An address that nobody listens on.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn up_loads_every_source_answers_and_ends_well_on_ctrl_c() {
+    let app = TestApp::shipped().await;
+    let address = free_address();
+    let mut up = Process::start(kasparro(&app, &["up", "--offline", "--listen", &address]));
+    up.says("Press Ctrl-C to stop.").await;
+    let records =
+        "select source || ' ' || count(*) from unified_records group by source order by 1";
+    let expected = ["coingecko_api 1200", "products_csv 3", "vendors_csv 2"];
+    assert_eq!(app.texts(records).await, expected);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let answer = reqwest::get(format!("http://{address}/health")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    call(&app, &["healthcheck", "--listen", &address]).await.code(0);
+    up.signal(Signal::SIGINT);
+    let ended = up.ended().await;
+    ended.code(0).prints(&[&format!("http://{address}/docs"), "coingecko_api", "1200"]);
+    let held = "select count(*) from apalis.jobs where status in ('Queued', 'Running')";
+    assert_eq!(app.number(held).await, 0);
+    call(&app, &["healthcheck", "--listen", &address]).await.code(1).complains(&[&address]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named_together_with_the_flag_that_helps() {
+    let app = TestApp::empty().await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for command in ["up", "serve"] {
+        let ended = call(&app, &[command, "--listen", &address]).await;
+        ended.code(1).complains(&[&address, "in use", "--listen"]);
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_is_waited_for_and_then_named_as_the_reason() {
+    let app = TestApp::empty().await;
+    let url = format!("postgresql://someone:hidden-word@{}/things", free_address());
+    let listen = free_address();
+    for command in ["up", "worker", "migrate", "serve"] {
+        let arguments = [command, "--database-wait", "1", "--listen", &listen];
+        let mut down = kasparro(&app, &arguments);
+        down.env("DATABASE_URL", &url);
+        let ended = Process::start(down).ended().await;
+        ended.code(1).complains(&[
+            "waiting up to 1 s for the database",
+            "error: the database did not answer within 1 s; check DATABASE_URL",
+        ]);
+        assert!(!ended.stderr.contains("hidden-word"), "{}", ended.stderr);
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_kasparro_is_refused_and_left_alone() {
+    let app = TestApp::shipped().await;
+    let newer = "insert into _sqlx_migrations
+            (version, description, success, checksum, execution_time)
+         select max(version) + 1, 'later', true, '\\x00', 0 from _sqlx_migrations";
+    sqlx::query(newer).execute(&app.pool).await.unwrap();
+    let listen = free_address();
+    for command in [
+        &["serve", "--listen", &listen] as &[&str],
+        &["worker"],
+        &["scheduler"],
+        &["run", "products_csv"],
+        &["up", "--listen", &listen],
+        &["migrate"],
+        &["runs"],
+    ] {
+        let ended = call(&app, command).await;
+        ended.code(1).complains(&["newer than this kasparro knows", "start the newer version"]);
+    }
+    assert_eq!(app.number("select count(*) from etl_runs").await, 0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_database_without_tables_is_sent_to_migrate_which_makes_them() {
+    let app = TestApp::shipped().await;
+    let bare = "drop schema apalis cascade; drop schema public cascade; create schema public";
+    sqlx::raw_sql(bare).execute(&app.pool).await.unwrap();
+    let listen = free_address();
+    for command in [&["serve", "--listen", &listen] as &[&str], &["worker"], &["runs"]] {
+        call(&app, command).await.code(1).complains(&["run `kasparro migrate`"]);
+    }
+    call(&app, &["migrate"]).await.code(0).prints(&["up to date"]);
+    call(&app, &["migrate"]).await.code(0).prints(&["up to date"]);
+    call(&app, &["run", "products_csv"]).await.code(0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn run_exits_0_when_all_went_well_and_1_when_a_source_failed() {
+    let app = TestApp::shipped().await;
+    app.write("with_secret.toml", SECRET_JOB);
+    let ended = call(&app, &["run", "products_csv", "vendors_csv", "--offline"]).await;
+    ended.code(0).prints(&["products_csv", "vendors_csv", "success"]);
+    call(&app, &["run", "with_secret"]).await.code(1).prints(&["with_secret", "failed"]);
+    let ended = call(&app, &["run", "products_csv", "--full", "--json"]).await;
+    let document = ended.code(0).json();
+    assert_eq!(document["runs"][0]["source"], "products_csv");
+    assert_eq!(document["runs"][0]["counters"]["unchanged"], 3);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_source_that_fails_leaves_the_others_of_the_same_command_alone() {
+    let app = TestApp::shipped().await;
+    app.write("with_secret.toml", SECRET_JOB);
+    let document = call(&app, &["run", "with_secret", "products_csv", "--json"]).await;
+    let document = document.code(1).json();
+    let statuses: Vec<_> =
+        document["runs"].as_array().unwrap().iter().map(|run| &run["status"]).collect();
+    assert_eq!(statuses, ["failed", "success"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_fails_its_run_by_name_and_not_the_process() {
+    let app = TestApp::shipped().await;
+    app.write("with_secret.toml", SECRET_JOB);
+    let mut worker = Process::start(kasparro(&app, &["worker"]));
+    worker.says("worker started").await;
+    call(&app, &["run", "with_secret", "--detach"]).await.code(0);
+    let status =
+        "select status from etl_runs where source = 'with_secret' and finished_at is not null";
+    until("the run ends", async || app.texts(status).await == ["failed"]).await;
+    let error = app.texts("select error from etl_runs").await.remove(0);
+    for part in ["KASPARRO_TEST_NO_SUCH_KEY", "auth"] {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    call(&app, &["run", "products_csv", "--detach"]).await.code(0);
+    let loaded = "select count(*) from unified_records";
+    until("the same worker goes on", async || app.number(loaded).await == 3).await;
+    worker.signal(Signal::SIGTERM);
+    worker.ended().await.code(0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn run_of_an_unknown_source_names_the_known_ones() {
+    let app = TestApp::shipped().await;
+    let ended = call(&app, &["run", "product_csv"]).await;
+    let known = "\"product_csv\"; known are coingecko_api, products_csv, vendors_csv";
+    ended.code(1).complains(&[known]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn run_detach_enqueues_and_leaves_the_work_to_workers() {
+    let app = TestApp::shipped().await;
+    let ended = call(&app, &["run", "--all", "--offline", "--detach", "--json"]).await;
+    assert_eq!(ended.code(0).json()["runs"].as_array().unwrap().len(), 3);
+    let statuses = "select distinct status from etl_runs";
+    assert_eq!(app.texts(statuses).await, ["queued"]);
+    let _worker = Process::start(kasparro(&app, &["worker"]));
+    until("the runs end", async || app.texts(statuses).await == ["success"]).await;
+    assert_eq!(app.number("select count(*) from unified_records").await, 1205);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn check_names_everything_that_is_wrong_with_job_files() {
+    let app = TestApp::empty().await;
+    app.write("good.toml", CSV_JOB);
+    app.write("misspelt.toml", CSV_JOB.replace("paths =", "pathz ="));
+    app.write("untimely.toml", format!("schedule = \"61 * * * *\"\n{CSV_JOB}"));
+    let literal = SECRET_JOB.replace("{ env = \"KASPARRO_TEST_NO_SUCH_KEY\" }", "\"hunter-two\"");
+    app.write("talkative.toml", literal);
+    app.write("unkind.toml", CSV_JOB.replace("\"csv\"", "\"cvs\""));
+    app.write("a.toml", CSV_JOB);
+    app.write("A.toml", CSV_JOB);
+    let ended = call(&app, &["check"]).await;
+    ended.code(1).prints(&[
+        "good.toml",
+        "misspelt.toml:5",
+        "`pathz`",
+        "`paths`",
+        "untimely.toml:1",
+        "61 * * * *",
+        "talkative.toml:8",
+        "env",
+        "unkind.toml:1",
+        "cvs",
+        "/a.toml",
+        "/A.toml",
+        "of one name",
+    ]);
+    assert!(!ended.stdout.contains("hunter-two"), "{}", ended.stdout);
+    let document = call(&app, &["check", "--json"]).await.code(1).json();
+    let files = document["files"].as_array().unwrap();
+    assert_eq!(files.len(), 6, "{files:#?}");
+    assert_eq!(files.iter().filter(|file| file["ok"] == true).count(), 1);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn the_shipped_job_files_pass_the_check() {
+    let app = TestApp::shipped().await;
+    let ended = call(&app, &["check"]).await;
+    assert_eq!(ended.code(0).stdout.lines().filter(|line| line.starts_with("ok ")).count(), 3);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn documents_are_printed_without_a_database() {
+    let app = TestApp::empty().await;
+    let script = call(&app, &["completions", "bash"]).await;
+    script.code(0).prints(&["_kasparro", "healthcheck", "--database-url"]);
+    let document = call(&app, &["openapi"]).await.code(0).json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    assert!(document["paths"]["/runs"].is_object());
+    let schema = call(&app, &["job-schema"]).await.code(0).json();
+    let schema = schema.to_string();
+    assert!(schema.contains("rest_api") && schema.contains("primary_key"));
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn exec_hands_the_database_on_and_the_exit_code_back() {
+    let app = TestApp::empty().await;
+    let ended = call(&app, &["exec", "--", "sh", "-c", "echo $DATABASE_URL"]).await;
+    assert_eq!(ended.code(0).stdout.trim_end(), app.database.url());
+    call(&app, &["exec", "--", "sh", "-c", "exit 7"]).await.code(7);
+    call(&app, &["exec", "--", "sh", "-c", "kill -TERM $$"]).await.code(128 + 15);
+    let ended = call(&app, &["exec", "no-such-program-anywhere"]).await;
+    ended.code(1).complains(&["no-such-program-anywhere"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_under_exec_is_for_the_program_alone() {
+    let app = TestApp::empty().await;
+    let script = "trap 'echo interrupted; exit 5' INT; echo ready; \
+                  for i in $(seq 1000); do sleep 0.05; done";
+    let mut exec = Process::start(kasparro(&app, &["exec", "--", "sh", "-c", script]));
+    exec.says("ready").await;
+    exec.signal_group(Signal::SIGINT);
+    exec.ended().await.code(5).prints(&["interrupted"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_empty_variable_says_nothing_and_no_workers_are_refused() {
+    let app = TestApp::shipped().await;
+    let variables = [
+        "KASPARRO_WORKERS",
+        "KASPARRO_LISTEN",
+        "KASPARRO_DATABASE_WAIT",
+        "KASPARRO_GRACE",
+        "KASPARRO_LOG",
+        "KASPARRO_LOG_FORMAT",
+        "KASPARRO_OFFLINE",
+        "KASPARRO_CONFIG",
+        "KASPARRO_DATA_DIR",
+    ];
+    let mut command = kasparro(&app, &["run", "products_csv"]);
+    for variable in variables {
+        command.env(variable, "");
+    }
+    Process::start(command).ended().await.code(0);
+    let ended = call(&app, &["run", "products_csv", "--workers", "0"]).await;
+    ended.code(1).complains(&["workers must be at least 1"]);
+    let mut command = kasparro(&app, &["worker"]);
+    command.env("KASPARRO_WORKERS", "0");
+    Process::start(command).ended().await.code(1).complains(&["workers must be at least 1"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_settings_file_with_an_unknown_key_is_refused_with_file_and_line() {
+    let app = TestApp::shipped().await;
+    app.write("working-folder/kasparro.toml", "# ours\nwrokers = 2\n");
+    let ended = call(&app, &["check"]).await;
+    ended.code(1).complains(&["kasparro.toml", "line 2", "wrokers", "workers"]);
+    let ended = call(&app, &["check", "--config", "elsewhere.toml"]).await;
+    ended.code(1).complains(&["elsewhere.toml"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn lists_are_documents_for_programs() {
+    let app = TestApp::shipped().await;
+    app.run("products_csv").await;
+    app.run("vendors_csv").await;
+    let runs = call(&app, &["runs", "--json"]).await.code(0).json();
+    let sources: Vec<_> =
+        runs["runs"].as_array().unwrap().iter().map(|run| &run["source"]).collect();
+    assert_eq!(sources, ["vendors_csv", "products_csv"], "newest first");
+    let one = call(&app, &["runs", "--json", "--source", "products_csv", "--limit", "1"]).await;
+    assert_eq!(one.code(0).json()["runs"][0]["counters"]["inserted"], 3);
+    let sources = call(&app, &["sources", "--json"]).await.code(0).json();
+    let sources = sources["sources"].as_array().unwrap();
+    assert_eq!(sources.len(), 3);
+    assert_eq!(sources[0]["source"], "coingecko_api");
+    assert!(sources[0]["last_run"].is_null());
+    assert_eq!(sources[1]["last_run"]["status"], "success");
+    call(&app, &["runs"]).await.code(0).prints(&["products_csv", "success"]);
+    app.database.close().await;
+}
