@@ -223,15 +223,7 @@ impl Performer {
                 );
                 self.try_again(delivery, message, &error.for_ledger(), delay, spent).await
             }
-            Verdict::Dead => {
-                tracing::error!(
-                    run_id = message.run.0,
-                    task = message.task,
-                    attempt = delivery.attempt,
-                    "{text}"
-                );
-                self.give_up(delivery, message, &error.for_ledger()).await
-            }
+            Verdict::Dead => self.give_up(delivery, message, error, &text).await,
         }
     }
 
@@ -292,7 +284,8 @@ impl Performer {
         &self,
         delivery: &Delivery,
         message: &Message,
-        error: &str,
+        error: &TaskError,
+        text: &str,
     ) -> Result<(), TaskError> {
         let mut transaction = self.pool.begin().await?;
         if !delivery.lease.fence(&mut transaction).await? {
@@ -300,6 +293,12 @@ impl Performer {
         }
         let task = run_tasks::open(&mut *transaction, message.run, &message.task).await?;
         if let Some(task) = task.filter(|task| task.state == TaskState::Open) {
+            tracing::error!(
+                run_id = message.run.0,
+                task = message.task,
+                attempt = delivery.attempt,
+                "{text}"
+            );
             let hash = ContentHash::from_bytes(&task.config_hash);
             let source = match hash {
                 Some(hash) => self.sources.get(&self.pool, hash).await.ok(),
@@ -312,7 +311,7 @@ impl Performer {
                 state: TaskState::Dead,
                 attempt: delivery.attempt,
                 worker: delivery.lease.worker(),
-                error: Some(error),
+                error: Some(&error.for_ledger()),
                 source: source.as_deref(),
             };
             settle(&mut transaction, &settling, Effects::default()).await?;

@@ -298,13 +298,14 @@ async fn every_open_task_delivered_twice_leaves_the_same_behind() {
     for source in SOURCES {
         app.start(source, Mode::Incremental).await;
     }
-    let _worker = worker(&app, "4");
+    let worker = worker(&app, "4");
     runs_have_ended(&app).await;
     assert_eq!(
         app.number("select count(*) from apalis.jobs where id like '1%'").await,
         app.number("select count(*) from run_tasks").await,
     );
     until("no item is left", async || app.number(JOBS_NOT_ENDED).await == 0).await;
+    assert!(!worker.said().contains("ERROR"), "no task is dead:\n{}", worker.said());
     assert_same(&left_behind(&app).await, &undisturbed().await);
     app.database.close().await;
 }
