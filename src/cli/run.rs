@@ -15,6 +15,7 @@ use super::processes;
 use super::progress::Progress;
 use crate::config::Settings;
 use crate::definition::{Definition, JobsFolder};
+use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::sources::{self, Access};
 use crate::tasks::start_run::{RunRequest, Started, start_run};
@@ -90,18 +91,25 @@ pub(super) async fn run(
     args: &RunArgs,
     progress: &Progress,
 ) -> anyhow::Result<ExitCode> {
-    let definitions = chosen(jobs, args)?;
+    let (definitions, all_good) = chosen(jobs, args)?;
     let connections = WorkerOptions::connections(settings.workers);
     let database = Database::open(settings, connections, Schema::Migrate).await?;
     let outcome = work(settings, args, &definitions, progress, &database.pool).await;
     database.close().await?;
-    outcome
+    outcome.map(|code| if all_good { code } else { ExitCode::FAILURE })
 }
 
-fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<Vec<Definition>> {
+/// The sources to run, and whether all that were meant can be: with `--all`, broken job files are
+/// shown and left out, because a failing source never stops the others.
+fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>, bool)> {
     let kinds = sources::kind_names();
     if args.all {
-        return jobs.load(&kinds)?.into_iter().map(|d| d.map_err(Into::into)).collect();
+        let (good, broken): (Vec<_>, Vec<_>) =
+            jobs.load(&kinds)?.into_iter().partition(Result::is_ok);
+        for error in broken.iter().filter_map(|definition| definition.as_ref().err()) {
+            eprintln!("error: {}", chain(error));
+        }
+        return Ok((good.into_iter().flatten().collect(), broken.is_empty()));
     }
     let mut definitions: Vec<Definition> = Vec::new();
     for name in &args.sources {
@@ -109,7 +117,7 @@ fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<Vec<Definition>> 
             definitions.push(jobs.get(name, &kinds)?);
         }
     }
-    Ok(definitions)
+    Ok((definitions, true))
 }
 
 async fn work(

@@ -297,7 +297,7 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Remaining,
     sqlx::query_as!(
         Remaining,
         "select open_tasks as open, open_reading_tasks as open_reading
-         from etl_runs where id = $1 for update",
+         from etl_runs where id = $1 for no key update",
         id.0,
     )
     .fetch_one(connection)

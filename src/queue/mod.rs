@@ -44,11 +44,13 @@ pub struct Delivery {
     pub attempt: i32,
 }
 
-/// A worker's claim on a queue item. It may be lost: the item is then someone else's.
+/// A worker's claim on a queue item. It may be lost: the item is then someone else's, or the same
+/// worker's again after it was taken for dead, which the number of tries tells.
 #[derive(Debug, Clone)]
 pub struct Lease {
     job: String,
     worker: String,
+    tries_before: i32,
 }
 
 /// Creates and mends apalis's own tables and functions. Concurrent callers wait for each other.
@@ -131,9 +133,12 @@ impl Lease {
     pub async fn fence(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let held = sqlx::query_scalar!(
             r#"select 1 as "one!" from apalis.jobs
-             where id = $1 and lock_by = $2 and status in ('Queued', 'Running') for update"#,
+             where id = $1 and lock_by = $2 and attempts = $3
+               and status in ('Queued', 'Running')
+             for update"#,
             self.job,
             self.worker,
+            self.tries_before,
         )
         .fetch_optional(connection)
         .await?;
@@ -158,10 +163,12 @@ impl Lease {
 
     async fn end(&self, connection: &mut PgConnection, status: &str) -> Result<(), sqlx::Error> {
         sqlx::query!(
-            "update apalis.jobs set status = $3, done_at = now()
-             where id = $1 and lock_by = $2 and status in ('Queued', 'Running')",
+            "update apalis.jobs set status = $4, done_at = now()
+             where id = $1 and lock_by = $2 and attempts = $3
+               and status in ('Queued', 'Running')",
             self.job,
             self.worker,
+            self.tries_before,
             status,
         )
         .execute(connection)
@@ -182,10 +189,12 @@ impl Lease {
         sqlx::query!(
             "update apalis.jobs set
                 status = 'Pending', lock_by = null, lock_at = null,
-                attempts = attempts + $4, run_at = now() + make_interval(secs => $3)
-             where id = $1 and lock_by = $2 and status in ('Queued', 'Running')",
+                attempts = attempts + $5, run_at = now() + make_interval(secs => $4)
+             where id = $1 and lock_by = $2 and attempts = $3
+               and status in ('Queued', 'Running')",
             self.job,
             self.worker,
+            self.tries_before,
             delay.as_secs_f64(),
             i32::from(spent),
         )

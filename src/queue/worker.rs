@@ -134,10 +134,15 @@ async fn deliver<H: Handler>(
     worker: WorkerContext,
     handler: Data<H>,
 ) -> Result<(), BoxDynError> {
+    let attempt = i32::try_from(attempt.current()).unwrap_or(i32::MAX);
     let delivery = Delivery {
-        lease: Lease { job: job.to_string(), worker: worker.name().to_owned() },
+        lease: Lease {
+            job: job.to_string(),
+            worker: worker.name().to_owned(),
+            tries_before: attempt - 1,
+        },
         message,
-        attempt: i32::try_from(attempt.current()).unwrap_or(i32::MAX),
+        attempt,
     };
     handler.handle(delivery).await;
     Ok(())
