@@ -26,6 +26,8 @@ create table etl_runs (
     config_hash bytea not null references source_definitions (hash),
     -- The version of schema_snapshots that the contract measures rows by; null before the first.
     schema_version integer,
+    -- In which order slices must be applied: any, in order for repeated keys only, or in order.
+    key_order text not null default 'ordered' check (key_order in ('distinct', 'split', 'ordered')),
     created_at timestamptz not null default now(),
     started_at timestamptz,
     finished_at timestamptz,
@@ -85,6 +87,12 @@ create table run_tasks (
 
 -- Which slice is next to normalize is asked after every task.
 create index run_tasks_by_slice on run_tasks (run_id, kind, first_slice);
+
+-- The keys, by their hashes, that occur in several rows of a run.
+create table run_repeated_keys (
+    run_id bigint primary key references etl_runs (id) on delete cascade,
+    hashes bigint[] not null
+);
 
 create table ingestion_checkpoints (
     source text primary key,

@@ -1,14 +1,17 @@
 -- $1 run, $2 most slices at once
 with
+-- Batches of single keys follow no order.
+batches as (
+    select state, last_slice from run_tasks
+    where run_id = $1 and kind = 'normalize_batch' and payload ->> 'rows' <> 'single'
+),
 -- One batch at a time, so that rows count in file order whatever order the slices were read in.
 busy as (
-    select 1 from run_tasks
-    where run_id = $1 and kind = 'normalize_batch' and state = 'open'
+    select from batches where state = 'open'
 ),
 -- Behind the last slice that was ever handed out.
 position as (
-    select coalesce(max(last_slice), -1) as last from run_tasks
-    where run_id = $1 and kind = 'normalize_batch'
+    select coalesce(max(last_slice), -1) as last from batches
 ),
 -- The first slice behind it that is still being read stops the batch.
 unread as (

@@ -28,6 +28,8 @@ words! {
 pub struct OpenTask {
     /// Its kind.
     pub kind: TaskKind,
+    /// The slice that it reads, or the first that it normalizes.
+    pub slice: Option<i64>,
     /// What the task is told, as stored: a later version may tell tasks what this one cannot read.
     pub payload: Value,
     /// Whether it has settled already: then there is nothing to do.
@@ -132,7 +134,7 @@ pub async fn open(
     key: &str,
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
-        "select t.kind, t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode
+        "select t.kind, t.first_slice, t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode
          from run_tasks t join etl_runs r on r.id = t.run_id
          where t.run_id = $1 and t.task_key = $2",
         run.0,
@@ -143,6 +145,7 @@ pub async fn open(
     let Some(row) = row else { return Ok(None) };
     Ok(Some(OpenTask {
         kind: parse(&row.kind)?,
+        slice: row.first_slice,
         payload: row.payload,
         state: parse(&row.state)?,
         run_status: parse(&row.status)?,

@@ -279,6 +279,15 @@ pub struct Settlement {
     pub counters: Counters,
 }
 
+/// A run as whoever settles one of its tasks finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    /// Of the tasks that have not settled, those that read the source.
+    pub open_reading: i32,
+    /// In which order slices must be applied: `distinct`, `split` or `ordered`.
+    pub key_order: String,
+}
+
 /// What remains after a task settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remaining {
@@ -293,10 +302,10 @@ pub struct Remaining {
 ///
 /// # Errors
 /// Database errors.
-pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Remaining, sqlx::Error> {
+pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
     sqlx::query_as!(
-        Remaining,
-        "select open_tasks as open, open_reading_tasks as open_reading
+        Locked,
+        "select open_reading_tasks as open_reading, key_order
          from etl_runs where id = $1 for no key update",
         id.0,
     )

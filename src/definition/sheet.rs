@@ -243,6 +243,26 @@ fn write_object(
     Err(Flaw::new(ReasonCode::InvalidJson, "is not a JSON object (expected {\"key\": value, …})"))
 }
 
+impl Key {
+    /// Appends a row's key; `false` when the row has none. The contract has no say here: a row that
+    /// it sets aside has its place in the order all the same.
+    pub(super) fn write(&self, row: &dyn Row, out: &mut String) -> bool {
+        let id = &self.external_id;
+        out.push_str(&id.literals[0]);
+        for (part, literal) in self.parts.iter().zip(&id.literals[1..]) {
+            match row.cell(part.locator) {
+                Cell::Missing | Cell::Null | Cell::Text("") => return false,
+                cell => match convert::storable_text(cell) {
+                    Ok(text) => push_part(text, id.escaped, out),
+                    Err(_) => return false,
+                },
+            }
+            out.push_str(literal);
+        }
+        true
+    }
+}
+
 fn push_part(text: &str, escaped: bool, out: &mut String) {
     if !escaped {
         out.push_str(text);

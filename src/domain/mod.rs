@@ -6,6 +6,7 @@ pub mod counters;
 pub mod decimal;
 pub mod failure;
 pub mod file;
+pub mod key_sieve;
 pub mod raw;
 pub mod record;
 pub mod reject;

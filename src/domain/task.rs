@@ -54,6 +54,8 @@ pub enum TaskPayload {
         first_slice: i64,
         /// The last slice of the batch, inclusive.
         last_slice: i64,
+        /// Which of their rows.
+        rows: Rows,
     },
     /// See [`TaskKind::SnapshotSchema`].
     SnapshotSchema {},
@@ -72,6 +74,18 @@ pub struct Chunk {
     pub first_row: i64,
     /// Number of the first line within the file, from 1.
     pub first_line: i64,
+}
+
+/// Which rows of its slices a batch normalizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rows {
+    /// All.
+    All,
+    /// Those whose key occurs in no other row of the run: the order of such batches is free.
+    Single,
+    /// The others: such batches follow each other in the order of their slices.
+    Repeated,
 }
 
 impl TaskPayload {
@@ -105,9 +119,12 @@ impl TaskPayload {
 
     /// The key of the task within its run: equal keys are the same task.
     pub fn key(&self) -> String {
-        match self.slice() {
-            Some(slice) => format!("{}:{slice}", self.kind()),
-            None => self.kind().to_string(),
+        match (self, self.slice()) {
+            (Self::NormalizeBatch { rows: Rows::Repeated, .. }, Some(slice)) => {
+                format!("{}:{slice}:repeated", self.kind())
+            }
+            (_, Some(slice)) => format!("{}:{slice}", self.kind()),
+            (_, None) => self.kind().to_string(),
         }
     }
 }
@@ -119,7 +136,7 @@ mod tests {
     #[test]
     fn a_task_key_names_the_kind_and_the_slice() {
         assert_eq!(TaskPayload::PlanRun {}.key(), "plan_run");
-        let batch = TaskPayload::NormalizeBatch { first_slice: 3, last_slice: 7 };
+        let batch = TaskPayload::NormalizeBatch { first_slice: 3, last_slice: 7, rows: Rows::All };
         assert_eq!(batch.key(), "normalize_batch:3");
     }
 

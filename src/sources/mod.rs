@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
+use crate::definition::row::Row;
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::raw::{ContentHash, RawRef};
@@ -229,11 +230,17 @@ pub trait FileSource: Send + Sync {
     fn files(&self) -> Result<Vec<PathBuf>, SourceError>;
 
     /// Looks at a file and cuts what is new of it into chunks. Blocking I/O; one streaming pass
-    /// at most, none when size and time of modification are unchanged.
+    /// at most, none when size and time of modification are unchanged. `visit` is shown every
+    /// good row that the pass meets.
     ///
     /// # Errors
     /// When the file cannot be read, is a directory, or has no header that the mapping can use.
-    fn plan(&self, path: &Path, known: Option<&KnownFile>) -> Result<FilePlan, SourceError>;
+    fn plan(
+        &self,
+        path: &Path,
+        known: Option<&KnownFile>,
+        visit: &mut dyn FnMut(&dyn Row),
+    ) -> Result<FilePlan, SourceError>;
 
     /// Reads one chunk. Blocking I/O and CPU work.
     ///

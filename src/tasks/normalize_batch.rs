@@ -5,21 +5,23 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 
 use super::parse_csv_chunk::SliceResult;
-use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
+use super::{Effects, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::{self, ReadSlice};
-use crate::db::{quarantined_rows, raw_api_data, schemas, source_files, unified_records};
-use crate::definition::mapping::{Mapped, Mapping};
+use crate::db::{
+    quarantined_rows, raw_api_data, run_repeated_keys, schemas, source_files, unified_records,
+};
+use crate::definition::mapping::{Chosen, Mapped, Mapping};
 use crate::domain::counters::Counters;
 use crate::domain::file::{Layout, RawBlock};
 use crate::domain::raw::RawRef;
-use crate::domain::schema::Schema;
-use crate::domain::task::TaskPayload;
+use crate::domain::task::{Rows, TaskPayload};
 use crate::sources::{Source, SourceError};
 
 pub(super) struct NormalizeBatch {
     pub first_slice: i64,
     pub last_slice: i64,
+    pub rows: Rows,
 }
 
 /// The raw rows of one slice.
@@ -35,12 +37,20 @@ impl Task for NormalizeBatch {
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
-        let mut raws = Vec::with_capacity(slices.len());
+        let mapping = Mapping::new(&context.source.definition, schema.as_ref());
+        let mapping = Arc::new(mapping.of_rows(self.chosen(context).await?));
+        let mut mapped = Mapped::default();
+        // One slice at a time: its raw rows are gone before the next ones come.
         for slice in slices {
-            raws.push(load(context, slice).await?);
+            let raw = load(context, slice).await?;
+            let (source, mapping) = (context.source.clone(), mapping.clone());
+            mapped = blocking(move || {
+                map_slice(&source.source, &raw, &mapping, &mut mapped)?;
+                Ok(mapped)
+            })
+            .await?;
         }
-        let source = context.source.clone();
-        blocking(move || map(&source, schema.as_ref(), &raws)).await
+        Ok(mapped)
     }
 
     async fn store(
@@ -61,6 +71,20 @@ impl Task for NormalizeBatch {
             ..Counters::default()
         };
         Ok(Effects { counters, ..Effects::default() })
+    }
+}
+
+impl NormalizeBatch {
+    async fn chosen(&self, context: &TaskContext) -> Result<Chosen, TaskError> {
+        Ok(match self.rows {
+            Rows::All => Chosen::All,
+            Rows::Single => {
+                Chosen::Without(run_repeated_keys::load(&context.pool, context.run).await?)
+            }
+            Rows::Repeated => {
+                Chosen::Only(run_repeated_keys::load(&context.pool, context.run).await?)
+            }
+        })
     }
 }
 
@@ -85,19 +109,6 @@ async fn load(context: &TaskContext, slice: ReadSlice) -> Result<RawSlice, TaskE
             Err(TaskError::Inconsistent(text))
         }
     }
-}
-
-fn map(
-    source: &SourceInUse,
-    schema: Option<&Schema>,
-    raws: &[RawSlice],
-) -> Result<Mapped, TaskError> {
-    let mapping = Mapping::new(&source.definition, schema);
-    let mut out = Mapped::default();
-    for slice in raws {
-        map_slice(&source.source, slice, &mapping, &mut out)?;
-    }
-    Ok(out)
 }
 
 fn map_slice(

@@ -109,8 +109,8 @@ impl Performer {
                 let chunk = ParseCsvChunk { file_id, stamp, chunk };
                 self.execute(&chunk, &context, delivery, message, &task).await
             }
-            TaskPayload::NormalizeBatch { first_slice, last_slice } => {
-                let batch = NormalizeBatch { first_slice, last_slice };
+            TaskPayload::NormalizeBatch { first_slice, last_slice, rows } => {
+                let batch = NormalizeBatch { first_slice, last_slice, rows };
                 self.execute(&batch, &context, delivery, message, &task).await
             }
             TaskPayload::SnapshotSchema {} => {
@@ -160,6 +160,7 @@ impl Performer {
             run: message.run,
             task_key: &message.task,
             kind: task.kind,
+            slice: task.slice,
             state: TaskState::Done,
             attempt: delivery.attempt,
             worker: delivery.lease.worker(),
@@ -308,6 +309,7 @@ impl Performer {
                 run: message.run,
                 task_key: &message.task,
                 kind: task.kind,
+                slice: task.slice,
                 state: TaskState::Dead,
                 attempt: delivery.attempt,
                 worker: delivery.lease.worker(),

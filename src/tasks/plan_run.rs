@@ -5,10 +5,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::{Effects, Task, TaskContext, TaskError, blocking};
+use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
+use crate::db::run_repeated_keys;
 use crate::db::source_files::{self, CommittedFile, FileVersion, from_nanos, to_nanos};
+use crate::definition::mapping::Mapping;
+use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
+use crate::domain::key_sieve::{KeyOrder, KeySieve};
 use crate::domain::raw::ContentHash;
 use crate::domain::run::Mode;
 use crate::domain::task::TaskPayload;
@@ -66,8 +70,8 @@ pub(super) struct PlanRun;
 pub(super) enum Plan {
     /// An API: its first page.
     FirstPage(serde_json::Value),
-    /// Files, in the order in which their rows count.
-    Files(Vec<FoundFile>),
+    /// Files, in the order in which their rows count, and what their keys allow.
+    Files(Vec<FoundFile>, KeyOrder),
 }
 
 pub(super) struct FoundFile {
@@ -82,7 +86,7 @@ impl Task for PlanRun {
     async fn gather(&self, context: &TaskContext) -> Result<Plan, TaskError> {
         match &context.source.source {
             Source::Pages(pages) => Ok(Plan::FirstPage(pages.first())),
-            Source::Files(_) => plan_files(context).await.map(Plan::Files),
+            Source::Files(_) => plan_files(context).await,
         }
     }
 
@@ -97,12 +101,15 @@ impl Task for PlanRun {
                 follow_ups: vec![TaskPayload::FetchPage { slice: 0, position }],
                 ..Effects::default()
             }),
-            Plan::Files(files) => store_files(context, transaction, files).await,
+            Plan::Files(files, order) => {
+                run_repeated_keys::store(transaction, context.run, &order).await?;
+                store_files(context, transaction, files).await
+            }
         }
     }
 }
 
-async fn plan_files(context: &TaskContext) -> Result<Vec<FoundFile>, TaskError> {
+async fn plan_files(context: &TaskContext) -> Result<Plan, TaskError> {
     let source = context.source.clone();
     let paths = blocking(move || match &source.source {
         Source::Files(files) => Ok(files.files()?),
@@ -110,20 +117,39 @@ async fn plan_files(context: &TaskContext) -> Result<Vec<FoundFile>, TaskError> 
     })
     .await?;
     let base = context.source.definition.base_dir().to_owned();
+    let bytes = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
+    let mut sieve = KeySieve::for_bytes(bytes);
     let mut found = Vec::with_capacity(paths.len());
     for path in paths {
         let url = stored_url(&base, &path);
         let committed = source_files::committed(&context.pool, &context.source_name, &url).await?;
         let known = usable(context, committed.as_ref()).await?;
         let source = context.source.clone();
-        let plan = blocking(move || match &source.source {
-            Source::Files(files) => Ok(files.plan(&path, known.as_ref())?),
-            Source::Pages(_) => Err(TaskError::Inconsistent("pages have no files".into())),
-        })
-        .await?;
+        let plan;
+        (plan, sieve) = blocking(move || plan_file(&source, &path, known.as_ref(), sieve)).await?;
         found.push(FoundFile { url, committed, plan });
     }
-    Ok(found)
+    Ok(Plan::Files(found, sieve.order()))
+}
+
+fn plan_file(
+    source: &SourceInUse,
+    path: &Path,
+    known: Option<&KnownFile>,
+    mut sieve: KeySieve,
+) -> Result<(FilePlan, KeySieve), TaskError> {
+    let Source::Files(files) = &source.source else {
+        return Err(TaskError::Inconsistent("pages have no files".into()));
+    };
+    let mapping = Mapping::new(&source.definition, None);
+    let mut scratch = String::new();
+    let mut visit = |row: &dyn Row| {
+        if let Some(hash) = mapping.key_hash(row, &mut scratch) {
+            sieve.see(hash);
+        }
+    };
+    let plan = files.plan(path, known, &mut visit)?;
+    Ok((plan, sieve))
 }
 
 /// What the checkpoint allows to build upon: nothing in a full run, after the job file changed,

@@ -8,12 +8,14 @@ use super::{Effects, SourceInUse, TaskError};
 use crate::db::run_tasks::{self, TaskEnd, TaskState};
 use crate::db::runs::{self, Settlement};
 use crate::domain::run::RunId;
-use crate::domain::task::{TaskKind, TaskPayload};
+use crate::domain::task::{Rows, TaskKind, TaskPayload};
 use crate::queue;
 use crate::sources::Source;
 
 /// The most API pages normalized in one transaction when they queue up.
 const PAGES_PER_BATCH: i64 = 10;
+/// Chunks whose few rows with repeated keys are normalized in one transaction.
+const REPEATS_PER_BATCH: i64 = 32;
 /// A CSV chunk is large enough for a transaction of its own.
 const CHUNKS_PER_BATCH: i64 = 1;
 
@@ -22,6 +24,8 @@ pub(super) struct Settling<'a> {
     pub run: RunId,
     pub task_key: &'a str,
     pub kind: TaskKind,
+    /// The slice that a reading task read.
+    pub slice: Option<i64>,
     pub state: TaskState,
     pub attempt: i32,
     pub worker: &'a str,
@@ -51,7 +55,7 @@ pub(super) async fn settle(
     let kind = settling.kind;
     let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
     let remaining_reading = before.open_reading - i32::from(reads(kind)) + opened_reading;
-    effects.follow_ups.extend(next_batch(transaction, settling).await?);
+    effects.follow_ups.extend(batches(transaction, settling, &before.key_order).await?);
     if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
         effects.follow_ups.push(TaskPayload::SnapshotSchema {});
     }
@@ -81,17 +85,34 @@ fn reads(kind: TaskKind) -> bool {
     }
 }
 
-/// The normalizing task that can start now, if any: asked after each task that reads or normalizes.
-async fn next_batch(
+/// The normalizing tasks that can start now: asked after each task that reads or normalizes.
+async fn batches(
     transaction: &mut PgConnection,
     settling: &Settling<'_>,
-) -> Result<Option<TaskPayload>, TaskError> {
-    let max = match (settling.kind, settling.source.map(|s| &s.source)) {
-        (TaskKind::PlanRun | TaskKind::SnapshotSchema, _) => return Ok(None),
-        (_, Some(Source::Files(_)) | None) => CHUNKS_PER_BATCH,
-        (_, Some(Source::Pages(_))) => PAGES_PER_BATCH,
-    };
-    let next = run_tasks::next_batch(transaction, settling.run, max).await?;
-    Ok(next
-        .map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch { first_slice, last_slice }))
+    key_order: &str,
+) -> Result<Vec<TaskPayload>, TaskError> {
+    if matches!(settling.kind, TaskKind::PlanRun | TaskKind::SnapshotSchema) {
+        return Ok(Vec::new());
+    }
+    let mut batches = Vec::new();
+    if let (true, TaskState::Done, "distinct" | "split", Some(slice)) =
+        (reads(settling.kind), settling.state, key_order, settling.slice)
+    {
+        let rows = if key_order == "split" { Rows::Single } else { Rows::All };
+        batches.push(TaskPayload::NormalizeBatch { first_slice: slice, last_slice: slice, rows });
+    }
+    if key_order != "distinct" {
+        let (most, rows) = match (key_order, settling.source.map(|s| &s.source)) {
+            ("split", _) => (REPEATS_PER_BATCH, Rows::Repeated),
+            (_, Some(Source::Pages(_))) => (PAGES_PER_BATCH, Rows::All),
+            _ => (CHUNKS_PER_BATCH, Rows::All),
+        };
+        let next = run_tasks::next_batch(transaction, settling.run, most).await?;
+        batches.extend(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {
+            first_slice,
+            last_slice,
+            rows,
+        }));
+    }
+    Ok(batches)
 }

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{FilePlan, FileSource, Kind, ParsedChunk, Source, SourceError};
 use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
+use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::Chunk;
@@ -147,8 +148,13 @@ impl FileSource for CsvSource {
         Ok(files)
     }
 
-    fn plan(&self, path: &Path, known: Option<&KnownFile>) -> Result<FilePlan, SourceError> {
-        plan::plan(&self.params, &self.wanted, path, known)
+    fn plan(
+        &self,
+        path: &Path,
+        known: Option<&KnownFile>,
+        visit: &mut dyn FnMut(&dyn Row),
+    ) -> Result<FilePlan, SourceError> {
+        plan::plan(&self.params, &self.wanted, path, known, visit)
     }
 
     fn read(

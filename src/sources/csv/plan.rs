@@ -9,7 +9,9 @@ use super::head::{self, Head};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, MAX_ROW_BYTES};
+use super::row::{RowBuffer, RowReader};
 use super::stream::{Stream, stamp, whole_micros};
+use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::task::Chunk;
 use crate::sources::{FilePlan, FileScan};
@@ -24,6 +26,7 @@ pub(super) fn plan(
     wanted: &[Wanted],
     path: &Path,
     known: Option<&KnownFile>,
+    visit: &mut dyn FnMut(&dyn Row),
 ) -> Result<FilePlan, SourceError> {
     let before = stamp(path)?;
     if known.is_some_and(|known| is_untouched(params, known, &before)) {
@@ -33,7 +36,14 @@ pub(super) fn plan(
     let head = read_head(params, wanted, path, &mut stream)?;
     let layout = head.layout.store()?;
     let known = known.filter(|known| known.layout == layout);
-    let mut pass = Pass::new(&head, known);
+    let file = header::shown(path);
+    let nulls = params.null_values.clone();
+    // A file without anything in it has no columns to find.
+    let reader = match head.layout.columns.is_empty() {
+        true => None,
+        false => Some(RowReader::new(&file, &head.layout, wanted, nulls)?),
+    };
+    let mut pass = Pass::new(&head, known, reader, visit);
     pass.start(&head, &mut stream);
     while pass.row(path, &mut stream)? {}
     let lines = stream.lines() + i64::from(stream.ends_within_line());
@@ -102,18 +112,29 @@ struct Pass<'a> {
     cutter: Cutter,
     /// The file as it was, if it was read with this layout.
     known: Option<&'a KnownFile>,
+    reader: Option<RowReader>,
+    buffer: RowBuffer,
+    visit: &'a mut dyn FnMut(&dyn Row),
     rows: i64,
     appended: bool,
 }
 
 impl<'a> Pass<'a> {
-    fn new(head: &Head, known: Option<&'a KnownFile>) -> Self {
+    fn new(
+        head: &Head,
+        known: Option<&'a KnownFile>,
+        reader: Option<RowReader>,
+        visit: &'a mut dyn FnMut(&dyn Row),
+    ) -> Self {
         let layout = &head.layout;
         Self {
             grammar: Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes),
             quiet: Quiet::default(),
             cutter: Cutter { chunk_size: layout.chunk_size, next: 0, chunks: Vec::new() },
             known,
+            reader,
+            buffer: RowBuffer::default(),
+            visit,
             rows: 0,
             appended: false,
         }
@@ -142,6 +163,11 @@ impl<'a> Pass<'a> {
             return Ok(true);
         };
         self.quiet.advance(extent.next);
+        let content = self.grammar.content(&stream.rest()[..extent.next]);
+        let reader = self.reader.as_ref();
+        if let Some(row) = reader.and_then(|r| r.read_good(content, &mut self.buffer)) {
+            (self.visit)(&row);
+        }
         if self.cutter.wants(stream.offset()) {
             let (start, line) = (stream.offset(), stream.lines() + 1);
             self.cutter.cut(path, start, self.rows + 1, line)?;

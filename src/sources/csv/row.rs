@@ -116,6 +116,21 @@ impl RowReader {
         }
     }
 
+    /// Reads a row if it is good.
+    pub fn read_good<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
+        if raw.len() > self.grammar.max_row() {
+            return None;
+        }
+        let RowBuffer { fields, decoded, unescaped } = buffer;
+        let text = self.decode(raw, decoded)?;
+        self.grammar.fields(text.as_bytes(), fields);
+        if !self.is_good(text, fields) {
+            return None;
+        }
+        self.resolve_escapes(text, fields, unescaped);
+        Some(CsvRow { reader: self, fields, text, unescaped })
+    }
+
     fn decode<'a>(&self, raw: &'a [u8], decoded: &'a mut String) -> Option<&'a str> {
         if self.encoding == encoding_rs::UTF_8 || raw.is_ascii() {
             return std::str::from_utf8(raw).ok();

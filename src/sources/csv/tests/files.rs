@@ -13,10 +13,11 @@ fn touch(bench: &Bench) {
 #[test]
 fn a_missing_file_and_a_directory_are_refused_by_name() {
     let bench = Bench::new(params(), "a\n");
-    let missing = bench.source.plan(&bench.folder.path().join("no.csv"), None).unwrap_err();
+    let missing =
+        bench.source.plan(&bench.folder.path().join("no.csv"), None, &mut |_| {}).unwrap_err();
     assert_eq!(missing.class, FailureClass::Permanent);
     assert!(missing.message.contains("no.csv does not exist"), "{missing}");
-    let folder = bench.source.plan(bench.folder.path(), None).unwrap_err();
+    let folder = bench.source.plan(bench.folder.path(), None, &mut |_| {}).unwrap_err();
     assert_eq!(folder.class, FailureClass::Permanent);
     assert!(folder.message.contains("is a directory") && folder.message.contains("*.csv"));
 }
@@ -142,7 +143,7 @@ fn an_unchanged_file_is_not_read_and_a_touched_one_only_hashed() {
 fn a_file_read_under_other_parameters_is_read_again() {
     let bench = Bench::new(CsvParams { ragged_rows: RaggedRows::Pad, ..params() }, "a,b\n1,2\n");
     let other = CsvSource::new(params(), bench.folder.path().to_owned(), Vec::new()).unwrap();
-    let plan = other.plan(&bench.path(), Some(&known(&bench.whole()))).unwrap();
+    let plan = other.plan(&bench.path(), Some(&known(&bench.whole())), &mut |_| {}).unwrap();
     assert!(matches!(plan, FilePlan::Whole(_)));
 }
 

@@ -67,11 +67,11 @@ impl Bench {
     }
 
     fn plan(&self, known: Option<&KnownFile>) -> FilePlan {
-        self.source.plan(&self.path(), known).unwrap()
+        self.source.plan(&self.path(), known, &mut |_| {}).unwrap()
     }
 
     fn plan_error(&self) -> String {
-        self.source.plan(&self.path(), None).unwrap_err().message
+        self.source.plan(&self.path(), None, &mut |_| {}).unwrap_err().message
     }
 
     fn whole(&self) -> FileScan {
