@@ -26,6 +26,8 @@ create table etl_runs (
     config_hash bytea not null references source_definitions (hash),
     -- The version of schema_snapshots that the contract measures rows by; null before the first.
     schema_version integer,
+    -- Whether the source had no record when the run was planned: then keys need not be looked up.
+    from_empty boolean not null default false,
     -- In which order slices must be applied: any, in order for repeated keys only, or in order.
     key_order text not null default 'ordered' check (key_order in ('distinct', 'split', 'ordered')),
     created_at timestamptz not null default now(),

@@ -6,38 +6,24 @@ use sqlx::PgConnection;
 /// Microseconds from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// Bytes handed to the connection at a time; it keeps its own copy of each piece.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
 
 /// Rows in binary COPY format. Every row must get as many values as [`CopyBuffer::row`] announced.
 #[derive(Debug)]
 pub struct CopyBuffer {
     bytes: Vec<u8>,
-    rows: usize,
-}
-
-impl Default for CopyBuffer {
-    fn default() -> Self {
-        Self::with_capacity(1 << 16)
-    }
 }
 
 impl CopyBuffer {
-    /// An empty buffer with room for `capacity` bytes.
-    pub fn with_capacity(capacity: usize) -> Self {
-        let mut bytes = Vec::with_capacity(capacity + 32);
+    fn new() -> Self {
+        let mut bytes = Vec::with_capacity(PIECE + (PIECE >> 2));
         bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
         bytes.extend_from_slice(&[0; 8]); // no flags, no header extension
-        Self { bytes, rows: 0 }
-    }
-
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
+        Self { bytes }
     }
 
     /// Starts a row of `columns` values.
     pub fn row(&mut self, columns: i16) {
-        self.rows += 1;
         self.bytes.extend_from_slice(&columns.to_be_bytes());
     }
 
@@ -138,21 +124,29 @@ impl CopyBuffer {
         }
         groups
     }
+}
 
-    /// Runs `statement`, a `COPY … FROM STDIN (FORMAT binary)`, with the rows.
-    ///
-    /// # Errors
-    /// Whatever the server answers; the transaction is then to be rolled back, or its savepoint.
-    pub async fn copy_into(
-        mut self,
-        connection: &mut PgConnection,
-        statement: &'static str,
-    ) -> Result<u64, sqlx::Error> {
-        self.bytes.extend_from_slice(&(-1i16).to_be_bytes());
-        let mut copy = connection.copy_in_raw(statement).await?;
-        for piece in self.bytes.chunks(PIECE) {
-            copy.send(piece).await?;
+/// Runs `statement`, a `COPY … FROM STDIN (FORMAT binary)`, with the rows that `encode` makes of
+/// `items`. They are sent as they are made: a copy of the whole never exists.
+///
+/// # Errors
+/// Whatever the server answers; the transaction is then to be rolled back, or its savepoint.
+pub async fn copy_in<T>(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    items: impl IntoIterator<Item = T, IntoIter: Send> + Send,
+    mut encode: impl FnMut(&mut CopyBuffer, T) + Send,
+) -> Result<u64, sqlx::Error> {
+    let mut copy = connection.copy_in_raw(statement).await?;
+    let mut buffer = CopyBuffer::new();
+    for item in items {
+        encode(&mut buffer, item);
+        if buffer.bytes.len() >= PIECE {
+            copy.send(buffer.bytes.as_slice()).await?;
+            buffer.bytes.clear();
         }
-        copy.finish().await
     }
+    buffer.bytes.extend_from_slice(&(-1i16).to_be_bytes());
+    copy.send(buffer.bytes.as_slice()).await?;
+    copy.finish().await
 }

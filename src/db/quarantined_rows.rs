@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::pgcopy::CopyBuffer;
+use super::pgcopy::copy_in;
 use crate::domain::raw::{ContentHash, RawRef};
 use crate::domain::reject::{ReasonCode, Reject};
 use crate::domain::run::RunId;
@@ -26,8 +26,17 @@ pub async fn store(
     if rejects.is_empty() {
         return Ok(());
     }
-    let mut copy = CopyBuffer::default();
-    for (raw_ref, reject) in rejects {
+    // Not checked at compile time: the table exists only in this session.
+    sqlx::query(
+        "create temporary table if not exists quarantined_rows_stage
+            (like quarantined_rows including defaults) on commit delete rows",
+    )
+    .execute(&mut *connection)
+    .await?;
+    let statement = "copy quarantined_rows_stage (source, raw_ref, raw_row, field, reason, run_id, \
+                     line, byte_start, byte_end, message, raw, fingerprint) \
+                     from stdin (format binary)";
+    copy_in(&mut *connection, statement, rejects, |copy, (raw_ref, reject)| {
         let raw_ref = raw_ref.to_string();
         for defect in &reject.defects {
             copy.row(12);
@@ -45,18 +54,8 @@ pub async fn store(
             let fingerprint = fingerprint(source, defect.field.as_deref(), defect.reason);
             copy.bytes(&fingerprint.to_bytes());
         }
-    }
-    // Not checked at compile time: the table exists only in this session.
-    sqlx::query(
-        "create temporary table if not exists quarantined_rows_stage
-            (like quarantined_rows including defaults) on commit delete rows",
-    )
-    .execute(&mut *connection)
+    })
     .await?;
-    let statement = "copy quarantined_rows_stage (source, raw_ref, raw_row, field, reason, run_id, \
-                     line, byte_start, byte_end, message, raw, fingerprint) \
-                     from stdin (format binary)";
-    copy.copy_into(&mut *connection, statement).await?;
     sqlx::query(
         "insert into quarantined_rows select * from quarantined_rows_stage
          on conflict (source, raw_ref, raw_row, field, reason) do nothing",

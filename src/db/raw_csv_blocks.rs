@@ -1,8 +1,9 @@
 //! Owns `raw_csv_blocks`: the rows of files, byte for byte, in compressed blocks.
 
+use futures::{Stream, TryStreamExt};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::pgcopy::CopyBuffer;
+use super::pgcopy::copy_in;
 use crate::domain::file::RawBlock;
 use crate::domain::run::RunId;
 
@@ -29,13 +30,13 @@ pub async fn store(
     if blocks.is_empty() || exists(&mut *connection, id).await? {
         return Ok(());
     }
-    let bytes = blocks.iter().map(|b| b.payload.len() + 8 * b.row_ends.len() + 128).sum();
-    let mut copy = CopyBuffer::with_capacity(bytes);
-    for (number, block) in blocks.iter().enumerate() {
+    let statement = "copy raw_csv_blocks (file_id, chunk, block, first_row, first_line, \
+                     start_offset, run_id, source, row_ends, payload) from stdin (format binary)";
+    copy_in(connection, statement, (0..).zip(blocks), |copy, (number, block)| {
         copy.row(10);
         copy.bigint(Some(id.file_id));
         copy.integer(id.chunk);
-        copy.integer(number as i32);
+        copy.integer(number);
         copy.bigint(Some(block.first_row));
         copy.bigint(Some(block.first_line));
         copy.bigint(Some(block.start as i64));
@@ -43,10 +44,8 @@ pub async fn store(
         copy.text(Some(source));
         copy.integers(&block.row_ends);
         copy.bytes(&block.payload);
-    }
-    let statement = "copy raw_csv_blocks (file_id, chunk, block, first_row, first_line, \
-                     start_offset, run_id, source, row_ends, payload) from stdin (format binary)";
-    copy.copy_into(connection, statement).await?;
+    })
+    .await?;
     Ok(())
 }
 
@@ -74,30 +73,23 @@ pub async fn any_from(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool
     .await
 }
 
-/// The blocks of a chunk, in order.
-///
-/// # Errors
-/// Database errors.
-pub async fn load(
-    executor: impl PgExecutor<'_>,
+/// The blocks of a chunk, in order, as they come.
+pub fn load<'c>(
+    executor: impl PgExecutor<'c> + 'c,
     id: ChunkId,
-) -> Result<Vec<RawBlock>, sqlx::Error> {
+) -> impl Stream<Item = Result<RawBlock, sqlx::Error>> + Send + 'c {
     let rows = sqlx::query!(
         "select first_row, first_line, start_offset, payload, row_ends
          from raw_csv_blocks where file_id = $1 and chunk = $2 order by block",
         id.file_id,
         id.chunk,
     )
-    .fetch_all(executor)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| RawBlock {
-            first_row: row.first_row,
-            first_line: row.first_line,
-            start: row.start_offset as u64,
-            payload: row.payload,
-            row_ends: row.row_ends,
-        })
-        .collect())
+    .fetch(executor);
+    rows.map_ok(|row| RawBlock {
+        first_row: row.first_row,
+        first_line: row.first_line,
+        start: row.start_offset as u64,
+        payload: row.payload.into(),
+        row_ends: row.row_ends,
+    })
 }

@@ -1,5 +1,5 @@
-//! Owns in which order the slices of a run must be applied: `etl_runs.key_order` and
-//! `run_repeated_keys`.
+//! Owns what planning found about the keys of a run: in which order its slices must be applied
+//! (`etl_runs.key_order` and `run_repeated_keys`), and whether the source had records before.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -14,15 +14,22 @@ pub async fn store(
     connection: &mut PgConnection,
     run: RunId,
     order: &KeyOrder,
+    from_empty: bool,
 ) -> Result<(), sqlx::Error> {
     let word = match order {
         KeyOrder::Distinct => "distinct",
         KeyOrder::Split(_) => "split",
         KeyOrder::Ordered => "ordered",
     };
-    sqlx::query!("update etl_runs set key_order = $2 where id = $1", run.0, word)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query!(
+        "update etl_runs set key_order = $2, from_empty = $3 where id = $1",
+        run.0,
+        word,
+        // Rows of one key meet each other in the table even if it was empty.
+        from_empty && *order != KeyOrder::Ordered,
+    )
+    .execute(&mut *connection)
+    .await?;
     if let KeyOrder::Split(hashes) = order {
         let hashes: Vec<i64> = hashes.iter().map(|hash| hash.cast_signed()).collect();
         sqlx::query!(

@@ -44,6 +44,8 @@ pub struct OpenTask {
     pub access: String,
     /// How much the run reads.
     pub mode: Mode,
+    /// Whether the source had no record when the run was planned.
+    pub from_empty: bool,
 }
 
 /// A task of the ledger, for people.
@@ -134,7 +136,8 @@ pub async fn open(
     key: &str,
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
-        "select t.kind, t.first_slice, t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode
+        "select t.kind, t.first_slice, t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode,
+                r.from_empty
          from run_tasks t join etl_runs r on r.id = t.run_id
          where t.run_id = $1 and t.task_key = $2",
         run.0,
@@ -153,6 +156,7 @@ pub async fn open(
         config_hash: row.config_hash,
         access: row.access,
         mode: parse(&row.mode)?,
+        from_empty: row.from_empty,
     }))
 }
 

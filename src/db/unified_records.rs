@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{Acquire, PgConnection, PgExecutor};
 
-use super::pgcopy::CopyBuffer;
+use super::pgcopy::{CopyBuffer, copy_in};
 use crate::domain::raw::ContentHash;
 use crate::domain::record::{Column, RecordBatch, RecordView};
 use crate::domain::run::RunId;
@@ -32,6 +32,16 @@ struct Plan {
     changed: Vec<usize>,
 }
 
+/// What is known of the keys of a batch before the table is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Anything,
+    /// The source had no records, and no key of the batch occurs in another row of the run: all
+    /// are new, unless somebody else wrote them. Then asking is a waste.
+    NewKeys,
+}
+
 /// Upserts a batch; rows of the batch with equal keys count in row order and the last one stays.
 ///
 /// # Errors
@@ -41,11 +51,15 @@ pub async fn upsert(
     source: &str,
     run: RunId,
     batch: &RecordBatch,
+    expect: Expect,
 ) -> Result<Upserted, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Upserted::default());
     }
     let order = sorted(batch);
+    if expect == Expect::NewKeys && insert_new(connection, source, run, batch, &order).await? {
+        return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
+    }
     let stored = probe(&mut *connection, source, batch, &order).await?;
     let mut plan = plan(batch, &order, &stored);
     if !plan.new.is_empty() && !insert_new(connection, source, run, batch, &plan.new).await? {
@@ -140,7 +154,7 @@ async fn insert_new(
     let statement = "copy unified_records (source, external_id, content_hash, name, description, \
                      category, price, currency, quantity, url, source_updated_at, attributes, \
                      raw_ref, raw_row, first_run_id, last_run_id) from stdin (format binary)";
-    match encode(source, run, batch, rows).copy_into(&mut savepoint, statement).await {
+    match copy_records(&mut savepoint, statement, source, run, batch, rows).await {
         Ok(_) => savepoint.commit().await.map(|()| true),
         Err(error) if is_conflict(&error) => savepoint.rollback().await.map(|()| false),
         Err(error) => Err(error),
@@ -170,26 +184,31 @@ async fn merge_changed(
                      description, category, price, currency, quantity, url, source_updated_at, \
                      attributes, raw_ref, raw_row, first_run_id, last_run_id) \
                      from stdin (format binary)";
-    encode(source, run, batch, rows).copy_into(&mut *connection, statement).await?;
+    copy_records(&mut *connection, statement, source, run, batch, rows).await?;
     sqlx::query(include_str!("merge_changed.sql")).execute(&mut *connection).await?;
     // A second batch of the same transaction starts with an empty stage.
     sqlx::query("truncate unified_records_stage").execute(connection).await?;
     Ok(())
 }
 
-fn encode(source: &str, run: RunId, batch: &RecordBatch, rows: &[usize]) -> CopyBuffer {
-    let per_row = batch.text_len() / batch.len().max(1) + 192;
-    let mut copy = CopyBuffer::with_capacity(rows.len() * per_row);
+async fn copy_records(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    source: &str,
+    run: RunId,
+    batch: &RecordBatch,
+    rows: &[usize],
+) -> Result<u64, sqlx::Error> {
     let mut raw = None;
     let mut raw_ref = String::new();
-    for row in rows {
+    copy_in(connection, statement, rows, |copy, row| {
         let record = batch.get(*row);
         if raw.replace(record.raw()) != Some(record.raw()) {
             raw_ref = record.raw().to_string();
         }
-        encode_record(&mut copy, source, run, record, &raw_ref);
-    }
-    copy
+        encode_record(copy, source, run, record, &raw_ref);
+    })
+    .await
 }
 
 fn encode_record(
@@ -264,6 +283,19 @@ pub struct After {
     pub source: String,
     /// Key within it.
     pub external_id: String,
+}
+
+/// Whether a source has any record.
+///
+/// # Errors
+/// Database errors.
+pub async fn any(executor: impl PgExecutor<'_>, source: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from unified_records where source = $1) as "any!""#,
+        source,
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// Records in key order, behind `after`, of one source or of all.

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,7 +61,7 @@ pub struct RawBlock {
     /// Offset of the first byte within the file.
     pub start: u64,
     /// The rows with their line ends.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
     /// For each row the offset behind its last byte within `payload`.
     pub row_ends: Vec<i32>,
 }

@@ -230,8 +230,8 @@ pub trait FileSource: Send + Sync {
     fn files(&self) -> Result<Vec<PathBuf>, SourceError>;
 
     /// Looks at a file and cuts what is new of it into chunks. Blocking I/O; one streaming pass
-    /// at most, none when size and time of modification are unchanged. `visit` is shown every
-    /// good row that the pass meets.
+    /// at most, none when size and time of modification are unchanged. `visit` is shown the key of
+    /// every row that the pass meets; other cells need not be there.
     ///
     /// # Errors
     /// When the file cannot be read, is a directory, or has no header that the mapping can use.

@@ -38,6 +38,7 @@ struct TaskContext {
     source: Arc<SourceInUse>,
     mode: Mode,
     access: Access,
+    from_empty: bool,
 }
 
 /// What a task leaves in the transaction besides the rows it wrote itself.

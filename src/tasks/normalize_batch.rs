@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::parse_csv_chunk::SliceResult;
-use super::{Effects, Task, TaskContext, TaskError, blocking};
+use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::{self, ReadSlice};
+use crate::db::unified_records::Expect;
 use crate::db::{
     quarantined_rows, raw_api_data, run_repeated_keys, schemas, source_files, unified_records,
 };
 use crate::definition::mapping::{Chosen, Mapped, Mapping};
 use crate::domain::counters::Counters;
-use crate::domain::file::{Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::{Rows, TaskPayload};
 use crate::sources::{Source, SourceError};
@@ -24,11 +25,8 @@ pub(super) struct NormalizeBatch {
     pub rows: Rows,
 }
 
-/// The raw rows of one slice.
-enum RawSlice {
-    Page { raw: RawRef, body: String },
-    Chunk { raw: RawRef, layout: Arc<Layout>, blocks: Vec<RawBlock> },
-}
+/// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.
+const MAPPED_AT_ONCE: usize = 1 << 20;
 
 impl Task for NormalizeBatch {
     type Gathered = Mapped;
@@ -38,19 +36,15 @@ impl Task for NormalizeBatch {
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
         let mapping = Mapping::new(&context.source.definition, schema.as_ref());
-        let mapping = Arc::new(mapping.of_rows(self.chosen(context).await?));
-        let mut mapped = Mapped::default();
-        // One slice at a time: its raw rows are gone before the next ones come.
+        let mut mapper = Mapper {
+            source: context.source.clone(),
+            mapping: Arc::new(mapping.of_rows(self.chosen(context).await?)),
+            mapped: Mapped::default(),
+        };
         for slice in slices {
-            let raw = load(context, slice).await?;
-            let (source, mapping) = (context.source.clone(), mapping.clone());
-            mapped = blocking(move || {
-                map_slice(&source.source, &raw, &mapping, &mut mapped)?;
-                Ok(mapped)
-            })
-            .await?;
+            mapper.slice(context, slice).await?;
         }
-        Ok(mapped)
+        Ok(mapper.mapped)
     }
 
     async fn store(
@@ -60,8 +54,10 @@ impl Task for NormalizeBatch {
         mapped: Mapped,
     ) -> Result<Effects, TaskError> {
         let source = &context.source_name;
+        let expect = self.expect(context);
         let upserted =
-            unified_records::upsert(transaction, source, context.run, &mapped.records).await?;
+            unified_records::upsert(transaction, source, context.run, &mapped.records, expect)
+                .await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         let counters = Counters {
             inserted: upserted.inserted,
@@ -75,6 +71,14 @@ impl Task for NormalizeBatch {
 }
 
 impl NormalizeBatch {
+    /// Repeated keys meet each other in the table; the others meet nothing if it was empty.
+    fn expect(&self, context: &TaskContext) -> Expect {
+        match self.rows {
+            Rows::All | Rows::Single if context.from_empty => Expect::NewKeys,
+            Rows::All | Rows::Single | Rows::Repeated => Expect::Anything,
+        }
+    }
+
     async fn chosen(&self, context: &TaskContext) -> Result<Chosen, TaskError> {
         Ok(match self.rows {
             Rows::All => Chosen::All,
@@ -88,40 +92,80 @@ impl NormalizeBatch {
     }
 }
 
-async fn load(context: &TaskContext, slice: ReadSlice) -> Result<RawSlice, TaskError> {
-    let result = SliceResult::from_value(slice.result)?;
-    let raw: RawRef =
-        result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
-    match (raw, slice.payload) {
-        (RawRef::Page(hash), _) => {
-            let body = raw_api_data::body(&context.pool, &context.source_name, hash).await?;
-            Ok(RawSlice::Page { raw, body })
+/// Maps raw rows off the async threads, as they come from the database.
+struct Mapper {
+    source: Arc<SourceInUse>,
+    mapping: Arc<Mapping>,
+    mapped: Mapped,
+}
+
+impl Mapper {
+    async fn slice(&mut self, context: &TaskContext, slice: ReadSlice) -> Result<(), TaskError> {
+        let result = SliceResult::from_value(slice.result)?;
+        let raw: RawRef =
+            result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
+        match (raw, slice.payload) {
+            (RawRef::Page(hash), _) => {
+                let body = raw_api_data::body(&context.pool, &context.source_name, hash).await?;
+                self.map(move |source, mapping, out| match source {
+                    Source::Pages(pages) => pages.map(&body, raw, mapping, out),
+                    Source::Files(_) => Err(wrong_kind()),
+                })
+                .await
+            }
+            (RawRef::File(file_id), TaskPayload::ParseCsvChunk { chunk, .. }) => {
+                self.chunk(context, ChunkId { file_id, chunk: chunk.index }).await
+            }
+            (raw, payload) => {
+                let text =
+                    format!("slice {} says {raw} but was read by {}", slice.slice, payload.kind());
+                Err(TaskError::Inconsistent(text))
+            }
         }
-        (RawRef::File(file_id), TaskPayload::ParseCsvChunk { chunk, .. }) => {
-            let file = source_files::location(&context.pool, file_id).await?;
-            let id = ChunkId { file_id, chunk: chunk.index };
-            let blocks = raw_csv_blocks::load(&context.pool, id).await?;
-            Ok(RawSlice::Chunk { raw, layout: Arc::new(file.layout), blocks })
+    }
+
+    async fn chunk(&mut self, context: &TaskContext, id: ChunkId) -> Result<(), TaskError> {
+        let layout = Arc::new(source_files::location(&context.pool, id.file_id).await?.layout);
+        let mut stored = raw_csv_blocks::load(&context.pool, id);
+        let (mut blocks, mut bytes) = (Vec::new(), 0);
+        loop {
+            let block = stored.try_next().await?;
+            let ended = block.is_none();
+            bytes += block.as_ref().map_or(0, |block| block.payload.len());
+            blocks.extend(block);
+            if ended || bytes >= MAPPED_AT_ONCE {
+                let (layout, ready) = (layout.clone(), std::mem::take(&mut blocks));
+                bytes = 0;
+                let raw = RawRef::File(id.file_id);
+                self.map(move |source, mapping, out| match source {
+                    Source::Files(files) => {
+                        ready.iter().try_for_each(|b| files.map(b, &layout, raw, mapping, out))
+                    }
+                    Source::Pages(_) => Err(wrong_kind()),
+                })
+                .await?;
+            }
+            if ended {
+                return Ok(());
+            }
         }
-        (raw, payload) => {
-            let text =
-                format!("slice {} says {raw} but was read by {}", slice.slice, payload.kind());
-            Err(TaskError::Inconsistent(text))
-        }
+    }
+
+    async fn map(
+        &mut self,
+        work: impl FnOnce(&Source, &Mapping, &mut Mapped) -> Result<(), SourceError> + Send + 'static,
+    ) -> Result<(), TaskError> {
+        let (source, mapping) = (self.source.clone(), self.mapping.clone());
+        let mut mapped = std::mem::take(&mut self.mapped);
+        self.mapped = blocking(move || {
+            work(&source.source, &mapping, &mut mapped)?;
+            Ok(mapped)
+        })
+        .await?;
+        Ok(())
     }
 }
 
-fn map_slice(
-    source: &Source,
-    slice: &RawSlice,
-    mapping: &Mapping,
-    out: &mut Mapped,
-) -> Result<(), SourceError> {
-    match (source, slice) {
-        (Source::Pages(pages), RawSlice::Page { raw, body }) => pages.map(body, *raw, mapping, out),
-        (Source::Files(files), RawSlice::Chunk { raw, layout, blocks }) => {
-            blocks.iter().try_for_each(|block| files.map(block, layout, *raw, mapping, out))
-        }
-        _ => Err(SourceError::permanent("the raw rows are not of the kind that the source reads")),
-    }
+fn wrong_kind() -> SourceError {
+    SourceError::permanent("the raw rows are not of the kind that the source reads")
 }

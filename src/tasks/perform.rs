@@ -139,6 +139,7 @@ impl Performer {
             source: self.sources.get(&self.pool, config_hash).await?,
             mode: task.mode,
             access: Access::from_word(&task.access),
+            from_empty: task.from_empty,
         })
     }
 

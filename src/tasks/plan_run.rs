@@ -9,6 +9,7 @@ use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
 use crate::db::source_files::{self, CommittedFile, FileVersion, from_nanos, to_nanos};
+use crate::db::unified_records;
 use crate::definition::mapping::Mapping;
 use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
@@ -102,7 +103,9 @@ impl Task for PlanRun {
                 ..Effects::default()
             }),
             Plan::Files(files, order) => {
-                run_repeated_keys::store(transaction, context.run, &order).await?;
+                let from_empty =
+                    !unified_records::any(&mut *transaction, &context.source_name).await?;
+                run_repeated_keys::store(transaction, context.run, &order, from_empty).await?;
                 store_files(context, transaction, files).await
             }
         }

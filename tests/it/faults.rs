@@ -91,12 +91,13 @@ const LEFT_BEHIND: [(&str, &str); 8] = [
          from etl_runs order by id",
     ),
     (
-        // Pages are normalized as they queue up: how many at once is a matter of time.
+        // Pages, and the rows of repeated keys, are normalized as they queue up: how many at once is
+        // a matter of time.
         "ledger",
         "select concat_ws(' ', r.source, t.task_key, t.state, t.slices, t.bytes, t.rows_read,
             t.inserted, t.updated, t.unchanged, t.quarantined, t.error)
          from run_tasks t join etl_runs r on r.id = t.run_id
-         where r.source <> 'coingecko_api' or t.kind <> 'normalize_batch'
+         where t.kind <> 'normalize_batch' or t.payload ->> 'rows' = 'single'
          order by r.source, t.kind, t.first_slice",
     ),
     (

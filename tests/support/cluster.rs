@@ -36,7 +36,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 const TEMPLATE_PREFIX: &str = "kasparro_template_";
 /// Any number will do, as long as nothing else on the server locks it.
 const TEMPLATE_LOCK: i64 = 0x6b61_7370_6172_726f;
-const CONNECTIONS_PER_TEST: u32 = 10;
+/// Five listeners, five fetches, the tasks under way and the test itself.
+const CONNECTIONS_PER_TEST: u32 = 30;
 /// Nothing of a test survives a power failure, nor needs to.
 const SETTINGS: [(&str, &str); 6] = [
     ("fsync", "off"),

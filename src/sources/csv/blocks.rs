@@ -1,6 +1,8 @@
 //! Owns the way of rows into and out of raw blocks: the bytes of a chunk to blocks, rejects and a
 //! shape, and a stored block back to its good rows. Pure; must not know files.
 
+use bytes::Bytes;
+
 use super::grammar::Quiet;
 use super::row::{CsvRow, RowBuffer, RowReader};
 use crate::domain::file::RawBlock;
@@ -37,7 +39,9 @@ impl Lines<'_> {
 }
 
 /// Reads the rows of a chunk, whose bytes are `bytes`.
-pub(super) fn parse(reader: &RowReader, bytes: &[u8], chunk: &Chunk, file_id: i64) -> ParsedChunk {
+///
+/// The blocks are slices of `bytes`: no row is copied.
+pub(super) fn parse(reader: &RowReader, bytes: &Bytes, chunk: &Chunk, file_id: i64) -> ParsedChunk {
     let raw_ref = RawRef::File(file_id).to_string();
     let mut parsed = ParsedChunk {
         shape: Shape { lexical: true, ..Shape::default() },
@@ -48,6 +52,7 @@ pub(super) fn parse(reader: &RowReader, bytes: &[u8], chunk: &Chunk, file_id: i6
     let mut quiet = Quiet::default();
     let mut buffer = RowBuffer::default();
     let mut at = 0;
+    let mut block_start = 0;
     while at < bytes.len() {
         let Some(extent) = reader.grammar.extent(&bytes[at..], true, &mut quiet) else { break };
         quiet.advance(extent.next);
@@ -63,16 +68,17 @@ pub(super) fn parse(reader: &RowReader, bytes: &[u8], chunk: &Chunk, file_id: i6
         }
         if starts_block(&parsed.blocks) {
             let first_line = lines.at(at);
+            block_start = at;
             parsed.blocks.push(RawBlock {
                 first_row: number,
                 first_line,
                 start: chunk.start + at as u64,
-                payload: Vec::new(),
+                payload: Bytes::new(),
                 row_ends: Vec::with_capacity(BLOCK_ROWS),
             });
         }
         if let Some(block) = parsed.blocks.last_mut() {
-            block.payload.extend_from_slice(row);
+            block.payload = bytes.slice(block_start..at + extent.next);
             block.row_ends.push(block.payload.len() as i32);
         }
         parsed.rows += 1;

@@ -326,12 +326,17 @@ impl Grammar {
     /// Cuts a row, as [`Grammar::content`] gives it, into its fields; behind [`MAX_FIELDS`] and one
     /// more it stops.
     pub fn fields(&self, row: &[u8], out: &mut Vec<Field>) {
+        self.first_fields(row, MAX_FIELDS + 1, out);
+    }
+
+    /// Cuts the first fields of a row, `most` of them.
+    pub fn first_fields(&self, row: &[u8], most: usize, out: &mut Vec<Field>) {
         out.clear();
         let mut at = 0;
         loop {
             let (field, end) = self.field(row, at);
             out.push(field);
-            if end >= row.len() || out.len() > MAX_FIELDS {
+            if end >= row.len() || out.len() >= most {
                 return;
             }
             at = end + self.delimiter.len();

@@ -15,6 +15,8 @@ pub struct Wanted {
     pub locator: Locator,
     /// Whether a file without such a column is refused.
     pub needed: bool,
+    /// Whether it is a part of the key.
+    pub key: bool,
 }
 
 /// The names of `count` columns without a header.
@@ -66,7 +68,7 @@ pub(super) fn resolve(
     wanted: &[Wanted],
 ) -> Result<Vec<Option<usize>>, SourceError> {
     let mut found = Vec::with_capacity(wanted.len());
-    for Wanted { locator, needed } in wanted {
+    for Wanted { locator, needed, .. } in wanted {
         let column = match locator {
             Locator::Nowhere => None,
             Locator::Column(names) => column_of(file, columns, names, *needed)?,
@@ -156,7 +158,7 @@ mod tests {
     }
 
     fn look(header: &[&str], names: &[&str], needed: bool) -> Result<Option<usize>, String> {
-        let wanted = [Wanted { locator: Locator::Column(columns(names)), needed }];
+        let wanted = [Wanted { locator: Locator::Column(columns(names)), needed, key: false }];
         resolve("f.csv", &columns(header), &wanted).map(|c| c[0]).map_err(|e| e.message)
     }
 

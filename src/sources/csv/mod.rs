@@ -43,14 +43,15 @@ pub(super) const KIND: Kind =
 
 fn open(definition: &Definition) -> Result<Source, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
-    let required = definition.fields.iter().map(|f| f.required && f.default.is_none());
-    let key = definition.external_id.parts.iter().map(|_| true);
-    let wanted = definition
-        .locators()
-        .into_iter()
-        .zip(required.chain(key))
-        .map(|(locator, needed)| Wanted { locator, needed })
-        .collect();
+    let fields = definition.fields.iter().map(|field| Wanted {
+        locator: field.from.clone(),
+        needed: field.required && field.default.is_none(),
+        key: false,
+    });
+    let parts = &definition.external_id.parts;
+    let key = parts.iter().map(|part| Wanted { locator: part.clone(), needed: true, key: true });
+    // In the order of `Definition::locators`.
+    let wanted = fields.chain(key).collect();
     let source = CsvSource::new(params, definition.base_dir().to_owned(), wanted)?;
     Ok(Source::Files(Box::new(source)))
 }
@@ -166,7 +167,7 @@ impl FileSource for CsvSource {
         file_id: i64,
     ) -> Result<ParsedChunk, SourceError> {
         let reader = self.reader(&header::shown(path), layout)?;
-        let bytes = read_range(path, planned, chunk)?;
+        let bytes = read_range(path, planned, chunk)?.into();
         Ok(blocks::parse(&reader, &bytes, chunk, file_id))
     }
 

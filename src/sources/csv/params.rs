@@ -145,7 +145,7 @@ fn default_max_row_bytes() -> u64 {
 }
 
 fn default_chunk_size() -> u64 {
-    8 << 20
+    4 << 20
 }
 
 impl CsvParams {

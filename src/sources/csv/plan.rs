@@ -165,7 +165,7 @@ impl<'a> Pass<'a> {
         self.quiet.advance(extent.next);
         let content = self.grammar.content(&stream.rest()[..extent.next]);
         let reader = self.reader.as_ref();
-        if let Some(row) = reader.and_then(|r| r.read_good(content, &mut self.buffer)) {
+        if let Some(row) = reader.and_then(|r| r.read_key(content, &mut self.buffer)) {
             (self.visit)(&row);
         }
         if self.cutter.wants(stream.offset()) {

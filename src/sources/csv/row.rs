@@ -38,6 +38,8 @@ pub(super) struct RowReader {
     width: Width,
     /// The column of each locator.
     located: Vec<Option<usize>>,
+    /// The columns up to the last that is part of the key.
+    key_columns: usize,
     null_values: Vec<String>,
 }
 
@@ -78,10 +80,14 @@ impl RowReader {
         let encoding = Encoding::for_label(layout.encoding.as_bytes()).ok_or_else(|| {
             SourceError::permanent(format!("unknown encoding {:?}", layout.encoding))
         })?;
+        let located = header::resolve(file, &layout.columns, wanted)?;
+        let key = wanted.iter().zip(&located).filter(|(wanted, _)| wanted.key);
+        let key_columns = key.filter_map(|(_, column)| *column).max().map_or(1, |last| last + 1);
         Ok(Self {
             grammar: Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes),
             encoding,
-            located: header::resolve(file, &layout.columns, wanted)?,
+            located,
+            key_columns,
             columns: layout.columns.clone(),
             width: match layout.ragged_rows {
                 RaggedRows::Quarantine => Width::Exact,
@@ -116,17 +122,19 @@ impl RowReader {
         }
     }
 
-    /// Reads a row if it is good.
-    pub fn read_good<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
-        if raw.len() > self.grammar.max_row() {
-            return None;
-        }
+    /// Reads a row as far as its key goes, good or not behind it; `None` when not even that can be
+    /// read. It costs a fraction of reading the row.
+    pub fn read_key<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
         let RowBuffer { fields, decoded, unescaped } = buffer;
-        let text = self.decode(raw, decoded)?;
-        self.grammar.fields(text.as_bytes(), fields);
-        if !self.is_good(text, fields) {
-            return None;
-        }
+        let text = if self.encoding == encoding_rs::UTF_8 {
+            self.grammar.first_fields(raw, self.key_columns, fields);
+            let end = fields.last().map_or(0, |field| field.end as usize);
+            std::str::from_utf8(&raw[..end]).ok()?
+        } else {
+            let text = self.decode(raw, decoded)?;
+            self.grammar.first_fields(text.as_bytes(), self.key_columns, fields);
+            text
+        };
         self.resolve_escapes(text, fields, unescaped);
         Some(CsvRow { reader: self, fields, text, unescaped })
     }

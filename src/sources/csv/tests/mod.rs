@@ -50,7 +50,11 @@ impl Bench {
         let folder = TempDir::new().unwrap();
         let wanted = columns
             .iter()
-            .map(|name| Wanted { locator: Locator::Column(vec![(*name).to_owned()]), needed: true })
+            .map(|name| Wanted {
+                locator: Locator::Column(vec![(*name).to_owned()]),
+                needed: true,
+                key: false,
+            })
             .collect();
         let source = CsvSource::new(params, folder.path().to_owned(), wanted).unwrap();
         let bench = Self { folder, source };
