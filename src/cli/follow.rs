@@ -11,7 +11,9 @@ use crate::db::runs::Run;
 use crate::db::{run_tasks, runs};
 use crate::domain::run::RunId;
 
-/// Fast enough to look alive, slow enough to cost nothing.
+/// The first looks come fast, because a run with nothing new ends at once …
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// … and the later ones slow enough to cost nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Shows runs until all have ended, or only waits when there is no progress to show; answers how
@@ -43,7 +45,7 @@ pub(super) async fn follow(
             return Ok(all);
         }
         look = look.wrapping_add(1);
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep((FIRST_LOOK * look).min(LOOK_EVERY)).await;
     }
 }
 
