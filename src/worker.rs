@@ -42,7 +42,7 @@ pub async fn run(
     options: &WorkerOptions,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
-    let performer = Performer::new(pool.clone(), options.retry);
+    let performer = Performer::new(pool.clone(), options.retry, options.computing);
     let concurrency = Concurrency { computing: options.computing, waiting: WAITING_TASKS };
     queue::work(pool, &options.name, concurrency, performer, options.grace, stop).await
 }

@@ -1,6 +1,6 @@
 //! Owns watching runs to their end and the table printed then.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
@@ -12,9 +12,11 @@ use crate::db::{run_tasks, runs};
 use crate::domain::run::RunId;
 
 /// The first looks come fast, because a run with nothing new ends at once …
-const FIRST_LOOK: Duration = Duration::from_millis(10);
+const SOONEST_LOOK: Duration = Duration::from_millis(4);
 /// … and the later ones slow enough to cost nothing.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LATEST_LOOK: Duration = Duration::from_millis(100);
+/// Lines in a log file come no faster than this.
+const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows runs until all have ended, or only waits when there is no progress to show; answers how
 /// they ended, in the order of `ids`.
@@ -25,14 +27,18 @@ pub(super) async fn follow(
 ) -> anyhow::Result<Vec<Run>> {
     let mut view = progress.map(Progress::runs);
     let every_look = progress.is_some_and(Progress::draws);
-    let mut look = 0u32;
+    let begun = Instant::now();
+    let mut shown: Option<Instant> = None;
     loop {
+        let due = every_look || shown.is_none_or(|at| at.elapsed() >= LINE_EVERY);
+        if due {
+            shown = Some(Instant::now());
+        }
         let mut all = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(run) = runs::get(pool, *id).await? else { continue };
-            // Lines in a log file: one look in ten, and the end.
             if let Some(view) = &mut view
-                && (every_look || look.is_multiple_of(10) || !run.status.is_active())
+                && (due || !run.status.is_active())
             {
                 view.show(&run, run_tasks::progress(pool, *id).await?);
             }
@@ -44,8 +50,7 @@ pub(super) async fn follow(
             }
             return Ok(all);
         }
-        look = look.wrapping_add(1);
-        tokio::time::sleep((FIRST_LOOK * look).min(LOOK_EVERY)).await;
+        tokio::time::sleep((begun.elapsed() / 10).clamp(SOONEST_LOOK, LATEST_LOOK)).await;
     }
 }
 

@@ -4,11 +4,11 @@ use futures::{Stream, TryStreamExt};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::pgcopy::copy_in;
-use crate::domain::file::RawBlock;
+use crate::domain::file::{ChosenRows, RawBlock};
 use crate::domain::run::RunId;
 
 /// Which blocks of which file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkId {
     /// `source_files.id`.
     pub file_id: i64,
@@ -73,16 +73,27 @@ pub async fn any_from(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool
     .await
 }
 
-/// The blocks of a chunk, in order, as they come.
+/// The blocks of a chunk that hold any of the chosen rows, in order, as they come.
 pub fn load<'c>(
     executor: impl PgExecutor<'c> + 'c,
     id: ChunkId,
+    rows: &ChosenRows,
 ) -> impl Stream<Item = Result<RawBlock, sqlx::Error>> + Send + 'c {
+    let only = match rows {
+        ChosenRows::Only(numbers) => Some(numbers.as_slice()),
+        ChosenRows::All | ChosenRows::Without(_) => None,
+    };
     let rows = sqlx::query!(
         "select first_row, first_line, start_offset, payload, row_ends
-         from raw_csv_blocks where file_id = $1 and chunk = $2 order by block",
+         from raw_csv_blocks
+         where file_id = $1 and chunk = $2
+           and ($3::bigint[] is null or exists (
+                select from unnest($3) as chosen (number)
+                where number between first_row and first_row + cardinality(row_ends) - 1))
+         order by block",
         id.file_id,
         id.chunk,
+        only,
     )
     .fetch(executor);
     rows.map_ok(|row| RawBlock {

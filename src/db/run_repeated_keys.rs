@@ -16,15 +16,10 @@ pub async fn store(
     order: &KeyOrder,
     from_empty: bool,
 ) -> Result<(), sqlx::Error> {
-    let word = match order {
-        KeyOrder::Distinct => "distinct",
-        KeyOrder::Split(_) => "split",
-        KeyOrder::Ordered => "ordered",
-    };
     sqlx::query!(
         "update etl_runs set key_order = $2, from_empty = $3 where id = $1",
         run.0,
-        word,
+        order.slices().as_str(),
         // Rows of one key meet each other in the table even if it was empty.
         from_empty && *order != KeyOrder::Ordered,
     )

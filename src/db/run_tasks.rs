@@ -5,6 +5,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::counters::Counters;
+use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::domain::words::words;
@@ -46,6 +47,8 @@ pub struct OpenTask {
     pub mode: Mode,
     /// Whether the source had no record when the run was planned.
     pub from_empty: bool,
+    /// In which order the run's slices must be applied.
+    pub slice_order: SliceOrder,
 }
 
 /// A task of the ledger, for people.
@@ -137,7 +140,7 @@ pub async fn open(
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
         "select t.kind, t.first_slice, t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode,
-                r.from_empty
+                r.from_empty, r.key_order
          from run_tasks t join etl_runs r on r.id = t.run_id
          where t.run_id = $1 and t.task_key = $2",
         run.0,
@@ -157,6 +160,7 @@ pub async fn open(
         access: row.access,
         mode: parse(&row.mode)?,
         from_empty: row.from_empty,
+        slice_order: parse(&row.key_order)?,
     }))
 }
 

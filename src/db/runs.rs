@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::counters::Counters;
+use crate::domain::key_sieve::SliceOrder;
 use crate::domain::raw::ContentHash;
 use crate::domain::run::{Mode, RunId, RunStatus, Trigger};
+use crate::domain::words::UnknownWord;
 
 /// A run to begin.
 #[derive(Debug, Clone)]
@@ -284,8 +286,8 @@ pub struct Settlement {
 pub struct Locked {
     /// Of the tasks that have not settled, those that read the source.
     pub open_reading: i32,
-    /// In which order slices must be applied: `distinct`, `split` or `ordered`.
-    pub key_order: String,
+    /// In which order slices must be applied.
+    pub slice_order: SliceOrder,
 }
 
 /// What remains after a task settled.
@@ -303,14 +305,15 @@ pub struct Remaining {
 /// # Errors
 /// Database errors.
 pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
-    sqlx::query_as!(
-        Locked,
-        "select open_reading_tasks as open_reading, key_order
-         from etl_runs where id = $1 for no key update",
+    let row = sqlx::query!(
+        "select open_reading_tasks, key_order from etl_runs where id = $1 for no key update",
         id.0,
     )
     .fetch_one(connection)
-    .await
+    .await?;
+    let slice_order =
+        row.key_order.parse().map_err(|e: UnknownWord| sqlx::Error::Decode(e.into()))?;
+    Ok(Locked { open_reading: row.open_reading_tasks, slice_order })
 }
 
 /// Books a settled task on its run.

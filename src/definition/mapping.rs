@@ -23,19 +23,6 @@ pub struct Mapped {
     pub records: RecordBatch,
     /// The rows set aside, with the payload they are in.
     pub rejects: Vec<(RawRef, Reject)>,
-    scratch: String,
-}
-
-/// Which rows are mapped, by the sorted hashes of their keys.
-#[derive(Debug, Default)]
-pub enum Chosen {
-    /// All.
-    #[default]
-    All,
-    /// Those without one of these keys.
-    Without(Vec<u64>),
-    /// Those with one of these keys.
-    Only(Vec<u64>),
 }
 
 /// The contract says `freeze`, and a row does not fit the schema.
@@ -53,7 +40,6 @@ pub struct Frozen {
 /// A compiled mapping: the fields of a definition under the contract and the current schema.
 #[derive(Debug)]
 pub struct Mapping {
-    chosen: Chosen,
     pub(super) contract: RowContract,
     pub(super) key: Key,
     /// Fields with a column of their own, but for `attributes`.
@@ -118,20 +104,7 @@ impl Mapping {
         let external_id = definition.external_id.clone();
         let first = definition.fields.len();
         let parts = (first..locators.len()).map(|locator| part(locator, "external_id")).collect();
-        Self {
-            chosen: Chosen::All,
-            contract,
-            key: Key { external_id, parts },
-            columns,
-            base,
-            members,
-        }
-    }
-
-    /// Restricts the mapping to some of the rows.
-    #[must_use]
-    pub fn of_rows(self, chosen: Chosen) -> Self {
-        Self { chosen, ..self }
+        Self { contract, key: Key { external_id, parts }, columns, base, members }
     }
 
     /// A hash of the row's `external_id`; `None` when the row has none that could be stored.
@@ -139,18 +112,6 @@ impl Mapping {
     pub fn key_hash(&self, row: &dyn Row, scratch: &mut String) -> Option<u64> {
         scratch.clear();
         self.key.write(row, scratch).then(|| xxh3_64(scratch.as_bytes()))
-    }
-
-    fn chooses<R: Row>(&self, row: &R, scratch: &mut String) -> bool {
-        let known = |hashes: &[u64], scratch: &mut String| {
-            let hash = self.key_hash(row, scratch);
-            hash.is_some_and(|hash| hashes.binary_search(&hash).is_ok())
-        };
-        match &self.chosen {
-            Chosen::All => true,
-            Chosen::Without(hashes) => !known(hashes, scratch),
-            Chosen::Only(hashes) => known(hashes, scratch),
-        }
     }
 
     /// Maps one row and adds it to `out`, as a record or as the reject that `reject` makes of its
@@ -166,9 +127,6 @@ impl Mapping {
         out: &mut Mapped,
         reject: impl FnOnce(Vec<Defect>) -> Reject,
     ) -> Result<(), Frozen> {
-        if !self.chooses(row, &mut out.scratch) {
-            return Ok(());
-        }
         out.records.begin();
         let mut sheet = Sheet::new(self, row, &mut out.records);
         let filled = sheet.fill();

@@ -65,3 +65,61 @@ pub struct RawBlock {
     /// For each row the offset behind its last byte within `payload`.
     pub row_ends: Vec<i32>,
 }
+
+/// Which rows of a file are to be mapped, by their sorted numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChosenRows {
+    /// All.
+    All,
+    /// All but these.
+    Without(Vec<i64>),
+    /// Only these.
+    Only(Vec<i64>),
+}
+
+impl ChosenRows {
+    /// The places of the chosen rows within a block, in order.
+    pub fn within<'a>(&'a self, block: &RawBlock) -> Box<dyn Iterator<Item = usize> + 'a> {
+        let (first, rows) = (block.first_row, block.row_ends.len());
+        let numbered = |numbers: &'a [i64]| {
+            let start = numbers.partition_point(|number| *number < first);
+            let end = numbers.partition_point(|number| *number < first + rows as i64);
+            &numbers[start..end]
+        };
+        match self {
+            Self::All => Box::new(0..rows),
+            Self::Only(numbers) => {
+                Box::new(numbered(numbers).iter().map(move |number| (number - first) as usize))
+            }
+            Self::Without(numbers) => {
+                let mut skipped = numbered(numbers).iter().peekable();
+                Box::new(
+                    (0..rows).filter(move |index| {
+                        skipped.next_if_eq(&&(first + *index as i64)).is_none()
+                    }),
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_chosen_by_their_numbers_within_the_file() {
+        let block = RawBlock {
+            first_row: 11,
+            first_line: 12,
+            start: 0,
+            payload: Bytes::new(),
+            row_ends: vec![0; 4],
+        };
+        let within = |rows: ChosenRows| rows.within(&block).collect::<Vec<_>>();
+        assert_eq!(within(ChosenRows::All), [0, 1, 2, 3]);
+        assert_eq!(within(ChosenRows::Only(vec![3, 11, 14, 15])), [0, 3]);
+        assert_eq!(within(ChosenRows::Without(vec![3, 11, 14, 15])), [1, 2]);
+        assert_eq!(within(ChosenRows::Without(Vec::new())), [0, 1, 2, 3]);
+    }
+}

@@ -5,6 +5,8 @@
 //! repeated key and now and then takes a single one for repeated, which costs time and nothing else.
 //! Source: Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters" (2007).
 
+use super::words::words;
+
 /// Words of a block: one cache line of 64 bytes.
 const BLOCK_WORDS: usize = 8;
 /// Bits spent per expected key, for 0.1 % of false repeats.
@@ -16,7 +18,19 @@ const MAX_BLOCKS: u64 = (32 << 20) / 64;
 /// So many repeated keys are no exception any more.
 const MAX_REPEATED: usize = 100_000;
 
-/// The order in which the slices of a run must be applied.
+words! {
+    /// The order in which the slices of a run must be applied, as it is stored with the run.
+    SliceOrder ("slice order") {
+        /// Any.
+        Distinct = "distinct",
+        /// Any, but for the rows with repeated keys: those in order.
+        Split = "split",
+        /// In order.
+        Ordered = "ordered",
+    }
+}
+
+/// The order in which the slices of a run must be applied, and to which rows it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyOrder {
     /// No key occurs twice: any order.
@@ -25,6 +39,17 @@ pub enum KeyOrder {
     Split(Vec<u64>),
     /// Too many keys occur twice: all slices in order.
     Ordered,
+}
+
+impl KeyOrder {
+    /// The order without the keys.
+    pub fn slices(&self) -> SliceOrder {
+        match self {
+            Self::Distinct => SliceOrder::Distinct,
+            Self::Split(_) => SliceOrder::Split,
+            Self::Ordered => SliceOrder::Ordered,
+        }
+    }
 }
 
 /// Sees every key once and remembers those it may have seen before.

@@ -3,8 +3,6 @@
 //!
 //! Must not know how PostgreSQL encodes them.
 
-use xxhash_rust::xxh3::Xxh3;
-
 use super::raw::{ContentHash, RawRef};
 
 /// The columns of `unified_records` that a mapping can fill, in the order that the content hash
@@ -43,22 +41,38 @@ impl Column {
     ];
 }
 
-/// A piece of the batch's arena.
-#[derive(Debug, Clone, Copy, Default)]
+/// A piece of the batch's arena, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     start: u32,
     end: u32,
+}
+
+impl Span {
+    /// No value: a batch is never as long as that.
+    const NONE: Self = Self { start: u32::MAX, end: u32::MAX };
 }
 
 /// One record: spans into the arena, no allocation of its own.
 #[derive(Debug, Clone)]
 struct Entry {
     external_id: Span,
-    columns: [Option<Span>; Column::ALL.len()],
+    columns: [Span; Column::ALL.len()],
     source_updated_at: Option<i64>,
     content_hash: ContentHash,
     raw: u32,
     raw_row: i64,
+}
+
+impl Entry {
+    const EMPTY: Self = Self {
+        external_id: Span { start: 0, end: 0 },
+        columns: [Span::NONE; Column::ALL.len()],
+        source_updated_at: None,
+        content_hash: ContentHash(0),
+        raw: 0,
+        raw_row: 0,
+    };
 }
 
 /// Canonical records of one batch in the order in which their rows came.
@@ -69,6 +83,8 @@ pub struct RecordBatch {
     raws: Vec<RawRef>,
     open: Option<Entry>,
     open_at: usize,
+    /// What is hashed of a record: only memory.
+    hashed: Vec<u8>,
 }
 
 /// A record of a batch, read only.
@@ -87,23 +103,24 @@ impl RecordBatch {
         Self::default()
     }
 
+    /// Makes room for more records, of so many bytes of text.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.entries.reserve(records);
+        self.arena.reserve(bytes);
+    }
+
     /// Says which raw payload the following records come from.
     pub fn enter_raw(&mut self, raw: RawRef) {
-        self.raws.push(raw);
+        if self.raws.last() != Some(&raw) {
+            self.raws.push(raw);
+        }
     }
 
     /// Starts a record. It joins the batch with [`RecordBatch::commit`] and leaves no trace with
     /// [`RecordBatch::abandon`].
     pub fn begin(&mut self) {
         self.open_at = self.arena.len();
-        self.open = Some(Entry {
-            external_id: Span::default(),
-            columns: [None; Column::ALL.len()],
-            source_updated_at: None,
-            content_hash: ContentHash(0),
-            raw: 0,
-            raw_row: 0,
-        });
+        self.open = Some(Entry::EMPTY);
     }
 
     /// The arena, for a value that is built in place; close it with [`RecordBatch::close_id`] or
@@ -129,7 +146,7 @@ impl RecordBatch {
     pub fn close_column(&mut self, column: Column, start: usize) {
         let span = self.span_from(start);
         if let Some(open) = &mut self.open {
-            open.columns[column as usize] = Some(span);
+            open.columns[column as usize] = span;
         }
     }
 
@@ -169,19 +186,20 @@ impl RecordBatch {
     }
 
     /// Each value goes in with its length, so that no two different records hash the same text.
-    fn hash(&self, entry: &Entry) -> ContentHash {
-        let mut hasher = Xxh3::new();
-        for span in &entry.columns {
-            match span {
-                Some(span) => {
-                    hasher.update(&(span.end - span.start).to_le_bytes());
-                    hasher.update(self.text(*span).as_bytes());
-                }
-                None => hasher.update(&u32::MAX.to_le_bytes()),
+    fn hash(&mut self, entry: &Entry) -> ContentHash {
+        let mut hashed = std::mem::take(&mut self.hashed);
+        hashed.clear();
+        for span in entry.columns {
+            if span == Span::NONE {
+                hashed.extend_from_slice(&u32::MAX.to_le_bytes());
+            } else {
+                hashed.extend_from_slice(&(span.end - span.start).to_le_bytes());
+                hashed.extend_from_slice(self.text(span).as_bytes());
             }
         }
-        hasher.update(&entry.source_updated_at.unwrap_or(i64::MIN).to_le_bytes());
-        ContentHash(hasher.digest128())
+        hashed.extend_from_slice(&entry.source_updated_at.unwrap_or(i64::MIN).to_le_bytes());
+        self.hashed = hashed;
+        ContentHash::of(&self.hashed)
     }
 
     fn text(&self, span: Span) -> &str {
@@ -222,7 +240,8 @@ impl<'a> RecordView<'a> {
 
     /// The value of a column; `None` is SQL's null.
     pub fn column(self, column: Column) -> Option<&'a str> {
-        self.entry.columns[column as usize].map(|span| self.batch.text(span))
+        let span = self.entry.columns[column as usize];
+        (span != Span::NONE).then(|| self.batch.text(span))
     }
 
     /// Microseconds since 1970-01-01 UTC.

@@ -59,11 +59,20 @@ pub struct Lease {
 /// When a migration of apalis fails, for example for want of the extensions pgcrypto and hstore.
 pub async fn setup(pool: &PgPool) -> Result<(), apalis_postgres::Error> {
     PostgresStorage::<()>::setup(pool).await?;
+    let set = sqlx::query_scalar!(
+        r#"select coalesce(proconfig, '{}') as "set!" from pg_proc
+         where oid = 'apalis.get_jobs(text, text, integer)'::regprocedure"#
+    )
+    .fetch_one(pool)
+    .await?;
     // With a backlog the planner turns to a sequential scan: 52 ms a fetch instead of 0.2.
     for setting in ["enable_hashjoin", "enable_mergejoin", "enable_seqscan"] {
-        let statement =
-            format!("alter function apalis.get_jobs(text, text, integer) set {setting} = off");
-        retry_concurrent_alter(pool, &statement).await?;
+        // An alteration that changes nothing costs a flush of the WAL all the same.
+        if set.iter().all(|known| *known != format!("{setting}=off")) {
+            let statement =
+                format!("alter function apalis.get_jobs(text, text, integer) set {setting} = off");
+            retry_concurrent_alter(pool, &statement).await?;
+        }
     }
     Ok(())
 }

@@ -16,9 +16,8 @@ use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::definition::row::Row;
 use crate::domain::failure::FailureClass;
-use crate::domain::file::{FileStamp, KnownFile, Layout, Progress, RawBlock};
+use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::raw::{ContentHash, RawRef};
-use crate::domain::reject::Reject;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 
@@ -215,11 +214,14 @@ pub struct ParsedChunk {
     pub blocks: Vec<RawBlock>,
     /// Number of rows, good and bad.
     pub rows: i64,
-    /// The rows that are no rows: wrong field count, stray quotes, wrong encoding …
-    pub rejects: Vec<Reject>,
+    /// Numbers of the rows whose keys were picked out.
+    pub watched: Vec<i64>,
     /// What the good rows look like.
     pub shape: Shape,
 }
+
+/// Picks rows out by their keys; other cells need not be there.
+pub type KeyWatch<'a> = &'a mut dyn FnMut(&dyn Row) -> bool;
 
 /// A source of files that are cut into chunks, which are then read in any order.
 pub trait FileSource: Send + Sync {
@@ -242,7 +244,8 @@ pub trait FileSource: Send + Sync {
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<FilePlan, SourceError>;
 
-    /// Reads one chunk. Blocking I/O and CPU work.
+    /// Reads one chunk and cuts it into rows; whether a row is good is found when it is mapped.
+    /// `watch` is shown the key of every row. Blocking I/O and CPU work.
     ///
     /// # Errors
     /// When the file cannot be read; permanent when it is not the file that was `planned`.
@@ -253,10 +256,11 @@ pub trait FileSource: Send + Sync {
         layout: &Layout,
         chunk: &Chunk,
         file_id: i64,
+        watch: Option<KeyWatch<'_>>,
     ) -> Result<ParsedChunk, SourceError>;
 
-    /// Maps the good rows of a stored block, in order, passing over those that [`FileSource::read`]
-    /// rejected. Pure.
+    /// Maps the chosen rows of a stored block, in order; those that are no rows (wrong field count,
+    /// stray quotes, wrong encoding …) become rejects. Pure.
     ///
     /// # Errors
     /// When the contract freezes the schema.
@@ -265,6 +269,7 @@ pub trait FileSource: Send + Sync {
         block: &RawBlock,
         layout: &Layout,
         raw: RawRef,
+        rows: &ChosenRows,
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError>;

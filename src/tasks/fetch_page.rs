@@ -63,7 +63,8 @@ impl Task for FetchPage {
             rows_read: page.records,
             ..Counters::default()
         };
-        let result = SliceResult { raw: RawRef::Page(page.hash).to_string(), shape: page.shape };
+        let raw = RawRef::Page(page.hash).to_string();
+        let result = SliceResult { raw, shape: page.shape, repeated: Vec::new() };
         let next =
             page.next.map(|position| TaskPayload::FetchPage { slice: self.slice + 1, position });
         Ok(Effects {

@@ -7,6 +7,7 @@ pub mod error;
 pub mod perform;
 pub mod start_run;
 
+mod chunks_at_hand;
 mod fetch_page;
 mod finish_run;
 mod normalize_batch;
@@ -23,9 +24,11 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::counters::Counters;
+use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::task::TaskPayload;
 use crate::sources::Access;
+use chunks_at_hand::ChunksAtHand;
 pub use error::TaskError;
 pub use sources_in_use::{SourceInUse, SourcesInUse};
 
@@ -39,6 +42,8 @@ struct TaskContext {
     mode: Mode,
     access: Access,
     from_empty: bool,
+    slice_order: SliceOrder,
+    chunks: Arc<ChunksAtHand>,
 }
 
 /// What a task leaves in the transaction besides the rows it wrote itself.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use sqlx::PgConnection;
 
+use super::chunks_at_hand::Normalizing;
 use super::parse_csv_chunk::SliceResult;
 use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::{self, ReadSlice};
 use crate::db::unified_records::Expect;
-use crate::db::{
-    quarantined_rows, raw_api_data, run_repeated_keys, schemas, source_files, unified_records,
-};
-use crate::definition::mapping::{Chosen, Mapped, Mapping};
+use crate::db::{quarantined_rows, raw_api_data, schemas, source_files, unified_records};
+use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::counters::Counters;
+use crate::domain::file::{ChosenRows, Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::{Rows, TaskPayload};
 use crate::sources::{Source, SourceError};
@@ -29,29 +29,31 @@ pub(super) struct NormalizeBatch {
 const MAPPED_AT_ONCE: usize = 1 << 20;
 
 impl Task for NormalizeBatch {
-    type Gathered = Mapped;
+    type Gathered = (Mapped, Normalizing);
 
-    async fn gather(&self, context: &TaskContext) -> Result<Mapped, TaskError> {
+    async fn gather(&self, context: &TaskContext) -> Result<(Mapped, Normalizing), TaskError> {
+        let normalizing = context.chunks.normalizing();
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
         let mapping = Mapping::new(&context.source.definition, schema.as_ref());
         let mut mapper = Mapper {
             source: context.source.clone(),
-            mapping: Arc::new(mapping.of_rows(self.chosen(context).await?)),
+            mapping: Arc::new(mapping),
+            rows: self.rows,
             mapped: Mapped::default(),
         };
         for slice in slices {
-            mapper.slice(context, slice).await?;
+            mapper.slice(context, &normalizing, slice).await?;
         }
-        Ok(mapper.mapped)
+        Ok((mapper.mapped, normalizing))
     }
 
     async fn store(
         &self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        mapped: Mapped,
+        (mapped, _normalizing): (Mapped, Normalizing),
     ) -> Result<Effects, TaskError> {
         let source = &context.source_name;
         let expect = self.expect(context);
@@ -78,29 +80,23 @@ impl NormalizeBatch {
             Rows::All | Rows::Single | Rows::Repeated => Expect::Anything,
         }
     }
-
-    async fn chosen(&self, context: &TaskContext) -> Result<Chosen, TaskError> {
-        Ok(match self.rows {
-            Rows::All => Chosen::All,
-            Rows::Single => {
-                Chosen::Without(run_repeated_keys::load(&context.pool, context.run).await?)
-            }
-            Rows::Repeated => {
-                Chosen::Only(run_repeated_keys::load(&context.pool, context.run).await?)
-            }
-        })
-    }
 }
 
 /// Maps raw rows off the async threads, as they come from the database.
 struct Mapper {
     source: Arc<SourceInUse>,
     mapping: Arc<Mapping>,
+    rows: Rows,
     mapped: Mapped,
 }
 
 impl Mapper {
-    async fn slice(&mut self, context: &TaskContext, slice: ReadSlice) -> Result<(), TaskError> {
+    async fn slice(
+        &mut self,
+        context: &TaskContext,
+        normalizing: &Normalizing,
+        slice: ReadSlice,
+    ) -> Result<(), TaskError> {
         let result = SliceResult::from_value(slice.result)?;
         let raw: RawRef =
             result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
@@ -114,7 +110,13 @@ impl Mapper {
                 .await
             }
             (RawRef::File(file_id), TaskPayload::ParseCsvChunk { chunk, .. }) => {
-                self.chunk(context, ChunkId { file_id, chunk: chunk.index }).await
+                let chosen = match self.rows {
+                    Rows::All => ChosenRows::All,
+                    Rows::Single => ChosenRows::Without(result.repeated),
+                    Rows::Repeated => ChosenRows::Only(result.repeated),
+                };
+                let id = ChunkId { file_id, chunk: chunk.index };
+                self.chunk(context, normalizing, id, Arc::new(chosen)).await
             }
             (raw, payload) => {
                 let text =
@@ -124,9 +126,22 @@ impl Mapper {
         }
     }
 
-    async fn chunk(&mut self, context: &TaskContext, id: ChunkId) -> Result<(), TaskError> {
+    async fn chunk(
+        &mut self,
+        context: &TaskContext,
+        normalizing: &Normalizing,
+        id: ChunkId,
+        rows: Arc<ChosenRows>,
+    ) -> Result<(), TaskError> {
         let layout = Arc::new(source_files::location(&context.pool, id.file_id).await?.layout);
-        let mut stored = raw_csv_blocks::load(&context.pool, id);
+        let raw = RawRef::File(id.file_id);
+        // The chunks of repeated rows have been normalized before, but for those rows.
+        if self.rows != Rows::Repeated
+            && let Some(blocks) = normalizing.take(id)
+        {
+            return self.blocks(blocks, layout, raw, rows).await;
+        }
+        let mut stored = raw_csv_blocks::load(&context.pool, id, &rows);
         let (mut blocks, mut bytes) = (Vec::new(), 0);
         loop {
             let block = stored.try_next().await?;
@@ -134,21 +149,32 @@ impl Mapper {
             bytes += block.as_ref().map_or(0, |block| block.payload.len());
             blocks.extend(block);
             if ended || bytes >= MAPPED_AT_ONCE {
-                let (layout, ready) = (layout.clone(), std::mem::take(&mut blocks));
+                let ready = std::mem::take(&mut blocks);
+                self.blocks(ready, layout.clone(), raw, rows.clone()).await?;
                 bytes = 0;
-                let raw = RawRef::File(id.file_id);
-                self.map(move |source, mapping, out| match source {
-                    Source::Files(files) => {
-                        ready.iter().try_for_each(|b| files.map(b, &layout, raw, mapping, out))
-                    }
-                    Source::Pages(_) => Err(wrong_kind()),
-                })
-                .await?;
             }
             if ended {
                 return Ok(());
             }
         }
+    }
+
+    async fn blocks(
+        &mut self,
+        blocks: Vec<RawBlock>,
+        layout: Arc<Layout>,
+        raw: RawRef,
+        rows: Arc<ChosenRows>,
+    ) -> Result<(), TaskError> {
+        self.map(move |source, mapping, out| {
+            let Source::Files(files) = source else { return Err(wrong_kind()) };
+            if !matches!(*rows, ChosenRows::Only(_)) {
+                let bytes = blocks.iter().map(|block| block.payload.len()).sum();
+                out.records.reserve(blocks.iter().map(|block| block.row_ends.len()).sum(), bytes);
+            }
+            blocks.iter().try_for_each(|block| files.map(block, &layout, raw, &rows, mapping, out))
+        })
+        .await
     }
 
     async fn map(

@@ -4,21 +4,29 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::chunks_at_hand::Room;
 use super::{Effects, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
-use crate::db::{quarantined_rows, source_files};
+use crate::db::{run_repeated_keys, source_files};
+use crate::definition::mapping::Mapping;
+use crate::definition::row::Row;
 use crate::domain::counters::Counters;
 use crate::domain::file::FileStamp;
+use crate::domain::key_sieve::SliceOrder;
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
-use crate::sources::{ParsedChunk, Source};
+use crate::sources::{KeyWatch, ParsedChunk, Source};
 
 /// What a reading task leaves in the ledger: where its rows are, and what they look like.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SliceResult {
     pub raw: String,
     pub shape: Shape,
+    /// Numbers of the rows whose keys occur in other rows of the run as well, where only those must
+    /// be applied in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeated: Vec<i64>,
 }
 
 impl SliceResult {
@@ -39,40 +47,56 @@ pub(super) struct ParseCsvChunk {
 }
 
 impl Task for ParseCsvChunk {
-    type Gathered = ParsedChunk;
+    type Gathered = (ParsedChunk, Room);
 
-    async fn gather(&self, context: &TaskContext) -> Result<ParsedChunk, TaskError> {
+    async fn gather(&self, context: &TaskContext) -> Result<(ParsedChunk, Room), TaskError> {
+        let room = context.chunks.room().await;
         let file = source_files::location(&context.pool, self.file_id).await?;
         let path = context.source.definition.base_dir().join(&file.url);
+        let repeated = match context.slice_order {
+            SliceOrder::Split => Some(run_repeated_keys::load(&context.pool, context.run).await?),
+            SliceOrder::Distinct | SliceOrder::Ordered => None,
+        };
         let source = context.source.clone();
         let (stamp, chunk, file_id) = (self.stamp, self.chunk, self.file_id);
-        blocking(move || match &source.source {
-            Source::Files(files) => Ok(files.read(&path, &stamp, &file.layout, &chunk, file_id)?),
-            Source::Pages(_) => Err(TaskError::Inconsistent("pages have no chunks".into())),
+        let parsed = blocking(move || {
+            let Source::Files(files) = &source.source else {
+                return Err(TaskError::Inconsistent("pages have no chunks".into()));
+            };
+            let mapping = Mapping::new(&source.definition, None);
+            let mut scratch = String::new();
+            let mut watch = repeated.map(|repeated| {
+                move |row: &dyn Row| {
+                    let hash = mapping.key_hash(row, &mut scratch);
+                    hash.is_some_and(|hash| repeated.binary_search(&hash).is_ok())
+                }
+            });
+            let watch = watch.as_mut().map(|watch| watch as KeyWatch<'_>);
+            Ok(files.read(&path, &stamp, &file.layout, &chunk, file_id, watch)?)
         })
-        .await
+        .await?;
+        Ok((parsed, room))
     }
 
     async fn store(
         &self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        parsed: ParsedChunk,
+        (parsed, room): (ParsedChunk, Room),
     ) -> Result<Effects, TaskError> {
         let id = ChunkId { file_id: self.file_id, chunk: self.chunk.index };
         let source = &context.source_name;
         raw_csv_blocks::store(transaction, id, source, context.run, &parsed.blocks).await?;
+        room.keep(id, parsed.blocks);
         let raw = RawRef::File(self.file_id);
         let counters = Counters {
             slices: 1,
             bytes: (self.chunk.end - self.chunk.start) as i64,
             rows_read: parsed.rows,
-            quarantined: parsed.rejects.len() as i64,
             ..Counters::default()
         };
-        let rejects: Vec<_> = parsed.rejects.into_iter().map(|reject| (raw, reject)).collect();
-        quarantined_rows::store(transaction, source, context.run, &rejects).await?;
-        let result = SliceResult { raw: raw.to_string(), shape: parsed.shape };
+        let result =
+            SliceResult { raw: raw.to_string(), shape: parsed.shape, repeated: parsed.watched };
         Ok(Effects { counters, result: Some(result.to_value()?), follow_ups: Vec::new() })
     }
 }

@@ -2,12 +2,14 @@
 //! with fence, store, follow-ups and settlement; and what happens when that fails.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use futures::FutureExt;
 use sqlx::PgPool;
 
+use super::chunks_at_hand::ChunksAtHand;
 use super::error::{TaskError, panic_text};
 use super::fetch_page::FetchPage;
 use super::normalize_batch::NormalizeBatch;
@@ -55,6 +57,7 @@ pub struct Performer {
     pool: PgPool,
     sources: SourcesInUse,
     retry: RetryPolicy,
+    chunks: Arc<ChunksAtHand>,
 }
 
 impl Handler for Performer {
@@ -75,9 +78,11 @@ impl Handler for Performer {
 }
 
 impl Performer {
-    /// A performer that opens sources as it meets them.
-    pub fn new(pool: PgPool, retry: RetryPolicy) -> Self {
-        Self { pool, sources: SourcesInUse::default(), retry }
+    /// A performer that opens sources as it meets them; `computing` tasks are read or normalized
+    /// at once.
+    pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize) -> Self {
+        let chunks = ChunksAtHand::new(computing + 1);
+        Self { pool, sources: SourcesInUse::default(), retry, chunks }
     }
 
     async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {
@@ -140,6 +145,8 @@ impl Performer {
             mode: task.mode,
             access: Access::from_word(&task.access),
             from_empty: task.from_empty,
+            slice_order: task.slice_order,
+            chunks: self.chunks.clone(),
         })
     }
 

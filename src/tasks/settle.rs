@@ -7,6 +7,7 @@ use super::finish_run::finish_run;
 use super::{Effects, SourceInUse, TaskError};
 use crate::db::run_tasks::{self, TaskEnd, TaskState};
 use crate::db::runs::{self, Settlement};
+use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::RunId;
 use crate::domain::task::{Rows, TaskKind, TaskPayload};
 use crate::queue;
@@ -55,7 +56,7 @@ pub(super) async fn settle(
     let kind = settling.kind;
     let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
     let remaining_reading = before.open_reading - i32::from(reads(kind)) + opened_reading;
-    effects.follow_ups.extend(batches(transaction, settling, &before.key_order).await?);
+    effects.follow_ups.extend(batches(transaction, settling, before.slice_order).await?);
     if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
         effects.follow_ups.push(TaskPayload::SnapshotSchema {});
     }
@@ -89,21 +90,25 @@ fn reads(kind: TaskKind) -> bool {
 async fn batches(
     transaction: &mut PgConnection,
     settling: &Settling<'_>,
-    key_order: &str,
+    order: SliceOrder,
 ) -> Result<Vec<TaskPayload>, TaskError> {
     if matches!(settling.kind, TaskKind::PlanRun | TaskKind::SnapshotSchema) {
         return Ok(Vec::new());
     }
     let mut batches = Vec::new();
-    if let (true, TaskState::Done, "distinct" | "split", Some(slice)) =
-        (reads(settling.kind), settling.state, key_order, settling.slice)
+    let rows = match order {
+        SliceOrder::Distinct => Some(Rows::All),
+        SliceOrder::Split => Some(Rows::Single),
+        SliceOrder::Ordered => None,
+    };
+    if let (true, TaskState::Done, Some(rows), Some(slice)) =
+        (reads(settling.kind), settling.state, rows, settling.slice)
     {
-        let rows = if key_order == "split" { Rows::Single } else { Rows::All };
         batches.push(TaskPayload::NormalizeBatch { first_slice: slice, last_slice: slice, rows });
     }
-    if key_order != "distinct" {
-        let (most, rows) = match (key_order, settling.source.map(|s| &s.source)) {
-            ("split", _) => (REPEATS_PER_BATCH, Rows::Repeated),
+    if order != SliceOrder::Distinct {
+        let (most, rows) = match (order, settling.source.map(|s| &s.source)) {
+            (SliceOrder::Split, _) => (REPEATS_PER_BATCH, Rows::Repeated),
             (_, Some(Source::Pages(_))) => (PAGES_PER_BATCH, Rows::All),
             _ => (CHUNKS_PER_BATCH, Rows::All),
         };

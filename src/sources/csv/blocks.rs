@@ -1,16 +1,18 @@
-//! Owns the way of rows into and out of raw blocks: the bytes of a chunk to blocks, rejects and a
-//! shape, and a stored block back to its good rows. Pure; must not know files.
+//! Owns the way of rows into and out of raw blocks: the bytes of a chunk to blocks and a shape, and
+//! a stored block back to its rows, good or bad. Pure; must not know files.
+//!
+//! Rows are judged once, on their way out: whoever reads a chunk only finds where they end.
 
 use bytes::Bytes;
 
 use super::grammar::Quiet;
 use super::row::{CsvRow, RowBuffer, RowReader};
-use crate::domain::file::RawBlock;
+use crate::domain::file::{ChosenRows, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::shape::{Place, Shape};
 use crate::domain::task::Chunk;
-use crate::sources::ParsedChunk;
+use crate::sources::{KeyWatch, ParsedChunk};
 
 /// Rows of a block.
 const BLOCK_ROWS: usize = 256;
@@ -20,7 +22,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// slow the loading path down.
 const SHAPE_ROWS: u64 = 1_000;
 
-/// Counts lines lazily: only rejects need to know theirs.
+/// Counts lines lazily: only rejects and blocks need to know theirs.
 struct Lines<'a> {
     text: &'a [u8],
     newline: u8,
@@ -38,103 +40,167 @@ impl Lines<'_> {
     }
 }
 
-/// Reads the rows of a chunk, whose bytes are `bytes`.
+/// Cuts the rows of a chunk, whose bytes are `bytes`, into blocks, and notes the rows whose keys
+/// `watch` picks out.
 ///
 /// The blocks are slices of `bytes`: no row is copied.
-pub(super) fn parse(reader: &RowReader, bytes: &Bytes, chunk: &Chunk, file_id: i64) -> ParsedChunk {
-    let raw_ref = RawRef::File(file_id).to_string();
+pub(super) fn parse(
+    reader: &RowReader,
+    bytes: &Bytes,
+    chunk: &Chunk,
+    file_id: i64,
+    mut watch: Option<KeyWatch<'_>>,
+) -> ParsedChunk {
     let mut parsed = ParsedChunk {
         shape: Shape { lexical: true, ..Shape::default() },
         ..ParsedChunk::default()
     };
-    let newline = reader.grammar.newline();
-    let mut lines = Lines { text: bytes, newline, counted: 0, line: chunk.first_line };
+    let mut blocks = Blocks::new(bytes, chunk, reader.grammar.newline());
+    let mut shape = ShapeOfChunk { raw_ref: RawRef::File(file_id).to_string(), rows: 0 };
     let mut quiet = Quiet::default();
     let mut buffer = RowBuffer::default();
     let mut at = 0;
-    let mut block_start = 0;
     while at < bytes.len() {
         let Some(extent) = reader.grammar.extent(&bytes[at..], true, &mut quiet) else { break };
         quiet.advance(extent.next);
-        let row = &bytes[at..at + extent.next];
         let number = chunk.first_row + parsed.rows;
-        let content = reader.grammar.content(row);
-        match reader.read(content, &mut buffer) {
-            Ok(row) => observe(&mut parsed.shape, &row, &raw_ref, number),
-            Err(defects) => {
-                let start = chunk.start + at as u64;
-                parsed.rejects.push(reject(number, lines.at(at), start, content, defects));
+        blocks.row(number, at, at + extent.next);
+        if watch.is_some() || shape.rows < SHAPE_ROWS {
+            let content = reader.grammar.content(&bytes[at..at + extent.next]);
+            shape.observe(&mut parsed.shape, reader, content, number, &mut buffer);
+            if let Some(watch) = &mut watch
+                && reader.read_key(content, &mut buffer).is_some_and(|row| watch(&row))
+            {
+                parsed.watched.push(number);
             }
-        }
-        if starts_block(&parsed.blocks) {
-            let first_line = lines.at(at);
-            block_start = at;
-            parsed.blocks.push(RawBlock {
-                first_row: number,
-                first_line,
-                start: chunk.start + at as u64,
-                payload: Bytes::new(),
-                row_ends: Vec::with_capacity(BLOCK_ROWS),
-            });
-        }
-        if let Some(block) = parsed.blocks.last_mut() {
-            block.payload = bytes.slice(block_start..at + extent.next);
-            block.row_ends.push(block.payload.len() as i32);
         }
         parsed.rows += 1;
         at += extent.next;
     }
+    parsed.blocks = blocks.finish();
     parsed
 }
 
-fn starts_block(blocks: &[RawBlock]) -> bool {
-    blocks.last().is_none_or(|block| {
-        block.row_ends.len() >= BLOCK_ROWS || block.payload.len() >= BLOCK_BYTES
-    })
+/// Blocks in the making; the last is open until the next begins.
+struct Blocks<'a> {
+    bytes: &'a Bytes,
+    chunk_start: u64,
+    lines: Lines<'a>,
+    start: usize,
+    end: usize,
+    blocks: Vec<RawBlock>,
 }
 
-fn observe(shape: &mut Shape, row: &CsvRow<'_>, raw_ref: &str, number: i64) {
-    if shape.rows >= SHAPE_ROWS {
-        return;
+impl<'a> Blocks<'a> {
+    fn new(bytes: &'a Bytes, chunk: &Chunk, newline: u8) -> Self {
+        let lines = Lines { text: bytes, newline, counted: 0, line: chunk.first_line };
+        Self { bytes, chunk_start: chunk.start, lines, start: 0, end: 0, blocks: Vec::new() }
     }
-    shape.rows += 1;
-    row.visit(|name, kind| {
-        shape.observe(name, kind, || Place { raw_ref: raw_ref.to_owned(), row: number });
-    });
+
+    fn row(&mut self, number: i64, start: usize, end: usize) {
+        let size = self.end - self.start;
+        let full = |open: &RawBlock| open.row_ends.len() >= BLOCK_ROWS || size >= BLOCK_BYTES;
+        if self.blocks.last().is_none_or(full) {
+            self.close();
+            self.start = start;
+            self.blocks.push(RawBlock {
+                first_row: number,
+                first_line: self.lines.at(start),
+                start: self.chunk_start + start as u64,
+                payload: Bytes::new(),
+                row_ends: Vec::with_capacity(BLOCK_ROWS),
+            });
+        }
+        self.end = end;
+        if let Some(open) = self.blocks.last_mut() {
+            open.row_ends.push((end - self.start) as i32);
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.blocks.last_mut() {
+            open.payload = self.bytes.slice(self.start..self.end);
+        }
+    }
+
+    fn finish(mut self) -> Vec<RawBlock> {
+        self.close();
+        self.blocks
+    }
 }
 
-/// Gives `visit` the good rows of a block in order and stops at its first error. Its last argument
-/// makes a reject of the row.
-pub(super) fn good_rows<E>(
+/// Looks at the first good rows of a chunk.
+struct ShapeOfChunk {
+    raw_ref: String,
+    rows: u64,
+}
+
+impl ShapeOfChunk {
+    fn observe(
+        &mut self,
+        shape: &mut Shape,
+        reader: &RowReader,
+        content: &[u8],
+        number: i64,
+        buffer: &mut RowBuffer,
+    ) {
+        if self.rows >= SHAPE_ROWS {
+            return;
+        }
+        let Ok(row) = reader.read(content, buffer) else { return };
+        self.rows += 1;
+        shape.rows += 1;
+        row.visit(|name, kind| {
+            let place = || Place { raw_ref: self.raw_ref.clone(), row: number };
+            shape.observe(name, kind, place);
+        });
+    }
+}
+
+/// A row of a block, as it is found there.
+pub(super) struct BlockRow<'a, 'b> {
+    /// Its number within the file, from 1.
+    pub number: i64,
+    content: &'a [u8],
+    start: usize,
+    block: &'a RawBlock,
+    lines: &'b mut Lines<'a>,
+}
+
+impl BlockRow<'_, '_> {
+    /// Sets the row aside.
+    pub fn reject(&mut self, defects: Vec<Defect>) -> Reject {
+        let start = (self.block.start + self.start as u64) as i64;
+        let content = self.content;
+        Reject {
+            raw_row: self.number,
+            line: Some(self.lines.at(self.start)),
+            byte_range: Some((start, start + content.len() as i64)),
+            raw: content[..content.len().min(Reject::MAX_RAW)].to_vec(),
+            defects,
+        }
+    }
+}
+
+/// Gives `visit` the chosen rows of a block in order, read or with what is wrong with them, and
+/// stops at its first error.
+pub(super) fn rows<E>(
     reader: &RowReader,
     block: &RawBlock,
-    mut visit: impl FnMut(&CsvRow<'_>, i64, &mut dyn FnMut(Vec<Defect>) -> Reject) -> Result<(), E>,
+    chosen: &ChosenRows,
+    mut visit: impl FnMut(BlockRow<'_, '_>, Result<CsvRow<'_>, Vec<Defect>>) -> Result<(), E>,
 ) -> Result<(), E> {
     let newline = reader.grammar.newline();
     let mut lines = Lines { text: &block.payload, newline, counted: 0, line: block.first_line };
     let mut buffer = RowBuffer::default();
-    let mut start = 0;
-    for (index, end) in block.row_ends.iter().enumerate() {
-        let end = (*end as usize).min(block.payload.len());
+    let end_of = |index: usize| (block.row_ends[index] as usize).min(block.payload.len());
+    for index in chosen.within(block) {
+        let end = end_of(index);
+        let start = index.checked_sub(1).map_or(0, end_of).min(end);
+        let content = reader.grammar.content(&block.payload[start..end]);
         let number = block.first_row + index as i64;
-        let content = reader.grammar.content(&block.payload[start.min(end)..end]);
-        if let Ok(row) = reader.read(content, &mut buffer) {
-            let offset = block.start + start as u64;
-            let mut to_reject = |defects| reject(number, lines.at(start), offset, content, defects);
-            visit(&row, number, &mut to_reject)?;
-        }
-        start = end;
+        let row = BlockRow { number, content, start, block, lines: &mut lines };
+        visit(row, reader.read(content, &mut buffer))?;
     }
     Ok(())
-}
-
-fn reject(number: i64, line: i64, start: u64, content: &[u8], defects: Vec<Defect>) -> Reject {
-    let start = start as i64;
-    Reject {
-        raw_row: number,
-        line: Some(line),
-        byte_range: Some((start, start + content.len() as i64)),
-        raw: content[..content.len().min(Reject::MAX_RAW)].to_vec(),
-        defects,
-    }
 }

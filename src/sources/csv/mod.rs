@@ -25,11 +25,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{FilePlan, FileSource, Kind, ParsedChunk, Source, SourceError};
+use super::{FilePlan, FileSource, KeyWatch, Kind, ParsedChunk, Source, SourceError};
 use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::definition::row::Row;
-use crate::domain::file::{FileStamp, KnownFile, Layout, RawBlock};
+use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::Chunk;
 pub use header::Wanted;
@@ -165,10 +165,11 @@ impl FileSource for CsvSource {
         layout: &Layout,
         chunk: &Chunk,
         file_id: i64,
+        watch: Option<KeyWatch<'_>>,
     ) -> Result<ParsedChunk, SourceError> {
         let reader = self.reader(&header::shown(path), layout)?;
         let bytes = read_range(path, planned, chunk)?.into();
-        Ok(blocks::parse(&reader, &bytes, chunk, file_id))
+        Ok(blocks::parse(&reader, &bytes, chunk, file_id, watch))
     }
 
     fn map(
@@ -176,13 +177,18 @@ impl FileSource for CsvSource {
         block: &RawBlock,
         layout: &Layout,
         raw: RawRef,
+        rows: &ChosenRows,
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError> {
         let reader = self.reader(&raw.to_string(), layout)?;
         out.records.enter_raw(raw);
-        blocks::good_rows(&reader, block, |row, number, reject| {
-            mapping.map(row, raw, number, out, reject)
+        blocks::rows(&reader, block, rows, |mut found, row| match row {
+            Ok(row) => mapping.map(&row, raw, found.number, out, |defects| found.reject(defects)),
+            Err(defects) => {
+                out.rejects.push((raw, found.reject(defects)));
+                Ok(())
+            }
         })
         .map_err(|frozen| SourceError::permanent(frozen.to_string()))
     }

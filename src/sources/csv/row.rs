@@ -1,6 +1,5 @@
 //! Owns one row: its bytes to the cells that a mapping sees, or to everything that is wrong with
-//! it. The same code judges a row when it is read and when its stored block is mapped, so exactly
-//! the rows that were rejected are passed over later. No allocation per good row.
+//! it. No allocation per good row.
 
 use encoding_rs::Encoding;
 

@@ -196,7 +196,7 @@ fn a_chunk_of_another_file_is_not_read() {
     let scan = bench.whole();
     let planned = FileStamp { size: scan.size, modified: scan.modified };
     touch(&bench);
-    let read = bench.source.read(&bench.path(), &planned, &scan.layout, &scan.chunks[0], 1);
+    let read = bench.source.read(&bench.path(), &planned, &scan.layout, &scan.chunks[0], 1, None);
     let error = read.unwrap_err();
     assert_eq!(error.class, FailureClass::Permanent);
     assert!(error.message.contains("changed while it was being read"), "{error}");

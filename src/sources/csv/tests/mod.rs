@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::blocks::good_rows;
+use super::blocks;
 use super::*;
 use crate::definition::field::Locator;
 use crate::domain::file::Progress;
@@ -94,12 +94,12 @@ impl Bench {
         let reader = self.source.reader("file.csv", &scan.layout).unwrap();
         let mut loaded = Loaded::default();
         for chunk in &scan.chunks {
-            let parsed = self.source.read(&self.path(), &planned, &scan.layout, chunk, 7).unwrap();
+            let read = self.source.read(&self.path(), &planned, &scan.layout, chunk, 7, None);
+            let parsed = read.unwrap();
             for block in &parsed.blocks {
                 collect(&reader, block, &mut loaded);
             }
             loaded.total += parsed.rows;
-            loaded.rejects.extend(parsed.rejects);
             loaded.shape.merge(&parsed.shape);
         }
         loaded
@@ -110,9 +110,14 @@ fn collect(reader: &RowReader, block: &RawBlock, loaded: &mut Loaded) {
     loaded.bytes.extend_from_slice(&block.payload);
     let ends = block.row_ends.iter().map(|end| block.start + *end as u64);
     loaded.row_starts.extend(std::iter::once(block.start).chain(ends).take(block.row_ends.len()));
-    good_rows(reader, block, |row, number, _| {
-        let cells = (0..row.len()).map(|column| row.text(column).map(str::to_owned)).collect();
-        loaded.rows.push((number, cells));
+    blocks::rows(reader, block, &ChosenRows::All, |mut found, row| {
+        match row {
+            Ok(row) => {
+                let text = |column| row.text(column).map(str::to_owned);
+                loaded.rows.push((found.number, (0..row.len()).map(text).collect()));
+            }
+            Err(defects) => loaded.rejects.push(found.reject(defects)),
+        }
         Ok::<(), ()>(())
     })
     .unwrap();

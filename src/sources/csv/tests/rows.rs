@@ -148,17 +148,18 @@ fn a_mapping_sees_cells_nulls_and_missing_fields_by_locator() {
     let scan = bench.whole();
     let stamp = FileStamp { size: scan.size, modified: scan.modified };
     let chunk = &scan.chunks[0];
-    let parsed = bench.source.read(&bench.path(), &stamp, &scan.layout, chunk, 1).unwrap();
+    let parsed = bench.source.read(&bench.path(), &stamp, &scan.layout, chunk, 1, None).unwrap();
     let reader = bench.source.reader("file.csv", &scan.layout).unwrap();
     let mut seen = Vec::new();
-    good_rows(&reader, &parsed.blocks[0], |row, number, reject| {
+    blocks::rows(&reader, &parsed.blocks[0], &ChosenRows::All, |mut found, row| {
+        let row = row.unwrap();
         seen.push(match (row.cell(0), row.cell(1)) {
             (Cell::Null, Cell::Text(item)) => format!("null {item}"),
             (Cell::Missing, Cell::Text(item)) => format!("missing {item}"),
             other => panic!("{other:?}"),
         });
-        let reject = reject(Vec::new());
-        assert_eq!((reject.raw_row, reject.line), (number, Some(number + 1)));
+        let reject = found.reject(Vec::new());
+        assert_eq!((reject.raw_row, reject.line), (found.number, Some(found.number + 1)));
         Ok::<(), ()>(())
     })
     .unwrap();

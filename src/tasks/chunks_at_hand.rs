@@ -1,0 +1,187 @@
+//! Owns the chunks that this process has just stored: normalizing them here need not read them back
+//! from the database. It is memory only; whoever does not find a chunk here loads it.
+//!
+//! It also keeps reading from running ahead of normalizing: memory stays flat, and what is
+//! normalized next is still at hand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::db::raw_csv_blocks::ChunkId;
+use crate::domain::file::RawBlock;
+
+/// Reading never waits longer than this for normalizing.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A few chunks, the oldest first.
+#[derive(Debug)]
+pub(super) struct ChunksAtHand {
+    most: usize,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: VecDeque<(ChunkId, Vec<RawBlock>)>,
+    /// Chunks being read.
+    reserved: usize,
+    /// Batches being normalized.
+    normalizing: usize,
+}
+
+/// Room for one chunk; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room(Arc<ChunksAtHand>);
+
+/// A batch is being normalized as long as this lives.
+#[derive(Debug)]
+pub(super) struct Normalizing(Arc<ChunksAtHand>);
+
+impl ChunksAtHand {
+    /// Holds at most so many chunks: more than are read at once, or reading waits for itself.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, state: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Waits for room while batches are being normalized here.
+    pub async fn room(self: &Arc<Self>) -> Room {
+        let mut patient = true;
+        loop {
+            // One who notifies before the wait begins is not missed.
+            let changed = self.changed.notified();
+            {
+                let mut state = self.state();
+                let full = state.held.len() + state.reserved >= self.most;
+                let waits = patient && state.normalizing > 0;
+                if full && !waits {
+                    state.held.pop_front();
+                }
+                if !full || !waits {
+                    state.reserved += 1;
+                    return Room(self.clone());
+                }
+            }
+            patient = tokio::time::timeout(PATIENCE, changed).await.is_ok();
+        }
+    }
+
+    /// Says that a batch is being normalized here.
+    pub fn normalizing(self: &Arc<Self>) -> Normalizing {
+        self.state().normalizing += 1;
+        Normalizing(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    /// Keeps a chunk whose rows are stored, or will be: the same bytes whoever stores them.
+    pub fn keep(self, id: ChunkId, blocks: Vec<RawBlock>) {
+        let mut state = self.0.state();
+        state.held.retain(|(held, _)| *held != id);
+        state.held.push_back((id, blocks));
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.state().reserved -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
+impl Normalizing {
+    /// The chunk, if it is here. It is here no more, nor are those before it: chunks are normalized
+    /// in their order, so that others, in other processes, have those.
+    pub fn take(&self, id: ChunkId) -> Option<Vec<RawBlock>> {
+        let mut state = self.0.state();
+        let at = state.held.iter().position(|(held, _)| *held == id);
+        let taken = at.and_then(|at| state.held.remove(at)).map(|(_, blocks)| blocks);
+        state.held.retain(|(held, _)| held.file_id != id.file_id || held.chunk > id.chunk);
+        drop(state);
+        self.0.changed.notify_waiters();
+        taken
+    }
+}
+
+impl Drop for Normalizing {
+    fn drop(&mut self) {
+        self.0.state().normalizing -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    fn chunk(chunk: i32) -> ChunkId {
+        ChunkId { file_id: 1, chunk }
+    }
+
+    async fn hold(chunks: &Arc<ChunksAtHand>, number: i32) {
+        chunks.room().await.keep(chunk(number), Vec::new());
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_taken_once() {
+        let chunks = ChunksAtHand::new(2);
+        hold(&chunks, 0).await;
+        let batch = chunks.normalizing();
+        assert!(batch.take(chunk(0)).is_some());
+        assert!(batch.take(chunk(0)).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_makes_room_when_nothing_is_normalized_here() {
+        let chunks = ChunksAtHand::new(2);
+        for number in 0..3 {
+            hold(&chunks, number).await;
+        }
+        let batch = chunks.normalizing();
+        assert!(batch.take(chunk(0)).is_none());
+        assert!(batch.take(chunk(1)).is_some() && batch.take(chunk(2)).is_some());
+    }
+
+    async fn waits_for_room(chunks: &Arc<ChunksAtHand>, number: i32) -> JoinHandle<()> {
+        let waiting = tokio::spawn({
+            let chunks = chunks.clone();
+            async move { hold(&chunks, number).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        waiting
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_waits_for_normalizing_and_goes_on_when_a_chunk_is_taken() {
+        let chunks = ChunksAtHand::new(1);
+        let batch = chunks.normalizing();
+        hold(&chunks, 0).await;
+        let waiting = waits_for_room(&chunks, 1).await;
+        assert!(batch.take(chunk(0)).is_some());
+        waiting.await.unwrap();
+        assert!(batch.take(chunk(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunks_that_others_normalize_make_room() {
+        let chunks = ChunksAtHand::new(2);
+        let batch = chunks.normalizing();
+        hold(&chunks, 0).await;
+        hold(&chunks, 2).await;
+        let waiting = waits_for_room(&chunks, 3).await;
+        assert!(batch.take(chunk(1)).is_none());
+        waiting.await.unwrap();
+        assert!(batch.take(chunk(0)).is_none());
+        assert!(batch.take(chunk(2)).is_some() && batch.take(chunk(3)).is_some());
+    }
+}
