@@ -14,12 +14,24 @@ pub struct CopyBuffer {
     bytes: Vec<u8>,
 }
 
+impl Default for CopyBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl CopyBuffer {
-    fn new() -> Self {
+    /// A buffer with the format's head and no row yet.
+    pub fn new() -> Self {
         let mut bytes = Vec::with_capacity(PIECE + (PIECE >> 2));
         bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
         bytes.extend_from_slice(&[0; 8]); // no flags, no header extension
         Self { bytes }
+    }
+
+    /// Head and rows so far, without the format's end.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Starts a row of `columns` values.

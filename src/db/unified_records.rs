@@ -211,7 +211,9 @@ async fn copy_records(
     .await
 }
 
-fn encode_record(
+/// Adds a record to a COPY of all its columns, in the order of the statements here. `raw_ref` is the
+/// text of the record's raw payload, which consecutive records share.
+pub fn encode_record(
     copy: &mut CopyBuffer,
     source: &str,
     run: RunId,
