@@ -87,7 +87,7 @@ async fn measure_all(options: &Options, server: &Server, folder: &PathBuf) -> an
     if folder.exists() {
         std::fs::remove_dir_all(folder)?;
     }
-    println!("{}\n", machine::description(server));
+    println!("{}\n", machine::description(server).await?);
     let only = options.only.as_deref().unwrap_or_default();
     let contenders: Vec<Contender> =
         Contender::ALL.into_iter().filter(|c| c.name().starts_with(only)).collect();

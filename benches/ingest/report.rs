@@ -221,8 +221,8 @@ fn print_statements(measured: &Measured) {
             continue;
         }
         println!(
-            "Statements of the first load by {} ({} tasks in {:.2} s), time on the server with \
-             waiting:\n",
+            "Statements of a first load by {} ({} tasks in {:.2} s); the time is that on the \
+             server, waiting included, the flush of commits not:\n",
             contender.name(),
             statements.tasks,
             statements.wall

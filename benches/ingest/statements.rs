@@ -50,7 +50,9 @@ pub async fn of(server: &Server, database: &str, cost: Cost) -> anyhow::Result<S
                 case
                     when query like '%apalis.%' then 'the queue (`apalis.*`)'
                     when query ~ 'run_tasks|etl_runs' then 'the ledger (`run_tasks`, `etl_runs`)'
-                    when query ~* '^copy' then 'rows (`copy`)'
+                    when query ~* '^copy' then 'rows written (`copy`)'
+                    when query ~ 'from raw_csv_blocks' then 'raw rows read back'
+                    when query ~ 'unified_records' then 'look-up and merge of keys'
                     when query ~* '^(commit|begin|savepoint|release|rollback)' then 'transactions'
                     else 'everything else'
                 end as \"on\",

@@ -100,7 +100,7 @@ async fn measure(options: &Options, server: &Server, folder: &Path) -> anyhow::R
     let mut connection = server.connect(DATABASE).await?;
     registered(&mut connection).await?;
 
-    println!("{}\n", server.description());
+    println!("{}\n", server.description().await?);
     let idle = idle(server, &worker).await?;
     println!("| | tasks/s | worker CPU ms | server CPU ms | WAL bytes | statements |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
