@@ -15,6 +15,8 @@ const BITS_PER_KEY: u64 = 24;
 const BYTES_PER_ROW: u64 = 64;
 /// 32 MiB; beyond about ten million keys more and more rows are taken for repeated.
 const MAX_BLOCKS: u64 = (32 << 20) / 64;
+/// Keys looked at together.
+const AT_ONCE: usize = 64;
 /// So many repeated keys are no exception any more.
 const MAX_REPEATED: usize = 100_000;
 
@@ -59,6 +61,8 @@ pub struct KeySieve {
     blocks: u64,
     repeated: Vec<u64>,
     too_many: bool,
+    /// Hashes not looked at yet: looked at together, their cache misses overlap.
+    waiting: Vec<u64>,
 }
 
 impl KeySieve {
@@ -66,7 +70,13 @@ impl KeySieve {
     pub fn for_bytes(bytes: u64) -> Self {
         let blocks = (bytes / BYTES_PER_ROW * BITS_PER_KEY / 512).clamp(64, MAX_BLOCKS);
         let words = vec![0; blocks as usize * BLOCK_WORDS];
-        Self { words, blocks, repeated: Vec::new(), too_many: false }
+        Self {
+            words,
+            blocks,
+            repeated: Vec::new(),
+            too_many: false,
+            waiting: Vec::with_capacity(AT_ONCE),
+        }
     }
 
     /// Sees a key, given by a well-mixed 64-bit hash of it.
@@ -74,6 +84,21 @@ impl KeySieve {
         if self.too_many {
             return;
         }
+        self.waiting.push(hash);
+        if self.waiting.len() == AT_ONCE {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for hash in waiting.drain(..) {
+            self.look_at(hash);
+        }
+        self.waiting = waiting;
+    }
+
+    fn look_at(&mut self, hash: u64) {
         // The upper half chooses the block, the lower half the bits.
         let block = ((hash >> 32) * self.blocks) >> 32;
         let words = &mut self.words[block as usize * BLOCK_WORDS..][..BLOCK_WORDS];
@@ -104,6 +129,7 @@ impl KeySieve {
 
     /// What the keys seen allow.
     pub fn order(mut self) -> KeyOrder {
+        self.look();
         self.settle();
         match (self.too_many, self.repeated.is_empty()) {
             (true, _) => KeyOrder::Ordered,

@@ -14,8 +14,9 @@ use crate::domain::shape::{Place, Shape};
 use crate::domain::task::Chunk;
 use crate::sources::{KeyWatch, ParsedChunk};
 
-/// Rows of a block.
-const BLOCK_ROWS: usize = 256;
+/// Rows of a block: with twice as many the repetitions that compression finds are out of its reach,
+/// with half as many each block's own bytes count.
+const BLOCK_ROWS: usize = 512;
 /// Bytes after which a block is closed even with fewer rows.
 const BLOCK_BYTES: usize = 1 << 20;
 /// Rows of a chunk whose cells are judged for the shape: enough for a majority, few enough not to

@@ -283,7 +283,7 @@ impl Grammar {
             }
             let found = match separate_escape {
                 Some(escape) => memchr2(quote, escape, &text[at..]),
-                None => memchr(quote, &text[at..]),
+                None => find(quote, &text[at..]),
             };
             let Some(found) = found else {
                 return if complete { Close::Never } else { Close::NotBefore(text.len()) };
@@ -394,7 +394,7 @@ impl Grammar {
             out.push_str(text);
             return;
         };
-        while let Some(at) = memchr(escape, text.as_bytes()) {
+        while let Some(at) = find(escape, text.as_bytes()) {
             let next = text.as_bytes().get(at + 1).copied();
             let escapes = next == Some(quote) || next == Some(escape);
             let (before, rest) = text.split_at(at + 1);
@@ -409,5 +409,40 @@ impl Grammar {
             }
         }
         out.push_str(text);
+    }
+}
+
+/// `memchr` for bytes that are likely to be near: the quotes of JSON within quotes stand a few bytes
+/// apart, where calling it costs more than looking.
+/// Source: Mycroft's test for a zero byte, in Anderson, "Bit Twiddling Hacks".
+fn find(byte: u8, text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+    if let Some(near) = text.first_chunk() {
+        let zero_where_equal = u64::from_le_bytes(*near) ^ (ONES * u64::from(byte));
+        let found = zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & HIGHS;
+        if found != 0 {
+            return Some(found.trailing_zeros() as usize / 8);
+        }
+    }
+    memchr(byte, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_bytes_is_found_near_and_far() {
+        for length in 0..40 {
+            for at in 0..length {
+                let mut text = vec![b'"' + 1; length];
+                text[at] = b'"';
+                assert_eq!(find(b'"', &text), Some(at));
+                text[at..].fill(b'"');
+                assert_eq!(find(b'"', &text), Some(at));
+            }
+            assert_eq!(find(b'"', &vec![0xa2; length]), None);
+        }
     }
 }

@@ -4,14 +4,17 @@
 //! unchanged ones are not touched: `on conflict … where false` would still lock the row and write
 //! WAL.
 
-use chrono::{DateTime, Utc};
-use serde_json::Value;
-use sqlx::{Acquire, PgConnection, PgExecutor};
+mod probe;
+mod read;
+
+use sqlx::{Acquire, PgConnection};
 
 use super::pgcopy::{CopyBuffer, copy_in};
 use crate::domain::raw::ContentHash;
 use crate::domain::record::{Column, RecordBatch, RecordView};
 use crate::domain::run::RunId;
+use probe::probe;
+pub use read::{After, Record, any, get, list};
 
 /// How the rows of a batch met the table. Their sum is the number of rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,39 +86,6 @@ fn sorted(batch: &RecordBatch) -> Vec<usize> {
 /// Groups of equal keys in `order`.
 fn groups<'a>(batch: &'a RecordBatch, order: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
     order.chunk_by(|a, b| batch.get(*a).external_id() == batch.get(*b).external_id())
-}
-
-/// The stored hash of each group's key, in group order.
-async fn probe(
-    connection: &mut PgConnection,
-    source: &str,
-    batch: &RecordBatch,
-    order: &[usize],
-) -> Result<Vec<Option<ContentHash>>, sqlx::Error> {
-    let keys: Vec<&str> = groups(batch, order).map(|g| batch.get(g[0]).external_id()).collect();
-    // A plan made while the table was small reads all of it for every key.
-    sqlx::query!("select set_config('enable_seqscan', 'off', true)")
-        .fetch_one(&mut *connection)
-        .await?;
-    let found = sqlx::query!(
-        r#"select p.position as "position!", r.content_hash as "content_hash!"
-         from unnest($2::text[]) with ordinality as p (external_id, position)
-         cross join lateral (
-            select content_hash from unified_records
-            where source = $1 and external_id = p.external_id
-            limit 1
-         ) as r"#,
-        source,
-        &keys as &[&str],
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    sqlx::query!("select set_config('enable_seqscan', 'on', true)").fetch_one(connection).await?;
-    let mut stored = vec![None; keys.len()];
-    for row in found {
-        stored[row.position as usize - 1] = ContentHash::from_bytes(&row.content_hash);
-    }
-    Ok(stored)
 }
 
 /// Counts every row against what its key had before it, and keeps the last row of each key when
@@ -237,135 +207,6 @@ pub fn encode_record(
     copy.bigint(Some(record.raw_row()));
     copy.bigint(Some(run.0));
     copy.bigint(Some(run.0));
-}
-
-/// A record, for people. Numbers are their digits.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// Name of the source.
-    pub source: String,
-    /// Its key within the source.
-    pub external_id: String,
-    /// See the mapping.
-    pub name: Option<String>,
-    /// See the mapping.
-    pub description: Option<String>,
-    /// See the mapping.
-    pub category: Option<String>,
-    /// Digits of a decimal number.
-    pub price: Option<String>,
-    /// See the mapping.
-    pub currency: Option<String>,
-    /// Digits of a decimal number.
-    pub quantity: Option<String>,
-    /// See the mapping.
-    pub url: Option<String>,
-    /// When the source says it changed.
-    pub source_updated_at: Option<DateTime<Utc>>,
-    /// The mapped fields without a column of their own.
-    pub attributes: Option<Value>,
-    /// The raw payload it came from.
-    pub raw_ref: String,
-    /// The row within it.
-    pub raw_row: i64,
-    /// The run that inserted it.
-    pub first_run_id: i64,
-    /// The run that changed it last.
-    pub last_run_id: i64,
-    /// When it was inserted.
-    pub created_at: DateTime<Utc>,
-    /// When it was changed last.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// Where a page of records starts: behind this key.
-#[derive(Debug, Clone, Default)]
-pub struct After {
-    /// Name of the source.
-    pub source: String,
-    /// Key within it.
-    pub external_id: String,
-}
-
-/// Whether a source has any record.
-///
-/// # Errors
-/// Database errors.
-pub async fn any(executor: impl PgExecutor<'_>, source: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (select from unified_records where source = $1) as "any!""#,
-        source,
-    )
-    .fetch_one(executor)
-    .await
-}
-
-/// Records in key order, behind `after`, of one source or of all.
-///
-/// # Errors
-/// Database errors.
-pub async fn list(
-    executor: impl PgExecutor<'_>,
-    source: Option<&str>,
-    after: &After,
-    limit: i64,
-) -> Result<Vec<Record>, sqlx::Error> {
-    match source {
-        Some(source) => {
-            sqlx::query_as!(
-                Record,
-                "select source, external_id, name, description, category, price::text, currency,
-                        quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
-                        first_run_id, last_run_id, created_at, updated_at
-                 from unified_records
-                 where source = $1 and external_id > $2
-                 order by external_id limit $3",
-                source,
-                after.external_id,
-                limit,
-            )
-            .fetch_all(executor)
-            .await
-        }
-        None => {
-            sqlx::query_as!(
-                Record,
-                "select source, external_id, name, description, category, price::text, currency,
-                        quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
-                        first_run_id, last_run_id, created_at, updated_at
-                 from unified_records
-                 where (source, external_id) > ($1, $2)
-                 order by source, external_id limit $3",
-                after.source,
-                after.external_id,
-                limit,
-            )
-            .fetch_all(executor)
-            .await
-        }
-    }
-}
-
-/// One record.
-///
-/// # Errors
-/// Database errors.
-pub async fn get(
-    executor: impl PgExecutor<'_>,
-    source: &str,
-    external_id: &str,
-) -> Result<Option<Record>, sqlx::Error> {
-    sqlx::query_as!(
-        Record,
-        "select source, external_id, name, description, category, price::text, currency,
-                quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
-                first_run_id, last_run_id, created_at, updated_at
-         from unified_records where source = $1 and external_id = $2",
-        source,
-        external_id,
-    )
-    .fetch_optional(executor)
-    .await
 }
 
 #[cfg(test)]

@@ -1,0 +1,124 @@
+//! Owns the look-up of a batch's keys: which of them the table does not hold as they are.
+
+use sqlx::PgConnection;
+
+use super::groups;
+use crate::domain::raw::ContentHash;
+use crate::domain::record::{RecordBatch, RecordView};
+
+/// The stored hash of each group's key, in group order.
+pub(super) async fn probe(
+    connection: &mut PgConnection,
+    source: &str,
+    batch: &RecordBatch,
+    order: &[usize],
+) -> Result<Vec<Option<ContentHash>>, sqlx::Error> {
+    let lasts = || groups(batch, order).filter_map(|g| g.last()).map(|row| batch.get(*row));
+    let keys: Vec<&str> = lasts().map(RecordView::external_id).collect();
+    let hashes: Vec<[u8; 16]> = lasts().map(|record| record.content_hash().to_bytes()).collect();
+    let sent: Vec<&[u8]> = hashes.iter().map(|hash| &hash[..]).collect();
+    let dense = is_dense(&mut *connection, source, &keys).await?;
+    // A plan made while the table was small reads all of it for every key.
+    sqlx::query!(
+        "select set_config('enable_seqscan', 'off', true) as seqscan,
+                set_config('enable_nestloop', $1, true) as nestloop",
+        if dense { "off" } else { "on" },
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let different = match dense {
+        true => different_in_range(&mut *connection, source, &keys, &sent).await?,
+        false => different(&mut *connection, source, &keys, &sent).await?,
+    };
+    sqlx::query!(
+        "select set_config('enable_seqscan', 'on', true) as seqscan,
+                set_config('enable_nestloop', 'on', true) as nestloop"
+    )
+    .fetch_one(connection)
+    .await?;
+    let mut stored: Vec<_> = lasts().map(|record| Some(record.content_hash())).collect();
+    for (position, hash) in different {
+        stored[position as usize - 1] = hash.as_deref().and_then(ContentHash::from_bytes);
+    }
+    Ok(stored)
+}
+
+/// A key that is new, or whose content is another: its place among the keys, from 1, and the stored
+/// hash. Most keys of a file that is read again are unchanged; those are not worth an answer.
+type Different = (i64, Option<Vec<u8>>);
+
+/// Whether the table holds few other keys between the first and the last of these: then reading
+/// that range of the index costs a fraction of looking each key up. The keys are sorted.
+async fn is_dense(
+    connection: &mut PgConnection,
+    source: &str,
+    keys: &[&str],
+) -> Result<bool, sqlx::Error> {
+    let [first, .., last] = keys else { return Ok(false) };
+    let most = 2 * keys.len() as i64;
+    let within = sqlx::query_scalar!(
+        r#"select count(*) as "within!" from (
+            select from unified_records
+            where source = $1 and external_id between $2 and $3
+            limit $4
+         ) as r"#,
+        source,
+        first,
+        last,
+        most,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(within < most)
+}
+
+async fn different_in_range(
+    connection: &mut PgConnection,
+    source: &str,
+    keys: &[&str],
+    hashes: &[&[u8]],
+) -> Result<Vec<Different>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select p.position as "position!", r.content_hash as "content_hash?"
+         from unnest($2::text[], $3::bytea[]) with ordinality
+            as p (external_id, content_hash, position)
+         left join (
+            select external_id, content_hash from unified_records
+            where source = $1 and external_id between $4 and $5
+         ) as r on r.external_id = p.external_id
+         where r.content_hash is distinct from p.content_hash"#,
+        source,
+        keys as &[&str],
+        hashes as &[&[u8]],
+        keys.first().copied(),
+        keys.last().copied(),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.position, row.content_hash)).collect())
+}
+
+async fn different(
+    connection: &mut PgConnection,
+    source: &str,
+    keys: &[&str],
+    hashes: &[&[u8]],
+) -> Result<Vec<Different>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select p.position as "position!", r.content_hash as "content_hash?"
+         from unnest($2::text[], $3::bytea[]) with ordinality
+            as p (external_id, content_hash, position)
+         left join lateral (
+            select content_hash from unified_records
+            where source = $1 and external_id = p.external_id
+            limit 1
+         ) as r on true
+         where r.content_hash is distinct from p.content_hash"#,
+        source,
+        keys as &[&str],
+        hashes as &[&[u8]],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.position, row.content_hash)).collect())
+}
