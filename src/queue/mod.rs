@@ -129,6 +129,11 @@ pub async fn enqueue(
 }
 
 impl Lease {
+    /// The claim of `worker` on the item `job`, which was tried so often before.
+    pub fn new(job: String, worker: String, tries_before: i32) -> Self {
+        Self { job, worker, tries_before }
+    }
+
     /// The worker that holds the claim.
     pub fn worker(&self) -> &str {
         &self.worker

@@ -136,11 +136,7 @@ async fn deliver<H: Handler>(
 ) -> Result<(), BoxDynError> {
     let attempt = i32::try_from(attempt.current()).unwrap_or(i32::MAX);
     let delivery = Delivery {
-        lease: Lease {
-            job: job.to_string(),
-            worker: worker.name().to_owned(),
-            tries_before: attempt - 1,
-        },
+        lease: Lease::new(job.to_string(), worker.name().to_owned(), attempt - 1),
         message,
         attempt,
     };
