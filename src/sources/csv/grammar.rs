@@ -369,6 +369,16 @@ impl Grammar {
         }
     }
 
+    /// Whether a field of a row opens with a quote that does not close where the field ends: where
+    /// the fields behind it are is then a guess.
+    pub fn is_torn(&self, row: &[u8], field: &Field) -> bool {
+        match field.kind {
+            FieldKind::Unclosed => true,
+            FieldKind::Stray => row.get(field.start as usize).copied() == self.quote,
+            FieldKind::Plain | FieldKind::Quoted | FieldKind::Escaped => false,
+        }
+    }
+
     /// Where the delimiter behind unquoted text is, and whether a quote comes before.
     fn unquoted_end(&self, row: &[u8], start: usize) -> (usize, bool) {
         let text = &row[start..];

@@ -177,17 +177,19 @@ impl RowReader {
 
     fn defects(&self, bytes: &[u8], decodes: bool, fields: &[Field]) -> Vec<Defect> {
         let mut found = Vec::new();
-        // What an unclosed quote swallowed says nothing about the number of fields.
-        let unclosed = fields.last().is_some_and(|field| field.kind == FieldKind::Unclosed);
-        if !unclosed && !self.fits(fields.len()) {
+        // Behind a quote that closes too early or never, nobody knows where fields are.
+        let torn = fields.iter().position(|field| self.grammar.is_torn(bytes, field));
+        if torn.is_none() && !self.fits(fields.len()) {
             found.push(self.wrong_field_count(fields.len()));
         }
         for (index, field) in fields.iter().enumerate() {
             if found.len() >= MAX_DEFECTS {
                 break;
             }
+            let known = torn.is_none_or(|torn| index <= torn);
+            let kind = if known { field.kind } else { FieldKind::Plain };
             let cell = &bytes[field.start as usize..field.end as usize];
-            self.defects_of_field(index, field.kind, cell, decodes, &mut found);
+            self.defects_of_field(index, kind, cell, decodes, &mut found);
         }
         found
     }

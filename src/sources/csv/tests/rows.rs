@@ -76,6 +76,31 @@ fn stray_quotes_are_set_aside_or_kept() {
 }
 
 #[test]
+fn behind_a_quoted_field_that_text_follows_nothing_is_said_of_where_fields_are() {
+    let torn = vec![ReasonCode::StrayQuote];
+    for row in [
+        "1,\"6\" pipe, black\",x",
+        "1,\"6\" pipe\",x,y,z",
+        "\"1\" ,x",
+        "1,\"5\" x \",\"y",
+        "1,\"the \"good\", \"bad\" and \"ugly\"\",x",
+    ] {
+        let loaded = load(params(), format!("a,b,c\n{row}\n2,y,z\n"));
+        assert_eq!(reasons(&loaded), [(1, torn.clone())], "{row}");
+        let field = if row.starts_with('"') { "a" } else { "b" };
+        assert_eq!(loaded.rejects[0].defects[0].field.as_deref(), Some(field), "{row}");
+        assert_eq!(cells(&loaded), [["2", "y", "z"]], "{row}");
+    }
+    let told =
+        |row: &[u8]| reasons(&load(params(), [b"a,b,c\n", row, b"\n"].concat()))[0].1.clone();
+    let stray = ReasonCode::StrayQuote;
+    assert_eq!(told(b"5\" x,6\" y"), [ReasonCode::WrongFieldCount, stray, stray]);
+    assert_eq!(told(b"5\" x,\"6\" y, z\",w"), [stray, stray]);
+    // Bytes are no text wherever the fields are.
+    assert_eq!(told(b"\"6\" y, z\",\xff,w"), [stray, ReasonCode::InvalidEncoding]);
+}
+
+#[test]
 fn a_backslash_escapes_quotes_and_itself_only() {
     let given = CsvParams { escape: "\\".into(), ..params() };
     let loaded = load(given, "a,b\n1,\"8\\'9\\\" c:\\\\x\"\n");
