@@ -25,4 +25,4 @@ on conflict (source, external_id) do update set
     last_run_id = excluded.last_run_id,
     updated_at = excluded.updated_at,
     deleted_at = null
-where unified_records.content_hash <> excluded.content_hash
+-- No condition: a key that was set back to the content that is stored comes from another row now.

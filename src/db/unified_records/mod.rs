@@ -27,7 +27,7 @@ pub struct Upserted {
     pub unchanged: i64,
 }
 
-/// What the rows of a batch come to: one record per key, the last in row order.
+/// What the rows of a batch come to: one record per key at most.
 #[derive(Debug, Default)]
 struct Plan {
     counts: Upserted,
@@ -88,25 +88,28 @@ fn groups<'a>(batch: &'a RecordBatch, order: &'a [usize]) -> impl Iterator<Item 
     order.chunk_by(|a, b| batch.get(*a).external_id() == batch.get(*b).external_id())
 }
 
-/// Counts every row against what its key had before it, and keeps the last row of each key when
-/// the table does not say the same already.
+/// Counts every row against what its key had before it, and keeps the last row of each key that
+/// changed its content: what rows one by one would leave, however they are cut into batches.
 fn plan(batch: &RecordBatch, order: &[usize], stored: &[Option<ContentHash>]) -> Plan {
     let mut plan = Plan::default();
     for (group, before) in groups(batch, order).zip(stored) {
         let mut current = *before;
+        let mut last_change = None;
         for row in group {
             let hash = batch.get(*row).content_hash();
             match current.replace(hash) {
-                None => plan.counts.inserted += 1,
-                Some(known) if known == hash => plan.counts.unchanged += 1,
+                Some(known) if known == hash => {
+                    plan.counts.unchanged += 1;
+                    continue;
+                }
                 Some(_) => plan.counts.updated += 1,
+                None => plan.counts.inserted += 1,
             }
+            last_change = Some(*row);
         }
-        let Some(last) = group.last() else { continue };
         match before {
-            None => plan.new.push(*last),
-            Some(known) if Some(*known) == current => {}
-            Some(_) => plan.changed.push(*last),
+            None => plan.new.extend(last_change),
+            Some(_) => plan.changed.extend(last_change),
         }
     }
     plan
@@ -245,13 +248,13 @@ mod tests {
     fn every_row_counts_against_what_its_key_had_before_it() {
         let plan = planned(&[("b", "1"), ("a", "1"), ("b", "2"), ("b", "2")], &[("a", "1")]);
         assert_eq!(plan.counts, Upserted { inserted: 1, updated: 1, unchanged: 2 });
-        assert_eq!((plan.new, plan.changed), (vec![3], vec![]));
+        assert_eq!((plan.new, plan.changed), (vec![2], vec![]));
     }
 
     #[test]
-    fn a_key_that_ends_where_it_began_is_not_written() {
+    fn a_key_that_ends_where_it_began_comes_from_the_row_that_set_it_back() {
         let plan = planned(&[("a", "2"), ("a", "1")], &[("a", "1")]);
         assert_eq!(plan.counts, Upserted { inserted: 0, updated: 2, unchanged: 0 });
-        assert_eq!((plan.new, plan.changed), (vec![], vec![]));
+        assert_eq!((plan.new, plan.changed), (vec![], vec![1]));
     }
 }
