@@ -1,14 +1,16 @@
 //! Owns the workers: one apalis worker per queue, restarted when its connection fails.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::*;
-use apalis_postgres::{Config, PostgresStorage, Pubsub};
+use apalis_postgres::{Config, PostgresStorage};
 use sqlx::PgPool;
+use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
-use super::news::News;
+use super::news::Newsroom;
 use super::{Delivery, Lease, Message};
 use crate::domain::task::TaskKind;
 
@@ -62,10 +64,17 @@ pub async fn work<H: Handler>(
     grace: Duration,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
+    let newsroom = Arc::new(Newsroom::new());
+    let listening = {
+        let (newsroom, pool) = (newsroom.clone(), pool.clone());
+        tokio::spawn(async move { newsroom.listen(&pool).await })
+    };
+    // Whoever stops waiting for the workers stops listening.
+    let _listening = AbortOnDropHandle::new(listening);
     let mut monitor = Monitor::new();
     for kind in TaskKind::ALL.iter().copied() {
         let (pool, handler) = (pool.clone(), handler.clone());
-        let process = process.to_owned();
+        let (process, newsroom) = (process.to_owned(), newsroom.clone());
         monitor = monitor.register(move |_restarts| {
             // A name that was used before keeps its dead namesake's items locked for ever.
             let name = format!("{process}/{kind}/{}", Ulid::generate());
@@ -79,7 +88,7 @@ pub async fn work<H: Handler>(
                 .persist_results(false);
             let backend = PostgresStorage::<Content>::new(&pool)
                 .with_config(config)
-                .poll_with_strategy(News::new(Pubsub::new(pool.clone(), kind.to_string())))
+                .poll_with_strategy(newsroom.of(kind))
                 .poll_with_interval(POLL)
                 .with_codec(AnyBytes);
             WorkerBuilder::new(name)

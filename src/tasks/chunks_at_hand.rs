@@ -42,7 +42,7 @@ pub(super) struct Room(Arc<ChunksAtHand>);
 pub(super) struct Normalizing(Arc<ChunksAtHand>);
 
 impl ChunksAtHand {
-    /// Holds at most so many chunks: more than are read at once, or reading waits for itself.
+    /// Holds at most so many chunks, those being read among them.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, state: Mutex::default(), changed: Notify::new() })
     }

@@ -81,7 +81,7 @@ impl Performer {
     /// A performer that opens sources as it meets them; `computing` tasks are read or normalized
     /// at once.
     pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize) -> Self {
-        let chunks = ChunksAtHand::new(computing + 1);
+        let chunks = ChunksAtHand::new(computing.max(2));
         Self { pool, sources: SourcesInUse::default(), retry, chunks }
     }
 
