@@ -10,6 +10,7 @@ mod api_source;
 mod app;
 mod command_line;
 mod csv_input;
+mod dirty_file;
 mod faults;
 mod order;
 mod pipeline;
