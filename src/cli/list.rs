@@ -23,6 +23,13 @@ pub(super) struct OutputArgs {
     json: bool,
 }
 
+impl OutputArgs {
+    /// Whether a program reads what is printed.
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct RunsArgs {
     /// Only runs of this source

@@ -7,6 +7,7 @@ mod list;
 mod processes;
 mod progress;
 mod run;
+mod token;
 mod up;
 
 use std::io::IsTerminal;
@@ -75,6 +76,9 @@ enum Command {
     Sources(list::OutputArgs),
     /// List the last runs
     Runs(list::RunsArgs),
+    /// Make, list and revoke the tokens of the HTTP API
+    #[command(subcommand, after_help = token::EXAMPLES)]
+    Token(token::TokenCommand),
     /// Run a command with DATABASE_URL and PG* set to kasparro's database, such as psql
     #[command(after_help = exec::EXAMPLES)]
     Exec(exec::ExecArgs),
@@ -167,6 +171,7 @@ async fn dispatch(
         Command::JobSchema => list::print(&crate::sources::job_schema_json()),
         Command::Sources(args) => list::sources(settings, &jobs, &args).await,
         Command::Runs(args) => list::runs(settings, &args).await,
+        Command::Token(command) => token::token(settings, &command).await,
         Command::Exec(args) => exec::exec(settings, &args).await,
         Command::Healthcheck => processes::healthcheck(settings).await,
         Command::Completions { shell } => {

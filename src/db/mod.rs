@@ -3,6 +3,7 @@
 //!
 //! Must not know: the queue's tables, HTTP, how sources are read.
 
+pub mod api_tokens;
 pub mod checkpoints;
 pub mod definitions;
 pub mod pgcopy;

@@ -15,4 +15,5 @@ pub mod schema;
 pub mod shape;
 pub mod source_name;
 pub mod task;
+pub mod token;
 pub mod words;
