@@ -4,16 +4,20 @@
 //! Must not know: what the settings are used for.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
 /// The settings file looked for in the current folder.
 pub const DEFAULT_FILE: &str = "kasparro.toml";
 /// Where the API listens: nobody but this machine reaches it.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// More than a person and a few programs need, less than hurts.
+const DEFAULT_RATE: u32 = 100;
 
 /// One layer of settings: what the command line and the environment say, or what the file says.
 /// This list, with its comments, is the documentation of the settings.
@@ -35,6 +39,18 @@ pub struct SettingsLayer {
     /// Address and port of the HTTP API [default: 127.0.0.1:8080]
     #[arg(long, env = "KASPARRO_LISTEN", global = true, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
+
+    /// Answer requests without a token on other addresses than loopback, while there is no token
+    #[arg(
+        long, env = "KASPARRO_ALLOW_ANONYMOUS", global = true, value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = FalseyValueParser::new()
+    )]
+    pub allow_anonymous: Option<bool>,
+
+    /// Requests a second that one client of the HTTP API may make; 0 is any number [default: 100]
+    #[arg(long, env = "KASPARRO_RATE_LIMIT", global = true, value_name = "N")]
+    pub rate_limit: Option<u32>,
 
     /// Computing tasks worked on at once in this process [default: the number of processors]
     #[arg(long, env = "KASPARRO_WORKERS", global = true, value_name = "N")]
@@ -88,6 +104,10 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// See [`SettingsLayer::listen`].
     pub listen: SocketAddr,
+    /// See [`SettingsLayer::allow_anonymous`].
+    pub allow_anonymous: bool,
+    /// See [`SettingsLayer::rate_limit`]; `None` is any number.
+    pub rate_limit: Option<NonZeroU32>,
     /// See [`SettingsLayer::workers`].
     pub workers: usize,
     /// See [`SettingsLayer::database_wait`].
@@ -151,6 +171,8 @@ impl Settings {
             jobs_dir: layer.jobs_dir.unwrap_or_else(|| PathBuf::from("jobs")),
             data_dir: layer.data_dir,
             listen,
+            allow_anonymous: layer.allow_anonymous.unwrap_or(false),
+            rate_limit: NonZeroU32::new(layer.rate_limit.unwrap_or(DEFAULT_RATE)),
             workers,
             database_wait: Duration::from_secs(layer.database_wait.unwrap_or(30)),
             grace: Duration::from_secs(layer.grace.unwrap_or(30)),
@@ -169,6 +191,8 @@ impl SettingsLayer {
             jobs_dir: self.jobs_dir.or(below.jobs_dir),
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
+            allow_anonymous: self.allow_anonymous.or(below.allow_anonymous),
+            rate_limit: self.rate_limit.or(below.rate_limit),
             workers: self.workers.or(below.workers),
             database_wait: self.database_wait.or(below.database_wait),
             grace: self.grace.or(below.grace),

@@ -1,10 +1,9 @@
-//! Owns reading a JSON body: at most 1 MiB, strict, and with the place of an error in the answer.
+//! Owns reading a JSON body: at most 1 MiB (it has arrived before, see `arrival`), strict, and with the place of an error in the answer.
 //!
 //! Not poem-openapi's own `Json`: that reads without a limit, keeps the last of repeated keys, and
 //! cannot tell text that is no JSON (400) from JSON that says the wrong thing (422), nor where.
 
 use poem::error::ReadBodyError;
-use poem::http::header::CONTENT_LENGTH;
 use poem::{Request, RequestBody};
 use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
@@ -15,7 +14,7 @@ use serde_json::error::Category;
 use super::problem::{Kind, Problem};
 
 /// The largest body, in bytes.
-const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// A body of that type.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -40,11 +39,7 @@ impl<T: Type> Payload for JsonBody<T> {
 impl<T: Type + DeserializeOwned> ParsePayload for JsonBody<T> {
     const IS_REQUIRED: bool = true;
 
-    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let declared = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-        if declared.and_then(|v| v.parse::<u64>().ok()).is_some_and(|v| v > MAX_BYTES as u64) {
-            return Err(too_large().into());
-        }
+    async fn from_request(_request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
         let bytes = body.take()?.into_bytes_limit(MAX_BYTES).await.map_err(unread)?;
         Ok(Self(parse(&bytes)?))
     }
@@ -60,14 +55,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
-fn unread(error: ReadBodyError) -> Problem {
+/// The problem that a body could not be read whole.
+pub(super) fn unread(error: ReadBodyError) -> Problem {
     match error {
         ReadBodyError::PayloadTooLarge => too_large(),
         _ => Problem::new(Kind::MalformedBody, "the body ended before it was complete"),
     }
 }
 
-fn too_large() -> Problem {
+/// The problem that a body is larger than any may be.
+pub(super) fn too_large() -> Problem {
     Problem::new(Kind::BodyTooLarge, format!("a body may have {MAX_BYTES} bytes at most"))
 }
 

@@ -6,6 +6,7 @@ use poem::http::Method;
 use poem_openapi::registry::MetaPath;
 use poem_openapi::{ApiResponse, LicenseObject, OpenApi, OpenApiService, Tags};
 
+use super::declared::with_doors;
 use super::health::HealthApi;
 use super::quarantine::QuarantineApi;
 use super::records::RecordsApi;
@@ -20,6 +21,7 @@ kasparro turns APIs and files into one clean, deduplicated, auditable table.
 - **Lists** come in pages: give `next_cursor` as `cursor` to get the next part.
 - **Problems** are RFC 9457 problem details (`application/problem+json`); programs decide by `type`.
 - **Numbers** with a fraction are strings, so that every digit stays.
+- **Tokens**: as soon as there is one, everything but health needs one: `Authorization: Bearer kas_…`.
 - **Starting a run twice** by accident is prevented by the header `Idempotency-Key`.";
 
 /// The chapters of the document.
@@ -74,7 +76,9 @@ pub(super) fn service() -> OpenApiService<Resources, ()> {
 
 /// The document as JSON text, the same for every build of a version; needs no database.
 pub fn openapi_json() -> String {
-    service().spec() + "\n"
+    // The text is that of poem-openapi, which writes nothing but JSON.
+    let document = serde_json::from_str(&service().spec()).unwrap_or_default();
+    format!("{:#}\n", with_doors(document))
 }
 
 /// A path of the document.
@@ -144,22 +148,34 @@ mod tests {
     #[test]
     fn every_operation_declares_its_problems() {
         for (name, operation) in operations(&document()) {
+            assert!(operation["responses"]["429"].is_object(), "{name}");
             // Health answers in its own shape.
             if name.contains("/health") {
                 assert!(operation["responses"]["503"].is_object(), "{name}");
                 continue;
             }
-            let mut expected = vec!["500", "503"];
+            let mut expected = vec!["401", "403", "500", "503"];
             if operation["parameters"].is_array() {
                 expected.push("400");
             }
             if operation["requestBody"].is_object() {
-                expected.extend(["400", "413", "415", "422"]);
+                expected.extend(["400", "408", "413", "415", "422"]);
             }
             for status in expected {
                 let content = &operation["responses"][status]["content"];
                 assert!(content["application/problem+json"].is_object(), "{name} {status}");
             }
+        }
+    }
+
+    #[test]
+    fn every_operation_but_those_on_health_says_that_it_needs_a_token() {
+        let document = document();
+        assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+        for (name, operation) in operations(&document) {
+            let needed = serde_json::json!([{ "token": [] }]);
+            let open = name.contains("/health");
+            assert_eq!(operation["security"] == needed, !open, "{name}");
         }
     }
 

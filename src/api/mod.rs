@@ -3,14 +3,24 @@
 //!
 //! Must not know: how sources are read, the queue's tables, the command line.
 
+mod arrival;
 mod body;
 mod catalog;
+mod connection;
+mod declared;
+mod docs;
 mod document;
+mod doors;
 mod guard;
+mod headers;
 mod health;
+mod keyring;
+mod needs;
 mod page;
+mod presented;
 mod problem;
 mod quarantine;
+mod rate;
 mod records;
 mod runs;
 mod schemas;
@@ -31,6 +41,7 @@ use tokio::time::timeout;
 use crate::definition::JobsFolder;
 use crate::sources::Access;
 pub use document::openapi_json;
+pub use doors::{Admission, WithoutToken};
 pub use serve::serve;
 
 /// How long a request waits for a connection to the database.
@@ -57,15 +68,18 @@ impl ApiState {
 }
 
 /// The whole API: operations, document, Swagger UI, and an answer to everything else.
-pub fn endpoint(state: ApiState) -> impl Endpoint<Output = Response> {
+/// From the outside in: what every answer says to browsers; that there is an answer; who is let in;
+/// when it is worked on.
+pub fn endpoint(state: ApiState, admission: Admission) -> impl Endpoint<Output = Response> {
     let service = document::service();
-    let document = make_sync(|_| {
-        Response::builder().content_type("application/json").body(document::openapi_json())
-    });
+    let text = bytes::Bytes::from(document::openapi_json());
+    let document =
+        make_sync(move |_| Response::builder().content_type("application/json").body(text.clone()));
     let routes = Route::new()
         .at("/openapi.json", get(document))
-        .nest("/docs", get(service.swagger_ui()))
+        .nest("/docs", get(docs::routes()))
         .nest("/", service)
-        .data(state);
-    guard::Guard::new(routes)
+        .data(state.clone());
+    let doors = doors::Doors::new(arrival::Arrival::new(routes), state, admission);
+    headers::Headers(guard::Guard::new(doors))
 }

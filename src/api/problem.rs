@@ -18,6 +18,12 @@ use crate::domain::words::words;
 words! {
     /// What is wrong, as the stable `type` of a problem.
     Kind ("problem type") {
+        /// There is no good token.
+        Unauthorized = "urn:kasparro:problem:unauthorized",
+        /// The token's scope is too small.
+        Forbidden = "urn:kasparro:problem:forbidden",
+        /// A request without a token comes from the page of another site, or asks for another name.
+        ForeignPage = "urn:kasparro:problem:foreign-page",
         /// A parameter of the path, the query or a header cannot be used.
         InvalidParameter = "urn:kasparro:problem:invalid-parameter",
         /// The body is not JSON.
@@ -34,6 +40,10 @@ words! {
         MethodNotAllowed = "urn:kasparro:problem:method-not-allowed",
         /// The source has an active run; there is one at a time.
         RunActive = "urn:kasparro:problem:run-active",
+        /// The body did not arrive in time.
+        SlowRequest = "urn:kasparro:problem:slow-request",
+        /// The client asks too often.
+        TooManyRequests = "urn:kasparro:problem:too-many-requests",
         /// The body is larger than anything this API takes.
         BodyTooLarge = "urn:kasparro:problem:body-too-large",
         /// The body is not declared as JSON.
@@ -44,6 +54,8 @@ words! {
         InvalidJobFile = "urn:kasparro:problem:invalid-job-file",
         /// A fault of kasparro.
         Internal = "urn:kasparro:problem:internal",
+        /// Too many requests are being worked on.
+        Busy = "urn:kasparro:problem:busy",
         /// The database does not answer, or not in time.
         Unavailable = "urn:kasparro:problem:unavailable",
     }
@@ -52,22 +64,29 @@ words! {
 impl Kind {
     fn status(self) -> StatusCode {
         match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::ForeignPage => StatusCode::FORBIDDEN,
             Self::InvalidParameter | Self::MalformedBody => StatusCode::BAD_REQUEST,
             Self::UnknownPath | Self::UnknownSource | Self::UnknownRun | Self::UnknownRecord => {
                 StatusCode::NOT_FOUND
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RunActive => StatusCode::CONFLICT,
+            Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidRequest | Self::InvalidJobFile => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn title(self) -> &'static str {
         match self {
+            Self::Unauthorized => "A good token is needed",
+            Self::Forbidden => "The token does not allow this",
+            Self::ForeignPage => "Pages of other sites are not answered",
             Self::InvalidParameter => "A parameter cannot be used",
             Self::MalformedBody => "The body is not JSON",
             Self::UnknownPath => "There is nothing at this address",
@@ -76,11 +95,14 @@ impl Kind {
             Self::UnknownRecord => "There is no such record",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RunActive => "The source has an active run",
+            Self::SlowRequest => "The body did not arrive in time",
+            Self::TooManyRequests => "The client asks too often",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body must be JSON",
             Self::InvalidRequest => "The request cannot be followed",
             Self::InvalidJobFile => "The job file cannot be used",
             Self::Internal => "kasparro failed",
+            Self::Busy => "Too many requests at once",
             Self::Unavailable => "The database does not answer",
         }
     }

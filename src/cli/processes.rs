@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::database::{Database, Schema};
-use crate::api::{self, ApiState};
+use crate::api::{self, Admission, ApiState, WithoutToken};
 use crate::config::Settings;
+use crate::db::api_tokens;
 use crate::definition::JobsFolder;
 use crate::scheduler;
 use crate::sources::Access;
@@ -60,6 +62,27 @@ pub(super) async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// Who the API answers. An address that others reach needs a token first, or a word that it does not.
+pub(super) async fn admission(settings: &Settings, pool: &PgPool) -> anyhow::Result<Admission> {
+    let without_token = WithoutToken::on(settings.listen, settings.allow_anonymous);
+    if without_token == WithoutToken::Nobody && !api_tokens::any_usable(pool).await? {
+        anyhow::bail!(
+            "the API would listen on {}, which others can reach, and there is no usable token; make \
+             one with `kasparro token create --scope admin`, listen on 127.0.0.1, or let everybody \
+             in who reaches it with --allow-anonymous (KASPARRO_ALLOW_ANONYMOUS)",
+            settings.listen
+        );
+    }
+    if without_token == WithoutToken::Everybody && !api_tokens::any_usable(pool).await? {
+        tracing::warn!(
+            address = %settings.listen,
+            "there is no usable token and anonymous requests are allowed: whoever reaches the API \
+             may do everything"
+        );
+    }
+    Ok(Admission { without_token, rate: settings.rate_limit })
+}
+
 /// How this process works on tasks.
 pub(super) fn worker_options(settings: &Settings) -> WorkerOptions {
     WorkerOptions {
@@ -77,12 +100,22 @@ pub(super) async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let listener = listen(settings).await?;
     let database = Database::open(settings, API_CONNECTIONS, Schema::Expect).await?;
+    let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
+    let served = serve_on(settings, state, listener).await;
+    database.close().await?;
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve_on(
+    settings: &Settings,
+    state: ApiState,
+    listener: TcpListener,
+) -> anyhow::Result<()> {
+    let admission = admission(settings, &state.pool).await?;
     let stop = stop_signal()?;
     tracing::info!(address = %settings.listen, "API listening");
-    let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
-    api::serve(state, listener, settings.grace, stop.cancelled_owned()).await?;
-    database.close().await?;
-    Ok(ExitCode::SUCCESS)
+    api::serve(state, admission, listener, settings.grace, stop.cancelled_owned()).await?;
+    Ok(())
 }
 
 pub(super) async fn worker(settings: &Settings) -> anyhow::Result<ExitCode> {

@@ -11,7 +11,7 @@ use super::database::{Database, Schema};
 use super::follow::{follow, table};
 use super::processes::{self, API_CONNECTIONS};
 use super::progress::Progress;
-use crate::api::{self, ApiState};
+use crate::api::{self, Admission, ApiState};
 use crate::config::Settings;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
@@ -51,7 +51,15 @@ pub(super) async fn up(
     let connections = WorkerOptions::connections(settings.workers) + API_CONNECTIONS;
     let database = Database::open(settings, connections, Schema::Migrate).await?;
     let access = args.access.access();
-    let services = Services::start(settings, jobs, access, &database.pool, listener, &stop);
+    let admission = match processes::admission(settings, &database.pool).await {
+        Ok(admission) => admission,
+        Err(error) => {
+            database.close().await?;
+            return Err(error);
+        }
+    };
+    let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
+    let services = Services::start(settings, state, admission, listener, &stop);
     if !args.no_initial_run {
         let shown = initial_runs(&database.pool, &definitions, access, progress);
         tokio::select! {
@@ -93,17 +101,17 @@ struct Services {
 impl Services {
     fn start(
         settings: &Settings,
-        jobs: &JobsFolder,
-        access: Access,
-        pool: &PgPool,
+        state: ApiState,
+        admission: Admission,
         listener: tokio::net::TcpListener,
         stop: &CancellationToken,
     ) -> Self {
-        let state = ApiState { pool: pool.clone(), jobs: jobs.clone(), access };
+        let ApiState { pool, jobs, access } = state.clone();
         let options = processes::worker_options(settings);
         let (worker_pool, worker_stop) = (pool.clone(), stop.clone());
-        let (scheduler_pool, jobs, scheduler_stop) = (pool.clone(), jobs.clone(), stop.clone());
-        let api = api::serve(state, listener, settings.grace, stop.clone().cancelled_owned());
+        let (scheduler_pool, jobs, scheduler_stop) = (pool, jobs, stop.clone());
+        let api =
+            api::serve(state, admission, listener, settings.grace, stop.clone().cancelled_owned());
         Self {
             api: tokio::spawn(ending(stop.clone(), api)),
             worker: tokio::spawn(ending(stop.clone(), async move {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use kasparro::api::{self, ApiState};
+use kasparro::api::{self, Admission, ApiState, WithoutToken};
 use kasparro::sources::Access;
 use tokio::net::TcpListener;
 
@@ -15,15 +15,19 @@ const JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n\n[csv]\npaths = [\"*
                    [fields]\nname = { column = \"name\", type = \"text\" }\n";
 
 /// An app that serves its API.
-struct TestApi {
-    app: TestApp,
-    pool: sqlx::PgPool,
-    client: reqwest::Client,
-    base: String,
+pub struct TestApi {
+    pub app: TestApp,
+    pub pool: sqlx::PgPool,
+    pub client: reqwest::Client,
+    pub base: String,
 }
 
 impl TestApi {
     async fn start() -> Self {
+        Self::admitting(Admission { without_token: WithoutToken::ThisMachine, rate: None }).await
+    }
+
+    pub async fn admitting(admission: Admission) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let app = TestApp::empty().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -31,7 +35,8 @@ impl TestApi {
         let pool = app.pool.clone();
         let state = ApiState { pool: pool.clone(), jobs: app.jobs(), access: Access::Offline };
         // Ends with the test's runtime.
-        tokio::spawn(api::serve(state, listener, Duration::ZERO, std::future::pending()));
+        let end = std::future::pending();
+        tokio::spawn(api::serve(state, admission, listener, Duration::ZERO, end));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { app, pool, client, base }
     }
@@ -40,11 +45,11 @@ impl TestApi {
         self.app.write(&format!("{source}.toml"), toml);
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub async fn get(&self, path: &str) -> Response {
         self.client.get(self.url(path)).send().await.unwrap()
     }
 
@@ -62,7 +67,7 @@ async fn app() -> TestApi {
 }
 
 /// The body of a problem, after checking what all problems have in common.
-async fn problem(response: Response, status: u16, kind: &str) -> Value {
+pub async fn problem(response: Response, status: u16, kind: &str) -> Value {
     assert_eq!(response.status().as_u16(), status);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     let body: Value = response.json().await.unwrap();
@@ -265,7 +270,8 @@ async fn health_says_ok_and_docs_are_served() {
     let document = app.get("/openapi.json").await.text().await.unwrap();
     assert_eq!(document, kasparro::api::openapi_json());
     // `/` leads here.
-    assert!(app.get("/").await.text().await.unwrap().contains("SwaggerUIBundle"));
+    assert!(app.get("/").await.text().await.unwrap().contains("/docs/swagger-ui.js"));
+    assert!(app.get("/docs/swagger-ui.js").await.status().is_success());
 }
 
 #[tokio::test]

@@ -19,4 +19,6 @@ mod queue_contract;
 mod row_by_row;
 mod scheduling;
 mod schema_drift;
+mod security;
 mod shuffle;
+mod slow_clients;

@@ -1,0 +1,115 @@
+//! Owns when a request may be worked on: after its body has arrived, in time and within its size,
+//! and when not too many others are worked on. So a slow client waits alone.
+
+use std::time::Duration;
+
+use poem::http::Method;
+use poem::http::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
+use poem::{Endpoint, IntoResponse, Request, Response};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::body::{MAX_BYTES, too_large, unread};
+use super::needs;
+use super::problem::{Kind, Problem};
+
+/// How long a body may be on its way.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Requests worked on at once; each needs a connection to the database sooner or later.
+const AT_WORK: usize = 64;
+
+/// Lets requests to `inner` when they are complete and there is room.
+pub(super) struct Arrival<E> {
+    inner: E,
+    room: Semaphore,
+    patience: Duration,
+}
+
+impl<E: Endpoint> Arrival<E> {
+    /// An arrival before `inner`.
+    pub(super) fn new(inner: E) -> Self {
+        Self { inner, room: Semaphore::new(AT_WORK), patience: BODY_PATIENCE }
+    }
+
+    async fn complete(&self, request: &mut Request) -> Result<(), Problem> {
+        let declared = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        if declared.and_then(|v| v.parse::<u64>().ok()).is_some_and(|v| v > MAX_BYTES as u64) {
+            return Err(too_large());
+        }
+        let body = request.take_body();
+        if body.is_empty() {
+            return Ok(());
+        }
+        let bytes = timeout(self.patience, body.into_bytes_limit(MAX_BYTES)).await;
+        let bytes = bytes.map_err(|_elapsed| self.too_slow())?.map_err(unread)?;
+        request.set_body(bytes);
+        Ok(())
+    }
+
+    fn too_slow(&self) -> Problem {
+        let seconds = self.patience.as_secs();
+        Problem::new(Kind::SlowRequest, format!("the body must arrive within {seconds} s"))
+    }
+}
+
+fn busy() -> Response {
+    let mut response = Problem::new(Kind::Busy, "too many requests are being worked on; try again")
+        .into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+impl<E: Endpoint> Endpoint for Arrival<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        self.complete(&mut request).await?;
+        // Probes are answered however busy the others are: nobody restarts a process for that.
+        let probe = needs::scope(&Method::GET, request.uri().path()).is_none();
+        let Ok(_room) = (if probe { Ok(None) } else { self.room.try_acquire().map(Some) }) else {
+            return Ok(busy());
+        };
+        Ok(self.inner.call(request).await?.into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use poem::endpoint::make;
+    use poem::http::StatusCode;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn request(path: &str) -> Request {
+        Request::builder().uri(path.parse().unwrap()).finish()
+    }
+
+    #[tokio::test]
+    async fn requests_beyond_the_room_are_told_to_come_again_and_probes_are_answered() {
+        let go = Arc::new(Notify::new());
+        let waits = go.clone();
+        let inner = make(move |request: Request| {
+            let waits = waits.clone();
+            async move {
+                if request.uri().path() == "/runs" {
+                    waits.notified().await;
+                }
+                Ok::<_, poem::Error>("done")
+            }
+        });
+        let arrival = Arrival { room: Semaphore::new(1), ..Arrival::new(inner) };
+        let mut first = Box::pin(arrival.call(request("/runs")));
+        assert!(futures::poll!(&mut first).is_pending());
+        let second = arrival.call(request("/runs")).await.unwrap();
+        assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(second.header("retry-after"), Some("1"));
+        assert_eq!(arrival.call(request("/health")).await.unwrap().status(), StatusCode::OK);
+        go.notify_one();
+        assert_eq!(first.await.unwrap().status(), StatusCode::OK);
+        go.notify_one();
+        assert_eq!(arrival.call(request("/runs")).await.unwrap().status(), StatusCode::OK);
+    }
+}

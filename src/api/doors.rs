@@ -1,0 +1,203 @@
+//! Owns who comes in: every request is told apart by its token or its address, counted, and let
+//! through only when its caller may do what it asks.
+//!
+//! Must not know any resource; what an operation needs is in `needs`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use poem::http::header::{AUTHORIZATION, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use poem::http::{HeaderValue, Uri};
+use poem::{Addr, Endpoint, IntoResponse, Request, Response};
+
+use super::ApiState;
+use super::keyring::{Caller, Keyring};
+use super::needs;
+use super::presented::presented;
+use super::problem::{Kind, Problem};
+use super::rate::{Client, Rates};
+use crate::domain::token::Scope;
+
+/// Whom the API answers besides the holders of tokens, and how often anybody.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission {
+    /// Who is answered without a token while there is none.
+    pub without_token: WithoutToken,
+    /// Requests a second of one client; `None` is any number.
+    pub rate: Option<NonZeroU32>,
+}
+
+/// Who is answered without a token while there is none. As soon as there is one: nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutToken {
+    /// Programs of this machine: the API listens on loopback.
+    ThisMachine,
+    /// Whoever reaches the API: somebody said so.
+    Everybody,
+    /// Nobody.
+    Nobody,
+}
+
+impl WithoutToken {
+    /// What follows from the address to listen on, and from whether anonymous requests were allowed.
+    pub fn on(listen: SocketAddr, allowed: bool) -> Self {
+        match (allowed, listen.ip().to_canonical().is_loopback()) {
+            (true, _) => Self::Everybody,
+            (false, true) => Self::ThisMachine,
+            (false, false) => Self::Nobody,
+        }
+    }
+}
+
+/// Lets requests through to `inner`, or not.
+pub(super) struct Doors<E> {
+    inner: E,
+    keyring: Keyring,
+    rates: Rates,
+    without_token: WithoutToken,
+}
+
+impl<E: Endpoint> Doors<E> {
+    /// Doors before `inner`.
+    pub(super) fn new(inner: E, state: ApiState, admission: Admission) -> Self {
+        Self {
+            inner,
+            keyring: Keyring::new(state),
+            rates: Rates::new(admission.rate),
+            without_token: admission.without_token,
+        }
+    }
+
+    async fn admit(&self, request: &Request) -> poem::Result<()> {
+        let address = match &request.remote_addr().0 {
+            Addr::SocketAddr(address) => Some(address.ip()),
+            _ => None,
+        };
+        let path = request.uri().path();
+        let Some(needed) = needs::scope(request.method(), path) else {
+            return self.count(Client::at(address));
+        };
+        let token = presented(request.headers().get(AUTHORIZATION), path);
+        // Cheap for wrong tokens too: it looks in memory.
+        let caller = self.keyring.caller(token.as_deref()).await;
+        let client = match &caller {
+            Ok(Caller::Holder(id, _)) => Client::Token(id.clone()),
+            _ => Client::at(address),
+        };
+        self.count(client)?;
+        match caller.map_err(|_| Problem::unavailable())? {
+            Caller::Holder(_, scope) if scope >= needed => Ok(()),
+            Caller::Holder(_, scope) => Err(forbidden(scope, needed)),
+            Caller::Anybody => self.admit_anybody(request),
+            Caller::Stranger => Err(unauthorized(token.is_some(), path)),
+        }
+    }
+
+    fn count(&self, client: Client) -> poem::Result<()> {
+        self.rates.take(client).map_err(|wait| {
+            let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+            let detail = format!("this client asks too often; try again in {seconds} s");
+            let mut response = Problem::new(Kind::TooManyRequests, detail).into_response();
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            poem::Error::from_response(response)
+        })
+    }
+
+    /// A browser of this machine carries requests of pages from anywhere: without a token, only the
+    /// name that was asked for and the page that asks tell them apart.
+    fn admit_anybody(&self, request: &Request) -> poem::Result<()> {
+        if self.without_token == WithoutToken::Nobody {
+            return Err(unauthorized(false, request.uri().path()));
+        }
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let local = host.is_some_and(names_this_machine);
+        if self.without_token == WithoutToken::ThisMachine && !local {
+            return Err(foreign("without a token, ask for localhost or a loopback address"));
+        }
+        let page = request.headers().get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+        let own = page.is_none_or(|page| page.split_once("://").map(|(_, at)| at) == host);
+        match own {
+            true => Ok(()),
+            false => Err(foreign("without a token, pages of other sites are not answered")),
+        }
+    }
+}
+
+fn names_this_machine(host: &str) -> bool {
+    let Ok(uri) = Uri::try_from(host) else { return false };
+    let Some(name) = uri.host() else { return false };
+    let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn foreign(detail: &str) -> poem::Error {
+    Problem::new(Kind::ForeignPage, detail).into()
+}
+
+fn unauthorized(presented: bool, path: &str) -> poem::Error {
+    let (detail, challenge) = match presented {
+        true => (
+            "the token is not known, revoked or expired",
+            "Bearer realm=\"kasparro\", error=\"invalid_token\"",
+        ),
+        false => (
+            "send a token with `Authorization: Bearer kas_…`; `kasparro token create` makes one",
+            "Bearer realm=\"kasparro\"",
+        ),
+    };
+    let mut response = Problem::new(Kind::Unauthorized, detail).into_response();
+    let headers = response.headers_mut();
+    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    if needs::is_page(path) {
+        let basic = HeaderValue::from_static("Basic realm=\"kasparro\", charset=\"UTF-8\"");
+        headers.append(WWW_AUTHENTICATE, basic);
+    }
+    poem::Error::from_response(response)
+}
+
+fn forbidden(scope: Scope, needed: Scope) -> poem::Error {
+    let detail = format!("the token has the scope `{scope}`; this needs `{needed}`");
+    let mut response = Problem::new(Kind::Forbidden, detail).into_response();
+    let challenge =
+        format!("Bearer realm=\"kasparro\", error=\"insufficient_scope\", scope=\"{needed}\"");
+    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    poem::Error::from_response(response)
+}
+
+impl<E: Endpoint> Endpoint for Doors<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        self.admit(&request).await?;
+        Ok(self.inner.call(request).await?.into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_loopback_are_names_of_this_machine() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:8080"] {
+            assert!(names_this_machine(host), "{host}");
+        }
+        for host in ["", "evil.example", "localhost.evil.example", "192.0.2.1:80", "[::2]", "a b"] {
+            assert!(!names_this_machine(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn other_addresses_than_loopback_answer_nobody_unless_told_to() {
+        let on = |listen: &str, allowed| WithoutToken::on(listen.parse().unwrap(), allowed);
+        for listen in ["127.0.0.1:80", "127.1.2.3:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+            assert_eq!(on(listen, false), WithoutToken::ThisMachine, "{listen}");
+        }
+        for listen in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80"] {
+            assert_eq!(on(listen, false), WithoutToken::Nobody, "{listen}");
+            assert_eq!(on(listen, true), WithoutToken::Everybody, "{listen}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Clients that are slow on purpose: what they hold, and for how long.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use kasparro::api::{Admission, WithoutToken};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::api::TestApi;
+
+/// Twice what the API grants, for a busy machine.
+const LET_GO: Duration = Duration::from_secs(20);
+
+async fn app() -> TestApi {
+    let rate = NonZeroU32::new(1000);
+    TestApi::admitting(Admission { without_token: WithoutToken::ThisMachine, rate }).await
+}
+
+/// A connection on which the text was sent.
+async fn said(app: &TestApi, text: &str) -> TcpStream {
+    let address = app.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Sends a byte now and then, so that the connection is never idle, until the API ends it; then what
+/// the API said.
+async fn trickle(stream: TcpStream) -> String {
+    let (mut read, mut write) = stream.into_split();
+    let sending = tokio::spawn(async move {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    // A connection that is reset has ended as well.
+    let _ = read.read_to_end(&mut answer).await;
+    sending.abort();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn slow_heads_and_bodies_hold_up_nobody_and_are_let_go() {
+    let app = app().await;
+    let head = "GET /stats HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+    let body = "POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 100000\r\n\r\n{";
+    let mut slow = Vec::new();
+    // More than are worked on at once.
+    for text in [head, body].repeat(80) {
+        slow.push(tokio::spawn(trickle(said(&app, text).await)));
+    }
+    for _ in 0..5 {
+        let asked = Instant::now();
+        assert_eq!(app.get("/stats").await.status(), 200);
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    }
+    let ended = tokio::time::timeout(LET_GO, futures::future::join_all(slow)).await;
+    let answers = ended.expect("the API lets slow clients go");
+    let late = answers.iter().filter(|answer| answer.as_ref().unwrap().contains("slow-request"));
+    assert!(late.count() > 0, "a slow body is told why");
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused() {
+    let app = app().await;
+    let large =
+        format!("GET /stats HTTP/1.1\r\nHost: localhost\r\nX-Large: {}", "x".repeat(20_000));
+    let many =
+        format!("GET /stats HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X-A: b\r\n".repeat(100));
+    for head in [large, many] {
+        let mut stream = said(&app, &head).await;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 431");
+    }
+    assert_eq!(app.get("/stats").await.status(), 200);
+}
