@@ -34,6 +34,7 @@ RUN apt-get update \
 COPY --from=build /build/target/release/kasparro /usr/local/bin/kasparro
 WORKDIR /app
 COPY jobs jobs
+# Others can reach this address: `serve` needs a token in the database, or KASPARRO_ALLOW_ANONYMOUS.
 ENV KASPARRO_JOBS_DIR=/app/jobs \
     KASPARRO_LISTEN=0.0.0.0:8080
 USER 10001:10001
