@@ -39,7 +39,16 @@ pub async fn latencies(bench: &Bench<'_>, database: &str) -> anyhow::Result<Vec<
     let _ = rustls::crypto::ring::default_provider().install_default();
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut command = kasparro_program::command(bench, database);
-    command.args(["serve", "--log", "warn", "--listen", &address, "--jobs-dir"]);
+    command.args([
+        "serve",
+        "--log",
+        "warn",
+        "--rate-limit",
+        "0",
+        "--listen",
+        &address,
+        "--jobs-dir",
+    ]);
     command.arg(bench.files.jobs()).kill_on_drop(true);
     let mut serving = command.spawn()?;
     let client = reqwest::Client::builder().no_proxy().build()?;
