@@ -16,6 +16,7 @@ pub mod run_tasks;
 pub mod runs;
 pub mod schedule_ticks;
 pub mod schemas;
+pub mod settled_pages;
 pub mod source_files;
 pub mod totals;
 pub mod unified_records;

@@ -11,7 +11,7 @@ use super::field::{ExternalId, FieldDefinition, Target};
 use super::json;
 use super::row::Row;
 use super::sheet::Sheet;
-use crate::domain::raw::RawRef;
+use crate::domain::raw::{ContentHash, RawRef};
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::schema::Schema;
@@ -105,6 +105,14 @@ impl Mapping {
         let first = definition.fields.len();
         let parts = (first..locators.len()).map(|locator| part(locator, "external_id")).collect();
         Self { contract, key: Key { external_id, parts }, columns, base, members }
+    }
+
+    /// A hash of all that [`Mapping::new`] is made of: with equal hashes, a row becomes the same
+    /// record or reject.
+    pub fn hash(definition: &Definition, schema: Option<&Schema>) -> ContentHash {
+        let schema = schema.filter(|_| definition.contract.measures_rows());
+        let made_of = (env!("CARGO_PKG_VERSION"), definition.hash, schema);
+        ContentHash::of(format!("{made_of:?}").as_bytes())
     }
 
     /// A hash of the row's `external_id`; `None` when the row has none that could be stored.

@@ -42,6 +42,13 @@ pub struct Contract {
     pub type_change: Policy,
 }
 
+impl Contract {
+    /// Whether what becomes of a row depends on the schema.
+    pub fn measures_rows(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// What must hold when a run ends; a run that breaks one ends `degraded`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

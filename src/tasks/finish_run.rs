@@ -6,10 +6,11 @@ use sqlx::PgConnection;
 use super::plan_run::{Planned, PlannedFile};
 use super::{SourceInUse, TaskError};
 use crate::db::runs::{self, Run};
-use crate::db::{checkpoints, run_tasks, source_files, totals};
+use crate::db::{checkpoints, run_tasks, settled_pages, source_files, totals};
 use crate::definition::policy::Checks;
 use crate::domain::run::{RunId, RunStatus};
 use crate::domain::task::TaskPayload;
+use crate::sources::Source;
 
 /// Ends a run whose tasks have all settled. The checkpoint moves only if none of them died.
 pub(super) async fn finish_run(
@@ -88,6 +89,9 @@ async fn commit_position(
 ) -> Result<(), TaskError> {
     for file in &planned.files {
         commit_file(transaction, run, source, file).await?;
+    }
+    if let Source::Pages(_) = &source.source {
+        settled_pages::forget_unread(transaction, &run.source, run.id).await?;
     }
     let records = totals::records(&mut *transaction, &run.source).await?;
     let state = json!({ "files": planned.files.iter().map(|f| f.file_id).collect::<Vec<_>>() });

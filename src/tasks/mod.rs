@@ -14,6 +14,7 @@ mod normalize_batch;
 mod parse_csv_chunk;
 mod plan_run;
 mod settle;
+mod settled_pages;
 mod snapshot_schema;
 mod sources_in_use;
 

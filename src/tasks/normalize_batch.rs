@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use super::chunks_at_hand::Normalizing;
 use super::parse_csv_chunk::SliceResult;
+use super::settled_pages::PagesOfBatch;
 use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::{self, ReadSlice};
@@ -29,9 +30,9 @@ pub(super) struct NormalizeBatch {
 const MAPPED_AT_ONCE: usize = 1 << 20;
 
 impl Task for NormalizeBatch {
-    type Gathered = (Mapped, Normalizing);
+    type Gathered = (Mapped, PagesOfBatch, Normalizing);
 
-    async fn gather(&self, context: &TaskContext) -> Result<(Mapped, Normalizing), TaskError> {
+    async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let normalizing = context.chunks.normalizing();
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
@@ -42,18 +43,19 @@ impl Task for NormalizeBatch {
             mapping: Arc::new(mapping),
             rows: self.rows,
             mapped: Mapped::default(),
+            pages: PagesOfBatch::look_up(context, &slices, schema.as_ref()).await?,
         };
         for slice in slices {
             mapper.slice(context, &normalizing, slice).await?;
         }
-        Ok((mapper.mapped, normalizing))
+        Ok((mapper.mapped, mapper.pages, normalizing))
     }
 
     async fn store(
         &self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (mapped, _normalizing): (Mapped, Normalizing),
+        (mapped, pages, _normalizing): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let source = &context.source_name;
         let expect = self.expect(context);
@@ -61,14 +63,16 @@ impl Task for NormalizeBatch {
             unified_records::upsert(transaction, source, context.run, &mapped.records, expect)
                 .await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
-        let counters = Counters {
+        pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
+        let mut counters = Counters {
             inserted: upserted.inserted,
             updated: upserted.updated,
             unchanged: upserted.unchanged,
             quarantined: mapped.rejects.len() as i64,
             ..Counters::default()
         };
-        Ok(Effects { counters, ..Effects::default() })
+        counters += pages.counters();
+        Ok(Effects { counters, result: pages.result(), ..Effects::default() })
     }
 }
 
@@ -88,6 +92,7 @@ struct Mapper {
     mapping: Arc<Mapping>,
     rows: Rows,
     mapped: Mapped,
+    pages: PagesOfBatch,
 }
 
 impl Mapper {
@@ -101,13 +106,17 @@ impl Mapper {
         let raw: RawRef =
             result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
         match (raw, slice.payload) {
+            (RawRef::Page(hash), _) if self.pages.pass_over(slice.slice, hash) => Ok(()),
             (RawRef::Page(hash), _) => {
+                let (records, rejects) = (self.mapped.records.len(), self.mapped.rejects.len());
                 let body = raw_api_data::body(&context.pool, &context.source_name, hash).await?;
                 self.map(move |source, mapping, out| match source {
                     Source::Pages(pages) => pages.map(&body, raw, mapping, out),
                     Source::Files(_) => Err(wrong_kind()),
                 })
-                .await
+                .await?;
+                self.pages.normalized(hash, records, rejects, &self.mapped);
+                Ok(())
             }
             (RawRef::File(file_id), TaskPayload::ParseCsvChunk { chunk, .. }) => {
                 let chosen = match self.rows {

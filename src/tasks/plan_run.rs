@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
+use crate::db::settled_pages;
 use crate::db::source_files::{self, CommittedFile, FileVersion, from_nanos, to_nanos};
 use crate::db::unified_records;
 use crate::definition::mapping::Mapping;
@@ -106,6 +107,8 @@ impl Task for PlanRun {
                 let from_empty =
                     !unified_records::any(&mut *transaction, &context.source_name).await?;
                 run_repeated_keys::store(transaction, context.run, &order, from_empty).await?;
+                // The source may have been an API before.
+                settled_pages::forget(transaction, &context.source_name).await?;
                 store_files(context, transaction, files).await
             }
         }

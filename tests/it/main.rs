@@ -20,5 +20,6 @@ mod row_by_row;
 mod scheduling;
 mod schema_drift;
 mod security;
+mod settled_pages;
 mod shuffle;
 mod slow_clients;

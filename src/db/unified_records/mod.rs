@@ -16,8 +16,8 @@ use crate::domain::run::RunId;
 use probe::probe;
 pub use read::{After, Record, any, get, list};
 
-/// How the rows of a batch met the table. Their sum is the number of rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// How the rows of a batch met the table. The three numbers add up to that of the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upserted {
     /// Rows whose key was new.
     pub inserted: i64,
@@ -25,6 +25,8 @@ pub struct Upserted {
     pub updated: i64,
     /// Rows that say what the key had already.
     pub unchanged: i64,
+    /// The rows that replaced what their keys had in the table.
+    pub changed: Vec<usize>,
 }
 
 /// What the rows of a batch come to: one record per key at most.
@@ -73,7 +75,7 @@ pub async fn upsert(
     if !plan.changed.is_empty() {
         merge_changed(connection, source, run, batch, &plan.changed).await?;
     }
-    Ok(plan.counts)
+    Ok(Upserted { changed: plan.changed, ..plan.counts })
 }
 
 /// Row indexes by key, equal keys in row order.
@@ -247,14 +249,20 @@ mod tests {
     #[test]
     fn every_row_counts_against_what_its_key_had_before_it() {
         let plan = planned(&[("b", "1"), ("a", "1"), ("b", "2"), ("b", "2")], &[("a", "1")]);
-        assert_eq!(plan.counts, Upserted { inserted: 1, updated: 1, unchanged: 2 });
+        assert_eq!(
+            plan.counts,
+            Upserted { inserted: 1, updated: 1, unchanged: 2, ..Upserted::default() }
+        );
         assert_eq!((plan.new, plan.changed), (vec![2], vec![]));
     }
 
     #[test]
     fn a_key_that_ends_where_it_began_comes_from_the_row_that_set_it_back() {
         let plan = planned(&[("a", "2"), ("a", "1")], &[("a", "1")]);
-        assert_eq!(plan.counts, Upserted { inserted: 0, updated: 2, unchanged: 0 });
+        assert_eq!(
+            plan.counts,
+            Upserted { inserted: 0, updated: 2, unchanged: 0, ..Upserted::default() }
+        );
         assert_eq!((plan.new, plan.changed), (vec![], vec![1]));
     }
 }

@@ -1,0 +1,149 @@
+//! Owns passing over API pages: which pages of a batch need not be normalized, because everything
+//! they say stands in the table already, and which ones join them.
+//!
+//! Batches of API pages follow each other in the order of their slices, and a source has one run at
+//! a time, so what is found settled before a batch is settled until the batch writes.
+//! Must not know how a body is mapped.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{TaskContext, TaskError};
+use crate::db::run_tasks::ReadSlice;
+use crate::db::settled_pages::{self, SettledPage};
+use crate::definition::mapping::{Mapped, Mapping};
+use crate::domain::counters::Counters;
+use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::record::{RecordBatch, RecordView};
+use crate::domain::run::Mode;
+use crate::domain::schema::Schema;
+
+/// The pages of a batch.
+#[derive(Debug)]
+pub(super) struct PagesOfBatch {
+    mapping: ContentHash,
+    /// What was settled before the batch.
+    settled: HashMap<ContentHash, SettledPage>,
+    passed_over: Vec<i64>,
+    counters: Counters,
+    normalized: Vec<NormalizedPage>,
+    normalized_keys: HashSet<u64>,
+}
+
+/// A page that was mapped; its records are those of the batch from `first` on.
+#[derive(Debug)]
+struct NormalizedPage {
+    first: usize,
+    page: SettledPage,
+}
+
+fn key_hash(record: RecordView<'_>) -> u64 {
+    xxh3_64(record.external_id().as_bytes())
+}
+
+impl PagesOfBatch {
+    /// Looks up which of the slices are settled pages; a full run wants none of them.
+    pub async fn look_up(
+        context: &TaskContext,
+        slices: &[ReadSlice],
+        schema: Option<&Schema>,
+    ) -> Result<Self, TaskError> {
+        let mapping = Mapping::hash(&context.source.definition, schema);
+        let pages: Vec<_> = slices.iter().filter_map(page_of).collect();
+        let settled = match context.mode {
+            Mode::Incremental if !pages.is_empty() => {
+                settled_pages::among(&context.pool, &context.source_name, mapping, &pages).await?
+            }
+            Mode::Incremental | Mode::Full => Vec::new(),
+        };
+        Ok(Self {
+            mapping,
+            settled: settled.into_iter().map(|page| (page.hash, page)).collect(),
+            passed_over: Vec::new(),
+            counters: Counters::default(),
+            normalized: Vec::new(),
+            normalized_keys: HashSet::new(),
+        })
+    }
+
+    /// Whether nothing has to be done about a page, the next in the batch: it was settled before
+    /// the batch, and no page that the batch has normalized up to here has one of its keys.
+    pub fn pass_over(&mut self, slice: i64, page: ContentHash) -> bool {
+        let Some(settled) = self.settled.get(&page) else { return false };
+        if settled.keys.iter().any(|key| self.normalized_keys.contains(key)) {
+            return false;
+        }
+        self.counters.unchanged += settled.keys.len() as i64;
+        self.counters.quarantined += settled.quarantined;
+        self.passed_over.push(slice);
+        true
+    }
+
+    /// Notes a page that was mapped; `records` and `rejects` are how many there were before it.
+    pub fn normalized(&mut self, hash: ContentHash, records: usize, rejects: usize, all: &Mapped) {
+        let page = SettledPage {
+            hash,
+            keys: (records..all.records.len()).map(|at| key_hash(all.records.get(at))).collect(),
+            quarantined: (all.rejects.len() - rejects) as i64,
+        };
+        self.normalized_keys.extend(&page.keys);
+        self.normalized.push(NormalizedPage { first: records, page });
+    }
+
+    /// What the pages that were passed over count.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The slices that were passed over, for the ledger.
+    pub fn result(&self) -> Option<Value> {
+        (!self.passed_over.is_empty()).then(|| json!({ "passed_over": self.passed_over }))
+    }
+
+    /// Books what the batch did: `changed` are the records whose keys had another content.
+    pub async fn store(
+        &self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        records: &RecordBatch,
+        changed: &[usize],
+    ) -> Result<(), TaskError> {
+        if self.normalized.is_empty() {
+            return Ok(());
+        }
+        let (source, run) = (&context.source_name, context.run);
+        let mut changed: Vec<_> = changed.iter().map(|at| key_hash(records.get(*at))).collect();
+        changed.sort_unstable();
+        settled_pages::unsettle(transaction, source, &changed).await?;
+        let settled = self.settled_by(records);
+        settled_pages::settle(transaction, source, self.mapping, run, &settled).await?;
+        Ok(())
+    }
+
+    /// The normalized pages, each once, that say of each of their keys what the batch says last:
+    /// these stand in the table.
+    fn settled_by(&self, records: &RecordBatch) -> Vec<&SettledPage> {
+        let last: HashMap<&str, ContentHash> =
+            records.iter().map(|record| (record.external_id(), record.content_hash())).collect();
+        let stands = |at: usize| {
+            let record = records.get(at);
+            last.get(record.external_id()) == Some(&record.content_hash())
+        };
+        let mut seen = HashSet::new();
+        let settled = self.normalized.iter().filter(|NormalizedPage { first, page }| {
+            (*first..*first + page.keys.len()).all(stands) && seen.insert(page.hash)
+        });
+        settled.map(|normalized| &normalized.page).collect()
+    }
+}
+
+/// The page that a reading task stored, if it read one.
+fn page_of(slice: &ReadSlice) -> Option<ContentHash> {
+    match slice.result.get("raw")?.as_str()?.parse() {
+        Ok(RawRef::Page(hash)) => Some(hash),
+        Ok(RawRef::File(_)) | Err(_) => None,
+    }
+}
