@@ -74,6 +74,9 @@ pub struct Chunk {
     pub first_row: i64,
     /// Number of the first line within the file, from 1.
     pub first_line: i64,
+    /// xxh3-64 of its bytes. Tasks that an older kasparro planned have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<u64>,
 }
 
 /// Which rows of its slices a batch normalizes.
@@ -146,7 +149,7 @@ mod tests {
             slice: 2,
             file_id: 9,
             stamp: FileStamp { size: 90, modified: std::time::SystemTime::UNIX_EPOCH },
-            chunk: Chunk { index: 2, start: 10, end: 90, first_row: 4, first_line: 5 },
+            chunk: Chunk { index: 2, start: 10, end: 90, first_row: 4, first_line: 5, hash: None },
         };
         let stored = serde_json::to_value(&task).unwrap();
         assert_eq!(stored["kind"], "parse_csv_chunk");

@@ -59,7 +59,7 @@ pub(super) fn plan(
         return Ok(FilePlan::Unchanged { modified: before.modified });
     }
     let appended = pass.appended;
-    let (chunks, next_chunk) = pass.cutter.finish(size);
+    let (chunks, next_chunk) = pass.cutter.finish(&mut stream);
     let end = Progress { bytes: size, rows: pass.rows, lines, chunks: next_chunk };
     let scan = FileScan { size, modified: before.modified, hash, layout, chunks, end };
     Ok(if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) })
@@ -169,8 +169,7 @@ impl<'a> Pass<'a> {
             (self.visit)(&row);
         }
         if self.cutter.wants(stream.offset()) {
-            let (start, line) = (stream.offset(), stream.lines() + 1);
-            self.cutter.cut(path, start, self.rows + 1, line)?;
+            self.cutter.cut(path, stream, self.rows + 1)?;
         }
         self.rows += 1;
         self.watch_for_append(extent.row, extent.next, stream);
@@ -211,8 +210,8 @@ impl Cutter {
         self.chunks.last().is_none_or(|open| start - open.start >= self.chunk_size)
     }
 
-    fn cut(&mut self, path: &Path, start: u64, row: i64, line: i64) -> Result<(), SourceError> {
-        self.close(start);
+    fn cut(&mut self, path: &Path, stream: &mut Stream<'_>, row: i64) -> Result<(), SourceError> {
+        self.close(stream);
         let index = self.next;
         self.next = index.checked_add(1).ok_or_else(|| {
             SourceError::permanent(format!(
@@ -220,19 +219,23 @@ impl Cutter {
                 path.display()
             ))
         })?;
-        self.chunks.push(Chunk { index, start, end: start, first_row: row, first_line: line });
+        let (start, first_line) = (stream.offset(), stream.lines() + 1);
+        let (end, first_row, hash) = (start, row, None);
+        self.chunks.push(Chunk { index, start, end, first_row, first_line, hash });
         Ok(())
     }
 
-    fn close(&mut self, end: u64) {
+    fn close(&mut self, stream: &mut Stream<'_>) {
+        let hash = stream.begin_chunk();
         if let Some(open) = self.chunks.last_mut() {
-            open.end = end;
+            open.end = stream.offset();
+            open.hash = Some(hash);
         }
     }
 
     /// The chunks, and the number of the chunk that would come next.
-    fn finish(mut self, end: u64) -> (Vec<Chunk>, i32) {
-        self.close(end);
+    fn finish(mut self, stream: &mut Stream<'_>) -> (Vec<Chunk>, i32) {
+        self.close(stream);
         (self.chunks, self.next)
     }
 }

@@ -28,6 +28,9 @@ pub(super) struct Stream<'a> {
     hasher: Xxh3,
     /// Length of the prefix to hash on its own, and its hash once it was read.
     prefix: (u64, Option<ContentHash>),
+    /// Of what was passed since [`Stream::begin_chunk`], as far as `chunk_hashed` in the buffer.
+    chunk_hasher: Xxh3,
+    chunk_hashed: usize,
     newline: u8,
     /// Lines before `counted` within the buffer.
     lines: i64,
@@ -48,6 +51,8 @@ impl<'a> Stream<'a> {
             ended: false,
             hasher: Xxh3::new(),
             prefix: (prefix, None),
+            chunk_hasher: Xxh3::new(),
+            chunk_hashed: 0,
             newline: b'\n',
             lines: 0,
             counted: 0,
@@ -74,9 +79,11 @@ impl<'a> Stream<'a> {
     /// times.
     pub fn more(&mut self) -> Result<(), SourceError> {
         self.count_lines();
+        self.hash_chunk();
         self.buffer.drain(..self.at);
         self.base += self.at as u64;
         self.counted -= self.at;
+        self.chunk_hashed = 0;
         self.at = 0;
         let old = self.buffer.len();
         let want = old.max(READ);
@@ -111,6 +118,20 @@ impl<'a> Stream<'a> {
     /// Is done with `bytes` of [`Stream::rest`].
     pub fn advance(&mut self, bytes: usize) {
         self.at += bytes;
+    }
+
+    /// Begins a chunk at [`Stream::rest`], and answers the xxh3-64 of the bytes passed since the
+    /// one before began.
+    pub fn begin_chunk(&mut self) -> u64 {
+        self.hash_chunk();
+        let hash = self.chunk_hasher.digest();
+        self.chunk_hasher.reset();
+        hash
+    }
+
+    fn hash_chunk(&mut self) {
+        self.chunk_hasher.update(&self.buffer[self.chunk_hashed..self.at]);
+        self.chunk_hashed = self.at;
     }
 
     /// Lines before [`Stream::rest`].
