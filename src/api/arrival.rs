@@ -1,5 +1,6 @@
 //! Owns when a request may be worked on: after its body has arrived, in time and within its size,
-//! and when not too many others are worked on. So a slow client waits alone.
+//! and when not too many others are worked on. So a slow client waits alone, and a crowd is served in
+//! its order.
 
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use super::problem::{Kind, Problem};
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests worked on at once; each needs a connection to the database sooner or later.
 const AT_WORK: usize = 64;
+/// How long a complete request waits for others to be done with. Connections bound how many wait.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lets requests to `inner` when they are complete and there is room.
 pub(super) struct Arrival<E> {
@@ -66,7 +69,10 @@ impl<E: Endpoint> Endpoint for Arrival<E> {
         self.complete(&mut request).await?;
         // Probes are answered however busy the others are: nobody restarts a process for that.
         let probe = needs::scope(&Method::GET, request.uri().path()).is_none();
-        let Ok(_room) = (if probe { Ok(None) } else { self.room.try_acquire().map(Some) }) else {
+        if probe {
+            return Ok(self.inner.call(request).await?.into_response());
+        }
+        let Ok(_room) = timeout(ROOM_PATIENCE, self.room.acquire()).await else {
             return Ok(busy());
         };
         Ok(self.inner.call(request).await?.into_response())
@@ -87,8 +93,9 @@ mod tests {
         Request::builder().uri(path.parse().unwrap()).finish()
     }
 
-    #[tokio::test]
-    async fn requests_beyond_the_room_are_told_to_come_again_and_probes_are_answered() {
+    /// Time passes as soon as everybody waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn requests_beyond_the_room_wait_or_are_told_to_come_again_and_probes_are_answered() {
         let go = Arc::new(Notify::new());
         let waits = go.clone();
         let inner = make(move |request: Request| {
@@ -107,9 +114,11 @@ mod tests {
         assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(second.header("retry-after"), Some("1"));
         assert_eq!(arrival.call(request("/health")).await.unwrap().status(), StatusCode::OK);
+        let mut third = Box::pin(arrival.call(request("/runs")));
+        assert!(futures::poll!(&mut third).is_pending());
         go.notify_one();
         assert_eq!(first.await.unwrap().status(), StatusCode::OK);
         go.notify_one();
-        assert_eq!(arrival.call(request("/runs")).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(third.await.unwrap().status(), StatusCode::OK);
     }
 }
