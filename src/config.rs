@@ -64,6 +64,14 @@ pub struct SettingsLayer {
     #[arg(long, env = "KASPARRO_GRACE", global = true, value_name = "SECONDS")]
     pub grace: Option<u64>,
 
+    /// Tries of a task before it is dead, crashes of its worker included [default: 8]
+    #[arg(long, env = "KASPARRO_TASK_ATTEMPTS", global = true, value_name = "N")]
+    pub task_attempts: Option<u16>,
+
+    /// Seconds after which a try of a task has failed [default: 900]
+    #[arg(long, env = "KASPARRO_TASK_TIME_LIMIT", global = true, value_name = "SECONDS")]
+    pub task_time_limit: Option<u64>,
+
     /// Where PostgreSQL's programs are, when they are not found by themselves
     #[arg(long, env = "KASPARRO_PG_BIN", global = true, value_name = "DIR")]
     pub pg_bin: Option<PathBuf>,
@@ -114,6 +122,10 @@ pub struct Settings {
     pub database_wait: Duration,
     /// See [`SettingsLayer::grace`].
     pub grace: Duration,
+    /// See [`SettingsLayer::task_attempts`]; at least 1.
+    pub task_attempts: u16,
+    /// See [`SettingsLayer::task_time_limit`]; at least a second.
+    pub task_time_limit: Duration,
     /// See [`SettingsLayer::pg_bin`].
     pub pg_bin: Option<PathBuf>,
     /// See [`SettingsLayer::pg_download_url`].
@@ -147,9 +159,9 @@ pub enum ConfigError {
     /// The address is none.
     #[error("listen = {0:?} is not an address and port; expected for example 127.0.0.1:8080")]
     Listen(String),
-    /// No workers, no work.
-    #[error("workers must be at least 1")]
-    NoWorkers,
+    /// With none of it nothing would be done.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
 }
 
 impl Settings {
@@ -163,8 +175,16 @@ impl Settings {
         let listen = layer.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let listen = listen.parse().map_err(|_| ConfigError::Listen(listen))?;
         let workers = layer.workers.unwrap_or_else(processors);
-        if workers == 0 {
-            return Err(ConfigError::NoWorkers);
+        let task_attempts = layer.task_attempts.unwrap_or(8);
+        let task_time_limit = layer.task_time_limit.unwrap_or(900);
+        for (setting, value) in [
+            ("workers", workers as u64),
+            ("task_attempts", task_attempts.into()),
+            ("task_time_limit", task_time_limit),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero(setting));
+            }
         }
         Ok(Self {
             database_url: layer.database_url.filter(|url| !url.is_empty()),
@@ -176,6 +196,8 @@ impl Settings {
             workers,
             database_wait: Duration::from_secs(layer.database_wait.unwrap_or(30)),
             grace: Duration::from_secs(layer.grace.unwrap_or(30)),
+            task_attempts,
+            task_time_limit: Duration::from_secs(task_time_limit),
             pg_bin: layer.pg_bin,
             pg_download_url: layer.pg_download_url,
             log: layer.log,
@@ -196,6 +218,8 @@ impl SettingsLayer {
             workers: self.workers.or(below.workers),
             database_wait: self.database_wait.or(below.database_wait),
             grace: self.grace.or(below.grace),
+            task_attempts: self.task_attempts.or(below.task_attempts),
+            task_time_limit: self.task_time_limit.or(below.task_time_limit),
             pg_bin: self.pg_bin.or(below.pg_bin),
             pg_download_url: self.pg_download_url.or(below.pg_download_url),
             log: self.log.or(below.log),

@@ -1,5 +1,7 @@
 //! The test databases themselves: what every other test relies on.
 
+// Each test program uses another part of it.
+#[allow(dead_code)]
 #[path = "support/cluster.rs"]
 mod cluster;
 

@@ -88,7 +88,11 @@ pub(super) fn worker_options(settings: &Settings) -> WorkerOptions {
     WorkerOptions {
         name: worker::process_name(),
         computing: settings.workers,
-        retry: RetryPolicy::default(),
+        retry: RetryPolicy {
+            max_attempts: settings.task_attempts.into(),
+            time_limit: settings.task_time_limit,
+            ..RetryPolicy::default()
+        },
         grace: settings.grace,
     }
 }

@@ -23,14 +23,19 @@ pub mod unified_records;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Executor, PgPool};
 
 use crate::domain::failure::FailureClass;
 
 /// kasparro's own migrations; the queue brings its own.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// A frozen process, or one whose machine has vanished, holds its locks until the server gives it
+/// up; nobody can take its tasks over before. On a Unix socket nobody vanishes.
+const LET_GO_OF_THE_LOST: &str = "set idle_in_transaction_session_timeout = '30s';
+    set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 3; set tcp_keepalives_count = 2";
 
 /// Why the database could not be opened. Texts are for the person who starts kasparro.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +95,9 @@ pub async fn connect(
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(30))
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(LET_GO_OF_THE_LOST).await.map(drop) })
+        })
         .connect_lazy_with(options.clone().application_name("kasparro"));
     let deadline = tokio::time::Instant::now() + patience;
     let mut waiting = Some(waiting);

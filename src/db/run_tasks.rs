@@ -35,6 +35,8 @@ pub struct OpenTask {
     pub payload: Value,
     /// Whether it has settled already: then there is nothing to do.
     pub state: TaskState,
+    /// The last try that was booked; a worker that was killed books none.
+    pub attempt: i32,
     /// Where its run stands.
     pub run_status: RunStatus,
     /// Name of the source.
@@ -139,8 +141,8 @@ pub async fn open(
     key: &str,
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
-        "select t.kind, t.first_slice, t.payload, t.state, r.status, r.source, r.config_hash, r.access, r.mode,
-                r.from_empty, r.key_order
+        "select t.kind, t.first_slice, t.payload, t.state, t.attempt, r.status, r.source,
+                r.config_hash, r.access, r.mode, r.from_empty, r.key_order
          from run_tasks t join etl_runs r on r.id = t.run_id
          where t.run_id = $1 and t.task_key = $2",
         run.0,
@@ -154,6 +156,7 @@ pub async fn open(
         slice: row.first_slice,
         payload: row.payload,
         state: parse(&row.state)?,
+        attempt: row.attempt,
         run_status: parse(&row.status)?,
         source: row.source,
         config_hash: row.config_hash,

@@ -5,6 +5,7 @@
 //! its end in the queue commit together. That is why jobs are neither locked nor acknowledged by
 //! apalis (`lock_tasks`, `persist_results`): its late writes could undo ours.
 
+mod heartbeat;
 mod news;
 mod worker;
 
@@ -137,6 +138,25 @@ impl Lease {
     /// The worker that holds the claim.
     pub fn worker(&self) -> &str {
         &self.worker
+    }
+
+    /// The task that the item's key names, for items whose content cannot be read.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn task_by_key(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Message>, sqlx::Error> {
+        let key =
+            sqlx::query_scalar!("select idempotency_key from apalis.jobs where id = $1", self.job,)
+                .fetch_optional(connection)
+                .await?
+                .flatten();
+        Ok(key.and_then(|key| {
+            let (run, task) = key.split_once(':')?;
+            Some(Message { run: RunId(run.parse().ok()?), task: task.to_owned() })
+        }))
     }
 
     /// Locks the item's row until the transaction ends. `false`: the claim is lost, and with it

@@ -7,17 +7,21 @@ use std::time::Duration;
 use apalis::prelude::*;
 use apalis_postgres::{Config, PostgresStorage};
 use sqlx::PgPool;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
+use super::heartbeat::Heartbeat;
 use super::news::Newsroom;
 use super::{Delivery, Lease, Message};
 use crate::domain::task::TaskKind;
 
-/// A worker says it lives this often …
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// … and is taken for dead after missing so many: 15 s, looked for every 5 s.
-const MISSED_HEARTBEATS: usize = 3;
+/// A worker looks for dead ones this often, …
+const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(4);
+/// … and who has said nothing for so many times as long, 12 s, is one. See [`Heartbeat`].
+const SILENT: usize = 3;
+/// Whoever stops does not wait for a database that is gone.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 /// New items wake a worker at once; items whose time comes are found by looking this often.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -38,8 +42,14 @@ pub struct Concurrency {
 
 /// The workers stopped for a reason other than the signal.
 #[derive(Debug, thiserror::Error)]
-#[error("the queue workers stopped")]
-pub struct WorkError(#[source] MonitorError);
+pub enum WorkError {
+    /// apalis gave up.
+    #[error("the queue workers stopped")]
+    Stopped(#[source] MonitorError),
+    /// The system refuses a thread.
+    #[error("the queue workers cannot start")]
+    Thread(#[from] std::io::Error),
+}
 
 impl Concurrency {
     fn of(self, kind: TaskKind) -> usize {
@@ -65,6 +75,7 @@ pub async fn work<H: Handler>(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
     let newsroom = Arc::new(Newsroom::new());
+    let heartbeat = Arc::new(Heartbeat::start(pool)?);
     let listening = {
         let (newsroom, pool) = (newsroom.clone(), pool.clone());
         tokio::spawn(async move { newsroom.listen(&pool).await })
@@ -75,15 +86,17 @@ pub async fn work<H: Handler>(
     for kind in TaskKind::ALL.iter().copied() {
         let (pool, handler) = (pool.clone(), handler.clone());
         let (process, newsroom) = (process.to_owned(), newsroom.clone());
+        let heartbeat = heartbeat.clone();
         monitor = monitor.register(move |_restarts| {
             // A name that was used before keeps its dead namesake's items locked for ever.
             let name = format!("{process}/{kind}/{}", Ulid::generate());
+            heartbeat.of(kind, name.clone());
             let config = Config::default()
                 .queue(kind.as_str())
                 // Items fetched ahead of a free slot would wait while other workers are idle.
                 .batch_size(1)
-                .heartbeat_interval(HEARTBEAT)
-                .missed_heartbeats(MISSED_HEARTBEATS)
+                .heartbeat_interval(LOOK_FOR_THE_DEAD)
+                .missed_heartbeats(SILENT)
                 .lock_tasks(false)
                 .persist_results(false);
             let backend = PostgresStorage::<Content>::new(&pool)
@@ -98,7 +111,7 @@ pub async fn work<H: Handler>(
                 .build(deliver::<H>)
         });
     }
-    monitor
+    let worked = monitor
         .should_restart(|_, error| {
             tracing::warn!(error = %error, "a queue worker stopped and is started again");
             true
@@ -108,8 +121,30 @@ pub async fn work<H: Handler>(
             stop.await;
             Ok(())
         })
+        .await;
+    release_undelivered(pool, &heartbeat.workers()).await;
+    worked.map_err(WorkError::Stopped)
+}
+
+/// Puts back what workers that have stopped still hold: items that were fetched just before the end
+/// and came to nobody, and what was under way when the grace time was over. Nobody needs to wait
+/// until they are taken for dead.
+async fn release_undelivered(pool: &PgPool, workers: &[String]) {
+    let releasing = async {
+        let mut connection = pool.acquire().await?;
+        sqlx::query!(
+            "update apalis.jobs set status = 'Pending', lock_by = null, lock_at = null
+             where lock_by = any($1) and status in ('Queued', 'Running')",
+            workers,
+        )
+        .execute(&mut *connection)
         .await
-        .map_err(WorkError)
+    };
+    match timeout(RELEASED_WITHIN, releasing).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "what is left is taken over by others"),
+        Err(_) => tracing::debug!("what is left is taken over by others: no answer"),
+    }
 }
 
 /// What an item says, or why it cannot be read.

@@ -43,6 +43,12 @@ pub enum TaskError {
     /// The task took too long.
     #[error("the task took longer than {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// The tries before ended without a word, and so may the next.
+    #[error("the last try did not end: the worker was killed or lost; going on in {} ms", .delay.as_millis())]
+    LastTryLost {
+        /// Until the next try.
+        delay: Duration,
+    },
     /// Every try ended without a word.
     #[error(
         "given up after {max_attempts} tries, the last of which did not end: the worker was \
@@ -70,7 +76,9 @@ impl TaskError {
         match self {
             Self::Source(error) | Self::Request { error, .. } => error.class,
             Self::Database(error) => db::failure_class(error),
-            Self::RateLimited { delay, .. } => FailureClass::NotYet(*delay),
+            Self::RateLimited { delay, .. } | Self::LastTryLost { delay } => {
+                FailureClass::NotYet(*delay)
+            }
             Self::Panicked(_) | Self::TimedOut(_) => FailureClass::Transient,
             Self::Definition(_) | Self::Inconsistent(_) | Self::Abandoned { .. } => {
                 FailureClass::Permanent

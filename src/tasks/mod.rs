@@ -4,6 +4,7 @@
 //! Must not know: HTTP handlers, the command line, which process it runs in.
 
 pub mod error;
+mod fault_point;
 pub mod perform;
 pub mod start_run;
 

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use super::chunks_at_hand::ChunksAtHand;
 use super::error::{TaskError, panic_text};
+use super::fault_point::{Place, reach};
 use super::fetch_page::FetchPage;
 use super::normalize_batch::NormalizeBatch;
 use super::parse_csv_chunk::ParseCsvChunk;
@@ -51,6 +52,14 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A task that kills its process kills what is under way beside it, and all of them come back at the
+/// same time. After so many lost tries each waits for a time of its own, so that they part.
+const LOST_IN_A_ROW: i32 = 2;
+/// Between two attempts to book a failure: this, doubled each time …
+const FIRST_BOOKING_DELAY: Duration = Duration::from_millis(200);
+/// … up to this.
+const LONGEST_BOOKING_DELAY: Duration = Duration::from_secs(5);
+
 /// Performs deliveries.
 #[derive(Clone)]
 pub struct Performer {
@@ -62,8 +71,9 @@ pub struct Performer {
 
 impl Handler for Performer {
     async fn handle(&self, delivery: Delivery) {
-        let Ok(message) = delivery.message.clone() else {
-            return self.bury_unreadable(&delivery).await;
+        let message = match &delivery.message {
+            Ok(message) => message.clone(),
+            Err(text) => return self.unreadable(&delivery, text).await,
         };
         let performing = AssertUnwindSafe(self.perform(&delivery, &message)).catch_unwind();
         let result = match tokio::time::timeout(self.retry.time_limit, performing).await {
@@ -97,6 +107,10 @@ impl Performer {
         let max_attempts = self.max_attempts(&context, task.kind);
         if delivery.attempt > max_attempts {
             return Err(TaskError::Abandoned { max_attempts });
+        }
+        if delivery.attempt > LOST_IN_A_ROW && delivery.attempt > task.attempt + 1 {
+            let delay = self.backoff(delivery.attempt - LOST_IN_A_ROW);
+            return Err(TaskError::LastTryLost { delay });
         }
         let payload = serde_json::from_value(task.payload.clone()).map_err(|error| {
             TaskError::Inconsistent(format!("the task cannot be read: {error}"))
@@ -158,7 +172,9 @@ impl Performer {
         message: &Message,
         task: &OpenTask,
     ) -> Result<(), TaskError> {
+        reach(task.kind, Place::Begun).await;
         let gathered = work.gather(context).await?;
+        reach(task.kind, Place::Gathered).await;
         let mut transaction = self.pool.begin().await?;
         if !delivery.lease.fence(&mut transaction).await? {
             return Err(TaskError::LeaseLost);
@@ -177,7 +193,9 @@ impl Performer {
         };
         settle(&mut transaction, &settling, effects).await?;
         delivery.lease.complete(&mut transaction).await?;
+        reach(task.kind, Place::Stored).await;
         transaction.commit().await?;
+        reach(task.kind, Place::Committed).await;
         Ok(())
     }
 
@@ -185,7 +203,7 @@ impl Performer {
     /// failed; without this booking the item would stay with a live worker for ever, so it is
     /// tried until it succeeds.
     async fn book_failure(&self, delivery: &Delivery, message: &Message, error: &TaskError) {
-        let mut delay = Duration::from_millis(200);
+        let mut delay = FIRST_BOOKING_DELAY;
         while let Err(booking) = self.try_book_failure(delivery, message, error).await {
             if matches!(booking, TaskError::AlreadySettled) {
                 // The next look at the ledger sees it.
@@ -201,7 +219,7 @@ impl Performer {
                 "a failed task could not be booked; trying again"
             );
             tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(Duration::from_secs(5));
+            delay = (delay * 2).min(LONGEST_BOOKING_DELAY);
         }
     }
 
@@ -230,7 +248,7 @@ impl Performer {
                     again_in_ms = delay.as_millis() as u64,
                     "{text}"
                 );
-                self.try_again(delivery, message, &error.for_ledger(), delay, spent).await
+                self.try_again(delivery, message, error, delay, spent).await
             }
             Verdict::Dead => self.give_up(delivery, message, error, &text).await,
         }
@@ -266,21 +284,25 @@ impl Performer {
         &self,
         delivery: &Delivery,
         message: &Message,
-        error: &str,
+        error: &TaskError,
         delay: Duration,
         spent: bool,
     ) -> Result<(), TaskError> {
         let at = Utc::now() + delay;
+        let attempt = match error {
+            TaskError::LastTryLost { .. } => delivery.attempt - 1,
+            _ => delivery.attempt,
+        };
         let mut transaction = self.pool.begin().await?;
         if delivery.lease.fence(&mut transaction).await? {
-            let (worker, attempt) = (delivery.lease.worker(), delivery.attempt);
+            let worker = delivery.lease.worker();
             run_tasks::note_attempt(
                 &mut transaction,
                 message.run,
                 &message.task,
                 attempt,
                 worker,
-                error,
+                &error.for_ledger(),
                 at,
             )
             .await?;
@@ -330,16 +352,29 @@ impl Performer {
         Ok(transaction.commit().await?)
     }
 
-    async fn bury_unreadable(&self, delivery: &Delivery) {
-        let text = delivery.message.as_ref().err().cloned().unwrap_or_default();
-        tracing::error!(worker = delivery.lease.worker(), "a queue item cannot be read: {text}");
-        let buried = async {
-            let mut connection = self.pool.acquire().await?;
-            delivery.lease.bury(&mut connection).await
-        };
-        if let Err(error) = buried.await {
-            tracing::error!(error = %error, "an unreadable queue item could not be ended");
+    /// An item whose content cannot be read names its task a second time, by its key.
+    async fn unreadable(&self, delivery: &Delivery, text: &str) {
+        let error = TaskError::Inconsistent(format!("its queue item cannot be read: {text}"));
+        let worker = delivery.lease.worker();
+        let mut delay = FIRST_BOOKING_DELAY;
+        loop {
+            match self.named_by_key(delivery).await {
+                Ok(Some(message)) => return self.book_failure(delivery, &message, &error).await,
+                Ok(None) => return tracing::error!(worker, "{error}; it names no task either"),
+                Err(booking) => tracing::warn!(worker, error = chain(&booking), "{error}"),
+            }
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(LONGEST_BOOKING_DELAY);
         }
+    }
+
+    async fn named_by_key(&self, delivery: &Delivery) -> Result<Option<Message>, TaskError> {
+        let mut connection = self.pool.acquire().await?;
+        let named = delivery.lease.task_by_key(&mut connection).await?;
+        if named.is_none() {
+            delivery.lease.bury(&mut connection).await?;
+        }
+        Ok(named)
     }
 }
 

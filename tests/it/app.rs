@@ -31,17 +31,28 @@ pub struct TestApp {
 async fn database() -> TestDatabase {
     let migrations: Vec<&[u8]> =
         db::MIGRATIONS.iter().map(|migration| &*migration.checksum).collect();
-    TestDatabase::create(&migrations, async |pool: &PgPool| {
-        db::migrate(pool).await.expect("our migrations run");
-        queue::setup(pool).await.expect("the queue's migrations run");
-    })
-    .await
+    TestDatabase::create(&migrations, migrate).await
+}
+
+async fn migrate(pool: &PgPool) {
+    db::migrate(pool).await.expect("our migrations run");
+    queue::setup(pool).await.expect("the queue's migrations run");
 }
 
 impl TestApp {
     /// An app without any source.
     pub async fn empty() -> Self {
-        let database = database().await;
+        Self::with(database().await)
+    }
+
+    /// An app with the sources that kasparro ships, on a server of the test's own.
+    pub async fn shipped_on(server: &str) -> Self {
+        let app = Self::with(TestDatabase::on(server, migrate).await);
+        app.add_shipped();
+        app
+    }
+
+    fn with(database: TestDatabase) -> Self {
         let pool = database.pool().clone();
         let folder = tempfile::tempdir().expect("a folder for jobs");
         let retry = RetryPolicy {
@@ -56,8 +67,12 @@ impl TestApp {
     /// An app with the sources that kasparro ships.
     pub async fn shipped() -> Self {
         let app = Self::empty().await;
-        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs"), app.folder.path());
+        app.add_shipped();
         app
+    }
+
+    fn add_shipped(&self) {
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs"), self.folder.path());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

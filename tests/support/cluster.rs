@@ -75,6 +75,21 @@ impl TestDatabase {
         Self { pool, url, name, dropped: false }
     }
 
+    /// A database on a server that the test brought along and takes away with all there is on it.
+    pub async fn on<B>(server: &str, build: B) -> Self
+    where
+        B: AsyncFnOnce(&PgPool),
+    {
+        let mut admin = PgConnection::connect(server).await.expect("the test's server answers");
+        let name = next_database_name();
+        run(&mut admin, format!("create database {name}")).await;
+        admin.close().await.expect("the test's server says goodbye");
+        let url = with_database(server, &name);
+        let pool = connect(&url, CONNECTIONS_PER_TEST).await;
+        build(&pool).await;
+        Self { pool, url, name, dropped: true }
+    }
+
     /// Connections to the database.
     pub fn pool(&self) -> &PgPool {
         &self.pool
@@ -87,9 +102,11 @@ impl TestDatabase {
 
     /// Drops the database, whoever is still connected.
     pub async fn close(mut self) {
-        self.dropped = true;
+        let goes_with_its_server = std::mem::replace(&mut self.dropped, true);
         self.pool.close().await;
-        drop_database(&self.name).await;
+        if !goes_with_its_server {
+            drop_database(&self.name).await;
+        }
     }
 }
 

@@ -1,0 +1,145 @@
+//! Owns saying that the workers of this process live, whatever they are busy with.
+//!
+//! apalis says so as well, but from the future that also works, over the pool that the work uses, and
+//! waiting for the disk. A worker that is only busy must not be taken for dead, so here a thread and
+//! a connection of their own say it, and do not wait until it is on disk.
+//!
+//! Must not know what the workers do.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Executor, PgPool};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::domain::task::TaskKind;
+
+/// Several times within the time after which a worker is taken for dead.
+const EVERY: Duration = Duration::from_secs(2);
+/// A connection that takes longer to answer is given up for a new one.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
+/// A process whose other threads have done nothing for so long is not busy but stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// Says that this process's workers live until it is dropped.
+pub(super) struct Heartbeat {
+    lives: Arc<Lives>,
+    stop: CancellationToken,
+    _stirring: AbortOnDropHandle<()>,
+}
+
+struct Lives {
+    /// The worker of each queue.
+    workers: Mutex<Vec<(TaskKind, String)>>,
+    since: Instant,
+    /// When the process's own threads last had a turn, in seconds after `since`.
+    stirred: AtomicU64,
+}
+
+impl Heartbeat {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub(super) fn start(pool: &PgPool) -> std::io::Result<Self> {
+        let lives = Arc::new(Lives {
+            workers: Mutex::default(),
+            since: Instant::now(),
+            stirred: AtomicU64::new(0),
+        });
+        let stop = CancellationToken::new();
+        let options =
+            PgConnectOptions::clone(&pool.connect_options()).application_name("kasparro heartbeat");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (of_thread, until) = (lives.clone(), stop.clone());
+        std::thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
+            runtime.block_on(until.run_until_cancelled(of_thread.beat(&options)));
+        })?;
+        let stirring = {
+            let lives = lives.clone();
+            tokio::spawn(async move {
+                loop {
+                    lives.stirred.store(lives.since.elapsed().as_secs(), Ordering::Relaxed);
+                    sleep(EVERY).await;
+                }
+            })
+        };
+        Ok(Self { lives, stop, _stirring: AbortOnDropHandle::new(stirring) })
+    }
+
+    /// From now on this is the worker of the queue; the former one is dead.
+    pub(super) fn of(&self, queue: TaskKind, worker: String) {
+        let mut workers = self.lives.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|(kind, _)| *kind != queue);
+        workers.push((queue, worker));
+    }
+
+    /// The workers that live.
+    pub(super) fn workers(&self) -> Vec<String> {
+        self.lives.names()
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Lives {
+    async fn beat(&self, options: &PgConnectOptions) {
+        let mut connection = None;
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.is_stuck() {
+                tracing::error!(
+                    "the process has done nothing for {} s; others may take its tasks over",
+                    STUCK_AFTER.as_secs()
+                );
+                continue;
+            }
+            let said = timeout(ANSWERS_WITHIN, self.say(options, connection.take())).await;
+            match said {
+                Ok(Ok(answered)) => connection = Some(answered),
+                Ok(Err(error)) => tracing::debug!(%error, "no heartbeat"),
+                Err(_) => tracing::debug!("no heartbeat: the database does not answer"),
+            }
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        let stirred = Duration::from_secs(self.stirred.load(Ordering::Relaxed));
+        self.since.elapsed().saturating_sub(stirred) > STUCK_AFTER
+    }
+
+    fn names(&self) -> Vec<String> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    async fn say(
+        &self,
+        options: &PgConnectOptions,
+        connection: Option<PgConnection>,
+    ) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => {
+                let mut connection = options.connect().await?;
+                connection.execute("set synchronous_commit = off").await?;
+                connection
+            }
+        };
+        let workers = self.names();
+        sqlx::query!("update apalis.workers set last_seen = now() where id = any($1)", &workers)
+            .execute(&mut connection)
+            .await?;
+        Ok(connection)
+    }
+}

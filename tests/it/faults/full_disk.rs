@@ -1,0 +1,92 @@
+//! Fault 8: the database refuses what it is told: its disk is full, transactions collide.
+
+use rand::Rng;
+use sqlx::AssertSqlSafe;
+
+use super::trial::{Figures, Trial, dice, rounds};
+use super::{app_with_open_runs, assert_as_if_undisturbed, worker};
+use crate::app::TestApp;
+
+/// Tables that tasks write to.
+const TABLES: [&str; 6] = [
+    "raw_csv_blocks",
+    "raw_api_data",
+    "unified_records",
+    "quarantined_rows",
+    "run_tasks",
+    "apalis.jobs",
+];
+
+/// Each costs a wait.
+const REFUSALS: i64 = 40;
+
+/// Statements on these tables fail now and then with one of these errors. A sequence counts: what it
+/// counted stays when the transaction is rolled back.
+async fn refuse(app: &TestApp, errors: &[&str], one_in: u32) {
+    let codes = errors.iter().map(|code| format!("'{code}'")).collect::<Vec<_>>().join(", ");
+    let function = format!(
+        "create sequence refused;
+         create function refuse() returns trigger language plpgsql as $$
+         begin
+            if random() * {one_in} < 1 and current_setting('application_name') like 'kasparro%'
+               and nextval('refused') <= {REFUSALS}
+            then
+                raise exception 'injected' using
+                    errcode = (array[{codes}])[1 + floor(random() * {})::int];
+            end if;
+            return null;
+         end $$",
+        errors.len()
+    );
+    sqlx::raw_sql(AssertSqlSafe(function)).execute(&app.pool).await.unwrap();
+    for table in TABLES {
+        let trigger = format!(
+            "create trigger refuse after insert or update on {table}
+             for each statement execute function refuse()"
+        );
+        sqlx::raw_sql(AssertSqlSafe(trigger)).execute(&app.pool).await.unwrap();
+    }
+}
+
+/// Answers how many statements were refused.
+async fn round(name: &str, round: usize, errors: &[&str]) -> i64 {
+    let mut dice = dice(name, round);
+    let app = app_with_open_runs().await;
+    // Seldom enough that no task has eight refusals in a row.
+    refuse(&app, errors, dice.random_range(20..60)).await;
+    let _workers = [worker(&app, "2"), worker(&app, "2")];
+    assert_as_if_undisturbed(&app).await;
+    let refused = app.number("select last_value from refused").await;
+    app.database.close().await;
+    refused.min(REFUSALS)
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_now_and_then() {
+    let (all, mut refused) = (rounds(10, 2), 0);
+    for number in 0..all {
+        refused += round("disk full", number, &["53100"]).await;
+    }
+    let observed = format!("all equal after {refused} refused statements");
+    Trial {
+        number: "8a",
+        fault: "a full disk (SQLSTATE 53100), injected into one statement of 20 to 60",
+        promised: "tasks are tried again; the tables equal those of an undisturbed run",
+    }
+    .held(&Figures { rounds: all, observed });
+}
+
+#[tokio::test]
+async fn transactions_that_collide() {
+    let (all, mut refused) = (rounds(10, 2), 0);
+    for number in 0..all {
+        refused += round("collisions", number, &["40001", "40P01"]).await;
+    }
+    let observed = format!("all equal after {refused} refused statements");
+    Trial {
+        number: "8b",
+        fault: "serialization failures and deadlocks (40001, 40P01), injected likewise",
+        promised: "the same",
+    }
+    .held(&Figures { rounds: all, observed });
+}

@@ -1,0 +1,137 @@
+//! Fault 5: tasks that cannot be done: one that panics, one that never ends, one that takes its
+//! process along, one that cannot be read. They die, and only they.
+
+use kasparro::domain::run::{Mode, RunStatus};
+use sqlx::AssertSqlSafe;
+
+use super::trial::{Figures, Trial};
+use super::{JOB, lines, open_runs};
+use crate::app::TestApp;
+use crate::process::{Process, kasparro, until};
+
+/// Tries of a task that is given up for what it says, and of one that says nothing: that needs some
+/// more, since what is under way beside it loses a try with it.
+const TRIES: u16 = 2;
+const TRIES_OF_KILLERS: u16 = 6;
+const SOURCE: &str = "ledger_lines";
+
+async fn app() -> TestApp {
+    let app = TestApp::empty().await;
+    app.write("ledger_lines.toml", JOB);
+    app.write("data/lines.csv", lines());
+    app.start(SOURCE, Mode::Incremental).await;
+    app
+}
+
+fn worker(app: &TestApp, faults: &str) -> Process {
+    let tries = if faults.ends_with("kill") { TRIES_OF_KILLERS } else { TRIES };
+    let mut command = kasparro(app, &["worker", "--workers", "2"]);
+    command
+        .env("KASPARRO_FAULTS", faults)
+        .env("KASPARRO_TASK_ATTEMPTS", tries.to_string())
+        .env("KASPARRO_TASK_TIME_LIMIT", "2");
+    Process::start(command)
+}
+
+/// Works until the run has ended, with a new process for each that died.
+async fn work(app: &TestApp, faults: &str) {
+    let mut working = worker(app, faults);
+    until("the run has ended", async || {
+        if working.has_ended() {
+            are_known_to_be_dead(app).await;
+            working = worker(app, faults);
+        }
+        open_runs(app).await == 0
+    })
+    .await;
+}
+
+/// Spares the wait until a silent worker counts as dead.
+async fn are_known_to_be_dead(app: &TestApp) {
+    let silence = "update apalis.workers set last_seen = now() - interval '1 hour'";
+    sqlx::query(silence).execute(&app.pool).await.unwrap();
+}
+
+const DEAD: &str = "select kind from run_tasks where state = 'dead'";
+const ERRORS: &str = "select distinct error from run_tasks where state = 'dead'";
+
+/// The dead tasks' kind and what the run says of them.
+async fn fails_with(app: &TestApp, kind: &str, error: &str) {
+    let run = app.get(kasparro::domain::run::RunId(1)).await;
+    assert_eq!(run.status, RunStatus::Failed, "{run:?}");
+    let dead = app.texts(DEAD).await;
+    assert!(!dead.is_empty() && dead.iter().all(|dead| dead == kind), "{dead:?}");
+    assert_eq!(run.dead_tasks as usize, dead.len());
+    let said = run.error.unwrap();
+    assert!(said.starts_with(kind) && said.contains(error), "{said}");
+    for dead in app.texts(ERRORS).await {
+        assert!(dead.contains(error), "{dead}");
+    }
+    assert_eq!(app.number("select count(*) from run_tasks where state = 'open'").await, 0);
+    let left = "select count(*) from apalis.jobs where status not in ('Done', 'Killed')";
+    until("no item is left", async || app.number(left).await == 0).await;
+}
+
+async fn dies(faults: &str, kind: &str, error: &str) {
+    let app = app().await;
+    work(&app, faults).await;
+    fails_with(&app, kind, error).await;
+    app.database.close().await;
+}
+
+fn held(number: &'static str, fault: &'static str) {
+    let observed = "dead after its tries, the others done, the run failed and named it";
+    Trial {
+        number,
+        fault,
+        promised: "dead after the most tries, the rest finishes, the run is `failed` and says which \
+                   task",
+    }
+    .held(&Figures { rounds: 1, observed: observed.to_owned() });
+}
+
+#[tokio::test]
+async fn a_task_that_panics() {
+    dies("normalize_batch/gathered=panic", "normalize_batch", "the task panicked: injected").await;
+    dies("parse_csv_chunk/stored=panic", "parse_csv_chunk", "the task panicked: injected").await;
+    held("5a", "a task that panics, before and after it has written");
+}
+
+#[tokio::test]
+async fn a_task_that_never_ends() {
+    dies("snapshot_schema/stored=hang", "snapshot_schema", "the task took longer than 2 s").await;
+    held("5b", "a task that never ends");
+}
+
+#[tokio::test]
+async fn a_task_that_takes_its_process_along() {
+    dies("snapshot_schema/gathered=kill", "snapshot_schema", "given up after 6 tries").await;
+    held("5c", "a task that kills its process");
+}
+
+/// Spoils what one task says, from its first moment.
+async fn spoil(app: &TestApp, table: &str, column: &str, when: &str, value: &str) {
+    for statement in [
+        format!(
+            "create function spoil() returns trigger language plpgsql as $$
+             begin new.{column} = {value}; return new; end $$"
+        ),
+        format!(
+            "create trigger spoil before insert on {table} for each row when ({when})
+             execute function spoil()"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&app.pool).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read() {
+    let app = app().await;
+    let (when, garbage) = ("new.job_type = 'snapshot_schema'", r"'\x00ff'::bytea");
+    spoil(&app, "apalis.jobs", "job", when, garbage).await;
+    work(&app, "").await;
+    fails_with(&app, "snapshot_schema", "its queue item cannot be read").await;
+    app.database.close().await;
+    held("5d", "a task whose queue item cannot be read");
+}
