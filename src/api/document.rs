@@ -10,6 +10,7 @@ use super::declared::with_doors;
 use super::health::HealthApi;
 use super::quarantine::QuarantineApi;
 use super::records::RecordsApi;
+use super::run_controls::RunControlsApi;
 use super::runs::RunsApi;
 use super::schemas::SchemasApi;
 use super::sources::SourcesApi;
@@ -42,11 +43,29 @@ pub(super) enum Tag {
 }
 
 /// Every resource, in the order of the document.
-type Resources =
-    (RunsApi, SourcesApi, RecordsApi, QuarantineApi, SchemasApi, HealthApi, StatsApi, LandingApi);
+type Resources = (
+    RunsApi,
+    RunControlsApi,
+    SourcesApi,
+    RecordsApi,
+    QuarantineApi,
+    SchemasApi,
+    HealthApi,
+    StatsApi,
+    LandingApi,
+);
 
-const RESOURCES: Resources =
-    (RunsApi, SourcesApi, RecordsApi, QuarantineApi, SchemasApi, HealthApi, StatsApi, LandingApi);
+const RESOURCES: Resources = (
+    RunsApi,
+    RunControlsApi,
+    SourcesApi,
+    RecordsApi,
+    QuarantineApi,
+    SchemasApi,
+    HealthApi,
+    StatsApi,
+    LandingApi,
+);
 
 /// What `/` answers. It is an operation because poem's router prefers what is nested under `/`,
 /// which is all of the API, to a route at `/`.

@@ -1,5 +1,5 @@
 //! Owns who comes in: every request is told apart by its token or its address, counted, and let
-//! through only when its caller may do what it asks.
+//! through only when its caller may do what it asks; operations find its caller as an `Actor`.
 //!
 //! Must not know any resource; what an operation needs is in `needs`.
 
@@ -16,6 +16,7 @@ use super::needs;
 use super::presented::presented;
 use super::problem::{Kind, Problem};
 use super::rate::{Client, Rates};
+use crate::domain::actor::Actor;
 use crate::domain::token::Scope;
 
 /// Whom the API answers besides the holders of tokens, and how often anybody.
@@ -68,27 +69,30 @@ impl<E: Endpoint> Doors<E> {
         }
     }
 
-    async fn admit(&self, request: &Request) -> poem::Result<()> {
+    /// Who asks, when they may.
+    async fn admit(&self, request: &Request) -> poem::Result<Actor> {
         let address = match &request.remote_addr().0 {
             Addr::SocketAddr(address) => Some(address.ip()),
             _ => None,
         };
         let path = request.uri().path();
         let Some(needed) = needs::scope(request.method(), path) else {
-            return self.count(Client::at(address));
+            return self.count(Client::at(address)).map(|()| Actor::address(address));
         };
         let token = presented(request.headers().get(AUTHORIZATION), path);
         // Cheap for wrong tokens too: it looks in memory.
         let caller = self.keyring.caller(token.as_deref()).await;
         let client = match &caller {
-            Ok(Caller::Holder(id, _)) => Client::Token(id.clone()),
+            Ok(Caller::Holder(holder)) => Client::Token(holder.id.clone()),
             _ => Client::at(address),
         };
         self.count(client)?;
         match caller.map_err(|_| Problem::unavailable())? {
-            Caller::Holder(_, scope) if scope >= needed => Ok(()),
-            Caller::Holder(_, scope) => Err(forbidden(scope, needed)),
-            Caller::Anybody => self.admit_anybody(request),
+            Caller::Holder(holder) if holder.scope >= needed => {
+                Ok(Actor::token(&holder.id, holder.name.as_deref()))
+            }
+            Caller::Holder(holder) => Err(forbidden(holder.scope, needed)),
+            Caller::Anybody => self.admit_anybody(request).map(|()| Actor::address(address)),
             Caller::Stranger => Err(unauthorized(token.is_some(), path)),
         }
     }
@@ -169,8 +173,9 @@ fn forbidden(scope: Scope, needed: Scope) -> poem::Error {
 impl<E: Endpoint> Endpoint for Doors<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        self.admit(&request).await?;
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let actor = self.admit(&request).await?;
+        request.set_data(actor);
         Ok(self.inner.call(request).await?.into_response())
     }
 }

@@ -22,11 +22,19 @@ const NOTE_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
     /// Somebody with a good token.
-    Holder(TokenId, Scope),
+    Holder(Holder),
     /// Somebody without one, while there is no token at all.
     Anybody,
     /// Somebody whose token is missing or not good.
     Stranger,
+}
+
+/// Whose token is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) id: TokenId,
+    pub(super) name: Option<String>,
+    pub(super) scope: Scope,
 }
 
 /// The database did not say which tokens there are.
@@ -65,7 +73,11 @@ impl Keyring {
         });
         let Some(good) = good else { return Ok(Caller::Stranger) };
         self.note_use(&good.id);
-        Ok(Caller::Holder(good.id.clone(), good.scope))
+        Ok(Caller::Holder(Holder {
+            id: good.id.clone(),
+            name: good.name.clone(),
+            scope: good.scope,
+        }))
     }
 
     /// One request asks the database, the others wait for its answer, good or bad.

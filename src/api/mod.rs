@@ -22,6 +22,7 @@ mod problem;
 mod quarantine;
 mod rate;
 mod records;
+mod run_controls;
 mod runs;
 mod schemas;
 mod serve;

@@ -40,6 +40,8 @@ words! {
         MethodNotAllowed = "urn:kasparro:problem:method-not-allowed",
         /// The source has an active run; there is one at a time.
         RunActive = "urn:kasparro:problem:run-active",
+        /// The run has ended: there is nothing to cancel.
+        RunEnded = "urn:kasparro:problem:run-ended",
         /// The body did not arrive in time.
         SlowRequest = "urn:kasparro:problem:slow-request",
         /// The client asks too often.
@@ -71,7 +73,7 @@ impl Kind {
                 StatusCode::NOT_FOUND
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RunActive => StatusCode::CONFLICT,
+            Self::RunActive | Self::RunEnded => StatusCode::CONFLICT,
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -95,6 +97,7 @@ impl Kind {
             Self::UnknownRecord => "There is no such record",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RunActive => "The source has an active run",
+            Self::RunEnded => "The run has ended",
             Self::SlowRequest => "The body did not arrive in time",
             Self::TooManyRequests => "The client asks too often",
             Self::BodyTooLarge => "The body is too large",
@@ -287,7 +290,7 @@ fn describe(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "A parameter or the body cannot be read; `detail` says which and where.",
         404 => "It does not exist; `type` says what.",
-        409 => "The source has an active run, `run_id`; there is one at a time.",
+        409 => "The run or the source is not as this needs it; `type` says how, `detail` which.",
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not declared as `application/json`.",
         422 => "The body is JSON, but the request cannot be followed; `detail` says why.",

@@ -7,6 +7,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 
+use super::controls::{self, RunsCommand};
 use super::database::{Database, Schema};
 use super::follow::table;
 use crate::config::Settings;
@@ -31,7 +32,11 @@ impl OutputArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<RunsCommand>,
+
     /// Only runs of this source
     #[arg(long)]
     source: Option<String>,
@@ -149,6 +154,9 @@ fn source_json(definition: &Definition, run: Option<&Run>) -> Value {
 }
 
 pub(super) async fn runs(settings: &Settings, args: &RunsArgs) -> anyhow::Result<ExitCode> {
+    if let Some(command) = &args.command {
+        return controls::runs(settings, command).await;
+    }
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let filter = RunFilter { source: args.source.clone(), status: args.status, before: None };
     let list = runs::list(&database.pool, &filter, args.limit.clamp(1, 1000)).await;

@@ -1,5 +1,6 @@
 //! Floor 6: the command line: what is typed, and which process or answer it becomes.
 
+mod controls;
 mod database;
 mod exec;
 mod follow;
@@ -74,7 +75,7 @@ enum Command {
     JobSchema,
     /// List the sources with their last run
     Sources(list::OutputArgs),
-    /// List the last runs
+    /// List the last runs, or cancel one
     Runs(list::RunsArgs),
     /// Make, list and revoke the tokens of the HTTP API
     #[command(subcommand, after_help = token::EXAMPLES)]

@@ -31,6 +31,8 @@ pub struct ApiToken {
 pub struct HeldToken {
     /// Its public part.
     pub id: TokenId,
+    /// What people call it.
+    pub name: Option<String>,
     /// The hash of its secret.
     pub hash: SecretHash,
     /// What it allows.
@@ -101,7 +103,7 @@ pub async fn revoke(executor: impl PgExecutor<'_>, id: &TokenId) -> Result<bool,
 /// Database errors.
 pub async fn held(executor: impl PgExecutor<'_>) -> Result<Vec<HeldToken>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select id, secret_hash, scope, coalesce(expires_at <= now(), false) as \"expired!\"
+        "select id, name, secret_hash, scope, coalesce(expires_at <= now(), false) as \"expired!\"
          from api_tokens where revoked_at is null",
     )
     .fetch_all(executor)
@@ -112,6 +114,7 @@ pub async fn held(executor: impl PgExecutor<'_>) -> Result<Vec<HeldToken>, sqlx:
             let hash = SecretHash::from_bytes(&row.secret_hash);
             Ok(HeldToken {
                 id: row.id.parse().map_err(|error| decode(Box::new(error)))?,
+                name: row.name,
                 hash: hash.ok_or_else(|| decode("a hash has 32 bytes".into()))?,
                 scope: row.scope.parse().map_err(|error| decode(Box::new(error)))?,
                 expired: row.expired,

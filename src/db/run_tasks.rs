@@ -399,7 +399,7 @@ pub async fn list(
     .await
 }
 
-fn parse<T: std::str::FromStr<Err = crate::domain::words::UnknownWord>>(
+pub(super) fn parse<T: std::str::FromStr<Err = crate::domain::words::UnknownWord>>(
     text: &str,
 ) -> Result<T, sqlx::Error> {
     text.parse().map_err(|e: crate::domain::words::UnknownWord| sqlx::Error::Decode(e.into()))

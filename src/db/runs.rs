@@ -284,6 +284,8 @@ pub struct Settlement {
 /// A run as whoever settles one of its tasks finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
+    /// Where it stands.
+    pub status: RunStatus,
     /// Of the tasks that have not settled, those that read the source.
     pub open_reading: i32,
     /// In which order slices must be applied.
@@ -306,14 +308,17 @@ pub struct Remaining {
 /// Database errors.
 pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
     let row = sqlx::query!(
-        "select open_reading_tasks, key_order from etl_runs where id = $1 for no key update",
+        "select status, open_reading_tasks, key_order from etl_runs where id = $1 for no key update",
         id.0,
     )
     .fetch_one(connection)
     .await?;
-    let slice_order =
-        row.key_order.parse().map_err(|e: UnknownWord| sqlx::Error::Decode(e.into()))?;
-    Ok(Locked { open_reading: row.open_reading_tasks, slice_order })
+    let decode = |error: UnknownWord| sqlx::Error::Decode(error.into());
+    Ok(Locked {
+        status: row.status.parse().map_err(decode)?,
+        open_reading: row.open_reading_tasks,
+        slice_order: row.key_order.parse().map_err(decode)?,
+    })
 }
 
 /// Books a settled task on its run.
@@ -376,6 +381,21 @@ pub async fn mark_started(executor: impl PgExecutor<'_>, id: RunId) -> Result<()
     .execute(executor)
     .await?;
     Ok(())
+}
+
+/// Whether tasks of a run may still commit anything.
+///
+/// # Errors
+/// Database errors.
+pub async fn is_active(executor: impl PgExecutor<'_>, id: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (
+            select from etl_runs where id = $1 and status in ('queued', 'running')
+         ) as "active!""#,
+        id.0,
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// Ends a run.

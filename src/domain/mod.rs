@@ -2,6 +2,7 @@
 //!
 //! Must not know: databases, files, HTTP, async, how job files are written.
 
+pub mod actor;
 pub mod counters;
 pub mod decimal;
 pub mod failure;

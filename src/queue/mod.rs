@@ -102,15 +102,12 @@ pub async fn enqueue(
     tasks: &[(String, TaskKind)],
 ) -> Result<(), sqlx::Error> {
     let mut ids = Vec::with_capacity(tasks.len());
-    let mut queues = Vec::with_capacity(tasks.len());
     let mut messages = Vec::with_capacity(tasks.len());
-    let mut keys = Vec::with_capacity(tasks.len());
-    for (task, kind) in tasks {
+    let (queues, keys) = names(run, tasks);
+    for (task, _) in tasks {
         let message = Message { run, task: task.clone() };
         ids.push(Ulid::generate().to_string());
-        queues.push(kind.as_str().to_owned());
         messages.push(serde_json::to_vec(&message).map_err(|e| sqlx::Error::Encode(e.into()))?);
-        keys.push(format!("{run}:{task}"));
     }
     sqlx::query!(
         "insert into apalis.jobs
@@ -127,6 +124,41 @@ pub async fn enqueue(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Ends the items of tasks that nobody has begun, in the caller's transaction. Whoever works on
+/// one of the others ends its item.
+///
+/// # Errors
+/// Database errors.
+pub async fn end_waiting(
+    connection: &mut PgConnection,
+    run: RunId,
+    tasks: &[(String, TaskKind)],
+) -> Result<(), sqlx::Error> {
+    let (queues, keys) = names(run, tasks);
+    // An item that is locked has just been begun; its worker may wait for a lock of ours.
+    sqlx::query!(
+        "update apalis.jobs set status = 'Killed', done_at = now()
+         where id in (
+            select j.id
+            from apalis.jobs as j
+            join unnest($1::text[], $2::text[]) as t (queue, key)
+              on j.job_type = t.queue and j.idempotency_key = t.key
+            where j.status = 'Pending'
+            for update of j skip locked
+         )",
+        &queues,
+        &keys,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The queues of tasks, and the keys of their items there.
+fn names(run: RunId, tasks: &[(String, TaskKind)]) -> (Vec<String>, Vec<String>) {
+    tasks.iter().map(|(task, kind)| (kind.as_str().to_owned(), format!("{run}:{task}"))).unzip()
 }
 
 impl Lease {

@@ -3,6 +3,7 @@
 //!
 //! Must not know: HTTP handlers, the command line, which process it runs in.
 
+pub mod cancel_run;
 pub mod error;
 mod fault_point;
 pub mod perform;

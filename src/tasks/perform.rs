@@ -23,6 +23,7 @@ use crate::db::run_tasks::{self, OpenTask, TaskState};
 use crate::db::runs;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::raw::ContentHash;
+use crate::domain::run::RunId;
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::queue::{Delivery, Handler, Message};
 use crate::sources::{Access, Source};
@@ -59,6 +60,8 @@ const LOST_IN_A_ROW: i32 = 2;
 const FIRST_BOOKING_DELAY: Duration = Duration::from_millis(200);
 /// … up to this.
 const LONGEST_BOOKING_DELAY: Duration = Duration::from_secs(5);
+/// How often a task that gathers for long asks whether its run was cancelled.
+const LOOK_FOR_CANCELLATION: Duration = Duration::from_secs(1);
 
 /// Performs deliveries.
 #[derive(Clone)]
@@ -173,7 +176,10 @@ impl Performer {
         task: &OpenTask,
     ) -> Result<(), TaskError> {
         reach(task.kind, Place::Begun).await;
-        let gathered = work.gather(context).await?;
+        let gathered = tokio::select! {
+            gathered = work.gather(context) => gathered?,
+            () = self.run_ended(message.run) => return Err(TaskError::AlreadySettled),
+        };
         reach(task.kind, Place::Gathered).await;
         let mut transaction = self.pool.begin().await?;
         if !delivery.lease.fence(&mut transaction).await? {
@@ -197,6 +203,17 @@ impl Performer {
         transaction.commit().await?;
         reach(task.kind, Place::Committed).await;
         Ok(())
+    }
+
+    /// Resolves when the run has ended while one of its tasks is still open: it was cancelled.
+    async fn run_ended(&self, run: RunId) {
+        loop {
+            tokio::time::sleep(LOOK_FOR_CANCELLATION).await;
+            // A database that does not answer is met by the task itself.
+            if let Ok(false) = runs::is_active(&self.pool, run).await {
+                return;
+            }
+        }
     }
 
     /// Books a failure: another try later, or the end of the task. The database may be what

@@ -42,6 +42,9 @@ pub(super) async fn settle(
     mut effects: Effects,
 ) -> Result<(), TaskError> {
     let before = runs::lock(transaction, settling.run).await?;
+    if !before.status.is_active() {
+        return Err(TaskError::AlreadySettled);
+    }
     let end = TaskEnd {
         state: settling.state,
         attempt: settling.attempt,

@@ -8,6 +8,7 @@ mod cluster;
 mod api;
 mod api_source;
 mod app;
+mod cancel;
 mod command_line;
 mod csv_input;
 mod dirty_file;

@@ -1,0 +1,52 @@
+//! Owns what is done to a run that was started: cancelling it.
+
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+
+use super::ApiState;
+use super::document::Tag;
+use super::problem::{Declares, Kind, Problem, Refusal};
+use super::runs::Run;
+use crate::domain::actor::Actor;
+use crate::domain::run::RunId;
+use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
+
+/// `POST /runs/{id}/cancel`
+struct CancelRun;
+impl Declares for CancelRun {
+    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRun, Kind::RunEnded];
+}
+
+/// The operations on runs that were started.
+pub(super) struct RunControlsApi;
+
+#[OpenApi(tag = "Tag::Runs")]
+impl RunControlsApi {
+    /// Cancel a run
+    ///
+    /// Tasks that have not begun never do, those under way stop without a trace. What was committed
+    /// stays; the next run reads again what this one did not finish. Again is harmless.
+    #[oai(path = "/runs/:id/cancel", method = "post", operation_id = "cancel_run")]
+    async fn cancel(
+        &self,
+        state: Data<&ApiState>,
+        actor: Data<&Actor>,
+        /// The run's id.
+        id: Path<i64>,
+    ) -> Result<Json<Run>, Refusal<CancelRun>> {
+        let mut connection = state.connection().await?;
+        let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+        let outcome = cancel_run(&mut transaction, RunId(id.0), &actor).await?;
+        transaction.commit().await?;
+        match outcome {
+            CancelOutcome::Cancelled(run) => Ok(Json(run.into())),
+            CancelOutcome::Ended(run) => {
+                let detail = format!("run {} has ended: {}", id.0, run.status);
+                Err(Problem::new(Kind::RunEnded, detail).into())
+            }
+            CancelOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
+        }
+    }
+}
