@@ -108,6 +108,10 @@ async fn act(
                 "scheduled run skipped: the source's last run is still under way"
             );
         }
+        Started::Paused(pause) => {
+            schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
+            tracing::info!(source, tick = %due, "scheduled run skipped: {pause}");
+        }
     }
     transaction.commit().await
 }

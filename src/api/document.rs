@@ -8,6 +8,7 @@ use poem_openapi::{ApiResponse, LicenseObject, OpenApi, OpenApiService, Tags};
 
 use super::declared::with_doors;
 use super::health::HealthApi;
+use super::pauses::PausesApi;
 use super::quarantine::QuarantineApi;
 use super::records::RecordsApi;
 use super::run_controls::RunControlsApi;
@@ -47,6 +48,7 @@ type Resources = (
     RunsApi,
     RunControlsApi,
     SourcesApi,
+    PausesApi,
     RecordsApi,
     QuarantineApi,
     SchemasApi,
@@ -59,6 +61,7 @@ const RESOURCES: Resources = (
     RunsApi,
     RunControlsApi,
     SourcesApi,
+    PausesApi,
     RecordsApi,
     QuarantineApi,
     SchemasApi,

@@ -17,6 +17,7 @@ mod health;
 mod keyring;
 mod needs;
 mod page;
+mod pauses;
 mod presented;
 mod problem;
 mod quarantine;

@@ -12,6 +12,7 @@ use poem_openapi::types::{Example, ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
 use crate::db;
+use crate::db::source_pauses::SourcePause;
 use crate::domain::failure::FailureClass;
 use crate::domain::words::words;
 
@@ -42,6 +43,10 @@ words! {
         RunActive = "urn:kasparro:problem:run-active",
         /// The run has ended: there is nothing to cancel.
         RunEnded = "urn:kasparro:problem:run-ended",
+        /// The source is paused: no run of it starts.
+        SourcePaused = "urn:kasparro:problem:source-paused",
+        /// The source is not paused: there is nothing to resume.
+        SourceNotPaused = "urn:kasparro:problem:source-not-paused",
         /// The body did not arrive in time.
         SlowRequest = "urn:kasparro:problem:slow-request",
         /// The client asks too often.
@@ -73,7 +78,9 @@ impl Kind {
                 StatusCode::NOT_FOUND
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RunActive | Self::RunEnded => StatusCode::CONFLICT,
+            Self::RunActive | Self::RunEnded | Self::SourcePaused | Self::SourceNotPaused => {
+                StatusCode::CONFLICT
+            }
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -98,6 +105,8 @@ impl Kind {
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RunActive => "The source has an active run",
             Self::RunEnded => "The run has ended",
+            Self::SourcePaused => "The source is paused",
+            Self::SourceNotPaused => "The source is not paused",
             Self::SlowRequest => "The body did not arrive in time",
             Self::TooManyRequests => "The client asks too often",
             Self::BodyTooLarge => "The body is too large",
@@ -163,6 +172,11 @@ impl Problem {
             "run {run_id} of source {source:?} is active; start the next one when it has ended"
         );
         Self { run_id: Some(run_id), ..Self::new(Kind::RunActive, detail) }
+    }
+
+    /// The source is paused.
+    pub(super) fn source_paused(pause: &SourcePause) -> Self {
+        Self::new(Kind::SourcePaused, pause.to_string())
     }
 
     /// A fault of kasparro; what happened is in the log.

@@ -9,9 +9,10 @@ use poem_openapi::{Object, OpenApi};
 use super::ApiState;
 use super::catalog::Catalog;
 use super::document::Tag;
+use super::pauses::Pause;
 use super::problem::{Declares, Kind, Refusal};
 use super::runs::Run;
-use crate::db::{runs, totals};
+use crate::db::{runs, source_pauses, totals};
 use crate::definition::Definition;
 
 /// A job file and how its source is doing.
@@ -30,6 +31,9 @@ struct Source {
     /// Why the job file cannot be used; null when it can.
     #[oai(nullable)]
     problem: Option<String>,
+    /// The pause in force; null when there is none.
+    #[oai(nullable)]
+    pause: Option<Pause>,
     /// Records of the source.
     records: i64,
     /// Its newest run.
@@ -68,7 +72,11 @@ impl SourcesApi {
         let latest = runs::latest_per_source(&mut *connection).await?;
         let mut latest: HashMap<_, _> =
             latest.into_iter().map(|run| (run.source.clone(), run)).collect();
+        let pauses = source_pauses::all_in_force(&mut *connection).await?;
+        let mut pauses: HashMap<_, _> =
+            pauses.into_iter().map(|pause| (pause.source.clone(), pause)).collect();
         let source = |(name, job): (&str, Result<&Definition, &str>)| Source {
+            pause: pauses.remove(name).map(Pause::from),
             records: records.remove(name).unwrap_or(0),
             last_run: latest.remove(name).map(Run::from),
             ..Source::of(name, job)
@@ -87,6 +95,7 @@ impl Source {
             description: definition.and_then(|definition| definition.description.clone()),
             schedule: schedule.map(|schedule| schedule.expression().to_owned()),
             problem: job.err().map(str::to_owned),
+            pause: None,
             records: 0,
             last_run: None,
         }

@@ -11,7 +11,7 @@ use super::problem::{Declares, Kind, Problem};
 use super::runs::Run;
 use crate::db::runs;
 use crate::definition::Definition;
-use crate::domain::run::{Mode, RunId, Trigger};
+use crate::domain::run::{Mode, Trigger};
 use crate::tasks::start_run::{RunRequest, Started, start_run};
 
 /// What to run: exactly one of `source`, `sources` and `all`.
@@ -38,19 +38,21 @@ pub(super) struct SourceOutcome {
     /// The run that was started, or that stands in the way.
     #[oai(nullable)]
     run_id: Option<i64>,
-    /// What is wrong with the job file.
+    /// What is wrong with the job file, or who paused the source, when and why.
     #[oai(nullable)]
     detail: Option<String>,
 }
 
 /// `started`: a new run; `same`: the run that the idempotency key began earlier; `busy`: the source
-/// has an active run; `invalid`: its job file cannot be used (only with `all`).
+/// has an active run; `paused`: the source is paused; `invalid`: its job file cannot be used (only
+/// with `all`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
 enum Outcome {
     Started,
     Same,
     Busy,
+    Paused,
     Invalid,
 }
 
@@ -96,6 +98,7 @@ impl Declares for StartRunsOperation {
         Kind::MalformedBody,
         Kind::UnknownSource,
         Kind::RunActive,
+        Kind::SourcePaused,
         Kind::BodyTooLarge,
         Kind::UnsupportedMediaType,
         Kind::InvalidRequest,
@@ -178,15 +181,18 @@ async fn start_one(
     request: &RunRequest<'_>,
 ) -> Result<StartAnswer, Problem> {
     let started = begin(state, definition, request).await?;
-    let (Started::New(id) | Started::Same(id)) = started else {
-        return Err(Problem::run_active(definition.source.as_str(), run_id(started).0));
+    let (id, is_new) = match started {
+        Started::New(id) => (id, true),
+        Started::Same(id) => (id, false),
+        Started::Busy(id) => return Err(Problem::run_active(definition.source.as_str(), id.0)),
+        Started::Paused(pause) => return Err(Problem::source_paused(&pause)),
     };
     let run = runs::get(&mut *state.connection().await?, id).await?;
     let run = Run::from(run.ok_or_else(|| Problem::unknown_run(id.0))?);
     let location = format!("/runs/{id}");
-    Ok(match started {
-        Started::Same(_) => StartAnswer::Same(Json(Box::new(run)), location),
-        _ => StartAnswer::Accepted(Json(StartedRuns::Run(Box::new(run))), Some(location)),
+    Ok(match is_new {
+        false => StartAnswer::Same(Json(Box::new(run)), location),
+        true => StartAnswer::Accepted(Json(StartedRuns::Run(Box::new(run))), Some(location)),
     })
 }
 
@@ -205,7 +211,10 @@ async fn start_several(
     if !runs.iter().any(|run| run.is_under_way()) {
         let all: Vec<_> = runs.iter().map(SourceOutcome::describe).collect();
         let detail = format!("no run was started: {}", all.join("; "));
-        return Err(Problem::new(Kind::RunActive, detail));
+        let paused = runs.iter().all(|run| run.outcome != Outcome::Busy)
+            && runs.iter().any(|run| run.outcome == Outcome::Paused);
+        let kind = if paused { Kind::SourcePaused } else { Kind::RunActive };
+        return Err(Problem::new(kind, detail));
     }
     Ok(StartAnswer::Accepted(Json(StartedRuns::Outcomes(Outcomes { runs })), None))
 }
@@ -223,21 +232,15 @@ async fn begin(
     Ok(started)
 }
 
-fn run_id(started: Started) -> RunId {
-    match started {
-        Started::New(id) | Started::Same(id) | Started::Busy(id) => id,
-    }
-}
-
 impl SourceOutcome {
     fn of(source: &str, started: Started) -> Self {
-        let outcome = match started {
-            Started::New(_) => Outcome::Started,
-            Started::Same(_) => Outcome::Same,
-            Started::Busy(_) => Outcome::Busy,
+        let (outcome, run, detail) = match started {
+            Started::New(id) => (Outcome::Started, Some(id), None),
+            Started::Same(id) => (Outcome::Same, Some(id), None),
+            Started::Busy(id) => (Outcome::Busy, Some(id), None),
+            Started::Paused(pause) => (Outcome::Paused, None, Some(pause.to_string())),
         };
-        let run_id = Some(run_id(started).0);
-        Self { source: source.to_owned(), outcome, run_id, detail: None }
+        Self { source: source.to_owned(), outcome, run_id: run.map(|id| id.0), detail }
     }
 
     fn invalid(source: &str, text: &str) -> Self {
@@ -255,9 +258,10 @@ impl SourceOutcome {
     }
 
     fn describe(&self) -> String {
-        match self.run_id {
-            Some(id) => format!("source {:?} has the active run {id}", self.source),
-            None => format!("the job file of {:?} cannot be used", self.source),
+        match (self.outcome, self.run_id, &self.detail) {
+            (_, Some(id), _) => format!("source {:?} has the active run {id}", self.source),
+            (Outcome::Paused, None, Some(pause)) => pause.clone(),
+            _ => format!("the job file of {:?} cannot be used", self.source),
         }
     }
 }

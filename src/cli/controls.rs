@@ -1,4 +1,5 @@
-//! Owns what is done from here to runs that were started: `runs cancel`.
+//! Owns what is done from here to sources and to runs that were started: `sources pause` and
+//! `resume`, `runs cancel`.
 
 use std::process::ExitCode;
 
@@ -6,9 +7,14 @@ use anyhow::bail;
 
 use super::database::{Database, Schema};
 use crate::config::Settings;
+use crate::definition::{DefinitionError, JobsFolder};
 use crate::domain::actor::Actor;
+use crate::domain::pause::PauseReason;
 use crate::domain::run::RunId;
+use crate::domain::source_name::SourceName;
+use crate::sources;
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
+use crate::tasks::pause_source::{pause_source, resume_source};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum RunsCommand {
@@ -16,6 +22,28 @@ pub(super) enum RunsCommand {
     Cancel {
         /// The run's number
         id: i64,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum SourcesCommand {
+    /// Start no runs of a source, and let the tasks of an active one wait
+    Pause {
+        /// The source's name
+        source: SourceName,
+
+        /// Why, for others
+        #[arg(long)]
+        reason: PauseReason,
+    },
+    /// Let runs of a source start and go on again
+    Resume {
+        /// The source's name
+        source: SourceName,
+
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<PauseReason>,
     },
 }
 
@@ -33,6 +61,62 @@ pub(super) async fn runs(settings: &Settings, command: &RunsCommand) -> anyhow::
     };
     database.close().await?;
     done.map(|()| ExitCode::SUCCESS)
+}
+
+pub(super) async fn sources(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    command: &SourcesCommand,
+) -> anyhow::Result<ExitCode> {
+    if let SourcesCommand::Pause { source, .. } = command {
+        known(jobs, source)?;
+    }
+    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let done = match command {
+        SourcesCommand::Pause { source, reason } => pause(&database, source, reason).await,
+        SourcesCommand::Resume { source, reason } => {
+            resume(&database, source, reason.as_ref()).await
+        }
+    };
+    database.close().await?;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// A broken job file is one all the same: that may be why its source is paused.
+fn known(jobs: &JobsFolder, source: &SourceName) -> anyhow::Result<()> {
+    match jobs.get(source.as_str(), &sources::kind_names()) {
+        Err(error @ (DefinitionError::UnknownSource { .. } | DefinitionError::Folder { .. })) => {
+            Err(error.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn pause(
+    database: &Database,
+    source: &SourceName,
+    reason: &PauseReason,
+) -> anyhow::Result<()> {
+    let mut transaction = database.pool.begin().await?;
+    let pause = pause_source(&mut transaction, source.as_str(), &actor(), reason).await?;
+    transaction.commit().await?;
+    println!("{pause}");
+    Ok(())
+}
+
+async fn resume(
+    database: &Database,
+    source: &SourceName,
+    reason: Option<&PauseReason>,
+) -> anyhow::Result<()> {
+    let mut transaction = database.pool.begin().await?;
+    let pause = resume_source(&mut transaction, source.as_str(), &actor(), reason).await?;
+    transaction.commit().await?;
+    match pause {
+        Some(_) => println!("source {source} is resumed"),
+        None => bail!("source {source} is not paused"),
+    }
+    Ok(())
 }
 
 async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {

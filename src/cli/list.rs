@@ -7,11 +7,12 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 
-use super::controls::{self, RunsCommand};
+use super::controls::{self, RunsCommand, SourcesCommand};
 use super::database::{Database, Schema};
 use super::follow::table;
 use crate::config::Settings;
 use crate::db::runs::{self, Run, RunFilter};
+use crate::db::source_pauses::{self, SourcePause};
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::run::RunStatus;
@@ -29,6 +30,16 @@ impl OutputArgs {
     pub(super) fn json(&self) -> bool {
         self.json
     }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct SourcesArgs {
+    #[command(subcommand)]
+    command: Option<SourcesCommand>,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,13 +103,17 @@ pub(super) fn check(jobs: &JobsFolder, args: &OutputArgs) -> anyhow::Result<Exit
 pub(super) async fn sources(
     settings: &Settings,
     jobs: &JobsFolder,
-    args: &OutputArgs,
+    args: &SourcesArgs,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(command) = &args.command {
+        return controls::sources(settings, jobs, command).await;
+    }
     let definitions = jobs.load(&sources::kind_names())?;
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let latest = runs::latest_per_source(&database.pool).await;
+    let pauses = source_pauses::all_in_force(&database.pool).await;
     database.close().await?;
-    let latest = latest?;
+    let (latest, pauses) = (latest?, pauses?);
     let mut good = Vec::new();
     for definition in definitions {
         match definition {
@@ -109,11 +124,17 @@ pub(super) async fn sources(
     let last = |definition: &Definition| {
         latest.iter().find(|run| run.source == definition.source.as_str())
     };
-    if args.json {
-        let list: Vec<Value> = good.iter().map(|d| source_json(d, last(d))).collect();
+    let pause = |definition: &Definition| {
+        pauses.iter().find(|pause| pause.source == definition.source.as_str())
+    };
+    if args.output.json {
+        let list: Vec<Value> = good.iter().map(|d| source_json(d, last(d), pause(d))).collect();
         println!("{}", serde_json::to_string_pretty(&json!({ "sources": list }))?);
     } else {
         println!("{}", source_table(&good, last));
+        for pause in &pauses {
+            println!("{pause}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -143,12 +164,18 @@ fn source_table<'a>(
     table
 }
 
-fn source_json(definition: &Definition, run: Option<&Run>) -> Value {
+fn source_json(definition: &Definition, run: Option<&Run>, pause: Option<&SourcePause>) -> Value {
     json!({
         "source": definition.source,
         "kind": definition.kind,
         "description": definition.description,
         "schedule": definition.schedule.as_ref().map(|s| s.expression()),
+
+        "pause": pause.map(|pause| json!({
+            "paused_at": pause.paused_at,
+            "paused_by": pause.paused_by,
+            "reason": pause.reason,
+        })),
         "last_run": run.map(run_json),
     })
 }

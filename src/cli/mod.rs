@@ -73,8 +73,8 @@ enum Command {
     Openapi,
     /// Print the JSON Schema of job files, for editors
     JobSchema,
-    /// List the sources with their last run
-    Sources(list::OutputArgs),
+    /// List the sources with their last run, or pause and resume one
+    Sources(list::SourcesArgs),
     /// List the last runs, or cancel one
     Runs(list::RunsArgs),
     /// Make, list and revoke the tokens of the HTTP API

@@ -128,8 +128,9 @@ async fn work(
     pool: &PgPool,
 ) -> anyhow::Result<ExitCode> {
     let ids = start(pool, definitions, args).await?;
+    let all_started = ids.len() == definitions.len();
     if args.detach {
-        return detached(&ids, args);
+        return detached(&ids, args, all_started);
     }
     let stop = processes::stop_signal()?;
     let options = processes::worker_options(settings);
@@ -152,7 +153,7 @@ async fn work(
     } else {
         println!("{}", table(&runs));
     }
-    let good = runs.iter().all(|run| run.status.is_success());
+    let good = all_started && runs.iter().all(|run| run.status.is_success());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -186,6 +187,8 @@ async fn start(
         transaction.commit().await?;
         match started {
             Started::New(id) | Started::Same(id) => ids.push(id),
+            // A source that cannot start does not stop the others.
+            Started::Paused(pause) => eprintln!("error: {pause}"),
             Started::Busy(id) if args.asks_for_more() => {
                 bail!(
                     "{}: run {id} is under way; wait for it, or leave --full, --offline and \
@@ -202,12 +205,12 @@ async fn start(
     Ok(ids)
 }
 
-fn detached(ids: &[RunId], args: &RunArgs) -> anyhow::Result<ExitCode> {
+fn detached(ids: &[RunId], args: &RunArgs, all_started: bool) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&json!({ "runs": ids }))?);
-    } else {
+    } else if !ids.is_empty() {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         println!("enqueued: run {}", ids.join(", "));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if all_started { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -155,8 +155,10 @@ async fn initial_runs(
         let mut transaction = pool.begin().await?;
         let started = start_run(&mut transaction, definition, &request).await?;
         transaction.commit().await?;
-        let (Started::New(id) | Started::Same(id) | Started::Busy(id)) = started;
-        ids.push(id);
+        match started {
+            Started::New(id) | Started::Same(id) | Started::Busy(id) => ids.push(id),
+            Started::Paused(pause) => eprintln!("{pause}"),
+        }
     }
     let runs = follow(pool, &ids, Some(progress)).await?;
     println!("{}", table(&runs));

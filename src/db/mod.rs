@@ -19,6 +19,7 @@ pub mod schedule_ticks;
 pub mod schemas;
 pub mod settled_pages;
 pub mod source_files;
+pub mod source_pauses;
 pub mod totals;
 pub mod unified_records;
 

@@ -1,5 +1,7 @@
-//! Owns what people do to a run in `etl_runs` and `run_tasks`: cancelling it.
+//! Owns what people do to a run in `etl_runs` and `run_tasks`: cancelling it, letting it go on after
+//! a pause.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::runs::{self, Run};
@@ -37,4 +39,33 @@ pub async fn cancel_open_tasks(
         .execute(connection)
         .await?;
     rows.into_iter().map(|row| Ok((row.task_key, super::run_tasks::parse(&row.kind)?))).collect()
+}
+
+/// A task that has not settled, by its key, and when it is tried again if that was put off.
+pub type WaitingTask = (String, TaskKind, Option<DateTime<Utc>>);
+
+/// Takes the time of a pause that ends now off the age of a run's open tasks, and answers them.
+///
+/// # Errors
+/// Database errors.
+pub async fn take_off_pause(
+    connection: &mut PgConnection,
+    id: RunId,
+    paused_at: DateTime<Utc>,
+) -> Result<Vec<WaitingTask>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "update run_tasks set opened_at = opened_at + (now() - least(greatest(opened_at, $2), now()))
+         where run_id = $1 and state = 'open'
+         returning task_key, kind, next_attempt_at",
+        id.0,
+        paused_at,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let kind = super::run_tasks::parse(&row.kind)?;
+            Ok((row.task_key, kind, row.next_attempt_at))
+        })
+        .collect()
 }

@@ -37,6 +37,8 @@ pub struct OpenTask {
     pub state: TaskState,
     /// The last try that was booked; a worker that was killed books none.
     pub attempt: i32,
+    /// Whether it waits because its source is paused.
+    pub paused: bool,
     /// Where its run stands.
     pub run_status: RunStatus,
     /// Name of the source.
@@ -141,10 +143,14 @@ pub async fn open(
     key: &str,
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
-        "select t.kind, t.first_slice, t.payload, t.state, t.attempt, r.status, r.source,
-                r.config_hash, r.access, r.mode, r.from_empty, r.key_order
+        r#"select t.kind, t.first_slice, t.payload, t.state, t.attempt, r.status, r.source, r.config_hash,
+                r.access, r.mode, r.from_empty, r.key_order,
+                exists (
+                    select from source_pauses as p
+                    where p.source = r.source and p.resumed_at is null
+                ) as "paused!"
          from run_tasks t join etl_runs r on r.id = t.run_id
-         where t.run_id = $1 and t.task_key = $2",
+         where t.run_id = $1 and t.task_key = $2"#,
         run.0,
         key,
     )
@@ -157,6 +163,7 @@ pub async fn open(
         payload: row.payload,
         state: parse(&row.state)?,
         attempt: row.attempt,
+        paused: row.paused,
         run_status: parse(&row.status)?,
         source: row.source,
         config_hash: row.config_hash,

@@ -8,6 +8,7 @@ pub mod decimal;
 pub mod failure;
 pub mod file;
 pub mod key_sieve;
+pub mod pause;
 pub mod raw;
 pub mod record;
 pub mod reject;

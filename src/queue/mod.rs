@@ -14,6 +14,7 @@ pub use worker::{Concurrency, Handler, WorkError, work};
 use std::time::Duration;
 
 use apalis_postgres::PostgresStorage;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use ulid::Ulid;
@@ -150,6 +151,39 @@ pub async fn end_waiting(
          )",
         &queues,
         &keys,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets the items of tasks that nobody has begun be delivered at once, or when the task itself is
+/// due, in the caller's transaction. Workers find them by polling: only inserts notify.
+///
+/// # Errors
+/// Database errors.
+pub async fn hasten(
+    connection: &mut PgConnection,
+    run: RunId,
+    tasks: &[(String, TaskKind, Option<DateTime<Utc>>)],
+) -> Result<(), sqlx::Error> {
+    let named: Vec<_> = tasks.iter().map(|(task, kind, _)| (task.clone(), *kind)).collect();
+    let (queues, keys) = names(run, &named);
+    // Locked ones are passed over as in `end_waiting`.
+    let due: Vec<_> = tasks.iter().map(|(_, _, due)| *due).collect();
+    sqlx::query!(
+        "with waiting as (
+            select j.id, greatest(now(), t.due) as due
+            from apalis.jobs as j
+            join unnest($1::text[], $2::text[], $3::timestamptz[]) as t (queue, key, due)
+              on j.job_type = t.queue and j.idempotency_key = t.key
+            where j.status = 'Pending' and j.run_at > greatest(now(), t.due)
+            for update of j skip locked
+         )
+         update apalis.jobs as j set run_at = waiting.due from waiting where j.id = waiting.id",
+        &queues,
+        &keys,
+        &due as &[Option<DateTime<Utc>>],
     )
     .execute(connection)
     .await?;

@@ -6,6 +6,7 @@
 pub mod cancel_run;
 pub mod error;
 mod fault_point;
+pub mod pause_source;
 pub mod perform;
 pub mod start_run;
 

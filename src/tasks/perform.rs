@@ -63,6 +63,9 @@ const LONGEST_BOOKING_DELAY: Duration = Duration::from_secs(5);
 /// How often a task that gathers for long asks whether its run was cancelled.
 const LOOK_FOR_CANCELLATION: Duration = Duration::from_secs(1);
 
+/// How often a task of a paused source is looked at. Resuming does not wait for it.
+const WHILE_PAUSED: Duration = Duration::from_secs(15);
+
 /// Performs deliveries.
 #[derive(Clone)]
 pub struct Performer {
@@ -105,6 +108,10 @@ impl Performer {
         };
         if task.state != TaskState::Open || !task.run_status.is_active() {
             return Ok(delivery.lease.complete(&mut *self.pool.acquire().await?).await?);
+        }
+        if task.paused {
+            let mut connection = self.pool.acquire().await?;
+            return Ok(delivery.lease.release(&mut connection, WHILE_PAUSED, false).await?);
         }
         let context = self.context(message, &task).await?;
         let max_attempts = self.max_attempts(&context, task.kind);

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use crate::db::definitions::{self, StoredDefinition};
 use crate::db::run_tasks;
 use crate::db::runs::{self, NewRun};
+use crate::db::source_pauses::{self, SourcePause};
 use crate::definition::Definition;
 use crate::domain::raw::ContentHash;
 use crate::domain::run::{Mode, RunId, Trigger};
@@ -26,7 +27,7 @@ pub struct RunRequest<'a> {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
     /// A new run.
     New(RunId),
@@ -34,6 +35,8 @@ pub enum Started {
     Same(RunId),
     /// The source has an active run; there is one at a time.
     Busy(RunId),
+    /// The source is paused.
+    Paused(SourcePause),
 }
 
 /// Inserts the run and its first task, in the caller's transaction.
@@ -68,6 +71,9 @@ pub async fn start_run(
             && let Some(id) = runs::by_idempotency_key(&mut *transaction, source, key).await?
         {
             return Ok(Started::Same(id));
+        }
+        if let Some(pause) = source_pauses::in_force(&mut *transaction, source).await? {
+            return Ok(Started::Paused(pause));
         }
         if let Some(id) = runs::insert(transaction, &run).await? {
             plan(transaction, id).await?;

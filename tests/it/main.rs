@@ -14,6 +14,7 @@ mod csv_input;
 mod dirty_file;
 mod faults;
 mod order;
+mod pause;
 mod pipeline;
 mod process;
 mod queue_contract;
