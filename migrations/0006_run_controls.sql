@@ -19,8 +19,6 @@ where resumed_at is null;
 
 -- Since when a task is open: it was planned, or opened again by a retry. Pauses are taken off.
 alter table run_tasks add column opened_at timestamptz not null default now();
--- When the last try that failed, or that it was too early for, was booked.
-alter table run_tasks add column attempted_at timestamptz;
 
 -- Of the inserted rows, those that are applied again by a retry and have not been met yet: they are
 -- known then, and count as inserted all the same, but not once more.

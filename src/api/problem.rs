@@ -43,6 +43,8 @@ words! {
         RunActive = "urn:kasparro:problem:run-active",
         /// The run has ended: there is nothing to cancel.
         RunEnded = "urn:kasparro:problem:run-ended",
+        /// The run has no dead task, or a later run of the source has begun.
+        NothingToRetry = "urn:kasparro:problem:nothing-to-retry",
         /// The source is paused: no run of it starts.
         SourcePaused = "urn:kasparro:problem:source-paused",
         /// The source is not paused: there is nothing to resume.
@@ -78,9 +80,11 @@ impl Kind {
                 StatusCode::NOT_FOUND
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RunActive | Self::RunEnded | Self::SourcePaused | Self::SourceNotPaused => {
-                StatusCode::CONFLICT
-            }
+            Self::RunActive
+            | Self::RunEnded
+            | Self::NothingToRetry
+            | Self::SourcePaused
+            | Self::SourceNotPaused => StatusCode::CONFLICT,
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -105,6 +109,7 @@ impl Kind {
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RunActive => "The source has an active run",
             Self::RunEnded => "The run has ended",
+            Self::NothingToRetry => "There is nothing to retry",
             Self::SourcePaused => "The source is paused",
             Self::SourceNotPaused => "The source is not paused",
             Self::SlowRequest => "The body did not arrive in time",

@@ -1,4 +1,4 @@
-//! Owns what is done to a run that was started: cancelling it.
+//! Owns what is done to a run that was started: cancelling it, trying its dead tasks again.
 
 use poem::web::Data;
 use poem_openapi::OpenApi;
@@ -12,11 +12,19 @@ use super::runs::Run;
 use crate::domain::actor::Actor;
 use crate::domain::run::RunId;
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
+use crate::tasks::retry_run::{RetryOutcome, retry_run};
 
 /// `POST /runs/{id}/cancel`
 struct CancelRun;
 impl Declares for CancelRun {
     const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRun, Kind::RunEnded];
+}
+
+/// `POST /runs/{id}/retry`
+struct RetryRun;
+impl Declares for RetryRun {
+    const KINDS: &'static [Kind] =
+        &[Kind::InvalidParameter, Kind::UnknownRun, Kind::NothingToRetry, Kind::SourcePaused];
 }
 
 /// The operations on runs that were started.
@@ -47,6 +55,37 @@ impl RunControlsApi {
                 Err(Problem::new(Kind::RunEnded, detail).into())
             }
             CancelOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
+        }
+    }
+
+    /// Retry a failed run
+    ///
+    /// Its dead tasks are tried again, with the job file that the run began with; what was done is not
+    /// done again. Refused when a later run of the source has begun: that one has read what the source
+    /// was then.
+    #[oai(path = "/runs/:id/retry", method = "post", operation_id = "retry_run")]
+    async fn retry(
+        &self,
+        state: Data<&ApiState>,
+        actor: Data<&Actor>,
+        /// The run's id.
+        id: Path<i64>,
+    ) -> Result<Json<Run>, Refusal<RetryRun>> {
+        let mut connection = state.connection().await?;
+        let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+        let outcome = retry_run(&mut transaction, RunId(id.0), &actor).await?;
+        transaction.commit().await?;
+        let refused = |detail| Err(Problem::new(Kind::NothingToRetry, detail).into());
+        match outcome {
+            RetryOutcome::Retried(run) => Ok(Json(run.into())),
+            RetryOutcome::NothingDead(run) => {
+                refused(format!("run {} has no dead task: it is {}", id.0, run.status))
+            }
+            RetryOutcome::Superseded(later) => {
+                refused(format!("run {later} of the source is later than run {}", id.0))
+            }
+            RetryOutcome::Paused(pause) => Err(Problem::source_paused(&pause).into()),
+            RetryOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
         }
     }
 }

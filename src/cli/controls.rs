@@ -1,5 +1,5 @@
 //! Owns what is done from here to sources and to runs that were started: `sources pause` and
-//! `resume`, `runs cancel`.
+//! `resume`, `runs cancel` and `retry`.
 
 use std::process::ExitCode;
 
@@ -15,11 +15,17 @@ use crate::domain::source_name::SourceName;
 use crate::sources;
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 use crate::tasks::pause_source::{pause_source, resume_source};
+use crate::tasks::retry_run::{RetryOutcome, retry_run};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum RunsCommand {
     /// Cancel a run; what it has committed stays
     Cancel {
+        /// The run's number
+        id: i64,
+    },
+    /// Try the dead tasks of a failed run again, with the job file that it began with
+    Retry {
         /// The run's number
         id: i64,
     },
@@ -58,6 +64,7 @@ pub(super) async fn runs(settings: &Settings, command: &RunsCommand) -> anyhow::
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let done = match command {
         RunsCommand::Cancel { id } => cancel(&database, RunId(*id)).await,
+        RunsCommand::Retry { id } => retry(&database, RunId(*id)).await,
     };
     database.close().await?;
     done.map(|()| ExitCode::SUCCESS)
@@ -127,6 +134,25 @@ async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {
         CancelOutcome::Cancelled(run) => println!("run {id} of {} is cancelled", run.source),
         CancelOutcome::Ended(run) => bail!("run {id} has ended: {}", run.status),
         CancelOutcome::Unknown => bail!("there is no run {id}"),
+    }
+    Ok(())
+}
+
+async fn retry(database: &Database, id: RunId) -> anyhow::Result<()> {
+    let mut transaction = database.pool.begin().await?;
+    let outcome = retry_run(&mut transaction, id, &actor()).await?;
+    transaction.commit().await?;
+    match outcome {
+        RetryOutcome::Retried(run) => {
+            println!("run {id} of {} goes on: {} tasks are open", run.source, run.open_tasks);
+        }
+        RetryOutcome::NothingDead(run) => bail!("run {id} has no dead task: it is {}", run.status),
+        RetryOutcome::Superseded(later) => bail!(
+            "run {later} of the source is later than run {id}, whose values could be older: start a \
+             new run instead"
+        ),
+        RetryOutcome::Paused(pause) => bail!("{pause}"),
+        RetryOutcome::Unknown => bail!("there is no run {id}"),
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Owns what people do to a run in `etl_runs` and `run_tasks`: cancelling it, letting it go on after
-//! a pause.
+//! a pause, trying its dead tasks again.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::run_tasks::parse;
 use super::runs::{self, Run};
+use crate::domain::counters::Counters;
+use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskKind;
 
@@ -38,7 +41,7 @@ pub async fn cancel_open_tasks(
     sqlx::query!("update etl_runs set open_tasks = 0, open_reading_tasks = 0 where id = $1", id.0,)
         .execute(connection)
         .await?;
-    rows.into_iter().map(|row| Ok((row.task_key, super::run_tasks::parse(&row.kind)?))).collect()
+    rows.into_iter().map(|row| Ok((row.task_key, parse(&row.kind)?))).collect()
 }
 
 /// A task that has not settled, by its key, and when it is tried again if that was put off.
@@ -64,8 +67,173 @@ pub async fn take_off_pause(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let kind = super::run_tasks::parse(&row.kind)?;
+            let kind = parse(&row.kind)?;
             Ok((row.task_key, kind, row.next_attempt_at))
         })
         .collect()
+}
+
+/// The newest run of the source that was begun after this one.
+///
+/// # Errors
+/// Database errors.
+pub async fn later(connection: &mut PgConnection, run: &Run) -> Result<Option<RunId>, sqlx::Error> {
+    let id = sqlx::query_scalar!(
+        "select max(id) from etl_runs where source = $1 and id > $2",
+        run.source,
+        run.id.0,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(id.map(RunId))
+}
+
+/// What a retry did to the ledger.
+#[derive(Debug, Default)]
+pub struct Reopened {
+    /// Tasks that were dead and are open.
+    pub opened: Vec<(String, TaskKind)>,
+    /// Tasks that are not in the ledger any more, because they are planned again when it is their
+    /// turn.
+    pub withdrawn: Vec<(String, TaskKind)>,
+    /// What the withdrawn ones had done.
+    pub counters: Counters,
+}
+
+/// Opens the dead tasks of a run, and withdraws the batches that must follow them in order.
+///
+/// # Errors
+/// Database errors.
+pub async fn reopen(
+    connection: &mut PgConnection,
+    id: RunId,
+    order: SliceOrder,
+) -> Result<Reopened, sqlx::Error> {
+    let mut reopened = Reopened::default();
+    // The batches that follow each other in order.
+    let chained = match order {
+        SliceOrder::Distinct => None,
+        SliceOrder::Split => Some("repeated"),
+        SliceOrder::Ordered => Some("all"),
+    };
+    if let Some(rows) = chained {
+        withdraw_batches(connection, id, rows, &mut reopened).await?;
+    }
+    let opened = sqlx::query!(
+        "update run_tasks set state = 'open', attempt = 0, worker = null, error = null,
+                done_at = null, next_attempt_at = null, opened_at = now()
+         where run_id = $1 and state = 'dead' returning task_key, kind",
+        id.0,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in opened {
+        reopened.opened.push((row.task_key, parse(&row.kind)?));
+    }
+    if reopened.opened_reading() > 0 {
+        // Planned again when everything has been read.
+        let withdrawn = sqlx::query!(
+            "delete from run_tasks where run_id = $1 and kind = 'snapshot_schema'
+             returning task_key, kind",
+            id.0,
+        )
+        .fetch_all(connection)
+        .await?;
+        for row in withdrawn {
+            reopened.opened.retain(|(key, _)| *key != row.task_key);
+            reopened.withdrawn.push((row.task_key, parse(&row.kind)?));
+        }
+    }
+    Ok(reopened)
+}
+
+async fn withdraw_batches(
+    connection: &mut PgConnection,
+    id: RunId,
+    rows: &str,
+    reopened: &mut Reopened,
+) -> Result<(), sqlx::Error> {
+    let withdrawn = sqlx::query!(
+        "with first_dead as (
+            select min(first_slice) as slice from run_tasks
+            where run_id = $1 and state = 'dead'
+              and (kind in ('fetch_page', 'parse_csv_chunk')
+                   or (kind = 'normalize_batch' and payload ->> 'rows' = $2))
+         )
+         delete from run_tasks using first_dead
+         where run_id = $1 and kind = 'normalize_batch' and payload ->> 'rows' = $2
+           and last_slice >= first_dead.slice
+         returning task_key, kind, inserted, updated, unchanged, quarantined",
+        id.0,
+        rows,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in withdrawn {
+        reopened.withdrawn.push((row.task_key, parse(&row.kind)?));
+        reopened.counters += Counters {
+            inserted: row.inserted,
+            updated: row.updated,
+            unchanged: row.unchanged,
+            quarantined: row.quarantined,
+            ..Counters::default()
+        };
+    }
+    Ok(())
+}
+
+impl Reopened {
+    fn opened_reading(&self) -> usize {
+        let reads = |kind: &TaskKind| match kind {
+            TaskKind::PlanRun | TaskKind::FetchPage | TaskKind::ParseCsvChunk => true,
+            TaskKind::NormalizeBatch | TaskKind::SnapshotSchema => false,
+        };
+        self.opened.iter().filter(|(_, kind)| reads(kind)).count()
+    }
+}
+
+/// Makes a run active again. What its withdrawn tasks had inserted is remembered: these rows are met
+/// as known ones when they are applied again, and have been inserted by this run all the same.
+///
+/// # Errors
+/// Database errors.
+pub async fn reopen_run(
+    connection: &mut PgConnection,
+    id: RunId,
+    reopened: &Reopened,
+) -> Result<(), sqlx::Error> {
+    let counters = &reopened.counters;
+    sqlx::query!(
+        "update etl_runs set
+            status = 'running', finished_at = null, error = null, stop_reason = null,
+            open_tasks = $2, open_reading_tasks = $3, dead_tasks = 0,
+            inserted = inserted - $4, updated = updated - $5, unchanged = unchanged - $6,
+            quarantined = quarantined - $7, inserted_before = inserted_before + $4
+         where id = $1",
+        id.0,
+        reopened.opened.len() as i32,
+        reopened.opened_reading() as i32,
+        counters.inserted,
+        counters.updated,
+        counters.unchanged,
+        counters.quarantined,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Counts more open tasks.
+///
+/// # Errors
+/// Database errors.
+pub async fn add_open(
+    connection: &mut PgConnection,
+    id: RunId,
+    tasks: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("update etl_runs set open_tasks = open_tasks + $2 where id = $1", id.0, tasks)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -256,6 +256,24 @@ pub async fn note_attempt(
     Ok(())
 }
 
+/// Since when a task is open, pauses taken off; `None` when it is not.
+///
+/// # Errors
+/// Database errors.
+pub async fn open_since(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    key: &str,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select opened_at from run_tasks where run_id = $1 and task_key = $2 and state = 'open'",
+        run.0,
+        key,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
 /// The slices that can be normalized next, first and last; `None` when one is being normalized or
 /// the next is not read yet. Slices whose reading task died are passed over.
 ///

@@ -279,6 +279,9 @@ pub struct Settlement {
     pub dead: bool,
     /// What it did.
     pub counters: Counters,
+    /// How many of the rows that it inserted the run had inserted before: see
+    /// [`Locked::inserted_before`].
+    pub inserted_before: i64,
 }
 
 /// A run as whoever settles one of its tasks finds it.
@@ -290,6 +293,8 @@ pub struct Locked {
     pub open_reading: i32,
     /// In which order slices must be applied.
     pub slice_order: SliceOrder,
+    /// Rows that a retry applies again and that the run had inserted before.
+    pub inserted_before: i64,
 }
 
 /// What remains after a task settled.
@@ -308,7 +313,8 @@ pub struct Remaining {
 /// Database errors.
 pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
     let row = sqlx::query!(
-        "select status, open_reading_tasks, key_order from etl_runs where id = $1 for no key update",
+        "select status, open_reading_tasks, key_order, inserted_before from etl_runs
+         where id = $1 for no key update",
         id.0,
     )
     .fetch_one(connection)
@@ -318,6 +324,7 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sq
         status: row.status.parse().map_err(decode)?,
         open_reading: row.open_reading_tasks,
         slice_order: row.key_order.parse().map_err(decode)?,
+        inserted_before: row.inserted_before,
     })
 }
 
@@ -347,7 +354,8 @@ pub async fn settle(
             updated = updated + $10,
             unchanged = unchanged + $11,
             quarantined = quarantined + $12,
-            error = coalesce(error, $13)
+            error = coalesce(error, $13),
+            inserted_before = inserted_before - $14
         where id = $1
         returning open_tasks as open, open_reading_tasks as open_reading"#,
         id.0,
@@ -363,6 +371,7 @@ pub async fn settle(
         counters.unchanged,
         counters.quarantined,
         error,
+        settlement.inserted_before,
     )
     .fetch_one(connection)
     .await
@@ -396,6 +405,21 @@ pub async fn is_active(executor: impl PgExecutor<'_>, id: RunId) -> Result<bool,
     )
     .fetch_one(executor)
     .await
+}
+
+/// Counts as inserted what a retry would have applied again, and did not get to.
+///
+/// # Errors
+/// Database errors.
+pub async fn keep_inserted(connection: &mut PgConnection, id: RunId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update etl_runs set inserted = inserted + inserted_before, inserted_before = 0
+         where id = $1 and inserted_before > 0",
+        id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Ends a run.

@@ -70,6 +70,46 @@ pub async fn add_run(
     Ok(())
 }
 
+/// Takes a finished run off that goes on.
+///
+/// # Errors
+/// Database errors.
+pub async fn take_off_run(
+    connection: &mut PgConnection,
+    source: &str,
+    status: RunStatus,
+    counters: &Counters,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update run_totals set runs = runs - 1 where source = $1 and status = $2",
+        source,
+        status.as_str(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!("delete from run_totals where source = $1 and runs = 0", source)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!(
+        "update source_totals set
+            records = records - $4, slices = slices - $2, bytes = bytes - $3,
+            rows_read = rows_read - $7, inserted = inserted - $4, updated = updated - $5,
+            unchanged = unchanged - $6, quarantined = quarantined - $8
+         where source = $1",
+        source,
+        counters.slices,
+        counters.bytes,
+        counters.inserted,
+        counters.updated,
+        counters.unchanged,
+        counters.rows_read,
+        counters.quarantined,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Records of a source as finished runs left them.
 ///
 /// # Errors
@@ -97,7 +137,8 @@ pub async fn per_source(executor: impl PgExecutor<'_>) -> Result<Vec<SourceTotal
             select source, records, rows_read, inserted, updated, unchanged, quarantined
             from source_totals
             union all
-            select source, inserted, rows_read, inserted, updated, unchanged, quarantined
+            select source, inserted + inserted_before, rows_read, inserted, updated, unchanged,
+                   quarantined
             from etl_runs where status in ('queued', 'running')
          ) as parts
          group by source order by source"#,

@@ -25,6 +25,20 @@ pub struct Counters {
     pub quarantined: i64,
 }
 
+impl Counters {
+    /// Counts up to `most` known rows as inserted, and answers how many: rows that a run applies a
+    /// second time, and that were new to it the first time. Which of them are known with the same
+    /// content and which with another cannot be told any more; the same is more likely.
+    pub fn count_known_as_inserted(&mut self, most: i64) -> i64 {
+        let unchanged = self.unchanged.min(most);
+        let updated = self.updated.min(most - unchanged);
+        self.unchanged -= unchanged;
+        self.updated -= updated;
+        self.inserted += unchanged + updated;
+        unchanged + updated
+    }
+}
+
 impl AddAssign for Counters {
     fn add_assign(&mut self, other: Self) {
         self.slices += other.slices;

@@ -127,6 +127,29 @@ pub async fn enqueue(
     Ok(())
 }
 
+/// Removes the items of tasks that have ended and are to be enqueued again, in the caller's
+/// transaction: an item's key is there once.
+///
+/// # Errors
+/// Database errors.
+pub async fn remove_ended(
+    connection: &mut PgConnection,
+    run: RunId,
+    tasks: &[(String, TaskKind)],
+) -> Result<(), sqlx::Error> {
+    let (queues, keys) = names(run, tasks);
+    sqlx::query!(
+        "delete from apalis.jobs as j using unnest($1::text[], $2::text[]) as t (queue, key)
+         where j.job_type = t.queue and j.idempotency_key = t.key
+           and j.status in ('Done', 'Killed')",
+        &queues,
+        &keys,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Ends the items of tasks that nobody has begun, in the caller's transaction. Whoever works on
 /// one of the others ends its item.
 ///

@@ -39,7 +39,9 @@ pub async fn cancel_run(
     }
     let tasks = run_controls::cancel_open_tasks(transaction, id).await?;
     queue::end_waiting(transaction, id, &tasks).await?;
-    totals::add_run(transaction, &run.source, RunStatus::Cancelled, &run.counters).await?;
+    runs::keep_inserted(transaction, id).await?;
+    let counters = runs::get(&mut *transaction, id).await?.map_or(run.counters, |run| run.counters);
+    totals::add_run(transaction, &run.source, RunStatus::Cancelled, &counters).await?;
     let reason = format!("cancelled by {actor}");
     runs::finish(transaction, id, RunStatus::Cancelled, Some(&reason)).await?;
     tracing::info!(run_id = id.0, source = run.source, %actor, "run cancelled");

@@ -58,6 +58,14 @@ pub enum TaskError {
         /// The most tries there are.
         max_attempts: i32,
     },
+    /// It was never the time.
+    #[error("given up after {} h of waiting, the last time since {reason}", .waited.as_secs() / 3600)]
+    Overdue {
+        /// How long.
+        waited: Duration,
+        /// Why it was not the time.
+        reason: String,
+    },
     /// The ledger and the raw tables contradict each other.
     #[error("{0}")]
     Inconsistent(String),
@@ -80,9 +88,10 @@ impl TaskError {
                 FailureClass::NotYet(*delay)
             }
             Self::Panicked(_) | Self::TimedOut(_) => FailureClass::Transient,
-            Self::Definition(_) | Self::Inconsistent(_) | Self::Abandoned { .. } => {
-                FailureClass::Permanent
-            }
+            Self::Definition(_)
+            | Self::Inconsistent(_)
+            | Self::Abandoned { .. }
+            | Self::Overdue { .. } => FailureClass::Permanent,
             Self::LeaseLost | Self::AlreadySettled => FailureClass::Cancelled,
         }
     }

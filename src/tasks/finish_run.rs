@@ -18,6 +18,7 @@ pub(super) async fn finish_run(
     id: RunId,
     source: Option<&SourceInUse>,
 ) -> Result<(), TaskError> {
+    runs::keep_inserted(transaction, id).await?;
     let run = runs::get(&mut *transaction, id)
         .await?
         .ok_or_else(|| TaskError::Inconsistent(format!("run {id} is gone")))?;

@@ -8,6 +8,7 @@ pub mod error;
 mod fault_point;
 pub mod pause_source;
 pub mod perform;
+pub mod retry_run;
 pub mod start_run;
 
 mod chunks_at_hand;

@@ -40,6 +40,8 @@ pub struct RetryPolicy {
     pub longest_delay: Duration,
     /// A task that takes longer has failed.
     pub time_limit: Duration,
+    /// A task that is still told to come later after so long has failed. Pauses do not count.
+    pub longest_wait: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -49,6 +51,7 @@ impl Default for RetryPolicy {
             first_delay: Duration::from_secs(1),
             longest_delay: Duration::from_secs(300),
             time_limit: Duration::from_secs(900),
+            longest_wait: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -264,6 +267,12 @@ impl Performer {
                 // Left alone, the item would stay with this worker as long as it lives.
                 Ok(delivery.lease.complete(&mut *self.pool.acquire().await?).await?)
             }
+            Verdict::Again { spent: false, .. }
+                if let Some(waited) = self.overdue(message).await? =>
+            {
+                let overdue = TaskError::Overdue { waited, reason: text };
+                self.give_up(delivery, message, &overdue, &chain(&overdue)).await
+            }
             Verdict::Again { delay, spent } => {
                 tracing::warn!(
                     run_id = message.run.0,
@@ -294,6 +303,13 @@ impl Performer {
             }
             FailureClass::Transient | FailureClass::Permanent => Verdict::Dead,
         }
+    }
+
+    /// How long the task has waited, when that is too long.
+    async fn overdue(&self, message: &Message) -> Result<Option<Duration>, TaskError> {
+        let since = run_tasks::open_since(&self.pool, message.run, &message.task).await?;
+        let waited = since.and_then(|since| (Utc::now() - since).to_std().ok());
+        Ok(waited.filter(|waited| *waited > self.retry.longest_wait))
     }
 
     /// Exponential with full jitter.

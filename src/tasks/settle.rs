@@ -45,6 +45,7 @@ pub(super) async fn settle(
     if !before.status.is_active() {
         return Err(TaskError::AlreadySettled);
     }
+    let inserted_before = effects.counters.count_known_as_inserted(before.inserted_before);
     let end = TaskEnd {
         state: settling.state,
         attempt: settling.attempt,
@@ -71,6 +72,7 @@ pub(super) async fn settle(
         reading: reads(kind),
         dead: settling.state == TaskState::Dead,
         counters: effects.counters,
+        inserted_before,
     };
     let error = settling.error.map(|error| format!("{}: {error}", settling.task_key));
     let remaining = runs::settle(transaction, settling.run, &settlement, error.as_deref()).await?;
@@ -109,18 +111,29 @@ async fn batches(
     {
         batches.push(TaskPayload::NormalizeBatch { first_slice: slice, last_slice: slice, rows });
     }
-    if order != SliceOrder::Distinct {
-        let (most, rows) = match (order, settling.source.map(|s| &s.source)) {
-            (SliceOrder::Split, _) => (REPEATS_PER_BATCH, Rows::Repeated),
-            (_, Some(Source::Pages(_))) => (PAGES_PER_BATCH, Rows::All),
-            _ => (CHUNKS_PER_BATCH, Rows::All),
-        };
-        let next = run_tasks::next_batch(transaction, settling.run, most).await?;
-        batches.extend(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {
-            first_slice,
-            last_slice,
-            rows,
-        }));
-    }
+    let source = settling.source.map(|source| &source.source);
+    batches.extend(next_batch(transaction, settling.run, order, source).await?);
     Ok(batches)
+}
+
+/// The next batch of those that follow each other in order, if its slices are there and no other is
+/// under way.
+pub(super) async fn next_batch(
+    transaction: &mut PgConnection,
+    run: RunId,
+    order: SliceOrder,
+    source: Option<&Source>,
+) -> Result<Option<TaskPayload>, sqlx::Error> {
+    let (most, rows) = match (order, source) {
+        (SliceOrder::Distinct, _) => return Ok(None),
+        (SliceOrder::Split, _) => (REPEATS_PER_BATCH, Rows::Repeated),
+        (SliceOrder::Ordered, Some(Source::Pages(_))) => (PAGES_PER_BATCH, Rows::All),
+        (SliceOrder::Ordered, _) => (CHUNKS_PER_BATCH, Rows::All),
+    };
+    let next = run_tasks::next_batch(transaction, run, most).await?;
+    Ok(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {
+        first_slice,
+        last_slice,
+        rows,
+    }))
 }

@@ -418,3 +418,17 @@ async fn a_blocked_bucket_is_closed_for_all_and_a_shorter_block_does_not_open_it
 async fn take(app: &TestApp, key: &str, requests: u32, per: Duration) -> Result<(), Duration> {
     rate_limits::take(&app.pool, key, requests, per).await.unwrap()
 }
+
+#[tokio::test]
+async fn an_api_that_has_enough_for_ever_fails_the_run_in_the_end_and_says_so() {
+    let enough = ResponseTemplate::new(429).insert_header("retry-after", "0");
+    let server = api([enough]).await;
+    let mut app = coins(&server.uri(), "").await;
+    app.retry.longest_wait = Duration::from_millis(300);
+    let run = app.run_online("coins").await;
+    assert_eq!(run.status, Failed, "{run:?}");
+    let error = run.error.unwrap();
+    assert!(error.contains("given up after 0 h of waiting") && error.contains("429"), "{error}");
+    assert_eq!(app.texts(OPEN_ITEMS).await, [] as [&str; 0]);
+    app.database.close().await;
+}

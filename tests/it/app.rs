@@ -60,6 +60,7 @@ impl TestApp {
             first_delay: Duration::from_millis(1),
             longest_delay: Duration::from_millis(20),
             time_limit: Duration::from_secs(30),
+            longest_wait: Duration::from_secs(3600),
         };
         Self { database, pool, folder, retry, workers: 2 }
     }

@@ -18,6 +18,7 @@ mod pause;
 mod pipeline;
 mod process;
 mod queue_contract;
+mod retry;
 mod row_by_row;
 mod scheduling;
 mod schema_drift;

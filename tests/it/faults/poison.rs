@@ -5,7 +5,7 @@ use kasparro::domain::run::{Mode, RunStatus};
 use sqlx::AssertSqlSafe;
 
 use super::trial::{Figures, Trial};
-use super::{JOB, lines, open_runs};
+use super::{JOB, LEFT_BEHIND, lines, open_runs};
 use crate::app::TestApp;
 use crate::process::{Process, kasparro, until};
 
@@ -72,20 +72,34 @@ async fn fails_with(app: &TestApp, kind: &str, error: &str) {
     until("no item is left", async || app.number(left).await == 0).await;
 }
 
+/// The cause is gone and the failed tasks are tried again: nothing tells the run from another.
+async fn is_completed_by_retry(app: &TestApp) {
+    crate::process::call(app, &["runs", "retry", "1"]).await.code(0);
+    work(app, "").await;
+    let healthy = self::app().await;
+    work(&healthy, "").await;
+    for (what, query) in LEFT_BEHIND {
+        assert_eq!(app.texts(query).await, healthy.texts(query).await, "{what}");
+    }
+    healthy.database.close().await;
+}
+
 async fn dies(faults: &str, kind: &str, error: &str) {
     let app = app().await;
     work(&app, faults).await;
     fails_with(&app, kind, error).await;
+    is_completed_by_retry(&app).await;
     app.database.close().await;
 }
 
 fn held(number: &'static str, fault: &'static str) {
-    let observed = "dead after its tries, the others done, the run failed and named it";
+    let observed = "dead after its tries, the others done, the run failed and named it; after \
+                    `runs retry` all equal";
     Trial {
         number,
         fault,
         promised: "dead after the most tries, the rest finishes, the run is `failed` and says which \
-                   task",
+                   task; `retry` completes it when the cause is gone",
     }
     .held(&Figures { rounds: 1, observed: observed.to_owned() });
 }
@@ -125,6 +139,10 @@ async fn spoil(app: &TestApp, table: &str, column: &str, when: &str, value: &str
     }
 }
 
+async fn unspoil(app: &TestApp) {
+    sqlx::query("drop function spoil() cascade").execute(&app.pool).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_task_that_cannot_be_read() {
     let app = app().await;
@@ -132,6 +150,8 @@ async fn a_task_that_cannot_be_read() {
     spoil(&app, "apalis.jobs", "job", when, garbage).await;
     work(&app, "").await;
     fails_with(&app, "snapshot_schema", "its queue item cannot be read").await;
+    unspoil(&app).await;
+    is_completed_by_retry(&app).await;
     app.database.close().await;
     held("5d", "a task whose queue item cannot be read");
 }
