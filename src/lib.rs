@@ -12,6 +12,7 @@ pub mod db;
 pub mod definition;
 pub mod domain;
 pub mod embedded;
+pub mod janitor;
 pub mod queue;
 pub mod scheduler;
 pub mod sources;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
-    &["api", "worker", "scheduler"],
+    &["api", "worker", "scheduler", "janitor"],
     &["tasks"],
     &["sources", "db", "queue", "embedded"],
     &["config", "telemetry", "definition"],

@@ -15,6 +15,8 @@ use crate::api::{self, Admission, ApiState, WithoutToken};
 use crate::config::Settings;
 use crate::db::api_tokens;
 use crate::definition::JobsFolder;
+use crate::janitor;
+use crate::queue::WorkError;
 use crate::scheduler;
 use crate::sources::Access;
 use crate::tasks::perform::RetryPolicy;
@@ -122,13 +124,25 @@ async fn serve_on(
     Ok(())
 }
 
+/// Works, and sweeps, until told to stop.
+pub(super) async fn work(
+    pool: &PgPool,
+    options: &WorkerOptions,
+    stop: CancellationToken,
+) -> Result<(), WorkError> {
+    tokio::select! {
+        worked = worker::run(pool, options, stop.cancelled_owned()) => worked,
+        () = janitor::run(pool, std::future::pending()) => Ok(()),
+    }
+}
+
 pub(super) async fn worker(settings: &Settings) -> anyhow::Result<ExitCode> {
     let connections = WorkerOptions::connections(settings.workers);
     let database = Database::open(settings, connections, Schema::Expect).await?;
     let stop = stop_signal()?;
     let options = worker_options(settings);
     tracing::info!(worker = options.name, computing = options.computing, "worker started");
-    worker::run(&database.pool, &options, stop.cancelled_owned()).await?;
+    work(&database.pool, &options, stop).await?;
     tracing::info!(worker = options.name, "worker stopped");
     database.close().await?;
     Ok(ExitCode::SUCCESS)

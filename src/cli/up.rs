@@ -19,7 +19,7 @@ use crate::domain::run::{Mode, RunId, Trigger};
 use crate::scheduler;
 use crate::sources::{self, Access};
 use crate::tasks::start_run::{RunRequest, Started, start_run};
-use crate::worker::{self, WorkerOptions};
+use crate::worker::WorkerOptions;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -115,7 +115,7 @@ impl Services {
         Self {
             api: tokio::spawn(ending(stop.clone(), api)),
             worker: tokio::spawn(ending(stop.clone(), async move {
-                worker::run(&worker_pool, &options, worker_stop.cancelled_owned()).await
+                processes::work(&worker_pool, &options, worker_stop).await
             })),
             scheduler: tokio::spawn(ending(stop.clone(), async move {
                 let stopped = scheduler_stop.cancelled_owned();

@@ -16,7 +16,7 @@ use super::error::{DefinitionError, Problem};
 use super::field::ExternalId;
 use super::field_table::{self, FieldTable};
 use super::key;
-use super::policy::{Checks, Contract};
+use super::policy::{Checks, Contract, Retention};
 use super::schedule::{Schedule, parse_time_zone};
 use super::suggest;
 use crate::domain::raw::ContentHash;
@@ -50,6 +50,9 @@ pub(super) struct JobFile {
     /// What must hold at the end of a run.
     #[serde(default)]
     checks: Checks,
+    /// How long what runs leave behind is kept.
+    #[serde(default)]
+    retention: Retention,
 }
 
 impl Definition {
@@ -89,6 +92,7 @@ impl Definition {
             fields,
             contract: file.contract,
             checks: file.checks,
+            retention: file.retention,
             text,
         })
     }
@@ -148,7 +152,7 @@ fn set_parameters_aside(document: &mut Document<'_>, kinds: &[&str], problems: &
             document.remove(other);
         }
     }
-    let own_words = ["kind", "fields", "contract", "checks"];
+    let own_words = ["kind", "fields", "contract", "checks", "retention"];
     if !own_words.contains(&kind.as_str()) {
         document.remove(&kind);
     }

@@ -35,7 +35,7 @@ pub use load::{JobsFolder, load_all};
 use crate::domain::raw::ContentHash;
 use crate::domain::source_name::SourceName;
 use field::{ExternalId, FieldDefinition, Locator};
-use policy::{Checks, Contract};
+use policy::{Checks, Contract, Retention};
 use schedule::Schedule;
 
 /// A validated job file.
@@ -63,6 +63,8 @@ pub struct Definition {
     pub contract: Contract,
     /// What must hold at the end of a run.
     pub checks: Checks,
+    /// How long what runs leave behind is kept.
+    pub retention: Retention,
 }
 
 impl Definition {

@@ -1,4 +1,7 @@
-//! Owns the rules of a job file that are not about a single field: the schema contract and checks.
+//! Owns the rules of a job file that are not about a single field: the schema contract, checks, and
+//! how long things are kept.
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,4 +60,20 @@ pub struct Checks {
     pub min_rows: Option<u64>,
     /// The largest share of rows that may be quarantined, 0 to 1.
     pub max_quarantine_ratio: Option<f64>,
+}
+
+/// How long what runs leave behind is kept; for ever where nothing is said. Runs themselves, records
+/// and quarantined rows stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// The tasks of runs that have ended: "90d".
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>")]
+    pub ledger: Option<Duration>,
+    /// Raw pages that no run has read since, and raw rows of versions of a file that has newer ones:
+    /// "365d".
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>")]
+    pub raw: Option<Duration>,
 }

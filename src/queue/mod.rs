@@ -127,6 +127,38 @@ pub async fn enqueue(
     Ok(())
 }
 
+/// Removes up to `most` ended items: those whose task was done before the one time, or died before
+/// the other; and, after a day of silence, the names of workers that hold nothing.
+///
+/// # Errors
+/// Database errors.
+pub async fn remove_old(
+    pool: &PgPool,
+    done_before: DateTime<Utc>,
+    dead_before: DateTime<Utc>,
+    most: i64,
+) -> Result<u64, sqlx::Error> {
+    let removed = sqlx::query!(
+        "delete from apalis.jobs where id in (
+            select id from apalis.jobs
+            where (status = 'Done' and done_at < $1) or (status = 'Killed' and done_at < $2)
+            limit $3 for update skip locked
+         )",
+        done_before,
+        dead_before,
+        most,
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!(
+        "delete from apalis.workers as w where last_seen < now() - interval '1 day'
+           and not exists (select from apalis.jobs as j where j.lock_by = w.id)",
+    )
+    .execute(pool)
+    .await?;
+    Ok(removed.rows_affected())
+}
+
 /// Removes the items of tasks that have ended and are to be enqueued again, in the caller's
 /// transaction: an item's key is there once.
 ///

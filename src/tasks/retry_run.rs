@@ -17,7 +17,7 @@ use crate::queue;
 pub enum RetryOutcome {
     /// The run goes on.
     Retried(Run),
-    /// The run has no dead task.
+    /// The run has no dead task, or none that the ledger still knows.
     NothingDead(Run),
     /// This later run of the source has read what the source was then: going on with the earlier
     /// one could put older values over newer ones.
@@ -51,10 +51,14 @@ pub async fn retry_run(
     if let Some(later) = run_controls::later(transaction, &run).await? {
         return Ok(RetryOutcome::Superseded(later));
     }
-    totals::take_off_run(transaction, &run.source, run.status, &run.counters).await?;
     let order = runs::lock(transaction, id).await?.slice_order;
     let reopened = run_controls::reopen(transaction, id, order).await?;
     let Reopened { opened, withdrawn, .. } = &reopened;
+    if opened.is_empty() && withdrawn.is_empty() {
+        // The janitor has removed the ledger.
+        return Ok(RetryOutcome::NothingDead(run));
+    }
+    totals::take_off_run(transaction, &run.source, run.status, &run.counters).await?;
     let anew: Vec<_> = opened.iter().chain(withdrawn).cloned().collect();
     queue::remove_ended(transaction, id, &anew).await?;
     run_controls::reopen_run(transaction, id, &reopened).await?;

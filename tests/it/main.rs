@@ -13,6 +13,7 @@ mod command_line;
 mod csv_input;
 mod dirty_file;
 mod faults;
+mod janitor;
 mod order;
 mod pause;
 mod pipeline;

@@ -1,0 +1,99 @@
+//! Owns removing what a source has kept long enough, a batch at a time, from `run_tasks`,
+//! `raw_api_data` and `raw_csv_blocks`. Runs, records, quarantined rows and schema versions stay.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+/// Removes up to `most` tasks of runs that ended before a time.
+///
+/// # Errors
+/// Database errors.
+pub async fn remove_tasks(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    before: DateTime<Utc>,
+    most: i64,
+) -> Result<u64, sqlx::Error> {
+    let removed = sqlx::query!(
+        "delete from run_tasks where (run_id, task_key) in (
+            select t.run_id, t.task_key from run_tasks as t
+            join etl_runs as r on r.id = t.run_id
+            where r.source = $1 and r.finished_at < $2
+            limit $3 for update of t skip locked
+         )",
+        source,
+        before,
+        most,
+    )
+    .execute(executor)
+    .await?;
+    Ok(removed.rows_affected())
+}
+
+/// Removes up to `most` pages that no run has read since. While a run of the source is active none is
+/// removed: it may have read one again that was there.
+///
+/// # Errors
+/// Database errors.
+pub async fn remove_pages(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    before: DateTime<Utc>,
+    most: i64,
+) -> Result<u64, sqlx::Error> {
+    let removed = sqlx::query!(
+        "delete from raw_api_data where (source, body_hash) in (
+            select p.source, p.body_hash from raw_api_data as p
+            where p.source = $1 and p.fetched_at < $2
+              and not exists (
+                select from etl_runs where source = $1 and status in ('queued', 'running')
+              )
+              and not exists (
+                select from etl_runs as r join run_tasks as t on t.run_id = r.id
+                where r.source = $1 and r.finished_at >= $2 and t.kind = 'fetch_page'
+                  and t.result ->> 'raw' = 'page/' || encode(p.body_hash, 'hex')
+              )
+            limit $3 for update of p skip locked
+         )",
+        source,
+        before,
+        most,
+    )
+    .execute(executor)
+    .await?;
+    Ok(removed.rows_affected())
+}
+
+/// Removes up to `most` blocks of versions of files that were last used before a time. The newest
+/// version of each file stays.
+///
+/// # Errors
+/// Database errors.
+pub async fn remove_blocks(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    before: DateTime<Utc>,
+    most: i64,
+) -> Result<u64, sqlx::Error> {
+    let removed = sqlx::query!(
+        "delete from raw_csv_blocks where (file_id, chunk, block) in (
+            select b.file_id, b.chunk, b.block from source_files as f
+            join raw_csv_blocks as b on b.file_id = f.id
+            where f.source = $1 and f.updated_at < $2
+              and exists (
+                select from source_files as newer
+                where newer.source = f.source and newer.url = f.url and newer.id > f.id
+              )
+              and not exists (
+                select from etl_runs where source = $1 and status in ('queued', 'running')
+              )
+            limit $3 for update of b skip locked
+         )",
+        source,
+        before,
+        most,
+    )
+    .execute(executor)
+    .await?;
+    Ok(removed.rows_affected())
+}

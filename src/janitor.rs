@@ -1,0 +1,125 @@
+//! Floor 5: the janitor: removes what nobody asks for any more. Ended queue items go after hours or
+//! weeks; ledger and raw rows only when a job file says how long to keep them (`[retention]`).
+//!
+//! Any number of janitors may sweep: each batch is a statement of its own, and passes over rows that
+//! another one has locked.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::time::sleep;
+
+use crate::db::{retention, runs};
+use crate::domain::failure::chain;
+use crate::queue;
+use crate::tasks::SourcesInUse;
+
+/// Between two sweeps, half as much again at most, so that replicas part.
+const EVERY: Duration = Duration::from_secs(300);
+/// Rows removed by one statement: few enough that nobody waits for them.
+const BATCH: i64 = 1_000;
+/// How long queue items stay whose task is done …
+const DONE_FOR: chrono::Duration = chrono::Duration::hours(6);
+/// … or dead.
+const DEAD_FOR: chrono::Duration = chrono::Duration::weeks(4);
+
+/// What a sweep removed, in rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Ended queue items.
+    pub items: u64,
+    /// Tasks of ended runs.
+    pub tasks: u64,
+    /// API pages.
+    pub pages: u64,
+    /// Blocks of rows of files.
+    pub blocks: u64,
+}
+
+/// Sweeps now and then until `stop` resolves.
+pub async fn run(pool: &PgPool, stop: impl Future<Output = ()> + Send) {
+    let mut stop = std::pin::pin!(stop);
+    let sources = SourcesInUse::default();
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            () = sleep(EVERY.mul_f64(1.0 + rand::random::<f64>() / 2.0)) => {}
+        }
+        tokio::select! {
+            () = &mut stop => return,
+            swept = sweep(pool, &sources, Utc::now()) => match swept {
+                Ok(swept) if swept == Swept::default() => {}
+                Ok(Swept { items, tasks, pages, blocks }) => {
+                    tracing::info!(items, tasks, pages, blocks, "old rows removed");
+                }
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "old rows could not be removed");
+                }
+            }
+        }
+    }
+}
+
+/// Removes all that is old at `now`.
+///
+/// # Errors
+/// Database errors. What was removed before stays removed.
+pub async fn sweep(
+    pool: &PgPool,
+    sources: &SourcesInUse,
+    now: DateTime<Utc>,
+) -> Result<Swept, sqlx::Error> {
+    let items = Old::Items { done: now - DONE_FOR, dead: now - DEAD_FOR }.remove(pool).await?;
+    let mut swept = Swept { items, ..Swept::default() };
+    for run in runs::latest_per_source(pool).await? {
+        // What cannot be read any more says nothing about retention.
+        let Ok(source) = sources.get(pool, run.config_hash).await else { continue };
+        let keep = source.definition.retention;
+        let source = run.source.as_str();
+        let before = |age: Duration| now - chrono::Duration::from_std(age).unwrap_or_default();
+        if let Some(before) = keep.ledger.map(before) {
+            swept.tasks += Old::Tasks { source, before }.remove(pool).await?;
+        }
+        if let Some(before) = keep.raw.map(before) {
+            swept.pages += Old::Pages { source, before }.remove(pool).await?;
+            swept.blocks += Old::Blocks { source, before }.remove(pool).await?;
+        }
+    }
+    Ok(swept)
+}
+
+/// What is old.
+#[derive(Debug, Clone, Copy)]
+enum Old<'a> {
+    Items { done: DateTime<Utc>, dead: DateTime<Utc> },
+    Tasks { source: &'a str, before: DateTime<Utc> },
+    Pages { source: &'a str, before: DateTime<Utc> },
+    Blocks { source: &'a str, before: DateTime<Utc> },
+}
+
+impl Old<'_> {
+    /// Removes batch after batch until one is not full; answers how many rows.
+    async fn remove(self, pool: &PgPool) -> Result<u64, sqlx::Error> {
+        let mut all = 0;
+        loop {
+            let removed = match self {
+                Self::Items { done, dead } => queue::remove_old(pool, done, dead, BATCH).await,
+                Self::Tasks { source, before } => {
+                    retention::remove_tasks(pool, source, before, BATCH).await
+                }
+                Self::Pages { source, before } => {
+                    retention::remove_pages(pool, source, before, BATCH).await
+                }
+                Self::Blocks { source, before } => {
+                    retention::remove_blocks(pool, source, before, BATCH).await
+                }
+            }?;
+            all += removed;
+            if removed < BATCH as u64 {
+                return Ok(all);
+            }
+        }
+    }
+}
