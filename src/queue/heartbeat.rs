@@ -71,11 +71,13 @@ impl Heartbeat {
         Ok(Self { lives, stop, _stirring: AbortOnDropHandle::new(stirring) })
     }
 
-    /// From now on this is the worker of the queue; the former one is dead.
-    pub(super) fn of(&self, queue: TaskKind, worker: String) {
+    /// From now on this is the worker of the queue; answers the former one, which is dead.
+    pub(super) fn of(&self, queue: TaskKind, worker: String) -> Option<String> {
         let mut workers = self.lives.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.retain(|(kind, _)| *kind != queue);
+        let former = workers.iter().position(|(kind, _)| *kind == queue);
+        let former = former.map(|at| workers.swap_remove(at).1);
         workers.push((queue, worker));
+        former
     }
 
     /// The workers that live.

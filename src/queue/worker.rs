@@ -7,7 +7,7 @@ use std::time::Duration;
 use apalis::prelude::*;
 use apalis_postgres::{Config, PostgresStorage};
 use sqlx::PgPool;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
@@ -22,6 +22,9 @@ const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(4);
 const SILENT: usize = 3;
 /// Whoever stops does not wait for a database that is gone.
 const RELEASED_WITHIN: Duration = Duration::from_secs(5);
+/// A worker that was replaced is also taken for dead in time.
+const RELEASE_TRIES: usize = 10;
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 /// New items wake a worker at once; items whose time comes are found by looking this often.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -90,7 +93,9 @@ pub async fn work<H: Handler>(
         monitor = monitor.register(move |_restarts| {
             // A name that was used before keeps its dead namesake's items locked for ever.
             let name = format!("{process}/{kind}/{}", Ulid::generate());
-            heartbeat.of(kind, name.clone());
+            if let Some(former) = heartbeat.of(kind, name.clone()) {
+                tokio::spawn(release_former(pool.clone(), former));
+            }
             let config = Config::default()
                 .queue(kind.as_str())
                 // Items fetched ahead of a free slot would wait while other workers are idle.
@@ -122,14 +127,15 @@ pub async fn work<H: Handler>(
             Ok(())
         })
         .await;
-    release_undelivered(pool, &heartbeat.workers()).await;
+    if let Err(error) = release(pool, &heartbeat.workers()).await {
+        tracing::debug!(%error, "what is left is taken over by others");
+    }
     worked.map_err(WorkError::Stopped)
 }
 
 /// Puts back what workers that have stopped still hold: items that were fetched just before the end
-/// and came to nobody, and what was under way when the grace time was over. Nobody needs to wait
-/// until they are taken for dead.
-async fn release_undelivered(pool: &PgPool, workers: &[String]) {
+/// and came to nobody, and what was under way. Nobody needs to wait until they are taken for dead.
+async fn release(pool: &PgPool, workers: &[String]) -> Result<(), sqlx::Error> {
     let releasing = async {
         let mut connection = pool.acquire().await?;
         sqlx::query!(
@@ -140,10 +146,19 @@ async fn release_undelivered(pool: &PgPool, workers: &[String]) {
         .execute(&mut *connection)
         .await
     };
-    match timeout(RELEASED_WITHIN, releasing).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "what is left is taken over by others"),
-        Err(_) => tracing::debug!("what is left is taken over by others: no answer"),
+    timeout(RELEASED_WITHIN, releasing).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    Ok(())
+}
+
+/// The same of a worker that another has replaced. Its database may be what it died of.
+async fn release_former(pool: PgPool, worker: String) {
+    let workers = [worker];
+    for _ in 0..RELEASE_TRIES {
+        match release(&pool, &workers).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, "a dead worker's items are not released yet"),
+        }
+        sleep(RELEASE_AGAIN).await;
     }
 }
 

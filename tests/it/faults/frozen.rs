@@ -39,7 +39,7 @@ async fn a_worker_that_thaws_after_its_task_was_taken_over_writes_nothing() {
     start.code(0);
 
     let requests = async || server.received_requests().await.unwrap().len();
-    let mut first = worker(&app, "1");
+    let first = worker(&app, "1");
     until("the request is under way", async || requests().await == 1).await;
     first.signal(Signal::SIGSTOP);
     let _second = worker(&app, "1");
@@ -50,7 +50,9 @@ async fn a_worker_that_thaws_after_its_task_was_taken_over_writes_nothing() {
     let ledger = "select t::text from run_tasks as t order by task_key";
     let (before, pages) = (app.texts(ledger).await, "select body::text from raw_api_data");
     first.signal(Signal::SIGCONT);
-    first.says("another worker has taken the task over").await;
+    // It ends what it was at before it goes.
+    first.signal(Signal::SIGTERM);
+    first.ended().await.code(0);
     assert_eq!(app.texts(names).await, ["in time"]);
     assert_eq!(app.texts(pages).await.len(), 1);
     assert_eq!(app.texts(ledger).await, before);
