@@ -32,6 +32,16 @@ pub struct SettingsLayer {
     #[arg(long, env = "KASPARRO_JOBS_DIR", global = true, value_name = "DIR")]
     pub jobs_dir: Option<PathBuf>,
 
+    /// Folders whose files job files may read, besides those below the jobs folder; separated by `:`
+    #[arg(
+        long,
+        env = "KASPARRO_DATA_ROOTS",
+        global = true,
+        value_name = "DIR:DIR",
+        value_delimiter = ':'
+    )]
+    pub data_roots: Option<Vec<PathBuf>>,
+
     /// Folder of the private PostgreSQL [default: the system's folder for application data]
     #[arg(long, env = "KASPARRO_DATA_DIR", global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -108,6 +118,8 @@ pub struct Settings {
     pub database_url: Option<String>,
     /// See [`SettingsLayer::jobs_dir`].
     pub jobs_dir: PathBuf,
+    /// See [`SettingsLayer::data_roots`].
+    pub data_roots: Vec<PathBuf>,
     /// See [`SettingsLayer::data_dir`].
     pub data_dir: Option<PathBuf>,
     /// See [`SettingsLayer::listen`].
@@ -189,6 +201,7 @@ impl Settings {
         Ok(Self {
             database_url: layer.database_url.filter(|url| !url.is_empty()),
             jobs_dir: layer.jobs_dir.unwrap_or_else(|| PathBuf::from("jobs")),
+            data_roots: layer.data_roots.unwrap_or_default(),
             data_dir: layer.data_dir,
             listen,
             allow_anonymous: layer.allow_anonymous.unwrap_or(false),
@@ -211,6 +224,7 @@ impl SettingsLayer {
         Self {
             database_url: self.database_url.or(below.database_url),
             jobs_dir: self.jobs_dir.or(below.jobs_dir),
+            data_roots: self.data_roots.or(below.data_roots),
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             allow_anonymous: self.allow_anonymous.or(below.allow_anonymous),

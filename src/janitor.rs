@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::db::{retention, runs};
 use crate::domain::failure::chain;
 use crate::queue;
+use crate::sources::Reach;
 use crate::tasks::SourcesInUse;
 
 /// Between two sweeps, half as much again at most, so that replicas part.
@@ -39,9 +40,9 @@ pub struct Swept {
 }
 
 /// Sweeps now and then until `stop` resolves.
-pub async fn run(pool: &PgPool, stop: impl Future<Output = ()> + Send) {
+pub async fn run(pool: &PgPool, reach: Reach, stop: impl Future<Output = ()> + Send) {
     let mut stop = std::pin::pin!(stop);
-    let sources = SourcesInUse::default();
+    let sources = SourcesInUse::new(reach);
     loop {
         tokio::select! {
             () = &mut stop => return,

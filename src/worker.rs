@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 use crate::queue::{self, Concurrency, WorkError};
+use crate::sources::Reach;
 use crate::tasks::perform::{Performer, RetryPolicy};
 
 /// Tasks that wait for others use a slot and hardly anything else.
@@ -18,6 +19,8 @@ pub struct WorkerOptions {
     pub name: String,
     /// Computing tasks at once.
     pub computing: usize,
+    /// Which files job files may lead to.
+    pub reach: Reach,
     /// How failed tasks are tried again.
     pub retry: RetryPolicy,
     /// How long tasks under way may take once it is told to stop.
@@ -42,7 +45,8 @@ pub async fn run(
     options: &WorkerOptions,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
-    let performer = Performer::new(pool.clone(), options.retry, options.computing);
+    let performer =
+        Performer::new(pool.clone(), options.retry, options.computing, options.reach.clone());
     let concurrency = Concurrency { computing: options.computing, waiting: WAITING_TASKS };
     queue::work(pool, &options.name, concurrency, performer, options.grace, stop).await
 }

@@ -20,7 +20,9 @@ use kasparro::domain::file::{ChosenRows, FileStamp};
 use kasparro::domain::key_sieve::KeySieve;
 use kasparro::domain::raw::RawRef;
 use kasparro::domain::run::RunId;
-use kasparro::sources::{self, FilePlan, FileScan, FileSource, ParsedChunk, Source, kind_names};
+use kasparro::sources::{
+    self, FilePlan, FileScan, FileSource, ParsedChunk, Reach, Source, kind_names,
+};
 
 use products::{ProductFile, Written};
 
@@ -75,7 +77,7 @@ impl Input {
         let file = ProductFile { rows: ROWS, changed: false, dirty, extra_columns: 0 };
         let written = file.write(&path).expect("a file of products");
         let definition = Definition::load(&job, &kind_names()).expect("a good job file");
-        let Ok(Source::Files(source)) = sources::open(&definition) else {
+        let Ok(Source::Files(source)) = sources::open(&definition, &Reach::default()) else {
             panic!("a source of files")
         };
         Self { path, written, source, mapping: Mapping::new(&definition, None) }

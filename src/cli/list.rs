@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::controls::{self, RunsCommand, SourcesCommand};
 use super::database::{Database, Schema};
 use super::follow::table;
+use super::processes;
 use crate::config::Settings;
 use crate::db::runs::{self, Run, RunFilter};
 use crate::db::source_pauses::{self, SourcePause};
@@ -72,12 +73,17 @@ pub(super) fn print(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-pub(super) fn check(jobs: &JobsFolder, args: &OutputArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn check(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &OutputArgs,
+) -> anyhow::Result<ExitCode> {
+    let reach = processes::reach(settings)?;
     let mut files = Vec::new();
     let mut good = true;
     for definition in jobs.load(&sources::kind_names())? {
         let opened = definition.map_err(|error| chain(&error)).and_then(|definition| {
-            match sources::open(&definition) {
+            match sources::open(&definition, &reach) {
                 Ok(_) => Ok(definition),
                 Err(error) => Err(chain(&error)),
             }

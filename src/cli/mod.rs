@@ -166,7 +166,7 @@ async fn dispatch(
         Command::Worker => processes::worker(settings).await,
         Command::Scheduler(args) => processes::scheduler(settings, &jobs, args.access()).await,
         Command::Run(args) => run::run(settings, &jobs, &args, progress).await,
-        Command::Check(args) => list::check(&jobs, &args),
+        Command::Check(args) => list::check(settings, &jobs, &args),
         Command::Migrate => processes::migrate(settings).await,
         Command::Openapi => list::print(&crate::api::openapi_json()),
         Command::JobSchema => list::print(&crate::sources::job_schema_json()),

@@ -18,7 +18,7 @@ use crate::definition::JobsFolder;
 use crate::janitor;
 use crate::queue::WorkError;
 use crate::scheduler;
-use crate::sources::Access;
+use crate::sources::{Access, Reach};
 use crate::tasks::perform::RetryPolicy;
 use crate::worker::{self, WorkerOptions};
 
@@ -85,9 +85,17 @@ pub(super) async fn admission(settings: &Settings, pool: &PgPool) -> anyhow::Res
     Ok(Admission { without_token, rate: settings.rate_limit })
 }
 
+/// Which files job files may lead to.
+pub(super) fn reach(settings: &Settings) -> anyhow::Result<Reach> {
+    Reach::new(&settings.data_roots).map_err(|(folder, error)| {
+        anyhow::Error::new(error)
+            .context(format!("data_roots: {} is no folder that can be read", folder.display()))
+    })
+}
+
 /// How this process works on tasks.
-pub(super) fn worker_options(settings: &Settings) -> WorkerOptions {
-    WorkerOptions {
+pub(super) fn worker_options(settings: &Settings) -> anyhow::Result<WorkerOptions> {
+    Ok(WorkerOptions {
         name: worker::process_name(),
         computing: settings.workers,
         retry: RetryPolicy {
@@ -95,8 +103,9 @@ pub(super) fn worker_options(settings: &Settings) -> WorkerOptions {
             time_limit: settings.task_time_limit,
             ..RetryPolicy::default()
         },
+        reach: reach(settings)?,
         grace: settings.grace,
-    }
+    })
 }
 
 pub(super) async fn serve(
@@ -132,7 +141,7 @@ pub(super) async fn work(
 ) -> Result<(), WorkError> {
     tokio::select! {
         worked = worker::run(pool, options, stop.cancelled_owned()) => worked,
-        () = janitor::run(pool, std::future::pending()) => Ok(()),
+        () = janitor::run(pool, options.reach.clone(), std::future::pending()) => Ok(()),
     }
 }
 
@@ -140,7 +149,7 @@ pub(super) async fn worker(settings: &Settings) -> anyhow::Result<ExitCode> {
     let connections = WorkerOptions::connections(settings.workers);
     let database = Database::open(settings, connections, Schema::Expect).await?;
     let stop = stop_signal()?;
-    let options = worker_options(settings);
+    let options = worker_options(settings)?;
     tracing::info!(worker = options.name, computing = options.computing, "worker started");
     work(&database.pool, &options, stop).await?;
     tracing::info!(worker = options.name, "worker stopped");

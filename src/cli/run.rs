@@ -133,7 +133,7 @@ async fn work(
         return detached(&ids, args, all_started);
     }
     let stop = processes::stop_signal()?;
-    let options = processes::worker_options(settings);
+    let options = processes::worker_options(settings)?;
     let worker_stop = stop.child_token();
     let (worker_pool, stopped) = (pool.clone(), worker_stop.clone());
     let worker = tokio::spawn(async move {

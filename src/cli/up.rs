@@ -59,7 +59,7 @@ pub(super) async fn up(
         }
     };
     let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
-    let services = Services::start(settings, state, admission, listener, &stop);
+    let services = Services::start(settings, state, admission, listener, &stop)?;
     if !args.no_initial_run {
         let shown = initial_runs(&database.pool, &definitions, access, progress);
         tokio::select! {
@@ -105,14 +105,14 @@ impl Services {
         admission: Admission,
         listener: tokio::net::TcpListener,
         stop: &CancellationToken,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let ApiState { pool, jobs, access } = state.clone();
-        let options = processes::worker_options(settings);
+        let options = processes::worker_options(settings)?;
         let (worker_pool, worker_stop) = (pool.clone(), stop.clone());
         let (scheduler_pool, jobs, scheduler_stop) = (pool, jobs, stop.clone());
         let api =
             api::serve(state, admission, listener, settings.grace, stop.clone().cancelled_owned());
-        Self {
+        Ok(Self {
             api: tokio::spawn(ending(stop.clone(), api)),
             worker: tokio::spawn(ending(stop.clone(), async move {
                 processes::work(&worker_pool, &options, worker_stop).await
@@ -121,7 +121,7 @@ impl Services {
                 let stopped = scheduler_stop.cancelled_owned();
                 scheduler::run(&scheduler_pool, &jobs, access, stopped).await;
             })),
-        }
+        })
     }
 
     async fn join(self) -> anyhow::Result<()> {

@@ -4,7 +4,10 @@
 //! in `KINDS`. Must not know: the database, the queue, runs.
 
 pub mod csv;
+mod reach;
 pub mod rest_api;
+
+pub use reach::Reach;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -288,7 +291,7 @@ pub struct Kind {
     /// The value of `kind` in a job file, and the name of the table with its parameters.
     pub name: &'static str,
     /// Opens a source. Reads nothing yet.
-    pub open: fn(&Definition) -> Result<Source, SourceError>,
+    pub open: fn(&Definition, &Reach) -> Result<Source, SourceError>,
     /// The JSON Schema of its parameters.
     pub schema: fn() -> schemars::Schema,
 }
@@ -301,16 +304,16 @@ pub fn kind_names() -> Vec<&'static str> {
     KINDS.iter().map(|kind| kind.name).collect()
 }
 
-/// Opens the source of a definition.
+/// Opens the source of a definition, which may read the files within reach.
 ///
 /// # Errors
-/// When the kind is unknown or its parameters cannot be used.
-pub fn open(definition: &Definition) -> Result<Source, SourceError> {
+/// When the kind is unknown, or its parameters cannot be used or lead to files out of reach.
+pub fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
     let kind = KINDS.iter().find(|kind| kind.name == definition.kind).ok_or_else(|| {
         let known = kind_names().join(", ");
         SourceError::permanent(format!("{}: unknown kind; known are {known}", definition.kind))
     })?;
-    (kind.open)(definition)
+    (kind.open)(definition, reach)
 }
 
 /// The JSON Schema of job files, for editors.

@@ -26,7 +26,7 @@ use crate::domain::raw::ContentHash;
 use crate::domain::run::RunId;
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::queue::{Delivery, Handler, Message};
-use crate::sources::{Access, Source};
+use crate::sources::{Access, Reach, Source};
 
 /// How failed tasks are tried again.
 #[derive(Debug, Clone, Copy)]
@@ -99,9 +99,9 @@ impl Handler for Performer {
 impl Performer {
     /// A performer that opens sources as it meets them; `computing` tasks are read or normalized
     /// at once.
-    pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize) -> Self {
+    pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize, reach: Reach) -> Self {
         let chunks = ChunksAtHand::new(computing.max(2));
-        Self { pool, sources: SourcesInUse::default(), retry, chunks }
+        Self { pool, sources: SourcesInUse::new(reach), retry, chunks }
     }
 
     async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {

@@ -13,7 +13,7 @@ use super::error::TaskError;
 use crate::db;
 use crate::definition::Definition;
 use crate::domain::raw::ContentHash;
-use crate::sources::{self, Source};
+use crate::sources::{self, Reach, Source};
 
 /// A definition and the source it opens.
 pub struct SourceInUse {
@@ -26,6 +26,7 @@ pub struct SourceInUse {
 /// Opened sources; cheap to clone.
 #[derive(Clone, Default)]
 pub struct SourcesInUse {
+    reach: Reach,
     opened: Arc<Mutex<HashMap<ContentHash, Arc<SourceInUse>>>>,
 }
 
@@ -33,6 +34,11 @@ pub struct SourcesInUse {
 const MOST_KEPT: usize = 256;
 
 impl SourcesInUse {
+    /// No source yet; those to come may read the files within reach.
+    pub fn new(reach: Reach) -> Self {
+        Self { reach, opened: Arc::default() }
+    }
+
     /// The source of a stored definition, opened once per process.
     ///
     /// # Errors
@@ -51,7 +57,7 @@ impl SourcesInUse {
         })?;
         let path = Path::new(&stored.path);
         let definition = Definition::parse(name, path, stored.toml, &sources::kind_names())?;
-        let source = sources::open(&definition)?;
+        let source = sources::open(&definition, &self.reach)?;
         let opened = Arc::new(SourceInUse { definition, source });
         let mut cache = self.lock();
         if cache.len() >= MOST_KEPT {

@@ -7,7 +7,7 @@ use kasparro::db::{self, runs, totals};
 use kasparro::definition::JobsFolder;
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::queue;
-use kasparro::sources::{Access, kind_names};
+use kasparro::sources::{Access, Reach, kind_names};
 use kasparro::tasks::perform::RetryPolicy;
 use kasparro::tasks::start_run::{RunRequest, Started, start_run};
 use kasparro::worker::{self, WorkerOptions};
@@ -156,6 +156,7 @@ impl TestApp {
         let options = WorkerOptions {
             name: "test".to_owned(),
             computing: self.workers,
+            reach: Reach::default(),
             retry: self.retry,
             grace: Duration::from_secs(5),
         };

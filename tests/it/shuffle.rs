@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kasparro::queue::{Delivery, Handler, Lease, Message};
+use kasparro::sources::Reach;
 use kasparro::tasks::perform::Performer;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -51,7 +52,7 @@ impl<'a> Shuffle<'a> {
                             values ($1, 'any', 'any') on conflict do nothing";
             sqlx::query(register).bind(worker).execute(&app.pool).await.unwrap();
         }
-        let performer = || Performer::new(app.pool.clone(), app.retry, at_once);
+        let performer = || Performer::new(app.pool.clone(), app.retry, at_once, Reach::default());
         Self { app, at_once, performers: [performer(), performer()] }
     }
 

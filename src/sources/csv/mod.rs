@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{FilePlan, FileSource, KeyWatch, Kind, ParsedChunk, Source, SourceError};
+use super::{FilePlan, FileSource, KeyWatch, Kind, ParsedChunk, Reach, Source, SourceError};
 use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::definition::row::Row;
@@ -39,11 +39,14 @@ use layout::CsvLayout;
 pub use params::{AutoWord, CsvParams, Header, RaggedRows, StrayQuotes};
 use row::RowReader;
 
+/// The setting that leads to files.
+const PATHS: &str = "csv.paths";
+
 /// The kind, for [`super::KINDS`].
 pub(super) const KIND: Kind =
     Kind { name: "csv", open, schema: || schemars::schema_for!(CsvParams) };
 
-fn open(definition: &Definition) -> Result<Source, SourceError> {
+fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
     let fields = definition.fields.iter().map(|field| Wanted {
         locator: field.from.clone(),
@@ -55,6 +58,8 @@ fn open(definition: &Definition) -> Result<Source, SourceError> {
     // In the order of `Definition::locators`.
     let wanted = fields.chain(key).collect();
     let source = CsvSource::new(params, definition.base_dir().to_owned(), wanted)?;
+    let source = source.within(reach.clone());
+    source.check_reach()?;
     Ok(Source::Files(Box::new(source)))
 }
 
@@ -63,6 +68,7 @@ fn open(definition: &Definition) -> Result<Source, SourceError> {
 pub struct CsvSource {
     params: CsvParams,
     base_dir: PathBuf,
+    reach: Reach,
     wanted: Vec<Wanted>,
     /// The reader of the layout used last: blocks of one file come in thousands.
     reader: Mutex<Option<(Layout, Arc<RowReader>)>>,
@@ -80,7 +86,26 @@ impl CsvSource {
         wanted: Vec<Wanted>,
     ) -> Result<Self, SourceError> {
         params.validate()?;
-        Ok(Self { params, base_dir, wanted, reader: Mutex::new(None) })
+        Ok(Self { params, base_dir, reach: Reach::default(), wanted, reader: Mutex::new(None) })
+    }
+
+    /// The same source, which may read more than what is below its own folder.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// Whether the files that are named without a pattern are within reach.
+    fn check_reach(&self) -> Result<(), SourceError> {
+        let plain = self.params.paths.iter().filter(|entry| !entry.contains(['*', '?', '[']));
+        for path in plain.map(|entry| self.base_dir.join(entry)) {
+            self.reach.check(&self.base_dir, &path, PATHS, |error| io_error(&path, error))?;
+        }
+        Ok(())
+    }
+
+    fn open_file(&self, path: &Path) -> Result<File, SourceError> {
+        self.reach.open(&self.base_dir, path, PATHS, |error| io_error(path, error))
     }
 
     fn reader(&self, file: &str, layout: &Layout) -> Result<Arc<RowReader>, SourceError> {
@@ -143,6 +168,7 @@ impl FileSource for CsvSource {
         let mut files: Vec<PathBuf> = Vec::new();
         for entry in &self.params.paths {
             for file in self.expand(entry)? {
+                self.reach.check(&self.base_dir, &file, PATHS, |error| io_error(&file, error))?;
                 if !files.contains(&file) {
                     files.push(file);
                 }
@@ -157,7 +183,7 @@ impl FileSource for CsvSource {
         known: Option<&KnownFile>,
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<FilePlan, SourceError> {
-        plan::plan(&self.params, &self.wanted, path, known, visit)
+        plan::plan(&self.params, &self.wanted, path, known, || self.open_file(path), visit)
     }
 
     fn read(
@@ -170,7 +196,7 @@ impl FileSource for CsvSource {
         watch: Option<KeyWatch<'_>>,
     ) -> Result<ParsedChunk, SourceError> {
         let reader = self.reader(&header::shown(path), layout)?;
-        let bytes = read_range(path, planned, chunk)?.into();
+        let bytes = read_range(path, self.open_file(path)?, planned, chunk)?.into();
         Ok(blocks::parse(&reader, &bytes, chunk, file_id, watch))
     }
 
@@ -197,7 +223,12 @@ impl FileSource for CsvSource {
 }
 
 /// Reads the bytes of a chunk from the file that was planned.
-fn read_range(path: &Path, planned: &FileStamp, chunk: &Chunk) -> Result<Vec<u8>, SourceError> {
+fn read_range(
+    path: &Path,
+    mut file: File,
+    planned: &FileStamp,
+    chunk: &Chunk,
+) -> Result<Vec<u8>, SourceError> {
     // Trying again cannot help: what was planned is gone, and the next run plans anew.
     let changed = || {
         SourceError::permanent(format!(
@@ -210,7 +241,6 @@ fn read_range(path: &Path, planned: &FileStamp, chunk: &Chunk) -> Result<Vec<u8>
         let now = stream::stamp_of(path, &file.metadata().map_err(io)?)?;
         Ok(now.size == planned.size && now.modified == stream::whole_micros(planned.modified))
     };
-    let mut file = File::open(path).map_err(io)?;
     if !same(&file)? {
         return Err(changed());
     }

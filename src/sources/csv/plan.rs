@@ -1,6 +1,7 @@
 //! Owns the one streaming pass over a file: what is new of it, and where it may be cut. Reads each
 //! byte once, keeps one buffer and the list of chunks.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::SourceError;
@@ -26,13 +27,14 @@ pub(super) fn plan(
     wanted: &[Wanted],
     path: &Path,
     known: Option<&KnownFile>,
+    open: impl FnOnce() -> Result<File, SourceError>,
     visit: &mut dyn FnMut(&dyn Row),
 ) -> Result<FilePlan, SourceError> {
     let before = stamp(path)?;
     if known.is_some_and(|known| is_untouched(params, known, &before)) {
         return Ok(FilePlan::Unchanged { modified: before.modified });
     }
-    let mut stream = Stream::open(path, known.map_or(0, |known| known.size))?;
+    let mut stream = Stream::new(path, open()?, known.map_or(0, |known| known.size));
     let head = read_head(params, wanted, path, &mut stream)?;
     let layout = head.layout.store()?;
     let known = known.filter(|known| known.layout == layout);

@@ -39,10 +39,9 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Opens a file. The first `prefix` bytes are also hashed on their own.
-    pub fn open(path: &'a Path, prefix: u64) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|error| io_error(path, error))?;
-        Ok(Self {
+    /// Reads a file that was just opened. The first `prefix` bytes are also hashed on their own.
+    pub fn new(path: &'a Path, file: File, prefix: u64) -> Self {
+        Self {
             path,
             file,
             buffer: Vec::new(),
@@ -57,7 +56,7 @@ impl<'a> Stream<'a> {
             lines: 0,
             counted: 0,
             last: None,
-        })
+        }
     }
 
     /// What was read and is not done with.

@@ -34,7 +34,7 @@ pub use self::params::{Auth, KeyPlace, ParamValue, RateLimitParams, RestApiParam
 use self::recording::Recording;
 use self::records::{JsonRow, Records};
 use self::request::Request;
-use super::{Access, Kind, Page, PageSource, RateLimit, Source, SourceError};
+use super::{Access, Kind, Page, PageSource, RateLimit, Reach, Source, SourceError};
 use crate::definition::Definition;
 use crate::definition::field::Locator;
 use crate::definition::mapping::{Frozen, Mapped, Mapping};
@@ -47,10 +47,13 @@ use crate::domain::shape::Shape;
 pub(super) const KIND: Kind =
     Kind { name: "rest_api", open, schema: || schemars::schema_for!(RestApiParams) };
 
-fn open(definition: &Definition) -> Result<Source, SourceError> {
+fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
     let base_dir = definition.base_dir().to_owned();
     let source = RestApiSource::new(params, base_dir, definition.locators())?;
+    if let Some(recording) = &source.recording {
+        recording.check(&source.base_dir, reach)?;
+    }
     Ok(Source::Pages(Box::new(source)))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ulid::Ulid;
 
-use crate::sources::SourceError;
+use crate::sources::{Reach, SourceError};
 
 /// The folder of recorded pages of one source.
 #[derive(Debug, Clone)]
@@ -20,6 +20,18 @@ pub(super) struct Recording {
 impl Recording {
     pub fn new(base_dir: &Path, folder: &Path) -> Self {
         Self { folder: folder.to_owned(), path: base_dir.join(folder) }
+    }
+
+    /// Whether the folder is within reach.
+    ///
+    /// # Errors
+    /// Permanent when it is not.
+    pub fn check(&self, base_dir: &Path, reach: &Reach) -> Result<(), SourceError> {
+        reach.check(base_dir, &self.path, "rest_api.recording", |error| {
+            let path = self.path.display();
+            SourceError::permanent(format!("rest_api.recording: {path} cannot be used"))
+                .caused_by(error)
+        })
     }
 
     /// The address of a recorded page, the same on every machine.
