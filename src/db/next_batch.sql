@@ -1,4 +1,4 @@
--- $1 run, $2 most slices at once
+-- $1 run, $2 most slices at once, $3 fewest slices as long as more are being read
 with
 -- Batches of single keys follow no order.
 batches as (
@@ -29,4 +29,6 @@ ready as (
 )
 select min(slice) as first_slice, max(slice) as last_slice
 from ready
-where not exists (select from busy)
+where
+    not exists (select from busy)
+    and ((select slice from unread) is null or (select count(*) from ready) >= $3)

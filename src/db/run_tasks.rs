@@ -277,17 +277,20 @@ pub async fn open_since(
 /// The slices that can be normalized next, first and last; `None` when one is being normalized or
 /// the next is not read yet. Slices whose reading task died are passed over.
 ///
-/// To be asked under [`super::runs::lock`]. At most `max_slices` are handed out at once.
+/// To be asked under [`super::runs::lock`]. At most `most` are handed out at once, and at least
+/// `fewest` as long as others are being read.
 ///
 /// # Errors
 /// Database errors.
 pub async fn next_batch(
     connection: &mut PgConnection,
     run: RunId,
-    max_slices: i64,
+    most: i64,
+    fewest: i64,
 ) -> Result<Option<(i64, i64)>, sqlx::Error> {
-    let row =
-        sqlx::query_file!("src/db/next_batch.sql", run.0, max_slices).fetch_one(connection).await?;
+    let row = sqlx::query_file!("src/db/next_batch.sql", run.0, most, fewest)
+        .fetch_one(connection)
+        .await?;
     Ok(row.first_slice.zip(row.last_slice))
 }
 

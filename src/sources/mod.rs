@@ -217,8 +217,8 @@ pub struct ParsedChunk {
     pub blocks: Vec<RawBlock>,
     /// Number of rows, good and bad.
     pub rows: i64,
-    /// Numbers of the rows whose keys were picked out.
-    pub watched: Vec<i64>,
+    /// The rows whose keys were picked out, a block each.
+    pub watched: Vec<RawBlock>,
     /// What the good rows look like.
     pub shape: Shape,
 }

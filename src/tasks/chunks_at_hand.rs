@@ -15,6 +15,9 @@ use crate::domain::file::RawBlock;
 
 /// Reading never waits longer than this for normalizing.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The most bytes of rows with repeated keys: they are few, and the batches that want them follow
+/// closely. Else those would fetch every block of a file for a row here and there.
+const MOST_REPEATED: usize = 4 << 20;
 
 /// A few chunks, the oldest first.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct ChunksAtHand {
 #[derive(Debug, Default)]
 struct State {
     held: VecDeque<(ChunkId, Vec<RawBlock>)>,
+    /// The rows of chunks whose keys are repeated, the oldest chunk first.
+    repeated: VecDeque<(ChunkId, Vec<RawBlock>)>,
     /// Chunks being read.
     reserved: usize,
     /// Batches being normalized.
@@ -80,12 +85,29 @@ impl ChunksAtHand {
     }
 }
 
+impl State {
+    fn keep_repeated(&mut self, id: ChunkId, rows: Vec<RawBlock>) {
+        self.repeated.retain(|(held, _)| *held != id);
+        if !rows.is_empty() {
+            self.repeated.push_back((id, rows));
+        }
+        let bytes = |rows: &[RawBlock]| rows.iter().map(|row| row.payload.len()).sum::<usize>();
+        let mut all: usize = self.repeated.iter().map(|(_, rows)| bytes(rows)).sum();
+        while all > MOST_REPEATED {
+            let Some((_, oldest)) = self.repeated.pop_front() else { return };
+            all -= bytes(&oldest);
+        }
+    }
+}
+
 impl Room {
-    /// Keeps a chunk whose rows are stored, or will be: the same bytes whoever stores them.
-    pub fn keep(self, id: ChunkId, blocks: Vec<RawBlock>) {
+    /// Keeps a chunk whose rows are stored, or will be: the same bytes whoever stores them. Those
+    /// of its rows whose keys are repeated are wanted apart.
+    pub fn keep(self, id: ChunkId, blocks: Vec<RawBlock>, repeated: Vec<RawBlock>) {
         let mut state = self.0.state();
         state.held.retain(|(held, _)| *held != id);
         state.held.push_back((id, blocks));
+        state.keep_repeated(id, repeated);
     }
 }
 
@@ -97,16 +119,25 @@ impl Drop for Room {
 }
 
 impl Normalizing {
-    /// The chunk, if it is here. It is here no more, nor are those before it: chunks are normalized
-    /// in their order, so that others, in other processes, have those.
+    /// The chunk, if it is here. It is here no more, nor are those well before it: chunks are
+    /// normalized roughly in their order, so that others, in other processes, have those. The ones
+    /// just before it are waiting for a neighbour's slot in this process.
     pub fn take(&self, id: ChunkId) -> Option<Vec<RawBlock>> {
         let mut state = self.0.state();
         let at = state.held.iter().position(|(held, _)| *held == id);
         let taken = at.and_then(|at| state.held.remove(at)).map(|(_, blocks)| blocks);
-        state.held.retain(|(held, _)| held.file_id != id.file_id || held.chunk > id.chunk);
+        let waiting = id.chunk - self.0.most as i32;
+        state.held.retain(|(held, _)| held.file_id != id.file_id || held.chunk > waiting);
         drop(state);
         self.0.changed.notify_waiters();
         taken
+    }
+
+    /// The rows of a chunk whose keys are repeated, if they are here. They are here no more.
+    pub fn take_repeated(&self, id: ChunkId) -> Option<Vec<RawBlock>> {
+        let mut state = self.0.state();
+        let at = state.repeated.iter().position(|(held, _)| *held == id)?;
+        state.repeated.remove(at).map(|(_, rows)| rows)
     }
 }
 
@@ -128,7 +159,7 @@ mod tests {
     }
 
     async fn hold(chunks: &Arc<ChunksAtHand>, number: i32) {
-        chunks.room().await.keep(chunk(number), Vec::new());
+        chunks.room().await.keep(chunk(number), Vec::new(), Vec::new());
     }
 
     #[tokio::test]
@@ -149,6 +180,26 @@ mod tests {
         let batch = chunks.normalizing();
         assert!(batch.take(chunk(0)).is_none());
         assert!(batch.take(chunk(1)).is_some() && batch.take(chunk(2)).is_some());
+    }
+
+    fn row(bytes: usize) -> RawBlock {
+        let payload = vec![b'x'; bytes].into();
+        let row_ends = vec![bytes as i32];
+        RawBlock { first_row: 1, first_line: 2, start: 3, payload, row_ends }
+    }
+
+    #[tokio::test]
+    async fn rows_of_repeated_keys_are_taken_apart_and_the_oldest_make_room() {
+        let chunks = ChunksAtHand::new(2);
+        for number in 0..3 {
+            let rows = vec![row(MOST_REPEATED / 2)];
+            chunks.room().await.keep(chunk(number), Vec::new(), rows);
+        }
+        let batch = chunks.normalizing();
+        assert_eq!(batch.take_repeated(chunk(0)), None);
+        assert_eq!(batch.take_repeated(chunk(1)), Some(vec![row(MOST_REPEATED / 2)]));
+        assert_eq!(batch.take_repeated(chunk(1)), None);
+        assert!(batch.take(chunk(2)).is_some() && batch.take_repeated(chunk(2)).is_some());
     }
 
     async fn waits_for_room(chunks: &Arc<ChunksAtHand>, number: i32) -> JoinHandle<()> {
@@ -177,11 +228,21 @@ mod tests {
         let chunks = ChunksAtHand::new(2);
         let batch = chunks.normalizing();
         hold(&chunks, 0).await;
-        hold(&chunks, 2).await;
-        let waiting = waits_for_room(&chunks, 3).await;
-        assert!(batch.take(chunk(1)).is_none());
+        hold(&chunks, 3).await;
+        let waiting = waits_for_room(&chunks, 4).await;
+        assert!(batch.take(chunk(2)).is_none());
         waiting.await.unwrap();
         assert!(batch.take(chunk(0)).is_none());
-        assert!(batch.take(chunk(2)).is_some() && batch.take(chunk(3)).is_some());
+        assert!(batch.take(chunk(3)).is_some() && batch.take(chunk(4)).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_overtaken_stays_for_its_turn() {
+        let chunks = ChunksAtHand::new(2);
+        hold(&chunks, 0).await;
+        hold(&chunks, 1).await;
+        let batch = chunks.normalizing();
+        assert!(batch.take(chunk(1)).is_some());
+        assert!(batch.take(chunk(0)).is_some());
     }
 }

@@ -144,10 +144,11 @@ impl Mapper {
     ) -> Result<(), TaskError> {
         let layout = Arc::new(source_files::location(&context.pool, id.file_id).await?.layout);
         let raw = RawRef::File(id.file_id);
-        // The chunks of repeated rows have been normalized before, but for those rows.
-        if self.rows != Rows::Repeated
-            && let Some(blocks) = normalizing.take(id)
-        {
+        let at_hand = match self.rows {
+            Rows::All | Rows::Single => normalizing.take(id),
+            Rows::Repeated => normalizing.take_repeated(id),
+        };
+        if let Some(blocks) = at_hand {
             return self.blocks(blocks, layout, raw, rows).await;
         }
         let mut stored = raw_csv_blocks::load(&context.pool, id, &rows);

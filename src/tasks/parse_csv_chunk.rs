@@ -87,7 +87,8 @@ impl Task for ParseCsvChunk {
         let id = ChunkId { file_id: self.file_id, chunk: self.chunk.index };
         let source = &context.source_name;
         raw_csv_blocks::store(transaction, id, source, context.run, &parsed.blocks).await?;
-        room.keep(id, parsed.blocks);
+        let repeated = parsed.watched.iter().map(|row| row.first_row).collect();
+        room.keep(id, parsed.blocks, parsed.watched);
         let raw = RawRef::File(self.file_id);
         let counters = Counters {
             slices: 1,
@@ -95,8 +96,7 @@ impl Task for ParseCsvChunk {
             rows_read: parsed.rows,
             ..Counters::default()
         };
-        let result =
-            SliceResult { raw: raw.to_string(), shape: parsed.shape, repeated: parsed.watched };
+        let result = SliceResult { raw: raw.to_string(), shape: parsed.shape, repeated };
         Ok(Effects { counters, result: Some(result.to_value()?), follow_ups: Vec::new() })
     }
 }

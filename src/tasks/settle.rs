@@ -15,8 +15,10 @@ use crate::sources::Source;
 
 /// The most API pages normalized in one transaction when they queue up.
 const PAGES_PER_BATCH: i64 = 10;
-/// Chunks whose few rows with repeated keys are normalized in one transaction.
+/// Chunks whose few rows with repeated keys are normalized in one transaction …
 const REPEATS_PER_BATCH: i64 = 32;
+/// … and the fewest: such a batch costs about as much as a whole chunk, whose slot it takes.
+const FEWEST_REPEATS: i64 = 16;
 /// A CSV chunk is large enough for a transaction of its own.
 const CHUNKS_PER_BATCH: i64 = 1;
 
@@ -124,13 +126,13 @@ pub(super) async fn next_batch(
     order: SliceOrder,
     source: Option<&Source>,
 ) -> Result<Option<TaskPayload>, sqlx::Error> {
-    let (most, rows) = match (order, source) {
+    let (most, fewest, rows) = match (order, source) {
         (SliceOrder::Distinct, _) => return Ok(None),
-        (SliceOrder::Split, _) => (REPEATS_PER_BATCH, Rows::Repeated),
-        (SliceOrder::Ordered, Some(Source::Pages(_))) => (PAGES_PER_BATCH, Rows::All),
-        (SliceOrder::Ordered, _) => (CHUNKS_PER_BATCH, Rows::All),
+        (SliceOrder::Split, _) => (REPEATS_PER_BATCH, FEWEST_REPEATS, Rows::Repeated),
+        (SliceOrder::Ordered, Some(Source::Pages(_))) => (PAGES_PER_BATCH, 1, Rows::All),
+        (SliceOrder::Ordered, _) => (CHUNKS_PER_BATCH, 1, Rows::All),
     };
-    let next = run_tasks::next_batch(transaction, run, most).await?;
+    let next = run_tasks::next_batch(transaction, run, most, fewest).await?;
     Ok(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {
         first_slice,
         last_slice,

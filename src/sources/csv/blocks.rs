@@ -41,10 +41,10 @@ impl Lines<'_> {
     }
 }
 
-/// Cuts the rows of a chunk, whose bytes are `bytes`, into blocks, and notes the rows whose keys
+/// Cuts the rows of a chunk, whose bytes are `bytes`, into blocks, and copies the rows whose keys
 /// `watch` picks out.
 ///
-/// The blocks are slices of `bytes`: no row is copied.
+/// The blocks are slices of `bytes`: no other row is copied.
 pub(super) fn parse(
     reader: &RowReader,
     bytes: &Bytes,
@@ -72,7 +72,7 @@ pub(super) fn parse(
             if let Some(watch) = &mut watch
                 && reader.read_key(content, &mut buffer).is_some_and(|row| watch(&row))
             {
-                parsed.watched.push(number);
+                parsed.watched.push(blocks.copy_of(number, at, at + extent.next));
             }
         }
         parsed.rows += 1;
@@ -115,6 +115,17 @@ impl<'a> Blocks<'a> {
         self.end = end;
         if let Some(open) = self.blocks.last_mut() {
             open.row_ends.push((end - self.start) as i32);
+        }
+    }
+
+    /// The row that was added last, on its own: it does not keep the chunk in memory.
+    fn copy_of(&mut self, number: i64, start: usize, end: usize) -> RawBlock {
+        RawBlock {
+            first_row: number,
+            first_line: self.lines.at(start),
+            start: self.chunk_start + start as u64,
+            payload: Bytes::copy_from_slice(&self.bytes[start..end]),
+            row_ends: vec![(end - start) as i32],
         }
     }
 
