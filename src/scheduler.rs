@@ -11,7 +11,7 @@ use crate::db::schedule_ticks;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::run::{Mode, Trigger};
 use crate::sources::{self, Access};
-use crate::tasks::start_run::{RunRequest, Started, start_run};
+use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 
 /// The longest sleep: clocks jump and job files are edited.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
@@ -95,6 +95,8 @@ async fn act(
         trigger: Trigger::Schedule,
         access,
         idempotency_key: Some(&key),
+        raw: RawRange::default(),
+        dry_run: false,
     };
     match start_run(&mut transaction, definition, &request).await? {
         Started::New(id) | Started::Same(id) => {
@@ -111,6 +113,10 @@ async fn act(
         Started::Paused(pause) => {
             schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
             tracing::info!(source, tick = %due, "scheduled run skipped: {pause}");
+        }
+        Started::NothingToReplay(nothing) => {
+            schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
+            tracing::info!(source, tick = %due, "scheduled run skipped: {nothing}");
         }
     }
     transaction.commit().await

@@ -20,7 +20,7 @@ use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::domain::task::{Rows, TaskKind, TaskPayload};
 use kasparro::queue;
 use kasparro::sources::{Access, kind_names};
-use kasparro::tasks::start_run::{RunRequest, Started, start_run};
+use kasparro::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use sqlx::{Connection, PgConnection};
 use tokio::process::{Child, Command};
 
@@ -222,6 +222,8 @@ async fn empty_tasks(
         trigger: Trigger::Cli,
         access: Access::Offline,
         idempotency_key: None,
+        raw: RawRange::default(),
+        dry_run: false,
     };
     let Started::New(run) = start_run(transaction, definition, &request).await? else {
         anyhow::bail!("the run of an earlier round has not ended");

@@ -11,8 +11,10 @@ use super::health::HealthApi;
 use super::pauses::PausesApi;
 use super::quarantine::QuarantineApi;
 use super::records::RecordsApi;
+use super::redrive::RedriveApi;
 use super::run_controls::RunControlsApi;
 use super::runs::RunsApi;
+use super::samples::SamplesApi;
 use super::schemas::SchemasApi;
 use super::sources::SourcesApi;
 use super::stats::StatsApi;
@@ -47,10 +49,12 @@ pub(super) enum Tag {
 type Resources = (
     RunsApi,
     RunControlsApi,
+    SamplesApi,
     SourcesApi,
     PausesApi,
     RecordsApi,
     QuarantineApi,
+    RedriveApi,
     SchemasApi,
     HealthApi,
     StatsApi,
@@ -60,10 +64,12 @@ type Resources = (
 const RESOURCES: Resources = (
     RunsApi,
     RunControlsApi,
+    SamplesApi,
     SourcesApi,
     PausesApi,
     RecordsApi,
     QuarantineApi,
+    RedriveApi,
     SchemasApi,
     HealthApi,
     StatsApi,
@@ -210,8 +216,8 @@ mod tests {
                 schema["required"].as_array().into_iter().flatten().collect();
             for (field, property) in schema["properties"].as_object().into_iter().flatten() {
                 let optional = !required.iter().any(|r| *r == field);
-                // These two leave absent values out.
-                if optional && !["Problem", "StartRuns"].contains(&name.as_str()) {
+                // These leave absent values out.
+                if optional && !["Problem", "StartRuns", "ReplayRange"].contains(&name.as_str()) {
                     assert_eq!(property["nullable"], true, "{name}.{field}");
                 }
             }

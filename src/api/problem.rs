@@ -45,6 +45,8 @@ words! {
         RunEnded = "urn:kasparro:problem:run-ended",
         /// The run has no dead task, or a later run of the source has begun.
         NothingToRetry = "urn:kasparro:problem:nothing-to-retry",
+        /// Nothing is kept that could be normalized again, or no such row is set aside.
+        NothingToReplay = "urn:kasparro:problem:nothing-to-replay",
         /// The source is paused: no run of it starts.
         SourcePaused = "urn:kasparro:problem:source-paused",
         /// The source is not paused: there is nothing to resume.
@@ -83,6 +85,7 @@ impl Kind {
             Self::RunActive
             | Self::RunEnded
             | Self::NothingToRetry
+            | Self::NothingToReplay
             | Self::SourcePaused
             | Self::SourceNotPaused => StatusCode::CONFLICT,
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
@@ -110,6 +113,7 @@ impl Kind {
             Self::RunActive => "The source has an active run",
             Self::RunEnded => "The run has ended",
             Self::NothingToRetry => "There is nothing to retry",
+            Self::NothingToReplay => "There is nothing to replay",
             Self::SourcePaused => "The source is paused",
             Self::SourceNotPaused => "The source is not paused",
             Self::SlowRequest => "The body did not arrive in time",

@@ -53,6 +53,14 @@ pub(super) struct Run {
     stop_reason: Option<String>,
     /// Runs with the same value had the same job file.
     config_hash: String,
+    /// Whether it only shows what it would do; its counters are those of a run that would.
+    dry_run: bool,
+    /// The first run whose rows a replay normalizes again.
+    #[oai(nullable)]
+    replay_from: Option<i64>,
+    /// The last.
+    #[oai(nullable)]
+    replay_to: Option<i64>,
 }
 
 /// What was done, in numbers: rows_read = inserted + updated + duplicates + quarantined.
@@ -216,6 +224,9 @@ impl From<runs::Run> for Run {
             error: run.error,
             stop_reason: run.stop_reason,
             config_hash: run.config_hash.to_string(),
+            dry_run: run.dry_run,
+            replay_from: run.replay.map(|range| range.from.0),
+            replay_to: run.replay.map(|range| range.to.0),
         }
     }
 }
@@ -288,6 +299,9 @@ impl Example for Run {
             error: None,
             stop_reason: None,
             config_hash: "5f1d7a84db00d2fce00b31a7fc73224f".to_owned(),
+            dry_run: false,
+            replay_from: None,
+            replay_to: None,
         }
     }
 }

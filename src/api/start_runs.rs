@@ -11,8 +11,8 @@ use super::problem::{Declares, Kind, Problem};
 use super::runs::Run;
 use crate::db::runs;
 use crate::definition::Definition;
-use crate::domain::run::{Mode, Trigger};
-use crate::tasks::start_run::{RunRequest, Started, start_run};
+use crate::domain::run::{Mode, RunId, Trigger};
+use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 
 /// What to run: exactly one of `source`, `sources` and `all`.
 #[derive(Debug, Default, Deserialize, Object)]
@@ -25,8 +25,25 @@ pub(super) struct StartRuns {
     sources: Option<Vec<String>>,
     /// `true`: every source that has a job file.
     all: Option<bool>,
-    /// `incremental` (the default) reads what is new, `full` everything.
+    /// `incremental` (the default) reads what is new, `full` everything; `replay` reads nothing and
+    /// normalizes again what earlier runs have read.
     mode: Option<Mode>,
+    /// For `mode = replay` of one source: which runs' rows.
+    replay: Option<ReplayRange>,
+    /// `true`: only show what the run would do, at `GET /runs/{id}/samples`.
+    dry_run: Option<bool>,
+}
+
+/// The runs whose rows a replay normalizes again, both ends included. Without ends: all whose rows
+/// are kept.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct ReplayRange {
+    /// The first run.
+    from_run: Option<i64>,
+    /// The last run.
+    to_run: Option<i64>,
 }
 
 /// What became of the request for one of several sources.
@@ -44,8 +61,8 @@ pub(super) struct SourceOutcome {
 }
 
 /// `started`: a new run; `same`: the run that the idempotency key began earlier; `busy`: the source
-/// has an active run; `paused`: the source is paused; `invalid`: its job file cannot be used (only
-/// with `all`).
+/// has an active run; `paused`: the source is paused; `nothing_to_replay`: no rows of it are kept;
+/// `invalid`: its job file cannot be used (only with `all`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
 enum Outcome {
@@ -53,6 +70,7 @@ enum Outcome {
     Same,
     Busy,
     Paused,
+    NothingToReplay,
     Invalid,
 }
 
@@ -99,6 +117,7 @@ impl Declares for StartRunsOperation {
         Kind::UnknownSource,
         Kind::RunActive,
         Kind::SourcePaused,
+        Kind::NothingToReplay,
         Kind::BodyTooLarge,
         Kind::UnsupportedMediaType,
         Kind::InvalidRequest,
@@ -130,6 +149,20 @@ impl StartRuns {
     }
 }
 
+impl StartRuns {
+    /// Run numbers are those of one source: a range for several means nothing.
+    fn raw_range(&self) -> Result<RawRange, Problem> {
+        let Some(ReplayRange { from_run, to_run }) = self.replay else {
+            return Ok(RawRange::default());
+        };
+        if self.mode != Some(Mode::Replay) || self.source.is_none() {
+            let detail = "`replay` goes with `mode` = \"replay\" and one `source`";
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        }
+        Ok(RawRange { from: from_run.map(RunId), to: to_run.map(RunId) })
+    }
+}
+
 /// Starts what is asked for. Nothing is started when a source named is unknown or broken.
 pub(super) async fn start(
     state: &ApiState,
@@ -137,12 +170,15 @@ pub(super) async fn start(
     idempotency_key: Option<&str>,
 ) -> Result<StartAnswer, Problem> {
     let selection = asked.selection()?;
+    let raw = asked.raw_range()?;
     let catalog = Catalog::load(&state.jobs).await?;
     let request = RunRequest {
         mode: asked.mode.unwrap_or(Mode::Incremental),
         trigger: Trigger::Api,
         access: state.access,
         idempotency_key,
+        raw,
+        dry_run: asked.dry_run.unwrap_or(false),
     };
     match selection {
         Selection::One(name) => start_one(state, catalog.require(&name)?, &request).await,
@@ -181,11 +217,23 @@ async fn start_one(
     request: &RunRequest<'_>,
 ) -> Result<StartAnswer, Problem> {
     let started = begin(state, definition, request).await?;
+    answer(state, definition, started).await
+}
+
+/// What is answered about the run of one source.
+pub(super) async fn answer(
+    state: &ApiState,
+    definition: &Definition,
+    started: Started,
+) -> Result<StartAnswer, Problem> {
     let (id, is_new) = match started {
         Started::New(id) => (id, true),
         Started::Same(id) => (id, false),
         Started::Busy(id) => return Err(Problem::run_active(definition.source.as_str(), id.0)),
         Started::Paused(pause) => return Err(Problem::source_paused(&pause)),
+        Started::NothingToReplay(nothing) => {
+            return Err(Problem::new(Kind::NothingToReplay, nothing.to_string()));
+        }
     };
     let run = runs::get(&mut *state.connection().await?, id).await?;
     let run = Run::from(run.ok_or_else(|| Problem::unknown_run(id.0))?);
@@ -239,6 +287,9 @@ impl SourceOutcome {
             Started::Same(id) => (Outcome::Same, Some(id), None),
             Started::Busy(id) => (Outcome::Busy, Some(id), None),
             Started::Paused(pause) => (Outcome::Paused, None, Some(pause.to_string())),
+            Started::NothingToReplay(nothing) => {
+                (Outcome::NothingToReplay, None, Some(nothing.to_string()))
+            }
         };
         Self { source: source.to_owned(), outcome, run_id: run.map(|id| id.0), detail }
     }
@@ -260,7 +311,7 @@ impl SourceOutcome {
     fn describe(&self) -> String {
         match (self.outcome, self.run_id, &self.detail) {
             (_, Some(id), _) => format!("source {:?} has the active run {id}", self.source),
-            (Outcome::Paused, None, Some(pause)) => pause.clone(),
+            (Outcome::Paused | Outcome::NothingToReplay, None, Some(why)) => why.clone(),
             _ => format!("the job file of {:?} cannot be used", self.source),
         }
     }

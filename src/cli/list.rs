@@ -218,5 +218,8 @@ pub(super) fn run_json(run: &Run) -> Value {
         "counters": run.counters,
         "error": run.error,
         "stop_reason": run.stop_reason,
+        "dry_run": run.dry_run,
+        "replay_from": run.replay.map(|range| range.from),
+        "replay_to": run.replay.map(|range| range.to),
     })
 }

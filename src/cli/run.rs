@@ -1,10 +1,11 @@
 //! Owns `run`: load sources now, working on their tasks in this process beside any other worker.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::builder::FalseyValueParser;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +15,14 @@ use super::list::run_json;
 use super::processes;
 use super::progress::Progress;
 use crate::config::Settings;
+use crate::db::runs::Run;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
+use crate::domain::sample::Sample;
 use crate::sources::{self, Access};
-use crate::tasks::start_run::{RunRequest, Started, start_run};
+use crate::tasks::dry_run;
+use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::worker::{self, WorkerOptions};
 
 pub(super) const EXAMPLES: &str = "\
@@ -27,6 +31,8 @@ Examples:
   kasparro run --all --full                read everything again, whatever the checkpoints say
   kasparro run coingecko_api --record      load from the network and keep a recording
   kasparro run --all --detach              enqueue only; workers elsewhere do the work
+  kasparro run products_csv --dry-run      show what a run would do, and write nothing
+  kasparro run products_csv --replay       normalize again what was read, with the job file of now
 
 Exits 0 when every run succeeded, 1 when one failed, was cancelled or broke a check.";
 
@@ -57,6 +63,22 @@ pub(super) struct RunArgs {
     #[arg(long)]
     record: bool,
 
+    /// Read nothing; normalize again what earlier runs have read
+    #[arg(long, conflicts_with_all = ["full", "offline", "record"])]
+    replay: bool,
+
+    /// The first run whose rows to replay; without it the first whose rows are kept
+    #[arg(long, value_name = "RUN", requires = "replay", conflicts_with = "all")]
+    from_run: Option<i64>,
+
+    /// The last run whose rows to replay
+    #[arg(long, value_name = "RUN", requires = "replay", conflicts_with = "all")]
+    to_run: Option<i64>,
+
+    /// Write nothing; show what the run would do
+    #[arg(long, conflicts_with = "detach")]
+    dry_run: bool,
+
     /// Only enqueue the runs
     #[arg(long)]
     detach: bool,
@@ -77,11 +99,15 @@ impl RunArgs {
 
     /// Whether a run that is under way already may not be what is asked for.
     fn asks_for_more(&self) -> bool {
-        self.mode() == Mode::Full || self.access() != Access::Network
+        self.mode() != Mode::Incremental || self.access() != Access::Network || self.dry_run
     }
 
     fn mode(&self) -> Mode {
-        if self.full { Mode::Full } else { Mode::Incremental }
+        match (self.full, self.replay) {
+            (true, _) => Mode::Full,
+            (_, true) => Mode::Replay,
+            _ => Mode::Incremental,
+        }
     }
 }
 
@@ -147,14 +173,56 @@ async fn work(
     let Some(runs) = followed? else {
         bail!("stopped before the runs ended; `kasparro run` or any worker goes on with them");
     };
-    if args.json {
-        let runs: Vec<_> = runs.iter().map(run_json).collect();
-        println!("{}", serde_json::to_string_pretty(&json!({ "runs": runs }))?);
-    } else {
-        println!("{}", table(&runs));
-    }
+    show(pool, &runs, args).await?;
     let good = all_started && runs.iter().all(|run| run.status.is_success());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()> {
+    if !args.json {
+        println!("{}", table(runs));
+    }
+    let mut answers: Vec<_> = runs.iter().map(run_json).collect();
+    for (run, answer) in runs.iter().zip(&mut answers).filter(|(run, _)| run.dry_run) {
+        let samples = dry_run::shown(pool, run.id).await?;
+        if args.json {
+            answer["samples"] = serde_json::to_value(samples)?;
+        } else {
+            print!("{}", sample_lines(&run.source, &samples));
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&json!({ "runs": answers }))?);
+    }
+    Ok(())
+}
+
+/// What a dry run shows, a line for each row and each of its columns that would change.
+fn sample_lines(source: &str, samples: &[Sample]) -> String {
+    let mut lines = String::new();
+    for Sample { change, external_id, payload, row, before, after, defects } in samples {
+        let key = external_id.as_deref().unwrap_or_default();
+        lines += &format!("{source}: {change} {key} ({payload}, row {row})\n");
+        for defect in defects {
+            let field = defect.field.as_deref().unwrap_or("row");
+            lines += &format!("    {field}: {} ({})\n", defect.message, defect.reason);
+        }
+        let column = |side: &Option<Value>, name: &str| {
+            side.as_ref().and_then(|columns| columns.get(name)).cloned().unwrap_or(Value::Null)
+        };
+        let sides = [before, after].into_iter().flatten().filter_map(Value::as_object);
+        let names: BTreeSet<&String> = sides.flat_map(|columns| columns.keys()).collect();
+        for name in names {
+            let (before, after) = (column(before, name), column(after, name));
+            if before != after {
+                lines += &match before {
+                    Value::Null => format!("    {name}: {after}\n"),
+                    before => format!("    {name}: {before} -> {after}\n"),
+                };
+            }
+        }
+    }
+    lines
 }
 
 async fn follow_until(
@@ -162,7 +230,7 @@ async fn follow_until(
     ids: &[RunId],
     progress: Option<&Progress>,
     stop: &CancellationToken,
-) -> anyhow::Result<Option<Vec<crate::db::runs::Run>>> {
+) -> anyhow::Result<Option<Vec<Run>>> {
     tokio::select! {
         runs = follow(pool, ids, progress) => runs.map(Some),
         () = stop.cancelled() => Ok(None),
@@ -181,6 +249,8 @@ async fn start(
             trigger: Trigger::Cli,
             access: args.access(),
             idempotency_key: None,
+            raw: RawRange { from: args.from_run.map(RunId), to: args.to_run.map(RunId) },
+            dry_run: args.dry_run,
         };
         let mut transaction = pool.begin().await?;
         let started = start_run(&mut transaction, definition, &request).await?;
@@ -189,10 +259,11 @@ async fn start(
             Started::New(id) | Started::Same(id) => ids.push(id),
             // A source that cannot start does not stop the others.
             Started::Paused(pause) => eprintln!("error: {pause}"),
+            Started::NothingToReplay(nothing) => eprintln!("error: {nothing}"),
             Started::Busy(id) if args.asks_for_more() => {
                 bail!(
-                    "{}: run {id} is under way; wait for it, or leave --full, --offline and \
-                     --record out to go on with it",
+                    "{}: run {id} is under way; wait for it, or leave --full, --replay, --offline, \
+                     --record and --dry-run out to go on with it",
                     definition.source
                 );
             }

@@ -18,7 +18,7 @@ use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::scheduler;
 use crate::sources::{self, Access};
-use crate::tasks::start_run::{RunRequest, Started, start_run};
+use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::worker::WorkerOptions;
 
 pub(super) const EXAMPLES: &str = "\
@@ -151,6 +151,8 @@ async fn initial_runs(
             trigger: Trigger::Cli,
             access,
             idempotency_key: None,
+            raw: RawRange::default(),
+            dry_run: false,
         };
         let mut transaction = pool.begin().await?;
         let started = start_run(&mut transaction, definition, &request).await?;
@@ -158,6 +160,7 @@ async fn initial_runs(
         match started {
             Started::New(id) | Started::Same(id) | Started::Busy(id) => ids.push(id),
             Started::Paused(pause) => eprintln!("{pause}"),
+            Started::NothingToReplay(nothing) => eprintln!("{nothing}"),
         }
     }
     let runs = follow(pool, &ids, Some(progress)).await?;

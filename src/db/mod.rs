@@ -11,6 +11,7 @@ pub mod quarantined_rows;
 pub mod rate_limits;
 pub mod raw_api_data;
 pub mod raw_csv_blocks;
+pub mod replay;
 pub mod retention;
 pub mod run_controls;
 pub mod run_repeated_keys;

@@ -13,7 +13,8 @@ pub fn fingerprint(source: &str, field: Option<&str>, reason: ReasonCode) -> Con
     ContentHash::of(format!("{source}\0{}\0{reason}", field.unwrap_or("")).as_bytes())
 }
 
-/// Sets rows aside, one table row per defect. A defect that stands there already stays as it is.
+/// Sets rows aside, one table row per defect. A defect that stands there already stays as it is, and
+/// is open again if it was settled.
 ///
 /// # Errors
 /// Database errors.
@@ -58,7 +59,8 @@ pub async fn store(
     .await?;
     sqlx::query(
         "insert into quarantined_rows select * from quarantined_rows_stage
-         on conflict (source, raw_ref, raw_row, field, reason) do nothing",
+         on conflict (source, raw_ref, raw_row, field, reason) do update set status = 'open'
+            where quarantined_rows.status in ('resolved', 'superseded')",
     )
     .execute(&mut *connection)
     .await?;
@@ -103,7 +105,7 @@ pub struct QuarantinedRow {
     pub raw_bytes: i32,
     /// Equal for rows that fail alike.
     pub fingerprint: Vec<u8>,
-    /// `open`, `redriven` or `resolved`.
+    /// `open`, `redriven`, `resolved` or `superseded`.
     pub status: String,
     /// When it was set aside.
     pub created_at: DateTime<Utc>,
@@ -160,6 +162,165 @@ pub async fn list(
     .await
 }
 
+/// The run that first kept a payload with a row that is still set aside, of a source and, if given,
+/// with a fingerprint. Rows whose payload is gone count as of the run that set them aside.
+///
+/// # Errors
+/// Database errors.
+pub async fn first_run(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    fingerprint: Option<&[u8]>,
+) -> Result<Option<RunId>, sqlx::Error> {
+    let id = sqlx::query_scalar!(
+        "select min(coalesce(f.first_run_id, p.run_id, q.run_id))
+         from (
+            select raw_ref, min(run_id) as run_id,
+                   case when raw_ref like 'page/%' then decode(substring(raw_ref from 6), 'hex') end
+                       as body_hash
+            from quarantined_rows
+            where source = $1 and ($2::bytea is null or fingerprint = $2)
+              and status in ('open', 'redriven')
+            group by raw_ref
+         ) as q
+         left join source_files as f on f.source = $1 and q.raw_ref = 'file/' || f.id
+         left join raw_api_data as p on p.source = $1 and p.body_hash = q.body_hash",
+        source,
+        fingerprint,
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(id.map(RunId))
+}
+
+/// Rows of a raw payload, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowSpan {
+    /// The payload.
+    pub raw_ref: String,
+    /// The first row, from 1.
+    pub first: i64,
+    /// The last row.
+    pub last: i64,
+}
+
+/// What tells the defects of a source apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DefectKey {
+    /// The raw payload the row is in.
+    pub raw_ref: String,
+    /// The row within it.
+    pub raw_row: i64,
+    /// The field, empty when the row as a whole is bad.
+    pub field: String,
+    /// Reason code.
+    pub reason: String,
+}
+
+/// What became of a defect whose row was judged once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is there still.
+    Redriven,
+    /// It is there no more.
+    Resolved,
+}
+
+/// The defects of these rows that are not settled.
+///
+/// # Errors
+/// Database errors.
+pub async fn unsettled(
+    connection: &mut PgConnection,
+    source: &str,
+    spans: &[&RowSpan],
+) -> Result<Vec<DefectKey>, sqlx::Error> {
+    let raw_refs: Vec<&str> = spans.iter().map(|span| span.raw_ref.as_str()).collect();
+    let firsts: Vec<i64> = spans.iter().map(|span| span.first).collect();
+    let lasts: Vec<i64> = spans.iter().map(|span| span.last).collect();
+    sqlx::query_as!(
+        DefectKey,
+        "select q.raw_ref, q.raw_row, q.field, q.reason
+         from unnest($2::text[], $3::bigint[], $4::bigint[]) as span (raw_ref, first, last)
+         cross join lateral (
+            select * from quarantined_rows
+            where source = $1 and raw_ref = span.raw_ref
+              and raw_row between span.first and span.last
+              and status in ('open', 'redriven')
+         ) as q",
+        source,
+        &raw_refs as &[&str],
+        &firsts,
+        &lasts,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Says what became of defects.
+///
+/// # Errors
+/// Database errors.
+pub async fn settle(
+    connection: &mut PgConnection,
+    source: &str,
+    defects: &[DefectKey],
+    settled: Settled,
+) -> Result<(), sqlx::Error> {
+    if defects.is_empty() {
+        return Ok(());
+    }
+    let raw_refs: Vec<&str> = defects.iter().map(|defect| defect.raw_ref.as_str()).collect();
+    let rows: Vec<i64> = defects.iter().map(|defect| defect.raw_row).collect();
+    let fields: Vec<&str> = defects.iter().map(|defect| defect.field.as_str()).collect();
+    let reasons: Vec<&str> = defects.iter().map(|defect| defect.reason.as_str()).collect();
+    sqlx::query!(
+        "update quarantined_rows as q set status = $6
+         from unnest($2::text[], $3::bigint[], $4::text[], $5::text[])
+            as d (raw_ref, raw_row, field, reason)
+         where q.source = $1 and q.raw_ref = d.raw_ref and q.raw_row = d.raw_row
+           and q.field = d.field and q.reason = d.reason",
+        source,
+        &raw_refs as &[&str],
+        &rows,
+        &fields as &[&str],
+        &reasons as &[&str],
+        match settled {
+            Settled::Redriven => "redriven",
+            Settled::Resolved => "resolved",
+        },
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Settles what was set aside of other versions of a file: this one was read from its start, and
+/// what it says counts.
+///
+/// # Errors
+/// Database errors.
+pub async fn supersede(
+    connection: &mut PgConnection,
+    source: &str,
+    file_id: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update quarantined_rows set status = 'superseded'
+         where source = $1 and status in ('open', 'redriven') and raw_ref in (
+            select 'file/' || other.id
+            from source_files as this
+            join source_files as other on other.source = this.source and other.url = this.url
+            where this.id = $2 and other.id <> this.id
+         )",
+        source,
+        file_id,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Defects that are alike.
 #[derive(Debug, Clone)]
 pub struct QuarantineGroup {
@@ -177,7 +338,7 @@ pub struct QuarantineGroup {
     pub example: String,
 }
 
-/// Open defects grouped by what they share, the most frequent first.
+/// Defects that are not settled, grouped by what they share, the most frequent first.
 ///
 /// # Errors
 /// Database errors.
@@ -193,7 +354,7 @@ pub async fn groups(
          from quarantined_rows
          where ($1::text is null or source = $1)
            and ($2::text is null or reason = $2)
-           and status = 'open'
+           and status in ('open', 'redriven')
          group by source, field, reason, fingerprint
          order by count(*) desc, source, field, reason
          limit $3"#,

@@ -51,7 +51,7 @@ pub async fn store(
     Ok(())
 }
 
-/// A kept body.
+/// A kept body, and the run that brought it first.
 ///
 /// # Errors
 /// Database errors; `RowNotFound` when there is none of that hash.
@@ -59,12 +59,14 @@ pub async fn body(
     executor: impl PgExecutor<'_>,
     source: &str,
     hash: ContentHash,
-) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select body::text as "body!" from raw_api_data where source = $1 and body_hash = $2"#,
+) -> Result<(String, RunId), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select body::text as "body!", run_id from raw_api_data
+         where source = $1 and body_hash = $2"#,
         source,
         &hash.to_bytes()[..],
     )
     .fetch_one(executor)
-    .await
+    .await?;
+    Ok((row.body, RunId(row.run_id)))
 }

@@ -49,6 +49,8 @@ pub struct OpenTask {
     pub access: String,
     /// How much the run reads.
     pub mode: Mode,
+    /// Whether the run only shows what it would do.
+    pub dry_run: bool,
     /// Whether the source had no record when the run was planned.
     pub from_empty: bool,
     /// In which order the run's slices must be applied.
@@ -144,7 +146,7 @@ pub async fn open(
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
         r#"select t.kind, t.first_slice, t.payload, t.state, t.attempt, r.status, r.source, r.config_hash,
-                r.access, r.mode, r.from_empty, r.key_order,
+                r.access, r.mode, r.dry_run, r.from_empty, r.key_order,
                 exists (
                     select from source_pauses as p
                     where p.source = r.source and p.resumed_at is null
@@ -169,6 +171,7 @@ pub async fn open(
         config_hash: row.config_hash,
         access: row.access,
         mode: parse(&row.mode)?,
+        dry_run: row.dry_run,
         from_empty: row.from_empty,
         slice_order: parse(&row.key_order)?,
     }))

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 use crate::domain::counters::Counters;
 use crate::domain::key_sieve::SliceOrder;
 use crate::domain::raw::ContentHash;
-use crate::domain::run::{Mode, RunId, RunStatus, Trigger};
+use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
 use crate::domain::words::UnknownWord;
 
 /// A run to begin.
@@ -24,6 +24,10 @@ pub struct NewRun<'a> {
     pub idempotency_key: Option<&'a str>,
     /// The definition's hash.
     pub config_hash: ContentHash,
+    /// What a replay normalizes again; `None` for other modes.
+    pub replay: Option<RunRange>,
+    /// Whether it only shows what it would do.
+    pub dry_run: bool,
 }
 
 /// A row of `etl_runs`.
@@ -59,6 +63,10 @@ pub struct Run {
     pub stop_reason: Option<String>,
     /// The definition it runs with.
     pub config_hash: ContentHash,
+    /// What a replay normalizes again.
+    pub replay: Option<RunRange>,
+    /// Whether it only shows what it would do: its counters are those of a run that would.
+    pub dry_run: bool,
 }
 
 /// The columns as they come from the database.
@@ -84,6 +92,9 @@ pub(super) struct RunRow {
     error: Option<String>,
     stop_reason: Option<String>,
     config_hash: Vec<u8>,
+    replay_from: Option<i64>,
+    replay_to: Option<i64>,
+    dry_run: bool,
 }
 
 impl TryFrom<RunRow> for Run {
@@ -116,6 +127,11 @@ impl TryFrom<RunRow> for Run {
             stop_reason: row.stop_reason,
             config_hash: ContentHash::from_bytes(&row.config_hash)
                 .ok_or_else(|| sqlx::Error::Decode("config_hash is not 16 bytes".into()))?,
+            replay: row
+                .replay_from
+                .zip(row.replay_to)
+                .map(|(from, to)| RunRange { from: RunId(from), to: RunId(to) }),
+            dry_run: row.dry_run,
         })
     }
 }
@@ -132,8 +148,9 @@ pub async fn insert(
 ) -> Result<Option<RunId>, sqlx::Error> {
     let id = sqlx::query_scalar!(
         "insert into etl_runs (source, mode, trigger, access, idempotency_key, config_hash,
+                               replay_from, replay_to, dry_run,
                                schema_version, open_tasks, open_reading_tasks)
-         values ($1, $2, $3, $4, $5, $6,
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
                  (select max(version) from schema_snapshots where source = $1), 1, 1)
          on conflict do nothing
          returning id",
@@ -143,6 +160,9 @@ pub async fn insert(
         run.access,
         run.idempotency_key,
         &run.config_hash.to_bytes()[..],
+        run.replay.map(|range| range.from.0),
+        run.replay.map(|range| range.to.0),
+        run.dry_run,
     )
     .fetch_optional(connection)
     .await?;
@@ -194,7 +214,8 @@ pub async fn get(executor: impl PgExecutor<'_>, id: RunId) -> Result<Option<Run>
         RunRow,
         "select id, source, status, mode, trigger, access, created_at, started_at, finished_at,
                 open_tasks, dead_tasks, slices, bytes, rows_read, inserted, updated, unchanged,
-                quarantined, error, stop_reason, config_hash
+                quarantined, error, stop_reason, config_hash, replay_from, replay_to,
+                dry_run
          from etl_runs where id = $1",
         id.0,
     )
@@ -228,7 +249,8 @@ pub async fn list(
         RunRow,
         "select id, source, status, mode, trigger, access, created_at, started_at, finished_at,
                 open_tasks, dead_tasks, slices, bytes, rows_read, inserted, updated, unchanged,
-                quarantined, error, stop_reason, config_hash
+                quarantined, error, stop_reason, config_hash, replay_from, replay_to,
+                dry_run
          from etl_runs
          where ($1::text is null or source = $1)
            and ($2::text is null or status = $2)
@@ -256,7 +278,8 @@ pub async fn latest_per_source(executor: impl PgExecutor<'_>) -> Result<Vec<Run>
         RunRow,
         "select distinct on (source) id, source, status, mode, trigger, access, created_at,
                 started_at, finished_at, open_tasks, dead_tasks, slices, bytes, rows_read,
-                inserted, updated, unchanged, quarantined, error, stop_reason, config_hash
+                inserted, updated, unchanged, quarantined, error, stop_reason, config_hash, replay_from, replay_to,
+                dry_run
          from etl_runs order by source, id desc",
     )
     .fetch_all(executor)

@@ -161,6 +161,8 @@ pub struct Location {
     pub url: String,
     /// How it is read.
     pub layout: Layout,
+    /// The run that saw it first.
+    pub first_run: RunId,
 }
 
 /// Where a version is and how it is read.
@@ -168,10 +170,11 @@ pub struct Location {
 /// # Errors
 /// Database errors; `RowNotFound` when there is no such version.
 pub async fn location(executor: impl PgExecutor<'_>, id: i64) -> Result<Location, sqlx::Error> {
-    let row = sqlx::query!("select url, layout from source_files where id = $1", id)
+    let row = sqlx::query!("select url, layout, first_run_id from source_files where id = $1", id)
         .fetch_one(executor)
         .await?;
-    Ok(Location { url: row.url, layout: Layout(row.layout) })
+    let first_run = RunId(row.first_run_id);
+    Ok(Location { url: row.url, layout: Layout(row.layout), first_run })
 }
 
 fn hash(bytes: &[u8]) -> Result<ContentHash, sqlx::Error> {

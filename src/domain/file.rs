@@ -78,6 +78,15 @@ pub enum ChosenRows {
 }
 
 impl ChosenRows {
+    /// Whether a row is chosen.
+    pub fn contains(&self, number: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Without(numbers) => numbers.binary_search(&number).is_err(),
+            Self::Only(numbers) => numbers.binary_search(&number).is_ok(),
+        }
+    }
+
     /// The places of the chosen rows within a block, in order.
     pub fn within<'a>(&'a self, block: &RawBlock) -> Box<dyn Iterator<Item = usize> + 'a> {
         let (first, rows) = (block.first_row, block.row_ends.len());

@@ -13,6 +13,7 @@ pub mod raw;
 pub mod record;
 pub mod reject;
 pub mod run;
+pub mod sample;
 pub mod schema;
 pub mod shape;
 pub mod source_name;

@@ -24,7 +24,18 @@ words! {
         Incremental = "incremental",
         /// Everything, whatever the checkpoint says.
         Full = "full",
+        /// Nothing: what earlier runs have read is normalized again.
+        Replay = "replay",
     }
+}
+
+/// The runs whose raw rows a replay normalizes again, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunRange {
+    /// The first.
+    pub from: RunId,
+    /// The last.
+    pub to: RunId,
 }
 
 words! {

@@ -41,7 +41,9 @@ pub async fn cancel_run(
     queue::end_waiting(transaction, id, &tasks).await?;
     runs::keep_inserted(transaction, id).await?;
     let counters = runs::get(&mut *transaction, id).await?.map_or(run.counters, |run| run.counters);
-    totals::add_run(transaction, &run.source, RunStatus::Cancelled, &counters).await?;
+    if !run.dry_run {
+        totals::add_run(transaction, &run.source, RunStatus::Cancelled, &counters).await?;
+    }
     let reason = format!("cancelled by {actor}");
     runs::finish(transaction, id, RunStatus::Cancelled, Some(&reason)).await?;
     tracing::info!(run_id = id.0, source = run.source, %actor, "run cancelled");

@@ -26,9 +26,7 @@ impl Task for FetchPage {
             let text = format!("source {} has a page task but reads files", context.source_name);
             return Err(TaskError::Inconsistent(text));
         };
-        if context.access != Access::Offline {
-            wait_for_token(context, pages.as_ref()).await?;
-        }
+        wait_for_token(context, pages.as_ref()).await?;
         match pages.fetch(&self.position, context.access).await {
             Ok(page) => Ok(page),
             Err(error) => {
@@ -71,12 +69,18 @@ impl Task for FetchPage {
             counters,
             result: Some(result.to_value()?),
             follow_ups: next.into_iter().collect(),
+            ..Effects::default()
         })
     }
 }
 
-async fn wait_for_token(context: &TaskContext, pages: &dyn PageSource) -> Result<(), TaskError> {
-    let Some(limit) = pages.rate_limit() else { return Ok(()) };
+/// Takes a token of the shared bucket, unless nobody is asked.
+pub(super) async fn wait_for_token(
+    context: &TaskContext,
+    pages: &dyn PageSource,
+) -> Result<(), TaskError> {
+    let limit = pages.rate_limit().filter(|_| context.access != Access::Offline);
+    let Some(limit) = limit else { return Ok(()) };
     match rate_limits::take(&context.pool, &limit.key, limit.requests, limit.per).await? {
         Ok(()) => Ok(()),
         Err(delay) => Err(TaskError::RateLimited { key: limit.key, delay }),

@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use super::plan_run::{Planned, PlannedFile};
 use super::{SourceInUse, TaskError};
 use crate::db::runs::{self, Run};
-use crate::db::{checkpoints, run_tasks, settled_pages, source_files, totals};
+use crate::db::{checkpoints, quarantined_rows, run_tasks, settled_pages, source_files, totals};
 use crate::definition::policy::Checks;
-use crate::domain::run::{RunId, RunStatus};
+use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::sources::Source;
 
@@ -23,12 +23,17 @@ pub(super) async fn finish_run(
         .await?
         .ok_or_else(|| TaskError::Inconsistent(format!("run {id} is gone")))?;
     let checks = source.map(|s| s.definition.checks).unwrap_or_default();
-    let planned = planned(transaction, id).await?;
+    let planned = match run.dry_run {
+        true => Planned::default(),
+        false => planned(transaction, id).await?,
+    };
     let anything_new = run.counters.slices > 0 || planned.files.iter().any(|file| file.read);
     let (status, reason) = conclude(&run, &checks, anything_new);
-    totals::add_run(transaction, &run.source, status, &run.counters).await?;
-    if let (0, Some(source)) = (run.dead_tasks, source) {
-        commit_position(transaction, &run, source, &planned).await?;
+    if !run.dry_run {
+        totals::add_run(transaction, &run.source, status, &run.counters).await?;
+        if let (0, Some(source)) = (run.dead_tasks, source) {
+            commit_position(transaction, &run, source, &planned).await?;
+        }
     }
     runs::finish(transaction, id, status, reason.as_deref()).await?;
     tracing::info!(
@@ -88,6 +93,9 @@ async fn commit_position(
     source: &SourceInUse,
     planned: &Planned,
 ) -> Result<(), TaskError> {
+    if run.mode == Mode::Replay {
+        return commit_records(transaction, run).await;
+    }
     for file in &planned.files {
         commit_file(transaction, run, source, file).await?;
     }
@@ -100,6 +108,15 @@ async fn commit_position(
     Ok(())
 }
 
+/// A replay moves nobody's position; what the checkpoint says of the records is renewed.
+async fn commit_records(transaction: &mut PgConnection, run: &Run) -> Result<(), TaskError> {
+    if let Some(checkpoint) = checkpoints::get(&mut *transaction, &run.source).await? {
+        let records = totals::records(&mut *transaction, &run.source).await?;
+        checkpoints::advance(transaction, &run.source, records, &checkpoint.state, run.id).await?;
+    }
+    Ok(())
+}
+
 async fn commit_file(
     transaction: &mut PgConnection,
     run: &Run,
@@ -109,5 +126,8 @@ async fn commit_file(
     let hash = source.definition.hash;
     let known = file.known();
     source_files::commit(transaction, file.file_id, &known, file.appended, hash, run.id).await?;
+    if file.read && !file.appended {
+        quarantined_rows::supersede(transaction, &run.source, file.file_id).await?;
+    }
     Ok(())
 }

@@ -4,18 +4,23 @@
 //! Must not know: HTTP handlers, the command line, which process it runs in.
 
 pub mod cancel_run;
+pub mod dry_run;
 pub mod error;
 mod fault_point;
 pub mod pause_source;
 pub mod perform;
+pub mod redrive;
 pub mod retry_run;
 pub mod start_run;
 
 mod chunks_at_hand;
 mod fetch_page;
 mod finish_run;
+mod judged_rows;
+mod mapper;
 mod normalize_batch;
 mod parse_csv_chunk;
+mod plan_replay;
 mod plan_run;
 mod settle;
 mod settled_pages;
@@ -60,6 +65,8 @@ struct Effects {
     result: Option<Value>,
     /// Tasks to enqueue; those that the ledger knows already are not enqueued again.
     follow_ups: Vec<TaskPayload>,
+    /// How many slices, from 0 on, need not be read: earlier runs have read them.
+    read_already: i64,
 }
 
 /// A unit of work: first everything slow, then everything written.

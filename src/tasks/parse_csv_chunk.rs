@@ -97,6 +97,6 @@ impl Task for ParseCsvChunk {
             ..Counters::default()
         };
         let result = SliceResult { raw: raw.to_string(), shape: parsed.shape, repeated };
-        Ok(Effects { counters, result: Some(result.to_value()?), follow_ups: Vec::new() })
+        Ok(Effects { counters, result: Some(result.to_value()?), ..Effects::default() })
     }
 }

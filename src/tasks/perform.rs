@@ -10,6 +10,7 @@ use futures::FutureExt;
 use sqlx::PgPool;
 
 use super::chunks_at_hand::ChunksAtHand;
+use super::dry_run::DryRun;
 use super::error::{TaskError, panic_text};
 use super::fault_point::{Place, reach};
 use super::fetch_page::FetchPage;
@@ -129,6 +130,10 @@ impl Performer {
             TaskError::Inconsistent(format!("the task cannot be read: {error}"))
         })?;
         match payload {
+            TaskPayload::PlanRun {} if task.dry_run => {
+                runs::mark_started(&self.pool, message.run).await?;
+                self.execute(&DryRun, &context, delivery, message, &task).await
+            }
             TaskPayload::PlanRun {} => {
                 runs::mark_started(&self.pool, message.run).await?;
                 self.execute(&PlanRun, &context, delivery, message, &task).await

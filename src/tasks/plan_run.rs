@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking};
+use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
 use crate::db::settled_pages;
@@ -16,7 +16,7 @@ use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
 use crate::domain::key_sieve::{KeyOrder, KeySieve};
 use crate::domain::raw::ContentHash;
-use crate::domain::run::Mode;
+use crate::domain::run::{Mode, RunRange};
 use crate::domain::task::TaskPayload;
 use crate::sources::{FilePlan, FileScan, Source};
 
@@ -74,12 +74,15 @@ pub(super) enum Plan {
     FirstPage(serde_json::Value),
     /// Files, in the order in which their rows count, and what their keys allow.
     Files(Vec<FoundFile>, KeyOrder),
+    /// Nothing: what these runs have read is normalized again.
+    Replay(RunRange),
 }
 
+/// A file, and what is to be read of it.
 pub(super) struct FoundFile {
-    url: String,
+    pub url: String,
     committed: Option<CommittedFile>,
-    plan: FilePlan,
+    pub plan: FilePlan,
 }
 
 impl Task for PlanRun {
@@ -87,8 +90,11 @@ impl Task for PlanRun {
 
     async fn gather(&self, context: &TaskContext) -> Result<Plan, TaskError> {
         match &context.source.source {
+            _ if context.mode == Mode::Replay => plan_replay::find(context).await.map(Plan::Replay),
             Source::Pages(pages) => Ok(Plan::FirstPage(pages.first())),
-            Source::Files(_) => plan_files(context).await,
+            Source::Files(_) => {
+                find_files(context).await.map(|(files, order)| Plan::Files(files, order))
+            }
         }
     }
 
@@ -111,11 +117,16 @@ impl Task for PlanRun {
                 settled_pages::forget(transaction, &context.source_name).await?;
                 store_files(context, transaction, files).await
             }
+            Plan::Replay(range) => plan_replay::store(context, transaction, range).await,
         }
     }
 }
 
-async fn plan_files(context: &TaskContext) -> Result<Plan, TaskError> {
+/// The files in the order in which their rows count, what is to be read of each, and what their keys
+/// allow.
+pub(super) async fn find_files(
+    context: &TaskContext,
+) -> Result<(Vec<FoundFile>, KeyOrder), TaskError> {
     let source = context.source.clone();
     let paths = blocking(move || match &source.source {
         Source::Files(files) => Ok(files.files()?),
@@ -135,7 +146,7 @@ async fn plan_files(context: &TaskContext) -> Result<Plan, TaskError> {
         (plan, sieve) = blocking(move || plan_file(&source, &path, known.as_ref(), sieve)).await?;
         found.push(FoundFile { url, committed, plan });
     }
-    Ok(Plan::Files(found, sieve.order()))
+    Ok((found, sieve.order()))
 }
 
 fn plan_file(

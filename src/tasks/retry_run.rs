@@ -58,7 +58,9 @@ pub async fn retry_run(
         // The janitor has removed the ledger.
         return Ok(RetryOutcome::NothingDead(run));
     }
-    totals::take_off_run(transaction, &run.source, run.status, &run.counters).await?;
+    if !run.dry_run {
+        totals::take_off_run(transaction, &run.source, run.status, &run.counters).await?;
+    }
     let anew: Vec<_> = opened.iter().chain(withdrawn).cloned().collect();
     queue::remove_ended(transaction, id, &anew).await?;
     run_controls::reopen_run(transaction, id, &reopened).await?;

@@ -1,6 +1,8 @@
 //! Owns the end of a task: its ledger row, its follow-ups, its figures on the run, and the end of
 //! the run when it was the last. All in the task's own transaction.
 
+use std::ops::Range;
+
 use sqlx::PgConnection;
 
 use super::finish_run::finish_run;
@@ -62,7 +64,8 @@ pub(super) async fn settle(
     let kind = settling.kind;
     let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
     let remaining_reading = before.open_reading - i32::from(reads(kind)) + opened_reading;
-    effects.follow_ups.extend(batches(transaction, settling, before.slice_order).await?);
+    let read = slices_read(settling, &effects);
+    effects.follow_ups.extend(batches(transaction, settling, read, before.slice_order).await?);
     if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
         effects.follow_ups.push(TaskPayload::SnapshotSchema {});
     }
@@ -93,25 +96,38 @@ fn reads(kind: TaskKind) -> bool {
     }
 }
 
+/// The slices whose rows are kept since this task.
+fn slices_read(settling: &Settling<'_>, effects: &Effects) -> Range<i64> {
+    match (settling.state, settling.kind, settling.slice) {
+        (TaskState::Done, TaskKind::PlanRun, _) => 0..effects.read_already,
+        (TaskState::Done, kind, Some(slice)) if reads(kind) => slice..slice + 1,
+        _ => 0..0,
+    }
+}
+
 /// The normalizing tasks that can start now: asked after each task that reads or normalizes.
 async fn batches(
     transaction: &mut PgConnection,
     settling: &Settling<'_>,
+    read: Range<i64>,
     order: SliceOrder,
 ) -> Result<Vec<TaskPayload>, TaskError> {
-    if matches!(settling.kind, TaskKind::PlanRun | TaskKind::SnapshotSchema) {
+    let nothing_new = settling.kind == TaskKind::PlanRun && read.is_empty();
+    if nothing_new || settling.kind == TaskKind::SnapshotSchema {
         return Ok(Vec::new());
     }
-    let mut batches = Vec::new();
     let rows = match order {
         SliceOrder::Distinct => Some(Rows::All),
         SliceOrder::Split => Some(Rows::Single),
         SliceOrder::Ordered => None,
     };
-    if let (true, TaskState::Done, Some(rows), Some(slice)) =
-        (reads(settling.kind), settling.state, rows, settling.slice)
-    {
-        batches.push(TaskPayload::NormalizeBatch { first_slice: slice, last_slice: slice, rows });
+    let mut batches = Vec::new();
+    if let Some(rows) = rows {
+        batches.extend(read.map(|slice| TaskPayload::NormalizeBatch {
+            first_slice: slice,
+            last_slice: slice,
+            rows,
+        }));
     }
     let source = settling.source.map(|source| &source.source);
     batches.extend(next_batch(transaction, settling.run, order, source).await?);

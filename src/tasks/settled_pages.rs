@@ -45,28 +45,35 @@ fn key_hash(record: RecordView<'_>) -> u64 {
 }
 
 impl PagesOfBatch {
+    /// Pages of which none is passed over.
+    pub fn none(context: &TaskContext, schema: Option<&Schema>) -> Self {
+        Self {
+            mapping: Mapping::hash(&context.source.definition, schema),
+            settled: HashMap::new(),
+            passed_over: Vec::new(),
+            counters: Counters::default(),
+            normalized: Vec::new(),
+            normalized_keys: HashSet::new(),
+        }
+    }
+
     /// Looks up which of the slices are settled pages; a full run wants none of them.
     pub async fn look_up(
         context: &TaskContext,
         slices: &[ReadSlice],
         schema: Option<&Schema>,
     ) -> Result<Self, TaskError> {
-        let mapping = Mapping::hash(&context.source.definition, schema);
+        let none = Self::none(context, schema);
+        let mapping = none.mapping;
         let pages: Vec<_> = slices.iter().filter_map(page_of).collect();
         let settled = match context.mode {
             Mode::Incremental if !pages.is_empty() => {
                 settled_pages::among(&context.pool, &context.source_name, mapping, &pages).await?
             }
-            Mode::Incremental | Mode::Full => Vec::new(),
+            Mode::Incremental | Mode::Full | Mode::Replay => Vec::new(),
         };
-        Ok(Self {
-            mapping,
-            settled: settled.into_iter().map(|page| (page.hash, page)).collect(),
-            passed_over: Vec::new(),
-            counters: Counters::default(),
-            normalized: Vec::new(),
-            normalized_keys: HashSet::new(),
-        })
+        let settled = settled.into_iter().map(|page| (page.hash, page)).collect();
+        Ok(Self { settled, ..none })
     }
 
     /// Whether nothing has to be done about a page, the next in the batch: it was settled before

@@ -1,14 +1,17 @@
 //! Owns the only way a run begins, whoever asks for it.
 
+use std::fmt;
+
 use sqlx::PgConnection;
 
 use crate::db::definitions::{self, StoredDefinition};
+use crate::db::replay;
 use crate::db::run_tasks;
 use crate::db::runs::{self, NewRun};
 use crate::db::source_pauses::{self, SourcePause};
 use crate::definition::Definition;
 use crate::domain::raw::ContentHash;
-use crate::domain::run::{Mode, RunId, Trigger};
+use crate::domain::run::{Mode, RunId, RunRange, Trigger};
 use crate::domain::task::TaskPayload;
 use crate::queue;
 use crate::sources::Access;
@@ -24,6 +27,20 @@ pub struct RunRequest<'a> {
     pub access: Access,
     /// Equal keys of one source are one run.
     pub idempotency_key: Option<&'a str>,
+    /// For a replay: whose raw rows.
+    pub raw: RawRange,
+    /// Only show what the run would do.
+    pub dry_run: bool,
+}
+
+/// Which runs' raw rows to normalize again, both ends included. The default is all that are kept
+/// without a gap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RawRange {
+    /// The first run.
+    pub from: Option<RunId>,
+    /// The last run.
+    pub to: Option<RunId>,
 }
 
 /// What came of it.
@@ -37,6 +54,32 @@ pub enum Started {
     Busy(RunId),
     /// The source is paused.
     Paused(SourcePause),
+    /// There is nothing that a replay could normalize again.
+    NothingToReplay(NothingToReplay),
+}
+
+/// Why there is nothing to normalize again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NothingToReplay {
+    /// No run of the range has read anything.
+    #[error("{source_name}: no ended run {range} has read anything that could be replayed")]
+    NothingRead {
+        /// Name of the source.
+        source_name: String,
+        /// The range, in words.
+        range: String,
+    },
+    /// The janitor has removed the ledger of a run.
+    #[error(
+        "{source_name}: the ledger of run {run} is not kept any more (`retention.ledger` of the job \
+         file): replay later runs, or read the source again with mode = full"
+    )]
+    LedgerGone {
+        /// Name of the source.
+        source_name: String,
+        /// The run.
+        run: RunId,
+    },
 }
 
 /// Inserts the run and its first task, in the caller's transaction.
@@ -58,6 +101,13 @@ pub async fn start_run(
     };
     let config_hash = ContentHash::of(format!("{}\0{}", stored.path, stored.toml).as_bytes());
     definitions::store(&mut *transaction, config_hash, &stored).await?;
+    let replay = match request.mode {
+        Mode::Replay => match replay_range(&mut *transaction, source, request.raw).await? {
+            Ok(range) => Some(range),
+            Err(nothing) => return Ok(Started::NothingToReplay(nothing)),
+        },
+        Mode::Incremental | Mode::Full => None,
+    };
     let run = NewRun {
         source,
         mode: request.mode,
@@ -65,6 +115,8 @@ pub async fn start_run(
         access: request.access.as_str(),
         idempotency_key: request.idempotency_key,
         config_hash,
+        replay,
+        dry_run: request.dry_run,
     };
     loop {
         if let Some(key) = request.idempotency_key
@@ -83,6 +135,39 @@ pub async fn start_run(
             return Ok(Started::Busy(id));
         }
         // What stood in the way has ended between the two statements: once more.
+    }
+}
+
+/// The runs of the range whose reading the ledger knows. An end that is given is meant: a gap behind
+/// it is an error; without one the range begins behind the last gap.
+async fn replay_range(
+    connection: &mut PgConnection,
+    source: &str,
+    asked: RawRange,
+) -> Result<Result<RunRange, NothingToReplay>, sqlx::Error> {
+    let runs = replay::reading_runs(connection, source, asked.from, asked.to).await?;
+    let source_name = source.to_owned();
+    let gap = runs.iter().rposition(|run| !run.known);
+    if let (Some(at), true) = (gap, asked.from.is_some()) {
+        return Ok(Err(NothingToReplay::LedgerGone { source_name, run: runs[at].id }));
+    }
+    let known = &runs[gap.map_or(0, |at| at + 1)..];
+    Ok(match (known, gap) {
+        ([], Some(at)) => Err(NothingToReplay::LedgerGone { source_name, run: runs[at].id }),
+        ([], None) => Err(NothingToReplay::NothingRead { source_name, range: asked.to_string() }),
+        ([first, .., last], _) => Ok(RunRange { from: first.id, to: last.id }),
+        ([only], _) => Ok(RunRange { from: only.id, to: only.id }),
+    })
+}
+
+impl fmt::Display for RawRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.from, self.to) {
+            (None, None) => f.write_str("of the source"),
+            (Some(from), None) => write!(f, "from {from} on"),
+            (None, Some(to)) => write!(f, "up to {to}"),
+            (Some(from), Some(to)) => write!(f, "from {from} to {to}"),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct TestApi {
 }
 
 impl TestApi {
-    async fn start() -> Self {
+    pub async fn admitting_this_machine() -> Self {
         Self::admitting(Admission { without_token: WithoutToken::ThisMachine, rate: None }).await
     }
 
@@ -60,7 +60,7 @@ impl TestApi {
 
 /// An app with the sources `products_csv` and `vendors_csv`.
 async fn app() -> TestApi {
-    let app = TestApi::start().await;
+    let app = TestApi::admitting_this_machine().await;
     app.write_job("products_csv", JOB);
     app.write_job("vendors_csv", JOB);
     app

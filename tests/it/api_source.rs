@@ -7,7 +7,7 @@ use kasparro::db::rate_limits;
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 use kasparro::domain::run::{Mode, RunStatus, Trigger};
 use kasparro::sources::{Access, kind_names};
-use kasparro::tasks::start_run::RunRequest;
+use kasparro::tasks::start_run::{RawRange, RunRequest};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use wiremock::matchers::{method, path, query_param};
@@ -296,6 +296,8 @@ async fn a_recording_holds_no_secret_and_is_read_without_a_request() {
         trigger: Trigger::Cli,
         access: Access::Record,
         idempotency_key: None,
+        raw: RawRange::default(),
+        dry_run: false,
     };
     app.start_as(&definition, &request).await;
     app.drain().await;

@@ -9,7 +9,7 @@ use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::queue;
 use kasparro::sources::{Access, Reach, kind_names};
 use kasparro::tasks::perform::RetryPolicy;
-use kasparro::tasks::start_run::{RunRequest, Started, start_run};
+use kasparro::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use kasparro::worker::{self, WorkerOptions};
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -103,6 +103,8 @@ impl TestApp {
             trigger: Trigger::Api,
             access: Access::Offline,
             idempotency_key: None,
+            raw: RawRange::default(),
+            dry_run: false,
         };
         self.start_as(&definition, &request).await
     }
@@ -139,6 +141,8 @@ impl TestApp {
             trigger: Trigger::Api,
             access: Access::Network,
             idempotency_key: None,
+            raw: RawRange::default(),
+            dry_run: false,
         };
         let Started::New(id) = self.start_as(&definition, &request).await else {
             panic!("{source} has an active run");

@@ -7,9 +7,12 @@
 mod probe;
 mod read;
 
+use std::collections::HashMap;
+
 use sqlx::{Acquire, PgConnection};
 
 use super::pgcopy::{CopyBuffer, copy_in};
+use crate::domain::key_sieve::KeyOrder;
 use crate::domain::raw::ContentHash;
 use crate::domain::record::{Column, RecordBatch, RecordView};
 use crate::domain::run::RunId;
@@ -76,6 +79,62 @@ pub async fn upsert(
         merge_changed(connection, source, run, batch, &plan.changed).await?;
     }
     Ok(Upserted { changed: plan.changed, ..plan.counts })
+}
+
+/// What batches that were only compared would have written, by the hash of their keys.
+#[derive(Debug, Default)]
+pub struct Pending {
+    written: HashMap<ContentHash, ContentHash>,
+    /// No key comes back in a later batch, so there is nothing to remember.
+    forget: bool,
+}
+
+impl Pending {
+    /// For rows whose keys repeat as `order` says.
+    pub fn for_order(order: &KeyOrder) -> Self {
+        Self { forget: *order == KeyOrder::Distinct, ..Self::default() }
+    }
+}
+
+/// What a batch would do to the table.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// How its rows meet the table.
+    pub counts: Upserted,
+    /// The rows that would become records.
+    pub new: Vec<usize>,
+    /// The rows that would replace what their keys have.
+    pub changed: Vec<usize>,
+}
+
+/// Compares a batch with the table as it would be if the batches before it had been written. To be
+/// called in a transaction; writes nothing.
+///
+/// # Errors
+/// Database errors.
+pub async fn compare(
+    connection: &mut PgConnection,
+    source: &str,
+    batch: &RecordBatch,
+    pending: &mut Pending,
+) -> Result<Compared, sqlx::Error> {
+    if batch.is_empty() {
+        return Ok(Compared::default());
+    }
+    let order = sorted(batch);
+    let mut stored = probe(connection, source, batch, &order).await?;
+    for (group, stored) in groups(batch, &order).zip(&mut stored) {
+        let Some(last) = group.last().map(|row| batch.get(*row)) else { continue };
+        let key = ContentHash::of(last.external_id().as_bytes());
+        if let Some(written) = pending.written.get(&key) {
+            *stored = Some(*written);
+        }
+        if !pending.forget && *stored != Some(last.content_hash()) {
+            pending.written.insert(key, last.content_hash());
+        }
+    }
+    let Plan { counts, new, changed } = plan(batch, &order, &stored);
+    Ok(Compared { counts, new, changed })
 }
 
 /// Row indexes by key, equal keys in row order.

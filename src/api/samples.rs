@@ -1,0 +1,109 @@
+//! Owns what a dry run shows.
+
+use poem::web::Data;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use serde_json::Value;
+
+use super::ApiState;
+use super::document::Tag;
+use super::problem::{Declares, Kind, Problem, Refusal};
+use super::words::word_types;
+use crate::db::runs;
+use crate::domain::run::RunId;
+use crate::domain::sample::{self, SampleChange};
+use crate::tasks::dry_run;
+
+word_types! { SampleChange = "SampleChange": "What a run would do with a row." }
+
+/// A row and what a run would do with it.
+#[derive(Debug, Object)]
+struct Sample {
+    change: SampleChange,
+    /// The key; null for rows set aside.
+    #[oai(nullable)]
+    external_id: Option<String>,
+    /// The file or address that the row is in, or the kept payload: `file/ID` or `page/HASH`.
+    payload: String,
+    /// The row within it, from 1.
+    row: i64,
+    /// The record as it stands in the table: its filled columns.
+    #[oai(nullable)]
+    before: Option<Value>,
+    /// The record as the run would leave it.
+    #[oai(nullable)]
+    after: Option<Value>,
+    /// Everything that is wrong with a row set aside.
+    defects: Vec<SampleDefect>,
+}
+
+/// One thing wrong with a row.
+#[derive(Debug, Object)]
+struct SampleDefect {
+    /// The source's own name of the field; null when the row as a whole is bad.
+    #[oai(nullable)]
+    field: Option<String>,
+    /// Stable code of what is wrong.
+    reason: String,
+    /// What was found, and what was expected.
+    message: String,
+}
+
+/// Some of the rows that a run would write or set aside, at most 20.
+#[derive(Debug, Object)]
+struct Samples {
+    /// Updates first, then inserts, then rows set aside.
+    items: Vec<Sample>,
+}
+
+/// `GET /runs/{id}/samples`
+struct ListSamples;
+impl Declares for ListSamples {
+    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRun];
+}
+
+/// The operation that shows samples.
+pub(super) struct SamplesApi;
+
+#[OpenApi(tag = "Tag::Runs")]
+impl SamplesApi {
+    /// Show the samples of a dry run
+    ///
+    /// None before it has ended, and none of a run that is not dry.
+    #[oai(path = "/runs/:id/samples", method = "get", operation_id = "list_run_samples")]
+    async fn list(
+        &self,
+        state: Data<&ApiState>,
+        /// The run's id.
+        id: Path<i64>,
+    ) -> Result<Json<Samples>, Refusal<ListSamples>> {
+        let mut connection = state.connection().await?;
+        let run = runs::get(&mut *connection, RunId(id.0)).await?;
+        let run = run.ok_or_else(|| Problem::unknown_run(id.0))?;
+        let shown = match run.dry_run {
+            true => dry_run::shown(&mut *connection, run.id).await?,
+            false => Vec::new(),
+        };
+        Ok(Json(Samples { items: shown.into_iter().map(Into::into).collect() }))
+    }
+}
+
+impl From<sample::Sample> for Sample {
+    fn from(sample: sample::Sample) -> Self {
+        let defects = sample.defects.into_iter().map(|defect| SampleDefect {
+            field: defect.field,
+            reason: defect.reason,
+            message: defect.message,
+        });
+        Self {
+            change: sample.change,
+            external_id: sample.external_id,
+            payload: sample.payload,
+            row: sample.row,
+            before: sample.before,
+            after: sample.after,
+            defects: defects.collect(),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Owns finding what earlier runs of a source have read, in `run_slices`, and taking it over into
+//! the ledger of a replay, which normalizes it again.
+//!
+//! Of a payload that several runs have read only the last reading counts: what a key ends as is
+//! decided by the last slice that holds it.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::run_tasks::ReadSlice;
+use crate::domain::counters::Counters;
+use crate::domain::run::{RunId, RunRange};
+
+/// A run that has read something, and whether the ledger still knows all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadingRun {
+    /// The run.
+    pub id: RunId,
+    /// Whether the janitor has left its ledger alone.
+    pub known: bool,
+}
+
+/// The ended runs of a source that have read something, oldest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn reading_runs(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    from: Option<RunId>,
+    to: Option<RunId>,
+) -> Result<Vec<ReadingRun>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select r.id, r.slices <= count(s.slice) as "known!"
+         from etl_runs as r left join run_slices as s on s.run_id = r.id
+         where r.source = $1 and r.mode <> 'replay' and not r.dry_run
+           and r.finished_at is not null and r.slices > 0
+           and r.id >= coalesce($2, r.id) and r.id <= coalesce($3, r.id)
+         group by r.id order by r.id"#,
+        source,
+        from.map(|id| id.0),
+        to.map(|id| id.0),
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(|row| ReadingRun { id: RunId(row.id), known: row.known }).collect())
+}
+
+/// A slice that a replay should normalize, but whose rows are not kept any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRaw {
+    /// The run that read it.
+    pub run: RunId,
+    /// Where its rows were.
+    pub raw_ref: String,
+}
+
+/// The first slice of the range whose rows are gone.
+///
+/// # Errors
+/// Database errors.
+pub async fn missing_raw(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    range: RunRange,
+) -> Result<Option<MissingRaw>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select s.run_id as "run_id!", s.raw_ref as "raw_ref!"
+         from run_slices as s
+         where s.source = $1 and s.run_id between $2 and $3
+           and case s.kind
+                when 'fetch_page' then not exists (
+                    select from raw_api_data as p
+                    where p.source = s.source
+                      and p.body_hash = decode(substring(s.raw_ref from 6), 'hex')
+                )
+                else s.rows_read > 0 and not exists (
+                    select from raw_csv_blocks as b
+                    where b.file_id = substring(s.raw_ref from 6)::bigint and b.chunk = s.chunk
+                )
+           end
+         order by s.run_id, s.slice
+         limit 1"#,
+        source,
+        range.from.0,
+        range.to.0,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| MissingRaw { run: RunId(row.run_id), raw_ref: row.raw_ref }))
+}
+
+/// The slices of a range in the order in which their rows count, numbered from 0.
+///
+/// # Errors
+/// Database errors.
+pub async fn slices(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    range: RunRange,
+) -> Result<Vec<ReadSlice>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select payload as "payload!", result as "result!" from (
+            select *, max(run_id) over (partition by raw_ref, chunk) as last_run_id
+            from run_slices where source = $1 and run_id between $2 and $3
+         ) as read
+         where run_id = last_run_id
+         order by run_id, slice"#,
+        source,
+        range.from.0,
+        range.to.0,
+    )
+    .fetch_all(executor)
+    .await?;
+    (0..)
+        .zip(rows)
+        .map(|(slice, row)| {
+            let payload =
+                serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?;
+            Ok(ReadSlice { slice, payload, result: row.result })
+        })
+        .collect()
+}
+
+/// What a replay took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenOver {
+    /// How many slices: they are numbered from 0.
+    pub slices: i64,
+    /// What reading them had counted.
+    pub counters: Counters,
+}
+
+/// Puts the slices of the replay's range into its own ledger, as read. The order in which they must
+/// be applied is that of the replayed run if it is one, and else that of the slices.
+///
+/// # Errors
+/// Database errors.
+pub async fn take_over(
+    connection: &mut PgConnection,
+    source: &str,
+    replay: RunId,
+    range: RunRange,
+) -> Result<TakenOver, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"with read as (
+            select *, max(run_id) over (partition by raw_ref, chunk) as last_run_id
+            from run_slices where source = $2 and run_id between $3 and $4
+         ), numbered as (
+            select *, row_number() over (order by run_id, slice) - 1 as number
+            from read where run_id = last_run_id
+         ), taken as (
+            insert into run_tasks (run_id, task_key, kind, state, first_slice, last_slice, payload,
+                                   result, done_at)
+            select $1, kind || ':' || number, kind, 'done', number, number,
+                   jsonb_set(payload, '{slice}', to_jsonb(number)), result, now()
+            from numbered
+         )
+         select count(*) as "slices!", coalesce(sum(bytes), 0)::bigint as "bytes!",
+                coalesce(sum(rows_read), 0)::bigint as "rows_read!"
+         from numbered"#,
+        replay.0,
+        source,
+        range.from.0,
+        range.to.0,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "update etl_runs as replay set
+            key_order = original.key_order,
+            from_empty = original.key_order <> 'ordered'
+                and not exists (select from unified_records where source = $2)
+         from etl_runs as original
+         where replay.id = $1 and original.id = $3 and $3 = $4",
+        replay.0,
+        source,
+        range.from.0,
+        range.to.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(TakenOver {
+        slices: row.slices,
+        counters: Counters {
+            slices: row.slices,
+            bytes: row.bytes,
+            rows_read: row.rows_read,
+            ..Counters::default()
+        },
+    })
+}
+
+/// The range of a replay.
+///
+/// # Errors
+/// Database errors; `RowNotFound` when the run is none.
+pub async fn range(executor: impl PgExecutor<'_>, replay: RunId) -> Result<RunRange, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select replay_from as "from!", replay_to as "to!" from etl_runs
+         where id = $1 and mode = 'replay'"#,
+        replay.0,
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(RunRange { from: RunId(row.from), to: RunId(row.to) })
+}

@@ -1,0 +1,295 @@
+//! Owns the only task of a dry run: it goes through all that the run would read, maps it and
+//! compares it with the table, and writes nothing but the run's own counters and samples.
+//!
+//! Rows count as if those before them had been written.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::{Connection, PgConnection, PgExecutor};
+
+use super::fetch_page::wait_for_token;
+use super::mapper::Mapper;
+use super::plan_run::{self, FoundFile};
+use super::settled_pages::PagesOfBatch;
+use super::{Effects, Task, TaskContext, TaskError, blocking, plan_replay};
+use crate::db::unified_records::{self, Pending, Record};
+use crate::db::{replay, run_tasks, schemas};
+use crate::definition::mapping::Mapped;
+use crate::domain::counters::Counters;
+use crate::domain::failure::FailureClass;
+use crate::domain::file::{ChosenRows, FileStamp};
+use crate::domain::raw::RawRef;
+use crate::domain::record::{Column, RecordView};
+use crate::domain::reject::Reject;
+use crate::domain::run::{Mode, RunId};
+use crate::domain::sample::{Sample, SampleChange, SampleDefect, Samples};
+use crate::domain::schema::Schema;
+use crate::domain::task::{Chunk, Rows, TaskPayload};
+use crate::sources::{FilePlan, FileScan, PageSource, Source};
+
+/// What the task leaves in the ledger.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Shown {
+    samples: Vec<Sample>,
+}
+
+/// The samples of a dry run; none before it has ended.
+///
+/// # Errors
+/// Database errors.
+pub async fn shown(executor: impl PgExecutor<'_>, run: RunId) -> Result<Vec<Sample>, sqlx::Error> {
+    let key = TaskPayload::PlanRun {}.key();
+    let Some(result) = run_tasks::result(executor, run, &key).await? else {
+        return Ok(Vec::new());
+    };
+    let shown: Shown = serde_json::from_value(result).map_err(|e| sqlx::Error::Decode(e.into()))?;
+    Ok(shown.samples)
+}
+
+pub(super) struct DryRun;
+
+impl Task for DryRun {
+    type Gathered = (Counters, Shown);
+
+    async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
+        let schema = schemas::accepted_for(&context.pool, context.run).await?;
+        let mut trial = Trial::new(context, schema.as_ref());
+        match &context.source.source {
+            _ if context.mode == Mode::Replay => trial.replay().await?,
+            Source::Pages(pages) => trial.pages(pages.as_ref()).await?,
+            Source::Files(_) => trial.files().await?,
+        }
+        Ok((trial.counters, Shown { samples: trial.samples.shown() }))
+    }
+
+    async fn store(
+        &self,
+        _context: &TaskContext,
+        _transaction: &mut PgConnection,
+        (counters, shown): Self::Gathered,
+    ) -> Result<Effects, TaskError> {
+        let result = serde_json::to_value(&shown)
+            .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
+        Ok(Effects { counters, result: Some(result), ..Effects::default() })
+    }
+}
+
+/// What was gone through so far.
+struct Trial<'a> {
+    context: &'a TaskContext,
+    mapper: Mapper,
+    pending: Pending,
+    counters: Counters,
+    samples: Samples,
+}
+
+impl<'a> Trial<'a> {
+    fn new(context: &'a TaskContext, schema: Option<&Schema>) -> Self {
+        let pages = PagesOfBatch::none(context, schema);
+        Self {
+            context,
+            mapper: Mapper::new(&context.source, schema, Rows::All, pages),
+            pending: Pending::default(),
+            counters: Counters::default(),
+            samples: Samples::default(),
+        }
+    }
+
+    async fn replay(&mut self) -> Result<(), TaskError> {
+        let context = self.context;
+        let range = plan_replay::find(context).await?;
+        let normalizing = context.chunks.normalizing();
+        for slice in replay::slices(&context.pool, &context.source_name, range).await? {
+            self.mapper.slice(context, &normalizing, slice).await?;
+            self.compare(0, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn pages(&mut self, pages: &dyn PageSource) -> Result<(), TaskError> {
+        let context = self.context;
+        let mut next = Some(pages.first());
+        while let Some(position) = next {
+            wait_here(context, pages).await?;
+            let page = pages.fetch(&position, context.access).await?;
+            let bytes = page.body.len() as u64;
+            self.mapper.page(page.hash, page.body).await?;
+            self.compare(bytes, Some(&page.url)).await?;
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    async fn files(&mut self) -> Result<(), TaskError> {
+        let (files, order) = plan_run::find_files(self.context).await?;
+        self.pending = Pending::for_order(&order);
+        for FoundFile { url, plan, .. } in files {
+            let (FilePlan::Whole(scan) | FilePlan::Appended(scan)) = plan else { continue };
+            for chunk in scan.chunks.clone() {
+                self.chunk(&url, &scan, chunk).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn chunk(&mut self, url: &str, scan: &FileScan, chunk: Chunk) -> Result<(), TaskError> {
+        let source = self.context.source.clone();
+        let path = source.definition.base_dir().join(url);
+        let stamp = FileStamp { size: scan.size, modified: scan.modified };
+        let layout = scan.layout.clone();
+        let parsed = blocking(move || {
+            let Source::Files(files) = &source.source else {
+                return Err(TaskError::Inconsistent("pages have no chunks".into()));
+            };
+            Ok(files.read(&path, &stamp, &layout, &chunk, NO_FILE, None)?)
+        })
+        .await?;
+        let layout = Arc::new(scan.layout.clone());
+        let rows = Arc::new(ChosenRows::All);
+        self.mapper.blocks(parsed.blocks, layout, RawRef::File(NO_FILE), rows).await?;
+        self.compare(chunk.end - chunk.start, Some(url)).await
+    }
+
+    /// Compares what was mapped since the last time with the table. `payload` is where it came from,
+    /// when it is not kept.
+    async fn compare(&mut self, bytes: u64, payload: Option<&str>) -> Result<(), TaskError> {
+        let mapped = std::mem::take(&mut self.mapper.mapped);
+        let source = &self.context.source_name;
+        let mut connection = self.context.pool.acquire().await?;
+        // Only for settings that end with it.
+        let mut transaction = connection.begin().await?;
+        let compared =
+            unified_records::compare(&mut transaction, source, &mapped.records, &mut self.pending)
+                .await?;
+        self.counters += Counters {
+            slices: 1,
+            bytes: bytes as i64,
+            rows_read: (mapped.records.len() + mapped.rejects.len()) as i64,
+            inserted: compared.counts.inserted,
+            updated: compared.counts.updated,
+            unchanged: compared.counts.unchanged,
+            quarantined: mapped.rejects.len() as i64,
+        };
+        let written =
+            [(SampleChange::Updated, &compared.changed), (SampleChange::Inserted, &compared.new)];
+        for (change, rows) in written {
+            for row in rows {
+                if !self.samples.wants(change) {
+                    break;
+                }
+                let record = mapped.records.get(*row);
+                let key = record.external_id();
+                let before = unified_records::get(&mut *transaction, source, key).await?;
+                self.samples.add(written_row(change, record, before, payload));
+            }
+        }
+        self.show_rejects(&mapped, payload);
+        Ok(transaction.rollback().await?)
+    }
+
+    fn show_rejects(&mut self, mapped: &Mapped, payload: Option<&str>) {
+        for (raw, reject) in &mapped.rejects {
+            if !self.samples.wants(SampleChange::Quarantined) {
+                return;
+            }
+            self.samples.add(rejected_row(*raw, reject, payload));
+        }
+    }
+}
+
+/// The number of a file that is not kept.
+const NO_FILE: i64 = 0;
+
+/// A dry run is one task: given back to the queue it would begin anew.
+async fn wait_here(context: &TaskContext, pages: &dyn PageSource) -> Result<(), TaskError> {
+    while let Err(error) = wait_for_token(context, pages).await {
+        match error.class() {
+            FailureClass::NotYet(delay) => tokio::time::sleep(delay).await,
+            _ => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn written_row(
+    change: SampleChange,
+    record: RecordView<'_>,
+    before: Option<Record>,
+    payload: Option<&str>,
+) -> Sample {
+    Sample {
+        change,
+        external_id: Some(record.external_id().to_owned()),
+        payload: payload.map_or_else(|| record.raw().to_string(), str::to_owned),
+        row: record.raw_row(),
+        before: before.map(stored_content),
+        after: Some(new_content(record)),
+        defects: Vec::new(),
+    }
+}
+
+fn rejected_row(raw: RawRef, reject: &Reject, payload: Option<&str>) -> Sample {
+    let defects = reject.defects.iter().map(|defect| SampleDefect {
+        field: defect.field.clone(),
+        reason: defect.reason.as_str().to_owned(),
+        message: defect.message.clone(),
+    });
+    Sample {
+        change: SampleChange::Quarantined,
+        external_id: None,
+        payload: payload.map_or_else(|| raw.to_string(), str::to_owned),
+        row: reject.raw_row,
+        before: None,
+        after: None,
+        defects: defects.collect(),
+    }
+}
+
+fn new_content(record: RecordView<'_>) -> Value {
+    let text = |column| record.column(column).map(str::to_owned);
+    let attributes = record.column(Column::Attributes);
+    content(
+        [
+            ("name", text(Column::Name)),
+            ("description", text(Column::Description)),
+            ("category", text(Column::Category)),
+            ("price", text(Column::Price)),
+            ("currency", text(Column::Currency)),
+            ("quantity", text(Column::Quantity)),
+            ("url", text(Column::Url)),
+            (
+                "source_updated_at",
+                record
+                    .source_updated_at()
+                    .and_then(chrono::DateTime::from_timestamp_micros)
+                    .map(|at| at.to_rfc3339()),
+            ),
+        ],
+        attributes.and_then(|json| serde_json::from_str(json).ok()),
+    )
+}
+
+fn stored_content(record: Record) -> Value {
+    content(
+        [
+            ("name", record.name),
+            ("description", record.description),
+            ("category", record.category),
+            ("price", record.price),
+            ("currency", record.currency),
+            ("quantity", record.quantity),
+            ("url", record.url),
+            ("source_updated_at", record.source_updated_at.map(|at| at.to_rfc3339())),
+        ],
+        record.attributes,
+    )
+}
+
+/// The filled columns.
+fn content(texts: [(&str, Option<String>); 8], attributes: Option<Value>) -> Value {
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+    let attributes = attributes.map(|attributes| ("attributes".to_owned(), attributes));
+    texts.chain(attributes).collect::<Map<String, Value>>().into()
+}

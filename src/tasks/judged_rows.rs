@@ -1,0 +1,62 @@
+//! Owns which rows a batch has judged that an earlier run had judged as well: those that were set
+//! aside then and pass now are settled, and so are reasons that hold no more.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+
+use crate::db::quarantined_rows::{self, DefectKey, RowSpan, Settled};
+use crate::domain::file::ChosenRows;
+use crate::domain::raw::RawRef;
+use crate::domain::reject::Reject;
+
+/// The rows of kept payloads that were judged once more.
+#[derive(Debug, Default)]
+pub(super) struct JudgedRows {
+    spans: Vec<(RowSpan, Arc<ChosenRows>)>,
+}
+
+impl JudgedRows {
+    /// Notes that the chosen ones of these rows, both ends included, were judged.
+    pub fn add(&mut self, raw: RawRef, first: i64, last: i64, chosen: Arc<ChosenRows>) {
+        self.spans.push((RowSpan { raw_ref: raw.to_string(), first, last }, chosen));
+    }
+
+    /// Settles what was set aside of these rows, but for what `rejects` sets aside again.
+    pub async fn settle(
+        &self,
+        transaction: &mut PgConnection,
+        source: &str,
+        rejects: &[(RawRef, Reject)],
+    ) -> Result<(), sqlx::Error> {
+        if self.spans.is_empty() {
+            return Ok(());
+        }
+        let spans: Vec<_> = self.spans.iter().map(|(span, _)| span).collect();
+        let known = quarantined_rows::unsettled(&mut *transaction, source, &spans).await?;
+        let known = known.into_iter().filter(|defect| self.judged(defect));
+        let again: HashSet<_> = rejects.iter().flat_map(defects).collect();
+        let (redriven, resolved): (Vec<_>, Vec<_>) = known.partition(|key| again.contains(key));
+        quarantined_rows::settle(transaction, source, &redriven, Settled::Redriven).await?;
+        quarantined_rows::settle(transaction, source, &resolved, Settled::Resolved).await
+    }
+
+    fn judged(&self, defect: &DefectKey) -> bool {
+        self.spans.iter().any(|(span, chosen)| {
+            span.raw_ref == defect.raw_ref
+                && (span.first..=span.last).contains(&defect.raw_row)
+                && chosen.contains(defect.raw_row)
+        })
+    }
+}
+
+fn defects((raw, reject): &(RawRef, Reject)) -> impl Iterator<Item = DefectKey> {
+    let raw_ref = raw.to_string();
+    reject.defects.iter().map(move |defect| DefectKey {
+        raw_ref: raw_ref.clone(),
+        raw_row: reject.raw_row,
+        field: defect.field.clone().unwrap_or_default(),
+        reason: defect.reason.as_str().to_owned(),
+    })
+}

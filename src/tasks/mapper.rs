@@ -1,0 +1,192 @@
+//! Owns turning raw rows into records and rejects, off the async threads, wherever the rows come
+//! from: the hands of this process, the raw tables, or the source itself.
+//!
+//! Writes nothing.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+
+use super::chunks_at_hand::Normalizing;
+use super::judged_rows::JudgedRows;
+use super::parse_csv_chunk::SliceResult;
+use super::settled_pages::PagesOfBatch;
+use super::{SourceInUse, TaskContext, TaskError, blocking};
+use crate::db::raw_csv_blocks::{self, ChunkId};
+use crate::db::run_tasks::ReadSlice;
+use crate::db::{raw_api_data, source_files};
+use crate::definition::mapping::{Mapped, Mapping};
+use crate::domain::file::{ChosenRows, Layout, RawBlock};
+use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::schema::Schema;
+use crate::domain::task::{Chunk, Rows, TaskPayload};
+use crate::sources::{Source, SourceError};
+
+/// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.
+const MAPPED_AT_ONCE: usize = 1 << 20;
+
+/// Maps raw rows under one definition and schema.
+pub(super) struct Mapper {
+    source: Arc<SourceInUse>,
+    mapping: Arc<Mapping>,
+    rows: Rows,
+    /// What the rows came to.
+    pub mapped: Mapped,
+    /// The API pages among them.
+    pub pages: PagesOfBatch,
+    /// The rows that an earlier run has judged before.
+    pub judged: JudgedRows,
+}
+
+impl Mapper {
+    /// A mapper of such rows of its slices.
+    pub fn new(
+        source: &Arc<SourceInUse>,
+        schema: Option<&Schema>,
+        rows: Rows,
+        pages: PagesOfBatch,
+    ) -> Self {
+        Self {
+            source: source.clone(),
+            mapping: Arc::new(Mapping::new(&source.definition, schema)),
+            rows,
+            mapped: Mapped::default(),
+            pages,
+            judged: JudgedRows::default(),
+        }
+    }
+
+    /// Maps a slice that is kept.
+    pub async fn slice(
+        &mut self,
+        context: &TaskContext,
+        normalizing: &Normalizing,
+        slice: ReadSlice,
+    ) -> Result<(), TaskError> {
+        let result = SliceResult::from_value(slice.result)?;
+        let raw: RawRef =
+            result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
+        match (raw, slice.payload) {
+            (RawRef::Page(hash), _) if self.pages.pass_over(slice.slice, hash) => Ok(()),
+            (RawRef::Page(hash), _) => {
+                let (body, first_run) =
+                    raw_api_data::body(&context.pool, &context.source_name, hash).await?;
+                if first_run != context.run {
+                    self.judged.add(raw, 1, i64::MAX, Arc::new(ChosenRows::All));
+                }
+                self.page(hash, body).await
+            }
+            (RawRef::File(file_id), TaskPayload::ParseCsvChunk { chunk, .. }) => {
+                let chosen = match self.rows {
+                    Rows::All => ChosenRows::All,
+                    Rows::Single => ChosenRows::Without(result.repeated),
+                    Rows::Repeated => ChosenRows::Only(result.repeated),
+                };
+                self.chunk(context, normalizing, file_id, chunk, Arc::new(chosen)).await
+            }
+            (raw, payload) => {
+                let text =
+                    format!("slice {} says {raw} but was read by {}", slice.slice, payload.kind());
+                Err(TaskError::Inconsistent(text))
+            }
+        }
+    }
+
+    /// Maps an API page.
+    pub async fn page(&mut self, hash: ContentHash, body: String) -> Result<(), TaskError> {
+        let (records, rejects) = (self.mapped.records.len(), self.mapped.rejects.len());
+        self.map(move |source, mapping, out| match source {
+            Source::Pages(pages) => pages.map(&body, RawRef::Page(hash), mapping, out),
+            Source::Files(_) => Err(wrong_kind()),
+        })
+        .await?;
+        self.pages.normalized(hash, records, rejects, &self.mapped);
+        Ok(())
+    }
+
+    async fn chunk(
+        &mut self,
+        context: &TaskContext,
+        normalizing: &Normalizing,
+        file_id: i64,
+        chunk: Chunk,
+        rows: Arc<ChosenRows>,
+    ) -> Result<(), TaskError> {
+        let id = ChunkId { file_id, chunk: chunk.index };
+        let location = source_files::location(&context.pool, file_id).await?;
+        let layout = Arc::new(location.layout);
+        let raw = RawRef::File(file_id);
+        let at_hand = match self.rows {
+            Rows::All | Rows::Single => normalizing.take(id),
+            Rows::Repeated => normalizing.take_repeated(id),
+        };
+        let mut last = chunk.first_row;
+        if let Some(blocks) = at_hand {
+            last = last_row(&blocks).unwrap_or(last);
+            self.blocks(blocks, layout, raw, rows.clone()).await?;
+        } else {
+            let mut stored = raw_csv_blocks::load(&context.pool, id, &rows);
+            let (mut blocks, mut bytes) = (Vec::new(), 0);
+            loop {
+                let block = stored.try_next().await?;
+                let ended = block.is_none();
+                bytes += block.as_ref().map_or(0, |block| block.payload.len());
+                blocks.extend(block);
+                if ended || bytes >= MAPPED_AT_ONCE {
+                    last = last_row(&blocks).unwrap_or(last);
+                    let ready = std::mem::take(&mut blocks);
+                    self.blocks(ready, layout.clone(), raw, rows.clone()).await?;
+                    bytes = 0;
+                }
+                if ended {
+                    break;
+                }
+            }
+        }
+        if location.first_run != context.run {
+            self.judged.add(raw, chunk.first_row, last, rows);
+        }
+        Ok(())
+    }
+
+    /// Maps the chosen rows of blocks.
+    pub async fn blocks(
+        &mut self,
+        blocks: Vec<RawBlock>,
+        layout: Arc<Layout>,
+        raw: RawRef,
+        rows: Arc<ChosenRows>,
+    ) -> Result<(), TaskError> {
+        self.map(move |source, mapping, out| {
+            let Source::Files(files) = source else { return Err(wrong_kind()) };
+            if !matches!(*rows, ChosenRows::Only(_)) {
+                let bytes = blocks.iter().map(|block| block.payload.len()).sum();
+                out.records.reserve(blocks.iter().map(|block| block.row_ends.len()).sum(), bytes);
+            }
+            blocks.iter().try_for_each(|block| files.map(block, &layout, raw, &rows, mapping, out))
+        })
+        .await
+    }
+
+    async fn map(
+        &mut self,
+        work: impl FnOnce(&Source, &Mapping, &mut Mapped) -> Result<(), SourceError> + Send + 'static,
+    ) -> Result<(), TaskError> {
+        let (source, mapping) = (self.source.clone(), self.mapping.clone());
+        let mut mapped = std::mem::take(&mut self.mapped);
+        self.mapped = blocking(move || {
+            work(&source.source, &mapping, &mut mapped)?;
+            Ok(mapped)
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+fn last_row(blocks: &[RawBlock]) -> Option<i64> {
+    blocks.last().map(|block| block.first_row + block.row_ends.len() as i64 - 1)
+}
+
+fn wrong_kind() -> SourceError {
+    SourceError::permanent("the raw rows are not of the kind that the source reads")
+}
