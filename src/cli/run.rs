@@ -18,10 +18,12 @@ use crate::config::Settings;
 use crate::db::runs::Run;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
+use crate::domain::raw::ContentHash;
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::domain::sample::Sample;
 use crate::sources::{self, Access};
 use crate::tasks::dry_run;
+use crate::tasks::redrive::{RedriveRequest, Redriven, redrive};
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::worker::{self, WorkerOptions};
 
@@ -75,8 +77,16 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "RUN", requires = "replay", conflicts_with = "all")]
     to_run: Option<i64>,
 
+    /// Replay from the run on that kept the first row that is still set aside
+    #[arg(long, conflicts_with_all = ["full", "replay", "offline", "record"])]
+    redrive: bool,
+
+    /// Only for rows set aside in this way, as `GET /quarantine?group_by=fingerprint` names it
+    #[arg(long, value_name = "HEX", requires = "redrive", conflicts_with = "all")]
+    fingerprint: Option<ContentHash>,
+
     /// Write nothing; show what the run would do
-    #[arg(long, conflicts_with = "detach")]
+    #[arg(long, conflicts_with_all = ["detach", "record"])]
     dry_run: bool,
 
     /// Only enqueue the runs
@@ -103,7 +113,7 @@ impl RunArgs {
     }
 
     fn mode(&self) -> Mode {
-        match (self.full, self.replay) {
+        match (self.full, self.replay || self.redrive) {
             (true, _) => Mode::Full,
             (_, true) => Mode::Replay,
             _ => Mode::Incremental,
@@ -244,17 +254,10 @@ async fn start(
 ) -> anyhow::Result<Vec<RunId>> {
     let mut ids = Vec::new();
     for definition in definitions {
-        let request = RunRequest {
-            mode: args.mode(),
-            trigger: Trigger::Cli,
-            access: args.access(),
-            idempotency_key: None,
-            raw: RawRange { from: args.from_run.map(RunId), to: args.to_run.map(RunId) },
-            dry_run: args.dry_run,
+        let Some(started) = begin(pool, definition, args).await? else {
+            eprintln!("error: no such row of {} is set aside", definition.source);
+            continue;
         };
-        let mut transaction = pool.begin().await?;
-        let started = start_run(&mut transaction, definition, &request).await?;
-        transaction.commit().await?;
         match started {
             Started::New(id) | Started::Same(id) => ids.push(id),
             // A source that cannot start does not stop the others.
@@ -262,8 +265,8 @@ async fn start(
             Started::NothingToReplay(nothing) => eprintln!("error: {nothing}"),
             Started::Busy(id) if args.asks_for_more() => {
                 bail!(
-                    "{}: run {id} is under way; wait for it, or leave --full, --replay, --offline, \
-                     --record and --dry-run out to go on with it",
+                    "{}: run {id} is under way; wait for it, or leave --full, --replay, --redrive, \
+                     --offline, --record and --dry-run out to go on with it",
                     definition.source
                 );
             }
@@ -274,6 +277,39 @@ async fn start(
         }
     }
     Ok(ids)
+}
+
+/// `None` when there is nothing to redrive.
+async fn begin(
+    pool: &PgPool,
+    definition: &Definition,
+    args: &RunArgs,
+) -> anyhow::Result<Option<Started>> {
+    let mut transaction = pool.begin().await?;
+    let started = if args.redrive {
+        let request = RedriveRequest {
+            fingerprint: args.fingerprint,
+            trigger: Trigger::Cli,
+            idempotency_key: None,
+            dry_run: args.dry_run,
+        };
+        match redrive(&mut transaction, definition, request).await? {
+            Redriven::Started(started) => Some(started),
+            Redriven::NothingSetAside => None,
+        }
+    } else {
+        let request = RunRequest {
+            mode: args.mode(),
+            trigger: Trigger::Cli,
+            access: args.access(),
+            idempotency_key: None,
+            raw: RawRange { from: args.from_run.map(RunId), to: args.to_run.map(RunId) },
+            dry_run: args.dry_run,
+        };
+        Some(start_run(&mut transaction, definition, &request).await?)
+    };
+    transaction.commit().await?;
+    Ok(started)
 }
 
 fn detached(ids: &[RunId], args: &RunArgs, all_started: bool) -> anyhow::Result<ExitCode> {

@@ -73,13 +73,13 @@ pub async fn take_off_pause(
         .collect()
 }
 
-/// The newest run of the source that was begun after this one.
+/// The newest run of the source that was begun after this one and may have changed something.
 ///
 /// # Errors
 /// Database errors.
 pub async fn later(connection: &mut PgConnection, run: &Run) -> Result<Option<RunId>, sqlx::Error> {
     let id = sqlx::query_scalar!(
-        "select max(id) from etl_runs where source = $1 and id > $2",
+        "select max(id) from etl_runs where source = $1 and id > $2 and not dry_run",
         run.source,
         run.id.0,
     )

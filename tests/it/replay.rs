@@ -324,6 +324,11 @@ async fn replays_and_redrives_are_asked_for_over_http() {
 #[tokio::test]
 async fn a_replay_is_asked_for_on_the_command_line() {
     let app = app_with_mended_job().await;
+    let other = ["run", "lines", "--redrive", "--fingerprint", "00000000000000000000000000000000"];
+    let nothing = call(&app, &other).await;
+    assert!(!nothing.status.success() && nothing.stderr.contains("no such row"), "{nothing:?}");
+    let shown = call(&app, &["run", "lines", "--redrive", "--dry-run"]).await;
+    assert!(shown.status.success() && shown.stdout.contains("lines: inserted 1 ("), "{shown:?}");
     let ended = call(&app, &["run", "lines", "--replay", "--from-run", "1", "--json"]).await;
     assert!(ended.status.success(), "{ended:?}");
     let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
