@@ -74,6 +74,15 @@ impl SourceError {
         Self { source: Some(source.into()), ..self }
     }
 
+    /// Names the job file, unless the text begins with it.
+    fn in_file(self, path: &Path) -> Self {
+        let path = path.display().to_string();
+        if self.message.starts_with(&path) {
+            return self;
+        }
+        Self { message: format!("{path}: {}", self.message), ..self }
+    }
+
     /// The most attempts that a task failing with this error gets, given those of its source.
     pub fn max_attempts(&self, of_source: u32) -> u32 {
         if self.unreachable { of_source.min(Self::UNREACHABLE_ATTEMPTS) } else { of_source }
@@ -313,7 +322,7 @@ pub fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceErro
         let known = kind_names().join(", ");
         SourceError::permanent(format!("{}: unknown kind; known are {known}", definition.kind))
     })?;
-    (kind.open)(definition, reach)
+    (kind.open)(definition, reach).map_err(|error| error.in_file(&definition.path))
 }
 
 /// The JSON Schema of job files, for editors.

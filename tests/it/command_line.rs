@@ -197,6 +197,8 @@ async fn check_names_everything_that_is_wrong_with_job_files() {
     app.write("untimely.toml", format!("schedule = \"61 * * * *\"\n{CSV_JOB}"));
     let literal = SECRET_JOB.replace("{ env = \"KASPARRO_TEST_NO_SUCH_KEY\" }", "\"hunter-two\"");
     app.write("talkative.toml", literal);
+    app.write("local.toml", SECRET_JOB.replace("http://127.0.0.1:9/", "file:///etc/passwd"));
+    app.write("lost.toml", SECRET_JOB.replace("path =", "allowed_hosts = [\"*\"]\npath ="));
     app.write("unkind.toml", CSV_JOB.replace("\"csv\"", "\"cvs\""));
     app.write("a.toml", CSV_JOB);
     app.write("A.toml", CSV_JOB);
@@ -210,6 +212,8 @@ async fn check_names_everything_that_is_wrong_with_job_files() {
         "61 * * * *",
         "talkative.toml:8",
         "env",
+        "local.toml: `rest_api.base_url` begins with `file:`",
+        "lost.toml:7: `*` is no host",
         "unkind.toml:1",
         "cvs",
         "/a.toml",
@@ -219,7 +223,7 @@ async fn check_names_everything_that_is_wrong_with_job_files() {
     assert!(!ended.stdout.contains("hunter-two"), "{}", ended.stdout);
     let document = call(&app, &["check", "--json"]).await.code(1).json();
     let files = document["files"].as_array().unwrap();
-    assert_eq!(files.len(), 6, "{files:#?}");
+    assert_eq!(files.len(), 8, "{files:#?}");
     assert_eq!(files.iter().filter(|file| file["ok"] == true).count(), 1);
     app.database.close().await;
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use humantime_serde::re::humantime::format_duration;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::sources::SourceError;
@@ -50,7 +50,7 @@ impl Refusal<'_> {
             (429, asked) => self.wait(asked.unwrap_or(waits.usual), waits.longest),
             (503, Some(asked)) => self.wait(asked, waits.longest),
             (408 | 425 | 500..=599, _) => SourceError::transient(said),
-            (300..=399, _) => SourceError::permanent(format!("{said}{}", self.new_address())),
+            (300..=399, _) => SourceError::permanent(format!("{said}; it redirects to nowhere")),
             _ => SourceError::permanent(said),
         }
     }
@@ -65,21 +65,6 @@ impl Refusal<'_> {
             ));
         }
         SourceError::not_yet(asked.max(SHORTEST_WAIT), said)
-    }
-
-    /// A redirect within the same origin is followed; one that comes here leads elsewhere, where
-    /// the API key must not be sent unasked.
-    fn new_address(&self) -> String {
-        let location = self.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let origin = location
-            .and_then(|location| reqwest::Url::parse(location).ok())
-            .map(|url| url.origin().ascii_serialization());
-        match origin {
-            Some(origin) => {
-                format!("; it redirects to {origin}: if that is right, put it in `base_url`")
-            }
-            None => "; it redirects to nowhere".to_owned(),
-        }
     }
 
     fn said(&self) -> String {

@@ -1,15 +1,19 @@
-//! Owns the network: one client per source, one request and its answer within bounds of time and
-//! size, and what it means when there is no answer.
+//! Owns the network: one request and the answer at the end of its redirects, within bounds of time
+//! and size, and what it means when there is no answer.
 
-use std::time::{Duration, SystemTime};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Response, Url};
 
 use super::answer::{Refusal, Waits};
+use super::onward::{Bounds, Place};
 use super::params::RestApiParams;
+use super::public::{NotPublic, PublicOnly};
 use super::request::Request;
+use super::unpack::{Limits, UnpackError, Unpacker};
 use crate::sources::SourceError;
 
 /// The longest that connecting may take.
@@ -17,8 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The wait after a 429 that does not say how long, when the source has no rate limit.
 const USUAL_WAIT: Duration = Duration::from_secs(60);
 /// The most that is read of an answer that is no page.
-const REFUSAL_BYTES: usize = 64 * 1024;
-/// The most redirects that are followed, all within the same origin.
+const REFUSAL_BYTES: u64 = 64 * 1024;
+/// The most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 
 /// A body as it came.
@@ -31,47 +35,68 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Makes the client of a source.
-pub(super) fn client(params: &RestApiParams) -> Result<Client, SourceError> {
-    // Fails only when a provider is installed already, which is just as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .user_agent(concat!("kasparro/", env!("CARGO_PKG_VERSION")))
-        .default_headers(
-            [(ACCEPT, HeaderValue::from_static("application/json"))].into_iter().collect(),
-        )
-        .timeout(params.timeout)
-        .connect_timeout(params.timeout.min(CONNECT_TIMEOUT))
-        .redirect(Policy::custom(within_the_origin))
-        .referer(false)
-        .build()
-        .map_err(|error| {
-            let cause = innermost(&error);
-            SourceError::permanent(format!(
-                "no HTTPS client can be made: {cause}; if certificates are missing, install the \
-                 package ca-certificates"
-            ))
-        })
+/// The clients of a source.
+#[derive(Debug)]
+pub(super) struct Clients {
+    /// For the host of the job file.
+    own: Client,
+    /// For hosts that answers lead to: connects to public addresses only, and goes through no proxy,
+    /// where nobody would see which address is connected to. Made when it is needed.
+    elsewhere: OnceLock<Client>,
 }
 
-/// Elsewhere the API key must not be sent: reqwest drops only the headers it knows to be secret.
-fn within_the_origin(attempt: Attempt) -> reqwest::redirect::Action {
-    let stays =
-        attempt.previous().last().is_some_and(|last| last.origin() == attempt.url().origin());
-    if attempt.previous().len() > MAX_REDIRECTS {
-        return attempt.error("too many redirects");
+impl Clients {
+    /// Makes what the first request needs.
+    pub fn new(params: &RestApiParams) -> Result<Self, SourceError> {
+        Ok(Self { own: made(builder(params))?, elsewhere: OnceLock::new() })
     }
-    if stays { attempt.follow() } else { attempt.stop() }
+
+    fn for_place(&self, place: &Place, params: &RestApiParams) -> Result<&Client, SourceError> {
+        if !place.public_only {
+            return Ok(&self.own);
+        }
+        if let Some(client) = self.elsewhere.get() {
+            return Ok(client);
+        }
+        let client = made(builder(params).no_proxy().dns_resolver(PublicOnly))?;
+        Ok(self.elsewhere.get_or_init(|| client))
+    }
+}
+
+fn builder(params: &RestApiParams) -> ClientBuilder {
+    // Fails only when a provider is installed already, which is just as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Unpacked here and not by the client, which would not tell how much came.
+    let headers = [
+        (ACCEPT, HeaderValue::from_static("application/json")),
+        (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+    ];
+    Client::builder()
+        .user_agent(concat!("kasparro/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers.into_iter().collect())
+        .connect_timeout(params.timeout.min(CONNECT_TIMEOUT))
+        // Followed here and not by the client, which drops only headers it knows to be secret.
+        .redirect(Policy::none())
+        .referer(false)
+}
+
+fn made(builder: ClientBuilder) -> Result<Client, SourceError> {
+    builder.build().map_err(|error| {
+        let cause = innermost(&error);
+        SourceError::permanent(format!(
+            "no HTTPS client can be made: {cause}; if certificates are missing, install the \
+             package ca-certificates"
+        ))
+    })
 }
 
 /// Sends a request and reads its answer.
 pub(super) async fn ask(
-    client: &Client,
+    clients: &Clients,
     request: &Request,
     params: &RestApiParams,
 ) -> Result<Answer, SourceError> {
-    let sent = client.get(request.url.clone()).headers(request.headers.clone()).send();
-    let response = sent.await.map_err(|error| no_answer(&error, request, params))?;
+    let response = answer_of(clients, request, params).await?;
     if !response.status().is_success() {
         return Err(refusal(response, request, params).await);
     }
@@ -82,20 +107,52 @@ pub(super) async fn ask(
     Ok(Answer { from: request.shown.clone(), status, content_type, body })
 }
 
-async fn refusal(mut response: Response, request: &Request, params: &RestApiParams) -> SourceError {
-    let mut body = Vec::new();
-    // A refusal without its text is still a refusal: what cannot be read is left out.
-    while body.len() < REFUSAL_BYTES
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        body.extend_from_slice(&chunk);
+/// The answer at the end of all redirects.
+async fn answer_of(
+    clients: &Clients,
+    request: &Request,
+    params: &RestApiParams,
+) -> Result<Response, SourceError> {
+    let deadline = Instant::now() + params.timeout;
+    let bounds =
+        Bounds { home: &request.url, allowed: &params.allowed_hosts, secrets: &request.secrets };
+    let mut place = Place::home(request.url.clone());
+    for _ in 0..=MAX_REDIRECTS {
+        let mut sending = clients
+            .for_place(&place, params)?
+            .get(place.url.clone())
+            .timeout(deadline.saturating_duration_since(Instant::now()));
+        if place.at_home {
+            sending = sending.headers(request.headers.clone());
+        }
+        let sent = sending.send().await;
+        let response = sent.map_err(|error| no_answer(&error, &place.url, request, params))?;
+        let Some(link) = redirect(&response) else { return Ok(response) };
+        place = bounds.follow(&place, &link).map_err(|astray| {
+            let (shown, status) = (&request.shown, response.status());
+            SourceError::permanent(format!("{shown} answered {status}, which {astray}"))
+        })?;
     }
+    Err(SourceError::permanent(format!(
+        "{} redirects more than {MAX_REDIRECTS} times: put the address at the end in `base_url`",
+        request.shown
+    )))
+}
+
+/// Where a response redirects to, as it says it.
+fn redirect(response: &Response) -> Option<String> {
+    let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION).filter(|_| redirects)?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+async fn refusal(mut response: Response, request: &Request, params: &RestApiParams) -> SourceError {
     let limit = params.rate_limit.as_ref();
     let waits = Waits {
         usual: limit.map_or(USUAL_WAIT, |limit| limit.per).min(params.retry.max_retry_after),
         longest: params.retry.max_retry_after,
     };
-    let text = String::from_utf8_lossy(&body);
+    let text = beginning_of(&mut response).await;
     let (status, headers) = (response.status(), response.headers());
     Refusal { url: &request.shown, status, headers, body: &text }.meaning(
         waits,
@@ -104,41 +161,68 @@ async fn refusal(mut response: Response, request: &Request, params: &RestApiPara
     )
 }
 
+/// What can be read of a refusal: without its text it is still a refusal.
+async fn beginning_of(response: &mut Response) -> String {
+    let limits = Limits { bytes: REFUSAL_BYTES, ratio: u32::MAX };
+    let Ok(mut unpacker) = Unpacker::new(response.headers(), limits) else { return String::new() };
+    while let Ok(Some(chunk)) = response.chunk().await
+        && unpacker.feed(&chunk).is_ok()
+    {}
+    String::from_utf8_lossy(&unpacker.beginning()).into_owned()
+}
+
 async fn body(
     mut response: Response,
     request: &Request,
     params: &RestApiParams,
 ) -> Result<Vec<u8>, SourceError> {
-    let most = params.max_response_bytes.get();
-    let too_large = || {
-        SourceError::permanent(format!(
-            "{} answered more than `rest_api.max_response_bytes` = {most} bytes: ask for smaller \
-             pages, or raise it",
-            request.shown
-        ))
+    let limits = Limits {
+        bytes: params.max_response_bytes.get(),
+        ratio: params.max_compression_ratio.get(),
     };
-    if response.content_length().is_some_and(|length| length > most) {
-        return Err(too_large());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| no_answer(&error, request, params))?
-    {
-        if (body.len() + chunk.len()) as u64 > most {
-            return Err(too_large());
+    let no_body = |error: UnpackError| {
+        let message = format!("{} {error}", request.shown);
+        match error {
+            UnpackError::Corrupt(_) => SourceError::transient(message),
+            UnpackError::TooLarge(_) | UnpackError::TooDense { .. } | UnpackError::Encoding(_) => {
+                SourceError::permanent(message)
+            }
         }
-        body.extend_from_slice(&chunk);
+    };
+    if response.content_length().is_some_and(|length| length > limits.bytes) {
+        return Err(no_body(UnpackError::TooLarge(limits.bytes)));
     }
-    Ok(body)
+    let mut unpacker = Unpacker::new(response.headers(), limits).map_err(no_body)?;
+    let from = response.url().clone();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| no_answer(&error, &from, request, params))?
+    {
+        unpacker.feed(&chunk).map_err(no_body)?;
+    }
+    unpacker.finish().map_err(no_body)
 }
 
 /// What it means that a request has no whole answer. reqwest's error is told, not kept: it, or one
 /// beneath it, may hold the address with the key in it.
-fn no_answer(error: &reqwest::Error, request: &Request, params: &RestApiParams) -> SourceError {
+fn no_answer(
+    error: &reqwest::Error,
+    asked: &Url,
+    request: &Request,
+    params: &RestApiParams,
+) -> SourceError {
     let shown = &request.shown;
     let cause = innermost(error);
+    if let Some(not_public) = beneath::<NotPublic>(error) {
+        return SourceError::permanent(format!("{shown} redirects: {not_public}"));
+    }
+    if beneath(error).is_some_and(hyper::Error::is_parse_too_large) {
+        return SourceError::permanent(format!(
+            "{shown} answered with more than 100 headers, or headers of more than 400 KiB: no API \
+             needs so many; see what answers there"
+        ));
+    }
     if error.is_connect() || error.is_dns() {
-        let host = request.url.host_str().unwrap_or(shown);
+        let host = asked.host_str().unwrap_or(shown);
         let hint = match &params.recording {
             Some(_) => "; without a network `--offline` reads the recording instead",
             None => "",
@@ -151,10 +235,22 @@ fn no_answer(error: &reqwest::Error, request: &Request, params: &RestApiParams) 
             "{shown} took longer than `rest_api.timeout` = \"{timeout}\""
         ));
     }
-    if error.is_builder() || error.is_redirect() {
+    if error.is_builder() {
         return SourceError::permanent(format!("{shown} cannot be asked: {cause}"));
     }
     SourceError::transient(format!("{shown} broke off: {cause}"))
+}
+
+/// The error of that type beneath another.
+fn beneath<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The text of the error at the bottom, which names the cause.

@@ -1,19 +1,24 @@
 //! The source kind `rest_api`: JSON over HTTP, page by page.
 //!
-//! `params` is what the job file says, `request` what is sent, `exchange` the network, `answer`
-//! what a refusal means, `paginator` where the next page is, `recording` pages without a network,
-//! `records` what a body holds. Only this file knows them all.
+//! `params` is what the job file says, `request` what is sent, `secrets` what is shown of it,
+//! `exchange` the network, `onward` where answers may lead, `public` what is not internal, `unpack`
+//! how large a body may be, `answer` what a refusal means, `paginator` where the next page is,
+//! `recording` pages without a network, `records` what a body holds. Only this file knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
 mod answer;
 mod exchange;
+mod onward;
 mod paginator;
 mod params;
 mod path;
+mod public;
 mod recording;
 mod records;
 mod request;
+mod secrets;
+mod unpack;
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +28,11 @@ use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use reqwest::Client;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use self::exchange::Answer;
+use self::exchange::{Answer, Clients};
+pub use self::onward::AllowedHost;
 pub use self::paginator::Paginator;
 use self::paginator::Position;
 pub use self::params::{Auth, KeyPlace, ParamValue, RateLimitParams, RestApiParams, Retry};
@@ -65,7 +70,7 @@ pub struct RestApiSource {
     recording: Option<Recording>,
     records: Arc<Records>,
     /// Made with the first request: replaying and reading a recording need no certificates.
-    client: OnceLock<Client>,
+    clients: OnceLock<Clients>,
 }
 
 /// What a body turned out to hold.
@@ -91,7 +96,7 @@ impl RestApiSource {
         request::validate(&params)?;
         let records = Arc::new(Records::new(&params.data_selector, &locators)?);
         let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
-        Ok(Self { params, base_dir, recording, records, client: OnceLock::new() })
+        Ok(Self { params, base_dir, recording, records, clients: OnceLock::new() })
     }
 
     async fn page(&self, position: &Value, access: Access) -> Result<Page, SourceError> {
@@ -109,11 +114,11 @@ impl RestApiSource {
     }
 
     async fn asked_page(&self, position: &Position) -> Result<Page, SourceError> {
-        let client = self.client()?;
+        let clients = self.clients()?;
         let query = self.params.paginator.query(position);
         let request = Request::build(&self.params, &self.base_dir, &query)?;
         let page = async {
-            let mut answer = exchange::ask(client, &request, &self.params).await?;
+            let mut answer = exchange::ask(clients, &request, &self.params).await?;
             answer.body = request.secrets.hide_in_body(answer.body);
             self.page_of(answer, position).await
         };
@@ -149,12 +154,12 @@ impl RestApiSource {
         Ok(Page { url: from, status, body, hash, records: records as i64, shape, next })
     }
 
-    fn client(&self) -> Result<&Client, SourceError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+    fn clients(&self) -> Result<&Clients, SourceError> {
+        if let Some(clients) = self.clients.get() {
+            return Ok(clients);
         }
-        let client = exchange::client(&self.params)?;
-        Ok(self.client.get_or_init(|| client))
+        let clients = Clients::new(&self.params)?;
+        Ok(self.clients.get_or_init(|| clients))
     }
 
     fn recording(&self) -> Result<&Recording, SourceError> {
@@ -247,7 +252,7 @@ fn check(body: &str, content_type: Option<&str>) -> Result<(), SourceError> {
         if error.is_eof() {
             return SourceError::transient("the JSON ends early").caused_by(error);
         }
-        let content_type = content_type.unwrap_or("text");
+        let content_type = answer::beginning(content_type.unwrap_or("text"));
         let beginning = answer::beginning(body);
         SourceError::permanent(format!("the answer is {content_type}, no JSON: {beginning}"))
             .caused_by(error)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::onward::AllowedHost;
 use super::paginator::Paginator;
 use crate::definition::setting::{PlainOrSecret, Secret, Setting};
 use crate::sources::SourceError;
@@ -50,6 +51,15 @@ pub struct RestApiParams {
     /// The largest answer that is read, in bytes after decompression.
     #[serde(default = "default_max_response_bytes")]
     pub max_response_bytes: NonZeroU64,
+    /// How many times larger than what came an answer may be after decompression, once that is more
+    /// than 1 MiB.
+    #[serde(default = "default_max_compression_ratio")]
+    pub max_compression_ratio: NonZeroU32,
+    /// Other hosts that answers may lead to, by a redirect, such as "cdn.example.com" or
+    /// "cdn.example.com:8443". Neither `auth` nor `headers` are sent there, and names must lead to
+    /// public addresses.
+    #[serde(default)]
+    pub allowed_hosts: Vec<AllowedHost>,
     /// Folder of recorded answers, relative to the job file: `--record` writes them, `--offline`
     /// reads them.
     pub recording: Option<PathBuf>,
@@ -192,6 +202,11 @@ fn default_timeout() -> Duration {
 fn default_max_response_bytes() -> NonZeroU64 {
     const MEBIBYTES_64: NonZeroU64 = NonZeroU64::new(64 << 20).unwrap();
     MEBIBYTES_64
+}
+
+fn default_max_compression_ratio() -> NonZeroU32 {
+    const HUNDRED: NonZeroU32 = NonZeroU32::new(100).unwrap();
+    HUNDRED
 }
 
 #[cfg(test)]

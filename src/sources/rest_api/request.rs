@@ -1,14 +1,14 @@
-//! Owns how a request is put together, and that nothing secret of it is ever shown.
+//! Owns how a request is put together.
 //!
 //! Must not know what answers look like.
 
 use std::path::Path;
 
-use memchr::memmem;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::params::{Auth, KeyPlace, RestApiParams};
+use super::secrets::Secrets;
 use crate::definition::setting::{PlainOrSecret, Setting, SettingError};
 use crate::sources::SourceError;
 
@@ -25,77 +25,6 @@ pub(super) struct Request {
     /// What to do when the API finds it unauthorized.
     pub advice: String,
     pub secrets: Secrets,
-}
-
-/// The secrets of a request, to be struck out of any text on its way to people: an API may well
-/// repeat the key it was sent.
-#[derive(Default)]
-pub(super) struct Secrets(Vec<String>);
-
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Secrets({})", self.0.len())
-    }
-}
-
-impl Secrets {
-    /// In bodies a shorter secret could not be told from data.
-    const SHORTEST_IN_BODY: usize = 8;
-
-    fn add(&mut self, secret: &str) {
-        let encoded = Url::parse_with_params("x:", [("", secret)]).ok();
-        let encoded = encoded.as_ref().and_then(Url::query).map(|query| query[1..].to_owned());
-        let in_json = serde_json::Value::from(secret).to_string();
-        let in_json = in_json[1..in_json.len() - 1].to_owned();
-        // Some servers escape slashes too.
-        let in_shy_json = in_json.replace('/', "\\/");
-        self.0.extend(
-            [Some(secret.to_owned()), encoded, Some(in_json), Some(in_shy_json)]
-                .into_iter()
-                .flatten(),
-        );
-        // The longest first, so that no secret is hidden in part by one it contains.
-        self.0.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        self.0.dedup();
-    }
-
-    /// The body without secrets: a good page may repeat the key too, in the address of the next
-    /// page for example, and bodies are stored and shown.
-    pub fn hide_in_body(&self, mut body: Vec<u8>) -> Vec<u8> {
-        for secret in self.0.iter().filter(|secret| secret.len() >= Self::SHORTEST_IN_BODY) {
-            let mut hidden = Vec::new();
-            let mut rest = 0;
-            for at in memmem::find_iter(&body, secret) {
-                hidden.extend_from_slice(&body[rest..at]);
-                hidden.extend_from_slice(b"***");
-                rest = at + secret.len();
-            }
-            if rest > 0 {
-                hidden.extend_from_slice(&body[rest..]);
-                body = hidden;
-            }
-        }
-        body
-    }
-
-    /// The text without secrets, and without the beginning of one where a text was cut.
-    fn hide(&self, text: &str) -> String {
-        const SHORTEST: usize = 4;
-        let mut text = text.to_owned();
-        for secret in &self.0 {
-            text = text.replace(secret, "***");
-            let cuts = secret.char_indices().map(|(cut, _)| cut).rev();
-            for cut in cuts.take_while(|cut| *cut >= SHORTEST) {
-                text = text.replace(&format!("{}…", &secret[..cut]), "***…");
-            }
-        }
-        text
-    }
-
-    /// The error without secrets.
-    pub fn hide_in(&self, error: SourceError) -> SourceError {
-        SourceError { message: self.hide(&error.message), ..error }
-    }
 }
 
 impl Request {

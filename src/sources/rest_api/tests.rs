@@ -1,8 +1,11 @@
 //! The source kind against a fake API: every way in which an answer can be wrong, and that nothing
-//! secret is ever shown. Broken connections come from a bare TCP listener in `broken`.
+//! secret is ever shown. Broken connections come from a bare TCP listener in `broken`, answers that
+//! are too much in `bounds`.
 
+mod bounds;
 mod broken;
 mod pages;
+mod redirects;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -260,27 +263,12 @@ async fn an_answer_beyond_the_limit_is_refused_with_and_without_its_length() {
     }
 }
 
-#[tokio::test]
-async fn a_redirect_to_another_host_is_not_followed_with_the_key() {
-    let other = MockServer::start().await;
-    Mock::given(method("GET"))
-        .respond_with(ResponseTemplate::new(200).set_body_string("[]"))
-        .expect(0)
-        .mount(&other)
-        .await;
-    let to = format!("{}/coins?k={CANARY_ENCODED}", other.uri());
-    let answer = ResponseTemplate::new(302).insert_header("location", to.as_str());
-    let auth = "auth = { type = \"api_key\", name = \"x-k\", value = { file = \"key\" } }";
-    let error = failure_of(auth, answer).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains(&other.uri()), "{error}");
-}
-
 #[test]
 fn what_cannot_work_is_refused_before_any_request() {
     for (lines, problem) in [
         ("base_url = \"example.com\"", "no address"),
         ("base_url = \"ftp://example.com\"", "http or https"),
+        ("base_url = \"file:///etc/passwd\"", "`rest_api.base_url` begins with `file:`"),
         ("base_url = \"https://me:pw@example.com\"", "rest_api.auth"),
         ("base_url = \"https://example.com?key=1\"", "rest_api.auth"),
         ("base_url = \"https://a.b\"\ndata_selector = \"$[\"", "data_selector"),

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 
 /// A server whose first connection is answered by `answer` once the request has come.
-async fn server<F>(answer: impl FnOnce(TcpStream) -> F + Send + 'static) -> String
+pub(super) async fn server<F>(answer: impl FnOnce(TcpStream) -> F + Send + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
 {
