@@ -12,6 +12,8 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
+use crate::domain::secret_url::SecretUrl;
+
 /// The settings file looked for in the current folder.
 pub const DEFAULT_FILE: &str = "kasparro.toml";
 /// Where the API listens: nobody but this machine reaches it.
@@ -26,7 +28,7 @@ const DEFAULT_RATE: u32 = 100;
 pub struct SettingsLayer {
     /// PostgreSQL to use; without it kasparro finds or starts a private one
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL")]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretUrl>,
 
     /// Folder with the job files, one per source [default: jobs]
     #[arg(long, env = "KASPARRO_JOBS_DIR", global = true, value_name = "DIR")]
@@ -88,7 +90,7 @@ pub struct SettingsLayer {
 
     /// Mirror to download PostgreSQL from, when the machine has none; `none` never downloads
     #[arg(long, env = "KASPARRO_PG_DOWNLOAD_URL", global = true, value_name = "URL")]
-    pub pg_download_url: Option<String>,
+    pub pg_download_url: Option<SecretUrl>,
 
     /// What to log, such as `info` or `kasparro=debug` [default: info for services, warn for
     /// commands that answer and for `up` on a terminal]
@@ -115,7 +117,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// See [`SettingsLayer::database_url`].
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretUrl>,
     /// See [`SettingsLayer::jobs_dir`].
     pub jobs_dir: PathBuf,
     /// See [`SettingsLayer::data_roots`].
@@ -141,7 +143,7 @@ pub struct Settings {
     /// See [`SettingsLayer::pg_bin`].
     pub pg_bin: Option<PathBuf>,
     /// See [`SettingsLayer::pg_download_url`].
-    pub pg_download_url: Option<String>,
+    pub pg_download_url: Option<SecretUrl>,
     /// See [`SettingsLayer::log`].
     pub log: Option<String>,
     /// See [`SettingsLayer::log_format`].
@@ -160,13 +162,16 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The settings file is not what it should be.
-    #[error("{}: {source}", .path.display())]
+    /// The settings file is not what it should be. The line itself is not repeated, nor is toml's
+    /// error kept: it holds the whole file, and a password may be in it.
+    #[error("{}:{line}: {message}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Line, key and reason.
-        source: Box<toml::de::Error>,
+        /// From 1.
+        line: usize,
+        /// Key and reason.
+        message: String,
     },
     /// The address is none.
     #[error("listen = {0:?} is not an address and port; expected for example 127.0.0.1:8080")]
@@ -199,7 +204,7 @@ impl Settings {
             }
         }
         Ok(Self {
-            database_url: layer.database_url.filter(|url| !url.is_empty()),
+            database_url: layer.database_url.filter(|url| !url.expose().is_empty()),
             jobs_dir: layer.jobs_dir.unwrap_or_else(|| PathBuf::from("jobs")),
             data_roots: layer.data_roots.unwrap_or_default(),
             data_dir: layer.data_dir,
@@ -251,8 +256,11 @@ fn read_file(named: Option<&Path>) -> Result<SettingsLayer, ConfigError> {
         }
         Err(source) => return Err(ConfigError::Unreadable { path: path.to_owned(), source }),
     };
-    toml::from_str(&text)
-        .map_err(|source| ConfigError::File { path: path.to_owned(), source: Box::new(source) })
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        ConfigError::File { path: path.to_owned(), line, message: error.message().to_owned() }
+    })
 }
 
 fn processors() -> usize {
@@ -284,8 +292,35 @@ mod tests {
         let file = file("workers = 2\nlisen = \"x\"\n");
         let error = Settings::resolve(SettingsLayer::default(), Some(file.path())).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("line 2") && text.contains("lisen"), "{text}");
-        assert!(text.contains(&file.path().display().to_string()), "{text}");
+        let place = format!("{}:2: unknown field `lisen`", file.path().display());
+        assert!(text.starts_with(&place), "{text}");
+    }
+
+    #[test]
+    fn a_password_is_shown_neither_by_settings_nor_by_what_is_wrong_with_them() {
+        const URL: &str = "postgresql://me:c4nary@db.example/things";
+        let good = file(&format!("database_url = '{URL}'\npg_download_url = '{URL}'"));
+        let settings = Settings::resolve(SettingsLayer::default(), Some(good.path())).unwrap();
+        assert_eq!(settings.database_url.as_ref().map(SecretUrl::expose), Some(URL));
+        assert!(!format!("{settings:?}").contains("c4nary"));
+        let given = SettingsLayer {
+            database_url: Some(URL.to_owned().into()),
+            pg_download_url: Some(URL.to_owned().into()),
+            ..SettingsLayer::default()
+        };
+        assert!(!format!("{given:?}").contains("c4nary"));
+        for line in [
+            format!("database_url = '{URL}"),
+            format!("database_url = {URL}"),
+            format!("database_url = ['{URL}']"),
+            format!("database_url = '{URL}' workers = 3"),
+            format!("databaseurl = '{URL}'"),
+        ] {
+            let file = file(&line);
+            let error = Settings::resolve(SettingsLayer::default(), Some(file.path())).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("c4nary"), "{line}: {text}");
+        }
     }
 
     #[test]

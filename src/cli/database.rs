@@ -5,6 +5,7 @@ use sqlx::PgPool;
 
 use crate::config::Settings;
 use crate::domain::failure::chain;
+use crate::domain::secret_url::SecretUrl;
 use crate::embedded::{self, DownloadSource, PrivatePostgres};
 use crate::{db, queue};
 
@@ -32,7 +33,7 @@ impl Database {
         schema: Schema,
     ) -> anyhow::Result<Self> {
         let (url, private) = match &settings.database_url {
-            Some(url) => (url.clone(), None),
+            Some(url) => (url.expose().to_owned(), None),
             None => {
                 let private = start_private(settings).await?;
                 tracing::info!("{}", private.description());
@@ -90,7 +91,7 @@ async fn start_private(settings: &Settings) -> anyhow::Result<PrivatePostgres> {
     let data_dir = settings.data_dir.clone().unwrap_or_else(embedded::default_data_dir);
     let mut options = embedded::Options::new(data_dir);
     options.binaries.clone_from(&settings.pg_bin);
-    options.download = match settings.pg_download_url.as_deref() {
+    options.download = match settings.pg_download_url.as_ref().map(SecretUrl::expose) {
         Some("none") => None,
         mirror => DownloadSource::pinned(mirror),
     };

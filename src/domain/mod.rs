@@ -15,6 +15,7 @@ pub mod reject;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod secret_url;
 pub mod shape;
 pub mod source_name;
 pub mod task;

@@ -36,9 +36,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
 /// Where the programs come from: `<base_url>/<version>/postgresql-<version>-<target>.tar.gz`, which
 /// is the layout of the release it mirrors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DownloadSource {
-    /// Address of the release, or of a mirror of it.
+    /// Address of the release, or of a mirror of it; it may hold a password.
     pub base_url: String,
     /// The release, e.g. `17.11.0`.
     pub version: String,
@@ -73,6 +73,24 @@ impl DownloadSource {
     pub fn url(&self) -> String {
         let Self { base_url, version, target, .. } = self;
         format!("{base_url}/{version}/postgresql-{version}-{target}.tar.gz")
+    }
+
+    /// The archive's address as it may be shown: without user name and password.
+    pub fn shown_url(&self) -> String {
+        match reqwest::Url::parse(&self.url()) {
+            Ok(mut url) => {
+                // Refused only where there can be neither.
+                let _ = (url.set_username(""), url.set_password(None));
+                url.to_string()
+            }
+            Err(_) => "a mirror that is no address".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for DownloadSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DownloadSource({}, SHA-256 {})", self.shown_url(), self.sha256)
     }
 }
 
@@ -129,12 +147,12 @@ pub enum DownloadError {
 
 /// Fetches, verifies and unpacks into the new folder `into`.
 pub(super) async fn download(source: &DownloadSource, into: &Path) -> Result<(), DownloadError> {
-    let url = source.url();
+    let url = source.shown_url();
     tracing::info!(
         "no PostgreSQL found on this machine; downloading PostgreSQL {} from {url}",
         source.version
     );
-    let fetched = fetch(&url).await;
+    let fetched = fetch(&source.url()).await;
     let bytes =
         fetched.map_err(|error| DownloadError::Fetch { url: url.clone(), source: error })?;
     let (url, expected, into) = (url, source.sha256.to_ascii_lowercase(), into.to_owned());
@@ -194,5 +212,28 @@ fn say_progress(received: u64, total: Option<u64>) {
             "downloading PostgreSQL: {} MiB",
             mib(received)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_a_mirror_is_sent_and_not_shown() {
+        for (mirror, shown) in [
+            ("https://me:c4nary@mirror.example/pg/", "https://mirror.example/pg/"),
+            ("https://me:c4nary/x@mirror.example", "a mirror that is no address"),
+        ] {
+            let source = DownloadSource {
+                base_url: mirror.to_owned(),
+                version: "17.11.0".to_owned(),
+                target: "x86_64-unknown-linux-gnu".to_owned(),
+                sha256: String::new(),
+            };
+            assert!(source.url().contains("c4nary"));
+            let text = format!("{} {source:?}", source.shown_url());
+            assert!(text.starts_with(shown) && !text.contains("c4nary"), "{text}");
+        }
     }
 }

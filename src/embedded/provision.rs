@@ -109,7 +109,7 @@ async fn unpack_and_try(
     unfinished: &Path,
     ready: &Path,
 ) -> Result<Binaries, DownloadError> {
-    let unusable = |reason| DownloadError::Unusable { url: source.url(), reason };
+    let unusable = |reason| DownloadError::Unusable { url: source.shown_url(), reason };
     let unpacked = unfinished.join("unpacked");
     download(source, &unpacked).await?;
     folder.account().give_tree(unfinished).map_err(write_error(unfinished))?;
