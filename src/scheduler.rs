@@ -118,6 +118,10 @@ async fn act(
             schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
             tracing::info!(source, tick = %due, "scheduled run skipped: {nothing}");
         }
+        Started::Invalid(problem) => {
+            schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
+            tracing::warn!(source, tick = %due, problem, "scheduled run skipped: broken job file");
+        }
     }
     transaction.commit().await
 }

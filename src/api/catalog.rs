@@ -57,10 +57,13 @@ impl Catalog {
     }
 }
 
-/// Errors of job files contain no secrets: these files hold none, only where to find them.
+/// Errors of job files contain no secrets, not even one that somebody wrote into them.
 fn by_name(job: Result<Definition, DefinitionError>) -> (String, Result<Definition, String>) {
     match job {
-        Ok(definition) => (definition.source.to_string(), Ok(definition)),
+        Ok(definition) => {
+            let checked = sources::check(&definition).map_err(|error| chain(&error));
+            (definition.source.to_string(), checked.map(|()| definition))
+        }
         Err(error) => {
             let stem = error.path().and_then(Path::file_stem).unwrap_or_default();
             (stem.to_string_lossy().into_owned(), Err(chain(&error)))

@@ -234,6 +234,7 @@ pub(super) async fn answer(
         Started::NothingToReplay(nothing) => {
             return Err(Problem::new(Kind::NothingToReplay, nothing.to_string()));
         }
+        Started::Invalid(problem) => return Err(Problem::new(Kind::InvalidJobFile, problem)),
     };
     let run = runs::get(&mut *state.connection().await?, id).await?;
     let run = Run::from(run.ok_or_else(|| Problem::unknown_run(id.0))?);
@@ -290,6 +291,7 @@ impl SourceOutcome {
             Started::NothingToReplay(nothing) => {
                 (Outcome::NothingToReplay, None, Some(nothing.to_string()))
             }
+            Started::Invalid(problem) => (Outcome::Invalid, None, Some(problem)),
         };
         Self { source: source.to_owned(), outcome, run_id: run.map(|id| id.0), detail }
     }

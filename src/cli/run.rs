@@ -263,6 +263,7 @@ async fn start(
             // A source that cannot start does not stop the others.
             Started::Paused(pause) => eprintln!("error: {pause}"),
             Started::NothingToReplay(nothing) => eprintln!("error: {nothing}"),
+            Started::Invalid(problem) => eprintln!("error: {problem}"),
             Started::Busy(id) if args.asks_for_more() => {
                 bail!(
                     "{}: run {id} is under way; wait for it, or leave --full, --replay, --redrive, \

@@ -161,6 +161,7 @@ async fn initial_runs(
             Started::New(id) | Started::Same(id) | Started::Busy(id) => ids.push(id),
             Started::Paused(pause) => eprintln!("{pause}"),
             Started::NothingToReplay(nothing) => eprintln!("{nothing}"),
+            Started::Invalid(problem) => eprintln!("error: {problem}"),
         }
     }
     let runs = follow(pool, &ids, Some(progress)).await?;

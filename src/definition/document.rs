@@ -248,6 +248,10 @@ impl Fault {
                 let at = if table.starts_with('[') { "in" } else { "at" };
                 format!("missing key `{key}` {at} {table}")
             }
+            // Whoever forgets the table may have written a secret in its place.
+            Self::Other(message) if text_for_table(message) => {
+                "invalid type: a text, expected a table".to_owned()
+            }
             Self::Other(message) => message
                 .replace("a sequence", "a list")
                 .replace("sequence", "list")
@@ -255,6 +259,15 @@ impl Fault {
                 .replace("invalid type: map", "invalid type: table"),
         }
     }
+}
+
+/// Whether a message repeats a text that stands where a table belongs.
+fn text_for_table(message: &str) -> bool {
+    let tables = ["a map", "struct ", "internally tagged enum "];
+    message
+        .strip_prefix("invalid type: string ")
+        .and_then(|rest| rest.rsplit_once(", expected "))
+        .is_some_and(|(_, expected)| tables.iter().any(|table| expected.starts_with(table)))
 }
 
 fn problem(text: &str, offset: usize, message: String) -> Problem {
@@ -315,6 +328,12 @@ mod tests {
         let found =
             problems("[api]\nbase_url = 'x'\n[api.auth]\ntype = 'bearer'\ntoken = 'a'\ntokn = 1\n");
         assert_eq!(found, ["6:1 unknown key `tokn` in [api.auth]; did you mean `token`?"]);
+    }
+
+    #[test]
+    fn a_text_in_place_of_a_table_is_not_repeated() {
+        let found = problems("[api]\nbase_url = 'x'\nauth = 'Bearer c4nary'\n");
+        assert_eq!(found, ["3:1 invalid type: a text, expected a table"]);
     }
 
     #[test]

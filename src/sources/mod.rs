@@ -299,6 +299,8 @@ pub enum Source {
 pub struct Kind {
     /// The value of `kind` in a job file, and the name of the table with its parameters.
     pub name: &'static str,
+    /// Says what is wrong with the parameters, wherever the source will be read.
+    pub check: fn(&Definition) -> Result<(), SourceError>,
     /// Opens a source. Reads nothing yet.
     pub open: fn(&Definition, &Reach) -> Result<Source, SourceError>,
     /// The JSON Schema of its parameters.
@@ -313,16 +315,29 @@ pub fn kind_names() -> Vec<&'static str> {
     KINDS.iter().map(|kind| kind.name).collect()
 }
 
+fn kind_of(definition: &Definition) -> Result<&'static Kind, SourceError> {
+    KINDS.iter().find(|kind| kind.name == definition.kind).ok_or_else(|| {
+        let known = kind_names().join(", ");
+        SourceError::permanent(format!("{}: unknown kind; known are {known}", definition.kind))
+    })
+}
+
+/// Checks what can be checked of a definition on any machine.
+///
+/// # Errors
+/// When the kind is unknown, or its parameters cannot be used.
+pub fn check(definition: &Definition) -> Result<(), SourceError> {
+    let checked = kind_of(definition).and_then(|kind| (kind.check)(definition));
+    checked.map_err(|error| error.in_file(&definition.path))
+}
+
 /// Opens the source of a definition, which may read the files within reach.
 ///
 /// # Errors
 /// When the kind is unknown, or its parameters cannot be used or lead to files out of reach.
 pub fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
-    let kind = KINDS.iter().find(|kind| kind.name == definition.kind).ok_or_else(|| {
-        let known = kind_names().join(", ");
-        SourceError::permanent(format!("{}: unknown kind; known are {known}", definition.kind))
-    })?;
-    (kind.open)(definition, reach).map_err(|error| error.in_file(&definition.path))
+    let opened = kind_of(definition).and_then(|kind| (kind.open)(definition, reach));
+    opened.map_err(|error| error.in_file(&definition.path))
 }
 
 /// The JSON Schema of job files, for editors.

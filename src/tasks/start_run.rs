@@ -10,11 +10,12 @@ use crate::db::run_tasks;
 use crate::db::runs::{self, NewRun};
 use crate::db::source_pauses::{self, SourcePause};
 use crate::definition::Definition;
+use crate::domain::failure::chain;
 use crate::domain::raw::ContentHash;
 use crate::domain::run::{Mode, RunId, RunRange, Trigger};
 use crate::domain::task::TaskPayload;
 use crate::queue;
-use crate::sources::Access;
+use crate::sources::{self, Access};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub enum Started {
     Paused(SourcePause),
     /// There is nothing that a replay could normalize again.
     NothingToReplay(NothingToReplay),
+    /// The job file cannot be used; what is wrong with it.
+    Invalid(String),
 }
 
 /// Why there is nothing to normalize again.
@@ -82,7 +85,8 @@ pub enum NothingToReplay {
     },
 }
 
-/// Inserts the run and its first task, in the caller's transaction.
+/// Inserts the run and its first task, in the caller's transaction. A job file that cannot be used
+/// is not stored: somebody may have written a secret into it.
 ///
 /// # Errors
 /// Database errors.
@@ -92,6 +96,9 @@ pub async fn start_run(
     request: &RunRequest<'_>,
 ) -> Result<Started, sqlx::Error> {
     let source = definition.source.as_str();
+    if let Err(error) = sources::check(definition) {
+        return Ok(Started::Invalid(chain(&error)));
+    }
     // Workers may run in another folder than whoever starts the run.
     let path = std::path::absolute(&definition.path).unwrap_or_else(|_| definition.path.clone());
     let stored = StoredDefinition {

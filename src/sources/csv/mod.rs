@@ -44,9 +44,9 @@ const PATHS: &str = "csv.paths";
 
 /// The kind, for [`super::KINDS`].
 pub(super) const KIND: Kind =
-    Kind { name: "csv", open, schema: || schemars::schema_for!(CsvParams) };
+    Kind { name: "csv", check, open, schema: || schemars::schema_for!(CsvParams) };
 
-fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
+fn source_of(definition: &Definition) -> Result<CsvSource, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
     let fields = definition.fields.iter().map(|field| Wanted {
         locator: field.from.clone(),
@@ -57,8 +57,15 @@ fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
     let key = parts.iter().map(|part| Wanted { locator: part.clone(), needed: true, key: true });
     // In the order of `Definition::locators`.
     let wanted = fields.chain(key).collect();
-    let source = CsvSource::new(params, definition.base_dir().to_owned(), wanted)?;
-    let source = source.within(reach.clone());
+    CsvSource::new(params, definition.base_dir().to_owned(), wanted)
+}
+
+fn check(definition: &Definition) -> Result<(), SourceError> {
+    source_of(definition).map(drop)
+}
+
+fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
+    let source = source_of(definition)?.within(reach.clone());
     source.check_reach()?;
     Ok(Source::Files(Box::new(source)))
 }

@@ -50,12 +50,19 @@ use crate::domain::shape::Shape;
 
 /// The kind, for [`super::KINDS`].
 pub(super) const KIND: Kind =
-    Kind { name: "rest_api", open, schema: || schemars::schema_for!(RestApiParams) };
+    Kind { name: "rest_api", check, open, schema: || schemars::schema_for!(RestApiParams) };
+
+fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
+    let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
+    RestApiSource::new(params, definition.base_dir().to_owned(), definition.locators())
+}
+
+fn check(definition: &Definition) -> Result<(), SourceError> {
+    source_of(definition).map(drop)
+}
 
 fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
-    let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
-    let base_dir = definition.base_dir().to_owned();
-    let source = RestApiSource::new(params, base_dir, definition.locators())?;
+    let source = source_of(definition)?;
     if let Some(recording) = &source.recording {
         recording.check(&source.base_dir, reach)?;
     }
@@ -239,7 +246,7 @@ fn contents_of(
     if body.starts_with('\u{feff}') {
         body.drain(..'\u{feff}'.len_utf8());
     }
-    check(&body, content_type)?;
+    check_json(&body, content_type)?;
     let found = records.select(&body)?;
     let hash = ContentHash::of(body.as_bytes());
     let (records, shape) = (found.len(), records::shape_of(&found, hash));
@@ -247,7 +254,7 @@ fn contents_of(
 }
 
 /// Whether a body is JSON from end to end.
-fn check(body: &str, content_type: Option<&str>) -> Result<(), SourceError> {
+fn check_json(body: &str, content_type: Option<&str>) -> Result<(), SourceError> {
     serde_json::from_str::<&RawValue>(body).map(drop).map_err(|error| {
         if error.is_eof() {
             return SourceError::transient("the JSON ends early").caused_by(error);
