@@ -152,7 +152,8 @@ async fn refusal(mut response: Response, request: &Request, params: &RestApiPara
         usual: limit.map_or(USUAL_WAIT, |limit| limit.per).min(params.retry.max_retry_after),
         longest: params.retry.max_retry_after,
     };
-    let text = beginning_of(&mut response).await;
+    // Before it is cut: the beginning of a secret would not be found.
+    let text = request.secrets.hide(&beginning_of(&mut response).await);
     let (status, headers) = (response.status(), response.headers());
     Refusal { url: &request.shown, status, headers, body: &text }.meaning(
         waits,

@@ -57,13 +57,20 @@ impl AllowedHost {
 }
 
 /// An address that may be asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Place {
     pub url: Url,
     /// Whether all that led here was of the job file's origin: only there its headers are sent.
     pub at_home: bool,
     /// Whether it may be connected to at public addresses only.
     pub public_only: bool,
+}
+
+impl std::fmt::Debug for Place {
+    /// Without the path and the query, which may hold a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Place({})", self.url.origin().ascii_serialization())
+    }
 }
 
 impl Place {

@@ -14,8 +14,7 @@ use crate::sources::SourceError;
 
 const BASE_URL: &str = "rest_api.base_url";
 
-/// A request ready to be sent.
-#[derive(Debug)]
+/// A request ready to be sent. Has no `Debug`: the address may hold a secret.
 pub(super) struct Request {
     /// The address to ask; it may hold a secret.
     pub url: Url,
@@ -61,7 +60,7 @@ impl Request {
                 PlainOrSecret::Plain(text) => self.add_header(name, text, &key, false)?,
                 PlainOrSecret::Secret(secret) => {
                     let text = secret.resolve(&key, base_dir)?;
-                    self.secrets.add(text.expose());
+                    self.secrets.add(text.expose(), &key)?;
                     self.add_header(name, text.expose(), &key, true)?;
                 }
             }
@@ -82,7 +81,7 @@ impl Request {
         };
         self.advice = format!("put a valid key in {secret} (`{key}`)");
         let text = text.expose();
-        self.secrets.add(text);
+        self.secrets.add(text, key)?;
         match auth {
             Auth::ApiKey { place: KeyPlace::Query, name, .. } => {
                 self.url.query_pairs_mut().append_pair(name, text);
