@@ -118,10 +118,8 @@ async fn act(
             schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
             tracing::info!(source, tick = %due, "scheduled run skipped: {nothing}");
         }
-        Started::Invalid(problem) => {
-            schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
-            tracing::warn!(source, tick = %due, problem, "scheduled run skipped: broken job file");
-        }
+        // As with a job file that cannot be read: when it is mended, its last tick is caught up.
+        Started::Invalid(_) => return transaction.rollback().await,
     }
     transaction.commit().await
 }

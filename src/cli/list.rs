@@ -122,9 +122,12 @@ pub(super) async fn sources(
     let (latest, pauses) = (latest?, pauses?);
     let mut good = Vec::new();
     for definition in definitions {
-        match definition {
+        let checked = definition.map_err(|error| chain(&error)).and_then(|definition| {
+            sources::check(&definition).map(|()| definition).map_err(|error| chain(&error))
+        });
+        match checked {
             Ok(definition) => good.push(definition),
-            Err(error) => eprintln!("error: {}", chain(&error)),
+            Err(problem) => eprintln!("error: {problem}"),
         }
     }
     let last = |definition: &Definition| {

@@ -62,6 +62,22 @@ async fn the_last_missed_tick_is_caught_up_after_a_downtime() {
 }
 
 #[tokio::test]
+async fn a_broken_job_file_starts_nothing_and_its_last_tick_is_caught_up_when_it_is_mended() {
+    let app = scheduled("schedule = \"*/10 * * * *\"").await;
+    app.tick("2026-03-01T12:00:00Z").await;
+    let good = app.read("a_csv.toml");
+    app.write("a_csv.toml", good.replace("paths", "pathz"));
+    app.tick("2026-03-01T12:10:00Z").await;
+    assert!(app.texts(RUNS).await.is_empty());
+    assert_eq!(app.number("select count(*) from source_definitions").await, 0);
+    app.write("a_csv.toml", good);
+    app.tick("2026-03-01T12:11:00Z").await;
+    assert_eq!(app.texts(TICKS).await, ["12:00 baseline", "12:10 started"]);
+    assert_eq!(app.texts(RUNS).await.len(), 1);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_tick_is_skipped_and_recorded_while_a_run_is_under_way() {
     let app = scheduled("schedule = \"*/10 * * * *\"").await;
     app.tick("2026-03-01T12:00:00Z").await;
