@@ -92,7 +92,7 @@ impl Paginator {
 
     /// Which page of the sweep a position is, from 1.
     pub(super) fn ordinal(&self, position: &Position) -> u64 {
-        position.page.saturating_sub(self.first().page) + 1
+        position.page.saturating_sub(self.first().page).saturating_add(1)
     }
 
     /// The query parameters that ask for a page.
@@ -107,7 +107,7 @@ impl Paginator {
     /// Where the page after this one is; `None` when this was the last.
     ///
     /// # Errors
-    /// When the page holds records and is the one before it again.
+    /// When the page holds records and is the one before it again, or has the largest number.
     pub(super) fn next(
         &self,
         position: &Position,
@@ -126,8 +126,14 @@ impl Paginator {
         }
         let is_short = size.is_some_and(|size| records < size.get() as usize);
         let is_limit = max_pages.is_some_and(|most| self.ordinal(position) >= most.get().into());
-        let is_last = records == 0 || is_short || is_limit;
-        Ok((!is_last).then_some(Position { page: position.page + 1, previous: Some(hash) }))
+        if records == 0 || is_short || is_limit {
+            return Ok(None);
+        }
+        let page = position.page.checked_add(1).ok_or_else(|| {
+            let last = position.page;
+            SourceError::permanent(format!("there is no page behind {last}, the largest number"))
+        })?;
+        Ok(Some(Position { page, previous: Some(hash) }))
     }
 }
 
@@ -176,6 +182,16 @@ mod tests {
         assert_eq!(error.class, FailureClass::Permanent);
         assert!(error.message.contains("repeats itself"), "{}", error.message);
         assert_eq!(paginator.next(&again, 0, A).unwrap(), None);
+    }
+
+    #[test]
+    fn behind_the_last_page_number_there_is_no_page() {
+        let paginator = numbered("start = 0");
+        let error = paginator.next(&at(u64::MAX), 1, A).unwrap_err();
+        assert_eq!(error.class, FailureClass::Permanent);
+        assert!(error.message.contains("no page behind 18446744073709551615"), "{error}");
+        assert_eq!(paginator.next(&at(u64::MAX), 0, A).unwrap(), None);
+        assert_eq!(paginator.ordinal(&at(u64::MAX)), u64::MAX);
     }
 
     #[test]
