@@ -79,16 +79,22 @@ pub async fn sweep(
         let Ok(source) = sources.get(pool, run.config_hash).await else { continue };
         let keep = source.definition.retention;
         let source = run.source.as_str();
-        let before = |age: Duration| now - chrono::Duration::from_std(age).unwrap_or_default();
-        if let Some(before) = keep.ledger.map(before) {
+        if let Some(before) = keep.ledger.and_then(|age| before(now, age)) {
             swept.tasks += Old::Tasks { source, before }.remove(pool).await?;
         }
-        if let Some(before) = keep.raw.map(before) {
+        if let Some(before) = keep.raw.and_then(|age| before(now, age)) {
             swept.pages += Old::Pages { source, before }.remove(pool).await?;
             swept.blocks += Old::Blocks { source, before }.remove(pool).await?;
         }
     }
     Ok(swept)
+}
+
+/// Before when what is kept for `age` was left behind; `None` when nothing can be as old as that.
+fn before(now: DateTime<Utc>, age: Duration) -> Option<DateTime<Utc>> {
+    let before = now.checked_sub_signed(chrono::Duration::from_std(age).ok()?)?;
+    // Neither kasparro nor anything that it read is older; PostgreSQL's time begins in 4713 BC.
+    (before > DateTime::UNIX_EPOCH).then_some(before)
 }
 
 /// What is old.
@@ -121,6 +127,22 @@ impl Old<'_> {
             if removed < BATCH as u64 {
                 return Ok(all);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_longer_than_there_is_time_is_kept() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let day = 24 * 60 * 60;
+        let age = |days: u64| before(now, Duration::from_secs(days * day));
+        assert_eq!(age(90), DateTime::from_timestamp(1_800_000_000 - 90 * day as i64, 0));
+        for days in [365_000, 365 * 300_000, 365 * 300_000_000_000] {
+            assert_eq!(age(days), None, "{days} days");
         }
     }
 }
