@@ -110,6 +110,16 @@ fn every_file_says_what_it_owns() {
 }
 
 #[test]
+fn unsafe_code_is_forbidden_in_every_crate() {
+    for root in ["lib.rs", "main.rs"] {
+        let sources = all_sources();
+        let (_, text) = sources.iter().find(|(path, _)| path == Path::new(root)).expect(root);
+        let forbids = text.lines().any(|line| line == "#![forbid(unsafe_code)]");
+        assert!(forbids, "src/{root} does not forbid unsafe code");
+    }
+}
+
+#[test]
 fn only_the_queue_knows_apalis_and_only_db_and_queue_know_sql() {
     let mut wrong = Vec::new();
     for (path, text) in all_sources() {
