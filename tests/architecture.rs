@@ -140,6 +140,35 @@ fn only_the_queue_knows_apalis_and_only_db_and_queue_know_sql() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What a TOML file at the root of the repository says.
+fn table(path: &str) -> toml::Table {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(path).expect("a file").parse().expect("TOML")
+}
+
+/// They build the lower floors by themselves, and would test something else with other crates.
+#[test]
+fn the_fuzz_targets_are_built_with_the_crates_of_kasparro() {
+    let (ours, theirs) = (table("Cargo.toml"), table("fuzz/Cargo.toml"));
+    let required = |name: &str| {
+        let tables = ["dependencies", "dev-dependencies"].into_iter();
+        tables.filter_map(|table| ours[table].get(name)).next().cloned()
+    };
+    for (name, requirement) in theirs["dependencies"].as_table().expect("a table") {
+        let expected = required(name);
+        assert!(name == "libfuzzer-sys" || expected.as_ref() == Some(requirement), "{name}");
+    }
+    let locked = |lock: &toml::Table| -> BTreeSet<(String, String)> {
+        let text = |value: &toml::Value| value.as_str().expect("a text").to_owned();
+        let packages = lock["package"].as_array().expect("packages").iter();
+        packages.map(|package| (text(&package["name"]), text(&package["version"]))).collect()
+    };
+    let (ours, theirs) = (locked(&table("Cargo.lock")), locked(&table("fuzz/Cargo.lock")));
+    let known: BTreeSet<&String> = ours.iter().map(|(name, _)| name).collect();
+    let other: Vec<_> = theirs.difference(&ours).filter(|(name, _)| known.contains(name)).collect();
+    assert!(other.is_empty(), "other versions in fuzz/Cargo.lock: {other:?}");
+}
+
 #[test]
 fn the_scan_sees_every_form_of_import() {
     let text = "use crate::db::{runs, totals};\nuse crate::{queue, sources::{self, Source}};\n\

@@ -11,6 +11,8 @@ mod dialect;
 mod grammar;
 mod head;
 mod header;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod layout;
 mod lexical;
 mod params;

@@ -26,12 +26,15 @@ const REFUSAL_BYTES: u64 = 64 * 1024;
 const MAX_REDIRECTS: usize = 5;
 
 /// A body as it came.
-#[derive(Debug)]
-pub(super) struct Answer {
+#[derive(Debug, Clone)]
+pub struct Answer {
     /// Where it came from, without secrets.
     pub from: String,
+    /// HTTP status.
     pub status: u16,
+    /// What the server says that the body is.
     pub content_type: Option<String>,
+    /// The body, in whole.
     pub body: Vec<u8>,
 }
 

@@ -31,7 +31,8 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use self::exchange::{Answer, Clients};
+pub use self::exchange::Answer;
+use self::exchange::Clients;
 pub use self::onward::AllowedHost;
 pub use self::paginator::Paginator;
 use self::paginator::Position;
@@ -143,19 +144,40 @@ impl RestApiSource {
         self.page_of(answer, position).await.map_err(permanent)
     }
 
+    /// What [`PageSource::fetch`] makes of the answer to the request for the page at `position`.
+    /// Pure, and takes long for a long body.
+    ///
+    /// # Errors
+    /// As of [`PageSource::fetch`].
+    pub fn read(&self, position: &Value, answer: Answer) -> Result<Page, SourceError> {
+        let position = Position::of_json(position)?;
+        let Answer { from, status, content_type, body } = answer;
+        let contents = contents_of(&self.records, body, content_type.as_deref());
+        self.page_with(contents, &position, from, status)
+    }
+
     async fn page_of(&self, answer: Answer, position: &Position) -> Result<Page, SourceError> {
         let Answer { from, status, content_type, body } = answer;
-        let named = |error: SourceError| {
-            let message = format!("{from}: {}", error.message);
-            SourceError { message, ..error }
-        };
         let records = Arc::clone(&self.records);
         let read = move || contents_of(&records, body, content_type.as_deref());
         let contents = tokio::task::spawn_blocking(read)
             .await
-            .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?
-            .map_err(named)?;
-        let Contents { body, hash, records, shape } = contents;
+            .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?;
+        self.page_with(contents, position, from, status)
+    }
+
+    fn page_with(
+        &self,
+        contents: Result<Contents, SourceError>,
+        position: &Position,
+        from: String,
+        status: u16,
+    ) -> Result<Page, SourceError> {
+        let named = |error: SourceError| {
+            let message = format!("{from}: {}", error.message);
+            SourceError { message, ..error }
+        };
+        let Contents { body, hash, records, shape } = contents.map_err(named)?;
         let next = self.params.paginator.next(position, records, hash).map_err(named)?;
         let next = next.as_ref().map(Position::to_json);
         Ok(Page { url: from, status, body, hash, records: records as i64, shape, next })

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::super::dialect::{Dialect, LineEnd};
-use super::super::grammar::{Field, FieldKind, Grammar, Quiet};
+use super::super::grammar::{Field, FieldKind, Grammar};
+use super::super::laws::{extents, row_end};
 use super::*;
 
 /// Small files of everything that has ever confused a CSV reader.
@@ -35,80 +36,6 @@ fn dialect() -> impl Strategy<Value = Dialect> {
     )
 }
 
-/// Where the row at the start of `text` ends, and whether a quote in it does not close: the
-/// documented grammar, one byte at a time.
-fn row_end(text: &[u8], dialect: &Dialect, max_row: usize) -> (usize, bool) {
-    let newline = if dialect.line_end == LineEnd::Lf { b'\n' } else { b'\r' };
-    let byte = |at: usize| text.get(at).map(|b| *b as char);
-    let first_line = text.iter().position(|b| *b == newline).map_or(text.len(), |at| at + 1);
-    let ends_field = |at: usize| {
-        at == text.len()
-            || text[at] == newline
-            || text[at..].starts_with(dialect.delimiter.as_bytes())
-            || newline == b'\n' && text[at..].starts_with(b"\r\n")
-    };
-    let (mut at, mut fresh) = (0, true);
-    while at < text.len() {
-        if fresh && dialect.quote.is_some() && byte(at) == dialect.quote {
-            let opened = at;
-            at += 1;
-            loop {
-                if at >= text.len().min(max_row) {
-                    return (first_line, true);
-                }
-                let next = byte(at + 1);
-                let special = next.is_some() && (next == dialect.quote || next == dialect.escape);
-                if byte(at) == dialect.escape && special {
-                    at += 2;
-                    continue;
-                }
-                let keeps = dialect.stray_quotes == StrayQuotes::Keep;
-                if byte(at) == dialect.quote && (!keeps || ends_field(at + 1)) {
-                    break;
-                }
-                at += 1;
-            }
-            at += 1;
-            if text[opened..at].contains(&newline) && !ends_field(at) {
-                return (first_line, true);
-            }
-            fresh = false;
-        } else if text[at] == newline {
-            return (at + 1, false);
-        } else if text[at..].starts_with(dialect.delimiter.as_bytes()) {
-            at += dialect.delimiter.len();
-            fresh = true;
-        } else {
-            at += 1;
-            fresh = false;
-        }
-    }
-    (text.len(), false)
-}
-
-/// Cuts a text of which ever more becomes known, as the stream does.
-fn extents(grammar: &Grammar, text: &[u8], steps: &[usize]) -> Vec<(usize, usize)> {
-    let mut quiet = Quiet::default();
-    let mut steps = steps.iter().cycle();
-    let (mut at, mut seen, mut found) = (0, 0, Vec::new());
-    while at < text.len() {
-        let complete = seen == text.len();
-        let extent = match &text[at..seen.max(at)] {
-            [] => None,
-            rest => grammar.extent(rest, complete, &mut quiet),
-        };
-        match extent {
-            Some(extent) => {
-                quiet.advance(extent.next);
-                found.push((at + extent.row, at + extent.next));
-                at += extent.next;
-            }
-            None => seen = (seen + steps.next().unwrap()).min(text.len()),
-        }
-    }
-    found
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -128,7 +55,7 @@ proptest! {
             prop_assert_eq!(*row, at + row_end(&text[at..], &dialect, max_row as usize).0);
             at = *next;
         }
-        prop_assert_eq!(&found, &extents(&grammar, text, &[text.len().max(1)]));
+        prop_assert_eq!(&found, &extents(&grammar, text, &[text.len()]));
         prop_assert_eq!(at, text.len());
     }
 
@@ -142,7 +69,7 @@ proptest! {
         let grammar = Grammar::new(&dialect, 0, max_row);
         let text = text.as_bytes();
         let (mut at, mut fields) = (0, Vec::new());
-        for (_, next) in extents(&grammar, text, &[text.len().max(1)]) {
+        for (_, next) in extents(&grammar, text, &[text.len()]) {
             let content = grammar.content(&text[at..next]);
             grammar.fields(content, &mut fields);
             let unclosed = fields.iter().any(|field: &Field| field.kind == FieldKind::Unclosed);
@@ -165,7 +92,7 @@ proptest! {
             builder.double_quote(false).escape(Some(b'\\'));
         }
         let (mut at, mut fields) = (0, Vec::new());
-        for (_, next) in extents(&grammar, text.as_bytes(), &[text.len().max(1)]) {
+        for (_, next) in extents(&grammar, text.as_bytes(), &[text.len()]) {
             let row = std::str::from_utf8(grammar.content(&text.as_bytes()[at..next])).unwrap();
             at = next;
             grammar.fields(row.as_bytes(), &mut fields);

@@ -1,0 +1,69 @@
+//! Any paginator at any position, whatever is answered: a sweep goes forwards only, and ends by
+//! itself when an API answers the same for ever.
+//!
+//! An input is the table of a job file for the kind `rest_api`, a position as it is stored (nothing
+//! is the first), and the bodies that the API answers, all between lines of `---`.
+
+#![no_main]
+
+use kasparro_fuzz::definition::Definition;
+use kasparro_fuzz::sources::rest_api::{Answer, RestApiParams, RestApiSource};
+use kasparro_fuzz::sources::{Page, PageSource};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+/// Pages that an API may answer behind its last different one: a sweep that is told the same for
+/// ever ends before.
+const PATIENCE: usize = 3;
+
+fuzz_target!(|text: &[u8]| {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let mut parts = text.split("\n---\n");
+    let (Some(params), Some(position)) = (parts.next(), parts.next()) else { return };
+    let bodies: Vec<&str> = parts.collect();
+    let _ = sweep(params, position, &bodies);
+});
+
+fn sweep(params: &str, position: &str, bodies: &[&str]) -> Option<()> {
+    let source = open(params)?;
+    let mut position = match position {
+        "" => source.first(),
+        stored => serde_json::from_str(stored).ok()?,
+    };
+    let last = bodies.last()?;
+    for body in bodies.iter().chain([last; PATIENCE]) {
+        let next = read(&source, &position, body)?.next?;
+        check_step(&position, &next);
+        position = next;
+    }
+    panic!("the same answer for ever leads on to {position}");
+}
+
+fn open(params: &str) -> Option<RestApiSource> {
+    let text = format!("kind = 'rest_api'\nprimary_key = ['id']\n[rest_api]\n{params}");
+    let source = "fuzzed".parse().expect("a source's name");
+    let definition = Definition::parse(source, "fuzzed.toml".as_ref(), text, &["rest_api"]).ok()?;
+    let params: RestApiParams = definition.params().ok()?;
+    RestApiSource::new(params, "".into(), definition.locators()).ok()
+}
+
+/// The page; `None` when the answer is refused.
+fn read(source: &RestApiSource, position: &Value, body: &str) -> Option<Page> {
+    let body = body.as_bytes().to_vec();
+    let answer = Answer { from: "fuzzed".into(), status: 200, content_type: None, body };
+    match source.read(position, answer) {
+        Ok(page) => Some(page),
+        Err(error) => {
+            assert!(!error.message.is_empty(), "refused without a word");
+            None
+        }
+    }
+}
+
+fn check_step(position: &Value, next: &Value) {
+    let number = |position: &Value| position.get("page").and_then(Value::as_u64);
+    assert_ne!(position, next, "a page leads to itself");
+    if let Some(page) = number(position) {
+        assert!(number(next).is_some_and(|next| next > page), "{position} leads back to {next}");
+    }
+}
