@@ -46,7 +46,7 @@ use crate::definition::JobsFolder;
 use crate::sources::Access;
 pub use document::openapi_json;
 pub use doors::{Admission, WithoutToken};
-pub use serve::serve;
+pub use serve::{listen, serve};
 
 /// How long a request waits for a connection to the database.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);

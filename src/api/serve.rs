@@ -12,10 +12,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::http::header::{CONNECTION, HeaderValue};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -34,12 +35,28 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_FIELDS: usize = 64;
 /// What is kept of a connection in memory.
 const BUFFER: usize = 64 << 10;
-/// Connections at once; the next ones wait until the system accepts them.
+/// Connections at once; the next ones wait outside. While some wait, a connection ends with its
+/// answer, for one that stays open would keep its place for nothing.
 const CONNECTIONS: usize = 512;
+/// How many may wait outside, if the system allows so many (`net.core.somaxconn`). Of those beyond,
+/// the system forgets some that believe themselves connected, and resets them when they speak.
+const OUTSIDE: u32 = 4096;
 
 /// The pause after a connection could not be accepted. Out of file descriptors that fails until a
 /// connection ends, and asking again at once would take a whole core meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes an address for the API.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The next process gets it although connections of the former one have not quite ended.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(OUTSIDE)
+}
 
 /// Serves the API until `stop` resolves, then lets running requests end for `grace` at most.
 ///
@@ -61,15 +78,16 @@ pub async fn serve(
     let mut stop = pin!(stop);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let (stream, remote, room) = tokio::select! {
+        let (stream, remote, place) = tokio::select! {
             () = &mut stop => break,
             accepted = accept(&listener, &room) => accepted,
         };
         let (endpoint, stopping, killed) = (endpoint.clone(), stopping.clone(), killed.clone());
+        let room = room.clone();
         connections.spawn(async move {
-            let _room = room;
+            let _place = place;
             tokio::select! {
-                () = converse(endpoint, stream, local, remote, stopping) => {}
+                () = converse(endpoint, stream, local, remote, &room, stopping) => {}
                 () = killed.cancelled() => {}
             }
         });
@@ -110,6 +128,7 @@ async fn converse<E: Endpoint<Output = Response> + 'static>(
     stream: TcpStream,
     local: SocketAddr,
     remote: SocketAddr,
+    room: &Semaphore,
     stopping: CancellationToken,
 ) {
     // Answers are small and whole: nothing is won by waiting for more. Without it they are slower.
@@ -119,7 +138,10 @@ async fn converse<E: Endpoint<Output = Response> + 'static>(
         let (local, remote) = (Addr::SocketAddr(local), Addr::SocketAddr(remote));
         let request = (request, LocalAddr(local), RemoteAddr(remote), Scheme::HTTP);
         async move {
-            let response = endpoint.get_response(request.into()).await;
+            let mut response = endpoint.get_response(request.into()).await;
+            if room.available_permits() == 0 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(hyper::Response::from(response))
         }
     });

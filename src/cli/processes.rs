@@ -48,9 +48,9 @@ pub(super) fn stop_signal() -> anyhow::Result<CancellationToken> {
 }
 
 /// Takes the API's address before anything slow is started.
-pub(super) async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
+pub(super) fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     let address = settings.listen;
-    TcpListener::bind(address).await.map_err(|error| {
+    api::listen(address).map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "it is in use; stop what uses it, or choose another with --listen".to_owned()
@@ -113,7 +113,7 @@ pub(super) async fn serve(
     jobs: &JobsFolder,
     access: Access,
 ) -> anyhow::Result<ExitCode> {
-    let listener = listen(settings).await?;
+    let listener = listen(settings)?;
     let database = Database::open(settings, API_CONNECTIONS, Schema::Expect).await?;
     let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
     let served = serve_on(settings, state, listener).await;

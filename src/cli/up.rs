@@ -46,7 +46,7 @@ pub(super) async fn up(
     progress: &Progress,
 ) -> anyhow::Result<ExitCode> {
     let definitions = usable_definitions(jobs)?;
-    let listener = processes::listen(settings).await?;
+    let listener = processes::listen(settings)?;
     let stop = processes::stop_signal()?;
     let connections = WorkerOptions::connections(settings.workers) + API_CONNECTIONS;
     let database = Database::open(settings, connections, Schema::Migrate).await?;

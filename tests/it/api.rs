@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use kasparro::api::{self, Admission, ApiState, WithoutToken};
 use kasparro::sources::Access;
-use tokio::net::TcpListener;
 
 use crate::app::TestApp;
 
@@ -30,14 +29,16 @@ impl TestApi {
     pub async fn admitting(admission: Admission) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let app = TestApp::empty().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = api::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let pool = app.pool.clone();
         let state = ApiState { pool: pool.clone(), jobs: app.jobs(), access: Access::Offline };
         // Ends with the test's runtime.
         let end = std::future::pending();
         tokio::spawn(api::serve(state, admission, listener, Duration::ZERO, end));
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        // A connection for each request: the API ends those on which nothing is said for a while.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        let client = client.build().unwrap();
         Self { app, pool, client, base }
     }
 

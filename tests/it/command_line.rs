@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use nix::sys::signal::Signal;
 
 use crate::app::TestApp;
-use crate::process::{Process, call, kasparro, until};
+use crate::process::{Process, call, free_address, kasparro, until};
 
 const CSV_JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n\n[csv]\npaths = [\"data/a.csv\"]\n";
 
@@ -19,12 +19,6 @@ base_url = "http://127.0.0.1:9/"
 path = "things"
 auth = { type = "bearer", token = { env = "KASPARRO_TEST_NO_SUCH_KEY" } }
 "#;
-
-/// An address that nobody listens on.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
 
 #[tokio::test]
 async fn up_loads_every_source_answers_and_ends_well_on_ctrl_c() {

@@ -2,6 +2,7 @@
 //! and killed when they go out of scope.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,12 @@ pub fn kasparro(app: &TestApp, arguments: &[&str]) -> Command {
         .env("KASPARRO_JOBS_DIR", app.folder.path())
         .current_dir(folder);
     command
+}
+
+/// An address that nobody listens on.
+pub fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").to_string()
 }
 
 /// Runs a command of kasparro to its end.
