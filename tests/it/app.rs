@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::cluster::TestDatabase;
 
 /// Long enough for a busy machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct TestApp {
     pub database: TestDatabase,
@@ -29,8 +29,9 @@ pub struct TestApp {
 
 /// The migrations and whatever else the template is made of: its name is their hash.
 async fn database() -> TestDatabase {
-    let migrations: Vec<&[u8]> =
+    let mut migrations: Vec<&[u8]> =
         db::MIGRATIONS.iter().map(|migration| &*migration.checksum).collect();
+    migrations.push(queue::GET_JOBS.as_bytes());
     TestDatabase::create(&migrations, migrate).await
 }
 

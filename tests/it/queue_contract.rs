@@ -16,10 +16,11 @@ use tokio::task::JoinHandle;
 use crate::app::TestApp;
 
 /// Long enough for a busy machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const NOW: Duration = Duration::ZERO;
 
 /// A delivery whose handler is at work until this is dropped.
+#[derive(Debug)]
 struct Held {
     delivery: Delivery,
     _at_work: oneshot::Sender<()>,
@@ -258,6 +259,37 @@ async fn a_new_item_wakes_a_worker_that_would_look_only_once_a_second() {
     }
     drop(round_trips);
     assert!(looks < ITEMS / 2, "{looks}");
+    worker.stop().await;
+    app.database.close().await;
+}
+
+/// Workers begin to look where they last found something: nothing that lies before it may be lost.
+#[tokio::test]
+async fn items_that_come_to_lie_before_those_that_were_delivered_are_delivered_too() {
+    let app = TestApp::empty().await;
+    let mut worker = Worker::start(&app).await;
+    enqueue(&app, &["first"]).await;
+    worker.expect("first", 1).await.complete(&app).await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    let (mut left, mut tasks) = (BTreeSet::new(), Vec::new());
+    for item in 0..20 {
+        left.insert(format!("item {item}"));
+        tasks.push((format!("item {item}"), TaskKind::FetchPage));
+    }
+    queue::enqueue(&mut transaction, RunId(1), &tasks).await.unwrap();
+    sqlx::query(
+        "update apalis.jobs set run_at = now() - interval '1 hour'
+         where status = 'Pending' and idempotency_key > '1:item 15'",
+    )
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
+    while !left.is_empty() {
+        let held = worker.next().await;
+        assert!(left.remove(held.task()), "{held:?} was delivered twice");
+        held.complete(&app).await;
+    }
     worker.stop().await;
     app.database.close().await;
 }

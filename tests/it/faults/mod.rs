@@ -10,6 +10,7 @@ mod database_lost;
 mod delivered_twice;
 mod frozen;
 mod full_disk;
+mod held_snapshot;
 mod killed;
 mod own_server;
 mod poison;
