@@ -284,5 +284,5 @@ async fn requests_that_get_no_connection_are_told_so_in_time() {
     // A pool that is closed is no database that is away: the check opens a connection of its own.
     assert_eq!(health.status(), StatusCode::OK);
     problem(app.get("/stats").await, 503, "unavailable").await;
-    assert!(started.elapsed() < std::time::Duration::from_secs(10));
+    assert!(started.elapsed() < std::time::Duration::from_secs(25));
 }

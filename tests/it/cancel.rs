@@ -136,7 +136,7 @@ async fn a_task_that_waits_for_an_answer_stops_soon_and_stores_nothing() {
         let begun = std::time::Instant::now();
         assert!(matches!(cancel(&app, RunId(1)).await, CancelOutcome::Cancelled(_)));
         until("the task lets go", async || app.number(OPEN_ITEMS).await == 0).await;
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(18), "{:?}", begun.elapsed());
     };
     let (run, ()) = tokio::join!(app.run_online("coins"), cancelling);
     assert_cancelled(&run);

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::app::TestApp;
 
 /// Long enough for a busy machine and a take-over; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running kasparro.

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::app::TestApp;
 
 /// Long enough for a busy machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The worker that takes over comes second.
 const WORKERS: [&str; 2] = ["first", "second"];
 
