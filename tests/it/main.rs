@@ -4,6 +4,9 @@
 #[allow(dead_code)]
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[allow(dead_code)]
+#[path = "../support/fake_api.rs"]
+mod fake_api;
 
 mod api;
 mod api_source;

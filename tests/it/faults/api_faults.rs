@@ -1,20 +1,17 @@
 //! Fault 6: an API that has enough, answers slowly, breaks off, and is not there for a while.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kasparro::domain::run::RunStatus;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::trial::{Figures, Trial};
 use super::{open_runs, worker};
 use crate::app::TestApp;
+use crate::fake_api::{FakeApi, Mood};
 use crate::process::{Process, call, until};
 
 const PAGES: usize = 12;
@@ -24,105 +21,24 @@ const REQUESTS: usize = 20;
 /// … in so much time.
 const PER: Duration = Duration::from_secs(2);
 
-/// What the API does with a request.
-#[derive(Debug, Clone, Copy)]
-enum Mood {
-    Well,
-    /// 429 with Retry-After, in seconds.
-    Enough(u64),
-    /// The body comes in pieces.
-    Slow,
-    /// The connection ends in the middle of the body.
-    Reset,
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// An API of pages, as raw as its faults.
-struct Api {
-    address: std::net::SocketAddr,
-    asked: Arc<Mutex<Vec<Instant>>>,
-    _serving: AbortOnDropHandle<()>,
+async fn api(
+    listener: TcpListener,
+    mood: impl Fn(usize) -> Mood + Send + Sync + 'static,
+) -> FakeApi {
+    FakeApi::serve(listener, mood, |path| page(path).to_string()).await
 }
 
-impl Api {
-    async fn serve(
-        listener: TcpListener,
-        mood: impl Fn(usize) -> Mood + Send + Sync + 'static,
-    ) -> Self {
-        let address = listener.local_addr().unwrap();
-        let asked = Arc::<Mutex<Vec<Instant>>>::default();
-        let (times, mood) = (asked.clone(), Arc::new(mood));
-        let count = Arc::new(AtomicUsize::new(0));
-        let serving = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (times, mood, count) = (times.clone(), mood.clone(), count.clone());
-                tokio::spawn(async move {
-                    let _ =
-                        answer(client, &times, || mood(count.fetch_add(1, Ordering::SeqCst))).await;
-                });
-            }
-        });
-        Self { address, asked, _serving: AbortOnDropHandle::new(serving) }
-    }
-
-    async fn start(mood: impl Fn(usize) -> Mood + Send + Sync + 'static) -> Self {
-        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), mood).await
-    }
-
-    fn requests(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
-
-    /// The most requests within any window of the bucket's period.
-    fn densest(&self) -> usize {
-        let asked = self.asked.lock().unwrap();
-        let within = |first: &Instant| {
-            asked.iter().filter(|time| *time >= first && **time - *first < PER).count()
-        };
-        asked.iter().map(within).max().unwrap_or(0)
-    }
-}
-
-async fn answer(
-    mut client: TcpStream,
-    asked: &Mutex<Vec<Instant>>,
-    mood: impl FnOnce() -> Mood,
-) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await?);
-    }
-    asked.lock().unwrap().push(Instant::now());
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let body = page(&path).to_string();
-    let mut say = async |text: &str| client.write_all(text.as_bytes()).await;
-    let head = |status: &str, more: &str, length: usize| {
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n\
-                 {more}Content-Length: {length}\r\n\r\n"
-        )
+/// The most requests within any window of the bucket's period.
+fn densest(api: &FakeApi) -> usize {
+    let asked = api.asked();
+    let within = |first: &Instant| {
+        asked.iter().filter(|time| *time >= first && **time - *first < PER).count()
     };
-    match mood() {
-        Mood::Well => say(&(head("200 OK", "", body.len()) + &body)).await,
-        Mood::Enough(after) => {
-            let more = format!("Retry-After: {after}\r\n");
-            say(&head("429 Too Many Requests", &more, 0)).await
-        }
-        Mood::Slow => {
-            say(&head("200 OK", "", body.len())).await?;
-            for piece in body.as_bytes().chunks(40) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                say(&String::from_utf8_lossy(piece)).await?;
-            }
-            Ok(())
-        }
-        Mood::Reset => {
-            say(&head("200 OK", "", body.len())).await?;
-            say(&body[..body.len() / 2]).await?;
-            // Not a proper end: the rest of the connection is thrown away.
-            client.set_zero_linger()
-        }
-    }
+    asked.iter().map(within).max().unwrap_or(0)
 }
 
 /// Three records of a page such as `/shop_1?page=4`; none behind the last.
@@ -174,7 +90,7 @@ async fn all_is_there(app: &TestApp) {
 
 #[tokio::test]
 async fn a_storm_of_429_is_waited_for_and_the_shared_bucket_never_runs_over() {
-    let api = Api::start(|request| match request % 11 {
+    let api = api(listener().await, |request| match request % 11 {
         3 | 4 | 7 => Mood::Enough(1),
         _ => Mood::Well,
     })
@@ -182,11 +98,11 @@ async fn a_storm_of_429_is_waited_for_and_the_shared_bucket_never_runs_over() {
     let app = TestApp::empty().await;
     run_all(&app, api.address).await;
     all_is_there(&app).await;
-    assert!(api.densest() <= REQUESTS, "{} requests within {PER:?}", api.densest());
+    assert!(densest(&api) <= REQUESTS, "{} requests within {PER:?}", densest(&api));
     let observed = format!(
         "{} requests, at most {} within any {} s (bucket: {REQUESTS}); all pages once",
-        api.requests(),
-        api.densest(),
+        api.asked().len(),
+        densest(&api),
         PER.as_secs()
     );
     app.database.close().await;
@@ -200,7 +116,7 @@ async fn a_storm_of_429_is_waited_for_and_the_shared_bucket_never_runs_over() {
 
 #[tokio::test]
 async fn slow_bodies_and_resets_in_the_middle_of_them() {
-    let api = Api::start(|request| match request % 7 {
+    let api = api(listener().await, |request| match request % 7 {
         2 | 5 => Mood::Reset,
         3 => Mood::Slow,
         _ => Mood::Well,
@@ -210,7 +126,7 @@ async fn slow_bodies_and_resets_in_the_middle_of_them() {
     run_all(&app, api.address).await;
     all_is_there(&app).await;
     let observed =
-        format!("{} requests for {} pages; all pages once", api.requests(), 3 * PAGES + 3);
+        format!("{} requests for {} pages; all pages once", api.asked().len(), 3 * PAGES + 3);
     app.database.close().await;
     Trial {
         number: "6b",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use sqlx::AssertSqlSafe;
 
-use super::own_server::OwnServer;
+use super::own_server::{FORGETFUL, OwnServer};
 use super::trial::{Figures, Trial, dice, rounds, seconds};
 use super::{
     app_with_open_runs, are_done, assert_as_if_undisturbed, start_runs, with_sources, worker,
@@ -15,7 +15,7 @@ use crate::app::TestApp;
 /// Crashes the server at a random moment, and answers how long the runs took from when it was back.
 async fn crash(name: &str, round: usize, away: Duration) -> Duration {
     let mut dice = dice(name, round);
-    let mut server = OwnServer::start().await;
+    let mut server = OwnServer::start(&FORGETFUL).await;
     let app = with_sources(TestApp::shipped_on(server.url()).await);
     start_runs(&app).await;
     let _workers = [worker(&app, "2"), worker(&app, "2")];

@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 
 use crate::process::until;
 
-/// Only the server is killed, not the machine: what it has written, the system keeps.
-const SETTINGS: [(&str, &str); 4] = [
+/// For when only the server is killed, not the machine: what it has written, the system keeps.
+pub const FORGETFUL: [(&str, &str); 4] = [
     ("fsync", "off"),
     ("synchronous_commit", "on"),
     ("full_page_writes", "off"),
@@ -25,13 +25,14 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    pub async fn start() -> Self {
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // Not the build's folder: run as root, the server's user may not get in there.
         let name = format!("kasparro-fault-server-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
-        let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let settings = settings.iter().map(owned).collect();
         let mut server = Self { folder, private: None, settings };
         server.bring_up().await;
         server
