@@ -61,6 +61,13 @@ pub(super) struct Run {
     /// The last.
     #[oai(nullable)]
     replay_to: Option<i64>,
+    /// Tasks known so far; all but the open ones have settled.
+    tasks: i32,
+    /// When a task of it settled or a try of one ended last, or the run began, was retried or resumed.
+    moved_at: DateTime<Utc>,
+    /// Whether nothing has moved for 2 minutes though something could: the source is not paused and a
+    /// task is due.
+    stalled: bool,
 }
 
 /// What was done, in numbers: rows_read = inserted + updated + duplicates + quarantined.
@@ -227,6 +234,9 @@ impl From<runs::Run> for Run {
             dry_run: run.dry_run,
             replay_from: run.replay.map(|range| range.from.0),
             replay_to: run.replay.map(|range| range.to.0),
+            tasks: run.tasks,
+            moved_at: run.moved_at,
+            stalled: run.stalled,
         }
     }
 }
@@ -302,6 +312,9 @@ impl Example for Run {
             dry_run: false,
             replay_from: None,
             replay_to: None,
+            tasks: 4,
+            moved_at: at(2),
+            stalled: false,
         }
     }
 }

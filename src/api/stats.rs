@@ -53,6 +53,8 @@ struct Figures {
 struct Queue {
     /// Tasks of active runs that have not settled.
     open_tasks: i64,
+    /// Active runs in which nothing moves though something could.
+    stalled_runs: i64,
 }
 
 /// `GET /stats`
@@ -75,13 +77,14 @@ impl StatsApi {
         let per_source = totals::per_source(&mut *connection).await?;
         let by_status = totals::runs_by_status(&mut *connection).await?;
         let open_tasks = totals::open_tasks(&mut *connection).await?;
+        let stalled_runs = totals::stalled_runs(&mut *connection).await?;
         let mut total = Figures::default();
         per_source.iter().for_each(|source| total.add(source));
         Ok(Json(Stats {
             sources: per_source.into_iter().map(SourceStats::from).collect(),
             total,
             runs: every_status(&by_status),
-            queue: Queue { open_tasks },
+            queue: Queue { open_tasks, stalled_runs },
         }))
     }
 }

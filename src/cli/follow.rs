@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::SecondsFormat;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sqlx::PgPool;
 
 use super::progress::Progress;
-use crate::db::runs::Run;
-use crate::db::{run_tasks, runs};
+use crate::db::runs::{self, Run};
 use crate::domain::run::RunId;
 
 /// The first looks come fast, because a run with nothing new ends at once …
@@ -40,7 +40,7 @@ pub(super) async fn follow(
             if let Some(view) = &mut view
                 && (due || !run.status.is_active())
             {
-                view.show(&run, run_tasks::progress(pool, *id).await?);
+                view.show(&run);
             }
             all.push(run);
         }
@@ -82,7 +82,7 @@ pub(super) fn table(runs: &[Run]) -> Table {
             counters.unchanged.to_string(),
             counters.quarantined.to_string(),
             seconds(run),
-            run.error.clone().or_else(|| run.stop_reason.clone()).unwrap_or_default(),
+            note(run),
         ]);
     }
     for column in [0, 3, 4, 5, 6, 7, 8] {
@@ -91,6 +91,15 @@ pub(super) fn table(runs: &[Run]) -> Table {
         }
     }
     table
+}
+
+fn note(run: &Run) -> String {
+    let stalled = run.stalled.then(|| {
+        let since = run.moved_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        format!("stalled: nothing has moved since {since}")
+    });
+    let parts = [stalled, run.error.clone().or_else(|| run.stop_reason.clone())];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn seconds(run: &Run) -> String {

@@ -152,6 +152,11 @@ fn schedule_text(definition: &Definition) -> String {
     definition.schedule.as_ref().map(|s| s.expression().to_owned()).unwrap_or_default()
 }
 
+fn status_text(run: &Run) -> String {
+    let stalled = if run.stalled { ", stalled" } else { "" };
+    format!("{}{stalled}", run.status)
+}
+
 fn source_table<'a>(
     definitions: &[Definition],
     last: impl Fn(&Definition) -> Option<&'a Run>,
@@ -166,7 +171,7 @@ fn source_table<'a>(
             definition.kind.clone(),
             schedule_text(definition),
             run.map(|run| run.id.to_string()).unwrap_or_default(),
-            run.map(|run| run.status.to_string()).unwrap_or_default(),
+            run.map(status_text).unwrap_or_default(),
             definition.description.clone().unwrap_or_default(),
         ]);
     }
@@ -224,5 +229,9 @@ pub(super) fn run_json(run: &Run) -> Value {
         "dry_run": run.dry_run,
         "replay_from": run.replay.map(|range| range.from),
         "replay_to": run.replay.map(|range| range.to),
+        "tasks": run.tasks,
+        "settled_tasks": run.settled_tasks(),
+        "moved_at": run.moved_at,
+        "stalled": run.stalled,
     })
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::db::run_tasks::TaskProgress;
 use crate::db::runs::Run;
 use crate::domain::run::RunId;
 use crate::telemetry::StepAside;
@@ -54,7 +53,7 @@ impl StepAside for Progress {
 
 impl RunsView {
     /// Shows where a run stands.
-    pub fn show(&mut self, run: &Run, tasks: TaskProgress) {
+    pub fn show(&mut self, run: &Run) {
         let progress = &self.progress;
         let shown = self.shown.entry(run.id).or_insert_with(|| Shown {
             bar: progress.draws.then(|| new_bar(&progress.bars, &run.source)),
@@ -63,8 +62,8 @@ impl RunsView {
         let text = describe(run);
         match &shown.bar {
             Some(bar) => {
-                bar.set_length(tasks.total.unsigned_abs().max(1));
-                bar.set_position(tasks.settled.unsigned_abs());
+                bar.set_length(u64::from(run.tasks.unsigned_abs().max(1)));
+                bar.set_position(run.settled_tasks().unsigned_abs().into());
                 bar.set_message(text);
                 if !run.status.is_active() {
                     bar.finish();
@@ -73,7 +72,10 @@ impl RunsView {
             None => {
                 let line = format!(
                     "{}: run {} {text}, {} of {} tasks done",
-                    run.source, run.id, tasks.settled, tasks.total
+                    run.source,
+                    run.id,
+                    run.settled_tasks(),
+                    run.tasks
                 );
                 if line != shown.last_line {
                     println!("{line}");

@@ -31,16 +31,28 @@ pub async fn cancel_open_tasks(
     id: RunId,
 ) -> Result<Vec<(String, TaskKind)>, sqlx::Error> {
     let rows = sqlx::query!(
-        "update run_tasks set state = 'cancelled', done_at = now(), next_attempt_at = null
-         where run_id = $1 and state = 'open'
-         returning task_key, kind",
+        "update run_tasks set
+            state = 'cancelled', done_at = now(), next_attempt_at = null, last_move = open.number
+         from (
+            select task_key, r.moves + row_number() over (order by task_key) as number
+            from run_tasks join etl_runs as r on r.id = run_id
+            where run_id = $1 and state = 'open'
+         ) as open
+         where run_id = $1 and run_tasks.task_key = open.task_key
+         returning run_tasks.task_key, kind",
         id.0,
     )
     .fetch_all(&mut *connection)
     .await?;
-    sqlx::query!("update etl_runs set open_tasks = 0, open_reading_tasks = 0 where id = $1", id.0,)
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "update etl_runs set open_tasks = 0, open_reading_tasks = 0, moves = moves + $2,
+                moved_at = clock_timestamp()
+         where id = $1",
+        id.0,
+        rows.len() as i64,
+    )
+    .execute(connection)
+    .await?;
     rows.into_iter().map(|row| Ok((row.task_key, parse(&row.kind)?))).collect()
 }
 
@@ -56,6 +68,10 @@ pub async fn take_off_pause(
     id: RunId,
     paused_at: DateTime<Utc>,
 ) -> Result<Vec<WaitingTask>, sqlx::Error> {
+    // The run's row first, as everywhere.
+    sqlx::query!("update etl_runs set moved_at = now() where id = $1", id.0)
+        .execute(&mut *connection)
+        .await?;
     let rows = sqlx::query!(
         "update run_tasks set opened_at = opened_at + (now() - least(greatest(opened_at, $2), now()))
          where run_id = $1 and state = 'open'
@@ -121,7 +137,7 @@ pub async fn reopen(
     }
     let opened = sqlx::query!(
         "update run_tasks set state = 'open', attempt = 0, worker = null, error = null,
-                done_at = null, next_attempt_at = null, opened_at = now()
+                done_at = null, next_attempt_at = null, opened_at = now(), last_move = null
          where run_id = $1 and state = 'dead' returning task_key, kind",
         id.0,
     )
@@ -208,7 +224,8 @@ pub async fn reopen_run(
             status = 'running', finished_at = null, error = null, stop_reason = null,
             open_tasks = $2, open_reading_tasks = $3, dead_tasks = 0,
             inserted = inserted - $4, updated = updated - $5, unchanged = unchanged - $6,
-            quarantined = quarantined - $7, inserted_before = inserted_before + $4
+            quarantined = quarantined - $7, inserted_before = inserted_before + $4,
+            tasks = tasks - $8, moved_at = now()
          where id = $1",
         id.0,
         reopened.opened.len() as i32,
@@ -217,6 +234,7 @@ pub async fn reopen_run(
         counters.updated,
         counters.unchanged,
         counters.quarantined,
+        reopened.withdrawn.len() as i32,
     )
     .execute(connection)
     .await?;
@@ -232,8 +250,12 @@ pub async fn add_open(
     id: RunId,
     tasks: i32,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!("update etl_runs set open_tasks = open_tasks + $2 where id = $1", id.0, tasks)
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "update etl_runs set open_tasks = open_tasks + $2, tasks = tasks + $2 where id = $1",
+        id.0,
+        tasks,
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

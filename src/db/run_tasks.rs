@@ -94,6 +94,8 @@ pub struct LedgerTask {
     pub unchanged: i64,
     /// Rows quarantined.
     pub quarantined: i64,
+    /// The run's last move that was this task's.
+    pub last_move: Option<i64>,
 }
 
 /// Adds tasks to the ledger; returns the keys of those that were not in it. Only these are to be
@@ -192,6 +194,8 @@ pub struct TaskEnd<'a> {
     pub result: Option<Value>,
     /// What it did.
     pub counters: Counters,
+    /// Which of the run's moves this is.
+    pub move_number: i64,
 }
 
 /// Settles a task. Returns whether it was open: a task is settled once.
@@ -209,7 +213,7 @@ pub async fn settle(
         "update run_tasks set
             state = $3, attempt = $4, worker = $5, error = $6, result = $7, done_at = now(),
             next_attempt_at = null, slices = $8, bytes = $9, rows_read = $10, inserted = $11,
-            updated = $12, unchanged = $13, quarantined = $14
+            updated = $12, unchanged = $13, quarantined = $14, last_move = $15
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
@@ -225,13 +229,15 @@ pub async fn settle(
         counters.updated,
         counters.unchanged,
         counters.quarantined,
+        end.move_number,
     )
     .execute(connection)
     .await?;
     Ok(settled.rows_affected() == 1)
 }
 
-/// Notes a failed try, or that it is not the time yet.
+/// Notes a failed try, or that it is not the time yet. The run's row comes first, as everywhere: who
+/// cancels it holds that and waits for its tasks.
 ///
 /// # Errors
 /// Database errors.
@@ -245,8 +251,15 @@ pub async fn note_attempt(
     next_attempt_at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update run_tasks set attempt = $3, worker = $4, error = $5, next_attempt_at = $6
-         where run_id = $1 and task_key = $2 and state = 'open'",
+        "with moved as (
+            update etl_runs set moves = moves + 1, moved_at = clock_timestamp()
+            where id = $1 and status in ('queued', 'running')
+            returning id, moves
+         )
+         update run_tasks set
+            attempt = $3, worker = $4, error = $5, next_attempt_at = $6, last_move = moved.moves
+         from moved
+         where run_id = moved.id and task_key = $2 and state = 'open'",
         run.0,
         key,
         attempt,
@@ -374,33 +387,6 @@ pub async fn result(
     Ok(row.flatten())
 }
 
-/// How far a run is, in tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TaskProgress {
-    /// Tasks that have settled.
-    pub settled: i64,
-    /// Tasks known so far.
-    pub total: i64,
-}
-
-/// How far a run is.
-///
-/// # Errors
-/// Database errors.
-pub async fn progress(
-    executor: impl PgExecutor<'_>,
-    run: RunId,
-) -> Result<TaskProgress, sqlx::Error> {
-    sqlx::query_as!(
-        TaskProgress,
-        r#"select count(*) filter (where state <> 'open') as "settled!", count(*) as "total!"
-         from run_tasks where run_id = $1"#,
-        run.0,
-    )
-    .fetch_one(executor)
-    .await
-}
-
 /// The tasks of a run in the order in which they were planned, behind the one with key `after`.
 ///
 /// # Errors
@@ -414,7 +400,8 @@ pub async fn list(
     sqlx::query_as!(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined
+                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
+                last_move
          from run_tasks
          where run_id = $1
            and ($2::text is null or (created_at, coalesce(first_slice, -1), task_key) > (

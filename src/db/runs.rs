@@ -67,6 +67,21 @@ pub struct Run {
     pub replay: Option<RunRange>,
     /// Whether it only shows what it would do: its counters are those of a run that would.
     pub dry_run: bool,
+    /// Tasks known so far, those that have settled included.
+    pub tasks: i32,
+    /// How often a task of it settled or a try of one ended.
+    pub moves: i64,
+    /// When that happened last, or the run began, was retried or resumed.
+    pub moved_at: DateTime<Utc>,
+    /// Whether nothing moves though something could: see the view `stalled_runs`.
+    pub stalled: bool,
+}
+
+impl Run {
+    /// Tasks that have settled.
+    pub fn settled_tasks(&self) -> i32 {
+        self.tasks - self.open_tasks
+    }
 }
 
 /// The columns as they come from the database.
@@ -95,6 +110,10 @@ pub(super) struct RunRow {
     replay_from: Option<i64>,
     replay_to: Option<i64>,
     dry_run: bool,
+    tasks: i32,
+    moves: i64,
+    moved_at: DateTime<Utc>,
+    stalled: bool,
 }
 
 impl TryFrom<RunRow> for Run {
@@ -132,6 +151,10 @@ impl TryFrom<RunRow> for Run {
                 .zip(row.replay_to)
                 .map(|(from, to)| RunRange { from: RunId(from), to: RunId(to) }),
             dry_run: row.dry_run,
+            tasks: row.tasks,
+            moves: row.moves,
+            moved_at: row.moved_at,
+            stalled: row.stalled,
         })
     }
 }
@@ -212,11 +235,12 @@ pub async fn active(
 pub async fn get(executor: impl PgExecutor<'_>, id: RunId) -> Result<Option<Run>, sqlx::Error> {
     sqlx::query_as!(
         RunRow,
-        "select id, source, status, mode, trigger, access, created_at, started_at, finished_at,
+        r#"select id, source, status, mode, trigger, access, created_at, started_at, finished_at,
                 open_tasks, dead_tasks, slices, bytes, rows_read, inserted, updated, unchanged,
-                quarantined, error, stop_reason, config_hash, replay_from, replay_to,
-                dry_run
-         from etl_runs where id = $1",
+                quarantined, error, stop_reason, config_hash, replay_from, replay_to, dry_run,
+                tasks, moves, moved_at,
+                exists (select from stalled_runs as s where s.id = etl_runs.id) as "stalled!"
+         from etl_runs where id = $1"#,
         id.0,
     )
     .fetch_optional(executor)
@@ -247,16 +271,17 @@ pub async fn list(
 ) -> Result<Vec<Run>, sqlx::Error> {
     sqlx::query_as!(
         RunRow,
-        "select id, source, status, mode, trigger, access, created_at, started_at, finished_at,
+        r#"select id, source, status, mode, trigger, access, created_at, started_at, finished_at,
                 open_tasks, dead_tasks, slices, bytes, rows_read, inserted, updated, unchanged,
-                quarantined, error, stop_reason, config_hash, replay_from, replay_to,
-                dry_run
+                quarantined, error, stop_reason, config_hash, replay_from, replay_to, dry_run,
+                tasks, moves, moved_at,
+                exists (select from stalled_runs as s where s.id = etl_runs.id) as "stalled!"
          from etl_runs
          where ($1::text is null or source = $1)
            and ($2::text is null or status = $2)
            and ($3::bigint is null or id < $3)
          order by id desc
-         limit $4",
+         limit $4"#,
         filter.source,
         filter.status.map(RunStatus::as_str),
         filter.before.map(|id| id.0),
@@ -276,11 +301,12 @@ pub async fn list(
 pub async fn latest_per_source(executor: impl PgExecutor<'_>) -> Result<Vec<Run>, sqlx::Error> {
     sqlx::query_as!(
         RunRow,
-        "select distinct on (source) id, source, status, mode, trigger, access, created_at,
+        r#"select distinct on (source) id, source, status, mode, trigger, access, created_at,
                 started_at, finished_at, open_tasks, dead_tasks, slices, bytes, rows_read,
-                inserted, updated, unchanged, quarantined, error, stop_reason, config_hash, replay_from, replay_to,
-                dry_run
-         from etl_runs order by source, id desc",
+                inserted, updated, unchanged, quarantined, error, stop_reason, config_hash,
+                replay_from, replay_to, dry_run, tasks, moves, moved_at,
+                exists (select from stalled_runs as s where s.id = etl_runs.id) as "stalled!"
+         from etl_runs order by source, id desc"#,
     )
     .fetch_all(executor)
     .await?
@@ -318,6 +344,8 @@ pub struct Locked {
     pub slice_order: SliceOrder,
     /// Rows that a retry applies again and that the run had inserted before.
     pub inserted_before: i64,
+    /// Moves so far; the settling task's is the next.
+    pub moves: i64,
 }
 
 /// What remains after a task settled.
@@ -336,7 +364,7 @@ pub struct Remaining {
 /// Database errors.
 pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
     let row = sqlx::query!(
-        "select status, open_reading_tasks, key_order, inserted_before from etl_runs
+        "select status, open_reading_tasks, key_order, inserted_before, moves from etl_runs
          where id = $1 for no key update",
         id.0,
     )
@@ -348,6 +376,7 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sq
         open_reading: row.open_reading_tasks,
         slice_order: row.key_order.parse().map_err(decode)?,
         inserted_before: row.inserted_before,
+        moves: row.moves,
     })
 }
 
@@ -378,7 +407,10 @@ pub async fn settle(
             unchanged = unchanged + $11,
             quarantined = quarantined + $12,
             error = coalesce(error, $13),
-            inserted_before = inserted_before - $14
+            inserted_before = inserted_before - $14,
+            tasks = tasks + $2,
+            moves = moves + 1,
+            moved_at = clock_timestamp()
         where id = $1
         returning open_tasks as open, open_reading_tasks as open_reading"#,
         id.0,
@@ -406,7 +438,7 @@ pub async fn settle(
 /// Database errors.
 pub async fn mark_started(executor: impl PgExecutor<'_>, id: RunId) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update etl_runs set status = 'running', started_at = now()
+        "update etl_runs set status = 'running', started_at = now(), moved_at = now()
          where id = $1 and status = 'queued'",
         id.0,
     )

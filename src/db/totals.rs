@@ -188,3 +188,13 @@ pub async fn open_tasks(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Erro
     .fetch_one(executor)
     .await
 }
+
+/// Active runs in which nothing moves.
+///
+/// # Errors
+/// Database errors.
+pub async fn stalled_runs(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select count(*) as "stalled!" from stalled_runs"#)
+        .fetch_one(executor)
+        .await
+}

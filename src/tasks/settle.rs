@@ -57,6 +57,7 @@ pub(super) async fn settle(
         error: settling.error,
         result: effects.result.take(),
         counters: effects.counters,
+        move_number: before.moves + 1,
     };
     if !run_tasks::settle(transaction, settling.run, settling.task_key, end).await? {
         return Err(TaskError::AlreadySettled);

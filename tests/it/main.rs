@@ -35,3 +35,4 @@ mod security;
 mod settled_pages;
 mod shuffle;
 mod slow_clients;
+mod stalled;
