@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use poem::http::Method;
-use poem::http::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
+use poem::http::header::CONTENT_LENGTH;
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -55,11 +55,8 @@ impl<E: Endpoint> Arrival<E> {
     }
 }
 
-fn busy() -> Response {
-    let mut response = Problem::new(Kind::Busy, "too many requests are being worked on; try again")
-        .into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+fn busy() -> Problem {
+    Problem::new(Kind::Busy, "too many requests are being worked on; try again")
 }
 
 impl<E: Endpoint> Endpoint for Arrival<E> {
@@ -73,7 +70,7 @@ impl<E: Endpoint> Endpoint for Arrival<E> {
             return Ok(self.inner.call(request).await?.into_response());
         }
         let Ok(_room) = timeout(ROOM_PATIENCE, self.room.acquire()).await else {
-            return Ok(busy());
+            return Ok(busy().into_response());
         };
         Ok(self.inner.call(request).await?.into_response())
     }

@@ -13,6 +13,7 @@ use super::quarantine::QuarantineApi;
 use super::records::RecordsApi;
 use super::redrive::RedriveApi;
 use super::run_controls::RunControlsApi;
+use super::run_events::RunEventsApi;
 use super::runs::RunsApi;
 use super::samples::SamplesApi;
 use super::schemas::SchemasApi;
@@ -25,6 +26,7 @@ kasparro turns APIs and files into one clean, deduplicated, auditable table.
 - **Lists** come in pages: give `next_cursor` as `cursor` to get the next part.
 - **Problems** are RFC 9457 problem details (`application/problem+json`); programs decide by `type`.
 - **Numbers** with a fraction are strings, so that every digit stays.
+- **Following a run**: `GET /runs/{id}/events` tells what changes as server-sent events.
 - **Tokens**: as soon as there is one, everything but health needs one: `Authorization: Bearer kas_…`.
 - **Starting a run twice** by accident is prevented by the header `Idempotency-Key`.";
 
@@ -48,6 +50,7 @@ pub(super) enum Tag {
 /// Every resource, in the order of the document.
 type Resources = (
     RunsApi,
+    RunEventsApi,
     RunControlsApi,
     SamplesApi,
     SourcesApi,
@@ -63,6 +66,7 @@ type Resources = (
 
 const RESOURCES: Resources = (
     RunsApi,
+    RunEventsApi,
     RunControlsApi,
     SamplesApi,
     SourcesApi,

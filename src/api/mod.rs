@@ -25,6 +25,7 @@ mod rate;
 mod records;
 mod redrive;
 mod run_controls;
+mod run_events;
 mod runs;
 mod samples;
 mod schemas;
@@ -32,6 +33,7 @@ mod serve;
 mod sources;
 mod start_runs;
 mod stats;
+mod watch;
 mod words;
 
 use std::time::Duration;
@@ -41,6 +43,7 @@ use poem::{Endpoint, EndpointExt, Response, Route, get};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::definition::JobsFolder;
 use crate::sources::Access;
@@ -73,8 +76,12 @@ impl ApiState {
 
 /// The whole API: operations, document, Swagger UI, and an answer to everything else.
 /// From the outside in: what every answer says to browsers; that there is an answer; who is let in;
-/// when it is worked on.
-pub fn endpoint(state: ApiState, admission: Admission) -> impl Endpoint<Output = Response> {
+/// when it is worked on. Streams end when `stopping` is cancelled.
+pub fn endpoint(
+    state: ApiState,
+    admission: Admission,
+    stopping: CancellationToken,
+) -> impl Endpoint<Output = Response> {
     let service = document::service();
     let text = bytes::Bytes::from(document::openapi_json());
     let document =
@@ -83,7 +90,8 @@ pub fn endpoint(state: ApiState, admission: Admission) -> impl Endpoint<Output =
         .at("/openapi.json", get(document))
         .nest("/docs", get(docs::routes()))
         .nest("/", service)
-        .data(state.clone());
+        .data(state.clone())
+        .data(watch::Watches::new(stopping));
     let doors = doors::Doors::new(arrival::Arrival::new(routes), state, admission);
     headers::Headers(guard::Guard::new(doors))
 }

@@ -33,7 +33,16 @@ mod tests {
         let needed = |method, path| scope(&method, path);
         assert_eq!(needed(Method::GET, "/health"), None);
         assert_eq!(needed(Method::HEAD, "/health/ready"), None);
-        for path in ["/", "/runs", "/stats", "/docs", "/openapi.json", "/health/x", "/%68ealth"] {
+        for path in [
+            "/",
+            "/runs",
+            "/runs/7/events",
+            "/stats",
+            "/docs",
+            "/openapi.json",
+            "/health/x",
+            "/%68ealth",
+        ] {
             assert_eq!(needed(Method::GET, path), Some(Scope::Read), "{path}");
         }
         for path in ["/runs", "/runs/7/cancel", "/sources/a/preview"] {

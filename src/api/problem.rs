@@ -5,6 +5,7 @@
 use std::marker::PhantomData;
 
 use poem::http::StatusCode;
+use poem::http::header::RETRY_AFTER;
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
@@ -65,7 +66,7 @@ words! {
         InvalidJobFile = "urn:kasparro:problem:invalid-job-file",
         /// A fault of kasparro.
         Internal = "urn:kasparro:problem:internal",
-        /// Too many requests are being worked on.
+        /// Too many requests are being worked on, or too many streams are open.
         Busy = "urn:kasparro:problem:busy",
         /// The database does not answer, or not in time.
         Unavailable = "urn:kasparro:problem:unavailable",
@@ -220,10 +221,13 @@ impl From<sqlx::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        Response::builder()
-            .status(self.status())
-            .content_type(<Self as Payload>::CONTENT_TYPE)
-            .body(self.to_json_string())
+        let response =
+            Response::builder().status(self.status()).content_type(<Self as Payload>::CONTENT_TYPE);
+        let response = match self.kind {
+            Kind::Busy => response.header(RETRY_AFTER, "1"),
+            _ => response,
+        };
+        response.body(self.to_json_string())
     }
 }
 

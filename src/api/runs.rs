@@ -91,7 +91,7 @@ pub(super) struct Counters {
 
 /// A durable piece of a run's work.
 #[derive(Debug, Object)]
-struct Task {
+pub(super) struct Task {
     /// Its name within the run.
     key: String,
     /// `plan_run`, `fetch_page`, `parse_csv_chunk`, `normalize_batch` or `snapshot_schema`.

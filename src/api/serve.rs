@@ -72,8 +72,8 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let local = listener.local_addr()?;
-    let endpoint = Arc::new(endpoint(state, admission));
     let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
+    let endpoint = Arc::new(endpoint(state, admission, stopping.clone()));
     let connections = TaskTracker::new();
     let mut stop = pin!(stop);
     let room = Arc::new(Semaphore::new(CONNECTIONS));

@@ -7,6 +7,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as WordError;
 
 use super::problem::Kind;
+use super::run_events::EventName;
 use crate::domain::reject::ReasonCode;
 use crate::domain::run::{Mode, RunStatus, Trigger};
 use crate::domain::source_name::SourceName;
@@ -94,6 +95,7 @@ pub(super) fn word_schema(
 }
 
 word_types! {
+    EventName = "RunEventName": "What an event is about, and what its data is.",
     Kind = "ProblemType": "What is wrong; stable, so that programs can decide by it.",
     Mode = "Mode": "How much of the source a run reads: what is new, or everything.",
     RunStatus = "RunStatus": "Where a run stands. Active are `queued` and `running`; `degraded`: \

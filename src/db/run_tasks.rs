@@ -417,6 +417,35 @@ pub async fn list(
     .await
 }
 
+/// The tasks whose last move is behind the first of two moves and not behind the second, in the order
+/// of these moves.
+///
+/// # Errors
+/// Database errors.
+pub async fn moved(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    (after, to): (i64, i64),
+    limit: i64,
+) -> Result<Vec<LedgerTask>, sqlx::Error> {
+    sqlx::query_as!(
+        LedgerTask,
+        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
+                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
+                last_move
+         from run_tasks
+         where run_id = $1 and last_move > $2 and last_move <= $3
+         order by last_move
+         limit $4",
+        run.0,
+        after,
+        to,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 pub(super) fn parse<T: std::str::FromStr<Err = crate::domain::words::UnknownWord>>(
     text: &str,
 ) -> Result<T, sqlx::Error> {

@@ -28,6 +28,7 @@ mod queue_contract;
 mod replay;
 mod retry;
 mod row_by_row;
+mod run_events;
 mod scheduling;
 mod schema_drift;
 mod secrets;

@@ -95,6 +95,7 @@ async fn is_made_whole(lines: &str, dead: &str) {
     assert_eq!(whole.status, undisturbed.status, "{whole:?}");
     assert_eq!((&whole.error, &whole.stop_reason, whole.dead_tasks), (&None, &None, 0));
     assert_eq!(told(&whole), told(&undisturbed));
+    assert_eq!(i64::from(whole.tasks), app.number("select count(*) from run_tasks").await);
     for query in [RECORDS, QUARANTINE, RAW, TOTALS, LEDGER] {
         assert_eq!(app.texts(query).await, twin.texts(query).await, "{query}");
     }
