@@ -9,6 +9,7 @@ use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::error::Category;
 
 use super::problem::{Kind, Problem};
@@ -46,6 +47,23 @@ impl<T: Type + DeserializeOwned> ParsePayload for JsonBody<T> {
 }
 
 poem_openapi::impl_apirequest_for_payload!(JsonBody<T>, T: Type + DeserializeOwned);
+
+/// Says in a document that bodies hold no other fields than those that it names.
+pub(super) fn strict(mut document: Value) -> Value {
+    let mut bodies = Vec::new();
+    for operations in document["paths"].as_object().into_iter().flat_map(|paths| paths.values()) {
+        for operation in operations.as_object().into_iter().flat_map(|methods| methods.values()) {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            bodies.extend(schema["$ref"].as_str().map(|name| name.replacen('#', "", 1)));
+        }
+    }
+    for body in bodies {
+        if let Some(schema) = document.pointer_mut(&body) {
+            schema["additionalProperties"] = false.into();
+        }
+    }
+    document
+}
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {

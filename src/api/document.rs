@@ -6,6 +6,7 @@ use poem::http::Method;
 use poem_openapi::registry::MetaPath;
 use poem_openapi::{ApiResponse, LicenseObject, OpenApi, OpenApiService, Tags};
 
+use super::body;
 use super::declared::with_doors;
 use super::health::HealthApi;
 use super::pauses::PausesApi;
@@ -110,7 +111,7 @@ pub(super) fn service() -> OpenApiService<Resources, ()> {
 pub fn openapi_json() -> String {
     // The text is that of poem-openapi, which writes nothing but JSON.
     let document = serde_json::from_str(&service().spec()).unwrap_or_default();
-    format!("{:#}\n", with_doors(document))
+    format!("{:#}\n", with_doors(body::strict(document)))
 }
 
 /// A path of the document.
@@ -211,6 +212,29 @@ mod tests {
         }
     }
 
+    /// Unknown fields are refused, and null is one way to say nothing.
+    #[test]
+    fn every_body_says_that_it_takes_no_other_fields() {
+        let document = document();
+        for (name, operation) in operations(&document) {
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let Some(schema) = body["$ref"].as_str() else { continue };
+            let schema = schema.rsplit('/').next().unwrap();
+            let schema = &document["components"]["schemas"][schema];
+            assert_eq!(schema["additionalProperties"], false, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_reasons_that_can_be_asked_for_are_listed() {
+        let document = document();
+        let reasons = &document["components"]["schemas"]["ReasonCode"]["enum"];
+        assert_eq!(
+            reasons.as_array().map(Vec::len),
+            Some(crate::domain::reject::ReasonCode::ALL.len())
+        );
+    }
+
     /// Absent values are written as null, and a strict reader must expect them.
     #[test]
     fn every_optional_property_of_an_answer_may_be_null() {
@@ -220,8 +244,8 @@ mod tests {
                 schema["required"].as_array().into_iter().flatten().collect();
             for (field, property) in schema["properties"].as_object().into_iter().flatten() {
                 let optional = !required.iter().any(|r| *r == field);
-                // These leave absent values out.
-                if optional && !["Problem", "StartRuns", "ReplayRange"].contains(&name.as_str()) {
+                // It leaves absent values out.
+                if optional && name != "Problem" {
                     assert_eq!(property["nullable"], true, "{name}.{field}");
                 }
             }

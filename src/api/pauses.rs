@@ -38,7 +38,11 @@ pub(super) struct Pause {
 #[oai(example)]
 struct PauseRequest {
     /// For others: 1 to 1000 characters on one line.
-    #[oai(validator(min_length = 1, max_length = 1000))]
+    #[oai(validator(
+        min_length = 1,
+        max_length = 1000,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    ))]
     reason: String,
 }
 
@@ -47,7 +51,14 @@ struct PauseRequest {
 #[serde(deny_unknown_fields)]
 struct ResumeRequest {
     /// For the record: 1 to 1000 characters on one line.
-    #[oai(nullable, validator(min_length = 1, max_length = 1000))]
+    #[oai(
+        nullable,
+        validator(
+            min_length = 1,
+            max_length = 1000,
+            pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+        )
+    )]
     reason: Option<String>,
 }
 

@@ -20,17 +20,23 @@ use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 #[oai(example, skip_serializing_if_is_none)]
 pub(super) struct StartRuns {
     /// One source.
+    #[oai(nullable)]
     source: Option<String>,
     /// Several sources.
+    #[oai(nullable)]
     sources: Option<Vec<String>>,
     /// `true`: every source that has a job file.
+    #[oai(nullable)]
     all: Option<bool>,
     /// `incremental` (the default) reads what is new, `full` everything; `replay` reads nothing and
     /// normalizes again what earlier runs have read.
+    #[oai(nullable)]
     mode: Option<Mode>,
     /// For `mode = replay` of one source: which runs' rows.
+    #[oai(nullable)]
     replay: Option<ReplayRange>,
     /// `true`: only show what the run would do, at `GET /runs/{id}/samples`.
+    #[oai(nullable)]
     dry_run: Option<bool>,
 }
 
@@ -41,8 +47,10 @@ pub(super) struct StartRuns {
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct ReplayRange {
     /// The first run.
+    #[oai(nullable)]
     from_run: Option<i64>,
     /// The last run.
+    #[oai(nullable)]
     to_run: Option<i64>,
 }
 

@@ -2,9 +2,6 @@
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult, Type};
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as WordError;
 
 use super::problem::Kind;
 use super::run_events::EventName;
@@ -98,6 +95,7 @@ word_types! {
     EventName = "RunEventName": "What an event is about, and what its data is.",
     Kind = "ProblemType": "What is wrong; stable, so that programs can decide by it.",
     Mode = "Mode": "How much of the source a run reads: what is new, or everything.",
+    ReasonCode = "ReasonCode": "Why a row was set aside.",
     RunStatus = "RunStatus": "Where a run stands. Active are `queued` and `running`; `degraded`: \
         everything was processed, but a check of the job file is broken; `failed`: a task is dead.",
     Trigger = "Trigger": "Who asked for a run.",
@@ -117,20 +115,5 @@ impl Type for SourceName {
 impl ParseFromParameter for SourceName {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
         text.parse().map_err(ParseError::custom)
-    }
-}
-
-impl Type for ReasonCode {
-    text_type!(ReasonCode, "ReasonCode");
-
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")))
-    }
-}
-
-impl ParseFromParameter for ReasonCode {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        let word = IntoDeserializer::<WordError>::into_deserializer(text);
-        Self::deserialize(word).map_err(ParseError::custom)
     }
 }
