@@ -30,7 +30,9 @@ impl Trial {
         let Self { number, fault, promised } = self;
         let Figures { rounds, observed } = figures;
         let row = format!("| {number} | {fault} | {rounds} | {promised} | {observed} |\n");
-        let path = std::path::Path::new(&folder).join(format!("{number:0>3}.md"));
+        // In the order of the numbers.
+        let digits = 2 + usize::from(number.ends_with(char::is_alphabetic));
+        let path = std::path::Path::new(&folder).join(format!("{number:0>digits$}.md"));
         std::fs::write(path, row).expect("a row of the table is written");
     }
 }
