@@ -37,17 +37,18 @@ pub fn moods(moody: Arc<AtomicBool>) -> impl Fn(usize) -> Mood + Send + Sync + '
         }
         match rand::rng().random_range(0..40) {
             0 | 1 => Mood::Enough(1),
-            2 | 3 => Mood::Broken,
-            4 => Mood::Slow,
-            5 | 6 => Mood::Reset,
+            2..6 => Mood::Broken,
+            6 => Mood::Slow,
+            7 | 8 => Mood::Reset,
             _ => Mood::Well,
         }
     }
 }
 
 impl Stage<'_> {
-    /// Something happens.
+    /// Something happens while a source is being read.
     pub async fn happen(&mut self, dice: &mut SmallRng) -> anyhow::Result<()> {
+        self.start(dice).await;
         let at = dice.random_range(0..self.slots.len());
         let what = match dice.random_range(0..24) {
             0..4 => {

@@ -72,7 +72,7 @@ impl World {
              base_url = \"http://{address}\"\npath = \"shop\"\ntimeout = \"10s\"\n\
              paginator = {{ type = \"page_number\", size = {ON_A_PAGE} }}\n\
              rate_limit = {{ key = \"shop\", requests = 100, per = \"2s\" }}\n\
-             retry = {{ max_attempts = 5 }}\n[fields]\nname = {{ from = \"$.name\" }}\n\
+             retry = {{ max_attempts = 2 }}\n[fields]\nname = {{ from = \"$.name\" }}\n\
              price = {{ from = \"$.price\", type = \"decimal\" }}\n"
         );
         std::fs::write(self.folder.join("shop.toml"), job)
