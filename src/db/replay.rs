@@ -167,15 +167,18 @@ pub async fn take_over(
     .await?;
     sqlx::query!(
         "update etl_runs as replay set
-            key_order = original.key_order,
-            from_empty = original.key_order <> 'ordered'
+            tasks = replay.tasks + $5::integer,
+            key_order = coalesce(original.key_order, replay.key_order),
+            from_empty = coalesce(original.key_order, 'ordered') <> 'ordered'
                 and not exists (select from unified_records where source = $2)
-         from etl_runs as original
-         where replay.id = $1 and original.id = $3 and $3 = $4",
+         from (values ($3::bigint, $4::bigint)) as range (first, last)
+         left join etl_runs as original on original.id = range.first and range.first = range.last
+         where replay.id = $1",
         replay.0,
         source,
         range.from.0,
         range.to.0,
+        row.slices as i32,
     )
     .execute(connection)
     .await?;
