@@ -98,7 +98,9 @@ fn note(run: &Run) -> String {
         let since = run.moved_at.to_rfc3339_opts(SecondsFormat::Secs, true);
         format!("stalled: nothing has moved since {since}")
     });
-    let parts = [stalled, run.error.clone().or_else(|| run.stop_reason.clone())];
+    // Else its counters look like those of a run that wrote something.
+    let dry = run.dry_run.then(|| "dry run: nothing was written".to_owned());
+    let parts = [dry, stalled, run.error.clone().or_else(|| run.stop_reason.clone())];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

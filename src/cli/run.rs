@@ -189,7 +189,7 @@ async fn work(
 }
 
 async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()> {
-    if !args.json {
+    if !args.json && !runs.is_empty() {
         println!("{}", table(runs));
     }
     let mut answers: Vec<_> = runs.iter().map(run_json).collect();
@@ -211,11 +211,10 @@ async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()>
 fn sample_lines(source: &str, samples: &[Sample]) -> String {
     let mut lines = String::new();
     for Sample { change, external_id, payload, row, before, after, defects } in samples {
-        let key = external_id.as_deref().unwrap_or_default();
-        lines += &format!("{source}: {change} {key} ({payload}, row {row})\n");
+        let key = external_id.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
+        lines += &format!("{source}: {change}{key} ({payload}, row {row})\n");
         for defect in defects {
-            let field = defect.field.as_deref().unwrap_or("row");
-            lines += &format!("    {field}: {} ({})\n", defect.message, defect.reason);
+            lines += &format!("    {} ({})\n", defect.message, defect.reason);
         }
         let column = |side: &Option<Value>, name: &str| {
             side.as_ref().and_then(|columns| columns.get(name)).cloned().unwrap_or(Value::Null)

@@ -51,6 +51,7 @@ impl Events {
     }
 
     async fn open(url: String, last: Option<i64>) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut request = client.get(url);
         if let Some(last) = last {
