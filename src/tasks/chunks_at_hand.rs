@@ -12,6 +12,11 @@ use tokio::sync::Notify;
 
 use crate::db::raw_csv_blocks::ChunkId;
 use crate::domain::file::RawBlock;
+use crate::domain::run::RunId;
+
+/// A chunk as one run has planned it. Another run may cut the same file at the same place, and find
+/// more there: what this one has read counts for nobody else.
+type Key = (RunId, ChunkId);
 
 /// Reading never waits longer than this for normalizing.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -29,9 +34,9 @@ pub(super) struct ChunksAtHand {
 
 #[derive(Debug, Default)]
 struct State {
-    held: VecDeque<(ChunkId, Vec<RawBlock>)>,
+    held: VecDeque<(Key, Vec<RawBlock>)>,
     /// The rows of chunks whose keys are repeated, the oldest chunk first.
-    repeated: VecDeque<(ChunkId, Vec<RawBlock>)>,
+    repeated: VecDeque<(Key, Vec<RawBlock>)>,
     /// Chunks being read.
     reserved: usize,
     /// Batches being normalized.
@@ -86,10 +91,10 @@ impl ChunksAtHand {
 }
 
 impl State {
-    fn keep_repeated(&mut self, id: ChunkId, rows: Vec<RawBlock>) {
-        self.repeated.retain(|(held, _)| *held != id);
+    fn keep_repeated(&mut self, key: Key, rows: Vec<RawBlock>) {
+        self.repeated.retain(|(held, _)| *held != key);
         if !rows.is_empty() {
-            self.repeated.push_back((id, rows));
+            self.repeated.push_back((key, rows));
         }
         let bytes = |rows: &[RawBlock]| rows.iter().map(|row| row.payload.len()).sum::<usize>();
         let mut all: usize = self.repeated.iter().map(|(_, rows)| bytes(rows)).sum();
@@ -103,11 +108,12 @@ impl State {
 impl Room {
     /// Keeps a chunk whose rows are stored, or will be: the same bytes whoever stores them. Those
     /// of its rows whose keys are repeated are wanted apart.
-    pub fn keep(self, id: ChunkId, blocks: Vec<RawBlock>, repeated: Vec<RawBlock>) {
+    pub fn keep(self, run: RunId, id: ChunkId, blocks: Vec<RawBlock>, repeated: Vec<RawBlock>) {
+        let key = (run, id);
         let mut state = self.0.state();
-        state.held.retain(|(held, _)| *held != id);
-        state.held.push_back((id, blocks));
-        state.keep_repeated(id, repeated);
+        state.held.retain(|(held, _)| *held != key);
+        state.held.push_back((key, blocks));
+        state.keep_repeated(key, repeated);
     }
 }
 
@@ -122,21 +128,21 @@ impl Normalizing {
     /// The chunk, if it is here. It is here no more, nor are those well before it: chunks are
     /// normalized roughly in their order, so that others, in other processes, have those. The ones
     /// just before it are waiting for a neighbour's slot in this process.
-    pub fn take(&self, id: ChunkId) -> Option<Vec<RawBlock>> {
+    pub fn take(&self, run: RunId, id: ChunkId) -> Option<Vec<RawBlock>> {
         let mut state = self.0.state();
-        let at = state.held.iter().position(|(held, _)| *held == id);
+        let at = state.held.iter().position(|(held, _)| *held == (run, id));
         let taken = at.and_then(|at| state.held.remove(at)).map(|(_, blocks)| blocks);
         let waiting = id.chunk - self.0.most as i32;
-        state.held.retain(|(held, _)| held.file_id != id.file_id || held.chunk > waiting);
+        state.held.retain(|((_, held), _)| held.file_id != id.file_id || held.chunk > waiting);
         drop(state);
         self.0.changed.notify_waiters();
         taken
     }
 
     /// The rows of a chunk whose keys are repeated, if they are here. They are here no more.
-    pub fn take_repeated(&self, id: ChunkId) -> Option<Vec<RawBlock>> {
+    pub fn take_repeated(&self, run: RunId, id: ChunkId) -> Option<Vec<RawBlock>> {
         let mut state = self.0.state();
-        let at = state.repeated.iter().position(|(held, _)| *held == id)?;
+        let at = state.repeated.iter().position(|(held, _)| *held == (run, id))?;
         state.repeated.remove(at).map(|(_, rows)| rows)
     }
 }
@@ -154,12 +160,14 @@ mod tests {
 
     use super::*;
 
+    const RUN: RunId = RunId(1);
+
     fn chunk(chunk: i32) -> ChunkId {
         ChunkId { file_id: 1, chunk }
     }
 
     async fn hold(chunks: &Arc<ChunksAtHand>, number: i32) {
-        chunks.room().await.keep(chunk(number), Vec::new(), Vec::new());
+        chunks.room().await.keep(RUN, chunk(number), Vec::new(), Vec::new());
     }
 
     #[tokio::test]
@@ -167,8 +175,18 @@ mod tests {
         let chunks = ChunksAtHand::new(2);
         hold(&chunks, 0).await;
         let batch = chunks.normalizing();
-        assert!(batch.take(chunk(0)).is_some());
-        assert!(batch.take(chunk(0)).is_none());
+        assert!(batch.take(RUN, chunk(0)).is_some());
+        assert!(batch.take(RUN, chunk(0)).is_none());
+    }
+
+    /// A run that was cancelled has read the end of a file that has grown since.
+    #[tokio::test]
+    async fn what_another_run_has_read_is_not_taken() {
+        let chunks = ChunksAtHand::new(2);
+        chunks.room().await.keep(RunId(1), chunk(0), vec![row(1)], vec![row(1)]);
+        let batch = chunks.normalizing();
+        assert_eq!(batch.take_repeated(RunId(2), chunk(0)), None);
+        assert_eq!(batch.take(RunId(2), chunk(0)), None);
     }
 
     #[tokio::test]
@@ -178,8 +196,8 @@ mod tests {
             hold(&chunks, number).await;
         }
         let batch = chunks.normalizing();
-        assert!(batch.take(chunk(0)).is_none());
-        assert!(batch.take(chunk(1)).is_some() && batch.take(chunk(2)).is_some());
+        assert!(batch.take(RUN, chunk(0)).is_none());
+        assert!(batch.take(RUN, chunk(1)).is_some() && batch.take(RUN, chunk(2)).is_some());
     }
 
     fn row(bytes: usize) -> RawBlock {
@@ -193,13 +211,15 @@ mod tests {
         let chunks = ChunksAtHand::new(2);
         for number in 0..3 {
             let rows = vec![row(MOST_REPEATED / 2)];
-            chunks.room().await.keep(chunk(number), Vec::new(), rows);
+            chunks.room().await.keep(RUN, chunk(number), Vec::new(), rows);
         }
         let batch = chunks.normalizing();
-        assert_eq!(batch.take_repeated(chunk(0)), None);
-        assert_eq!(batch.take_repeated(chunk(1)), Some(vec![row(MOST_REPEATED / 2)]));
-        assert_eq!(batch.take_repeated(chunk(1)), None);
-        assert!(batch.take(chunk(2)).is_some() && batch.take_repeated(chunk(2)).is_some());
+        assert_eq!(batch.take_repeated(RUN, chunk(0)), None);
+        assert_eq!(batch.take_repeated(RUN, chunk(1)), Some(vec![row(MOST_REPEATED / 2)]));
+        assert_eq!(batch.take_repeated(RUN, chunk(1)), None);
+        assert!(
+            batch.take(RUN, chunk(2)).is_some() && batch.take_repeated(RUN, chunk(2)).is_some()
+        );
     }
 
     async fn waits_for_room(chunks: &Arc<ChunksAtHand>, number: i32) -> JoinHandle<()> {
@@ -218,9 +238,9 @@ mod tests {
         let batch = chunks.normalizing();
         hold(&chunks, 0).await;
         let waiting = waits_for_room(&chunks, 1).await;
-        assert!(batch.take(chunk(0)).is_some());
+        assert!(batch.take(RUN, chunk(0)).is_some());
         waiting.await.unwrap();
-        assert!(batch.take(chunk(1)).is_some());
+        assert!(batch.take(RUN, chunk(1)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -230,10 +250,10 @@ mod tests {
         hold(&chunks, 0).await;
         hold(&chunks, 3).await;
         let waiting = waits_for_room(&chunks, 4).await;
-        assert!(batch.take(chunk(2)).is_none());
+        assert!(batch.take(RUN, chunk(2)).is_none());
         waiting.await.unwrap();
-        assert!(batch.take(chunk(0)).is_none());
-        assert!(batch.take(chunk(3)).is_some() && batch.take(chunk(4)).is_some());
+        assert!(batch.take(RUN, chunk(0)).is_none());
+        assert!(batch.take(RUN, chunk(3)).is_some() && batch.take(RUN, chunk(4)).is_some());
     }
 
     #[tokio::test]
@@ -242,7 +262,7 @@ mod tests {
         hold(&chunks, 0).await;
         hold(&chunks, 1).await;
         let batch = chunks.normalizing();
-        assert!(batch.take(chunk(1)).is_some());
-        assert!(batch.take(chunk(0)).is_some());
+        assert!(batch.take(RUN, chunk(1)).is_some());
+        assert!(batch.take(RUN, chunk(0)).is_some());
     }
 }

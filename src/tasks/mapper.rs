@@ -117,8 +117,8 @@ impl Mapper {
         let layout = Arc::new(location.layout);
         let raw = RawRef::File(file_id);
         let at_hand = match self.rows {
-            Rows::All | Rows::Single => normalizing.take(id),
-            Rows::Repeated => normalizing.take_repeated(id),
+            Rows::All | Rows::Single => normalizing.take(context.run, id),
+            Rows::Repeated => normalizing.take_repeated(context.run, id),
         };
         let mut last = chunk.first_row;
         if let Some(blocks) = at_hand {

@@ -88,7 +88,7 @@ impl Task for ParseCsvChunk {
         let source = &context.source_name;
         raw_csv_blocks::store(transaction, id, source, context.run, &parsed.blocks).await?;
         let repeated = parsed.watched.iter().map(|row| row.first_row).collect();
-        room.keep(id, parsed.blocks, parsed.watched);
+        room.keep(context.run, id, parsed.blocks, parsed.watched);
         let raw = RawRef::File(self.file_id);
         let counters = Counters {
             slices: 1,
