@@ -462,6 +462,29 @@ pub async fn is_active(executor: impl PgExecutor<'_>, id: RunId) -> Result<bool,
     .await
 }
 
+/// Whether a run of the source that began after `since` has changed records and was not finished:
+/// of a key that occurs twice it may have applied the first row and not the last.
+///
+/// # Errors
+/// Database errors.
+pub async fn any_broken_off(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    since: RunId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (
+            select from etl_runs
+            where source = $1 and id > $2 and status in ('failed', 'cancelled')
+              and inserted + updated > 0 and not dry_run
+         ) as "broken_off!""#,
+        source,
+        since.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// Counts as inserted what a retry would have applied again, and did not get to.
 ///
 /// # Errors

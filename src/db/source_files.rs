@@ -17,6 +17,8 @@ pub struct CommittedFile {
     pub known: KnownFile,
     /// Hash of the job file it was read with.
     pub definition_hash: Option<ContentHash>,
+    /// The run that has read it to its end.
+    pub run: RunId,
 }
 
 /// A version of a file as a plan found it.
@@ -46,12 +48,13 @@ pub async fn committed(
     url: &str,
 ) -> Result<Option<CommittedFile>, sqlx::Error> {
     let row = sqlx::query!(
-        "select id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
-                committed_lines, committed_chunks, definition_hash
+        r#"select id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
+                committed_lines, committed_chunks, definition_hash,
+                committed_run_id as "run_id!"
          from source_files
          where source = $1 and url = $2 and committed_run_id is not null
          order by committed_run_id desc, id desc
-         limit 1",
+         limit 1"#,
         source,
         url,
     )
@@ -71,7 +74,7 @@ pub async fn committed(
             },
         };
         let definition_hash = row.definition_hash.as_deref().map(hash).transpose()?;
-        Ok(CommittedFile { id: row.id, known, definition_hash })
+        Ok(CommittedFile { id: row.id, known, definition_hash, run: RunId(row.run_id) })
     })
     .transpose()
 }

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
+use crate::db::runs;
 use crate::db::settled_pages;
 use crate::db::source_files::{self, CommittedFile, FileVersion, from_nanos, to_nanos};
 use crate::db::unified_records;
@@ -170,7 +171,8 @@ fn plan_file(
 }
 
 /// What the checkpoint allows to build upon: nothing in a full run, after the job file changed,
-/// or when a failed run left rows behind the committed end.
+/// or when a run that was not finished left rows behind the committed end, or older values in records
+/// than the committed rows have.
 async fn usable(
     context: &TaskContext,
     committed: Option<&CommittedFile>,
@@ -181,7 +183,9 @@ async fn usable(
         return Ok(None);
     }
     let behind = ChunkId { file_id: committed.id, chunk: committed.known.end.chunks };
-    if raw_csv_blocks::any_from(&context.pool, behind).await? {
+    if raw_csv_blocks::any_from(&context.pool, behind).await?
+        || runs::any_broken_off(&context.pool, &context.source_name, committed.run).await?
+    {
         return Ok(None);
     }
     Ok(Some(committed.known.clone()))

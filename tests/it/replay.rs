@@ -177,6 +177,38 @@ async fn a_page_that_came_back_counts_where_it_came_last() {
     app.database.close().await;
 }
 
+/// The soak found it: of a key that occurs twice only the first row was applied, and the end of the
+/// file, where the second stands, had been read by an earlier run.
+#[tokio::test]
+async fn what_a_run_that_broke_off_left_older_than_it_was_the_next_run_mends() {
+    let app = TestApp::empty().await;
+    app.write("lines.toml", JOB.replace("chunk_size = 1000", "chunk_size = 40"));
+    let middle: String = (2..8).map(|key| format!("{key},name,1\n")).collect();
+    app.write("lines.csv", format!("key,name,price\n1,one,1.00\n{middle}1,one,2.00\n"));
+    app.run("lines").await;
+    let Started::New(id) = app.start("lines", Mode::Full).await else { panic!() };
+    let broken = "create function kill() returns trigger language plpgsql as $$
+         begin
+            if new.kind = 'parse_csv_chunk' and new.first_slice = (
+                select max(first_slice) from run_tasks where run_id = new.run_id
+                    and kind = 'parse_csv_chunk') and new.state = 'done' then
+                raise exception 'injected' using errcode = '22000';
+            end if;
+            return new;
+         end $$;
+         create trigger kill before update on run_tasks for each row execute function kill()";
+    sqlx::raw_sql(broken).execute(&app.pool).await.unwrap();
+    app.drain().await;
+    assert_eq!(app.get(id).await.status, RunStatus::Failed);
+    let price = "select price::text from unified_records where external_id = '1'";
+    assert_eq!(app.texts(price).await, ["1.00"], "older than it was");
+    sqlx::raw_sql("drop function kill() cascade").execute(&app.pool).await.unwrap();
+    app.run("lines").await;
+    assert_eq!(app.texts(price).await, ["2.00"]);
+    assert_eq!(app.run("lines").await.stop_reason.as_deref(), Some("nothing new"));
+    app.database.close().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_replayed_is_told_why() {
     let app = TestApp::empty().await;
