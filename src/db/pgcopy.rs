@@ -85,7 +85,7 @@ impl CopyBuffer {
     }
 
     /// `integer[]`, one-dimensional.
-    pub fn integers(&mut self, values: &[i32]) {
+    pub fn integers(&mut self, values: impl ExactSizeIterator<Item = i32>) {
         const INT4_OID: i32 = 23;
         let length = 20 + 8 * values.len() as i32;
         self.bytes.extend_from_slice(&length.to_be_bytes());

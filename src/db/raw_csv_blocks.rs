@@ -31,7 +31,7 @@ pub async fn store(
         return Ok(());
     }
     let statement = "copy raw_csv_blocks (file_id, chunk, block, first_row, first_line, \
-                     start_offset, run_id, source, row_ends, payload) from stdin (format binary)";
+                     start_offset, run_id, source, row_lengths, payload) from stdin (format binary)";
     copy_in(connection, statement, (0..).zip(blocks), |copy, (number, block)| {
         copy.row(10);
         copy.bigint(Some(id.file_id));
@@ -42,7 +42,7 @@ pub async fn store(
         copy.bigint(Some(block.start as i64));
         copy.bigint(Some(run.0));
         copy.text(Some(source));
-        copy.integers(&block.row_ends);
+        copy.integers(row_lengths(&block.row_ends));
         copy.bytes(&block.payload);
     })
     .await?;
@@ -84,12 +84,12 @@ pub fn load<'c>(
         ChosenRows::All | ChosenRows::Without(_) => None,
     };
     let rows = sqlx::query!(
-        "select first_row, first_line, start_offset, payload, row_ends
+        "select first_row, first_line, start_offset, payload, row_lengths
          from raw_csv_blocks
          where file_id = $1 and chunk = $2
            and ($3::bigint[] is null or exists (
                 select from unnest($3) as chosen (number)
-                where number between first_row and first_row + cardinality(row_ends) - 1))
+                where number between first_row and first_row + cardinality(row_lengths) - 1))
          order by block",
         id.file_id,
         id.chunk,
@@ -101,6 +101,23 @@ pub fn load<'c>(
         first_line: row.first_line,
         start: row.start_offset as u64,
         payload: row.payload.into(),
-        row_ends: row.row_ends,
+        row_ends: row_ends(&row.row_lengths),
     })
+}
+
+/// Stored as lengths, which compress better than offsets.
+fn row_lengths(row_ends: &[i32]) -> impl ExactSizeIterator<Item = i32> {
+    let mut start = 0;
+    row_ends.iter().map(move |end| end - std::mem::replace(&mut start, *end))
+}
+
+fn row_ends(row_lengths: &[i32]) -> Vec<i32> {
+    let mut end = 0;
+    row_lengths
+        .iter()
+        .map(|length| {
+            end += length;
+            end
+        })
+        .collect()
 }

@@ -16,6 +16,11 @@ const SET_ASIDE: &str = "select concat_ws('|', line, field, reason) from quarant
                          where source = 'items' order by line, field";
 const RAW: &str = "select coalesce(string_agg(payload, '' order by file_id, row_number), '')
                    from raw_csv_data where file_id = (select max(file_id) from raw_csv_data)";
+/// Rows that `raw_csv_row` gives otherwise than the view, and rows that it gives though there are none.
+const NOT_ALONE: &str = "select count(*) from raw_csv_data as d
+                         where raw_csv_row(d.file_id, d.row_number) is distinct from d.payload
+                            or raw_csv_row(d.file_id, d.row_number - 1000) is not null
+                            or raw_csv_row(d.file_id, d.row_number + 1000) is not null";
 const BLOCKS: &str = "select count(*) from raw_csv_blocks";
 
 /// A job file that reads `items.csv`, with more lines for its `[csv]`.
@@ -331,6 +336,7 @@ async fn the_raw_rows_give_the_file_back_byte_for_byte() {
         let app = app_with(&format!("chunk_size = {chunk_size}"), [header, rows].concat()).await;
         succeed(&app).await;
         assert_eq!(raw(&app).await, rows, "{chunk_size}");
+        assert_eq!(app.number(NOT_ALONE).await, 0, "{chunk_size}");
         app.database.close().await;
     }
 }

@@ -37,3 +37,4 @@ mod settled_pages;
 mod shuffle;
 mod slow_clients;
 mod stalled;
+mod upgrade;

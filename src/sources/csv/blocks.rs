@@ -14,9 +14,9 @@ use crate::domain::shape::{Place, Shape};
 use crate::domain::task::Chunk;
 use crate::sources::{KeyWatch, ParsedChunk};
 
-/// Rows of a block: with twice as many the repetitions that compression finds are out of its reach,
-/// with half as many each block's own bytes count.
-const BLOCK_ROWS: usize = 512;
+/// Rows of a block: few enough for one of them to be unpacked at little cost, enough for what each block
+/// costs by itself not to count.
+const BLOCK_ROWS: usize = 1024;
 /// Bytes after which a block is closed even with fewer rows.
 const BLOCK_BYTES: usize = 1 << 20;
 /// Rows of a chunk whose cells are judged for the shape: enough for a majority, few enough not to

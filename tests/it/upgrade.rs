@@ -1,0 +1,57 @@
+//! Databases of earlier versions keep what they hold.
+
+use kasparro::db;
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::cluster::TestDatabase;
+
+const ROWS: &str = "select concat_ws('|', row_number, byte_offset, encode(payload, 'escape'))
+                    from raw_csv_data order by row_number";
+
+/// What the migrations from `first` to `last` say.
+async fn migrate(pool: &PgPool, first: i64, last: i64) {
+    let chosen = db::MIGRATIONS.iter().filter(|m| (first..=last).contains(&m.version));
+    for migration in chosen {
+        sqlx::raw_sql(AssertSqlSafe(migration.sql.as_str().to_owned()))
+            .execute(pool)
+            .await
+            .unwrap();
+    }
+}
+
+async fn rows(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar(ROWS).fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn raw_rows_that_were_kept_by_the_offsets_of_their_ends_stay_as_they_are() {
+    let database = TestDatabase::create(&[b"migration 8"], async |pool: &PgPool| {
+        migrate(pool, 1, 8).await;
+    })
+    .await;
+    let pool = database.pool();
+    sqlx::raw_sql(
+        "insert into source_definitions (hash, source, path, toml)
+         values (decode(repeat('00', 16), 'hex'), 's', 'p', '');
+         insert into etl_runs (source, mode, trigger, access, config_hash)
+         select source, 'full', 'cli', 'offline', hash from source_definitions;
+         insert into source_files (source, url, size, modified_ns, content_hash, layout, first_run_id)
+         select r.source, 'file:///a.csv', 14, 0, r.config_hash, '{}', r.id from etl_runs as r;
+         insert into raw_csv_blocks (file_id, chunk, block, first_row, first_line, start_offset,
+            run_id, source, row_ends, payload)
+         select f.id, 0, b.block, b.first_row, 2, b.start, f.first_run_id, f.source, b.ends, b.payload
+         from source_files as f
+         cross join (values
+            (0, 1, 5, '{4,5}'::integer[], 'a,1\n\n'::bytea),
+            (1, 3, 10, '{4}', 'b,2\n')
+         ) as b (block, first_row, start, ends, payload)",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let before = rows(pool).await;
+    assert_eq!(before, ["1|5|a,1\n", "2|9|\n", "3|10|b,2\n"]);
+    migrate(pool, 9, i64::MAX).await;
+    assert_eq!(rows(pool).await, before);
+    database.close().await;
+}
