@@ -1,14 +1,15 @@
 //! Owns `unified_records`: the set-based upsert of a batch, and reading records back.
 //!
-//! New keys go straight into the table by binary COPY, changed ones through a staging table,
-//! unchanged ones are not touched: `on conflict … where false` would still lock the row and write
-//! WAL.
+//! New keys go straight into the table by binary COPY, changed ones and a few new ones are merged in
+//! one statement, unchanged ones are not touched: `on conflict … where false` would still lock the row
+//! and write WAL.
 
 mod probe;
 mod read;
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::{Acquire, PgConnection};
 
 use super::pgcopy::{CopyBuffer, copy_in};
@@ -18,6 +19,10 @@ use crate::domain::record::{Column, RecordBatch, RecordView};
 use crate::domain::run::RunId;
 use probe::probe;
 pub use read::{After, Record, any, get, list};
+
+/// So many new rows are merged like changed ones. A COPY in a savepoint takes four round trips more, and
+/// the end of a small one may wait 40 ms for the server's system to acknowledge the rows.
+const FEW: usize = 1000;
 
 /// How the rows of a batch met the table. The three numbers add up to that of the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,18 +70,21 @@ pub async fn upsert(
         return Ok(Upserted::default());
     }
     let order = sorted(batch);
-    if expect == Expect::NewKeys && insert_new(connection, source, run, batch, &order).await? {
+    let all_new = expect == Expect::NewKeys && batch.len() > FEW;
+    if all_new && insert_new(connection, source, run, batch, &order).await? {
         return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
     }
     let stored = probe(&mut *connection, source, batch, &order).await?;
     let mut plan = plan(batch, &order, &stored);
-    if !plan.new.is_empty() && !insert_new(connection, source, run, batch, &plan.new).await? {
-        // A key appeared between probe and COPY; the stage settles it.
+    let few = plan.new.len() <= FEW;
+    if !few && !insert_new(connection, source, run, batch, &plan.new).await? {
+        // A key appeared between probe and COPY; the merge settles it.
         plan.changed.append(&mut plan.new);
-        plan.changed.sort_unstable_by_key(|at| batch.get(*at).external_id());
     }
-    if !plan.changed.is_empty() {
-        merge_changed(connection, source, run, batch, &plan.changed).await?;
+    let few_new = plan.new.iter().filter(|_| few);
+    let merged: Vec<usize> = plan.changed.iter().chain(few_new).copied().collect();
+    if !merged.is_empty() {
+        merge(connection, source, run, batch, &merged).await?;
     }
     Ok(Upserted { changed: plan.changed, ..plan.counts })
 }
@@ -200,28 +208,45 @@ fn is_conflict(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("23505" | "40P01"))
 }
 
-async fn merge_changed(
+/// One statement that carries the rows: no table to stage them in, and one round trip.
+async fn merge(
     connection: &mut PgConnection,
     source: &str,
     run: RunId,
     batch: &RecordBatch,
     rows: &[usize],
 ) -> Result<(), sqlx::Error> {
-    // Not checked at compile time: the table exists only in this session.
-    sqlx::query(
-        "create temporary table if not exists unified_records_stage
-            (like unified_records including defaults) on commit delete rows",
+    let records = || rows.iter().map(|row| batch.get(*row));
+    let texts = |column| records().map(|record| record.column(column)).collect::<Vec<_>>();
+    let keys: Vec<_> = records().map(RecordView::external_id).collect();
+    let hashes: Vec<_> = records().map(|record| record.content_hash().to_bytes()).collect();
+    let hashes: Vec<_> = hashes.iter().map(|hash| &hash[..]).collect();
+    // Every time that a job file can make is one of chrono's.
+    let times: Vec<_> = records()
+        .map(|record| record.source_updated_at().and_then(DateTime::from_timestamp_micros))
+        .collect();
+    let raw_refs: Vec<_> = records().map(|record| record.raw().to_string()).collect();
+    let raw_rows: Vec<_> = records().map(RecordView::raw_row).collect();
+    sqlx::query_file!(
+        "src/db/unified_records/merge.sql",
+        source,
+        run.0,
+        &keys as &[&str],
+        &hashes as &[&[u8]],
+        &texts(Column::Name) as &[Option<&str>],
+        &texts(Column::Description) as &[Option<&str>],
+        &texts(Column::Category) as &[Option<&str>],
+        &texts(Column::Price) as &[Option<&str>],
+        &texts(Column::Currency) as &[Option<&str>],
+        &texts(Column::Quantity) as &[Option<&str>],
+        &texts(Column::Url) as &[Option<&str>],
+        &times as &[Option<DateTime<Utc>>],
+        &texts(Column::Attributes) as &[Option<&str>],
+        &raw_refs,
+        &raw_rows,
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    let statement = "copy unified_records_stage (source, external_id, content_hash, name, \
-                     description, category, price, currency, quantity, url, source_updated_at, \
-                     attributes, raw_ref, raw_row, first_run_id, last_run_id) \
-                     from stdin (format binary)";
-    copy_records(&mut *connection, statement, source, run, batch, rows).await?;
-    sqlx::query(include_str!("merge_changed.sql")).execute(&mut *connection).await?;
-    // A second batch of the same transaction starts with an empty stage.
-    sqlx::query("truncate unified_records_stage").execute(connection).await?;
     Ok(())
 }
 

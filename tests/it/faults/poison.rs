@@ -62,7 +62,8 @@ async fn fails_with(app: &TestApp, kind: &str, error: &str) {
     let run = app.get(kasparro::domain::run::RunId(1)).await;
     assert_eq!(run.status, RunStatus::Failed, "{run:?}");
     let dead = app.texts(DEAD).await;
-    assert!(!dead.is_empty() && dead.iter().all(|dead| dead == kind), "{dead:?}");
+    let errors = app.texts(ERRORS).await;
+    assert!(!dead.is_empty() && dead.iter().all(|dead| dead == kind), "{dead:?} {errors:?}");
     assert_eq!(run.dead_tasks as usize, dead.len());
     let said = run.error.unwrap();
     assert!(said.starts_with(kind) && said.contains(error), "{said}");

@@ -1,12 +1,19 @@
+-- $1 source, $2 run; the records in arrays, numbers and JSON as text
 insert into unified_records (
     source, external_id, content_hash, name, description, category, price, currency, quantity, url,
     source_updated_at, attributes, raw_ref, raw_row, first_run_id, last_run_id, created_at,
     updated_at
 )
 select
-    source, external_id, content_hash, name, description, category, price, currency, quantity, url,
-    source_updated_at, attributes, raw_ref, raw_row, first_run_id, last_run_id, now(), now()
-from unified_records_stage
+    $1, external_id, content_hash, name, description, category, price::numeric, currency,
+    quantity::numeric, url, source_updated_at, attributes::jsonb, raw_ref, raw_row, $2, $2, now(), now()
+from unnest(
+    $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+    $11::text[], $12::timestamptz[], $13::text[], $14::text[], $15::bigint[]
+) as record (
+    external_id, content_hash, name, description, category, price, currency, quantity, url,
+    source_updated_at, attributes, raw_ref, raw_row
+)
 -- Two transactions that lock rows in the same order cannot deadlock.
 order by external_id
 on conflict (source, external_id) do update set
