@@ -1,5 +1,6 @@
 //! Floor 6: the command line: what is typed, and which process or answer it becomes.
 
+mod allocator;
 mod controls;
 mod database;
 mod exec;
@@ -131,6 +132,9 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    if matches!(cli.command, Command::Up(_) | Command::Run(_) | Command::Worker) {
+        allocator::give_buffers_back();
+    }
     let settings = Settings::resolve(cli.settings, cli.config.as_deref())?;
     // Library code that makes TLS connections asks for the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();

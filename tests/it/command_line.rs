@@ -161,6 +161,29 @@ async fn a_missing_secret_fails_its_run_by_name_and_not_the_process() {
     app.database.close().await;
 }
 
+/// Else what a load has freed stays with the process.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test]
+async fn a_worker_gives_freed_buffers_back_to_the_system() {
+    let app = TestApp::empty().await;
+    for (given, expected) in [(None, "1048576"), (Some("65536"), "65536")] {
+        let mut command = kasparro(&app, &["worker"]);
+        if let Some(threshold) = given {
+            command.env("MALLOC_MMAP_THRESHOLD_", threshold);
+        }
+        let mut worker = Process::start(command);
+        worker.says("worker started").await;
+        let environment = std::fs::read(format!("/proc/{}/environ", worker.id())).unwrap();
+        let expected = format!("MALLOC_MMAP_THRESHOLD_={expected}");
+        assert!(
+            environment.split(|byte| *byte == 0).any(|variable| variable == expected.as_bytes())
+        );
+        worker.signal(Signal::SIGTERM);
+        worker.ended().await.code(0);
+    }
+    app.database.close().await;
+}
+
 #[tokio::test]
 async fn run_of_an_unknown_source_names_the_known_ones() {
     let app = TestApp::shipped().await;
