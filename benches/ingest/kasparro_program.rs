@@ -60,7 +60,9 @@ pub fn run_command(bench: &Bench<'_>, database: &str, workers: usize, full: bool
         .args(["run", "products", "--json", "--jobs-dir"])
         .arg(bench.files.jobs())
         .args(full.then_some("--full"))
-        .env("KASPARRO_WORKERS", workers.to_string());
+        .env("KASPARRO_WORKERS", workers.to_string())
+        // The jobs folder has a link to the file.
+        .env("KASPARRO_DATA_ROOTS", bench.files.working_folder());
     command
 }
 
