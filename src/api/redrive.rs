@@ -24,7 +24,7 @@ struct Redrive {
     /// Name of the source.
     source: String,
     /// Only rows that are bad in this way, as `GET /quarantine?group_by=fingerprint` names it.
-    #[oai(nullable)]
+    #[oai(nullable, validator(pattern = "^[0-9a-fA-F]{32}$"))]
     fingerprint: Option<String>,
     /// `true`: only show what would become of them, at `GET /runs/{id}/samples`.
     #[oai(nullable)]

@@ -1,5 +1,6 @@
 //! A kasparro of its own for each test: database, jobs folder, and a worker that runs on demand.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -176,12 +177,27 @@ impl TestApp {
 
     /// One text column of a query, a row each.
     pub async fn texts(&self, query: &'static str) -> Vec<String> {
-        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+        answered(async || sqlx::query_scalar(query).fetch_all(&self.pool).await).await
     }
 
     pub async fn number(&self, query: &'static str) -> i64 {
-        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+        answered(async || sqlx::query_scalar(query).fetch_one(&self.pool).await).await
     }
+}
+
+/// A server that has just come back may have no room for one more connection to wait in.
+async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, sqlx::Error>) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Err(sqlx::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                answer => return answer.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the server has room")
 }
 
 pub fn copy_folder(from: &Path, to: &Path) {
