@@ -76,13 +76,15 @@ pub async fn upsert(
     }
     let stored = probe(&mut *connection, source, batch, &order).await?;
     let mut plan = plan(batch, &order, &stored);
-    let few = plan.new.len() <= FEW;
-    if !few && !insert_new(connection, source, run, batch, &plan.new).await? {
+    let many_new = plan.new.len() > FEW;
+    if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
         // A key appeared between probe and COPY; the merge settles it.
         plan.changed.append(&mut plan.new);
     }
-    let few_new = plan.new.iter().filter(|_| few);
-    let merged: Vec<usize> = plan.changed.iter().chain(few_new).copied().collect();
+    let mut merged = plan.changed.clone();
+    if !many_new {
+        merged.append(&mut plan.new);
+    }
     if !merged.is_empty() {
         merge(connection, source, run, batch, &merged).await?;
     }
