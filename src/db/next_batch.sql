@@ -1,34 +1,32 @@
 -- $1 run, $2 most slices at once, $3 fewest slices as long as more are being read
 with
--- Batches of single keys follow no order.
-batches as (
+-- One batch at a time, so that rows count in file order whatever order the slices were read in: the
+-- one handed out last. Batches of single keys follow no order.
+last_batch as (
     select state, last_slice from run_tasks
     where run_id = $1 and kind = 'normalize_batch' and payload ->> 'rows' <> 'single'
+    order by first_slice desc
+    limit 1
 ),
--- One batch at a time, so that rows count in file order whatever order the slices were read in.
-busy as (
-    select from batches where state = 'open'
-),
--- Behind the last slice that was ever handed out.
-position as (
-    select coalesce(max(last_slice), -1) as last from batches
-),
--- The first slice behind it that is still being read stops the batch.
-unread as (
-    select min(first_slice) as slice from run_tasks, position
+-- What was read behind it or is being read; slices whose reading task died are passed over.
+ahead as (
+    select first_slice as slice, state from run_tasks
     where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')
-      and first_slice > position.last and state = 'open'
-),
-ready as (
-    select first_slice as slice from run_tasks, position, unread
-    where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')
-      and first_slice > position.last and state = 'done' and result is not null
-      and (unread.slice is null or first_slice < unread.slice)
+      and first_slice > coalesce((select last_slice from last_batch), -1)
+      and (state = 'open' or (state = 'done' and result is not null))
     order by first_slice
     limit $2
+),
+-- The first slice that is still being read stops the batch.
+unread as (
+    select min(slice) as slice from ahead where state = 'open'
+),
+ready as (
+    select ahead.slice from ahead, unread
+    where unread.slice is null or ahead.slice < unread.slice
 )
 select min(slice) as first_slice, max(slice) as last_slice
 from ready
 where
-    not exists (select from busy)
+    not exists (select from last_batch where state = 'open')
     and ((select slice from unread) is null or (select count(*) from ready) >= $3)

@@ -252,6 +252,8 @@ fn names(run: RunId, tasks: &[(String, TaskKind)]) -> (Vec<String>, Vec<String>)
     tasks.iter().map(|(task, kind)| (kind.as_str().to_owned(), format!("{run}:{task}"))).unzip()
 }
 
+// `is not distinct from` keeps the planner off the index of `lock_by`: it knows nothing yet of a worker
+// that has just begun, takes it to hold nothing, and each look would pass over all that it has done.
 impl Lease {
     /// The claim of `worker` on the item `job`, which was tried so often before.
     pub fn new(job: String, worker: String, tries_before: i32) -> Self {
@@ -290,7 +292,7 @@ impl Lease {
     pub async fn fence(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let held = sqlx::query_scalar!(
             r#"select 1 as "one!" from apalis.jobs
-             where id = $1 and lock_by = $2 and attempts = $3
+             where id = $1 and lock_by is not distinct from $2 and attempts = $3
                and status in ('Queued', 'Running')
              for update"#,
             self.job,
@@ -321,7 +323,7 @@ impl Lease {
     async fn end(&self, connection: &mut PgConnection, status: &str) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "update apalis.jobs set status = $4, done_at = now()
-             where id = $1 and lock_by = $2 and attempts = $3
+             where id = $1 and lock_by is not distinct from $2 and attempts = $3
                and status in ('Queued', 'Running')",
             self.job,
             self.worker,
@@ -347,7 +349,7 @@ impl Lease {
             "update apalis.jobs set
                 status = 'Pending', lock_by = null, lock_at = null,
                 attempts = attempts + $5, run_at = now() + make_interval(secs => $4)
-             where id = $1 and lock_by = $2 and attempts = $3
+             where id = $1 and lock_by is not distinct from $2 and attempts = $3
                and status in ('Queued', 'Running')",
             self.job,
             self.worker,

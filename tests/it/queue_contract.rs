@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kasparro::domain::run::RunId;
 use kasparro::domain::task::TaskKind;
-use kasparro::queue::{self, Concurrency, Delivery, Handler};
-use sqlx::PgPool;
+use kasparro::queue::{self, Concurrency, Delivery, Handler, Lease};
+use sqlx::{Connection, PgConnection, PgPool};
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -468,4 +468,42 @@ async fn setting_up_makes_fetching_use_the_index_and_may_be_done_again_and_at_on
     tokio::join!(setup(), setup(), setup(), setup());
     assert_eq!(app.texts(SETTINGS).await, settings);
     app.database.close().await;
+}
+
+/// Rows of the queue that this transaction has looked at.
+const LOOKED_AT: &str = "select idx_tup_fetch + seq_tup_read from pg_stat_xact_all_tables
+                         where relid = 'apalis.jobs'::regclass";
+
+#[tokio::test]
+async fn a_claim_is_found_by_its_item_however_much_its_worker_has_done() {
+    let app = TestApp::empty().await;
+    let mut connection = app.pool.acquire().await.unwrap();
+    let tasks: Vec<_> = (0..2_000).map(|task| (task.to_string(), TaskKind::FetchPage)).collect();
+    queue::enqueue(&mut connection, RunId(1), &tasks).await.unwrap();
+    // What the planner knows is of before the worker was there, as it is with each new worker.
+    sqlx::raw_sql(
+        "analyze apalis.jobs;
+         insert into apalis.workers (id, worker_type, storage_name) values ('w', 'any', 'any');
+         update apalis.jobs set status = 'Done', lock_by = 'w', lock_at = now()",
+    )
+    .execute(&mut *connection)
+    .await
+    .unwrap();
+    let job: String = sqlx::query_scalar("select max(id) from apalis.jobs")
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    let running = "update apalis.jobs set status = 'Running' where id = $1";
+    sqlx::query(running).bind(&job).execute(&mut *connection).await.unwrap();
+    let lease = Lease::new(job, "w".to_owned(), 0);
+    let mut transaction = connection.begin().await.unwrap();
+    let looked_at = async |connection: &mut PgConnection| -> i64 {
+        sqlx::query_scalar(LOOKED_AT).fetch_one(connection).await.unwrap()
+    };
+    let before = looked_at(&mut transaction).await;
+    assert!(lease.fence(&mut transaction).await.unwrap());
+    lease.release(&mut transaction, NOW, true).await.unwrap();
+    lease.complete(&mut transaction).await.unwrap();
+    let rows = looked_at(&mut transaction).await - before;
+    assert!(rows <= 10, "{rows} rows of the queue");
 }

@@ -93,9 +93,9 @@ async fn a_snapshot_that_is_held_open_does_not_stall_the_queue() {
     .held(&Figures { rounds: 1, observed });
 }
 
-/// Pages of the database that a look at the queue touches, now and then more.
-async fn pages(connection: &mut PgConnection) -> i64 {
-    let explain = format!("explain (analyze, buffers, format json) {TAKE}");
+/// Pages of the database that a statement touches, now and then more.
+async fn pages(connection: &mut PgConnection, statement: &str) -> i64 {
+    let explain = format!("explain (analyze, buffers, format json) {statement}");
     let mut pages = Vec::new();
     for _ in 0..9 {
         let plan = sqlx::query_scalar(AssertSqlSafe(explain.clone()));
@@ -120,10 +120,37 @@ async fn what_was_taken_while_a_snapshot_is_held_is_not_passed_over_again_and_ag
     let mut first = 0;
     for taken in 0..2_000 {
         if taken == 20 {
-            first = pages(&mut connection).await;
+            first = pages(&mut connection, TAKE).await;
         }
         sqlx::query(TAKE).execute(&mut *connection).await.unwrap();
     }
-    let last = pages(&mut connection).await;
+    let last = pages(&mut connection, TAKE).await;
     assert!(last <= 2 * first, "{first} pages after 20 items, {last} after 2000");
+}
+
+#[tokio::test]
+async fn what_was_normalized_is_not_passed_over_to_see_what_is_next() {
+    let app = app_with_backlog(0).await;
+    let mut connection = app.pool.acquire().await.unwrap();
+    let read = "insert into run_tasks (run_id, task_key, kind, first_slice, last_slice, payload)
+                select 1, 'fetch_page:' || i, 'fetch_page', i, i, '{}'
+                from generate_series(0, 4000) as i";
+    let normalized = "with read as (
+            update run_tasks set state = 'done', done_at = now(), result = '{}'
+            where kind = 'fetch_page' and first_slice between $1 and $2
+        )
+        insert into run_tasks (run_id, task_key, kind, first_slice, last_slice, payload, state, done_at)
+        select 1, 'normalize_batch:' || i, 'normalize_batch', i, i, '{\"rows\": \"all\"}', 'done', now()
+        from generate_series($1, $2) as i";
+    sqlx::query(read).execute(&mut *connection).await.unwrap();
+    let _somebody = hold_a_snapshot(&app).await;
+    let next = include_str!("../../../src/db/next_batch.sql");
+    let next = next.replace("$1", "1").replace("$2", "10").replace("$3", "1");
+    let mut touched = Vec::new();
+    for (first, last) in [(0, 20), (21, 2_000)] {
+        sqlx::query(normalized).bind(first).bind(last).execute(&mut *connection).await.unwrap();
+        sqlx::query("analyze run_tasks").execute(&mut *connection).await.unwrap();
+        touched.push(pages(&mut connection, &next).await);
+    }
+    assert!(touched.iter().all(|pages| *pages < 50), "{touched:?} pages after 20 batches and 2000");
 }
