@@ -167,7 +167,6 @@ pub async fn take_over(
     .await?;
     sqlx::query!(
         "update etl_runs as replay set
-            tasks = replay.tasks + $5::integer,
             key_order = coalesce(original.key_order, replay.key_order),
             from_empty = coalesce(original.key_order, 'ordered') <> 'ordered'
                 and not exists (select from unified_records where source = $2)
@@ -178,7 +177,6 @@ pub async fn take_over(
         source,
         range.from.0,
         range.to.0,
-        row.slices as i32,
     )
     .execute(connection)
     .await?;

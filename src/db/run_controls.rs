@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::run_tasks::parse;
+use super::runs::books::{self, Books};
 use super::runs::{self, Run};
 use crate::domain::counters::Counters;
 use crate::domain::key_sieve::SliceOrder;
@@ -22,36 +23,29 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Option<Run
     runs::get(connection, id).await
 }
 
-/// Ends the open tasks of a run, which will not start or not commit, and answers them.
+/// Ends the open tasks of a run, which will not start or not commit, and answers them. Each is a move
+/// behind those that the run has made.
 ///
 /// # Errors
 /// Database errors.
 pub async fn cancel_open_tasks(
     connection: &mut PgConnection,
     id: RunId,
+    moves: i64,
 ) -> Result<Vec<(String, TaskKind)>, sqlx::Error> {
     let rows = sqlx::query!(
         "update run_tasks set
             state = 'cancelled', done_at = now(), next_attempt_at = null, last_move = open.number
          from (
-            select task_key, r.moves + row_number() over (order by task_key) as number
-            from run_tasks join etl_runs as r on r.id = run_id
-            where run_id = $1 and state = 'open'
+            select task_key, $2 + row_number() over (order by task_key) as number
+            from run_tasks where run_id = $1 and state = 'open'
          ) as open
          where run_id = $1 and run_tasks.task_key = open.task_key
          returning run_tasks.task_key, kind",
         id.0,
+        moves,
     )
-    .fetch_all(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "update etl_runs set open_tasks = 0, open_reading_tasks = 0, moves = moves + $2,
-                moved_at = clock_timestamp()
-         where id = $1",
-        id.0,
-        rows.len() as i64,
-    )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok((row.task_key, parse(&row.kind)?))).collect()
 }
@@ -208,54 +202,36 @@ impl Reopened {
     }
 }
 
-/// Makes a run active again. What its withdrawn tasks had inserted is remembered: these rows are met
-/// as known ones when they are applied again, and have been inserted by this run all the same.
+/// Makes a run active again, with `planned` more tasks than were opened. What its withdrawn tasks had
+/// inserted is remembered: these rows are met as known ones when they are applied again, and have been
+/// inserted by this run all the same.
 ///
 /// # Errors
 /// Database errors.
 pub async fn reopen_run(
     connection: &mut PgConnection,
-    id: RunId,
+    run: &Run,
     reopened: &Reopened,
+    planned: i32,
 ) -> Result<(), sqlx::Error> {
-    let counters = &reopened.counters;
     sqlx::query!(
         "update etl_runs set
-            status = 'running', finished_at = null, error = null, stop_reason = null,
-            open_tasks = $2, open_reading_tasks = $3, dead_tasks = 0,
-            inserted = inserted - $4, updated = updated - $5, unchanged = unchanged - $6,
-            quarantined = quarantined - $7, inserted_before = inserted_before + $4,
-            tasks = tasks - $8, moved_at = now()
+            status = 'running', finished_at = null, error = null, stop_reason = null
          where id = $1",
-        id.0,
-        reopened.opened.len() as i32,
-        reopened.opened_reading() as i32,
-        counters.inserted,
-        counters.updated,
-        counters.unchanged,
-        counters.quarantined,
-        reopened.withdrawn.len() as i32,
+        run.id.0,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
-}
-
-/// Counts more open tasks.
-///
-/// # Errors
-/// Database errors.
-pub async fn add_open(
-    connection: &mut PgConnection,
-    id: RunId,
-    tasks: i32,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update etl_runs set open_tasks = open_tasks + $2, tasks = tasks + $2 where id = $1",
-        id.0,
-        tasks,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    let mut books = Books {
+        moves: run.moves,
+        tasks: run.tasks - reopened.withdrawn.len() as i32 + planned,
+        open: reopened.opened.len() as i32 + planned,
+        open_reading: reopened.opened_reading() as i32,
+        dead: 0,
+        counters: run.counters,
+        inserted_before: reopened.counters.inserted,
+    };
+    books.counters -= reopened.counters;
+    books::append(connection, run.id, &books).await?;
+    books::carry_over(connection, run.id, &books).await
 }

@@ -236,40 +236,46 @@ pub async fn settle(
     Ok(settled.rows_affected() == 1)
 }
 
-/// Notes a failed try, or that it is not the time yet. The run's row comes first, as everywhere: who
-/// cancels it holds that and waits for its tasks.
+/// A try that ended before its task did.
+#[derive(Debug, Clone)]
+pub struct EndedTry<'a> {
+    /// Which try.
+    pub attempt: i32,
+    /// The worker that tried.
+    pub worker: &'a str,
+    /// What went wrong, or what it waits for.
+    pub error: &'a str,
+    /// When it is tried again.
+    pub next_attempt_at: DateTime<Utc>,
+}
+
+/// Notes a failed try, or that it is not the time yet. Which of the run's moves that is counts only if
+/// the task is open: returns whether it is.
 ///
 /// # Errors
 /// Database errors.
-pub async fn note_attempt(
+pub async fn note_try(
     connection: &mut PgConnection,
     run: RunId,
     key: &str,
-    attempt: i32,
-    worker: &str,
-    error: &str,
-    next_attempt_at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "with moved as (
-            update etl_runs set moves = moves + 1, moved_at = clock_timestamp()
-            where id = $1 and status in ('queued', 'running')
-            returning id, moves
-         )
-         update run_tasks set
-            attempt = $3, worker = $4, error = $5, next_attempt_at = $6, last_move = moved.moves
-         from moved
-         where run_id = moved.id and task_key = $2 and state = 'open'",
+    ended: &EndedTry<'_>,
+    move_number: i64,
+) -> Result<bool, sqlx::Error> {
+    let noted = sqlx::query!(
+        "update run_tasks set
+            attempt = $3, worker = $4, error = $5, next_attempt_at = $6, last_move = $7
+         where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
-        attempt,
-        worker,
-        error,
-        next_attempt_at,
+        ended.attempt,
+        ended.worker,
+        ended.error,
+        ended.next_attempt_at,
+        move_number,
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(noted.rows_affected() == 1)
 }
 
 /// Since when a task is open, pauses taken off; `None` when it is not.

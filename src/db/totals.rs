@@ -139,7 +139,7 @@ pub async fn per_source(executor: impl PgExecutor<'_>) -> Result<Vec<SourceTotal
             union all
             select source, inserted + inserted_before, rows_read, inserted, updated, unchanged,
                    quarantined
-            from etl_runs where status in ('queued', 'running')
+            from runs_now where status in ('queued', 'running')
          ) as parts
          group by source order by source"#,
     )
@@ -182,7 +182,7 @@ pub async fn runs_by_status(
 /// Database errors.
 pub async fn open_tasks(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select coalesce(sum(open_tasks), 0)::bigint as "open!" from etl_runs
+        r#"select coalesce(sum(open_tasks), 0)::bigint as "open!" from runs_now
          where status in ('queued', 'running')"#,
     )
     .fetch_one(executor)
@@ -194,7 +194,10 @@ pub async fn open_tasks(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Erro
 /// # Errors
 /// Database errors.
 pub async fn stalled_runs(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(r#"select count(*) as "stalled!" from stalled_runs"#)
-        .fetch_one(executor)
-        .await
+    sqlx::query_scalar!(
+        r#"select count(*) as "stalled!" from runs_now
+         where status in ('queued', 'running') and stalled"#,
+    )
+    .fetch_one(executor)
+    .await
 }

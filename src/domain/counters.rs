@@ -1,6 +1,6 @@
 //! Owns the figures kept per task and summed per run and per source.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, SubAssign};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,5 +48,17 @@ impl AddAssign for Counters {
         self.updated += other.updated;
         self.unchanged += other.unchanged;
         self.quarantined += other.quarantined;
+    }
+}
+
+impl SubAssign for Counters {
+    fn sub_assign(&mut self, other: Self) {
+        self.slices -= other.slices;
+        self.bytes -= other.bytes;
+        self.rows_read -= other.rows_read;
+        self.inserted -= other.inserted;
+        self.updated -= other.updated;
+        self.unchanged -= other.unchanged;
+        self.quarantined -= other.quarantined;
     }
 }

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use super::plan_run::{Planned, PlannedFile};
 use super::{SourceInUse, TaskError};
+use crate::db::runs::books::{self, Books};
 use crate::db::runs::{self, Run};
 use crate::db::{checkpoints, quarantined_rows, run_tasks, settled_pages, source_files, totals};
 use crate::definition::policy::Checks;
@@ -16,9 +17,10 @@ use crate::sources::Source;
 pub(super) async fn finish_run(
     transaction: &mut PgConnection,
     id: RunId,
+    books: Books,
     source: Option<&SourceInUse>,
 ) -> Result<(), TaskError> {
-    runs::keep_inserted(transaction, id).await?;
+    books::close(transaction, id, books).await?;
     let run = runs::get(&mut *transaction, id)
         .await?
         .ok_or_else(|| TaskError::Inconsistent(format!("run {id} is gone")))?;

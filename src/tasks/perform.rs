@@ -17,10 +17,10 @@ use super::fetch_page::FetchPage;
 use super::normalize_batch::NormalizeBatch;
 use super::parse_csv_chunk::ParseCsvChunk;
 use super::plan_run::PlanRun;
-use super::settle::{Settling, settle};
+use super::settle::{Settling, note_try, settle};
 use super::snapshot_schema::SnapshotSchema;
 use super::{Effects, SourcesInUse, Task, TaskContext};
-use crate::db::run_tasks::{self, OpenTask, TaskState};
+use crate::db::run_tasks::{self, EndedTry, OpenTask, TaskState};
 use crate::db::runs;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::raw::ContentHash;
@@ -333,24 +333,19 @@ impl Performer {
         delay: Duration,
         spent: bool,
     ) -> Result<(), TaskError> {
-        let at = Utc::now() + delay;
         let attempt = match error {
             TaskError::LastTryLost { .. } => delivery.attempt - 1,
             _ => delivery.attempt,
         };
         let mut transaction = self.pool.begin().await?;
         if delivery.lease.fence(&mut transaction).await? {
-            let worker = delivery.lease.worker();
-            run_tasks::note_attempt(
-                &mut transaction,
-                message.run,
-                &message.task,
+            let ended = EndedTry {
                 attempt,
-                worker,
-                &error.for_ledger(),
-                at,
-            )
-            .await?;
+                worker: delivery.lease.worker(),
+                error: &error.for_ledger(),
+                next_attempt_at: Utc::now() + delay,
+            };
+            note_try(&mut transaction, message.run, &message.task, &ended).await?;
             delivery.lease.release(&mut transaction, delay, spent).await?;
         }
         Ok(transaction.commit().await?)

@@ -63,13 +63,12 @@ pub async fn retry_run(
     }
     let anew: Vec<_> = opened.iter().chain(withdrawn).cloned().collect();
     queue::remove_ended(transaction, id, &anew).await?;
-    run_controls::reopen_run(transaction, id, &reopened).await?;
     queue::enqueue(transaction, id, opened).await?;
     // Nothing asks for a batch when no slice is left to read.
     let batch = next_batch(transaction, id, order, None).await?;
     let planned = run_tasks::insert(transaction, id, batch.as_slice()).await?;
     queue::enqueue(transaction, id, &planned).await?;
-    run_controls::add_open(transaction, id, planned.len() as i32).await?;
+    run_controls::reopen_run(transaction, &run, &reopened, planned.len() as i32).await?;
     tracing::info!(run_id = id.0, source = run.source, %actor, tasks = opened.len(), "run retried");
     match runs::get(transaction, id).await? {
         Some(run) => Ok(RetryOutcome::Retried(run)),

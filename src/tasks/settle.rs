@@ -7,10 +7,11 @@ use sqlx::PgConnection;
 
 use super::finish_run::finish_run;
 use super::{Effects, SourceInUse, TaskError};
-use crate::db::run_tasks::{self, TaskEnd, TaskState};
-use crate::db::runs::{self, Settlement};
+use crate::db::run_tasks::{self, EndedTry, TaskEnd, TaskState};
+use crate::db::runs;
+use crate::db::runs::books::{self, Settlement};
 use crate::domain::key_sieve::SliceOrder;
-use crate::domain::run::RunId;
+use crate::domain::run::{RunId, RunStatus};
 use crate::domain::task::{Rows, TaskKind, TaskPayload};
 use crate::queue;
 use crate::sources::Source;
@@ -49,7 +50,8 @@ pub(super) async fn settle(
     if !before.status.is_active() {
         return Err(TaskError::AlreadySettled);
     }
-    let inserted_before = effects.counters.count_known_as_inserted(before.inserted_before);
+    let mut books = books::last(transaction, settling.run).await?;
+    let inserted_before = effects.counters.count_known_as_inserted(books.inserted_before);
     let end = TaskEnd {
         state: settling.state,
         attempt: settling.attempt,
@@ -57,14 +59,14 @@ pub(super) async fn settle(
         error: settling.error,
         result: effects.result.take(),
         counters: effects.counters,
-        move_number: before.moves + 1,
+        move_number: books.moves + 1,
     };
     if !run_tasks::settle(transaction, settling.run, settling.task_key, end).await? {
         return Err(TaskError::AlreadySettled);
     }
     let kind = settling.kind;
     let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
-    let remaining_reading = before.open_reading - i32::from(reads(kind)) + opened_reading;
+    let remaining_reading = books.open_reading - i32::from(reads(kind)) + opened_reading;
     let read = slices_read(settling, &effects);
     effects.follow_ups.extend(batches(transaction, settling, read, before.slice_order).await?);
     if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
@@ -72,18 +74,44 @@ pub(super) async fn settle(
     }
     let opened = run_tasks::insert(transaction, settling.run, &effects.follow_ups).await?;
     queue::enqueue(transaction, settling.run, &opened).await?;
-    let settlement = Settlement {
+    books.settle(&Settlement {
         opened: opened.len() as i32,
         opened_reading: opened.iter().filter(|(_, kind)| reads(*kind)).count() as i32,
+        taken_over: effects.read_already as i32,
         reading: reads(kind),
         dead: settling.state == TaskState::Dead,
         counters: effects.counters,
         inserted_before,
-    };
-    let error = settling.error.map(|error| format!("{}: {error}", settling.task_key));
-    let remaining = runs::settle(transaction, settling.run, &settlement, error.as_deref()).await?;
-    if remaining.open == 0 {
-        finish_run(transaction, settling.run, settling.source).await?;
+    });
+    if before.status == RunStatus::Queued {
+        runs::mark_started(&mut *transaction, settling.run).await?;
+    }
+    if let Some(error) = settling.error {
+        let error = format!("{}: {error}", settling.task_key);
+        runs::note_error(&mut *transaction, settling.run, &error).await?;
+    }
+    if books.open == 0 {
+        return finish_run(transaction, settling.run, books, settling.source).await;
+    }
+    Ok(books::book(transaction, settling.run, &before, &books).await?)
+}
+
+/// Books a try that ended before its task did. The caller holds the fence and commits.
+pub(super) async fn note_try(
+    transaction: &mut PgConnection,
+    run: RunId,
+    task_key: &str,
+    ended: &EndedTry<'_>,
+) -> Result<(), TaskError> {
+    // The run comes first, as everywhere: who cancels it holds that and waits for its tasks.
+    let before = runs::lock(transaction, run).await?;
+    if !before.status.is_active() {
+        return Ok(());
+    }
+    let mut books = books::last(transaction, run).await?;
+    books.moves += 1;
+    if run_tasks::note_try(transaction, run, task_key, ended, books.moves).await? {
+        books::book(transaction, run, &before, &books).await?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod fake_api;
 mod api;
 mod api_source;
 mod app;
+mod books;
 mod canary;
 mod cancel;
 mod command_line;

@@ -14,7 +14,8 @@ use crate::app::TestApp;
 use crate::process::{call, until};
 
 const JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"a.csv\"]\n";
-const LONG_AGO: &str = "update etl_runs set moved_at = moved_at - interval '3 minutes'";
+const LONG_AGO: &str = "update etl_runs set moved_at = moved_at - interval '3 minutes';
+                        update run_moves set moved_at = moved_at - interval '3 minutes'";
 const RUN: RunId = RunId(1);
 
 async fn execute(app: &TestApp, statement: &'static str) {
@@ -91,7 +92,7 @@ async fn a_run_moves_when_a_try_ends_and_is_not_stalled_while_it_waits_for_a_kno
     );
     app.write("coins.toml", job);
     let watching = async {
-        let moves = "select coalesce(max(moves), 0) from etl_runs";
+        let moves = "select coalesce(max(moves), 0) from runs_now";
         until("the page is put off", async || app.number(moves).await == 2).await;
         let run = app.get(RUN).await;
         assert_eq!((run.tasks, run.settled_tasks()), (2, 1));
@@ -108,7 +109,7 @@ async fn a_run_moves_when_a_try_ends_and_is_not_stalled_while_it_waits_for_a_kno
         // What waits and what is due: something could move.
         let other = "insert into run_tasks (run_id, task_key, kind, payload)
                         values (1, 'snapshot_schema', 'snapshot_schema', '{}');
-                     update etl_runs set open_tasks = 2;
+                     update run_moves set open_tasks = 2;
                      update run_tasks set next_attempt_at = now() + interval '1 hour'
                         where kind = 'fetch_page'";
         execute(&app, other).await;

@@ -1,6 +1,11 @@
 //! Databases of earlier versions keep what they hold.
 
-use kasparro::db;
+use kasparro::db::{
+    self,
+    runs::books::{self, Books},
+};
+use kasparro::domain::counters::Counters;
+use kasparro::domain::run::RunId;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::cluster::TestDatabase;
@@ -19,6 +24,12 @@ async fn migrate(pool: &PgPool, first: i64, last: i64) {
     }
 }
 
+/// A run of the source `s`, and its definition.
+const RUN: &str = "insert into source_definitions (hash, source, path, toml)
+                   values (decode(repeat('00', 16), 'hex'), 's', 'p', '');
+                   insert into etl_runs (source, mode, trigger, access, config_hash)
+                   select source, 'full', 'cli', 'offline', hash from source_definitions;";
+
 async fn rows(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(ROWS).fetch_all(pool).await.unwrap()
 }
@@ -30,12 +41,9 @@ async fn raw_rows_that_were_kept_by_the_offsets_of_their_ends_stay_as_they_are()
     })
     .await;
     let pool = database.pool();
+    sqlx::raw_sql(RUN).execute(pool).await.unwrap();
     sqlx::raw_sql(
-        "insert into source_definitions (hash, source, path, toml)
-         values (decode(repeat('00', 16), 'hex'), 's', 'p', '');
-         insert into etl_runs (source, mode, trigger, access, config_hash)
-         select source, 'full', 'cli', 'offline', hash from source_definitions;
-         insert into source_files (source, url, size, modified_ns, content_hash, layout, first_run_id)
+        "insert into source_files (source, url, size, modified_ns, content_hash, layout, first_run_id)
          select r.source, 'file:///a.csv', 14, 0, r.config_hash, '{}', r.id from etl_runs as r;
          insert into raw_csv_blocks (file_id, chunk, block, first_row, first_line, start_offset,
             run_id, source, row_ends, payload)
@@ -53,5 +61,41 @@ async fn raw_rows_that_were_kept_by_the_offsets_of_their_ends_stay_as_they_are()
     assert_eq!(before, ["1|5|a,1\n", "2|9|\n", "3|10|b,2\n"]);
     migrate(pool, 9, i64::MAX).await;
     assert_eq!(rows(pool).await, before);
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_run_that_was_under_way_goes_on_with_its_figures() {
+    let database = TestDatabase::create(&[b"migration 10"], async |pool: &PgPool| {
+        migrate(pool, 1, 10).await;
+    })
+    .await;
+    let pool = database.pool();
+    sqlx::raw_sql(RUN).execute(pool).await.unwrap();
+    let figures = "update etl_runs set status = 'running', moves = 12, tasks = 20, open_tasks = 8,
+        open_reading_tasks = 5, dead_tasks = 1, slices = 10, bytes = 900, rows_read = 70,
+        inserted = 30, updated = 20, unchanged = 10, quarantined = 4, inserted_before = 3";
+    sqlx::query(figures).execute(pool).await.unwrap();
+    migrate(pool, 11, i64::MAX).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let books = Books {
+        moves: 12,
+        tasks: 20,
+        open: 8,
+        open_reading: 5,
+        dead: 1,
+        counters: Counters {
+            slices: 10,
+            bytes: 900,
+            rows_read: 70,
+            inserted: 30,
+            updated: 20,
+            unchanged: 10,
+            quarantined: 4,
+        },
+        inserted_before: 3,
+    };
+    assert_eq!(books::last(&mut connection, RunId(1)).await.unwrap(), books);
+    drop(connection);
     database.close().await;
 }

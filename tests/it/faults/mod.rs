@@ -112,7 +112,7 @@ const LEFT_BEHIND: [(&str, &str); 8] = [
     ),
     (
         "runs",
-        "select concat_ws(' ', source, status, mode, access, open_tasks, open_reading_tasks,
+        "select concat_ws(' ', source, status, mode, access, open_tasks,
             dead_tasks, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
             error, stop_reason)
          from etl_runs order by id",

@@ -1,0 +1,211 @@
+//! Owns reading runs back: what `etl_runs` says of them, and the figures of this moment.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use crate::domain::counters::Counters;
+use crate::domain::raw::ContentHash;
+use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
+use crate::domain::words::UnknownWord;
+
+/// A run, with its figures of this moment.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Name of the source.
+    pub source: String,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// How much it reads.
+    pub mode: Mode,
+    /// Who asked for it.
+    pub trigger: Trigger,
+    /// Where API pages come from.
+    pub access: String,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When its first task was planned.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When its last task settled.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Tasks that have not settled.
+    pub open_tasks: i32,
+    /// Tasks that died.
+    pub dead_tasks: i32,
+    /// What it did so far.
+    pub counters: Counters,
+    /// The first failure, for people.
+    pub error: Option<String>,
+    /// Why it ended as it did, when that is no failure.
+    pub stop_reason: Option<String>,
+    /// The definition it runs with.
+    pub config_hash: ContentHash,
+    /// What a replay normalizes again.
+    pub replay: Option<RunRange>,
+    /// Whether it only shows what it would do: its counters are those of a run that would.
+    pub dry_run: bool,
+    /// Tasks known so far, those that have settled included.
+    pub tasks: i32,
+    /// How often a task of it settled or a try of one ended.
+    pub moves: i64,
+    /// When that happened last, or the run began, was retried or resumed.
+    pub moved_at: DateTime<Utc>,
+    /// Whether nothing moves though something could: see the view `runs_now`.
+    pub stalled: bool,
+}
+
+impl Run {
+    /// Tasks that have settled.
+    pub fn settled_tasks(&self) -> i32 {
+        self.tasks - self.open_tasks
+    }
+}
+
+/// The columns as they come from the database.
+struct RunRow {
+    id: i64,
+    source: String,
+    status: String,
+    mode: String,
+    trigger: String,
+    access: String,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    open_tasks: i32,
+    dead_tasks: i32,
+    slices: i64,
+    bytes: i64,
+    rows_read: i64,
+    inserted: i64,
+    updated: i64,
+    unchanged: i64,
+    quarantined: i64,
+    error: Option<String>,
+    stop_reason: Option<String>,
+    config_hash: Vec<u8>,
+    replay_from: Option<i64>,
+    replay_to: Option<i64>,
+    dry_run: bool,
+    tasks: i32,
+    moves: i64,
+    moved_at: DateTime<Utc>,
+    stalled: bool,
+}
+
+impl TryFrom<RunRow> for Run {
+    type Error = sqlx::Error;
+
+    fn try_from(row: RunRow) -> Result<Self, sqlx::Error> {
+        let decode = |error: UnknownWord| sqlx::Error::Decode(error.into());
+        Ok(Self {
+            id: RunId(row.id),
+            source: row.source,
+            status: row.status.parse().map_err(decode)?,
+            mode: row.mode.parse().map_err(decode)?,
+            trigger: row.trigger.parse().map_err(decode)?,
+            access: row.access,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            open_tasks: row.open_tasks,
+            dead_tasks: row.dead_tasks,
+            counters: Counters {
+                slices: row.slices,
+                bytes: row.bytes,
+                rows_read: row.rows_read,
+                inserted: row.inserted,
+                updated: row.updated,
+                unchanged: row.unchanged,
+                quarantined: row.quarantined,
+            },
+            error: row.error,
+            stop_reason: row.stop_reason,
+            config_hash: ContentHash::from_bytes(&row.config_hash)
+                .ok_or_else(|| sqlx::Error::Decode("config_hash is not 16 bytes".into()))?,
+            replay: row
+                .replay_from
+                .zip(row.replay_to)
+                .map(|(from, to)| RunRange { from: RunId(from), to: RunId(to) }),
+            dry_run: row.dry_run,
+            tasks: row.tasks,
+            moves: row.moves,
+            moved_at: row.moved_at,
+            stalled: row.stalled,
+        })
+    }
+}
+
+/// Selects from the view `runs_now`, all of whose columns are there but those of an outer join as the
+/// macro sees it.
+macro_rules! select_runs {
+    ($which:tt $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            RunRow,
+            r#"select id as "id!", source as "source!", status as "status!", mode as "mode!",
+                trigger as "trigger!", access as "access!", created_at as "created_at!", started_at,
+                finished_at, open_tasks as "open_tasks!", dead_tasks as "dead_tasks!",
+                slices as "slices!", bytes as "bytes!", rows_read as "rows_read!",
+                inserted as "inserted!", updated as "updated!", unchanged as "unchanged!",
+                quarantined as "quarantined!", error, stop_reason, config_hash as "config_hash!",
+                replay_from, replay_to, dry_run as "dry_run!", tasks as "tasks!",
+                moves as "moves!", moved_at as "moved_at!", stalled as "stalled!"
+             from runs_now "# + $which
+            $(, $argument)*
+        )
+    };
+}
+
+/// One run.
+///
+/// # Errors
+/// Database errors.
+pub async fn get(executor: impl PgExecutor<'_>, id: RunId) -> Result<Option<Run>, sqlx::Error> {
+    let row = select_runs!("where id = $1", id.0).fetch_optional(executor).await?;
+    row.map(Run::try_from).transpose()
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only runs of this source.
+    pub source: Option<String>,
+    /// Only runs with this status.
+    pub status: Option<RunStatus>,
+    /// Only runs older than this one: the last of the page before.
+    pub before: Option<RunId>,
+}
+
+/// Runs, newest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    filter: &RunFilter,
+    limit: i64,
+) -> Result<Vec<Run>, sqlx::Error> {
+    let rows = select_runs!(
+        "where ($1::text is null or source = $1)
+           and ($2::text is null or status = $2)
+           and ($3::bigint is null or id < $3)
+         order by id desc
+         limit $4",
+        filter.source,
+        filter.status.map(RunStatus::as_str),
+        filter.before.map(|id| id.0),
+        limit
+    );
+    rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
+}
+
+/// The newest run of each source.
+///
+/// # Errors
+/// Database errors.
+pub async fn latest_per_source(executor: impl PgExecutor<'_>) -> Result<Vec<Run>, sqlx::Error> {
+    let rows =
+        select_runs!("where id in (select max(id) from etl_runs group by source) order by source");
+    rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
+}
