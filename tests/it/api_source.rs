@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use kasparro::db::rate_limits;
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
-use kasparro::domain::run::{Mode, RunStatus, Trigger};
-use kasparro::sources::{Access, kind_names};
-use kasparro::tasks::start_run::{RawRange, RunRequest};
+use kasparro::domain::run::{Mode, RunStatus};
+use kasparro::sources::Access;
+use kasparro::tasks::start_run::RunRequest;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, request};
 use crate::canary::{Canary, assert_tables_are_clean};
 
 const CANARY: &str = "s3cr3t+cAnArY012345/6789";
@@ -265,17 +265,8 @@ async fn a_recording_holds_no_secret_and_is_read_without_a_request() {
     let body = json!([{ "id": 1, "name": format!("my key is {CANARY}") }]);
     let server = api([ResponseTemplate::new(200).set_body_json(body)]).await;
     let app = coins(&server.uri(), &format!("{FILE_KEY}\nrecording = \"kept\"")).await;
-    let definition = app.jobs().get("coins", &kind_names()).unwrap();
-    let request = RunRequest {
-        mode: Mode::Incremental,
-        trigger: Trigger::Cli,
-        access: Access::Record,
-        idempotency_key: None,
-        raw: RawRange::default(),
-        dry_run: false,
-    };
-    app.start_as(&definition, &request).await;
-    app.drain().await;
+    let keeping = RunRequest { access: Access::Record, ..request(Mode::Incremental) };
+    app.run_as("coins", &keeping).await;
     let files: Vec<_> = std::fs::read_dir(app.path("kept")).unwrap().collect();
     assert_eq!(files.len(), 1, "{files:?}");
     for file in files {

@@ -41,6 +41,18 @@ async fn migrate(pool: &PgPool) {
     queue::setup(pool).await.expect("the queue's migrations run");
 }
 
+/// What a run without the network asks for.
+pub fn request(mode: Mode) -> RunRequest<'static> {
+    RunRequest {
+        mode,
+        trigger: Trigger::Api,
+        access: Access::Offline,
+        idempotency_key: None,
+        raw: RawRange::default(),
+        dry_run: false,
+    }
+}
+
 impl TestApp {
     /// An app without any source.
     pub async fn empty() -> Self {
@@ -99,25 +111,13 @@ impl TestApp {
 
     /// Starts a run without working on it.
     pub async fn start(&self, source: &str, mode: Mode) -> Started {
-        let definition = self.jobs().get(source, &kind_names()).expect("a good job file");
-        let request = RunRequest {
-            mode,
-            trigger: Trigger::Api,
-            access: Access::Offline,
-            idempotency_key: None,
-            raw: RawRange::default(),
-            dry_run: false,
-        };
-        self.start_as(&definition, &request).await
+        self.start_as(source, &request(mode)).await
     }
 
-    pub async fn start_as(
-        &self,
-        definition: &kasparro::definition::Definition,
-        request: &RunRequest<'_>,
-    ) -> Started {
+    pub async fn start_as(&self, source: &str, request: &RunRequest<'_>) -> Started {
+        let definition = self.jobs().get(source, &kind_names()).expect("a good job file");
         let mut transaction = self.pool.begin().await.unwrap();
-        let started = start_run(&mut transaction, definition, request).await.unwrap();
+        let started = start_run(&mut transaction, &definition, request).await.unwrap();
         transaction.commit().await.unwrap();
         started
     }
@@ -128,26 +128,18 @@ impl TestApp {
     }
 
     pub async fn run_mode(&self, source: &str, mode: Mode) -> runs::Run {
-        let Started::New(id) = self.start(source, mode).await else {
-            panic!("{source} has an active run");
-        };
-        self.drain().await;
-        self.get(id).await
+        self.run_as(source, &request(mode)).await
     }
 
     /// Starts a run that uses the network, and works until it has ended.
     pub async fn run_online(&self, source: &str) -> runs::Run {
-        let definition = self.jobs().get(source, &kind_names()).expect("a good job file");
-        let request = RunRequest {
-            mode: Mode::Incremental,
-            trigger: Trigger::Api,
-            access: Access::Network,
-            idempotency_key: None,
-            raw: RawRange::default(),
-            dry_run: false,
-        };
-        let Started::New(id) = self.start_as(&definition, &request).await else {
-            panic!("{source} has an active run");
+        let online = RunRequest { access: Access::Network, ..request(Mode::Incremental) };
+        self.run_as(source, &online).await
+    }
+
+    pub async fn run_as(&self, source: &str, request: &RunRequest<'_>) -> runs::Run {
+        let Started::New(id) = self.start_as(source, request).await else {
+            panic!("{source} cannot start");
         };
         self.drain().await;
         self.get(id).await

@@ -2,14 +2,13 @@
 
 use kasparro::db::runs::Run;
 use kasparro::domain::counters::Counters;
-use kasparro::domain::run::{Mode, Trigger};
-use kasparro::sources::{Access, kind_names};
-use kasparro::tasks::start_run::{RawRange, RunRequest, Started};
+use kasparro::domain::run::Mode;
+use kasparro::tasks::start_run::RunRequest;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::api::TestApi;
-use crate::app::TestApp;
+use crate::app::{TestApp, request};
 use crate::process::call;
 
 const JOB: &str = r#"
@@ -53,20 +52,7 @@ fn lines(version: usize) -> String {
 }
 
 async fn dry_run(app: &TestApp, source: &str, mode: Mode) -> Run {
-    let definition = app.jobs().get(source, &kind_names()).expect("a good job file");
-    let request = RunRequest {
-        mode,
-        trigger: Trigger::Api,
-        access: Access::Offline,
-        idempotency_key: None,
-        raw: RawRange::default(),
-        dry_run: true,
-    };
-    let Started::New(id) = app.start_as(&definition, &request).await else {
-        panic!("{source} has an active run");
-    };
-    app.drain().await;
-    app.get(id).await
+    app.run_as(source, &RunRequest { dry_run: true, ..request(mode) }).await
 }
 
 /// Counts what the run does, before the run does it, and leaves nothing behind.

@@ -14,7 +14,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::{TestApi, problem};
-use crate::app::TestApp;
+use crate::app::{TestApp, request};
 use crate::process::call;
 use crate::shuffle::Shuffle;
 
@@ -53,23 +53,16 @@ fn lines(from: usize, to: usize) -> String {
     format!("key,name,price\n{}", (from..to).map(line).collect::<String>())
 }
 
+fn replaying(raw: RawRange) -> RunRequest<'static> {
+    RunRequest { access: Access::Network, raw, ..request(Mode::Replay) }
+}
+
 async fn start(app: &TestApp, source: &str, raw: RawRange) -> Started {
-    let definition = app.jobs().get(source, &kind_names()).expect("a good job file");
-    let request = RunRequest {
-        mode: Mode::Replay,
-        trigger: Trigger::Api,
-        access: Access::Network,
-        idempotency_key: None,
-        raw,
-        dry_run: false,
-    };
-    app.start_as(&definition, &request).await
+    app.start_as(source, &replaying(raw)).await
 }
 
 async fn replay(app: &TestApp, source: &str, raw: RawRange) -> Run {
-    let Started::New(id) = start(app, source, raw).await else { panic!("{source} cannot start") };
-    app.drain().await;
-    app.get(id).await
+    app.run_as(source, &replaying(raw)).await
 }
 
 fn only(run: &Run) -> RawRange {

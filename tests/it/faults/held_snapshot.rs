@@ -144,7 +144,7 @@ async fn what_was_normalized_is_not_passed_over_to_see_what_is_next() {
         from generate_series($1, $2) as i";
     sqlx::query(read).execute(&mut *connection).await.unwrap();
     let _somebody = hold_a_snapshot(&app).await;
-    let next = include_str!("../../../src/db/next_batch.sql");
+    let next = include_str!("../../../src/db/run_tasks/next_batch.sql");
     let next = next.replace("$1", "1").replace("$2", "10").replace("$3", "1");
     let mut touched = Vec::new();
     for (first, last) in [(0, 20), (21, 2_000)] {

@@ -1,5 +1,8 @@
 //! Owns `run_tasks`, the ledger: which tasks a run has, what became of each, what it did.
 
+mod list;
+mod slices;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
@@ -9,6 +12,8 @@ use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::domain::words::words;
+pub use list::{LedgerTask, list, moved};
+pub use slices::{ReadSlice, any_unread, next_batch, read_slices, result};
 
 words! {
     /// What became of a task.
@@ -55,47 +60,6 @@ pub struct OpenTask {
     pub from_empty: bool,
     /// In which order the run's slices must be applied.
     pub slice_order: SliceOrder,
-}
-
-/// A task of the ledger, for people.
-#[derive(Debug, Clone)]
-pub struct LedgerTask {
-    /// Its key within the run.
-    pub task_key: String,
-    /// Its kind.
-    pub kind: String,
-    /// What became of it.
-    pub state: String,
-    /// Tries so far.
-    pub attempt: i32,
-    /// The worker that settled it, or tried last.
-    pub worker: Option<String>,
-    /// When it was planned.
-    pub created_at: DateTime<Utc>,
-    /// When it is tried again.
-    pub next_attempt_at: Option<DateTime<Utc>>,
-    /// When it settled.
-    pub done_at: Option<DateTime<Utc>>,
-    /// The last failure.
-    pub error: Option<String>,
-    /// What it was told.
-    pub payload: Value,
-    /// API pages or chunks read.
-    pub slices: i64,
-    /// Bytes read.
-    pub bytes: i64,
-    /// Rows read.
-    pub rows_read: i64,
-    /// Rows inserted.
-    pub inserted: i64,
-    /// Rows updated.
-    pub updated: i64,
-    /// Rows unchanged.
-    pub unchanged: i64,
-    /// Rows quarantined.
-    pub quarantined: i64,
-    /// The run's last move that was this task's.
-    pub last_move: Option<i64>,
 }
 
 /// Adds tasks to the ledger; returns the keys of those that were not in it. Only these are to be
@@ -293,162 +257,6 @@ pub async fn open_since(
         key,
     )
     .fetch_optional(executor)
-    .await
-}
-
-/// The slices that can be normalized next, first and last; `None` when one is being normalized or
-/// the next is not read yet. Slices whose reading task died are passed over.
-///
-/// To be asked under [`super::runs::lock`]. At most `most` are handed out at once, and at least
-/// `fewest` as long as others are being read.
-///
-/// # Errors
-/// Database errors.
-pub async fn next_batch(
-    connection: &mut PgConnection,
-    run: RunId,
-    most: i64,
-    fewest: i64,
-) -> Result<Option<(i64, i64)>, sqlx::Error> {
-    let row = sqlx::query_file!("src/db/next_batch.sql", run.0, most, fewest)
-        .fetch_one(connection)
-        .await?;
-    Ok(row.first_slice.zip(row.last_slice))
-}
-
-/// A settled reading task: what it was told and what it left for the normalizing task.
-#[derive(Debug)]
-pub struct ReadSlice {
-    /// Its number.
-    pub slice: i64,
-    /// What the reading task was told.
-    pub payload: TaskPayload,
-    /// What it left.
-    pub result: Value,
-}
-
-/// The read slices of a range, in order; slices whose reading task died are not among them.
-///
-/// # Errors
-/// Database errors.
-pub async fn read_slices(
-    executor: impl PgExecutor<'_>,
-    run: RunId,
-    first: i64,
-    last: i64,
-) -> Result<Vec<ReadSlice>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select first_slice as "slice!", payload, result as "result!"
-         from run_tasks
-         where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')
-           and first_slice between $2 and $3 and state = 'done' and result is not null
-         order by first_slice"#,
-        run.0,
-        first,
-        last,
-    )
-    .fetch_all(executor)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let payload =
-                serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?;
-            Ok(ReadSlice { slice: row.slice, payload, result: row.result })
-        })
-        .collect()
-}
-
-/// Whether a part of the source could not be read.
-///
-/// # Errors
-/// Database errors.
-pub async fn any_unread(executor: impl PgExecutor<'_>, run: RunId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (
-            select from run_tasks
-            where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk') and state <> 'done'
-         ) as "unread!""#,
-        run.0,
-    )
-    .fetch_one(executor)
-    .await
-}
-
-/// What a settled task left behind.
-///
-/// # Errors
-/// Database errors.
-pub async fn result(
-    executor: impl PgExecutor<'_>,
-    run: RunId,
-    key: &str,
-) -> Result<Option<Value>, sqlx::Error> {
-    let row = sqlx::query_scalar!(
-        "select result from run_tasks where run_id = $1 and task_key = $2 and state = 'done'",
-        run.0,
-        key,
-    )
-    .fetch_optional(executor)
-    .await?;
-    Ok(row.flatten())
-}
-
-/// The tasks of a run in the order in which they were planned, behind the one with key `after`.
-///
-/// # Errors
-/// Database errors.
-pub async fn list(
-    executor: impl PgExecutor<'_>,
-    run: RunId,
-    after: Option<&str>,
-    limit: i64,
-) -> Result<Vec<LedgerTask>, sqlx::Error> {
-    sqlx::query_as!(
-        LedgerTask,
-        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
-                last_move
-         from run_tasks
-         where run_id = $1
-           and ($2::text is null or (created_at, coalesce(first_slice, -1), task_key) > (
-                select created_at, coalesce(first_slice, -1), task_key
-                from run_tasks where run_id = $1 and task_key = $2))
-         order by created_at, coalesce(first_slice, -1), task_key
-         limit $3",
-        run.0,
-        after,
-        limit,
-    )
-    .fetch_all(executor)
-    .await
-}
-
-/// The tasks whose last move is behind the first of two moves and not behind the second, in the order
-/// of these moves.
-///
-/// # Errors
-/// Database errors.
-pub async fn moved(
-    executor: impl PgExecutor<'_>,
-    run: RunId,
-    (after, to): (i64, i64),
-    limit: i64,
-) -> Result<Vec<LedgerTask>, sqlx::Error> {
-    sqlx::query_as!(
-        LedgerTask,
-        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
-                last_move
-         from run_tasks
-         where run_id = $1 and last_move > $2 and last_move <= $3
-         order by last_move
-         limit $4",
-        run.0,
-        after,
-        to,
-        limit,
-    )
-    .fetch_all(executor)
     .await
 }
 

@@ -1,0 +1,105 @@
+//! Owns what the ledger says of slices: which are read, which are next to normalize, and what tasks left
+//! for those that follow.
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::domain::run::RunId;
+use crate::domain::task::TaskPayload;
+
+/// The slices that can be normalized next, first and last; `None` when one is being normalized or
+/// the next is not read yet. Slices whose reading task died are passed over.
+///
+/// To be asked under [`crate::db::runs::lock`]. At most `most` are handed out at once, and at least
+/// `fewest` as long as others are being read.
+///
+/// # Errors
+/// Database errors.
+pub async fn next_batch(
+    connection: &mut PgConnection,
+    run: RunId,
+    most: i64,
+    fewest: i64,
+) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    let row = sqlx::query_file!("src/db/run_tasks/next_batch.sql", run.0, most, fewest)
+        .fetch_one(connection)
+        .await?;
+    Ok(row.first_slice.zip(row.last_slice))
+}
+
+/// A settled reading task: what it was told and what it left for the normalizing task.
+#[derive(Debug)]
+pub struct ReadSlice {
+    /// Its number.
+    pub slice: i64,
+    /// What the reading task was told.
+    pub payload: TaskPayload,
+    /// What it left.
+    pub result: Value,
+}
+
+/// The read slices of a range, in order; slices whose reading task died are not among them.
+///
+/// # Errors
+/// Database errors.
+pub async fn read_slices(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    first: i64,
+    last: i64,
+) -> Result<Vec<ReadSlice>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select first_slice as "slice!", payload, result as "result!"
+         from run_tasks
+         where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')
+           and first_slice between $2 and $3 and state = 'done' and result is not null
+         order by first_slice"#,
+        run.0,
+        first,
+        last,
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let payload =
+                serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?;
+            Ok(ReadSlice { slice: row.slice, payload, result: row.result })
+        })
+        .collect()
+}
+
+/// Whether a part of the source could not be read.
+///
+/// # Errors
+/// Database errors.
+pub async fn any_unread(executor: impl PgExecutor<'_>, run: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (
+            select from run_tasks
+            where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk') and state <> 'done'
+         ) as "unread!""#,
+        run.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// What a settled task left behind.
+///
+/// # Errors
+/// Database errors.
+pub async fn result(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    key: &str,
+) -> Result<Option<Value>, sqlx::Error> {
+    let row = sqlx::query_scalar!(
+        "select result from run_tasks where run_id = $1 and task_key = $2 and state = 'done'",
+        run.0,
+        key,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.flatten())
+}
