@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::db::schedule_ticks;
+use crate::db::{Transaction, schedule_ticks};
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::run::{Mode, Trigger};
 use crate::sources::{self, Access};
@@ -80,14 +80,14 @@ async fn act(
     if latest.is_some_and(|latest| latest >= due) {
         return Ok(());
     }
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     if latest.is_none() {
         // Seen for the first time: what was due before kasparro knew the source was not missed.
         schedule_ticks::claim(&mut transaction, source, due, "baseline", None).await?;
         return transaction.commit().await;
     }
     if !schedule_ticks::claim(&mut transaction, source, due, "skipped", None).await? {
-        return Ok(());
+        return transaction.rollback().await;
     }
     let key = format!("cron:{source}:{}", due.to_rfc3339());
     let request = RunRequest {

@@ -109,6 +109,23 @@ fn every_file_says_what_it_owns() {
     assert!(silent.is_empty(), "files without a `//!` header: {silent:?}");
 }
 
+/// See `src/db/transaction.rs`: sqlx's own transactions come back to the pool too early.
+#[test]
+fn transactions_are_those_that_may_be_given_up_in_the_middle() {
+    let own = Path::new("db").join("transaction.rs");
+    let begins = |text: &str| {
+        text.contains("pool.begin(")
+            || text.contains("connection.begin(")
+            || text.contains("Connection::begin")
+    };
+    let wrong: Vec<_> = all_sources()
+        .into_iter()
+        .filter(|(path, text)| *path != own && begins(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(wrong.is_empty(), "begin a `db::Transaction` instead: {wrong:?}");
+}
+
 #[test]
 fn unsafe_code_is_forbidden_in_every_crate() {
     for root in ["lib.rs", "main.rs"] {

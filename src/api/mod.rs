@@ -45,6 +45,7 @@ use sqlx::{PgPool, Postgres};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::db::Transaction;
 use crate::definition::JobsFolder;
 use crate::sources::Access;
 pub use document::openapi_json;
@@ -69,6 +70,13 @@ impl ApiState {
     /// A connection, or an error within seconds when there is none to be had.
     async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         timeout(CONNECT_PATIENCE, self.pool.acquire())
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// A transaction, likewise.
+    async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        timeout(CONNECT_PATIENCE, Transaction::begin(&self.pool))
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }

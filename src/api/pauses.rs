@@ -111,8 +111,7 @@ impl PausesApi {
         if !catalog.has(name.0.as_str()) {
             return Err(catalog.unknown(name.0.as_str()).into());
         }
-        let mut connection = state.connection().await?;
-        let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+        let mut transaction = state.begin().await?;
         let pause = pause_source(&mut transaction, name.0.as_str(), &actor, &reason).await?;
         transaction.commit().await?;
         Ok(Json(pause.into()))
@@ -131,8 +130,7 @@ impl PausesApi {
         body: JsonBody<ResumeRequest>,
     ) -> Result<Json<Pause>, Refusal<ResumeSource>> {
         let reason = body.0.reason.as_deref().map(reason).transpose()?;
-        let mut connection = state.connection().await?;
-        let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+        let mut transaction = state.begin().await?;
         let name = name.0.as_str();
         let pause = resume_source(&mut transaction, name, &actor, reason.as_ref()).await?;
         transaction.commit().await?;

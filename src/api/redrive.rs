@@ -77,11 +77,9 @@ impl RedriveApi {
             idempotency_key: idempotency_key.0.as_deref(),
             dry_run: asked.dry_run.unwrap_or(false),
         };
-        let mut connection = state.connection().await?;
-        let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+        let mut transaction = state.begin().await?;
         let redriven = redrive(&mut transaction, definition, request).await?;
         transaction.commit().await?;
-        drop(connection);
         match redriven {
             Redriven::Started(started) => Ok(answer(&state, definition, started).await?),
             Redriven::NothingSetAside => {

@@ -44,8 +44,7 @@ impl RunControlsApi {
         /// The run's id.
         id: Path<i64>,
     ) -> Result<Json<Run>, Refusal<CancelRun>> {
-        let mut connection = state.connection().await?;
-        let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+        let mut transaction = state.begin().await?;
         let outcome = cancel_run(&mut transaction, RunId(id.0), &actor).await?;
         transaction.commit().await?;
         match outcome {
@@ -71,8 +70,7 @@ impl RunControlsApi {
         /// The run's id.
         id: Path<i64>,
     ) -> Result<Json<Run>, Refusal<RetryRun>> {
-        let mut connection = state.connection().await?;
-        let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+        let mut transaction = state.begin().await?;
         let outcome = retry_run(&mut transaction, RunId(id.0), &actor).await?;
         transaction.commit().await?;
         let refused = |detail| Err(Problem::new(Kind::NothingToRetry, detail).into());

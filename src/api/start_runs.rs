@@ -282,8 +282,7 @@ async fn begin(
     definition: &Definition,
     request: &RunRequest<'_>,
 ) -> Result<Started, sqlx::Error> {
-    let mut connection = state.connection().await?;
-    let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+    let mut transaction = state.begin().await?;
     let started = start_run(&mut transaction, definition, request).await?;
     transaction.commit().await?;
     Ok(started)

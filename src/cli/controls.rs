@@ -7,6 +7,7 @@ use anyhow::bail;
 
 use super::database::{Database, Schema};
 use crate::config::Settings;
+use crate::db::Transaction;
 use crate::definition::{DefinitionError, JobsFolder};
 use crate::domain::actor::Actor;
 use crate::domain::pause::PauseReason;
@@ -104,7 +105,7 @@ async fn pause(
     source: &SourceName,
     reason: &PauseReason,
 ) -> anyhow::Result<()> {
-    let mut transaction = database.pool.begin().await?;
+    let mut transaction = Transaction::begin(&database.pool).await?;
     let pause = pause_source(&mut transaction, source.as_str(), &actor(), reason).await?;
     transaction.commit().await?;
     println!("{pause}");
@@ -116,7 +117,7 @@ async fn resume(
     source: &SourceName,
     reason: Option<&PauseReason>,
 ) -> anyhow::Result<()> {
-    let mut transaction = database.pool.begin().await?;
+    let mut transaction = Transaction::begin(&database.pool).await?;
     let pause = resume_source(&mut transaction, source.as_str(), &actor(), reason).await?;
     transaction.commit().await?;
     match pause {
@@ -127,7 +128,7 @@ async fn resume(
 }
 
 async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {
-    let mut transaction = database.pool.begin().await?;
+    let mut transaction = Transaction::begin(&database.pool).await?;
     let outcome = cancel_run(&mut transaction, id, &actor()).await?;
     transaction.commit().await?;
     match outcome {
@@ -139,7 +140,7 @@ async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {
 }
 
 async fn retry(database: &Database, id: RunId) -> anyhow::Result<()> {
-    let mut transaction = database.pool.begin().await?;
+    let mut transaction = Transaction::begin(&database.pool).await?;
     let outcome = retry_run(&mut transaction, id, &actor()).await?;
     transaction.commit().await?;
     match outcome {

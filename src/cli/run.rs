@@ -15,6 +15,7 @@ use super::list::run_json;
 use super::processes;
 use super::progress::Progress;
 use crate::config::Settings;
+use crate::db::Transaction;
 use crate::db::runs::Run;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
@@ -285,7 +286,7 @@ async fn begin(
     definition: &Definition,
     args: &RunArgs,
 ) -> anyhow::Result<Option<Started>> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     let started = if args.redrive {
         let request = RedriveRequest {
             fingerprint: args.fingerprint,

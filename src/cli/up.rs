@@ -13,6 +13,7 @@ use super::processes::{self, API_CONNECTIONS};
 use super::progress::Progress;
 use crate::api::{self, Admission, ApiState};
 use crate::config::Settings;
+use crate::db::Transaction;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
@@ -154,7 +155,7 @@ async fn initial_runs(
             raw: RawRange::default(),
             dry_run: false,
         };
-        let mut transaction = pool.begin().await?;
+        let mut transaction = Transaction::begin(pool).await?;
         let started = start_run(&mut transaction, definition, &request).await?;
         transaction.commit().await?;
         match started {

@@ -23,6 +23,7 @@ pub mod settled_pages;
 pub mod source_files;
 pub mod source_pauses;
 pub mod totals;
+mod transaction;
 pub mod unified_records;
 
 use std::time::Duration;
@@ -32,6 +33,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Executor, PgPool};
 
 use crate::domain::failure::FailureClass;
+pub use transaction::Transaction;
 
 /// kasparro's own migrations; the queue brings its own.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");

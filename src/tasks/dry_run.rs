@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sqlx::{Connection, PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor};
 
 use super::fetch_page::wait_for_token;
 use super::mapper::Mapper;
@@ -15,7 +15,7 @@ use super::plan_run::{self, FoundFile};
 use super::settled_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::unified_records::{self, Pending, Record};
-use crate::db::{replay, run_tasks, schemas};
+use crate::db::{Transaction, replay, run_tasks, schemas};
 use crate::definition::mapping::Mapped;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
@@ -157,9 +157,8 @@ impl<'a> Trial<'a> {
     async fn compare(&mut self, bytes: u64, payload: Option<&str>) -> Result<(), TaskError> {
         let mapped = std::mem::take(&mut self.mapper.mapped);
         let source = &self.context.source_name;
-        let mut connection = self.context.pool.acquire().await?;
         // Only for settings that end with it.
-        let mut transaction = connection.begin().await?;
+        let mut transaction = Transaction::begin(&self.context.pool).await?;
         let compared =
             unified_records::compare(&mut transaction, source, &mapped.records, &mut self.pending)
                 .await?;

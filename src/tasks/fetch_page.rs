@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 
 use super::parse_csv_chunk::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError};
-use crate::db::rate_limits;
 use crate::db::raw_api_data::{self, RawPage};
+use crate::db::{Transaction, rate_limits};
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::raw::RawRef;
@@ -81,7 +81,10 @@ pub(super) async fn wait_for_token(
 ) -> Result<(), TaskError> {
     let limit = pages.rate_limit().filter(|_| context.access != Access::Offline);
     let Some(limit) = limit else { return Ok(()) };
-    match rate_limits::take(&context.pool, &limit.key, limit.requests, limit.per).await? {
+    let mut transaction = Transaction::begin(&context.pool).await?;
+    let taken = rate_limits::take(&mut *transaction, &limit.key, limit.requests, limit.per).await?;
+    transaction.commit().await?;
+    match taken {
         Ok(()) => Ok(()),
         Err(delay) => Err(TaskError::RateLimited { key: limit.key, delay }),
     }
@@ -94,7 +97,9 @@ async fn share_retry_after(
     class: FailureClass,
 ) -> Result<(), TaskError> {
     if let (FailureClass::NotYet(delay), Some(limit)) = (class, pages.rate_limit()) {
-        rate_limits::block(&context.pool, &limit.key, delay).await?;
+        let mut transaction = Transaction::begin(&context.pool).await?;
+        rate_limits::block(&mut *transaction, &limit.key, delay).await?;
+        transaction.commit().await?;
     }
     Ok(())
 }

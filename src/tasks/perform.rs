@@ -20,6 +20,7 @@ use super::plan_run::PlanRun;
 use super::settle::{Settling, note_try, settle};
 use super::snapshot_schema::SnapshotSchema;
 use super::{Effects, SourcesInUse, Task, TaskContext};
+use crate::db::Transaction;
 use crate::db::run_tasks::{self, EndedTry, OpenTask, TaskState};
 use crate::db::runs;
 use crate::domain::failure::{FailureClass, chain};
@@ -108,14 +109,17 @@ impl Performer {
     async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {
         let Some(task) = run_tasks::open(&self.pool, message.run, &message.task).await? else {
             // The ledger was cleaned up: nobody waits for this task.
-            return Ok(delivery.lease.bury(&mut *self.pool.acquire().await?).await?);
+            let mut transaction = Transaction::begin(&self.pool).await?;
+            delivery.lease.bury(&mut transaction).await?;
+            return Ok(transaction.commit().await?);
         };
         if task.state != TaskState::Open || !task.run_status.is_active() {
-            return Ok(delivery.lease.complete(&mut *self.pool.acquire().await?).await?);
+            return self.complete(delivery).await;
         }
         if task.paused {
-            let mut connection = self.pool.acquire().await?;
-            return Ok(delivery.lease.release(&mut connection, WHILE_PAUSED, false).await?);
+            let mut transaction = Transaction::begin(&self.pool).await?;
+            delivery.lease.release(&mut transaction, WHILE_PAUSED, false).await?;
+            return Ok(transaction.commit().await?);
         }
         let context = self.context(message, &task).await?;
         let max_attempts = self.max_attempts(&context, task.kind);
@@ -131,11 +135,11 @@ impl Performer {
         })?;
         match payload {
             TaskPayload::PlanRun {} if task.dry_run => {
-                runs::mark_started(&self.pool, message.run).await?;
+                self.mark_started(message.run).await?;
                 self.execute(&DryRun, &context, delivery, message, &task).await
             }
             TaskPayload::PlanRun {} => {
-                runs::mark_started(&self.pool, message.run).await?;
+                self.mark_started(message.run).await?;
                 self.execute(&PlanRun, &context, delivery, message, &task).await
             }
             TaskPayload::FetchPage { slice, position } => {
@@ -154,6 +158,19 @@ impl Performer {
                 self.execute(&SnapshotSchema, &context, delivery, message, &task).await
             }
         }
+    }
+
+    async fn mark_started(&self, run: RunId) -> Result<(), TaskError> {
+        let mut transaction = Transaction::begin(&self.pool).await?;
+        runs::mark_started(&mut *transaction, run).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Ends an item that has no task to do.
+    async fn complete(&self, delivery: &Delivery) -> Result<(), TaskError> {
+        let mut transaction = Transaction::begin(&self.pool).await?;
+        delivery.lease.complete(&mut transaction).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Requests have their own number of tries, that of the job file.
@@ -196,7 +213,7 @@ impl Performer {
             () = self.run_ended(message.run) => return Err(TaskError::AlreadySettled),
         };
         reach(task.kind, Place::Gathered).await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         if !delivery.lease.fence(&mut transaction).await? {
             return Err(TaskError::LeaseLost);
         }
@@ -270,7 +287,7 @@ impl Performer {
             Verdict::Over => {
                 tracing::debug!(run_id = message.run.0, task = message.task, "{text}");
                 // Left alone, the item would stay with this worker as long as it lives.
-                Ok(delivery.lease.complete(&mut *self.pool.acquire().await?).await?)
+                self.complete(delivery).await
             }
             Verdict::Again { spent: false, .. }
                 if let Some(waited) = self.overdue(message).await? =>
@@ -337,7 +354,7 @@ impl Performer {
             TaskError::LastTryLost { .. } => delivery.attempt - 1,
             _ => delivery.attempt,
         };
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         if delivery.lease.fence(&mut transaction).await? {
             let ended = EndedTry {
                 attempt,
@@ -358,9 +375,9 @@ impl Performer {
         error: &TaskError,
         text: &str,
     ) -> Result<(), TaskError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         if !delivery.lease.fence(&mut transaction).await? {
-            return Ok(());
+            return Ok(transaction.rollback().await?);
         }
         let task = run_tasks::open(&mut *transaction, message.run, &message.task).await?;
         if let Some(task) = task.filter(|task| task.state == TaskState::Open) {
@@ -409,11 +426,12 @@ impl Performer {
     }
 
     async fn named_by_key(&self, delivery: &Delivery) -> Result<Option<Message>, TaskError> {
-        let mut connection = self.pool.acquire().await?;
-        let named = delivery.lease.task_by_key(&mut connection).await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
+        let named = delivery.lease.task_by_key(&mut transaction).await?;
         if named.is_none() {
-            delivery.lease.bury(&mut connection).await?;
+            delivery.lease.bury(&mut transaction).await?;
         }
+        transaction.commit().await?;
         Ok(named)
     }
 }

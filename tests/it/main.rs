@@ -12,6 +12,7 @@ mod api;
 mod api_source;
 mod app;
 mod books;
+mod broken_off;
 mod canary;
 mod cancel;
 mod command_line;

@@ -137,8 +137,7 @@ impl TryFrom<RunRow> for Run {
     }
 }
 
-/// Selects from the view `runs_now`, all of whose columns are there but those of an outer join as the
-/// macro sees it.
+/// Selects from the view `runs_now`. The query macro takes any column of a view for one that may be null.
 macro_rules! select_runs {
     ($which:tt $(, $argument:expr)*) => {
         sqlx::query_as!(

@@ -10,7 +10,7 @@ mod read;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Acquire, PgConnection};
+use sqlx::PgConnection;
 
 use super::pgcopy::{CopyBuffer, copy_in};
 use crate::domain::key_sieve::KeyOrder;
@@ -194,15 +194,18 @@ async fn insert_new(
     batch: &RecordBatch,
     rows: &[usize],
 ) -> Result<bool, sqlx::Error> {
-    let mut savepoint = connection.begin().await?;
+    sqlx::raw_sql("savepoint new_records").execute(&mut *connection).await?;
     let statement = "copy unified_records (source, external_id, content_hash, name, description, \
                      category, price, currency, quantity, url, source_updated_at, attributes, \
                      raw_ref, raw_row, first_run_id, last_run_id) from stdin (format binary)";
-    match copy_records(&mut savepoint, statement, source, run, batch, rows).await {
-        Ok(_) => savepoint.commit().await.map(|()| true),
-        Err(error) if is_conflict(&error) => savepoint.rollback().await.map(|()| false),
-        Err(error) => Err(error),
-    }
+    let (inserted, end) =
+        match copy_records(&mut *connection, statement, source, run, batch, rows).await {
+            Ok(_) => (true, "release savepoint new_records"),
+            Err(error) if is_conflict(&error) => (false, "rollback to savepoint new_records"),
+            Err(error) => return Err(error),
+        };
+    sqlx::raw_sql(end).execute(connection).await?;
+    Ok(inserted)
 }
 
 fn is_conflict(error: &sqlx::Error) -> bool {

@@ -82,13 +82,13 @@ async fn a_snapshot_that_is_held_open_does_not_stall_the_queue() {
     let _somebody = hold_a_snapshot(&app).await;
     sleep(HELD * 3 / 4).await;
     let at_last = rate(&app, HELD / 4).await;
-    assert!(at_last > before / 3.0, "{before:.0} tasks a second, {at_last:.0} while it is held");
+    assert!(at_last > before / 2.0, "{before:.0} tasks a second, {at_last:.0} while it is held");
     let observed =
         format!("{before:.0} tasks a second before, {at_last:.0} at the end of {}", seconds(HELD));
     Trial {
         number: "11",
         fault: "a snapshot held open by another transaction while a backlog is worked on",
-        promised: "the queue does not stall: looking for a task costs the same",
+        promised: "the queue does not stall: a task costs the same",
     }
     .held(&Figures { rounds: 1, observed });
 }

@@ -1,0 +1,75 @@
+//! Owns transactions: a connection that is given up in the middle of one never serves anybody else.
+//!
+//! sqlx's own go back to the pool when whoever waits for them is dropped: a request that is broken off,
+//! a task past its time limit, a queue worker that is started again. As of sqlx 0.9.0 that is too
+//! early. A `begin` that was sent may leave the transaction open, and of a `copy` answers may still be
+//! under way: the connection then answers the next question with them.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+
+/// A transaction. Dropped before its end it is rolled back, and its connection is closed.
+///
+/// sqlx does not know that it is in one: parts of it that may fail need a savepoint, never
+/// [`sqlx::Connection::begin`].
+#[derive(Debug)]
+pub struct Transaction {
+    connection: PoolConnection<Postgres>,
+    ended: bool,
+}
+
+impl Transaction {
+    /// Begins one on a connection of the pool.
+    ///
+    /// # Errors
+    /// Database errors, and when the pool has no connection in time.
+    pub async fn begin(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        let mut transaction = Self { connection: pool.acquire().await?, ended: false };
+        sqlx::raw_sql("begin").execute(&mut *transaction).await?;
+        Ok(transaction)
+    }
+
+    /// Makes everything in it count.
+    ///
+    /// # Errors
+    /// Database errors: then nobody knows whether it counts.
+    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("commit").execute(&mut *self).await?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Undoes everything in it; the connection goes back to the pool.
+    ///
+    /// # Errors
+    /// Database errors: it is undone all the same.
+    pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("rollback").execute(&mut *self).await?;
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
