@@ -8,7 +8,7 @@ use kasparro::domain::counters::Counters;
 use kasparro::domain::run::RunId;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::cluster::TestDatabase;
+use crate::app::TestApp;
 
 const ROWS: &str = "select concat_ws('|', row_number, byte_offset, encode(payload, 'escape'))
                     from raw_csv_data order by row_number";
@@ -24,6 +24,15 @@ async fn migrate(pool: &PgPool, first: i64, last: i64) {
     }
 }
 
+/// A database as the migrations up to this one left it.
+async fn app_of(migration: i64) -> TestApp {
+    let app = TestApp::empty().await;
+    let nothing = "drop schema public cascade; create schema public";
+    sqlx::raw_sql(nothing).execute(&app.pool).await.unwrap();
+    migrate(&app.pool, 1, migration).await;
+    app
+}
+
 /// A run of the source `s`, and its definition.
 const RUN: &str = "insert into source_definitions (hash, source, path, toml)
                    values (decode(repeat('00', 16), 'hex'), 's', 'p', '');
@@ -36,11 +45,8 @@ async fn rows(pool: &PgPool) -> Vec<String> {
 
 #[tokio::test]
 async fn raw_rows_that_were_kept_by_the_offsets_of_their_ends_stay_as_they_are() {
-    let database = TestDatabase::create(&[b"migration 8"], async |pool: &PgPool| {
-        migrate(pool, 1, 8).await;
-    })
-    .await;
-    let pool = database.pool();
+    let app = app_of(8).await;
+    let pool = &app.pool;
     sqlx::raw_sql(RUN).execute(pool).await.unwrap();
     sqlx::raw_sql(
         "insert into source_files (source, url, size, modified_ns, content_hash, layout, first_run_id)
@@ -61,16 +67,12 @@ async fn raw_rows_that_were_kept_by_the_offsets_of_their_ends_stay_as_they_are()
     assert_eq!(before, ["1|5|a,1\n", "2|9|\n", "3|10|b,2\n"]);
     migrate(pool, 9, i64::MAX).await;
     assert_eq!(rows(pool).await, before);
-    database.close().await;
 }
 
 #[tokio::test]
 async fn a_run_that_was_under_way_goes_on_with_its_figures() {
-    let database = TestDatabase::create(&[b"migration 10"], async |pool: &PgPool| {
-        migrate(pool, 1, 10).await;
-    })
-    .await;
-    let pool = database.pool();
+    let app = app_of(10).await;
+    let pool = &app.pool;
     sqlx::raw_sql(RUN).execute(pool).await.unwrap();
     let figures = "update etl_runs set status = 'running', moves = 12, tasks = 20, open_tasks = 8,
         open_reading_tasks = 5, dead_tasks = 1, slices = 10, bytes = 900, rows_read = 70,
@@ -96,6 +98,4 @@ async fn a_run_that_was_under_way_goes_on_with_its_figures() {
         inserted_before: 3,
     };
     assert_eq!(books::last(&mut connection, RunId(1)).await.unwrap(), books);
-    drop(connection);
-    database.close().await;
 }
