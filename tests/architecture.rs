@@ -30,6 +30,35 @@ fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Whoever tries kasparro out puts files into `jobs/`, as the README says: then `cargo test` must not
+/// fail. Files that ship are asked for by name.
+#[test]
+fn tests_and_benches_use_their_own_copy_of_what_ships() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["src", "tests", "benches", "examples"] {
+        source_files(&root.join(folder), &mut paths);
+    }
+    // Each of these names the files that it means.
+    let by_name = [
+        "src/sources/rest_api/tests/pages.rs",
+        "tests/architecture.rs",
+        "tests/job_schema.rs",
+        "tests/openapi.rs",
+        "tests/support/shipped.rs",
+        "examples/generate_coingecko_recording.rs",
+    ];
+    let live = ["CARGO_MANIFEST_DIR", "read_dir(\"jobs", "JobsFolder::new(\"jobs"];
+    let is_live = |path: &Path| {
+        let text = std::fs::read_to_string(path).expect("a source file is read");
+        live.iter().any(|words| text.contains(words))
+    };
+    let relative = |path: &PathBuf| path.strip_prefix(root).expect("below root").to_owned();
+    let found: BTreeSet<_> = paths.iter().filter(|path| is_live(path)).map(relative).collect();
+    let expected: BTreeSet<_> = by_name.iter().map(PathBuf::from).collect();
+    assert_eq!(found, expected, "use `shipped::copy_to` of tests/support/shipped.rs");
+}
+
 fn all_sources() -> Vec<(PathBuf, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut paths = Vec::new();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::contender::{Contender, Step};
 use crate::products::{ProductFile, Written};
 use crate::report::Size;
+use crate::shipped;
 
 /// The files of one size.
 pub struct Files {
@@ -40,6 +41,7 @@ impl Files {
         let jobs = folder.join("jobs");
         std::fs::create_dir_all(&jobs)?;
         std::fs::write(jobs.join("products.toml"), job(size.columns))?;
+        shipped::copy_to(&folder.join("shipped"))?;
         Ok(Self { folder: folder.to_owned(), size, clean, dirty })
     }
 
@@ -67,6 +69,11 @@ impl Files {
     /// The jobs folder.
     pub fn jobs(&self) -> PathBuf {
         self.folder.join("jobs")
+    }
+
+    /// A jobs folder with what kasparro ships.
+    pub fn shipped_jobs(&self) -> PathBuf {
+        self.folder.join("shipped")
     }
 
     /// A folder without settings to start programs in, and for what they say.

@@ -2,8 +2,6 @@
 //!
 //! Owns its commands and reading what a run counted. It must not know what is expected of it.
 
-use std::path::Path;
-
 use anyhow::Context;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -69,8 +67,9 @@ pub fn run_command(bench: &Bench<'_>, database: &str, workers: usize, full: bool
 /// `kasparro run coingecko_api --offline`, with the shipped jobs.
 pub fn coins_command(bench: &Bench<'_>, database: &str) -> Command {
     let mut command = command(bench, database);
-    let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
-    command.args(["run", "coingecko_api", "--offline", "--json", "--jobs-dir"]).arg(jobs);
+    command
+        .args(["run", "coingecko_api", "--offline", "--json", "--jobs-dir"])
+        .arg(bench.files.shipped_jobs());
     command
 }
 

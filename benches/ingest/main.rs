@@ -16,6 +16,9 @@ mod report;
 #[path = "../support/server.rs"]
 mod server;
 mod service;
+#[allow(dead_code)]
+#[path = "../../tests/support/shipped.rs"]
+mod shipped;
 mod statements;
 mod tables;
 

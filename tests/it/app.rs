@@ -1,7 +1,7 @@
 //! A kasparro of its own for each test: database, jobs folder, and a worker that runs on demand.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kasparro::db::{self, runs, totals};
@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 
 use crate::cluster::TestDatabase;
+use crate::shipped;
 
 /// Long enough for a busy machine; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -87,7 +88,7 @@ impl TestApp {
     }
 
     fn add_shipped(&self) {
-        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs"), self.folder.path());
+        shipped::copy_to(self.folder.path()).expect("what ships is copied");
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -190,17 +191,4 @@ async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, sqlx::Error>) -> T 
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.expect("the server has room")
-}
-
-pub fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder is made");
-    for entry in std::fs::read_dir(from).expect("a folder is read") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a file is copied");
-        }
-    }
 }

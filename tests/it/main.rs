@@ -7,6 +7,8 @@ mod cluster;
 #[allow(dead_code)]
 #[path = "../support/fake_api.rs"]
 mod fake_api;
+#[path = "../support/shipped.rs"]
+mod shipped;
 
 mod api;
 mod api_source;
