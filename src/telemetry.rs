@@ -4,7 +4,11 @@
 use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{self, FormatFields};
+
+use crate::domain::text::{MAX_LOGGED, Shown, cut, escape_in_json};
 
 /// Something that draws on the terminal and must step aside for a log line.
 pub trait StepAside: Send + Sync + 'static {
@@ -25,20 +29,35 @@ pub fn init(
     // Notices about objects that exist already, and a server's own account of its start and stop.
     let filter =
         EnvFilter::builder().parse(format!("sqlx::postgres::notice=off,poem=warn,{filter}"))?;
-    let lines = Lines { drawing: drawing.map(std::sync::Arc::from) };
+    let lines = Lines { drawing: drawing.map(std::sync::Arc::from), json };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     if json {
         builder.json().flatten_event(true).init();
     } else {
         let ansi = io::IsTerminal::is_terminal(&io::stderr());
-        builder.with_target(false).with_ansi(ansi).init();
+        builder.with_target(false).with_ansi(ansi).fmt_fields(escaped_fields()).init();
     }
     Ok(())
+}
+
+/// Fields as `name=value`. What an API or a file says is among them, so each is printable, in one
+/// line and cut: nothing can forge a line of the log or speak to the terminal.
+fn escaped_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    format::debug_fn(|writer, field, value| {
+        let text = format!("{value:?}");
+        let text = cut(&text, MAX_LOGGED);
+        match field.name() {
+            "message" => write!(writer, "{}", Shown(text)),
+            name => write!(writer, "{name}={}", Shown(text)),
+        }
+    })
+    .delimited(" ")
 }
 
 #[derive(Clone)]
 struct Lines {
     drawing: Option<std::sync::Arc<dyn StepAside>>,
+    json: bool,
 }
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -51,7 +70,9 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut write = || io::stderr().lock().write_all(line);
+        let text = String::from_utf8_lossy(line);
+        let text = if self.json { escape_in_json(&text) } else { text };
+        let mut write = || io::stderr().lock().write_all(text.as_bytes());
         match &self.drawing {
             Some(drawing) => drawing.step_aside(&mut write)?,
             None => write()?,
@@ -61,5 +82,46 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_an_api_says_stays_within_its_line_of_the_log() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .fmt_fields(escaped_fields())
+            .finish();
+        let said = "\u{1b}[2Jgone\n2026-01-01 ERROR forged\u{202e}";
+        let long = "x".repeat(20 << 20);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(header = said, error = %said, long, "the API says {said}");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
+        assert!(text.contains("the API says \\u{1b}[2Jgone\\n2026-01-01 ERROR"), "{text:?}");
+        assert!(text.len() < 20 << 10, "{}", text.len());
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::source_name::InvalidSourceName;
+use crate::domain::text::Shown;
 
 /// One thing wrong in a job file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +120,9 @@ impl fmt::Display for Listing<'_> {
             if i > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{}: {}", self.path.display(), problem.line, problem.message)?;
+            // Nothing in a file is a line of our own.
+            let (path, message) = (Shown(self.path.display()), Shown(&problem.message));
+            write!(f, "{path}:{}: {message}", problem.line)?;
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use super::text::error_text;
+
 /// What to do about a task that could not be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
@@ -18,7 +20,9 @@ pub enum FailureClass {
     Cancelled,
 }
 
-/// An error and its causes in one line. A cause that the text names already is not said twice.
+/// An error and its causes in one line, as it is stored and shown: foreign text in it is escaped, and
+/// the whole is cut to [`super::text::MAX_ERROR`]. A cause that the text names already is not said
+/// twice.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -30,5 +34,23 @@ pub fn chain(error: &dyn Error) -> String {
         }
         next = cause.source();
     }
-    text
+    error_text(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Told(String, #[source] std::io::Error);
+
+    #[test]
+    fn an_error_of_megabytes_keeps_where_it_happened_and_its_first_cause() {
+        let cause = std::io::Error::other("\u{1b}[31mdisk full");
+        let text = chain(&Told(format!("page 7: {}", "x".repeat(20 << 20)), cause));
+        assert!(text.starts_with("page 7: xxx"), "{text}");
+        assert!(text.ends_with("xxx: \\u{1b}[31mdisk full"), "{text}");
+        assert!(text.len() < 9 << 10 && text.contains("bytes cut"), "{}", text.len());
+    }
 }

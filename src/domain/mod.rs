@@ -19,5 +19,6 @@ pub mod secret_url;
 pub mod shape;
 pub mod source_name;
 pub mod task;
+pub mod text;
 pub mod token;
 pub mod words;

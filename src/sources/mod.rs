@@ -23,10 +23,11 @@ use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, Ra
 use crate::domain::raw::{ContentHash, RawRef};
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
+use crate::domain::text::Shown;
 
 /// Why a source could not be read. The text names the file or address and says what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", Shown(&self.message))]
 pub struct SourceError {
     /// What it means for the task.
     pub class: FailureClass,
