@@ -3,9 +3,9 @@
 //! Owns switching a command to that user and giving it files and folders. It must not know what the
 //! files are for.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
@@ -74,27 +74,12 @@ impl Account {
         command
     }
 
-    /// Gives a file or folder (not what is in it) to this user.
-    pub(super) fn give(&self, path: &Path) -> io::Result<()> {
+    /// Gives an open file or folder (not what is in it) to this user.
+    pub(super) fn give(&self, opened: &File) -> io::Result<()> {
         match self {
             Self::Ourselves => Ok(()),
-            Self::Other { uid, gid, .. } => chown(path, Some(*uid), Some(*gid)),
+            Self::Other { uid, gid, .. } => fchown(opened, Some(*uid), Some(*gid)),
         }
-    }
-
-    /// Gives a folder with everything in it to this user.
-    pub(super) fn give_tree(&self, folder: &Path) -> io::Result<()> {
-        let Self::Other { uid, gid, .. } = self else { return Ok(()) };
-        let mut waiting = vec![folder.to_path_buf()];
-        while let Some(path) = waiting.pop() {
-            std::os::unix::fs::lchown(&path, Some(*uid), Some(*gid))?;
-            if fs::symlink_metadata(&path)?.is_dir() {
-                for entry in fs::read_dir(&path)? {
-                    waiting.push(entry?.path());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Fails when an existing parent of `path` shuts this user out. Looked at before anything is

@@ -2,14 +2,14 @@
 //!
 //! Owns initdb. It must not know how the server is started.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
 use super::binaries::Binaries;
 use super::error::EmbeddedError;
 use super::folder::DataFolder;
+use super::planted;
 
 const UNFINISHED_PREFIX: &str = "data.new.";
 
@@ -32,11 +32,7 @@ pub(super) async fn ensure(
         return Err(EmbeddedError::NotACluster(cluster));
     }
     let unfinished = folder.root().join(format!("{UNFINISHED_PREFIX}{}", std::process::id()));
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&unfinished)
-        .and_then(|()| folder.account().give(&unfinished))
-        .map_err(EmbeddedError::folder("create", &unfinished))?;
+    planted::make_private_folder(&unfinished, folder.account())?;
     initdb(folder, binaries, &unfinished, durable).await?;
     fs::rename(&unfinished, &cluster).map_err(EmbeddedError::folder("create", &cluster))?;
     // The rename itself has to outlive a power failure, too.

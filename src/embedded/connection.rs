@@ -8,7 +8,10 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
+use super::account::Account;
 use super::error::EmbeddedError;
+use super::folder::SOCKET_NAME;
+use super::planted;
 
 const KNOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// The database that every cluster has.
@@ -50,7 +53,15 @@ fn percent_encoded(text: &str) -> String {
 }
 
 /// Asks the server for its version, and makes sure that it serves `cluster`.
-pub(super) async fn knock(socket: &Path, cluster: &Path) -> Result<Knock, EmbeddedError> {
+pub(super) async fn knock(
+    socket: &Path,
+    cluster: &Path,
+    account: &Account,
+) -> Result<Knock, EmbeddedError> {
+    // A link could lead to another program's socket.
+    if !planted::is_socket_of(&socket.join(SOCKET_NAME), account) {
+        return Ok(Knock::Refused("there is no socket yet".to_owned()));
+    }
     let attempt = tokio::time::timeout(KNOCK_PATIENCE, ask(socket));
     let (version, folder) = match attempt.await {
         Ok(Ok(answer)) => answer,

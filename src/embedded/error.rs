@@ -42,6 +42,30 @@ pub enum EmbeddedError {
         /// The first parent folder that shuts it out.
         blocker: PathBuf,
     },
+    /// What lies in the place of one of our files is not one.
+    #[error(
+        "{} is {what}, and not a file or folder that kasparro made; it is not used, because it could \
+         lead kasparro to write elsewhere. Find out who put it there, remove it, and try again",
+        path.display()
+    )]
+    Planted {
+        /// The place.
+        path: PathBuf,
+        /// What lies there.
+        what: String,
+    },
+    /// We are root, and others could exchange what lies in the data folder.
+    #[error(
+        "kasparro runs as root here, and others than root can write {}: they could plant links and \
+         have root follow them. Give a folder of root's with --data-dir (without one it is \
+         /var/lib/kasparro), or run kasparro as the user that owns the folder; if nobody else needs \
+         to write it: chown root {} && chmod go-w {}",
+        folder.display(), folder.display(), folder.display()
+    )]
+    NotOursAlone {
+        /// The data folder, or a folder above it.
+        folder: PathBuf,
+    },
     /// We are root, and there is no other user to run Postgres as.
     #[error(
         "PostgreSQL cannot run as root, and neither a user `postgres` nor `nobody` exists; create \

@@ -15,20 +15,23 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::account::Account;
 use super::error::EmbeddedError;
+use super::planted;
 
 /// `sun_path` without its final zero: 108 bytes on Linux, 104 elsewhere.
 const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const USERS: &str = "users";
-const SOCKET_NAME: &str = ".s.PGSQL.5432";
+pub(super) const SOCKET_NAME: &str = ".s.PGSQL.5432";
+/// Beginning of the name of a short socket folder.
+const SHORT_PREFIX: &str = "kasparro-";
 /// A download on a slow line happens under the lock, so this is far beyond a normal start.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15 * 60);
 const LOCK_POLL: Duration = Duration::from_millis(10);
@@ -42,16 +45,24 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens the folder; a missing one is created, mode 0700 and owned by the cluster's user.
+    /// Opens the folder; a missing one is created, closed to everybody else. As root it is root's, and
+    /// the cluster's user may pass through it to what is its own.
     pub(super) fn open(path: &Path, account: Account) -> Result<Self, EmbeddedError> {
         let path = std::path::absolute(path).map_err(EmbeddedError::folder("find", path))?;
         // A link's own path has other parents than what it points to. `data` stands for whatever
         // will be inside: an existing folder must let the user pass too.
-        let inside = path.canonicalize().unwrap_or_else(|_| path.clone()).join("data");
-        account.check_reach(&inside)?;
-        create_data_folder(&path, &account).map_err(EmbeddedError::folder("create", &path))?;
+        let place = without_links(&path);
+        planted::check_parents(&place, &account)?;
+        account.check_reach(&place.join("data"))?;
+        create_data_folder(&path, &account)?;
         let root = path.canonicalize().map_err(EmbeddedError::folder("find", &path))?;
-        Ok(Self { root, account })
+        planted::check_parents(&root, &account)?;
+        planted::take_data_folder(&root, &account)?;
+        let folder = Self { root, account };
+        if fs::symlink_metadata(folder.cluster()).is_ok() {
+            planted::open_folder(&folder.cluster(), &folder.account)?;
+        }
+        Ok(folder)
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -74,7 +85,7 @@ impl DataFolder {
 
     /// The major version of the existing cluster.
     pub(super) fn cluster_major(&self) -> Option<u32> {
-        fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
+        planted::read_small(&self.cluster().join("PG_VERSION"))?.trim().parse().ok()
     }
 
     /// Waits for the right to start or stop the server. Polled rather than blocked on, so that the
@@ -133,7 +144,7 @@ impl DataFolder {
     }
 
     fn open_lock_file(&self, path: &Path) -> Result<File, EmbeddedError> {
-        open_lock_file(path, &self.account).map_err(EmbeddedError::folder("open", path))
+        open_lock_file(path, &self.account)
     }
 
     /// The folder of the socket, 0700: `socket/` in the data folder, or where that path is too long
@@ -141,33 +152,57 @@ impl DataFolder {
     pub(super) fn socket_folder(&self) -> Result<PathBuf, EmbeddedError> {
         let own = self.root.join("socket");
         if fits_a_socket(&own) {
-            create_private(&own, &self.account).map_err(EmbeddedError::folder("create", &own))?;
+            planted::make_private_folder(&own, &self.account)?;
             return Ok(own);
         }
         let record = self.root.join("socket_folder");
-        if let Ok(recorded) = fs::read_to_string(&record)
-            && self.is_private(Path::new(recorded.trim_end()))
-        {
-            return Ok(PathBuf::from(recorded.trim_end()));
+        if let Some(recorded) = self.recorded_short_folder()? {
+            return Ok(recorded);
         }
         let short = self.create_short_folder().map_err(|source| EmbeddedError::SocketPath {
             path: own.join(SOCKET_NAME),
             limit: SOCKET_PATH_LIMIT,
             source,
         })?;
-        let text = short.to_string_lossy().into_owned();
-        fs::write(&record, text).map_err(EmbeddedError::folder("write", &record))?;
-        self.account.give(&record).map_err(EmbeddedError::folder("give away", &record))?;
+        let mut file = planted::open_file(
+            &record,
+            OpenOptions::new().write(true).create(true).truncate(false),
+            &self.account,
+        )?;
+        file.set_len(0)
+            .and_then(|()| file.write_all(short.as_os_str().as_bytes()))
+            .map_err(EmbeddedError::folder("write", &record))?;
         Ok(short)
+    }
+
+    /// The short folder that `socket_folder` names, if it is one that we made. What the file says may
+    /// have been written by whoever owned the data folder under an earlier kasparro.
+    fn recorded_short_folder(&self) -> Result<Option<PathBuf>, EmbeddedError> {
+        let record = self.root.join("socket_folder");
+        if fs::symlink_metadata(&record).is_err() {
+            return Ok(None);
+        }
+        let file = planted::open_file(&record, OpenOptions::new().read(true), &self.account)?;
+        let mut recorded = String::new();
+        file.take(SOCKET_PATH_LIMIT as u64)
+            .read_to_string(&mut recorded)
+            .map_err(EmbeddedError::folder("read", &record))?;
+        let folder = PathBuf::from(recorded.trim_end());
+        let named_by_us =
+            folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SHORT_PREFIX));
+        let ours = folder.is_absolute()
+            && named_by_us
+            && planted::check_parents(&folder, &self.account).is_ok()
+            && self.is_private(&folder);
+        Ok(ours.then_some(folder))
     }
 
     /// Removes a short socket folder again; one inside the data folder stays.
     pub(super) fn forget_short_socket_folder(&self) {
-        let record = self.root.join("socket_folder");
-        if let Ok(recorded) = fs::read_to_string(&record) {
+        if let Ok(Some(recorded)) = self.recorded_short_folder() {
             // Best effort: only an empty folder goes, and the next start makes another one.
-            if fs::remove_dir(recorded.trim_end()).is_ok() {
-                let _ = fs::remove_file(&record);
+            if fs::remove_dir(recorded).is_ok() {
+                let _ = fs::remove_file(self.root.join("socket_folder"));
             }
         }
     }
@@ -184,14 +219,19 @@ impl DataFolder {
         // The runtime folder comes second: it goes when the user logs out, the server may stay.
         let parents = [Some(std::env::temp_dir()), runtime, Some(PathBuf::from("/tmp"))];
         for parent in parents.into_iter().flatten().filter(|parent| parent.is_absolute()) {
-            let folder = parent.join(format!("kasparro-{:016x}", once_only(&self.root)));
-            if !fits_a_socket(&folder) || self.account.check_reach(&folder).is_err() {
+            // A link's own path has other parents than what it points to.
+            let Ok(parent) = parent.canonicalize() else { continue };
+            let folder = parent.join(format!("{SHORT_PREFIX}{:016x}", once_only(&self.root)));
+            if !fits_a_socket(&folder)
+                || self.account.check_reach(&folder).is_err()
+                || planted::check_parents(&folder, &self.account).is_err()
+            {
                 continue;
             }
             match DirBuilder::new().mode(0o700).create(&folder) {
                 Ok(()) => {
-                    self.account.give(&folder)?;
-                    return Ok(folder);
+                    let made = planted::make_private_folder(&folder, &self.account);
+                    return made.map(|()| folder).map_err(io::Error::other);
                 }
                 Err(error) => last = error,
             }
@@ -232,7 +272,8 @@ fn fits_a_socket(folder: &Path) -> bool {
 /// never sees a folder that the cluster's user cannot enter yet. It comes with its lock file:
 /// renaming fails on a folder with something in it, but would replace a rival's empty one beneath
 /// its feet.
-fn create_data_folder(path: &Path, account: &Account) -> io::Result<()> {
+fn create_data_folder(path: &Path, account: &Account) -> Result<(), EmbeddedError> {
+    let cannot = |error| EmbeddedError::folder("create", path)(error);
     if path.is_dir() {
         return Ok(());
     }
@@ -241,10 +282,10 @@ fn create_data_folder(path: &Path, account: &Account) -> io::Result<()> {
     while let Some(parent) = missing.pop() {
         match fs::create_dir(parent) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(cannot(error)),
             // Whatever root's umask is: this folder is new, and the other user must pass.
             Ok(()) if matches!(account, Account::Other { .. }) => {
-                fs::set_permissions(parent, Permissions::from_mode(0o755))?;
+                fs::set_permissions(parent, Permissions::from_mode(0o755)).map_err(cannot)?;
             }
             Ok(()) => {}
         }
@@ -252,18 +293,26 @@ fn create_data_folder(path: &Path, account: &Account) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".new.{}.{:016x}", std::process::id(), once_only(path)));
     let beside = PathBuf::from(beside);
-    create_private(&beside, account)?;
+    planted::create_data_folder(&beside, account).map_err(cannot)?;
     let lock = open_lock_file(&beside.join(LOCK), account);
-    lock.and_then(|_| fs::rename(&beside, path)).or_else(|error| {
-        fs::remove_dir_all(&beside)?;
+    lock.and_then(|_| fs::rename(&beside, path).map_err(cannot)).or_else(|error| {
+        fs::remove_dir_all(&beside).map_err(cannot)?;
         if path.is_dir() { Ok(()) } else { Err(error) }
     })
 }
 
-fn open_lock_file(path: &Path, account: &Account) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    account.give(path)?;
-    Ok(file)
+fn open_lock_file(path: &Path, account: &Account) -> Result<File, EmbeddedError> {
+    planted::open_file(path, OpenOptions::new().read(true).append(true).create(true), account)
+}
+
+/// The path with the links in its existing part followed.
+fn without_links(path: &Path) -> PathBuf {
+    for existing in path.ancestors() {
+        if let (Ok(real), Ok(missing)) = (existing.canonicalize(), path.strip_prefix(existing)) {
+            return real.join(missing);
+        }
+    }
+    path.to_owned()
 }
 
 /// A number that no other call, thread or process gets.
@@ -271,16 +320,6 @@ fn once_only(path: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     (path, std::process::id(), std::thread::current().id(), SystemTime::now()).hash(&mut hasher);
     hasher.finish()
-}
-
-fn create_private(path: &Path, account: &Account) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-        Err(error) => return Err(error),
-    }
-    account.give(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
 #[cfg(test)]

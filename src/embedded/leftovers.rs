@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use super::account::Account;
 use super::error::EmbeddedError;
+use super::planted;
 
 /// How long a process may take over SIGTERM before it gets SIGKILL. Both are safe here: without its
 /// postmaster a backend cannot commit any more, and the next start recovers from the log.
@@ -67,7 +68,7 @@ pub(super) async fn clear(
 
 /// The number in the pid file, whoever has it now.
 pub(super) fn pid_in_file(cluster: &Path) -> Option<Pid> {
-    let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
+    let text = planted::read_small(&cluster.join("postmaster.pid"))?;
     // A standalone backend writes its number negative.
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
     (pid != 0).then(|| Pid::from_raw(pid.abs()))
@@ -121,14 +122,11 @@ fn is_postgres(pid: Pid) -> bool {
 async fn working_folders(pids: &[Pid], account: &Account) -> Vec<(Pid, PathBuf)> {
     let mut known = Vec::new();
     let mut hidden = Vec::new();
-    for pid in pids {
+    // The files that name processes are the other user's to write: it must not name somebody else's.
+    for pid in pids.iter().filter(|pid| belongs_to(**pid, account)) {
         match fs::read_link(format!("/proc/{pid}/cwd")) {
             Ok(folder) => known.push((*pid, folder)),
-            Err(error)
-                if error.kind() == ErrorKind::PermissionDenied && belongs_to(*pid, account) =>
-            {
-                hidden.push(pid.to_string());
-            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => hidden.push(*pid),
             Err(_) => {}
         }
     }
@@ -144,10 +142,14 @@ fn belongs_to(pid: Pid, account: &Account) -> bool {
 
 /// A root without the capability to trace (that is every root in a container) may not see where
 /// another user's process works; that user itself may.
-async fn ask_as_the_user(pids: &[String], account: &Account) -> Vec<(Pid, PathBuf)> {
+async fn ask_as_the_user(pids: &[Pid], account: &Account) -> Vec<(Pid, PathBuf)> {
     let script = r#"for pid do folder=$(readlink "/proc/$pid/cwd") && echo "$pid $folder"; done"#;
     let mut shell = account.command(Path::new("/bin/sh"), Path::new("/"));
-    shell.args(["-c", script, "sh"]).args(pids).stdin(Stdio::null()).stderr(Stdio::null());
+    shell
+        .args(["-c", script, "sh"])
+        .args(pids.iter().map(Pid::to_string))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
     let Ok(output) = shell.output().await else { return Vec::new() };
     String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -155,6 +157,8 @@ async fn ask_as_the_user(pids: &[String], account: &Account) -> Vec<(Pid, PathBu
             let (pid, folder) = line.split_once(' ')?;
             Some((Pid::from_raw(pid.parse().ok()?), PathBuf::from(folder)))
         })
+        // The shell is that user's process; its word counts for what was asked.
+        .filter(|(pid, _)| pids.contains(pid))
         .collect()
 }
 

@@ -21,6 +21,7 @@ mod download;
 mod error;
 mod folder;
 mod leftovers;
+mod planted;
 mod provision;
 mod server;
 

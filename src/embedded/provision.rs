@@ -11,6 +11,7 @@ use super::binaries::{self, Binaries, Demand, Rejected};
 use super::download::{DownloadError, DownloadSource, download};
 use super::error::EmbeddedError;
 use super::folder::DataFolder;
+use super::planted;
 
 const FOLDER_PREFIX: &str = "postgres-";
 const UNFINISHED_SUFFIX: &str = ".new";
@@ -112,7 +113,7 @@ async fn unpack_and_try(
     let unusable = |reason| DownloadError::Unusable { url: source.shown_url(), reason };
     let unpacked = unfinished.join("unpacked");
     download(source, &unpacked).await?;
-    folder.account().give_tree(unfinished).map_err(write_error(unfinished))?;
+    planted::open_up_tree(unfinished, folder.account()).map_err(write_error(unfinished))?;
     binaries::examine(&unpacked.join("bin"), demand).await.map_err(unusable)?;
     fs::rename(&unpacked, ready).map_err(write_error(ready))?;
     // Programs find their library and siblings by their own place, so they are looked at again.

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,11 +13,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
+use super::account::Account;
 use super::binaries::Binaries;
 use super::connection::{self, Knock};
 use super::error::EmbeddedError;
 use super::folder::DataFolder;
-use super::{Options, cluster, leftovers, provision};
+use super::{Options, cluster, leftovers, planted, provision};
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
@@ -62,8 +62,8 @@ pub(super) async fn ensure_running(
     options: &Options,
 ) -> Result<Running, EmbeddedError> {
     let cluster = folder.cluster();
-    if socket.join(".s.PGSQL.5432").exists()
-        && let Knock::Answers { version } = connection::knock(socket, &cluster).await?
+    if let Knock::Answers { version } =
+        connection::knock(socket, &cluster, folder.account()).await?
     {
         return Ok(Running { version, started: false });
     }
@@ -145,7 +145,7 @@ async fn wait_for_answer(
     let begin = Instant::now();
     let mut pause = POLL;
     loop {
-        let reason = match connection::knock(socket, cluster).await? {
+        let reason = match connection::knock(socket, cluster, &log.account).await? {
             Knock::Answers { version } => return Ok(Some(version)),
             Knock::Refused(reason) => reason,
         };
@@ -200,34 +200,34 @@ pub(super) async fn stop(folder: &DataFolder) -> Result<bool, EmbeddedError> {
 struct Log {
     path: PathBuf,
     begin: u64,
+    account: Account,
 }
 
 impl Log {
     fn open(folder: &DataFolder) -> Result<Self, EmbeddedError> {
-        let path = folder.log();
-        let mut begin = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        if begin > LOG_LIMIT_BYTES {
+        let mut log = Self { path: folder.log(), begin: 0, account: folder.account().clone() };
+        let written = log.for_writing()?.metadata();
+        log.begin = written.map_err(EmbeddedError::folder("read", &log.path))?.len();
+        if log.begin > LOG_LIMIT_BYTES {
             // One generation is kept: enough to look back, and bounded.
-            fs::rename(&path, path.with_extension("log.old"))
-                .map_err(EmbeddedError::folder("rename", &path))?;
-            begin = 0;
+            fs::rename(&log.path, log.path.with_extension("log.old"))
+                .map_err(EmbeddedError::folder("rename", &log.path))?;
+            log.begin = 0;
         }
-        let log = Self { path, begin };
-        log.for_writing()?;
-        folder.account().give(&log.path).map_err(EmbeddedError::folder("give away", &log.path))?;
         Ok(log)
     }
 
+    /// It stays ours: the server is handed the open file.
     fn for_writing(&self) -> Result<File, EmbeddedError> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600);
-        options.open(&self.path).map_err(EmbeddedError::folder("write", &self.path))
+        planted::open_file(&self.path, OpenOptions::new().append(true).create(true), &self.account)
     }
 
     /// The end of this attempt's part.
     fn tail(&self) -> String {
         let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(&self.path)?;
+            let options = &mut OpenOptions::new();
+            let file = planted::open_file(&self.path, options.read(true), &self.account);
+            let mut file = file.map_err(std::io::Error::other)?;
             let end = file.metadata()?.len();
             file.seek(SeekFrom::Start(self.begin.max(end.saturating_sub(TAIL_BYTES))))?;
             let mut bytes = Vec::new();

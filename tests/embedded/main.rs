@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 mod downloads;
 mod lifecycle;
+mod planted;
 mod troubles;
 
 /// Tells a started-again test program which data folder to use.

@@ -159,7 +159,7 @@ async fn private_server() -> &'static PrivatePostgres {
             let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
             let server = match start(target.join("test-postgres")).await {
                 // Run as root, the server's user may not get into our home.
-                Err(EmbeddedError::Unreachable { .. }) => {
+                Err(EmbeddedError::Unreachable { .. } | EmbeddedError::NotOursAlone { .. }) => {
                     let tag = xxh3_64(target.as_os_str().as_encoded_bytes());
                     let folder = format!("kasparro-test-postgres-{tag:016x}");
                     start(std::env::temp_dir().join(folder)).await
