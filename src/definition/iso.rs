@@ -103,11 +103,16 @@ fn read_micros(text: &[u8]) -> Option<(i64, &[u8])> {
     (length > 0).then(|| (micros, &text[length..]))
 }
 
-/// `Z`, `+hh`, `+hhmm`, `+hh:mm` or nothing.
+/// `Z`, `+hh`, `+hhmm`, `+hh:mm`, perhaps behind a space, where it may be `UTC` as well; or nothing.
 fn read_offset(text: &[u8]) -> Option<Option<i64>> {
-    let (sign, text) = match text {
+    let (spaced, text) = match text {
         [] => return Some(None),
+        [b' ', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let (sign, text) = match text {
         [b'Z' | b'z'] => return Some(Some(0)),
+        utc if spaced && utc.eq_ignore_ascii_case(b"UTC") => return Some(Some(0)),
         [b'+', rest @ ..] => (1, rest),
         [b'-', rest @ ..] => (-1, rest),
         _ => return None,

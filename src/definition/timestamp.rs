@@ -209,6 +209,10 @@ mod tests {
             ("2025-01-02T03:04:05.5+02:00", "2025-01-02T01:04:05.500000Z"),
             ("2025-01-02T03:04:05,123456789-0130", "2025-01-02T04:34:05.123456Z"),
             ("2025-01-02T03:04:05+05", "2025-01-01T22:04:05Z"),
+            ("2026-10-01 08:15:00 +0200", "2026-10-01T06:15:00Z"),
+            ("2026-10-01T08:15 -03:30", "2026-10-01T11:45:00Z"),
+            ("2026-10-01 08:15:00.25 Z", "2026-10-01T08:15:00.250000Z"),
+            ("2026-10-01 08:15:00 UTC", "2026-10-01T08:15:00Z"),
             ("2024-02-29", "2024-02-29T00:00:00Z"),
             ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
             ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
@@ -234,6 +238,12 @@ mod tests {
             "2025-01-02T03:04:05+2",
             "2025-01-02T03:04:05+02:0",
             "2025-01-02X03:04:05",
+            "2025-01-02 03:04:05  +02:00",
+            "2025-01-02 03:04:05 + 02:00",
+            "2025-01-02 03:04:05UTC",
+            "2025-01-02 03:04:05 CET",
+            "2025-01-02 +02:00",
+            "2025-01-02 UTC",
             "02.01.2025",
             "2025-01-02T03:04:05ZZ",
             "1735787045",
@@ -313,6 +323,42 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(micros in -62_135_596_800_000_000_i64..253_402_300_800_000_000) {
             prop_assert_eq!(TimeFormat::default().instant(&shown(micros)), Ok(micros));
+        }
+
+        /// However its offset is written, a time is the instant that chrono reads.
+        #[test]
+        fn offsets_mean_what_they_mean_to_chrono(
+            seconds in -62_135_000_000_i64..253_402_000_000,
+            offset in -1439_i32..=1439,
+            separator in "[Tt ]",
+            space in " ?",
+            style in 0..4_usize,
+        ) {
+            let east = chrono::FixedOffset::east_opt(offset * 60).unwrap();
+            let at = DateTime::from_timestamp(seconds, 0).unwrap().with_timezone(&east);
+            let local = at.format(&format!("%Y-%m-%d{separator}%H:%M:%S")).to_string();
+            let zone = match style {
+                0 => at.format("%z").to_string(),
+                1 => at.format("%:z").to_string(),
+                2 => "Z".to_owned(),
+                _ => "UTC".to_owned(),
+            };
+            // chrono reads no other year without a format.
+            prop_assume!(local.len() == 19);
+            let text = format!("{local}{space}{zone}");
+            let with_offset = format!("%Y-%m-%d{separator}%H:%M:%S{space}%z");
+            let expected = match style {
+                0 | 1 => DateTime::parse_from_str(&text, &with_offset).unwrap().timestamp(),
+                _ => NaiveDateTime::parse_from_str(&local, &format!("%Y-%m-%d{separator}%H:%M:%S"))
+                    .unwrap()
+                    .and_utc()
+                    .timestamp(),
+            };
+            let read = TimeFormat::default().instant(&text);
+            match style == 3 && space.is_empty() {
+                true => prop_assert_eq!(read, Err(TimeError::Format), "{}", text),
+                false => prop_assert_eq!(read, Ok(expected * MICROS_PER_SECOND), "{}", text),
+            }
         }
 
         #[test]
