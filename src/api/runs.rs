@@ -48,7 +48,8 @@ pub(super) struct Run {
     /// The first failure.
     #[oai(nullable)]
     error: Option<String>,
-    /// Why it ended as it did, when that is no failure.
+    /// Why it ended as it did, when that is no failure, and the most frequent reasons of rows that were
+    /// quarantined. A success may have one.
     #[oai(nullable)]
     stop_reason: Option<String>,
     /// Runs with the same value had the same job file.

@@ -100,7 +100,7 @@ fn note(run: &Run) -> String {
     });
     // Else its counters look like those of a run that wrote something.
     let dry = run.dry_run.then(|| "dry run: nothing was written".to_owned());
-    let parts = [dry, stalled, run.error.clone().or_else(|| run.stop_reason.clone())];
+    let parts = [dry, stalled, run.error.clone(), run.stop_reason.clone()];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

@@ -82,12 +82,15 @@ pub(super) fn check(
     let mut files = Vec::new();
     let mut good = true;
     for definition in jobs.load(&sources::kind_names())? {
-        let opened = definition.map_err(|error| chain(&error)).and_then(|definition| {
-            match sources::open(&definition, &reach) {
+        let opened =
+            definition.map_err(|error| chain(&error)).and_then(|definition| match sources::check(
+                &definition,
+            )
+            .and_then(|()| sources::open(&definition, &reach))
+            {
                 Ok(_) => Ok(definition),
                 Err(error) => Err(chain(&error)),
-            }
-        });
+            });
         good &= opened.is_ok();
         match (&opened, args.json) {
             (Ok(definition), false) => println!("ok     {}", definition.path.display()),

@@ -107,10 +107,21 @@ impl AccessArgs {
     }
 }
 
+/// How a command line that cannot be understood ends. `EX_USAGE` of sysexits.h; clap's own 2 would
+/// read as a degraded run.
+const USAGE: u8 = 64;
+
 /// Parses the command line, does what it says, and prints what went wrong.
 pub fn main() -> ExitCode {
-    let matches = without_empty_variables(Cli::command()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let typed = without_empty_variables(Cli::command()).try_get_matches();
+    let cli = match typed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // A reader that has gone away is told nothing.
+            let _ = answer.print();
+            return ExitCode::from(if answer.use_stderr() { USAGE } else { 0 });
+        }
+    };
     match start(cli) {
         Ok(code) => code,
         Err(error) => {

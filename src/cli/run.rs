@@ -20,7 +20,7 @@ use crate::db::runs::Run;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::raw::ContentHash;
-use crate::domain::run::{Mode, RunId, Trigger};
+use crate::domain::run::{Mode, RunId, RunStatus, Trigger};
 use crate::domain::sample::Sample;
 use crate::sources::{self, Access};
 use crate::tasks::dry_run;
@@ -37,7 +37,11 @@ Examples:
   kasparro run products_csv --dry-run      show what a run would do, and write nothing
   kasparro run products_csv --replay       normalize again what was read, with the job file of now
 
-Exits 0 when every run succeeded, 1 when one failed, was cancelled or broke a check.";
+Exits 0 when every run succeeded, 1 when one failed or was cancelled, 2 when one is degraded: it ended,
+but not as it should, and its note says why.";
+
+/// What `run` ends with when no run failed and one is degraded.
+const DEGRADED: u8 = 2;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
@@ -89,6 +93,10 @@ pub(super) struct RunArgs {
     /// Write nothing; show what the run would do
     #[arg(long, conflicts_with_all = ["detach", "record"])]
     dry_run: bool,
+
+    /// Exit with 0 when a run is degraded
+    #[arg(long, conflicts_with = "detach")]
+    allow_degraded: bool,
 
     /// Only enqueue the runs
     #[arg(long)]
@@ -185,8 +193,25 @@ async fn work(
         bail!("stopped before the runs ended; `kasparro run` or any worker goes on with them");
     };
     show(pool, &runs, args).await?;
-    let good = all_started && runs.iter().all(|run| run.status.is_success());
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match all_started {
+        true => exit_code(runs.iter().map(|run| run.status), args.allow_degraded),
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn exit_code(ended: impl IntoIterator<Item = RunStatus>, allow_degraded: bool) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for status in ended {
+        match status {
+            RunStatus::Success | RunStatus::SuccessWithDuplicates => {}
+            RunStatus::Degraded if allow_degraded => {}
+            RunStatus::Degraded => code = ExitCode::from(DEGRADED),
+            RunStatus::Failed | RunStatus::Cancelled | RunStatus::Queued | RunStatus::Running => {
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    code
 }
 
 async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()> {

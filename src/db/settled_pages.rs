@@ -4,9 +4,11 @@
 //! stays true because whoever changes records of the source also says here which keys these have.
 
 use futures::TryStreamExt;
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::raw::ContentHash;
+use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::RunId;
 
 /// The most records of a source whose pages are kept: each change looks through all their keys.
@@ -21,6 +23,8 @@ pub struct SettledPage {
     pub keys: Vec<u64>,
     /// Rows of it that were set aside.
     pub quarantined: i64,
+    /// Why they were.
+    pub reasons: ReasonTally,
 }
 
 /// Those of these pages that are settled under a mapping.
@@ -34,8 +38,11 @@ pub async fn among(
     pages: &[ContentHash],
 ) -> Result<Vec<SettledPage>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select body_hash, keys, quarantined from settled_pages
-         where source = $1 and mapping_hash = $2 and body_hash = any($3)",
+        // Of pages that an earlier version has settled nobody knows the reasons: they are not passed
+        // over once.
+        "select body_hash, keys, quarantined, reasons from settled_pages
+         where source = $1 and mapping_hash = $2 and body_hash = any($3)
+           and (quarantined = 0 or reasons is not null)",
         source,
         &mapping.to_bytes()[..],
         &bytes_of(pages),
@@ -48,6 +55,12 @@ pub async fn among(
                 hash: hash_of(&row.body_hash)?,
                 keys: keys_of(&row.keys).collect(),
                 quarantined: row.quarantined,
+                reasons: row
+                    .reasons
+                    .map(serde_json::from_value)
+                    .transpose()
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?
+                    .unwrap_or_default(),
             })
         })
         .collect()
@@ -105,15 +118,21 @@ pub async fn settle(
     let hashes: Vec<_> = pages.iter().map(|page| page.hash).collect();
     let records: Vec<_> = pages.iter().map(|page| page.keys.len() as i64).collect();
     let quarantined: Vec<_> = pages.iter().map(|page| page.quarantined).collect();
+    let reasons = pages
+        .iter()
+        .map(|page| Some(&page.reasons).filter(|reasons| !reasons.is_empty()))
+        .map(|reasons| reasons.map(serde_json::to_value).transpose())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
     let keys: Vec<Vec<u8>> = pages
         .iter()
         .map(|page| page.keys.iter().flat_map(|key| key.to_le_bytes()).collect())
         .collect();
     sqlx::query!(
         "insert into settled_pages (source, mapping_hash, run_id, body_hash, records, quarantined,
-                                    keys)
+                                    keys, reasons)
          select $1, $2, $3, p.*
-         from unnest($4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[]) as p
+         from unnest($4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[], $9::jsonb[]) as p
          where (select coalesce(sum(records), 0)::bigint from settled_pages where source = $1)
                < $8
          on conflict (source, body_hash) do update set
@@ -121,7 +140,8 @@ pub async fn settle(
             run_id = excluded.run_id,
             records = excluded.records,
             quarantined = excluded.quarantined,
-            keys = excluded.keys",
+            keys = excluded.keys,
+            reasons = excluded.reasons",
         source,
         &mapping.to_bytes()[..],
         run.0,
@@ -130,6 +150,7 @@ pub async fn settle(
         &quarantined,
         &keys,
         MOST_RECORDS,
+        &reasons as &[Option<Value>],
     )
     .execute(connection)
     .await?;

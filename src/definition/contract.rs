@@ -94,11 +94,11 @@ impl RowContract {
                 Policy::Freeze => {
                     frozen.get_or_insert(format!("{message} (contract: new_field = \"freeze\")"));
                 }
-                _ => defects.push(Defect {
-                    field: Some(name.to_owned()),
-                    reason: ReasonCode::NewField,
-                    message: format!("{message} (contract: new_field = \"quarantine_row\")"),
-                }),
+                _ => defects.push(Defect::without_value(
+                    Some(name.to_owned()),
+                    ReasonCode::NewField,
+                    format!("{message} (contract: new_field = \"quarantine_row\")"),
+                )),
             }
         });
         frozen.map_or(Ok(()), Err)
@@ -155,7 +155,8 @@ impl RowContract {
             Policy::Evolve | Policy::DiscardValue => Ok(()),
             Policy::Freeze => Err(Objection::Freeze(message)),
             Policy::QuarantineRow => {
-                Err(Objection::Defect(Defect { field: Some(label.to_owned()), reason, message }))
+                let field = Some(label.to_owned());
+                Err(Objection::Defect(Defect::without_value(field, reason, message)))
             }
         }
     }

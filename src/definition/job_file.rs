@@ -112,13 +112,29 @@ impl Definition {
     /// An error about the value that `keys` lead to, for kinds that check their parameters beyond
     /// types: `definition.problem(&["csv", "delimiter"], "…")`.
     pub fn problem(&self, keys: &[&str], message: impl Into<String>) -> DefinitionError {
+        self.problems(&[(keys, message.into())])
+    }
+}
+
+impl Definition {
+    /// [`Definition::problem`] for several values at once.
+    pub fn problems(&self, found: &[(&[&str], String)]) -> DefinitionError {
         match Document::parse(&self.path, &self.text) {
             Ok(document) => {
-                let problem = document.problem_at(keys, message);
-                DefinitionError::invalid(&self.path, vec![problem])
+                let problem = |(keys, message): &(&[&str], String)| {
+                    document.problem_at(keys, message.clone())
+                };
+                DefinitionError::invalid(&self.path, found.iter().map(problem).collect())
             }
             Err(error) => error,
         }
+    }
+
+    /// The key of the job file that says what tells rows apart.
+    pub fn key_word(&self) -> &'static str {
+        let document = Document::parse(&self.path, &self.text);
+        let template = document.is_ok_and(|file| file.text_at(&["external_id"]).is_some());
+        if template { "external_id" } else { "primary_key" }
     }
 }
 
@@ -230,9 +246,8 @@ impl Reader<'_> {
     }
 
     fn checks(&mut self, file: &JobFile) {
-        if let Some(ratio) = file.checks.max_quarantine_ratio
-            && !(0.0..=1.0).contains(&ratio)
-        {
+        let ratio = file.checks.max_quarantine_ratio;
+        if !(0.0..=1.0).contains(&ratio) {
             let message = format!("max_quarantine_ratio is a share from 0 to 1, not {ratio}");
             self.problem(&["checks", "max_quarantine_ratio"], message);
         }

@@ -12,6 +12,7 @@ use super::json;
 use super::row::Row;
 use super::sheet::Sheet;
 use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::schema::Schema;
@@ -23,6 +24,13 @@ pub struct Mapped {
     pub records: RecordBatch,
     /// The rows set aside, with the payload they are in.
     pub rejects: Vec<(RawRef, Reject)>,
+}
+
+impl Mapped {
+    /// Why rows were set aside, the rejects before this one left out.
+    pub fn reasons_from(&self, reject: usize) -> ReasonTally {
+        ReasonTally::of(self.rejects.iter().skip(reject).map(|(_, reject)| reject))
+    }
 }
 
 /// The contract says `freeze`, and a row does not fit the schema.

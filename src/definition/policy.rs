@@ -53,13 +53,20 @@ impl Contract {
 }
 
 /// What must hold when a run ends; a run that breaks one ends `degraded`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checks {
     /// The fewest rows a run that reads anything must read.
     pub min_rows: Option<u64>,
-    /// The largest share of rows that may be quarantined, 0 to 1.
-    pub max_quarantine_ratio: Option<f64>,
+    /// The largest share of rows that may be quarantined, 0 to 1. A run in which every row is
+    /// quarantined is degraded even with 1.
+    pub max_quarantine_ratio: f64,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { min_rows: None, max_quarantine_ratio: 0.5 }
+    }
 }
 
 /// How long what runs leave behind is kept; for ever where nothing is said. Runs themselves, records

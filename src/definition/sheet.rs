@@ -99,7 +99,7 @@ impl<'a, R: Row> Sheet<'a, R> {
         if arena.len() - start > json::MAX_BYTES {
             let flaw = convert::not_json(json::JsonError::TooLong);
             let message = format!("all attributes together: {}", flaw.problem);
-            self.defects.push(Defect { field: None, reason: flaw.reason, message });
+            self.defects.push(Defect::without_value(None, flaw.reason, message));
         }
         if has_base || has_own {
             self.records.close_column(Column::Attributes, start);
@@ -219,12 +219,13 @@ impl<'a, R: Row> Sheet<'a, R> {
     }
 
     fn flaw(&mut self, label: &str, cell: Option<Cell<'_>>, flaw: Flaw) {
-        let message = match cell {
-            Some(cell) => format!("{label}: {} {}", convert::shown(cell), flaw.problem),
+        let found = cell.map(convert::shown);
+        let message = match &found {
+            Some(found) => format!("{label}: {found} {}", flaw.problem),
             None => format!("{label}: {}", flaw.problem),
         };
         let field = Some(label.to_owned());
-        self.defects.push(Defect { field, reason: flaw.reason, message });
+        self.defects.push(Defect { field, reason: flaw.reason, message, found });
     }
 }
 

@@ -4,6 +4,8 @@ use std::ops::{AddAssign, SubAssign};
 
 use serde::{Deserialize, Serialize};
 
+use super::words::grouped;
+
 /// What a task, a run or a source did, in numbers.
 ///
 /// Over a whole run `rows_read == inserted + updated + unchanged + quarantined` holds exactly.
@@ -26,6 +28,12 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// For people: `3 of 2,000 rows quarantined`.
+    pub fn quarantined_of_all(&self) -> String {
+        let shown = |number: i64| grouped(number.unsigned_abs());
+        format!("{} of {} rows quarantined", shown(self.quarantined), shown(self.rows_read))
+    }
+
     /// Counts up to `most` known rows as inserted, and answers how many: rows that a run applies a
     /// second time, and that were new to it the first time. Which of them are known with the same
     /// content and which with another cannot be told any more; the same is more likely.

@@ -10,6 +10,7 @@ pub mod file;
 pub mod key_sieve;
 pub mod pause;
 pub mod raw;
+pub mod reason_tally;
 pub mod record;
 pub mod reject;
 pub mod run;

@@ -57,6 +57,19 @@ pub struct Defect {
     pub reason: ReasonCode,
     /// One sentence for people: what was found, what was expected.
     pub message: String,
+    /// The value that was found, as messages show it, when it is a value that is wrong.
+    pub found: Option<String>,
+}
+
+impl Defect {
+    /// A defect of a row as a whole, or of a field that has no value.
+    pub fn without_value(
+        field: Option<String>,
+        reason: ReasonCode,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { field, reason, message: message.into(), found: None }
+    }
 }
 
 /// A row set aside, with everything needed to find it again and to mend it.

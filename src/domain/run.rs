@@ -63,7 +63,7 @@ words! {
         Success = "success",
         /// Success, and some rows were known already.
         SuccessWithDuplicates = "success_with_duplicates",
-        /// Everything was processed, but a check of the job file is broken.
+        /// Everything was processed, but not all is as it should be; its note says what.
         Degraded = "degraded",
         /// A task is dead.
         Failed = "failed",

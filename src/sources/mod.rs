@@ -151,6 +151,8 @@ pub struct Page {
     pub shape: Shape,
     /// Where the next page is; `None` when this was the last.
     pub next: Option<Value>,
+    /// What there is to say when the API has pages that nobody will ask for.
+    pub more: Option<String>,
 }
 
 /// A source that is read page by page, each page telling where the next one is.

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use crate::db::runs::{self, Run, books};
-use crate::db::{run_controls, totals};
+use crate::db::{run_controls, run_tasks, totals};
 use crate::domain::actor::Actor;
 use crate::domain::run::{RunId, RunStatus};
 use crate::queue;
@@ -47,7 +47,11 @@ pub async fn cancel_run(
     if !run.dry_run {
         totals::add_run(transaction, &run.source, RunStatus::Cancelled, &counters).await?;
     }
-    let reason = format!("cancelled by {actor}");
+    let mut reason = format!("cancelled by {actor}");
+    if counters.quarantined > 0 {
+        let set_aside = run_tasks::set_aside(transaction, id).await?;
+        reason += &format!("; {}: {set_aside}", counters.quarantined_of_all());
+    }
     runs::finish(transaction, id, RunStatus::Cancelled, Some(&reason)).await?;
     tracing::info!(run_id = id.0, source = run.source, %actor, "run cancelled");
     Ok(match runs::get(transaction, id).await? {

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::fetch_page::wait_for_token;
 use super::mapper::Mapper;
 use super::plan_run::{self, FoundFile};
+use super::remark::Remark;
 use super::settled_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::unified_records::{self, Pending, Record};
@@ -21,6 +22,7 @@ use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{ChosenRows, FileStamp};
 use crate::domain::raw::RawRef;
+use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordView};
 use crate::domain::reject::Reject;
 use crate::domain::run::{Mode, RunId};
@@ -30,9 +32,14 @@ use crate::domain::task::{Chunk, Rows, TaskPayload};
 use crate::sources::{FilePlan, FileScan, PageSource, Source};
 
 /// What the task leaves in the ledger.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Shown {
     samples: Vec<Sample>,
+    /// Why rows would be set aside.
+    #[serde(default)]
+    set_aside: ReasonTally,
+    #[serde(default)]
+    remarks: Vec<Remark>,
 }
 
 /// The samples of a dry run; none before it has ended.
@@ -40,12 +47,23 @@ pub(super) struct Shown {
 /// # Errors
 /// Database errors.
 pub async fn shown(executor: impl PgExecutor<'_>, run: RunId) -> Result<Vec<Sample>, sqlx::Error> {
+    Ok(left(executor, run).await?.samples)
+}
+
+/// What a dry run found worth saying.
+pub(super) async fn remarks(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Vec<Remark>, sqlx::Error> {
+    Ok(left(executor, run).await?.remarks)
+}
+
+async fn left(executor: impl PgExecutor<'_>, run: RunId) -> Result<Shown, sqlx::Error> {
     let key = TaskPayload::PlanRun {}.key();
     let Some(result) = run_tasks::result(executor, run, &key).await? else {
-        return Ok(Vec::new());
+        return Ok(Shown::default());
     };
-    let shown: Shown = serde_json::from_value(result).map_err(|e| sqlx::Error::Decode(e.into()))?;
-    Ok(shown.samples)
+    serde_json::from_value(result).map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
 pub(super) struct DryRun;
@@ -61,7 +79,9 @@ impl Task for DryRun {
             Source::Pages(pages) => trial.pages(pages.as_ref()).await?,
             Source::Files(_) => trial.files().await?,
         }
-        Ok((trial.counters, Shown { samples: trial.samples.shown() }))
+        let samples = trial.samples.shown();
+        let shown = Shown { samples, set_aside: trial.set_aside, remarks: trial.remarks };
+        Ok((trial.counters, shown))
     }
 
     async fn store(
@@ -83,6 +103,8 @@ struct Trial<'a> {
     pending: Pending,
     counters: Counters,
     samples: Samples,
+    set_aside: ReasonTally,
+    remarks: Vec<Remark>,
 }
 
 impl<'a> Trial<'a> {
@@ -94,6 +116,8 @@ impl<'a> Trial<'a> {
             pending: Pending::default(),
             counters: Counters::default(),
             samples: Samples::default(),
+            set_aside: ReasonTally::default(),
+            remarks: Vec::new(),
         }
     }
 
@@ -117,6 +141,7 @@ impl<'a> Trial<'a> {
             let bytes = page.body.len() as u64;
             self.mapper.page(page.hash, page.body).await?;
             self.compare(bytes, Some(&page.url)).await?;
+            self.remarks.extend(page.more.map(Remark::degrading));
             next = page.next;
         }
         Ok(())
@@ -184,6 +209,7 @@ impl<'a> Trial<'a> {
                 self.samples.add(written_row(change, record, before, payload));
             }
         }
+        self.set_aside.merge(mapped.reasons_from(0));
         self.show_rejects(&mapped, payload);
         Ok(transaction.rollback().await?)
     }

@@ -62,7 +62,7 @@ impl Task for FetchPage {
             ..Counters::default()
         };
         let raw = RawRef::Page(page.hash).to_string();
-        let result = SliceResult { raw, shape: page.shape, repeated: Vec::new() };
+        let result = SliceResult { raw, shape: page.shape, repeated: Vec::new(), more: page.more };
         let next =
             page.next.map(|position| TaskPayload::FetchPage { slice: self.slice + 1, position });
         Ok(Effects {

@@ -1,14 +1,18 @@
 //! Owns the end of a run: its status, its checkpoint, its share of the totals.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{Planned, PlannedFile};
-use super::{SourceInUse, TaskError};
+use super::remark::Remark;
+use super::{SourceInUse, TaskError, dry_run};
 use crate::db::runs::books::{self, Books};
 use crate::db::runs::{self, Run};
 use crate::db::{checkpoints, quarantined_rows, run_tasks, settled_pages, source_files, totals};
 use crate::definition::policy::Checks;
+use crate::domain::counters::Counters;
+use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::sources::Source;
@@ -30,7 +34,19 @@ pub(super) async fn finish_run(
         false => planned(transaction, id).await?,
     };
     let anything_new = run.counters.slices > 0 || planned.files.iter().any(|file| file.read);
-    let (status, reason) = conclude(&run, &checks, anything_new);
+    let set_aside = match run.counters.quarantined {
+        0 => ReasonTally::default(),
+        _ => run_tasks::set_aside(transaction, id).await?,
+    };
+    let outcome = Outcome {
+        counters: &run.counters,
+        any_dead: run.dead_tasks > 0,
+        anything_new,
+        checks: &checks,
+        set_aside: &set_aside,
+        remarks: remarks(transaction, &run, &planned).await?,
+    };
+    let (status, reason) = outcome.conclude();
     if !run.dry_run {
         totals::add_run(transaction, &run.source, status, &run.counters).await?;
         if let (0, Some(source)) = (run.dead_tasks, source) {
@@ -52,6 +68,26 @@ pub(super) async fn finish_run(
     Ok(())
 }
 
+/// What the tasks of a run found worth saying.
+async fn remarks(
+    transaction: &mut PgConnection,
+    run: &Run,
+    planned: &Planned,
+) -> Result<Vec<Remark>, TaskError> {
+    if run.dry_run {
+        return Ok(dry_run::remarks(transaction, run.id).await?);
+    }
+    let mut remarks = planned.remarks.clone();
+    if run.mode != Mode::Replay {
+        // An API that is read as one page has this one only.
+        let first = TaskPayload::FetchPage { slice: 0, position: Value::Null }.key();
+        if let Some(result) = run_tasks::result(&mut *transaction, run.id, &first).await? {
+            remarks.extend(SliceResult::from_value(result)?.more.map(Remark::degrading));
+        }
+    }
+    Ok(remarks)
+}
+
 /// What the plan of a run left in the ledger; nothing when planning itself failed.
 async fn planned(transaction: &mut PgConnection, id: RunId) -> Result<Planned, TaskError> {
     let key = TaskPayload::PlanRun {}.key();
@@ -62,30 +98,74 @@ async fn planned(transaction: &mut PgConnection, id: RunId) -> Result<Planned, T
     }
 }
 
-fn conclude(run: &Run, checks: &Checks, anything_new: bool) -> (RunStatus, Option<String>) {
-    let counters = &run.counters;
-    if run.dead_tasks > 0 {
-        return (RunStatus::Failed, None);
+/// What a run came to.
+struct Outcome<'a> {
+    counters: &'a Counters,
+    any_dead: bool,
+    anything_new: bool,
+    checks: &'a Checks,
+    set_aside: &'a ReasonTally,
+    remarks: Vec<Remark>,
+}
+
+impl Outcome<'_> {
+    /// How the run ends, and what there is to say about it.
+    fn conclude(mut self) -> (RunStatus, Option<String>) {
+        if !self.any_dead {
+            self.check_rows();
+        }
+        if self.counters.quarantined > 0 {
+            let quarantined = self.quarantined();
+            self.remarks.push(quarantined);
+        }
+        let degraded = self.remarks.iter().any(|remark| remark.degrades);
+        if self.remarks.is_empty() && !self.any_dead && !self.anything_new {
+            self.remarks.push(Remark::note("nothing new"));
+        }
+        let status = match () {
+            () if self.any_dead => RunStatus::Failed,
+            () if degraded => RunStatus::Degraded,
+            () if self.counters.unchanged > 0 => RunStatus::SuccessWithDuplicates,
+            () => RunStatus::Success,
+        };
+        let texts: Vec<_> = self.remarks.into_iter().map(|remark| remark.text).collect();
+        (status, (!texts.is_empty()).then(|| texts.join("; ")))
     }
-    if !anything_new {
-        return (RunStatus::Success, Some("nothing new".to_owned()));
+
+    fn check_rows(&mut self) {
+        let read = self.counters.rows_read;
+        if let Some(min) = self.checks.min_rows.filter(|min| (read as u64) < *min)
+            && self.anything_new
+        {
+            let text = format!("{read} rows read, at least {min} expected");
+            self.remarks.push(Remark::degrading(text));
+        }
+        if self.none_loaded() && self.counters.quarantined == 0 {
+            self.remarks.push(Remark::degrading(format!("none of {read} rows was loaded")));
+        }
     }
-    if let Some(min) = checks.min_rows.filter(|min| (counters.rows_read as u64) < *min) {
-        let reason = format!("{} rows read, at least {min} expected", counters.rows_read);
-        return (RunStatus::Degraded, Some(reason));
+
+    fn none_loaded(&self) -> bool {
+        let Counters { rows_read, inserted, updated, unchanged, .. } = *self.counters;
+        rows_read > 0 && inserted + updated + unchanged == 0
     }
-    let ratio = counters.quarantined as f64 / counters.rows_read.max(1) as f64;
-    if let Some(max) = checks.max_quarantine_ratio.filter(|max| ratio > *max) {
-        let reason = format!(
-            "{} of {} rows quarantined, more than the share of {max} that the job file allows",
-            counters.quarantined, counters.rows_read
-        );
-        return (RunStatus::Degraded, Some(reason));
-    }
-    if counters.unchanged > 0 {
-        (RunStatus::SuccessWithDuplicates, None)
-    } else {
-        (RunStatus::Success, None)
+
+    fn quarantined(&self) -> Remark {
+        let quarantined = self.counters.quarantined_of_all();
+        let set_aside = self.set_aside;
+        let max = self.checks.max_quarantine_ratio;
+        let ratio = self.counters.quarantined as f64 / self.counters.rows_read.max(1) as f64;
+        if self.any_dead {
+            Remark::note(format!("{quarantined}: {set_aside}"))
+        } else if self.none_loaded() {
+            Remark::degrading(format!("{quarantined}, so none was loaded: {set_aside}"))
+        } else if ratio > max {
+            Remark::degrading(format!(
+                "{quarantined}, more than the share of {max} that `[checks]` allows: {set_aside}"
+            ))
+        } else {
+            Remark::note(format!("{quarantined}: {set_aside}"))
+        }
     }
 }
 
@@ -132,4 +212,51 @@ async fn commit_file(
         quarantined_rows::supersede(transaction, &run.source, file.file_id).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a job file allows: the database refuses anything else as well.
+        #[test]
+        fn a_run_that_loaded_none_of_its_rows_is_no_success(
+            rows in prop::array::uniform4(0..3_i64),
+            lost in 0..2_i64,
+            min_rows in prop::option::of(0..9_u64),
+            max_quarantine_ratio in prop::sample::select(vec![0.0, 0.3, 0.5, 1.0]),
+            anything_new: bool,
+            any_dead: bool,
+            remark in prop::option::of(any::<bool>()),
+        ) {
+            let [inserted, updated, unchanged, quarantined] = rows;
+            let rows_read = inserted + updated + unchanged + quarantined + lost;
+            let counters =
+                Counters { rows_read, inserted, updated, unchanged, quarantined, ..Counters::default() };
+            let remark = remark.map(|degrades| Remark { text: "look".to_owned(), degrades });
+            let (status, note) = Outcome {
+                counters: &counters,
+                any_dead,
+                anything_new,
+                checks: &Checks { min_rows, max_quarantine_ratio },
+                set_aside: &ReasonTally::default(),
+                remarks: remark.clone().into_iter().collect(),
+            }
+            .conclude();
+            let loaded = inserted + updated + unchanged;
+            if status.is_success() {
+                prop_assert!(!any_dead && (rows_read == 0 || loaded > 0));
+                prop_assert!(quarantined as f64 <= max_quarantine_ratio * rows_read as f64);
+                prop_assert!(remark.as_ref().is_none_or(|remark| !remark.degrades));
+            }
+            prop_assert_eq!(status == RunStatus::Failed, any_dead);
+            // Whoever looks at a run that is no success, or has set rows aside, is told why.
+            let note = note.unwrap_or_default();
+            prop_assert!(status != RunStatus::Degraded || !note.is_empty());
+            prop_assert_eq!(note.contains("quarantined"), quarantined > 0);
+            prop_assert!(remark.is_none() || note.contains("look"));
+        }
+    }
 }

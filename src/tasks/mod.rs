@@ -22,6 +22,7 @@ mod normalize_batch;
 mod parse_csv_chunk;
 mod plan_replay;
 mod plan_run;
+mod remark;
 mod settle;
 mod settled_pages;
 mod snapshot_schema;

@@ -1,5 +1,7 @@
 //! Owns the task that turns the raw rows of consecutive slices into records.
 
+use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::chunks_at_hand::Normalizing;
@@ -9,7 +11,28 @@ use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
 use crate::domain::counters::Counters;
+use crate::domain::reason_tally::ReasonTally;
 use crate::domain::task::Rows;
+
+/// What a batch leaves in the ledger.
+#[derive(Debug, Default, Serialize)]
+struct BatchResult {
+    /// The slices that were passed over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    passed_over: Vec<i64>,
+    /// Why rows were set aside.
+    #[serde(skip_serializing_if = "ReasonTally::is_empty")]
+    set_aside: ReasonTally,
+}
+
+impl BatchResult {
+    /// The stored form; `None` when there is nothing to say.
+    fn to_value(&self) -> Result<Option<Value>, TaskError> {
+        let value = serde_json::to_value(self)
+            .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
+        Ok(Some(value).filter(|value| *value != json!({})))
+    }
+}
 
 pub(super) struct NormalizeBatch {
     pub first_slice: i64,
@@ -56,7 +79,11 @@ impl Task for NormalizeBatch {
             ..Counters::default()
         };
         counters += pages.counters();
-        Ok(Effects { counters, result: pages.result(), ..Effects::default() })
+        let (passed_over, reasons) = pages.passed_over();
+        let mut set_aside = mapped.reasons_from(0);
+        set_aside.merge(reasons.clone());
+        let left = BatchResult { passed_over: passed_over.to_vec(), set_aside };
+        Ok(Effects { counters, result: left.to_value()?, ..Effects::default() })
     }
 }
 

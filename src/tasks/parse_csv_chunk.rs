@@ -27,6 +27,9 @@ pub(super) struct SliceResult {
     /// be applied in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeated: Vec<i64>,
+    /// What there is to say when an API has pages that nobody will ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
 }
 
 impl SliceResult {
@@ -96,7 +99,8 @@ impl Task for ParseCsvChunk {
             rows_read: parsed.rows,
             ..Counters::default()
         };
-        let result = SliceResult { raw: raw.to_string(), shape: parsed.shape, repeated };
+        let result =
+            SliceResult { raw: raw.to_string(), shape: parsed.shape, repeated, more: None };
         Ok(Effects { counters, result: Some(result.to_value()?), ..Effects::default() })
     }
 }

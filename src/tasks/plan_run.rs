@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use super::remark::Remark;
 use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
@@ -26,6 +27,9 @@ use crate::sources::{FilePlan, FileScan, Source};
 pub(super) struct Planned {
     /// The files that the run reads, or that it found unchanged but touched.
     pub files: Vec<PlannedFile>,
+    /// What there is to say about files that it does not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Remark>,
 }
 
 /// A file of a run, and what is known of it once the run has succeeded.

@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Value, json};
 use sqlx::PgConnection;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,6 +16,7 @@ use crate::db::settled_pages::{self, SettledPage};
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::counters::Counters;
 use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{RecordBatch, RecordView};
 use crate::domain::run::Mode;
 use crate::domain::schema::Schema;
@@ -29,6 +29,7 @@ pub(super) struct PagesOfBatch {
     settled: HashMap<ContentHash, SettledPage>,
     passed_over: Vec<i64>,
     counters: Counters,
+    reasons: ReasonTally,
     normalized: Vec<NormalizedPage>,
     normalized_keys: HashSet<u64>,
 }
@@ -52,6 +53,7 @@ impl PagesOfBatch {
             settled: HashMap::new(),
             passed_over: Vec::new(),
             counters: Counters::default(),
+            reasons: ReasonTally::default(),
             normalized: Vec::new(),
             normalized_keys: HashSet::new(),
         }
@@ -85,6 +87,7 @@ impl PagesOfBatch {
         }
         self.counters.unchanged += settled.keys.len() as i64;
         self.counters.quarantined += settled.quarantined;
+        self.reasons.merge(settled.reasons.clone());
         self.passed_over.push(slice);
         true
     }
@@ -95,6 +98,7 @@ impl PagesOfBatch {
             hash,
             keys: (records..all.records.len()).map(|at| key_hash(all.records.get(at))).collect(),
             quarantined: (all.rejects.len() - rejects) as i64,
+            reasons: all.reasons_from(rejects),
         };
         self.normalized_keys.extend(&page.keys);
         self.normalized.push(NormalizedPage { first: records, page });
@@ -105,9 +109,9 @@ impl PagesOfBatch {
         self.counters
     }
 
-    /// The slices that were passed over, for the ledger.
-    pub fn result(&self) -> Option<Value> {
-        (!self.passed_over.is_empty()).then(|| json!({ "passed_over": self.passed_over }))
+    /// The slices that were passed over, and why rows of theirs were set aside.
+    pub fn passed_over(&self) -> (&[i64], &ReasonTally) {
+        (&self.passed_over, &self.reasons)
     }
 
     /// Books what the batch did: `changed` are the records whose keys had another content.

@@ -174,13 +174,13 @@ async fn a_byte_order_mark_and_crlf_are_no_part_of_any_cell() {
 
 #[tokio::test]
 async fn ragged_rows_are_set_aside_or_padded_as_the_job_file_says() {
-    let file = "id,name,price\n1,a\n2,b,3\n3,c,4,5\n4\n";
+    let file = "id,name,price\n1,a\n2,b,3\n3,c,4,5\n4\n6,f,6\n7,g,7\n";
     let (items, aside) = once("", file).await;
-    assert_eq!(items, ["2|b|3"]);
+    assert_eq!(items, ["2|b|3", "6|f|6", "7|g|7"]);
     let wrong = ["2||wrong_field_count", "4||wrong_field_count", "5||wrong_field_count"];
     assert_eq!(aside, wrong);
     let (items, aside) = once("ragged_rows = \"pad\"", file).await;
-    assert_eq!(items, ["1|a", "2|b|3"]);
+    assert_eq!(items, ["1|a", "2|b|3", "6|f|6", "7|g|7"]);
     assert_eq!(aside, ["4||wrong_field_count", "5|name|missing_field"]);
 }
 

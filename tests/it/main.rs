@@ -22,6 +22,7 @@ mod csv_input;
 mod dirty_file;
 mod dry_run;
 mod faults;
+mod honest_runs;
 mod janitor;
 mod order;
 mod parrot;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kasparro::db::runs::Run;
 use kasparro::domain::counters::Counters;
 use kasparro::domain::run::Mode::{Full, Incremental};
-use kasparro::domain::run::RunStatus::{Failed, Success, SuccessWithDuplicates};
+use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 use kasparro::domain::run::{Mode, RunStatus};
 use kasparro::tasks::start_run::Started;
 use serde_json::{Value, json};
@@ -197,11 +197,14 @@ async fn a_source_that_was_a_file_for_a_while_is_looked_into_again() {
 async fn quarantined_rows_of_a_page_that_is_passed_over_are_counted_and_kept() {
     const QUARANTINE: &str = "select q::text from quarantined_rows as q order by 1";
     let app = coins(&["1=a 2", "3 4 5", "6=f"]).await;
-    expect(&app, Incremental, Success, [2, 0, 0, 4]).await;
+    let first = expect(&app, Incremental, Degraded, [2, 0, 0, 4]).await;
+    assert!(first.stop_reason.as_ref().unwrap().contains("4 × `$.name` missing_field"));
     let before = app.texts(QUARANTINE).await;
     assert_eq!(before.len(), 4);
     spoil(&app).await;
-    expect(&app, Incremental, SuccessWithDuplicates, [0, 0, 2, 4]).await;
+    let again = expect(&app, Incremental, Degraded, [0, 0, 2, 4]).await;
+    assert_eq!((again.status, again.stop_reason), (first.status, first.stop_reason));
+    assert_eq!(app.texts(PASSED_OVER).await.len(), 4);
     assert_eq!(app.texts(QUARANTINE).await, before);
     app.database.close().await;
 }

@@ -99,3 +99,16 @@ async fn a_run_that_was_under_way_goes_on_with_its_figures() {
     };
     assert_eq!(books::last(&mut connection, RunId(1)).await.unwrap(), books);
 }
+
+#[tokio::test]
+async fn a_run_that_loaded_nothing_keeps_the_status_that_an_earlier_version_gave_it() {
+    let app = app_of(11).await;
+    let pool = &app.pool;
+    sqlx::raw_sql(RUN).execute(pool).await.unwrap();
+    let green = "update etl_runs set status = 'success', finished_at = now(), open_tasks = 0,
+        rows_read = 7, quarantined = 7";
+    sqlx::query(green).execute(pool).await.unwrap();
+    migrate(pool, 12, i64::MAX).await;
+    assert_eq!(app.texts("select status from etl_runs").await, ["success"]);
+    assert!(sqlx::query("update etl_runs set quarantined = 8").execute(pool).await.is_err());
+}

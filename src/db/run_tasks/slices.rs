@@ -1,9 +1,11 @@
 //! Owns what the ledger says of slices: which are read, which are next to normalize, and what tasks left
 //! for those that follow.
 
+use futures::TryStreamExt;
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskPayload;
 
@@ -102,4 +104,33 @@ pub async fn result(
     .fetch_optional(executor)
     .await?;
     Ok(row.flatten())
+}
+
+/// Why rows of a run were set aside, all its tasks together.
+///
+/// # Errors
+/// Database errors.
+pub async fn set_aside(
+    connection: &mut PgConnection,
+    run: RunId,
+) -> Result<ReasonTally, sqlx::Error> {
+    let mut tallies = sqlx::query_scalar!(
+        "select result -> 'set_aside' from run_tasks
+         where run_id = $1 and state = 'done' and quarantined > 0
+         order by first_slice, task_key",
+        run.0,
+    )
+    .fetch(connection);
+    let mut merged = ReasonTally::default();
+    while let Some(tally) = tallies.try_next().await? {
+        let tally = match tally {
+            Some(tally) => {
+                serde_json::from_value(tally).map_err(|e| sqlx::Error::Decode(e.into()))?
+            }
+            // An earlier version normalized these rows.
+            None => ReasonTally::unknown(),
+        };
+        merged.merge(tally);
+    }
+    Ok(merged)
 }

@@ -37,7 +37,7 @@ pub struct Run {
     pub counters: Counters,
     /// The first failure, for people.
     pub error: Option<String>,
-    /// Why it ended as it did, when that is no failure.
+    /// Why it ended as it did, when that is no failure, and what it set aside.
     pub stop_reason: Option<String>,
     /// The definition it runs with.
     pub config_hash: ContentHash,

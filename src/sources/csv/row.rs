@@ -203,7 +203,7 @@ impl RowReader {
         found: &mut Vec<Defect>,
     ) {
         let mut add = |reason, message: String| {
-            found.push(Defect { field: Some(self.name(index)), reason, message });
+            found.push(Defect::without_value(Some(self.name(index)), reason, message));
         };
         match kind {
             FieldKind::Unclosed => add(ReasonCode::UnclosedQuote, self.unclosed(index)),
@@ -245,7 +245,7 @@ impl RowReader {
             raw.len(),
             self.grammar.max_row()
         );
-        Defect { field: None, reason: ReasonCode::RowTooLong, message }
+        Defect::without_value(None, ReasonCode::RowTooLong, message)
     }
 
     fn unclosed(&self, index: usize) -> String {
@@ -279,7 +279,7 @@ impl RowReader {
         let expected = self.columns.len();
         if self.width == Width::Any {
             let message = format!("the row has more than {MAX_FIELDS} fields");
-            return Defect { field: None, reason: ReasonCode::WrongFieldCount, message };
+            return Defect::without_value(None, ReasonCode::WrongFieldCount, message);
         }
         let hint = match self.columns.get(found) {
             Some(first) => format!(
@@ -292,7 +292,7 @@ impl RowReader {
             ),
         };
         let message = format!("the row has {found} fields, the header {expected}: {hint}");
-        Defect { field: None, reason: ReasonCode::WrongFieldCount, message }
+        Defect::without_value(None, ReasonCode::WrongFieldCount, message)
     }
 }
 

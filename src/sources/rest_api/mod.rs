@@ -3,12 +3,13 @@
 //! `params` is what the job file says, `request` what is sent, `secrets` what is shown of it,
 //! `exchange` the network, `onward` where answers may lead, `public` what is not internal, `unpack`
 //! how large a body may be, `answer` what a refusal means, `paginator` where the next page is,
-//! `recording` pages without a network, `records` what a body holds. Only this file knows them all.
+//! `more_pages` whether there is one that nobody asks for, `recording` pages without a network, `records` what a body holds. Only this file knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
 mod answer;
 mod exchange;
+mod more_pages;
 mod onward;
 mod paginator;
 mod params;
@@ -59,7 +60,43 @@ fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
 }
 
 fn check(definition: &Definition) -> Result<(), SourceError> {
-    source_of(definition).map(drop)
+    source_of(definition)?;
+    refuse_dotted_names(definition)
+}
+
+/// A name with a dot in it is one key, and hardly ever meant as one. Not part of opening a source: runs
+/// that are under way go on with what they began with.
+fn refuse_dotted_names(definition: &Definition) -> Result<(), SourceError> {
+    let dotted = |locator: &Locator| match locator {
+        Locator::Path(name) | Locator::Named(name) if !name.starts_with('$') => {
+            name.contains('.').then(|| name.clone())
+        }
+        _ => None,
+    };
+    let message = |name: &str| {
+        let quoted = name.replace('\\', "\\\\").replace('\'', "\\'");
+        format!(
+            "`{name}` is one key with a dot in its name: write `$.{name}` for a value within another, \
+             or `$['{quoted}']` when the key is really called so"
+        )
+    };
+    let fields = definition.fields.iter().filter_map(|field| {
+        let place = match &field.from {
+            Locator::Path(_) => vec!["fields", &field.name, "from"],
+            _ => vec!["fields", &field.name],
+        };
+        Some((place, message(&dotted(&field.from)?)))
+    });
+    let key = definition.key_word();
+    let parts = definition.external_id.parts.iter().filter_map(dotted);
+    let parts = parts.map(|name| (vec![key], message(&name)));
+    let problems: Vec<_> = fields.chain(parts).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<_> =
+        problems.iter().map(|(place, message)| (&place[..], message.clone())).collect();
+    Err(SourceError::permanent(definition.problems(&problems).to_string()))
 }
 
 fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
@@ -87,6 +124,8 @@ struct Contents {
     hash: ContentHash,
     records: usize,
     shape: Shape,
+    /// What shows that there are more pages.
+    more: Option<String>,
 }
 
 impl RestApiSource {
@@ -138,7 +177,7 @@ impl RestApiSource {
         let page = self.params.paginator.ordinal(position);
         let body = recording.read(page).await?;
         let from = recording.address(page);
-        let answer = Answer { from, status: 200, content_type: None, body };
+        let answer = Answer { from, status: 200, content_type: None, link: None, body };
         // A recorded page is the same whenever it is read: trying again cannot help.
         let permanent = |error| SourceError { class: FailureClass::Permanent, ..error };
         self.page_of(answer, position).await.map_err(permanent)
@@ -151,15 +190,15 @@ impl RestApiSource {
     /// As of [`PageSource::fetch`].
     pub fn read(&self, position: &Value, answer: Answer) -> Result<Page, SourceError> {
         let position = Position::of_json(position)?;
-        let Answer { from, status, content_type, body } = answer;
-        let contents = contents_of(&self.records, body, content_type.as_deref());
+        let Answer { from, status, content_type, link, body } = answer;
+        let contents = contents_of(&self.records, body, content_type.as_deref(), link.as_deref());
         self.page_with(contents, &position, from, status)
     }
 
     async fn page_of(&self, answer: Answer, position: &Position) -> Result<Page, SourceError> {
-        let Answer { from, status, content_type, body } = answer;
+        let Answer { from, status, content_type, link, body } = answer;
         let records = Arc::clone(&self.records);
-        let read = move || contents_of(&records, body, content_type.as_deref());
+        let read = move || contents_of(&records, body, content_type.as_deref(), link.as_deref());
         let contents = tokio::task::spawn_blocking(read)
             .await
             .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?;
@@ -177,10 +216,12 @@ impl RestApiSource {
             let message = format!("{from}: {}", error.message);
             SourceError { message, ..error }
         };
-        let Contents { body, hash, records, shape } = contents.map_err(named)?;
+        let Contents { body, hash, records, shape, more } = contents.map_err(named)?;
         let next = self.params.paginator.next(position, records, hash).map_err(named)?;
         let next = next.as_ref().map(Position::to_json);
-        Ok(Page { url: from, status, body, hash, records: records as i64, shape, next })
+        let more = more.filter(|_| self.params.paginator.expects_one()).map(more_than_one);
+        let records = records as i64;
+        Ok(Page { url: from, status, body, hash, records, shape, next, more })
     }
 
     fn clients(&self) -> Result<&Clients, SourceError> {
@@ -261,6 +302,7 @@ fn contents_of(
     records: &Records,
     body: Vec<u8>,
     content_type: Option<&str>,
+    link: Option<&str>,
 ) -> Result<Contents, SourceError> {
     let mut body = String::from_utf8(body)
         .map_err(|error| SourceError::permanent("the answer is no UTF-8 text").caused_by(error))?;
@@ -271,8 +313,18 @@ fn contents_of(
     check_json(&body, content_type)?;
     let found = records.select(&body)?;
     let hash = ContentHash::of(body.as_bytes());
+    let more = more_pages::evidence(&body, records.path(), found.len(), link);
     let (records, shape) = (found.len(), records::shape_of(&found, hash));
-    Ok(Contents { body, hash, records, shape })
+    Ok(Contents { body, hash, records, shape, more })
+}
+
+/// What there is to say when more pages show than are read.
+fn more_than_one(evidence: String) -> String {
+    format!(
+        "the answer is one page of several ({evidence}), and only this one is read: set \
+         `rest_api.paginator`, or ask for larger pages in `rest_api.params`; if the first page is all \
+         you want, write paginator = {{ type = \"single_page\", first_page_only = true }}"
+    )
 }
 
 /// Whether a body is JSON from end to end.
@@ -289,13 +341,14 @@ fn check_json(body: &str, content_type: Option<&str>) -> Result<(), SourceError>
 }
 
 fn no_object(text: &str) -> Defect {
-    let message = format!("expected an object, found {}", answer::beginning(text));
-    Defect { field: None, reason: ReasonCode::NotAnObject, message }
+    let found = answer::beginning(text);
+    let message = format!("expected an object, found {found}");
+    Defect { field: None, reason: ReasonCode::NotAnObject, message, found: Some(found) }
 }
 
 fn no_json(error: &serde_json::Error) -> Defect {
     let message = format!("expected readable JSON: {error}");
-    Defect { field: None, reason: ReasonCode::InvalidJson, message }
+    Defect::without_value(None, ReasonCode::InvalidJson, message)
 }
 
 fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {

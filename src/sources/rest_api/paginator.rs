@@ -12,12 +12,15 @@ use crate::domain::raw::ContentHash;
 use crate::sources::SourceError;
 
 /// How an answer leads to the next page.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Paginator {
-    /// There is one page.
-    #[default]
-    SinglePage,
+    /// There is one page. An answer that shows more of them makes the run degraded.
+    SinglePage {
+        /// Whether the first page is all that is wanted, however many there are.
+        #[serde(default)]
+        first_page_only: bool,
+    },
     /// Pages are numbered. The last is the first that is empty or holds fewer than `size` records.
     PageNumber {
         /// The query parameter that takes the page's number.
@@ -33,6 +36,12 @@ pub enum Paginator {
         /// The most pages of a sweep.
         max_pages: Option<NonZeroU32>,
     },
+}
+
+impl Default for Paginator {
+    fn default() -> Self {
+        Self::SinglePage { first_page_only: false }
+    }
 }
 
 fn page() -> String {
@@ -78,13 +87,13 @@ impl Paginator {
             Self::PageNumber { size_param: Some(_), size: None, .. } => {
                 Err(SourceError::permanent("`rest_api.paginator` has a `size_param` but no `size`"))
             }
-            Self::PageNumber { .. } | Self::SinglePage => Ok(()),
+            Self::PageNumber { .. } | Self::SinglePage { .. } => Ok(()),
         }
     }
 
     pub(super) fn first(&self) -> Position {
         let page = match self {
-            Self::SinglePage => 1,
+            Self::SinglePage { .. } => 1,
             Self::PageNumber { start, .. } => *start,
         };
         Position { page, previous: None }
@@ -93,6 +102,11 @@ impl Paginator {
     /// Which page of the sweep a position is, from 1.
     pub(super) fn ordinal(&self, position: &Position) -> u64 {
         position.page.saturating_sub(self.first().page).saturating_add(1)
+    }
+
+    /// Whether more pages than one would be a surprise.
+    pub(super) fn expects_one(&self) -> bool {
+        matches!(self, Self::SinglePage { first_page_only: false })
     }
 
     /// The query parameters that ask for a page.

@@ -60,6 +60,14 @@ impl Records {
         Ok(Self { selector: Selector::new(selector)?, cells })
     }
 
+    /// The keys that lead to the records, when it takes no more than keys.
+    pub fn path(&self) -> Option<&[String]> {
+        match &self.selector.path {
+            Path::Keys(keys) => Some(keys),
+            Path::Query(_) => None,
+        }
+    }
+
     /// The JSON text of the records of a body, in order; some may turn out to be no objects.
     pub fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
         self.selector.select(body)
