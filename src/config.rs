@@ -12,6 +12,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
+use crate::domain::host::Host;
 use crate::domain::secret_url::SecretUrl;
 
 /// The settings file looked for in the current folder.
@@ -20,6 +21,8 @@ pub const DEFAULT_FILE: &str = "kasparro.toml";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// More than a person and a few programs need, less than hurts.
 const DEFAULT_RATE: u32 = 100;
+/// All streams of events and as many other requests; a quarter of what the API has room for.
+const DEFAULT_CONNECTIONS: u32 = 128;
 
 /// One layer of settings: what the command line and the environment say, or what the file says.
 /// This list, with its comments, is the documentation of the settings.
@@ -60,9 +63,24 @@ pub struct SettingsLayer {
     )]
     pub allow_anonymous: Option<bool>,
 
+    /// Names that the HTTP API answers without a token, besides those of this machine, such as
+    /// `kasparro.example`; separated by commas
+    #[arg(
+        long,
+        env = "KASPARRO_ALLOWED_HOSTS",
+        global = true,
+        value_name = "HOST,HOST",
+        value_delimiter = ','
+    )]
+    pub allowed_hosts: Option<Vec<String>>,
+
     /// Requests a second that one client of the HTTP API may make; 0 is any number [default: 100]
     #[arg(long, env = "KASPARRO_RATE_LIMIT", global = true, value_name = "N")]
     pub rate_limit: Option<u32>,
+
+    /// Connections to the HTTP API of one address at once; 0 is any number [default: 128]
+    #[arg(long, env = "KASPARRO_CONNECTIONS_PER_ADDRESS", global = true, value_name = "N")]
+    pub connections_per_address: Option<u32>,
 
     /// Computing tasks worked on at once in this process [default: the number of processors]
     #[arg(long, env = "KASPARRO_WORKERS", global = true, value_name = "N")]
@@ -128,8 +146,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// See [`SettingsLayer::allow_anonymous`].
     pub allow_anonymous: bool,
+    /// See [`SettingsLayer::allowed_hosts`].
+    pub allowed_hosts: Vec<Host>,
     /// See [`SettingsLayer::rate_limit`]; `None` is any number.
     pub rate_limit: Option<NonZeroU32>,
+    /// See [`SettingsLayer::connections_per_address`]; `None` is any number.
+    pub connections_per_address: Option<NonZeroU32>,
     /// See [`SettingsLayer::workers`].
     pub workers: usize,
     /// See [`SettingsLayer::database_wait`].
@@ -176,6 +198,12 @@ pub enum ConfigError {
     /// The address is none.
     #[error("listen = {0:?} is not an address and port; expected for example 127.0.0.1:8080")]
     Listen(String),
+    /// A name to answer is none.
+    #[error(
+        "allowed_hosts: {0:?} is not a host; expected for example kasparro.example or \
+         kasparro.example:8443"
+    )]
+    Host(String),
     /// With none of it nothing would be done.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
@@ -191,6 +219,12 @@ impl Settings {
         let layer = given.over(read_file(file)?);
         let listen = layer.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let listen = listen.parse().map_err(|_| ConfigError::Listen(listen))?;
+        let hosts = layer.allowed_hosts.unwrap_or_default().into_iter();
+        // A comma at the end, or nothing between two, says nothing.
+        let hosts = hosts.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
+        let allowed_hosts = hosts
+            .map(|host| host.parse().map_err(|_| ConfigError::Host(host)))
+            .collect::<Result<_, _>>()?;
         let workers = layer.workers.unwrap_or_else(processors);
         let task_attempts = layer.task_attempts.unwrap_or(8);
         let task_time_limit = layer.task_time_limit.unwrap_or(900);
@@ -210,7 +244,11 @@ impl Settings {
             data_dir: layer.data_dir,
             listen,
             allow_anonymous: layer.allow_anonymous.unwrap_or(false),
+            allowed_hosts,
             rate_limit: NonZeroU32::new(layer.rate_limit.unwrap_or(DEFAULT_RATE)),
+            connections_per_address: NonZeroU32::new(
+                layer.connections_per_address.unwrap_or(DEFAULT_CONNECTIONS),
+            ),
             workers,
             database_wait: Duration::from_secs(layer.database_wait.unwrap_or(30)),
             grace: Duration::from_secs(layer.grace.unwrap_or(30)),
@@ -233,7 +271,9 @@ impl SettingsLayer {
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             allow_anonymous: self.allow_anonymous.or(below.allow_anonymous),
+            allowed_hosts: self.allowed_hosts.or(below.allowed_hosts),
             rate_limit: self.rate_limit.or(below.rate_limit),
+            connections_per_address: self.connections_per_address.or(below.connections_per_address),
             workers: self.workers.or(below.workers),
             database_wait: self.database_wait.or(below.database_wait),
             grace: self.grace.or(below.grace),
@@ -328,6 +368,14 @@ mod tests {
         let listen = SettingsLayer { listen: Some("here".into()), ..SettingsLayer::default() };
         let error = Settings::resolve(listen, None).unwrap_err();
         assert!(error.to_string().contains("listen"), "{error}");
+        let hosts = |hosts: &[&str]| SettingsLayer {
+            allowed_hosts: Some(hosts.iter().map(|host| (*host).to_owned()).collect()),
+            ..SettingsLayer::default()
+        };
+        let error = Settings::resolve(hosts(&["api", "http://api"]), None).unwrap_err();
+        assert!(error.to_string().contains("allowed_hosts: \"http://api\""), "{error}");
+        let settings = Settings::resolve(hosts(&["api", " kasparro.example:8443", ""]), None);
+        assert_eq!(settings.unwrap().allowed_hosts.len(), 2);
         let workers = SettingsLayer { workers: Some(0), ..SettingsLayer::default() };
         assert!(Settings::resolve(workers, None).is_err());
     }

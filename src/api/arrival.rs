@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use poem::http::Method;
 use poem::http::header::CONTENT_LENGTH;
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::sync::Semaphore;
@@ -55,7 +54,8 @@ impl<E: Endpoint> Arrival<E> {
     }
 }
 
-fn busy() -> Problem {
+/// The problem that others are worked on.
+pub(super) fn busy() -> Problem {
     Problem::new(Kind::Busy, "too many requests are being worked on; try again")
 }
 
@@ -65,8 +65,7 @@ impl<E: Endpoint> Endpoint for Arrival<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         self.complete(&mut request).await?;
         // Probes are answered however busy the others are: nobody restarts a process for that.
-        let probe = needs::scope(&Method::GET, request.uri().path()).is_none();
-        if probe {
+        if needs::is_probe(request.uri().path()) {
             return Ok(self.inner.call(request).await?.into_response());
         }
         let Ok(_room) = timeout(ROOM_PATIENCE, self.room.acquire()).await else {

@@ -5,6 +5,7 @@ use poem::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::needs;
+use super::problem::{Kind, all_examples, examples};
 use crate::domain::token::Scope;
 
 const SCHEME: &str = "token";
@@ -18,6 +19,7 @@ pub(super) fn with_doors(mut document: Value) -> Value {
         "description": "`kasparro token create` makes tokens. As soon as there is one, every \
                         operation but those on health needs one.",
     }});
+    document["components"]["examples"] = all_examples().into();
     let paths = document["paths"].as_object_mut();
     for (path, operations) in paths.into_iter().flatten() {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
@@ -37,42 +39,65 @@ fn declare(operation: &mut Value, scope: Option<Scope>) {
     }
     let has_body = operation["requestBody"].is_object();
     let Some(responses) = operation["responses"].as_object_mut() else { return };
+    responses.values_mut().for_each(lift_examples);
     if scope.is_some() {
-        add(responses, 401, "There is no good token.", Some("WWW-Authenticate"));
         add(
             responses,
-            403,
-            "The token's scope is too small, or the request comes from the page of \
-             another site.",
+            "A parameter cannot be read, or is not known.",
             None,
+            &[Kind::InvalidParameter],
         );
+        add(responses, "There is no good token.", Some("WWW-Authenticate"), &[Kind::Unauthorized]);
         add(
             responses,
-            503,
-            "The database does not answer, or too many requests are being worked \
-             on; try again.",
+            "The token's scope is too small, or the request comes from the page of another site \
+             or asks for another name.",
             None,
+            &[Kind::Forbidden, Kind::ForeignPage],
+        );
+        responses.remove("503");
+        add(
+            responses,
+            "The database does not answer, or too many requests are being worked on; try again.",
+            None,
+            &[Kind::Unavailable, Kind::Busy],
         );
     }
     if has_body {
-        add(responses, 408, "The body did not arrive in time.", None);
+        add(responses, "The body did not arrive in time.", None, &[Kind::SlowRequest]);
     }
-    add(responses, 429, "The client asks too often.", Some("Retry-After"));
+    add(responses, "The client asks too often.", Some("Retry-After"), &[Kind::TooManyRequests]);
     let mut sorted: Vec<_> = std::mem::take(responses).into_iter().collect();
     sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
     responses.extend(sorted);
 }
 
-fn add(responses: &mut Map<String, Value>, status: u16, text: &str, header: Option<&str>) {
-    let mut response = json!({
-        "description": text,
-        "content": {
-            "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } },
-        },
+/// The examples that `problem` left in the schema go where OpenAPI has them.
+fn lift_examples(response: &mut Value) {
+    let Some(content) = response["content"].as_object_mut() else { return };
+    for media in content.values_mut() {
+        if let Some(examples) = media["schema"]["example"].as_object().cloned()
+            && let Some(schema) = media["schema"]["allOf"].get(0).cloned()
+        {
+            *media = json!({ "schema": schema, "examples": examples });
+        }
+    }
+}
+
+/// Adds problems of one status to those that the operation declares.
+fn add(responses: &mut Map<String, Value>, text: &str, header: Option<&str>, kinds: &[Kind]) {
+    let Some(status) = kinds.first().map(|kind| kind.status().as_str().to_owned()) else { return };
+    let response = responses.entry(status).or_insert_with(|| {
+        let schema = json!({ "$ref": "#/components/schemas/Problem" });
+        let media = json!({ "schema": schema, "examples": {} });
+        json!({ "description": text, "content": { "application/problem+json": media } })
     });
     if let Some(header) = header {
         let header = json!({ header: { "required": true, "schema": { "type": "string" } } });
         response["headers"] = header;
     }
-    responses.insert(status.to_string(), response);
+    let media = &mut response["content"]["application/problem+json"];
+    if let Some(known) = media["examples"].as_object_mut() {
+        known.extend(examples(kinds.iter().copied()));
+    }
 }

@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
+use poem::http::HeaderValue;
 use poem::http::header::{AUTHORIZATION, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
-use poem::http::{HeaderValue, Uri};
 use poem::{Addr, Endpoint, IntoResponse, Request, Response};
 
 use super::ApiState;
@@ -17,15 +17,27 @@ use super::presented::presented;
 use super::problem::{Kind, Problem};
 use super::rate::{Client, Rates};
 use crate::domain::actor::Actor;
+use crate::domain::host::Host;
 use crate::domain::token::Scope;
 
-/// Whom the API answers besides the holders of tokens, and how often anybody.
-#[derive(Debug, Clone, Copy)]
+/// Whom the API answers besides the holders of tokens, and how much of it one client may take.
+#[derive(Debug, Clone)]
 pub struct Admission {
     /// Who is answered without a token while there is none.
     pub without_token: WithoutToken,
+    /// Names that are answered without a token, besides those of this machine.
+    pub allowed_hosts: Vec<Host>,
     /// Requests a second of one client; `None` is any number.
     pub rate: Option<NonZeroU32>,
+    /// Connections of one address at once; `None` is any number.
+    pub connections: Option<NonZeroU32>,
+}
+
+impl Admission {
+    /// These, by no names of their own and as often as they like.
+    pub const fn of(without_token: WithoutToken) -> Self {
+        Self { without_token, allowed_hosts: Vec::new(), rate: None, connections: None }
+    }
 }
 
 /// Who is answered without a token while there is none. As soon as there is one: nobody.
@@ -56,6 +68,7 @@ pub(super) struct Doors<E> {
     keyring: Keyring,
     rates: Rates,
     without_token: WithoutToken,
+    allowed_hosts: Vec<Host>,
 }
 
 impl<E: Endpoint> Doors<E> {
@@ -66,6 +79,7 @@ impl<E: Endpoint> Doors<E> {
             keyring: Keyring::new(state),
             rates: Rates::new(admission.rate),
             without_token: admission.without_token,
+            allowed_hosts: admission.allowed_hosts,
         }
     }
 
@@ -107,34 +121,62 @@ impl<E: Endpoint> Doors<E> {
         })
     }
 
-    /// A browser of this machine carries requests of pages from anywhere: without a token, only the
-    /// name that was asked for and the page that asks tell them apart.
+    /// A browser carries requests of pages from anywhere, under any name that leads here: without a
+    /// token, only the name that was asked for and the page that asks tell them apart.
     fn admit_anybody(&self, request: &Request) -> poem::Result<()> {
-        if self.without_token == WithoutToken::Nobody {
-            return Err(unauthorized(false, request.uri().path()));
+        let answered = match self.without_token {
+            WithoutToken::ThisMachine => Host::is_loopback,
+            // What a page can change is where its name leads. An address leads to itself.
+            WithoutToken::Everybody => |asked: &Host| asked.is_loopback() || asked.is_address(),
+            WithoutToken::Nobody => return Err(unauthorized(false, request.uri().path())),
+        };
+        let Some(asked) = asked(request) else {
+            return Err(foreign("without a token, a request names one host that it asks for"));
+        };
+        if !answered(&asked) && !self.allows(&asked) {
+            return Err(foreign(format!(
+                "{asked} is no name that is answered without a token: ask for localhost or a \
+                 loopback address, send a token (`kasparro token create` makes one), or add the \
+                 name to the setting `allowed_hosts` (KASPARRO_ALLOWED_HOSTS)"
+            )));
         }
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let local = host.is_some_and(names_this_machine);
-        if self.without_token == WithoutToken::ThisMachine && !local {
-            return Err(foreign("without a token, ask for localhost or a loopback address"));
-        }
-        let page = request.headers().get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
-        let own = page.is_none_or(|page| page.split_once("://").map(|(_, at)| at) == host);
+        let mut pages = request.headers().get_all(ORIGIN).iter();
+        let own = match (pages.next(), pages.next()) {
+            (None, _) => true,
+            (Some(page), None) => {
+                host_of(page).is_some_and(|page| page == asked || self.allows(&page))
+            }
+            _ => false,
+        };
         match own {
             true => Ok(()),
             false => Err(foreign("without a token, pages of other sites are not answered")),
         }
     }
+
+    fn allows(&self, asked: &Host) -> bool {
+        self.allowed_hosts.iter().any(|host| host.covers(asked))
+    }
 }
 
-fn names_this_machine(host: &str) -> bool {
-    let Ok(uri) = Uri::try_from(host) else { return false };
-    let Some(name) = uri.host() else { return false };
-    let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+/// The host that a request asks for; `None` when it names none, or several.
+fn asked(request: &Request) -> Option<Host> {
+    let mut named = request.headers().get_all(HOST).iter();
+    let (host, None) = (named.next()?, named.next()) else { return None };
+    let host: Host = host.to_str().ok()?.parse().ok()?;
+    match request.uri().authority() {
+        // A whole address in the first line counts before `Host`, and may not say otherwise.
+        Some(whole) => (whole.as_str().parse() == Ok(host.clone())).then_some(host),
+        None => Some(host),
+    }
 }
 
-fn foreign(detail: &str) -> poem::Error {
+/// The host of the page that asks.
+fn host_of(origin: &HeaderValue) -> Option<Host> {
+    origin.to_str().ok()?.split_once("://")?.1.parse().ok()
+}
+
+fn foreign(detail: impl Into<String>) -> poem::Error {
     Problem::new(Kind::ForeignPage, detail).into()
 }
 
@@ -183,16 +225,6 @@ impl<E: Endpoint> Endpoint for Doors<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_loopback_are_names_of_this_machine() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:8080"] {
-            assert!(names_this_machine(host), "{host}");
-        }
-        for host in ["", "evil.example", "localhost.evil.example", "192.0.2.1:80", "[::2]", "a b"] {
-            assert!(!names_this_machine(host), "{host}");
-        }
-    }
 
     #[test]
     fn other_addresses_than_loopback_answer_nobody_unless_told_to() {

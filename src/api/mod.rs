@@ -18,9 +18,11 @@ mod keyring;
 mod needs;
 mod page;
 mod pauses;
+mod places;
 mod presented;
 mod problem;
 mod quarantine;
+mod queries;
 mod rate;
 mod records;
 mod redrive;
@@ -84,7 +86,7 @@ impl ApiState {
 
 /// The whole API: operations, document, Swagger UI, and an answer to everything else.
 /// From the outside in: what every answer says to browsers; that there is an answer; who is let in;
-/// when it is worked on. Streams end when `stopping` is cancelled.
+/// whether its parameters are known; when it is worked on. Streams end when `stopping` is cancelled.
 pub fn endpoint(
     state: ApiState,
     admission: Admission,
@@ -100,6 +102,7 @@ pub fn endpoint(
         .nest("/", service)
         .data(state.clone())
         .data(watch::Watches::new(stopping));
-    let doors = doors::Doors::new(arrival::Arrival::new(routes), state, admission);
+    let arrival = queries::KnownQueries::new(arrival::Arrival::new(routes));
+    let doors = doors::Doors::new(arrival, state, admission);
     headers::Headers(guard::Guard::new(doors))
 }

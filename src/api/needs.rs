@@ -10,13 +10,18 @@ use crate::domain::token::Scope;
 pub(super) fn scope(method: &Method, path: &str) -> Option<Scope> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (method, segments.as_slice()) {
-        (&Method::GET | &Method::HEAD, ["health"] | ["health", "ready"]) => None,
+        (&Method::GET | &Method::HEAD, _) if is_probe(path) => None,
         (&Method::GET | &Method::HEAD, _) => Some(Scope::Read),
         (&Method::POST, ["runs"] | ["runs", _, "cancel" | "retry"] | ["sources", _, "preview"]) => {
             Some(Scope::Run)
         }
         _ => Some(Scope::Admin),
     }
+}
+
+/// Whether it is asked there how the service is: that is answered however busy the others are.
+pub(super) fn is_probe(path: &str) -> bool {
+    matches!(path, "/health" | "/health/ready")
 }
 
 /// Whether a browser shows what is at that path.

@@ -2,15 +2,19 @@
 //!
 //! Text of the database never becomes part of a problem: it goes to the log, here and only here.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use poem::http::StatusCode;
 use poem::http::header::RETRY_AFTER;
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Payload;
-use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
-use poem_openapi::types::{Example, ToJSON, Type};
+use poem_openapi::registry::{
+    MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
+use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
+use serde_json::{Map, Value, json};
 
 use crate::db;
 use crate::db::source_pauses::SourcePause;
@@ -74,7 +78,7 @@ words! {
 }
 
 impl Kind {
-    fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ForeignPage => StatusCode::FORBIDDEN,
@@ -103,7 +107,7 @@ impl Kind {
         match self {
             Self::Unauthorized => "A good token is needed",
             Self::Forbidden => "The token does not allow this",
-            Self::ForeignPage => "Pages of other sites are not answered",
+            Self::ForeignPage => "Other sites and names are not answered without a token",
             Self::InvalidParameter => "A parameter cannot be used",
             Self::MalformedBody => "The body is not JSON",
             Self::UnknownPath => "There is nothing at this address",
@@ -132,7 +136,6 @@ impl Kind {
 
 /// Why a request was refused (RFC 9457).
 #[derive(Debug, Clone, Object)]
-#[oai(example)]
 pub struct Problem {
     /// Stable; programs decide by it.
     #[oai(rename = "type")]
@@ -245,10 +248,72 @@ impl Payload for Problem {
     }
 }
 
-impl Example for Problem {
-    fn example() -> Self {
-        Self::unknown_source("produts_csv", vec!["products_csv".into(), "vendors_csv".into()])
+impl Kind {
+    /// The last part of its URN.
+    fn short(self) -> &'static str {
+        self.as_str().rsplit(':').next().unwrap_or_default()
     }
+
+    /// A problem of this kind, as a reader of the document may meet it.
+    fn example(self) -> Problem {
+        let detail = match self {
+            Self::UnknownSource => {
+                let known = vec!["products_csv".to_owned(), "vendors_csv".to_owned()];
+                return Problem::unknown_source("produts_csv", known);
+            }
+            Self::UnknownRun => return Problem::unknown_run(7),
+            Self::RunActive => return Problem::run_active("products_csv", 7),
+            Self::Internal => return Problem::internal(),
+            Self::Unavailable => return Problem::unavailable(),
+            Self::Unauthorized => {
+                "send a token with `Authorization: Bearer kas_…`; `kasparro token create` makes one"
+            }
+            Self::Forbidden => "the token has the scope `read`; this needs `run`",
+            Self::ForeignPage => "without a token, pages of other sites are not answered",
+            Self::InvalidParameter => {
+                "parameter `limit`: \"0\" is not a whole number from 1 to 1000"
+            }
+            Self::MalformedBody => "EOF while parsing a value at line 1 column 11",
+            Self::UnknownPath => "there is nothing at /rnus; see /docs for what there is",
+            Self::UnknownRecord => "source \"products_csv\" has no record \"SKU-1\"",
+            Self::MethodNotAllowed => "/runs takes POST, GET, HEAD, not DELETE",
+            Self::RunEnded => "run 7 has ended: it is success",
+            Self::NothingToRetry => "run 7 has no dead task",
+            Self::NothingToReplay => "no row of \"products_csv\" is kept",
+            Self::SourcePaused => "source \"products_csv\" is paused: stocktaking",
+            Self::SourceNotPaused => "source \"products_csv\" is not paused",
+            Self::SlowRequest => "the body must arrive within 10 s",
+            Self::TooManyRequests => "this client asks too often; try again in 1 s",
+            Self::BodyTooLarge => "a body may have 1048576 bytes at most",
+            Self::UnsupportedMediaType => {
+                "send the body with the header `Content-Type: application/json`"
+            }
+            Self::InvalidRequest => "unknown field `sorce`, expected `source` at line 1 column 8",
+            Self::InvalidJobFile => {
+                "jobs/products_csv.toml:8: csv.path: unknown key; did you mean `paths`?"
+            }
+            Self::Busy => "too many requests are being worked on; try again",
+        };
+        Problem::new(self, detail)
+    }
+}
+
+/// The examples of problems of these kinds, as a media type refers to them.
+pub(super) fn examples(kinds: impl IntoIterator<Item = Kind>) -> Map<String, Value> {
+    let of = |kind: Kind| {
+        let reference = json!({ "$ref": format!("#/components/examples/{}", kind.short()) });
+        (kind.short().to_owned(), reference)
+    };
+    kinds.into_iter().map(of).collect()
+}
+
+/// An example of each problem, as the document keeps them.
+pub(super) fn all_examples() -> Map<String, Value> {
+    let example = |kind: &Kind| {
+        let example = json!({ "summary": kind.title(), "value": kind.example().to_json() });
+        (kind.short().to_owned(), example)
+    };
+    Kind::ALL.iter().map(example).collect()
 }
 
 /// The problems that an operation can answer, besides those that every operation has.
@@ -288,11 +353,12 @@ impl<O> From<Refusal<O>> for poem::Error {
 
 impl<O: Declares> ApiResponse for Refusal<O> {
     fn meta() -> MetaResponses {
-        let mut statuses: Vec<_> =
-            O::KINDS.iter().chain(EVERYWHERE).map(|kind| kind.status()).collect();
-        statuses.sort();
-        statuses.dedup();
-        MetaResponses { responses: statuses.into_iter().map(declare).collect() }
+        let mut kinds = BTreeMap::<StatusCode, Vec<Kind>>::new();
+        for kind in O::KINDS.iter().chain(EVERYWHERE) {
+            kinds.entry(kind.status()).or_default().push(*kind);
+        }
+        let declared = kinds.into_iter().map(|(status, kinds)| declare(status, kinds));
+        MetaResponses { responses: declared.collect() }
     }
 
     fn register(registry: &mut Registry) {
@@ -300,14 +366,20 @@ impl<O: Declares> ApiResponse for Refusal<O> {
     }
 }
 
-fn declare(status: StatusCode) -> MetaResponse {
+/// poem-openapi has no examples of media types, only of schemas: `declared` takes them from there.
+fn declare(status: StatusCode, kinds: Vec<Kind>) -> MetaResponse {
+    let schema = MetaSchema {
+        all_of: vec![<Problem as Payload>::schema_ref()],
+        example: Some(Value::Object(examples(kinds))),
+        ..MetaSchema::ANY
+    };
     MetaResponse {
         description: describe(status),
         status: Some(status.as_u16()),
         status_range: None,
         content: vec![MetaMediaType {
             content_type: <Problem as Payload>::CONTENT_TYPE,
-            schema: <Problem as Payload>::schema_ref(),
+            schema: MetaSchemaRef::Inline(Box::new(schema)),
         }],
         headers: Vec::new(),
     }

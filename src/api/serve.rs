@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,7 +16,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::http::header::{CONNECTION, HeaderValue};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Addr, Endpoint, Response};
+use poem::{Addr, Endpoint, IntoResponse, Response};
+use poem_openapi::types::ToJSON;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -23,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
-use super::{Admission, ApiState, endpoint};
+use super::places::{Admitted, Place, Places};
+use super::problem::{Kind, Problem};
+use super::rate::Client;
+use super::{Admission, ApiState, arrival, endpoint, needs};
 
 /// How long the head of a request may take, the wait for it on an open connection included.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,12 +41,15 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_FIELDS: usize = 64;
 /// What is kept of a connection in memory.
 const BUFFER: usize = 64 << 10;
-/// Connections at once; the next ones wait outside. While some wait, a connection ends with its
-/// answer, for one that stays open would keep its place for nothing.
-const CONNECTIONS: usize = 512;
 /// How many may wait outside, if the system allows so many (`net.core.somaxconn`). Of those beyond,
 /// the system forgets some that believe themselves connected, and resets them when they speak.
 const OUTSIDE: u32 = 4096;
+/// The longest that one who is outside waits until it is looked again whether somebody is silent.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a client that is turned away may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Those who are given that time at once; to more it is said without waiting for them to read it.
+const FAREWELLS: usize = 32;
 
 /// The pause after a connection could not be accepted. Out of file descriptors that fails until a
 /// connection ends, and asking again at once would take a whole core meanwhile.
@@ -73,21 +82,28 @@ pub async fn serve(
 ) -> io::Result<()> {
     let local = listener.local_addr()?;
     let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
+    let per_client = admission.connections;
     let endpoint = Arc::new(endpoint(state, admission, stopping.clone()));
     let connections = TaskTracker::new();
     let mut stop = pin!(stop);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(per_client);
+    let farewells = Arc::new(Semaphore::new(FAREWELLS));
     loop {
-        let (stream, remote, place) = tokio::select! {
+        let (stream, remote, admitted) = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = admit(&listener, &places) => accepted,
+        };
+        let Some(place) = admitted else {
+            let farewell = farewells.clone().try_acquire_owned();
+            turn_away(stream, farewell.ok(), &connections);
+            continue;
         };
         let (endpoint, stopping, killed) = (endpoint.clone(), stopping.clone(), killed.clone());
-        let room = room.clone();
         connections.spawn(async move {
-            let _place = place;
+            let place = Arc::new(place);
             tokio::select! {
-                () = converse(endpoint, stream, local, remote, &room, stopping) => {}
+                () = converse(endpoint, stream, local, remote, &place, stopping) => {}
+                () = place.lost() => {}
                 () = killed.cancelled() => {}
             }
         });
@@ -102,15 +118,28 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
+/// The next connection, with its place if its client may have one.
+async fn admit(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed, so there is always a permit.
-    let room = room.clone().acquire_owned().await.ok();
+    places: &Arc<Places>,
+) -> (TcpStream, SocketAddr, Option<Place>) {
+    let (stream, remote) = accept(listener).await;
+    let client = Client::at(Some(remote.ip()));
+    loop {
+        match places.admit(&client) {
+            Admitted::Place(place) => return (stream, remote, Some(place)),
+            Admitted::TooMany => return (stream, remote, None),
+            Admitted::Wait => {
+                let _ = timeout(LOOK_AGAIN, places.left()).await;
+            }
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => return (stream, remote, room),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -122,27 +151,65 @@ async fn accept(
     }
 }
 
+/// Says that the client has all the connections it may have. With leave to wait, what it still sends
+/// is read: a connection that is closed before is reset, and the answer may be lost.
+fn turn_away(stream: TcpStream, leave: Option<OwnedSemaphorePermit>, tasks: &TaskTracker) {
+    let body = Problem::new(
+        Kind::Busy,
+        "this address has as many connections as one may have, and they are at work; the setting \
+         `connections_per_address` says how many",
+    )
+    .to_json_string();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+         retry-after: 1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // Nothing was sent on it yet, so there is room; and whoever cannot take it is gone.
+    let Ok(mut stream) = stream.into_std() else { return };
+    let _ = stream.write_all(answer.as_bytes());
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let (Some(leave), Ok(mut stream)) = (leave, TcpStream::from_std(stream)) else { return };
+    tasks.spawn(async move {
+        let _leave = leave;
+        let reading = async { while stream.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {} };
+        let _ = timeout(FAREWELL, reading).await;
+    });
+}
+
 /// Answers what comes over one connection, one request after the other.
 async fn converse<E: Endpoint<Output = Response> + 'static>(
     endpoint: Arc<E>,
     stream: TcpStream,
     local: SocketAddr,
     remote: SocketAddr,
-    room: &Semaphore,
+    place: &Arc<Place>,
     stopping: CancellationToken,
 ) {
     // Answers are small and whole: nothing is won by waiting for more. Without it they are slower.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
-        let endpoint = endpoint.clone();
+        let (endpoint, place) = (endpoint.clone(), Arc::clone(place));
         let (local, remote) = (Addr::SocketAddr(local), Addr::SocketAddr(remote));
         let request = (request, LocalAddr(local), RemoteAddr(remote), Scheme::HTTP);
         async move {
-            let mut response = endpoint.get_response(request.into()).await;
-            if room.available_permits() == 0 {
+            let answering = place.answering();
+            let request = poem::Request::from(request);
+            let in_lobby = place.is_in_lobby();
+            let mut response = match in_lobby && !needs::is_probe(request.uri().path()) {
+                true => arrival::busy().into_response(),
+                false => endpoint.get_response(request).await,
+            };
+            if in_lobby || place.is_wanted() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(hyper::Response::from(response))
+            // It is being answered until the whole body is on its way, be it a stream of events.
+            let keep = move |error| {
+                let _answering = &answering;
+                error
+            };
+            let response = hyper::Response::from(response).map(|body| body.map_err(keep));
+            Ok::<_, Infallible>(response)
         }
     });
     let stream = TokioIo::new(Connection::new(stream, WRITE_PATIENCE));

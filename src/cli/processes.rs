@@ -82,7 +82,12 @@ pub(super) async fn admission(settings: &Settings, pool: &PgPool) -> anyhow::Res
              may do everything"
         );
     }
-    Ok(Admission { without_token, rate: settings.rate_limit })
+    Ok(Admission {
+        without_token,
+        allowed_hosts: settings.allowed_hosts.clone(),
+        rate: settings.rate_limit,
+        connections: settings.connections_per_address,
+    })
 }
 
 /// Which files job files may lead to.

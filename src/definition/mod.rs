@@ -23,7 +23,7 @@ pub mod row;
 pub mod schedule;
 pub mod setting;
 mod sheet;
-mod suggest;
+pub mod suggest;
 pub mod timestamp;
 
 use std::path::{Path, PathBuf};

@@ -4,10 +4,7 @@
 const ALIKE: f64 = 0.6;
 
 /// The candidate nearest to `word`, if any is near enough to be what was meant.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let likeness = |candidate: &str| {
         let candidate = candidate.to_lowercase();
@@ -20,7 +17,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// `; did you mean …?`, or else `; known WHAT: …`, to be put behind a message about `word`.
-pub(super) fn hint(word: &str, what: &str, candidates: &[&str]) -> String {
+pub fn hint(word: &str, what: &str, candidates: &[&str]) -> String {
     match nearest(word, candidates.iter().copied()) {
         Some(candidate) => format!("; did you mean `{candidate}`?"),
         None if candidates.is_empty() => format!("; there are no {what} here"),

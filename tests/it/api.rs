@@ -23,7 +23,7 @@ pub struct TestApi {
 
 impl TestApi {
     pub async fn admitting_this_machine() -> Self {
-        Self::admitting(Admission { without_token: WithoutToken::ThisMachine, rate: None }).await
+        Self::admitting(Admission::of(WithoutToken::ThisMachine)).await
     }
 
     pub async fn admitting(admission: Admission) -> Self {
@@ -199,6 +199,11 @@ async fn paths_methods_and_parameters_that_do_not_exist_are_problems() {
     for query in ["limit=0", "limit=x", "limit=1001", "status=x", "source=%00", "cursor=x"] {
         problem(app.get(&format!("/runs?{query}")).await, 400, "invalid-parameter").await;
     }
+    let misspelled = problem(app.get("/runs?limt=7").await, 400, "invalid-parameter").await;
+    let expected = "parameter `limt` is not known here; did you mean `limit`?";
+    assert_eq!(misspelled["detail"], expected);
+    problem(app.get("/stats?source=products_csv").await, 400, "invalid-parameter").await;
+    assert_eq!(app.get("/health?at=1").await.status(), 200);
     let wrong = app.client.delete(app.url("/runs")).send().await.unwrap();
     assert_eq!(wrong.headers()["allow"], "POST, GET, HEAD");
     problem(wrong, 405, "method-not-allowed").await;

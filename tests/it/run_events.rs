@@ -21,7 +21,7 @@ use crate::api::{TestApi, problem};
 use crate::app::TestApp;
 use crate::process::until;
 
-const OPEN: Admission = Admission { without_token: WithoutToken::ThisMachine, rate: None };
+const OPEN: Admission = Admission::of(WithoutToken::ThisMachine);
 const JOB: &str = "kind = \"csv\"\nprimary_key = [\"key\"]\n[csv]\npaths = [\"lines.csv\"]\n\
                    chunk_size = 1000\n[fields]\nname = { column = \"name\" }\n";
 /// Long enough for a busy machine; a test that needs it has failed.

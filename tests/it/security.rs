@@ -10,12 +10,14 @@ use nix::sys::signal::Signal;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::api::{TestApi, problem};
 use crate::app::TestApp;
 use crate::process::{Process, call, kasparro, until};
 
-const LOOPBACK: Admission = Admission { without_token: WithoutToken::ThisMachine, rate: None };
+const LOOPBACK: Admission = Admission::of(WithoutToken::ThisMachine);
 
 /// A token of that scope, and its id.
 async fn token(app: &TestApi, scope: Scope, number: u8) -> String {
@@ -112,7 +114,7 @@ async fn an_expired_token_is_refused_and_opens_nothing_and_the_last_revoked_one_
 
 #[tokio::test]
 async fn an_api_that_others_reach_answers_nobody_when_the_last_token_is_gone() {
-    let admission = Admission { without_token: WithoutToken::Nobody, rate: None };
+    let admission = Admission::of(WithoutToken::Nobody);
     let app = TestApi::admitting(admission).await;
     problem(app.get("/stats").await, 401, "unauthorized").await;
     assert_eq!(app.get("/health").await.status(), 200);
@@ -149,6 +151,98 @@ async fn without_a_token_pages_of_other_sites_and_other_names_are_not_answered()
     let request = app.client.get(app.url("/stats")).bearer_auth(&good);
     let answer = request.header("Host", "kasparro.example").send().await.unwrap();
     assert_eq!(answer.status(), 200, "whoever has a token may use any name");
+}
+
+/// What is answered to a head that nobody's library would send.
+async fn raw(app: &TestApi, head: &str) -> (u16, String) {
+    let address = app.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("{head}Connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+/// A page that rebinds its name to the API's address asks for that name, as compose's default, which
+/// listens on every address, has to notice.
+#[tokio::test]
+async fn anonymous_requests_are_answered_by_names_of_this_machine_addresses_and_allowed_names_only()
+{
+    let everybody = Admission {
+        allowed_hosts: vec!["api".parse().unwrap(), "kasparro.example:8443".parse().unwrap()],
+        ..Admission::of(WithoutToken::Everybody)
+    };
+    let machine = Admission { without_token: WithoutToken::ThisMachine, ..everybody.clone() };
+    let (everybody, machine) =
+        (TestApi::admitting(everybody).await, TestApi::admitting(machine).await);
+    for host in [
+        "localhost",
+        "LocalHost:8080",
+        "localhost.",
+        "localhost.:1",
+        "127.0.0.1",
+        "127.0.0.1:80",
+        "[::1]",
+        "[::1]:8080",
+        "[::ffff:127.0.0.1]:1",
+        "api",
+        "API:8080",
+        "api.",
+        "kasparro.example:8443",
+    ] {
+        for app in [&everybody, &machine] {
+            let (status, answer) =
+                raw(app, &format!("GET /stats HTTP/1.1\r\nHost: {host}\r\n")).await;
+            assert_eq!(status, 200, "{host}: {answer}");
+        }
+    }
+    for address in ["192.0.2.1:8080", "[2001:db8::1]", "0.0.0.0:8080"] {
+        let head = format!("GET /stats HTTP/1.1\r\nHost: {address}\r\n");
+        assert_eq!(raw(&everybody, &head).await.0, 200, "{address}");
+        assert_eq!(raw(&machine, &head).await.0, 403, "{address}");
+    }
+    for head in [
+        "GET /stats HTTP/1.1\r\nHost: evil.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: evil.example:8080\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost.evil.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: api.evil.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: kasparro.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: me@localhost\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost, evil.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: \r\n",
+        "GET /stats HTTP/1.1\r\n",
+        "GET /stats HTTP/1.0\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n",
+        "GET http://evil.example/stats HTTP/1.1\r\nHost: localhost\r\n",
+        "GET http://localhost/stats HTTP/1.1\r\nHost: evil.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost:1\r\nOrigin: http://localhost:2\r\n",
+        "GET /stats HTTP/1.1\r\nHost: 192.0.2.1\r\nOrigin: http://192.0.2.2\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: null\r\n",
+    ] {
+        for app in [&everybody, &machine] {
+            let (status, answer) = raw(app, head).await;
+            assert_eq!(status, 403, "{head}: {answer}");
+            assert!(answer.contains("urn:kasparro:problem:foreign-page"), "{head}: {answer}");
+        }
+    }
+    for head in [
+        "GET http://localhost:7/stats HTTP/1.1\r\nHost: LOCALHOST:7\r\n",
+        "GET /stats HTTP/1.1\r\nHost: localhost:1\r\nOrigin: http://LOCALHOST.:1\r\n",
+        // A proxy that asks for another name than the page did.
+        "GET /stats HTTP/1.1\r\nHost: localhost:1\r\nOrigin: https://kasparro.example:8443\r\n",
+    ] {
+        assert_eq!(raw(&everybody, head).await.0, 200, "{head}");
+    }
+    let (_, refused) = raw(&everybody, "GET /stats HTTP/1.1\r\nHost: kasparro.local\r\n").await;
+    for part in ["kasparro.local is no name", "`allowed_hosts` (KASPARRO_ALLOWED_HOSTS)"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    let probe = raw(&everybody, "GET /health HTTP/1.1\r\nHost: kasparro.local\r\n").await;
+    assert_eq!(probe.0, 200, "probes may use any name");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kasparro::api::{Admission, WithoutToken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::api::TestApi;
 
@@ -14,13 +14,12 @@ const LET_GO: Duration = Duration::from_secs(60);
 
 async fn app() -> TestApi {
     let rate = NonZeroU32::new(1000);
-    TestApi::admitting(Admission { without_token: WithoutToken::ThisMachine, rate }).await
+    TestApi::admitting(Admission { rate, ..Admission::of(WithoutToken::ThisMachine) }).await
 }
 
 /// A connection on which the text was sent.
 async fn said(app: &TestApi, text: &str) -> TcpStream {
-    let address = app.base.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = TcpStream::connect(address(app)).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
 }
@@ -66,26 +65,103 @@ async fn slow_heads_and_bodies_hold_up_nobody_and_are_let_go() {
 
 /// Connections that stay open after an answer keep others out only while there is room for all.
 #[tokio::test]
-async fn a_connection_ends_with_its_answer_when_others_wait_for_its_place() {
-    const REQUEST: &str = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+async fn a_connection_ends_with_its_answer_when_all_places_are_taken() {
     let app = app().await;
-    let mut first = said(&app, REQUEST).await;
+    let mut first = said(&app, PROBE).await;
     let answer = until_said(&mut first, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("close"), "{answer}");
     let mut silent = Vec::new();
     for _ in 1..512 {
         silent.push(said(&app, "").await);
     }
-    // It waits outside until somebody leaves.
-    let mut outside = said(&app, REQUEST).await;
     let mut answer = String::new();
-    silent.push(first);
     let last = silent.last_mut().unwrap();
-    last.write_all(REQUEST.as_bytes()).await.unwrap();
+    last.write_all(PROBE.as_bytes()).await.unwrap();
     last.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
-    let answer = until_said(&mut outside, "\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// As many slow connections as one machine can open, of every kind, for as long as the test asks.
+#[tokio::test]
+async fn slow_clients_of_one_address_hold_up_no_probe_of_another_and_none_of_their_own() {
+    let admission =
+        Admission { connections: NonZeroU32::new(128), ..Admission::of(WithoutToken::ThisMachine) };
+    let app = TestApi::admitting(admission).await;
+    let attacks: Vec<_> = (0..200)
+        .map(|number| {
+            let text = [
+                "",
+                "GET /stats HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+                "POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: 100000\r\n\r\n{",
+            ];
+            let address = address(&app);
+            tokio::spawn(async move {
+                // Comes again whenever it is let go.
+                for round in number.. {
+                    let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+                    if stream.write_all(text[round % text.len()].as_bytes()).await.is_ok() {
+                        trickle(stream).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        for from in ["127.0.0.2", "127.0.0.1"] {
+            let asked = Instant::now();
+            let answer = probe(&app, from).await;
+            // Of its own address, all places may be at work for a moment: then it is told so, unless
+            // the place that it got was taken by the next before it said anything.
+            let told = answer.is_empty() || answer.starts_with("HTTP/1.1 503");
+            let told = told && from == "127.0.0.1";
+            assert!(answer.starts_with("HTTP/1.1 200") || told, "{from}: {answer}");
+            // Held up by the slow ones it would wait until they are let go, or longer.
+            assert!(asked.elapsed() < Duration::from_secs(8), "{from}: {:?}", asked.elapsed());
+        }
+    }
+    attacks.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn an_address_with_all_its_connections_at_work_is_told_so_and_others_are_answered() {
+    let admission =
+        Admission { connections: NonZeroU32::new(2), ..Admission::of(WithoutToken::ThisMachine) };
+    let app = TestApi::admitting(admission).await;
+    let body = "POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 2\r\n\r\n{";
+    let mut at_work = [said(&app, body).await, said(&app, body).await];
+    // The API has read the heads, since it has room for a third as soon as one is silent.
+    let mut refused = probe(&app, "127.0.0.1").await;
+    crate::process::until("the heads are read", async || {
+        refused = probe(&app, "127.0.0.1").await;
+        refused.starts_with("HTTP/1.1 503")
+    })
+    .await;
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    assert!(refused.contains("connections_per_address"), "{refused}");
+    assert!(probe(&app, "127.0.0.2").await.starts_with("HTTP/1.1 200"));
+    at_work[0].write_all(b"}").await.unwrap();
+    let answer = until_said(&mut at_work[0], "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 422"), "who is at work is not let go: {answer}");
+}
+
+const PROBE: &str = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+fn address(app: &TestApi) -> std::net::SocketAddr {
+    app.base.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// Asks for the health from an address of this machine; the head of the answer, and what came with it.
+async fn probe(app: &TestApi, from: &str) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(address(app)).await.unwrap();
+    let closing = PROBE.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    stream.write_all(closing.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// What the API says, up to some text.

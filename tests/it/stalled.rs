@@ -33,7 +33,7 @@ async fn stalled(app: &TestApp) -> bool {
 
 #[tokio::test]
 async fn a_run_that_nobody_works_on_is_shown_as_stalled_wherever_runs_are_shown() {
-    let open = Admission { without_token: WithoutToken::ThisMachine, rate: None };
+    let open = Admission::of(WithoutToken::ThisMachine);
     let api = TestApi::admitting(open).await;
     write(&api.app);
     api.app.start("a_csv", Mode::Incremental).await;
