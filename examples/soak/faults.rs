@@ -15,7 +15,8 @@ use tokio::time::sleep;
 use crate::fake_api::Mood;
 use crate::own_server::OwnServer;
 use crate::process::Slot;
-use crate::world::{SOURCES, World};
+use crate::snapshot::Snapshot;
+use crate::world::{Records, SOURCES, World};
 
 /// Everything there is to break.
 pub struct Stage<'a> {
@@ -26,6 +27,8 @@ pub struct Stage<'a> {
     pub slots: &'a mut [Slot],
     pub world: &'a mut World,
     pub client: &'a reqwest::Client,
+    pub expected: &'a mut Records,
+    pub snapshot: &'a mut Option<Snapshot>,
     pub happened: &'a mut BTreeMap<&'static str, usize>,
 }
 
@@ -50,7 +53,7 @@ impl Stage<'_> {
     pub async fn happen(&mut self, dice: &mut SmallRng) -> anyhow::Result<()> {
         self.start(dice).await;
         let at = dice.random_range(0..self.slots.len());
-        let what = match dice.random_range(0..24) {
+        let what = match dice.random_range(0..30) {
             0..4 => {
                 self.slots[at].kill()?;
                 "kill -9"
@@ -79,6 +82,10 @@ impl Stage<'_> {
             19 => self.of_a_run("cancel", "finished_at is null").await,
             20..22 => self.of_a_run("retry", "status = 'failed'").await,
             22 => self.pause(dice).await,
+            23..25 => self.read_only(dice).await,
+            25..27 => self.step_back(dice).await,
+            27 => self.ticks_ahead().await,
+            28 => self.put_back(dice).await?,
             _ => self.resume(SOURCES[dice.random_range(0..SOURCES.len())]).await,
         };
         *self.happened.entry(what).or_default() += 1;
@@ -100,6 +107,78 @@ impl Stage<'_> {
         // It may cut its own.
         let _ = sqlx::query(AssertSqlSafe(statement)).execute(self.pool).await;
         "connections cut"
+    }
+
+    /// As when a standby takes the database's place: all connections are cut, and nobody may write.
+    async fn read_only(&self, dice: &mut SmallRng) -> &'static str {
+        let on = "alter system set default_transaction_read_only = on";
+        let cut = "select pg_reload_conf() union all
+            select pg_terminate_backend(pid) from pg_stat_activity
+            where application_name like 'kasparro%'";
+        let off = ["alter system reset default_transaction_read_only", "select pg_reload_conf()"];
+        let said = sqlx::raw_sql(on).execute(self.pool).await;
+        let _ = sqlx::raw_sql(cut).execute(self.pool).await;
+        sleep(Duration::from_millis(dice.random_range(500..20_000))).await;
+        for statement in off {
+            while let Err(error) = sqlx::raw_sql(statement).execute(self.pool).await {
+                eprintln!("{statement}: {error}");
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+        if said.is_ok() { "read-only" } else { "read-only refused" }
+    }
+
+    /// The database's clock steps back: what it has written lies ahead.
+    async fn step_back(&self, dice: &mut SmallRng) -> &'static str {
+        let by = dice.random_range(5..200_000);
+        let statements = format!(
+            "set local lock_timeout = '5s';
+             update apalis.jobs set run_at = run_at + interval '{by} s',
+                lock_at = lock_at + interval '{by} s' where status not in ('Done', 'Killed');
+             update apalis.workers set last_seen = last_seen + interval '{by} s';
+             update rate_limits set refilled_at = refilled_at + interval '{by} s',
+                blocked_until = blocked_until + interval '{by} s';
+             update run_tasks set opened_at = opened_at + interval '{by} s',
+                next_attempt_at = next_attempt_at + interval '{by} s' where state = 'open';
+             update run_moves set moved_at = moved_at + interval '{by} s';
+             update etl_runs set moved_at = moved_at + interval '{by} s'
+                where finished_at is null"
+        );
+        // It may be a bad moment: a lock is not to be had, or the server is away.
+        for _ in 0..5 {
+            if sqlx::raw_sql(AssertSqlSafe(statements.as_str())).execute(self.pool).await.is_ok() {
+                return "clock stepped back";
+            }
+        }
+        "clock not stepped back"
+    }
+
+    /// A scheduler's clock was ahead for a moment.
+    async fn ticks_ahead(&self) -> &'static str {
+        let statement = "insert into schedule_ticks (source, tick, outcome)
+            select source, date_trunc('minute', now() + interval '2 days'), 'skipped'
+            from (select distinct source from schedule_ticks) as s
+            on conflict do nothing";
+        let _ = sqlx::raw_sql(statement).execute(self.pool).await;
+        "scheduler ahead"
+    }
+
+    /// The database is put back to what it was at the beginning of a round.
+    async fn put_back(&mut self, dice: &mut SmallRng) -> anyhow::Result<&'static str> {
+        let Some(snapshot) = &*self.snapshot else { return Ok("nothing to put back") };
+        let gracefully = dice.random();
+        for slot in self.slots.iter_mut() {
+            if gracefully {
+                slot.stop().await?;
+            } else {
+                slot.kill()?;
+            }
+        }
+        *self.expected = snapshot.put_back(self.server).await?;
+        for slot in self.slots.iter_mut() {
+            slot.ensure(self.folder, self.url)?;
+        }
+        Ok("database put back")
     }
 
     async fn start(&self, dice: &mut SmallRng) -> &'static str {

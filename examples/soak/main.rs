@@ -15,6 +15,7 @@ mod invariants;
 mod own_server;
 mod process;
 mod quiet;
+mod snapshot;
 mod world;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use fake_api::FakeApi;
 use faults::Stage;
 use own_server::OwnServer;
 use process::{AS_KASPARRO, Slot, kasparro};
+use snapshot::Snapshot;
 use world::{Records, World};
 
 /// What is committed survives a power failure.
@@ -105,6 +107,7 @@ async fn soak(options: &Options, seed: u64) -> anyhow::Result<()> {
         .timeout(Duration::from_secs(15))
         .build()?;
     let (mut happened, mut expected, mut rounds) = (BTreeMap::new(), Records::new(), 0);
+    let mut snapshot = None;
     while began.elapsed() < long {
         rounds += 1;
         let mut stage = Stage {
@@ -116,8 +119,10 @@ async fn soak(options: &Options, seed: u64) -> anyhow::Result<()> {
             world: &mut world,
             client: &client,
             happened: &mut happened,
+            expected: &mut expected,
+            snapshot: &mut snapshot,
         };
-        round(&mut stage, &mut dice, &moody, &mut expected)
+        round(&mut stage, &mut dice, &moody)
             .await
             .with_context(|| format!("round {rounds}; logs in {}", folder.display()))?;
         println!("round {rounds}: {}", line(&pool, began, expected.len()).await?);
@@ -147,8 +152,11 @@ async fn round(
     stage: &mut Stage<'_>,
     dice: &mut SmallRng,
     moody: &AtomicBool,
-    expected: &mut Records,
 ) -> anyhow::Result<()> {
+    if stage.snapshot.is_none() || dice.random_range(0..3) == 0 {
+        let copy = Snapshot::take(stage.server, stage.folder, stage.expected).await?;
+        *stage.snapshot = Some(copy);
+    }
     moody.store(true, Ordering::Relaxed);
     for slot in stage.slots.iter_mut() {
         slot.ensure(stage.folder, stage.url)?;
@@ -158,8 +166,8 @@ async fn round(
     }
     moody.store(false, Ordering::Relaxed);
     quiet::come(stage).await?;
-    stage.world.add_to(expected);
-    let broken = invariants::broken(stage.pool, expected).await?;
+    stage.world.add_to(stage.expected);
+    let broken = invariants::broken(stage.pool, stage.expected).await?;
     let first = broken.iter().take(20).cloned().collect::<Vec<_>>().join("\n  ");
     ensure!(broken.is_empty(), "{} violations:\n  {first}", broken.len());
     Ok(())

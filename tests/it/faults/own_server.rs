@@ -19,7 +19,8 @@ pub const FORGETFUL: [(&str, &str); 4] = [
 ];
 
 pub struct OwnServer {
-    folder: PathBuf,
+    /// Its cluster is in `data`.
+    pub folder: PathBuf,
     private: Option<PrivatePostgres>,
     settings: Vec<(String, String)>,
 }
