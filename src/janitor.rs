@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
+use crate::db::clock::Clock;
 use crate::db::{retention, runs};
 use crate::domain::failure::chain;
 use crate::queue;
@@ -42,7 +43,7 @@ pub struct Swept {
 /// Sweeps now and then until `stop` resolves.
 pub async fn run(pool: &PgPool, reach: Reach, stop: impl Future<Output = ()> + Send) {
     let mut stop = std::pin::pin!(stop);
-    let sources = SourcesInUse::new(reach);
+    let (sources, clock) = (SourcesInUse::new(reach), Clock::default());
     loop {
         tokio::select! {
             () = &mut stop => return,
@@ -50,7 +51,7 @@ pub async fn run(pool: &PgPool, reach: Reach, stop: impl Future<Output = ()> + S
         }
         tokio::select! {
             () = &mut stop => return,
-            swept = sweep(pool, &sources, Utc::now()) => match swept {
+            swept = sweep_now(pool, &sources, &clock) => match swept {
                 Ok(swept) if swept == Swept::default() => {}
                 Ok(Swept { items, tasks, pages, blocks }) => {
                     tracing::info!(items, tasks, pages, blocks, "old rows removed");
@@ -61,6 +62,15 @@ pub async fn run(pool: &PgPool, reach: Reach, stop: impl Future<Output = ()> + S
             }
         }
     }
+}
+
+/// Goes by the database's clock: by one that is ahead, what is new would be old.
+async fn sweep_now(
+    pool: &PgPool,
+    sources: &SourcesInUse,
+    clock: &Clock,
+) -> Result<Swept, sqlx::Error> {
+    sweep(pool, sources, clock.now(pool).await?).await
 }
 
 /// Removes all that is old at `now`.

@@ -4,17 +4,23 @@
 use std::future::Future;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
+use crate::db::clock::Clock;
 use crate::db::{Transaction, schedule_ticks};
 use crate::definition::{Definition, JobsFolder};
+use crate::domain::failure::chain;
 use crate::domain::run::{Mode, Trigger};
 use crate::sources::{self, Access};
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
+use crate::telemetry::Seldom;
 
 /// The longest sleep: clocks jump and job files are edited.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// A tick that lies further ahead was acted upon by a clock that was ahead. It keeps nobody from acting
+/// on those before it; nearer ones do, so that a clock that steps back a little starts nothing twice.
+const AHEAD: TimeDelta = TimeDelta::hours(1);
 
 /// Starts due runs until `stop` resolves.
 pub async fn run(
@@ -24,8 +30,18 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) {
     let mut stop = std::pin::pin!(stop);
+    let (clock, faults) = (Clock::default(), Seldom::default());
     loop {
-        let sleep = tick(pool, jobs, access, Utc::now()).await;
+        let sleep = match clock.now(pool).await {
+            Ok(now) => tick(pool, jobs, access, now).await,
+            Err(error) => {
+                if let Some(left_out) = faults.say("clock") {
+                    let error = chain(&error);
+                    tracing::warn!(error, left_out, "no run is scheduled: the database fails");
+                }
+                LONGEST_SLEEP
+            }
+        };
         tokio::select! {
             () = &mut stop => return,
             () = tokio::time::sleep(sleep) => {}
@@ -53,7 +69,7 @@ pub async fn tick(
     for definition in definitions.into_iter().flatten() {
         let Some(schedule) = &definition.schedule else { continue };
         if let Some(due) = schedule.last_due(now)
-            && let Err(error) = act(pool, &definition, access, due).await
+            && let Err(error) = act(pool, &definition, access, due, now).await
         {
             tracing::warn!(
                 source = definition.source.as_str(), error = %error,
@@ -74,14 +90,22 @@ async fn act(
     definition: &Definition,
     access: Access,
     due: DateTime<Utc>,
+    now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     let source = definition.source.as_str();
-    let latest = schedule_ticks::latest(pool, source).await?;
-    if latest.is_some_and(|latest| latest >= due) {
+    let acted = schedule_ticks::acted_upon(pool, source, now + AHEAD).await?;
+    if acted.latest.is_some_and(|latest| latest >= due) {
         return Ok(());
     }
+    if let Some(ahead) = acted.too_far_ahead {
+        tracing::warn!(
+            source, tick = %ahead,
+            "ticks that are still to come were acted upon, by a clock that was ahead; they are passed \
+             over"
+        );
+    }
     let mut transaction = Transaction::begin(pool).await?;
-    if latest.is_none() {
+    if acted.latest.is_none() && acted.too_far_ahead.is_none() {
         // Seen for the first time: what was due before kasparro knew the source was not missed.
         schedule_ticks::claim(&mut transaction, source, due, "baseline", None).await?;
         return transaction.commit().await;

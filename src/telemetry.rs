@@ -1,6 +1,8 @@
 //! Floor 2: where log lines go and how they look. Standard error, so that standard output stays
 //! for results.
 
+mod seldom;
+
 use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
@@ -9,6 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{self, FormatFields};
 
 use crate::domain::text::{MAX_LOGGED, Shown, cut, escape_in_json};
+pub use seldom::Seldom;
 
 /// Something that draws on the terminal and must step aside for a log line.
 pub trait StepAside: Send + Sync + 'static {

@@ -5,6 +5,7 @@
 
 pub mod api_tokens;
 pub mod checkpoints;
+pub mod clock;
 pub mod definitions;
 pub mod pgcopy;
 pub mod quarantined_rows;
@@ -40,8 +41,12 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// A frozen process, or one whose machine has vanished, holds its locks until the server gives it
 /// up; nobody can take its tasks over before. On a Unix socket nobody vanishes.
-const LET_GO_OF_THE_LOST: &str = "set idle_in_transaction_session_timeout = '30s';
-    set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 3; set tcp_keepalives_count = 2";
+///
+/// Statements outside of a [`Transaction`] are written for the level that is PostgreSQL's own default,
+/// whatever the database's or the user's may be.
+const SESSION: &str = "set idle_in_transaction_session_timeout = '30s';
+    set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 3; set tcp_keepalives_count = 2;
+    set default_transaction_isolation = 'read committed'";
 
 /// Why the database could not be opened. Texts are for the person who starts kasparro.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +107,7 @@ pub async fn connect(
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(30))
         .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute(LET_GO_OF_THE_LOST).await.map(drop) })
+            Box::pin(async move { connection.execute(SESSION).await.map(drop) })
         })
         .connect_lazy_with(options.clone().application_name("kasparro"));
     let deadline = tokio::time::Instant::now() + patience;
@@ -182,17 +187,9 @@ async fn latest_applied(pool: &PgPool) -> Result<i64, OpenError> {
 /// What a database error means for the task that met it.
 pub fn failure_class(error: &sqlx::Error) -> FailureClass {
     match error {
-        sqlx::Error::Database(database) => match database.code() {
-            // Connection, transaction rollback, resources, object state, operator, system.
-            Some(code)
-                if ["08", "25", "40", "53", "55", "57", "58"]
-                    .iter()
-                    .any(|c| code.starts_with(c)) =>
-            {
-                FailureClass::Transient
-            }
-            _ => FailureClass::Permanent,
-        },
+        sqlx::Error::Database(database) => {
+            database.code().map_or(FailureClass::Permanent, |code| class_of_code(&code))
+        }
         sqlx::Error::Decode(_)
         | sqlx::Error::Encode(_)
         | sqlx::Error::ColumnDecode { .. }
@@ -202,7 +199,65 @@ pub fn failure_class(error: &sqlx::Error) -> FailureClass {
         | sqlx::Error::RowNotFound
         | sqlx::Error::Configuration(_)
         | sqlx::Error::InvalidArgument(_) => FailureClass::Permanent,
-        // Io, Tls, Protocol, pool and whatever a later sqlx adds: the connection, not the statement.
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => FailureClass::Infrastructure,
+        // Protocol and whatever a later sqlx adds: the connection, not the statement.
         _ => FailureClass::Transient,
+    }
+}
+
+/// What an SQLSTATE means for the task that met it.
+fn class_of_code(code: &str) -> FailureClass {
+    match code {
+        // Whoever let a transaction lie idle was frozen; a statement was cancelled by somebody.
+        "25P03" | "57014" => FailureClass::Transient,
+        // A read-only database, a database that is not there: during a failover or a restore.
+        "25006" | "3D000" => FailureClass::Infrastructure,
+        _ => match code.get(..2) {
+            // Connection, refused login, resources (disk, memory, connections), operator, system.
+            Some("08" | "28" | "53" | "57" | "58") => FailureClass::Infrastructure,
+            // Transaction state, transaction rollback, object state.
+            Some("25" | "40" | "55") => FailureClass::Transient,
+            _ => FailureClass::Permanent,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_database_says_of_itself_is_no_fault_of_the_task() {
+        use FailureClass::{Infrastructure, Permanent, Transient};
+        for (code, class) in [
+            ("28P01", Infrastructure), // password refused
+            ("28000", Infrastructure),
+            ("53100", Infrastructure), // disk full
+            ("53200", Infrastructure), // out of memory
+            ("53300", Infrastructure), // too many connections
+            ("57P01", Infrastructure), // shutting down, crashed, starting
+            ("57P02", Infrastructure),
+            ("57P03", Infrastructure),
+            ("25006", Infrastructure), // read-only
+            ("08006", Infrastructure),
+            ("58030", Infrastructure),
+            ("40001", Transient),
+            ("40P01", Transient),
+            ("55P03", Transient),
+            ("57014", Transient),
+            ("25P03", Transient),
+            ("22P02", Permanent),
+            ("42501", Permanent),
+            ("42P01", Permanent),
+            ("23505", Permanent),
+            ("", Permanent),
+        ] {
+            assert_eq!(class_of_code(code), class, "{code}");
+        }
+        assert_eq!(failure_class(&sqlx::Error::PoolTimedOut), Infrastructure);
     }
 }

@@ -52,15 +52,32 @@ pub async fn conclude(
     Ok(())
 }
 
-/// The newest tick of a source that was acted upon.
+/// The ticks of a source that were acted upon.
+#[derive(Debug, Clone, Copy)]
+pub struct ActedUpon {
+    /// The newest of those that count.
+    pub latest: Option<DateTime<Utc>>,
+    /// The newest of those that do not: they lie too far ahead.
+    pub too_far_ahead: Option<DateTime<Utc>>,
+}
+
+/// The newest tick of a source that was acted upon, up to `until`, and the newest behind that.
 ///
 /// # Errors
 /// Database errors.
-pub async fn latest(
+pub async fn acted_upon(
     executor: impl PgExecutor<'_>,
     source: &str,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    sqlx::query_scalar!("select max(tick) from schedule_ticks where source = $1", source)
-        .fetch_one(executor)
-        .await
+    until: DateTime<Utc>,
+) -> Result<ActedUpon, sqlx::Error> {
+    sqlx::query_as!(
+        ActedUpon,
+        "select max(tick) filter (where tick <= $2) as latest,
+            max(tick) filter (where tick > $2) as too_far_ahead
+         from schedule_ticks where source = $1",
+        source,
+        until,
+    )
+    .fetch_one(executor)
+    .await
 }

@@ -21,13 +21,15 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Begins one on a connection of the pool.
+    /// Begins one on a connection of the pool. Statements are written for `read committed`, where
+    /// whoever waited for a lock sees what its holder has left; whatever the database's or the user's
+    /// default may be.
     ///
     /// # Errors
     /// Database errors, and when the pool has no connection in time.
     pub async fn begin(pool: &PgPool) -> Result<Self, sqlx::Error> {
         let mut transaction = Self { connection: pool.acquire().await?, ended: false };
-        sqlx::raw_sql("begin").execute(&mut *transaction).await?;
+        sqlx::raw_sql("begin isolation level read committed").execute(&mut *transaction).await?;
         Ok(transaction)
     }
 

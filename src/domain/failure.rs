@@ -14,6 +14,9 @@ pub enum FailureClass {
     Transient,
     /// It is not the time yet (a rate limit, a `Retry-After`): wait that long, no attempt spent.
     NotYet(Duration),
+    /// What everything stands on is away: the database is down, full, read-only, or refuses the login.
+    /// Wait as long as it takes, no attempt spent.
+    Infrastructure,
     /// Trying again cannot help: the task is dead at once.
     Permanent,
     /// The run was cancelled: the task ends without a verdict.

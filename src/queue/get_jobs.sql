@@ -26,7 +26,10 @@ declare
     found_at timestamptz := coalesce(remembered[2], '-infinity');
     item apalis.jobs;
 begin
-    if looked > clock_timestamp() - interval '5 seconds' and isfinite(found_at) then
+    -- A time to come is that of a clock which was ahead.
+    if looked between clock_timestamp() - interval '5 seconds' and clock_timestamp()
+        and isfinite(found_at)
+    then
         -- Of the one priority that there is: so the index can begin at the time.
         for item in
             with chosen as (

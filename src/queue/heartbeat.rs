@@ -1,13 +1,13 @@
 //! Owns saying that the workers of this process live, whatever they are busy with.
 //!
-//! apalis says so as well, but from the future that also works, over the pool that the work uses, and
-//! waiting for the disk. A worker that is only busy must not be taken for dead, so here a thread and
-//! a connection of their own say it, and do not wait until it is on disk.
+//! A worker that is only busy must not be taken for dead, so a thread and a connection of their own say
+//! it, and wait neither for the work nor for the pool nor for the disk. Of a worker that is stuck
+//! nothing is said, see [`Pulse`].
 //!
 //! Must not know what the workers do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -16,12 +16,15 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::domain::task::TaskKind;
+use super::pulse::Pulse;
 
 /// Several times within the time after which a worker is taken for dead.
 const EVERY: Duration = Duration::from_secs(2);
 /// A connection that takes longer to answer is given up for a new one.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
+/// What is said need not be on disk; nor does anybody mind who says it first.
+const SESSION: &str = "set synchronous_commit = off;
+    set default_transaction_isolation = 'read committed'";
 /// A process whose other threads have done nothing for so long is not busy but stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
@@ -34,7 +37,7 @@ pub(super) struct Heartbeat {
 
 struct Lives {
     /// The worker of each queue.
-    workers: Mutex<Vec<(TaskKind, String)>>,
+    workers: Mutex<Vec<Arc<Pulse>>>,
     since: Instant,
     /// When the process's own threads last had a turn, in seconds after `since`.
     stirred: AtomicU64,
@@ -71,18 +74,19 @@ impl Heartbeat {
         Ok(Self { lives, stop, _stirring: AbortOnDropHandle::new(stirring) })
     }
 
-    /// From now on this is the worker of the queue; answers the former one, which is dead.
-    pub(super) fn of(&self, queue: TaskKind, worker: String) -> Option<String> {
-        let mut workers = self.lives.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let former = workers.iter().position(|(kind, _)| *kind == queue);
-        let former = former.map(|at| workers.swap_remove(at).1);
-        workers.push((queue, worker));
-        former
+    /// From now on it is said that this worker lives.
+    pub(super) fn enter(&self, worker: Arc<Pulse>) {
+        self.lives.workers().push(worker);
     }
 
-    /// The workers that live.
-    pub(super) fn workers(&self) -> Vec<String> {
-        self.lives.names()
+    /// This worker has ended.
+    pub(super) fn leave(&self, worker: &Arc<Pulse>) {
+        self.lives.workers().retain(|other| !Arc::ptr_eq(other, worker));
+    }
+
+    /// The workers that have not ended.
+    pub(super) fn pulses(&self) -> Vec<Arc<Pulse>> {
+        self.lives.workers().clone()
     }
 }
 
@@ -120,9 +124,15 @@ impl Lives {
         self.since.elapsed().saturating_sub(stirred) > STUCK_AFTER
     }
 
+    fn workers(&self) -> MutexGuard<'_, Vec<Arc<Pulse>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The workers that live.
     fn names(&self) -> Vec<String> {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.iter().map(|(_, name)| name.clone()).collect()
+        let workers = self.workers();
+        let well = workers.iter().filter(|worker| worker.is_well());
+        well.map(|worker| worker.worker().to_owned()).collect()
     }
 
     async fn say(
@@ -134,7 +144,7 @@ impl Lives {
             Some(connection) => connection,
             None => {
                 let mut connection = options.connect().await?;
-                connection.execute("set synchronous_commit = off").await?;
+                connection.execute(SESSION).await?;
                 connection
             }
         };

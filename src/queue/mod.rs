@@ -1,12 +1,22 @@
 //! Floor 3: the durable queue. The only place that knows apalis and its tables.
 //!
-//! apalis fetches, heartbeats and takes over what dead workers left; every other change of a job's
-//! row is made here, inside the transaction of the work it belongs to, so that a task's effects and
-//! its end in the queue commit together. That is why jobs are neither locked nor acknowledged by
-//! apalis (`lock_tasks`, `persist_results`): its late writes could undo ours.
+//! apalis's workers hand items to whoever does the work. Each change of an item's row is made here,
+//! inside the transaction of the work it belongs to, so that a task's effects and its end in the queue
+//! commit together. That is why apalis neither locks nor acknowledges items: its late writes could undo
+//! ours.
+//!
+//! All times are those of the database's clock. apalis leaves `lock_at` empty while an item waits; here
+//! it says then when the item was put into the queue, so that one which was put there by a clock that
+//! was ahead is recognized ([`upkeep`]).
+//!
+//! A connection on which something failed is closed: its server may have become a read-only one.
 
+mod faults;
 mod heartbeat;
+mod look;
 mod news;
+mod pulse;
+mod upkeep;
 mod worker;
 
 pub use worker::{Concurrency, Handler, WorkError, work};
@@ -24,6 +34,9 @@ use crate::domain::task::TaskKind;
 
 /// Attempts are counted and capped by us; apalis only must not stop earlier.
 const APALIS_MAX_ATTEMPTS: i32 = 1_000_000;
+
+/// The channel of apalis's insert trigger, which tells only of items that are new.
+const CHANNEL: &str = "apalis::job::insert";
 
 /// How an item is taken from a queue: what [`setup`] puts in the place of apalis's own function.
 pub const GET_JOBS: &str = include_str!("get_jobs.sql");
@@ -92,6 +105,41 @@ async fn retry_concurrent_alter(pool: &PgPool, statement: &str) -> Result<(), sq
     Ok(())
 }
 
+/// Makes a worker known: only such may lock items.
+async fn register(pool: &PgPool, worker: &str, queue: TaskKind) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let registered = sqlx::query!(
+        "insert into apalis.workers (id, worker_type, storage_name, last_seen)
+         values ($1, $2, 'kasparro', now())
+         on conflict (id) do update set last_seen = now()",
+        worker,
+        queue.as_str(),
+    )
+    .execute(&mut *connection)
+    .await;
+    if registered.is_err() {
+        connection.close_on_drop();
+    }
+    registered.map(drop)
+}
+
+/// Tells the workers of these queues that there is something for them, when the caller's transaction
+/// commits.
+async fn notify(connection: &mut PgConnection, queues: &[String]) -> Result<(), sqlx::Error> {
+    if queues.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"select pg_notify($1, json_build_object('job_type', queue)::text) as "told"
+         from (select distinct unnest($2::text[])) as t (queue)"#,
+        CHANNEL,
+        queues,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(())
+}
+
 /// Puts tasks into their queues, in the caller's transaction. Workers are woken when it commits.
 /// They are due in their order, a microsecond apart, so that whoever looks can begin at one of them.
 ///
@@ -112,9 +160,10 @@ pub async fn enqueue(
     }
     sqlx::query!(
         "insert into apalis.jobs
-            (id, job_type, job, status, attempts, max_attempts, run_at, priority, idempotency_key)
+            (id, job_type, job, status, attempts, max_attempts, run_at, lock_at, priority,
+             idempotency_key)
          select id, queue, message, 'Pending', 0, $5,
-            now() - make_interval(secs => (cardinality($1) - n) * 1e-6), 0, key
+            now() - make_interval(secs => (cardinality($1) - n) * 1e-6), now(), 0, key
          from unnest($1::text[], $2::text[], $3::bytea[], $4::text[])
             with ordinality as t (id, queue, message, key, n)
          on conflict (job_type, idempotency_key) do nothing",
@@ -215,7 +264,7 @@ pub async fn end_waiting(
 }
 
 /// Lets the items of tasks that nobody has begun be delivered at once, or when the task itself is
-/// due, in the caller's transaction. Workers find them by polling: only inserts notify.
+/// due, in the caller's transaction.
 ///
 /// # Errors
 /// Database errors.
@@ -228,8 +277,8 @@ pub async fn hasten(
     let (queues, keys) = names(run, &named);
     // Locked ones are passed over as in `end_waiting`.
     let due: Vec<_> = tasks.iter().map(|(_, _, due)| *due).collect();
-    sqlx::query!(
-        "with waiting as (
+    let hastened = sqlx::query!(
+        r#"with waiting as (
             select j.id, greatest(now(), t.due) as due
             from apalis.jobs as j
             join unnest($1::text[], $2::text[], $3::timestamptz[]) as t (queue, key, due)
@@ -237,14 +286,17 @@ pub async fn hasten(
             where j.status = 'Pending' and j.run_at > greatest(now(), t.due)
             for update of j skip locked
          )
-         update apalis.jobs as j set run_at = waiting.due from waiting where j.id = waiting.id",
+         update apalis.jobs as j set run_at = waiting.due, lock_at = now()
+         from waiting where j.id = waiting.id
+         returning j.job_type, j.run_at <= now() as "is_due!""#,
         &queues,
         &keys,
         &due as &[Option<DateTime<Utc>>],
     )
-    .execute(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(())
+    let due = hastened.into_iter().filter(|item| item.is_due).map(|item| item.job_type);
+    notify(connection, &due.collect::<Vec<_>>()).await
 }
 
 /// The queues of tasks, and the keys of their items there.
@@ -345,20 +397,21 @@ impl Lease {
         delay: Duration,
         spent: bool,
     ) -> Result<(), sqlx::Error> {
-        sqlx::query!(
+        let queue = sqlx::query_scalar!(
             "update apalis.jobs set
-                status = 'Pending', lock_by = null, lock_at = null,
+                status = 'Pending', lock_by = null, lock_at = now(),
                 attempts = attempts + $5, run_at = now() + make_interval(secs => $4)
              where id = $1 and lock_by is not distinct from $2 and attempts = $3
-               and status in ('Queued', 'Running')",
+               and status in ('Queued', 'Running')
+             returning job_type",
             self.job,
             self.worker,
             self.tries_before,
             delay.as_secs_f64(),
             i32::from(spent),
         )
-        .execute(connection)
+        .fetch_all(&mut *connection)
         .await?;
-        Ok(())
+        if delay.is_zero() { notify(connection, &queue).await } else { Ok(()) }
     }
 }

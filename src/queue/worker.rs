@@ -1,32 +1,37 @@
-//! Owns the workers: one apalis worker per queue, restarted when its connection fails.
+//! Owns the workers: one apalis worker per queue, started again when it ends or is stuck.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use apalis::prelude::*;
-use apalis_postgres::{Config, PostgresStorage};
+use apalis::prelude::{
+    BackendBuilder, BoxDynError, Data, Event, Task, WorkerBuilder, WorkerBuilderExt, WorkerContext,
+    WorkerError,
+};
+use futures::stream::BoxStream;
+use futures::{FutureExt, SinkExt, StreamExt, sink};
 use sqlx::PgPool;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use ulid::Ulid;
 
+use super::faults::{Faults, Pauses};
 use super::heartbeat::Heartbeat;
+use super::look::{Items, Look};
 use super::news::Newsroom;
-use super::{Delivery, Lease, Message};
+use super::pulse::{Pulse, STUCK_AFTER};
+use super::{Delivery, notify, register, upkeep};
 use crate::domain::task::TaskKind;
 
-/// A worker looks for dead ones this often, …
-const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(4);
-/// … and who has said nothing for so many times as long, 12 s, is one. See [`Heartbeat`].
-const SILENT: usize = 3;
 /// Whoever stops does not wait for a database that is gone.
 const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 /// A worker that was replaced is also taken for dead in time.
 const RELEASE_TRIES: usize = 10;
 const RELEASE_AGAIN: Duration = Duration::from_secs(1);
-/// New items wake a worker at once; items whose time comes are found by looking this often.
-const POLL: Duration = Duration::from_secs(1);
+/// A worker that lived for so long has not died of what the one before it died of.
+const LONG: Duration = Duration::from_secs(120);
 
 /// What is done with a delivery. It must end the lease one way or another.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -46,9 +51,6 @@ pub struct Concurrency {
 /// The workers stopped for a reason other than the signal.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// apalis gave up.
-    #[error("the queue workers stopped")]
-    Stopped(#[source] MonitorError),
     /// The system refuses a thread.
     #[error("the queue workers cannot start")]
     Thread(#[from] std::io::Error),
@@ -68,7 +70,7 @@ impl Concurrency {
 /// `grace`. `process` names this process in the ledger.
 ///
 /// # Errors
-/// When the workers cannot go on.
+/// When the workers cannot start.
 pub async fn work<H: Handler>(
     pool: &PgPool,
     process: &str,
@@ -79,75 +81,205 @@ pub async fn work<H: Handler>(
 ) -> Result<(), WorkError> {
     let newsroom = Arc::new(Newsroom::new());
     let heartbeat = Arc::new(Heartbeat::start(pool)?);
+    let faults = Arc::new(Faults::default());
+    let stopping = CancellationToken::new();
+    let looks = TaskTracker::new();
     let listening = {
         let (newsroom, pool) = (newsroom.clone(), pool.clone());
         tokio::spawn(async move { newsroom.listen(&pool).await })
     };
-    // Whoever stops waiting for the workers stops listening.
+    // Whoever stops waiting for the workers stops these, too.
     let _listening = AbortOnDropHandle::new(listening);
-    let mut monitor = Monitor::new();
+    let upkeep = tokio::spawn(upkeep::keep(pool.clone(), heartbeat.clone(), faults.clone()));
+    let _upkeep = AbortOnDropHandle::new(upkeep);
+    let mut queues = JoinSet::new();
     for kind in TaskKind::ALL.iter().copied() {
-        let (pool, handler) = (pool.clone(), handler.clone());
-        let (process, newsroom) = (process.to_owned(), newsroom.clone());
-        let heartbeat = heartbeat.clone();
-        monitor = monitor.register(move |_restarts| {
-            // A name that was used before keeps its dead namesake's items locked for ever.
-            let name = format!("{process}/{kind}/{}", Ulid::generate());
-            if let Some(former) = heartbeat.of(kind, name.clone()) {
-                tokio::spawn(release_former(pool.clone(), former));
-            }
-            let config = Config::default()
-                .queue(kind.as_str())
-                // Items fetched ahead of a free slot would wait while other workers are idle.
-                .batch_size(1)
-                .heartbeat_interval(LOOK_FOR_THE_DEAD)
-                .missed_heartbeats(SILENT)
-                .lock_tasks(false)
-                .persist_results(false);
-            let backend = PostgresStorage::<Content>::new(&pool)
-                .with_config(config)
-                .poll_with_strategy(newsroom.of(kind))
-                .poll_with_interval(POLL)
-                .with_codec(AnyBytes);
-            WorkerBuilder::new(name)
-                .backend(backend)
-                .concurrency(concurrency.of(kind))
-                .data(handler.clone())
-                .build(deliver::<H>)
-        });
+        let queue = Queue {
+            pool: pool.clone(),
+            process: process.to_owned(),
+            kind,
+            slots: concurrency.of(kind),
+            handler: handler.clone(),
+            newsroom: newsroom.clone(),
+            heartbeat: heartbeat.clone(),
+            faults: faults.clone(),
+            stop: stopping.clone(),
+            looks: looks.clone(),
+        };
+        queues.spawn(queue.serve());
     }
-    let worked = monitor
-        .should_restart(|_, error| {
-            tracing::warn!(error = %error, "a queue worker stopped and is started again");
-            true
-        })
-        .shutdown_timeout(grace)
-        .run_with_signal(async {
-            stop.await;
-            Ok(())
-        })
-        .await;
-    if let Err(error) = release(pool, &heartbeat.workers()).await {
+    stop.await;
+    stopping.cancel();
+    let ending = async { while queues.join_next().await.is_some() {} };
+    if timeout(grace, ending).await.is_err() {
+        queues.shutdown().await;
+    }
+    // A look under way may still be given an item.
+    looks.close();
+    let _ = timeout(RELEASED_WITHIN, looks.wait()).await;
+    let workers: Vec<_> =
+        heartbeat.pulses().iter().map(|pulse| pulse.worker().to_owned()).collect();
+    if let Err(error) = release(pool, &workers).await {
         tracing::debug!(%error, "what is left is taken over by others");
     }
-    worked.map_err(WorkError::Stopped)
+    Ok(())
 }
+
+/// One queue, and whoever works on it.
+struct Queue<H> {
+    pool: PgPool,
+    process: String,
+    kind: TaskKind,
+    slots: usize,
+    handler: H,
+    newsroom: Arc<Newsroom>,
+    heartbeat: Arc<Heartbeat>,
+    faults: Arc<Faults>,
+    stop: CancellationToken,
+    looks: TaskTracker,
+}
+
+impl<H: Handler> Queue<H> {
+    /// Has one worker after the other until told to stop.
+    async fn serve(self) {
+        let mut pauses = Pauses::new();
+        while let Some(pulse) = self.next_worker().await {
+            let began = Instant::now();
+            let Some(why) = self.have_work(&pulse).await else { return };
+            self.faults.meet_worker(pulse.worker(), &why);
+            self.heartbeat.leave(&pulse);
+            tokio::spawn(release_former(self.pool.clone(), pulse.worker().to_owned()));
+            if began.elapsed() > LONG {
+                pauses = Pauses::new();
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = sleep(pauses.next()) => {}
+            }
+        }
+    }
+
+    /// A worker with a name that was never used before, since a namesake's items would stay locked;
+    /// `None` when it is time to stop. A database that refuses is asked again with a pause.
+    async fn next_worker(&self) -> Option<Arc<Pulse>> {
+        let name = format!("{}/{}/{}", self.process, self.kind, Ulid::generate());
+        let mut pauses = Pauses::new();
+        loop {
+            let registered = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                registered = register(&self.pool, &name, self.kind) => registered,
+            };
+            let Err(error) = registered else { break };
+            self.faults.meet("a queue worker cannot be registered", &error);
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = sleep(pauses.next()) => {}
+            }
+        }
+        let pulse = Arc::new(Pulse::new(name, self.slots));
+        self.heartbeat.enter(pulse.clone());
+        Some(pulse)
+    }
+
+    /// Works until told to stop, or answers why the worker must be started again.
+    async fn have_work(&self, pulse: &Arc<Pulse>) -> Option<String> {
+        let asking = self.stop.child_token();
+        // Dropped, it asks for no more.
+        let _asks = asking.clone().drop_guard();
+        let look = Look {
+            pool: self.pool.clone(),
+            queue: self.kind,
+            pulse: pulse.clone(),
+            news: self.newsroom.of(self.kind)?,
+            faults: self.faults.clone(),
+            stop: asking.clone(),
+            looks: self.looks.clone(),
+        };
+        let backend = BackendBuilder::new().database(look).fetcher(items).sink(nowhere).build();
+        let backend = match backend {
+            Ok(backend) => backend,
+            Err(error) => return Some(format!("cannot begin: {error}")),
+        };
+        let context = WorkerContext::new(pulse.worker());
+        let hands = Hands { handler: self.handler.clone(), pulse: pulse.clone() };
+        let events = WorkerBuilder::new(context.clone())
+            .backend(backend)
+            .concurrency(self.slots)
+            .data(hands)
+            .build(deliver::<H>)
+            .stream()
+            .boxed();
+        let working = run(events, context, asking, pulse.clone());
+        let mut working = AbortOnDropHandle::new(tokio::spawn(working));
+        tokio::select! {
+            worked = &mut working => match worked {
+                Ok(Ok(())) if self.stop.is_cancelled() => None,
+                Ok(Ok(())) => Some("ended".to_owned()),
+                Ok(Err(error)) => Some(format!("ended: {error}")),
+                Err(error) => Some(format!("ended: {error}")),
+            },
+            () = pulse.is_stuck() => {
+                Some(format!("has asked for nothing for {} s", STUCK_AFTER.as_secs()))
+            }
+        }
+    }
+}
+
+/// Runs a worker until it has stopped, which it is told by `stop`.
+async fn run(
+    mut events: BoxStream<'static, Result<Event, WorkerError>>,
+    context: WorkerContext,
+    stop: CancellationToken,
+    pulse: Arc<Pulse>,
+) -> Result<(), WorkerError> {
+    let mut turns = pulse.clone().turns().boxed();
+    let mut told = false;
+    loop {
+        tokio::select! {
+            // The first turn is the worker's: only who has begun can be stopped.
+            biased;
+            event = events.next() => match event {
+                Some(event) => drop(event?),
+                None => return Ok(()),
+            },
+            () = stop.cancelled(), if !told => {
+                told = true;
+                pulse.stops();
+                context.stop()?;
+            }
+            never = &mut turns => match never {},
+        }
+    }
+}
+
+fn items(look: &mut Look, (): &(), _: &WorkerContext) -> Items {
+    look.items()
+}
+
+/// apalis lets items be put into a queue by its workers, too; here nobody does.
+fn nowhere(_: &mut Look, (): &()) -> Nowhere {
+    sink::drain().sink_map_err(|never| match never {})
+}
+
+type Nowhere =
+    sink::SinkMapErr<sink::Drain<Task<Delivery>>, fn(std::convert::Infallible) -> JoinError>;
 
 /// Puts back what workers that have stopped still hold: items that were fetched just before the end
 /// and came to nobody, and what was under way. Nobody needs to wait until they are taken for dead.
 async fn release(pool: &PgPool, workers: &[String]) -> Result<(), sqlx::Error> {
     let releasing = async {
         let mut connection = pool.acquire().await?;
-        sqlx::query!(
-            "update apalis.jobs set status = 'Pending', lock_by = null, lock_at = null
-             where lock_by = any($1) and status in ('Queued', 'Running')",
+        let queues = sqlx::query_scalar!(
+            "update apalis.jobs set status = 'Pending', lock_by = null, lock_at = now()
+             where lock_by = any($1) and status in ('Queued', 'Running')
+             returning job_type",
             workers,
         )
-        .execute(&mut *connection)
-        .await
+        .fetch_all(&mut *connection)
+        .await?;
+        notify(&mut connection, &queues).await
     };
-    timeout(RELEASED_WITHIN, releasing).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-    Ok(())
+    timeout(RELEASED_WITHIN, releasing).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 /// The same of a worker that another has replaced. Its database may be what it died of.
@@ -162,43 +294,15 @@ async fn release_former(pool: PgPool, worker: String) {
     }
 }
 
-/// What an item says, or why it cannot be read.
-type Content = Result<Message, String>;
-
-/// Reads any bytes. With apalis's own codec an item that cannot be read stops its worker, and the
-/// next one, and so on for ever.
-#[derive(Debug, Clone, Copy)]
-struct AnyBytes;
-
-impl Codec<Content> for AnyBytes {
-    type Error = serde_json::Error;
-    type Compact = Vec<u8>;
-
-    fn encode(&self, content: &Content) -> Result<Vec<u8>, Self::Error> {
-        match content {
-            Ok(message) => serde_json::to_vec(message),
-            Err(text) => serde_json::to_vec(text),
-        }
-    }
-
-    fn decode(&self, bytes: &Vec<u8>) -> Result<Content, Self::Error> {
-        Ok(serde_json::from_slice(bytes).map_err(|error| error.to_string()))
-    }
+/// What a worker needs for each delivery.
+#[derive(Clone)]
+struct Hands<H> {
+    handler: H,
+    pulse: Arc<Pulse>,
 }
 
-async fn deliver<H: Handler>(
-    message: Content,
-    job: TaskId,
-    attempt: Attempt,
-    worker: WorkerContext,
-    handler: Data<H>,
-) -> Result<(), BoxDynError> {
-    let attempt = i32::try_from(attempt.current()).unwrap_or(i32::MAX);
-    let delivery = Delivery {
-        lease: Lease::new(job.to_string(), worker.name().to_owned(), attempt - 1),
-        message,
-        attempt,
-    };
-    handler.handle(delivery).await;
+async fn deliver<H: Handler>(delivery: Delivery, hands: Data<Hands<H>>) -> Result<(), BoxDynError> {
+    let _under_way = hands.pulse.begin(&delivery.lease);
+    hands.handler.handle(delivery).await;
     Ok(())
 }

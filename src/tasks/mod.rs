@@ -27,6 +27,7 @@ mod settle;
 mod settled_pages;
 mod snapshot_schema;
 mod sources_in_use;
+mod troubles;
 
 use std::future::Future;
 use std::sync::Arc;

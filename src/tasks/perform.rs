@@ -3,9 +3,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use futures::FutureExt;
 use sqlx::PgPool;
 
@@ -19,6 +18,7 @@ use super::parse_csv_chunk::ParseCsvChunk;
 use super::plan_run::PlanRun;
 use super::settle::{Settling, note_try, settle};
 use super::snapshot_schema::SnapshotSchema;
+use super::troubles::Troubles;
 use super::{Effects, SourcesInUse, Task, TaskContext};
 use crate::db::Transaction;
 use crate::db::run_tasks::{self, EndedTry, OpenTask, TaskState};
@@ -78,6 +78,7 @@ pub struct Performer {
     sources: SourcesInUse,
     retry: RetryPolicy,
     chunks: Arc<ChunksAtHand>,
+    troubles: Arc<Troubles>,
 }
 
 impl Handler for Performer {
@@ -92,8 +93,9 @@ impl Handler for Performer {
             Ok(Err(panic)) => Err(TaskError::Panicked(panic_text(&*panic))),
             Err(_) => Err(TaskError::TimedOut(self.retry.time_limit)),
         };
-        if let Err(error) = result {
-            self.book_failure(&delivery, &message, &error).await;
+        match result {
+            Ok(()) => self.troubles.are_over(&message),
+            Err(error) => self.book_failure(&delivery, &message, &error).await,
         }
     }
 }
@@ -103,7 +105,7 @@ impl Performer {
     /// at once.
     pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize, reach: Reach) -> Self {
         let chunks = ChunksAtHand::new(computing.max(2));
-        Self { pool, sources: SourcesInUse::new(reach), retry, chunks }
+        Self { pool, sources: SourcesInUse::new(reach), retry, chunks, troubles: Arc::default() }
     }
 
     async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {
@@ -252,8 +254,19 @@ impl Performer {
     /// failed; without this booking the item would stay with a live worker for ever, so it is
     /// tried until it succeeds.
     async fn book_failure(&self, delivery: &Delivery, message: &Message, error: &TaskError) {
+        let failed = Instant::now();
+        let verdict = self.verdict(delivery.attempt, message, error);
         let mut delay = FIRST_BOOKING_DELAY;
-        while let Err(booking) = self.try_book_failure(delivery, message, error).await {
+        loop {
+            let booked = match verdict {
+                // What it waits for has been waited for already, if the database was away.
+                Verdict::Wait { delay } => {
+                    let delay = delay.saturating_sub(failed.elapsed());
+                    self.try_book_failure(delivery, message, error, Verdict::Wait { delay }).await
+                }
+                verdict => self.try_book_failure(delivery, message, error, verdict).await,
+            };
+            let Err(booking) = booked else { return };
             if matches!(booking, TaskError::AlreadySettled) {
                 // The next look at the ledger sees it.
                 continue;
@@ -261,12 +274,16 @@ impl Performer {
             if booking.class() == FailureClass::Cancelled {
                 return;
             }
-            tracing::warn!(
-                run_id = message.run.0,
-                task = message.task,
-                error = chain(&booking),
-                "a failed task could not be booked; trying again"
-            );
+            if let Some(left_out) = self.troubles.say(&format!("booking {}", booking.for_ledger()))
+            {
+                tracing::warn!(
+                    run_id = message.run.0,
+                    task = message.task,
+                    error = chain(&booking),
+                    left_out,
+                    "a failed task could not be booked; trying again"
+                );
+            }
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(LONGEST_BOOKING_DELAY);
         }
@@ -277,9 +294,10 @@ impl Performer {
         delivery: &Delivery,
         message: &Message,
         error: &TaskError,
+        verdict: Verdict,
     ) -> Result<(), TaskError> {
         let text = chain(error);
-        match self.verdict(delivery.attempt, error) {
+        match verdict {
             Verdict::Drop => {
                 tracing::warn!(run_id = message.run.0, task = message.task, "{text}");
                 Ok(())
@@ -289,7 +307,7 @@ impl Performer {
                 // Left alone, the item would stay with this worker as long as it lives.
                 self.complete(delivery).await
             }
-            Verdict::Again { spent: false, .. }
+            Verdict::Again { spent: false, .. } | Verdict::Wait { .. }
                 if let Some(waited) = self.overdue(message).await? =>
             {
                 let overdue = TaskError::Overdue { waited, reason: text };
@@ -305,11 +323,23 @@ impl Performer {
                 );
                 self.try_again(delivery, message, error, delay, spent).await
             }
+            Verdict::Wait { delay } => {
+                if let Some(left_out) = self.troubles.say(&error.for_ledger()) {
+                    tracing::warn!(
+                        run_id = message.run.0,
+                        task = message.task,
+                        again_in_ms = delay.as_millis() as u64,
+                        left_out,
+                        "{text}; the task waits, and no try of it is spent"
+                    );
+                }
+                self.try_again(delivery, message, error, delay, false).await
+            }
             Verdict::Dead => self.give_up(delivery, message, error, &text).await,
         }
     }
 
-    fn verdict(&self, attempt: i32, error: &TaskError) -> Verdict {
+    fn verdict(&self, attempt: i32, message: &Message, error: &TaskError) -> Verdict {
         let max = match error {
             TaskError::Request { max_attempts, .. } => *max_attempts,
             _ => self.retry.max_attempts,
@@ -320,6 +350,7 @@ impl Performer {
         match error.class() {
             FailureClass::Cancelled => Verdict::Drop,
             FailureClass::NotYet(delay) => Verdict::Again { delay, spent: false },
+            FailureClass::Infrastructure => Verdict::Wait { delay: self.troubles.wait(message) },
             FailureClass::Transient if attempt < max => {
                 Verdict::Again { delay: self.backoff(attempt), spent: true }
             }
@@ -329,8 +360,7 @@ impl Performer {
 
     /// How long the task has waited, when that is too long.
     async fn overdue(&self, message: &Message) -> Result<Option<Duration>, TaskError> {
-        let since = run_tasks::open_since(&self.pool, message.run, &message.task).await?;
-        let waited = since.and_then(|since| (Utc::now() - since).to_std().ok());
+        let waited = run_tasks::open_for(&self.pool, message.run, &message.task).await?;
         Ok(waited.filter(|waited| *waited > self.retry.longest_wait))
     }
 
@@ -360,7 +390,7 @@ impl Performer {
                 attempt,
                 worker: delivery.lease.worker(),
                 error: &error.for_ledger(),
-                next_attempt_at: Utc::now() + delay,
+                delay,
             };
             note_try(&mut transaction, message.run, &message.task, &ended).await?;
             delivery.lease.release(&mut transaction, delay, spent).await?;
@@ -418,7 +448,11 @@ impl Performer {
             match self.named_by_key(delivery).await {
                 Ok(Some(message)) => return self.book_failure(delivery, &message, &error).await,
                 Ok(None) => return tracing::error!(worker, "{error}; it names no task either"),
-                Err(booking) => tracing::warn!(worker, error = chain(&booking), "{error}"),
+                Err(booking) => {
+                    if let Some(left_out) = self.troubles.say(&booking.for_ledger()) {
+                        tracing::warn!(worker, left_out, error = chain(&booking), "{error}");
+                    }
+                }
             }
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(LONGEST_BOOKING_DELAY);
@@ -436,6 +470,7 @@ impl Performer {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Verdict {
     /// The item is someone else's.
     Drop,
@@ -443,6 +478,8 @@ enum Verdict {
     Over,
     /// Later again.
     Again { delay: Duration, spent: bool },
+    /// When the database is itself again: later, for as long as it takes.
+    Wait { delay: Duration },
     /// Never again.
     Dead,
 }

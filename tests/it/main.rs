@@ -29,6 +29,7 @@ mod parrot;
 mod pause;
 mod pipeline;
 mod process;
+mod queue_awake;
 mod queue_contract;
 mod replay;
 mod retry;

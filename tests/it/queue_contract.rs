@@ -16,13 +16,13 @@ use tokio::task::JoinHandle;
 use crate::app::TestApp;
 
 /// Long enough for a busy machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 const NOW: Duration = Duration::ZERO;
 
 /// A delivery whose handler is at work until this is dropped.
 #[derive(Debug)]
-struct Held {
-    delivery: Delivery,
+pub struct Held {
+    pub delivery: Delivery,
     _at_work: oneshot::Sender<()>,
 }
 
@@ -39,11 +39,11 @@ impl Handler for Reporter {
 }
 
 impl Held {
-    fn task(&self) -> &str {
+    pub fn task(&self) -> &str {
         &self.delivery.message.as_ref().expect("a readable message").task
     }
 
-    async fn complete(self, app: &TestApp) {
+    pub async fn complete(self, app: &TestApp) {
         let mut connection = app.pool.acquire().await.unwrap();
         self.delivery.lease.complete(&mut connection).await.unwrap();
     }
@@ -53,7 +53,12 @@ impl Held {
         self.delivery.lease.bury(&mut connection).await.unwrap();
     }
 
-    async fn release(self, app: &TestApp, spent: bool) {
+    pub async fn release_in(self, app: &TestApp, delay: Duration) {
+        let mut connection = app.pool.acquire().await.unwrap();
+        self.delivery.lease.release(&mut connection, delay, false).await.unwrap();
+    }
+
+    pub async fn release(self, app: &TestApp, spent: bool) {
         let mut connection = app.pool.acquire().await.unwrap();
         self.delivery.lease.release(&mut connection, NOW, spent).await.unwrap();
     }
@@ -65,7 +70,7 @@ impl Held {
 }
 
 /// A worker process with one slot per queue and connections of its own.
-struct Worker {
+pub struct Worker {
     deliveries: UnboundedReceiver<Held>,
     stop: oneshot::Sender<()>,
     working: JoinHandle<()>,
@@ -73,7 +78,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(app: &TestApp) -> Self {
+    pub async fn start(app: &TestApp) -> Self {
         let options = PgPoolOptions::new().max_connections(15);
         let pool = options.connect(app.database.url()).await.unwrap();
         let (report, deliveries) = unbounded_channel();
@@ -88,19 +93,19 @@ impl Worker {
         Self { deliveries, stop, working, pool }
     }
 
-    async fn next(&mut self) -> Held {
+    pub async fn next(&mut self) -> Held {
         let next = tokio::time::timeout(PATIENCE, self.deliveries.recv()).await;
         next.expect("a delivery in time").expect("a worker at work")
     }
 
     /// The next delivery, which is of this task and its nth try.
-    async fn expect(&mut self, task: &str, attempt: i32) -> Held {
+    pub async fn expect(&mut self, task: &str, attempt: i32) -> Held {
         let held = self.next().await;
         assert_eq!((held.task(), held.delivery.attempt), (task, attempt));
         held
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         let _ = self.stop.send(());
         // Deliveries that the test holds no more must not be waited for.
         drop(self.deliveries);
@@ -109,18 +114,18 @@ impl Worker {
     }
 }
 
-async fn enqueue(app: &TestApp, tasks: &[&str]) {
+pub async fn enqueue(app: &TestApp, tasks: &[&str]) {
     let tasks: Vec<_> = tasks.iter().map(|t| ((*t).to_owned(), TaskKind::FetchPage)).collect();
     let mut connection = app.pool.acquire().await.unwrap();
     queue::enqueue(&mut connection, RunId(1), &tasks).await.unwrap();
 }
 
-async fn execute(app: &TestApp, statement: &'static str) {
+pub async fn execute(app: &TestApp, statement: &'static str) {
     sqlx::query(statement).execute(&app.pool).await.unwrap();
 }
 
 /// Waits for what nothing announces.
-async fn until(app: &TestApp, condition: &'static str) {
+pub async fn until(app: &TestApp, condition: &'static str) {
     let waiting = async {
         while !sqlx::query_scalar::<_, bool>(condition).fetch_one(&app.pool).await.unwrap() {
             tokio::time::sleep(Duration::from_millis(20)).await;

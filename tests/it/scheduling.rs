@@ -103,6 +103,32 @@ async fn a_clock_that_jumps_back_starts_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_once_far_ahead_silences_no_source() {
+    let app = scheduled("schedule = \"*/10 * * * *\"").await;
+    app.tick("2026-03-01T12:00:00Z").await;
+    app.tick("2026-03-03T12:00:00Z").await;
+    app.drain().await;
+    app.tick("2026-03-01T12:10:00Z").await;
+    app.drain().await;
+    assert_eq!(app.texts(TICKS).await, ["12:00 baseline", "12:10 started", "12:00 started"]);
+    // When that time has come, its tick is not acted upon once more.
+    app.tick("2026-03-03T12:00:00Z").await;
+    app.drain().await;
+    app.tick("2026-03-03T12:10:00Z").await;
+    assert_eq!(app.texts(RUNS).await.len(), 3);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_source_first_seen_by_a_clock_far_ahead_is_read_all_the_same() {
+    let app = scheduled("schedule = \"*/10 * * * *\"").await;
+    app.tick("2027-03-01T12:00:00Z").await;
+    app.tick("2026-03-01T12:00:00Z").await;
+    assert_eq!(app.texts(RUNS).await.len(), 1);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_schedule_is_meant_in_its_time_zone() {
     let app = scheduled("schedule = \"30 6 * * *\"\ntime_zone = \"Europe/Berlin\"").await;
     app.tick("2026-07-01T12:00:00Z").await;

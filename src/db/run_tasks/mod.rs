@@ -3,7 +3,8 @@
 mod list;
 mod slices;
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -209,8 +210,8 @@ pub struct EndedTry<'a> {
     pub worker: &'a str,
     /// What went wrong, or what it waits for.
     pub error: &'a str,
-    /// When it is tried again.
-    pub next_attempt_at: DateTime<Utc>,
+    /// It is tried again after this time.
+    pub delay: Duration,
 }
 
 /// Notes a failed try, or that it is not the time yet. Which of the run's moves that is counts only if
@@ -227,14 +228,15 @@ pub async fn note_try(
 ) -> Result<bool, sqlx::Error> {
     let noted = sqlx::query!(
         "update run_tasks set
-            attempt = $3, worker = $4, error = $5, next_attempt_at = $6, last_move = $7
+            attempt = $3, worker = $4, error = $5,
+            next_attempt_at = now() + make_interval(secs => $6), last_move = $7
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
         ended.attempt,
         ended.worker,
         ended.error,
-        ended.next_attempt_at,
+        ended.delay.as_secs_f64(),
         move_number,
     )
     .execute(connection)
@@ -242,22 +244,25 @@ pub async fn note_try(
     Ok(noted.rows_affected() == 1)
 }
 
-/// Since when a task is open, pauses taken off; `None` when it is not.
+/// For how long a task has been open, pauses taken off; `None` when it is not.
 ///
 /// # Errors
 /// Database errors.
-pub async fn open_since(
+pub async fn open_for(
     executor: impl PgExecutor<'_>,
     run: RunId,
     key: &str,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "select opened_at from run_tasks where run_id = $1 and task_key = $2 and state = 'open'",
+) -> Result<Option<Duration>, sqlx::Error> {
+    let seconds = sqlx::query_scalar!(
+        r#"select extract(epoch from now() - opened_at)::double precision as "seconds!"
+         from run_tasks where run_id = $1 and task_key = $2 and state = 'open'"#,
         run.0,
         key,
     )
     .fetch_optional(executor)
-    .await
+    .await?;
+    // A clock that stepped back has opened it at a time to come.
+    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 
 pub(super) fn parse<T: std::str::FromStr<Err = crate::domain::words::UnknownWord>>(

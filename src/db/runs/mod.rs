@@ -123,7 +123,9 @@ pub struct Locked {
 /// Database errors.
 pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
     let row = sqlx::query!(
-        r#"select status, key_order, moved_at < clock_timestamp() - interval '1 second' as "outdated!"
+        r#"select status, key_order,
+            moved_at not between clock_timestamp() - interval '1 second' and clock_timestamp()
+                as "outdated!"
          from etl_runs where id = $1 for no key update"#,
         id.0,
     )

@@ -4,8 +4,9 @@ use rand::Rng;
 use sqlx::AssertSqlSafe;
 
 use super::trial::{Figures, Trial, dice, rounds};
-use super::{app_with_open_runs, assert_as_if_undisturbed, worker};
+use super::{app_with_open_runs, assert_as_if_undisturbed};
 use crate::app::TestApp;
+use crate::process::{Process, kasparro, until};
 
 /// Tables that tasks write to.
 const TABLES: [&str; 6] = [
@@ -49,29 +50,53 @@ async fn refuse(app: &TestApp, errors: &[&str], one_in: u32) {
 }
 
 /// Answers how many statements were refused.
-async fn round(name: &str, round: usize, errors: &[&str]) -> i64 {
+async fn round(name: &str, round: usize, errors: &[&str], tries: &str) -> i64 {
     let mut dice = dice(name, round);
     let app = app_with_open_runs().await;
     // Seldom enough that no task has eight refusals in a row.
     refuse(&app, errors, dice.random_range(20..60)).await;
-    let _workers = [worker(&app, "2"), worker(&app, "2")];
+    let worker =
+        || Process::start(kasparro(&app, &["worker", "--workers", "2", "--task-attempts", tries]));
+    let _workers = [worker(), worker()];
     assert_as_if_undisturbed(&app).await;
     let refused = app.number("select last_value from refused").await;
     app.database.close().await;
     refused.min(REFUSALS)
 }
 
+const WAITS: &str = "select count(*) from run_tasks
+    where state = 'open' and error like '%SQLSTATE 53100%' and next_attempt_at is not null";
+
+#[tokio::test]
+async fn a_task_waits_for_a_full_disk_shows_it_and_spends_no_try() {
+    let app = app_with_open_runs().await;
+    let refuse = "create function refuse() returns trigger language plpgsql as $$
+        begin raise exception 'injected' using errcode = '53100'; end $$;
+        create trigger refuse before insert on unified_records
+        for each statement execute function refuse()";
+    sqlx::raw_sql(refuse).execute(&app.pool).await.unwrap();
+    let tries = ["worker", "--workers", "2", "--task-attempts", "1"];
+    let _worker = Process::start(kasparro(&app, &tries));
+    until("tasks wait", async || app.number(WAITS).await > 1).await;
+    let more = "select count(*) from apalis.jobs where attempts > 0";
+    assert_eq!(app.number(more).await, 0);
+    assert_eq!(app.number("select count(*) from run_tasks where state = 'dead'").await, 0);
+    sqlx::raw_sql("drop trigger refuse on unified_records").execute(&app.pool).await.unwrap();
+    assert_as_if_undisturbed(&app).await;
+    app.database.close().await;
+}
+
 #[tokio::test]
 async fn a_disk_that_is_full_now_and_then() {
     let (all, mut refused) = (rounds(10, 2), 0);
     for number in 0..all {
-        refused += round("disk full", number, &["53100"]).await;
+        refused += round("disk full", number, &["53100"], "1").await;
     }
     let observed = format!("all equal after {refused} refused statements");
     Trial {
         number: "8a",
         fault: "a full disk (SQLSTATE 53100), injected into one statement of 20 to 60",
-        promised: "tasks are tried again; the tables equal those of an undisturbed run",
+        promised: "tasks wait, no try of them is spent; the tables equal those of an undisturbed run",
     }
     .held(&Figures { rounds: all, observed });
 }
@@ -80,7 +105,7 @@ async fn a_disk_that_is_full_now_and_then() {
 async fn transactions_that_collide() {
     let (all, mut refused) = (rounds(10, 2), 0);
     for number in 0..all {
-        refused += round("collisions", number, &["40001", "40P01"]).await;
+        refused += round("collisions", number, &["40001", "40P01"], "8").await;
     }
     let observed = format!("all equal after {refused} refused statements");
     Trial {

@@ -11,13 +11,16 @@ mod delivered_twice;
 mod frozen;
 mod full_disk;
 mod held_snapshot;
+mod isolation;
 mod killed;
 mod own_server;
 mod poison;
 mod proxy;
+mod read_only;
 mod schedulers;
 mod start_storm;
 mod stopped;
+mod strays;
 mod trial;
 
 use kasparro::domain::run::Mode;

@@ -1,0 +1,168 @@
+//! Owns looking for the next item of a queue: when a NOTIFY says that there is one, and once a second.
+//!
+//! apalis-postgres 1.0.0 does this in hand-written poll functions, which fall asleep: of a look that
+//! takes longer than the interval and than what is left until the next heartbeat, and finds nothing,
+//! no timer is left that anybody waits for. A look that fails ends its worker, and with it the items
+//! under way. So apalis is given the items as a stream; behind it is a task of plain async code, which
+//! goes on whatever the worker is busy with.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::prelude::{Task, TaskBuilder, TaskId};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::faults::{Faults, Pauses};
+use super::pulse::Pulse;
+use super::{Delivery, Lease, register};
+use crate::domain::task::TaskKind;
+
+/// New items wake a worker at once; items whose time comes are found by looking this often.
+const EVERY: Duration = Duration::from_secs(1);
+/// After news the queue is looked at at once, and so much later.
+const AFTER_NEWS: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(125)];
+/// A look that takes longer is given up, and its connection with it.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// Whoever is not registered may lock nothing.
+const FOREIGN_KEY_VIOLATION: &str = "23503";
+
+/// The items of a queue, one whenever somebody waits for the next.
+pub(super) type Items = BoxStream<'static, Result<Option<Task<Delivery>>, JoinError>>;
+
+/// Looks for the items of one queue, for one worker.
+#[derive(Clone)]
+pub(super) struct Look {
+    pub pool: PgPool,
+    pub queue: TaskKind,
+    pub pulse: Arc<Pulse>,
+    pub news: watch::Receiver<()>,
+    pub faults: Arc<Faults>,
+    /// No more is asked for once this is cancelled.
+    pub stop: CancellationToken,
+    /// The looks under way.
+    pub looks: TaskTracker,
+}
+
+impl Look {
+    /// The queue's items.
+    pub(super) fn items(&self) -> Items {
+        let items = stream::unfold(self.clone(), |look| async move {
+            let found = look.looks.spawn(look.clone().until_found()).await;
+            let task = match found {
+                Ok(Some(delivery)) => Ok(Some(task(delivery))),
+                // The worker stops, and waits for no more.
+                Ok(None) => pending().await,
+                Err(panic) => Err(panic),
+            };
+            Some((task, look))
+        });
+        items.boxed()
+    }
+
+    /// The next item; `None` when no more is asked for.
+    async fn until_found(mut self) -> Option<Delivery> {
+        let mut pauses = Pauses::new();
+        let mut again = AFTER_NEWS.iter();
+        while !self.stop.is_cancelled() {
+            self.news.mark_unchanged();
+            self.pulse.asked();
+            let looked = self.look().await;
+            self.pulse.asked();
+            let pause = match looked {
+                Ok(Some(delivery)) => return self.take(delivery).await,
+                Ok(None) => {
+                    pauses = Pauses::new();
+                    again.next().copied().unwrap_or(EVERY)
+                }
+                Err(error) => {
+                    self.faults.meet("the queue cannot be read", &error);
+                    pauses.next()
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                news = self.news.changed() => match news {
+                    Ok(()) => again = AFTER_NEWS.iter(),
+                    // Nobody listens any more: the process ends.
+                    Err(_) => sleep(pause).await,
+                },
+                () = sleep(pause) => {}
+            }
+        }
+        None
+    }
+
+    async fn look(&self) -> Result<Option<Delivery>, sqlx::Error> {
+        match self.look_once().await {
+            // Somebody has removed the worker's name: the database was restored, or the process
+            // slept for days.
+            Err(error) if is_unregistered(&error) => {
+                register(&self.pool, self.pulse.worker(), self.queue).await?;
+                self.look_once().await
+            }
+            looked => looked,
+        }
+    }
+
+    async fn look_once(&self) -> Result<Option<Delivery>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let looking = sqlx::query!(
+            r#"select id as "id!", job as "job!", attempts as "attempts!"
+             from apalis.get_jobs($1, $2, 1)"#,
+            self.pulse.worker(),
+            self.queue.as_str(),
+        )
+        .fetch_all(&mut *connection);
+        let looked = match timeout(ANSWERS_WITHIN, looking).await {
+            Ok(looked) => looked,
+            Err(_) => {
+                let text = format!("no answer within {} s", ANSWERS_WITHIN.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
+            }
+        };
+        if looked.is_err() {
+            connection.close_on_drop();
+        }
+        Ok(looked?.into_iter().next().map(|item| Delivery {
+            lease: Lease::new(item.id, self.pulse.worker().to_owned(), item.attempts),
+            message: serde_json::from_slice(&item.job).map_err(|error| error.to_string()),
+            attempt: item.attempts.saturating_add(1),
+        }))
+    }
+
+    /// Gives an item to the worker, or puts it back when that has stopped meanwhile.
+    async fn take(&self, delivery: Delivery) -> Option<Delivery> {
+        if !self.stop.is_cancelled() {
+            self.pulse.found(&delivery.lease);
+            return Some(delivery);
+        }
+        let putting_back = async {
+            let mut connection = self.pool.acquire().await?;
+            delivery.lease.release(&mut connection, Duration::ZERO, false).await
+        };
+        if let Err(error) = putting_back.await {
+            tracing::debug!(%error, "what was found last is taken over by others");
+        }
+        None
+    }
+}
+
+fn is_unregistered(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some(FOREIGN_KEY_VIOLATION)
+}
+
+fn task(delivery: Delivery) -> Task<Delivery> {
+    let id = TaskId::from_string(delivery.lease.job.clone());
+    TaskBuilder::new(delivery).task_id(id).build()
+}

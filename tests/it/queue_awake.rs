@@ -1,0 +1,165 @@
+//! Queues stay awake: whatever happened before, an item whose time has come is delivered.
+
+use std::time::Duration;
+
+use kasparro::db::rate_limits;
+use kasparro::domain::run::RunId;
+use kasparro::domain::task::TaskKind;
+use kasparro::queue;
+use sqlx::postgres::PgListener;
+
+use crate::app::TestApp;
+use crate::queue_contract::{PATIENCE, Worker, enqueue, execute, until};
+
+/// The first look at this queue finds nothing, and takes 6 s to end.
+const SLOW_ONCE: &str = "
+    create sequence looks;
+    create table slow (look bigint);
+    create function take_long() returns trigger language plpgsql as $$
+    begin
+        perform pg_sleep(6);
+        return null;
+    end $$;
+    create constraint trigger slow after insert on slow deferrable initially deferred
+    for each row execute function take_long();
+    alter function apalis.get_jobs(text, text, integer) rename to get_jobs_in_time;
+    create function apalis.get_jobs(worker text, queue text, most integer default 5)
+    returns setof apalis.jobs language plpgsql as $$
+    begin
+        if queue = 'fetch_page' and nextval('looks') = 1 then
+            insert into slow values (1);
+        end if;
+        return query select * from apalis.get_jobs_in_time(worker, queue, most);
+    end $$";
+
+const LATER: &str = "insert into apalis.jobs
+        (id, job_type, job, status, attempts, max_attempts, run_at, priority)
+    values ('01HQ0000000000000000000000', 'fetch_page', '{\"run\": 1, \"task\": \"later\"}',
+        'Pending', 0, 25, clock_timestamp() + interval '6.5 s', 0)";
+
+#[tokio::test]
+async fn an_item_that_becomes_due_after_a_look_that_took_long_is_delivered_though_nobody_is_told() {
+    let app = TestApp::empty().await;
+    sqlx::raw_sql(SLOW_ONCE).execute(&app.pool).await.unwrap();
+    let mut worker = Worker::start(&app).await;
+    until(&app, "select is_called from looks").await;
+    execute(&app, LATER).await;
+    let held = worker.expect("later", 1).await;
+    held.complete(&app).await;
+    worker.stop().await;
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn what_a_clock_ahead_has_put_into_the_queue_waits_no_longer_than_it_was_to_wait() {
+    let app = TestApp::empty().await;
+    enqueue(&app, &["at once", "later"]).await;
+    // The clock was a day ahead when both were put there, one of them with a delay.
+    execute(
+        &app,
+        "update apalis.jobs set run_at = run_at + interval '1 day', lock_at = lock_at + interval '1 day'",
+    )
+    .await;
+    execute(
+        &app,
+        "update apalis.jobs set run_at = run_at + interval '1 hour'
+         where convert_from(job, 'UTF8')::json ->> 'task' = 'later'",
+    )
+    .await;
+    let mut worker = Worker::start(&app).await;
+    worker.expect("at once", 1).await.complete(&app).await;
+    let minutes = "select round(extract(epoch from run_at - now()) / 60)::bigint from apalis.jobs
+                   where status = 'Pending'";
+    assert_eq!(app.number(minutes).await, 60);
+    worker.stop().await;
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_held_that_died_while_the_clock_was_ahead_is_taken_over() {
+    let app = TestApp::empty().await;
+    enqueue(&app, &["a"]).await;
+    execute(
+        &app,
+        "insert into apalis.workers (id, worker_type, storage_name, last_seen)
+         values ('dead', 'fetch_page', 'any', now() + interval '1 day')",
+    )
+    .await;
+    execute(&app, "update apalis.jobs set status = 'Queued', lock_by = 'dead', lock_at = now()")
+        .await;
+    let mut worker = Worker::start(&app).await;
+    let seen = "select last_seen <= now() from apalis.workers where id = 'dead'";
+    until(&app, seen).await;
+    // Now it is silent.
+    execute(
+        &app,
+        "update apalis.workers set last_seen = now() - interval '1 hour' where id = 'dead'",
+    )
+    .await;
+    worker.expect("a", 2).await.complete(&app).await;
+    worker.stop().await;
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_a_clock_ahead_has_filled_and_blocked_gives_tokens_again() {
+    let app = TestApp::empty().await;
+    let take = async || rate_limits::take(&app.pool, "k", 1, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(take().await, Ok(()));
+    execute(
+        &app,
+        "update rate_limits set refilled_at = refilled_at + interval '1 day',
+            blocked_until = refilled_at + interval '1 day' + interval '500 ms'",
+    )
+    .await;
+    let wait = take().await.expect_err("the bucket is empty");
+    assert!(wait <= Duration::from_secs(1), "{wait:?}");
+    let again = async {
+        while let Err(wait) = take().await {
+            tokio::time::sleep(wait).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("a token in time");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn workers_are_told_of_items_that_are_put_back_for_now_or_hastened() {
+    let app = TestApp::empty().await;
+    let mut worker = Worker::start(&app).await;
+    enqueue(&app, &["a"]).await;
+    let held = worker.expect("a", 1).await;
+    let mut listener = PgListener::connect_with(&app.pool).await.unwrap();
+    listener.listen("apalis::job::insert").await.unwrap();
+    let mut told = async || {
+        let heard = tokio::time::timeout(PATIENCE, listener.recv()).await;
+        let heard = heard.expect("somebody is told in time").unwrap();
+        assert!(heard.payload().contains("fetch_page"), "{}", heard.payload());
+    };
+    held.release(&app, true).await;
+    told().await;
+    worker.expect("a", 2).await.release_in(&app, Duration::from_secs(3600)).await;
+    let mut connection = app.pool.acquire().await.unwrap();
+    let task = ("a".to_owned(), TaskKind::FetchPage, None);
+    queue::hasten(&mut connection, RunId(1), &[task]).await.unwrap();
+    told().await;
+    worker.expect("a", 2).await.complete(&app).await;
+    drop((connection, listener));
+    worker.stop().await;
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_name_was_removed_is_known_again_and_goes_on() {
+    let app = TestApp::empty().await;
+    let mut worker = Worker::start(&app).await;
+    enqueue(&app, &["a"]).await;
+    worker.expect("a", 1).await.complete(&app).await;
+    // As after the database was put back to an earlier state.
+    execute(&app, "delete from apalis.jobs").await;
+    execute(&app, "delete from apalis.workers").await;
+    enqueue(&app, &["b"]).await;
+    worker.expect("b", 1).await.complete(&app).await;
+    worker.stop().await;
+    app.database.close().await;
+}
