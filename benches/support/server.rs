@@ -148,7 +148,10 @@ async fn started(with_statements: bool) -> anyhow::Result<PrivatePostgres> {
 }
 
 fn is_unreachable(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(EmbeddedError::Unreachable { .. }))
+    matches!(
+        error.downcast_ref(),
+        Some(EmbeddedError::Unreachable { .. } | EmbeddedError::NotOursAlone { .. })
+    )
 }
 
 async fn start_in(data_dir: &Path, with_statements: bool) -> anyhow::Result<PrivatePostgres> {
@@ -164,11 +167,11 @@ async fn start_in(data_dir: &Path, with_statements: bool) -> anyhow::Result<Priv
     let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let mirror = std::env::var("KASPARRO_PG_DOWNLOAD_URL").ok();
     let options = Options {
-        data_dir: data_dir.to_owned(),
         binaries: std::env::var_os("KASPARRO_PG_BIN").map(PathBuf::from),
         download: DownloadSource::pinned(mirror.as_deref()),
         settings,
         database: MAINTENANCE_DATABASE.to_owned(),
+        ..Options::new(data_dir)
     };
     Ok(find_or_start(&options).await?)
 }

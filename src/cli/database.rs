@@ -1,12 +1,15 @@
 //! Owns how a command gets its database: the one named by DATABASE_URL, or a private one.
 
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
 use anyhow::Context;
 use sqlx::PgPool;
 
 use crate::config::Settings;
 use crate::domain::failure::chain;
 use crate::domain::secret_url::SecretUrl;
-use crate::embedded::{self, DownloadSource, PrivatePostgres};
+use crate::embedded::{self, DownloadSource, PrivatePostgres, Project};
 use crate::{db, queue};
 
 /// An open database; close it to let a private server stop.
@@ -35,7 +38,9 @@ impl Database {
         let (url, private) = match &settings.database_url {
             Some(url) => (url.expose().to_owned(), None),
             None => {
-                let private = start_private(settings).await?;
+                let options = private_options(settings)?;
+                let mut private = embedded::find_or_start(&options).await?;
+                private.keep_running(&options);
                 tracing::info!("{}", private.description());
                 (private.url().to_owned(), Some(private))
             }
@@ -87,13 +92,96 @@ async fn migrate_or_check(pool: &PgPool, schema: Schema, private: bool) -> anyho
     )
 }
 
-async fn start_private(settings: &Settings) -> anyhow::Result<PrivatePostgres> {
-    let data_dir = settings.data_dir.clone().unwrap_or_else(embedded::default_data_dir);
-    let mut options = embedded::Options::new(data_dir);
+fn data_dir(settings: &Settings) -> PathBuf {
+    settings.data_dir.clone().unwrap_or_else(embedded::default_data_dir)
+}
+
+fn private_options(settings: &Settings) -> anyhow::Result<embedded::Options> {
+    let mut options = embedded::Options::new(data_dir(settings));
+    options.project = project(&settings.jobs_dir, &std::env::current_dir()?);
+    options.announce = announce;
     options.binaries.clone_from(&settings.pg_bin);
     options.download = match settings.pg_download_url.as_ref().map(SecretUrl::expose) {
         Some("none") => None,
         mirror => DownloadSource::pinned(mirror),
     };
-    Ok(embedded::find_or_start(&options).await?)
+    Ok(options)
+}
+
+/// On the terminal when the log would keep it to itself.
+fn announce(line: &str) {
+    if tracing::enabled!(tracing::Level::INFO) {
+        tracing::info!("{line}");
+    } else {
+        eprintln!("{line}");
+    }
+}
+
+/// The project that we are in: its folder of job files, here or, from a folder within, further up. From
+/// there, or without a job file, a cluster is not claimed; without a project any will do, since
+/// nothing can be loaded.
+fn project(jobs_dir: &Path, here: &Path) -> Option<Project> {
+    let of = |folder: PathBuf, may_claim| {
+        folder.canonicalize().ok().map(|jobs| Project { jobs, may_claim })
+    };
+    let at_hand = here.join(jobs_dir);
+    if at_hand.is_dir() {
+        let may_claim = holds_job_files(&at_hand);
+        return of(at_hand, may_claim);
+    }
+    here.ancestors()
+        .skip(1)
+        .map(|folder| folder.join(jobs_dir))
+        .find(|folder| holds_job_files(folder))
+        .and_then(|folder| of(folder, false))
+}
+
+fn holds_job_files(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|e| e == "toml"))
+}
+
+/// `claim`: makes the private database belong to the job files at hand.
+pub(super) async fn claim(settings: &Settings) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        settings.database_url.is_none(),
+        "DATABASE_URL is set, and only a private database belongs to a project"
+    );
+    let jobs = settings.jobs_dir.canonicalize().with_context(|| {
+        format!("{} cannot be read; run this where the job files are", settings.jobs_dir.display())
+    })?;
+    let data_dir = data_dir(settings);
+    let before = embedded::claim(&data_dir, &jobs).await?;
+    println!("the private database in {} belongs to {}", data_dir.display(), jobs.display());
+    if let Some(before) = before.filter(|before| *before != jobs) {
+        println!("it belonged to {}", before.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_known_from_its_folders_and_claims_only_from_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let jobs = root.join("shop/jobs");
+        for folder in [&jobs.join("data"), &root.join("empty/jobs"), &root.join("shop/notes/old")] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::fs::write(jobs.join("shop.toml"), "").unwrap();
+        let found = |here: &str| {
+            project(Path::new("jobs"), &root.join(here)).map(|found| (found.jobs, found.may_claim))
+        };
+        assert_eq!(found("shop"), Some((jobs.clone(), true)));
+        for within in ["shop/notes/old", "shop/jobs", "shop/jobs/data"] {
+            assert_eq!(found(within), Some((jobs.clone(), false)), "{within}");
+        }
+        assert_eq!(found("empty"), Some((root.join("empty/jobs"), false)));
+        assert_eq!(found(""), None);
+        let named = project(&jobs, &root).unwrap();
+        assert_eq!((named.jobs, named.may_claim), (jobs, true));
+    }
 }

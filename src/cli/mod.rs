@@ -84,6 +84,8 @@ enum Command {
     /// Run a command with DATABASE_URL and PG* set to kasparro's database, such as psql
     #[command(after_help = exec::EXAMPLES)]
     Exec(exec::ExecArgs),
+    /// Make the private database belong to this folder's job files, after the project was moved
+    Claim,
     /// Ask a running API for its health; exits 0 when it is well
     Healthcheck,
     /// Print a completion script for a shell
@@ -189,6 +191,7 @@ async fn dispatch(
         Command::Runs(args) => list::runs(settings, &args).await,
         Command::Token(command) => token::token(settings, &command).await,
         Command::Exec(args) => exec::exec(settings, &args).await,
+        Command::Claim => database::claim(settings).await,
         Command::Healthcheck => processes::healthcheck(settings).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

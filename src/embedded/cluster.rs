@@ -49,7 +49,11 @@ async fn initdb(
     into: &Path,
     durable: bool,
 ) -> Result<(), EmbeddedError> {
-    tracing::info!("creating a private PostgreSQL {} cluster", binaries.version());
+    folder.announce(&format!(
+        "making a private PostgreSQL {} in {}, once and for all",
+        binaries.version(),
+        folder.root().display()
+    ));
     let program = binaries.program("initdb");
     let mut command = folder.account().command(&program, Path::new("/"));
     command

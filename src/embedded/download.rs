@@ -146,13 +146,17 @@ pub enum DownloadError {
 }
 
 /// Fetches, verifies and unpacks into the new folder `into`.
-pub(super) async fn download(source: &DownloadSource, into: &Path) -> Result<(), DownloadError> {
+pub(super) async fn download(
+    source: &DownloadSource,
+    into: &Path,
+    announce: &(dyn Fn(&str) + Sync),
+) -> Result<(), DownloadError> {
     let url = source.shown_url();
-    tracing::info!(
+    announce(&format!(
         "no PostgreSQL found on this machine; downloading PostgreSQL {} from {url}",
         source.version
-    );
-    let fetched = fetch(&source.url()).await;
+    ));
+    let fetched = fetch(&source.url(), announce).await;
     let bytes =
         fetched.map_err(|error| DownloadError::Fetch { url: url.clone(), source: error })?;
     let (url, expected, into) = (url, source.sha256.to_ascii_lowercase(), into.to_owned());
@@ -172,7 +176,7 @@ pub(super) async fn download(source: &DownloadSource, into: &Path) -> Result<(),
     done.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-async fn fetch(url: &str) -> Result<Vec<u8>, reqwest::Error> {
+async fn fetch(url: &str, announce: &(dyn Fn(&str) + Sync)) -> Result<Vec<u8>, reqwest::Error> {
     // The first caller in the process decides; a second attempt is refused, which is just as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
@@ -190,28 +194,22 @@ async fn fetch(url: &str) -> Result<Vec<u8>, reqwest::Error> {
         bytes.extend_from_slice(&chunk?);
         if last_said.elapsed() > PROGRESS_EVERY {
             last_said = Instant::now();
-            say_progress(bytes.len() as u64, total);
+            announce(&progress(bytes.len() as u64, total));
         }
     }
-    say_progress(bytes.len() as u64, total);
+    announce(&progress(bytes.len() as u64, total));
     Ok(bytes)
 }
 
-fn say_progress(received: u64, total: Option<u64>) {
+fn progress(received: u64, total: Option<u64>) -> String {
     let mib = |bytes: u64| bytes / (1024 * 1024);
+    let so_far = format!("downloading PostgreSQL: {}", mib(received));
     match total.filter(|total| *total > 0) {
-        Some(total) => tracing::info!(
-            received_bytes = received,
-            "downloading PostgreSQL: {} of {} MiB ({} %)",
-            mib(received),
-            mib(total),
-            received * 100 / total
-        ),
-        None => tracing::info!(
-            received_bytes = received,
-            "downloading PostgreSQL: {} MiB",
-            mib(received)
-        ),
+        Some(total) => {
+            let percent = received.saturating_mul(100) / total;
+            format!("{so_far} of {} MiB ({percent} %)", mib(total))
+        }
+        None => format!("{so_far} MiB"),
     }
 }
 

@@ -66,6 +66,36 @@ pub enum EmbeddedError {
         /// The data folder, or a folder above it.
         folder: PathBuf,
     },
+    /// The cluster holds the records of another project.
+    #[error(
+        "the private database in {} holds the records of the job files in {}, and those of this \
+         project are in {}. Two projects in one database would overwrite each other's records.\n{}",
+        data_dir.display(), owner.display(), jobs.display(), WayOut(.data_dir, .owner, .jobs, *.is_gone)
+    )]
+    BelongsToAnother {
+        /// The data folder.
+        data_dir: PathBuf,
+        /// The job files that it belongs to.
+        owner: PathBuf,
+        /// The job files at hand.
+        jobs: PathBuf,
+        /// Whether those it belongs to are not there any more.
+        is_gone: bool,
+    },
+    /// There is no cluster in the data folder.
+    #[error("there is no private database in {} yet; `kasparro up` makes one", .0.display())]
+    NothingToClaim(PathBuf),
+    /// The server's former socket folder is gone, so its users would not find it.
+    #[error(
+        "the folder of its socket, {}, is gone (the next would be {}); start kasparro again",
+        before.display(), now.display()
+    )]
+    SocketMoved {
+        /// Where the socket was.
+        before: PathBuf,
+        /// Where it would be.
+        now: PathBuf,
+    },
     /// We are root, and there is no other user to run Postgres as.
     #[error(
         "PostgreSQL cannot run as root, and neither a user `postgres` nor `nobody` exists; create \
@@ -213,6 +243,34 @@ impl From<DownloadError> for Rejected {
             source = cause.source();
         }
         Rejected { place: "download".to_owned(), reason }
+    }
+}
+
+/// What to do about a cluster of another project.
+struct WayOut<'a>(&'a Path, &'a Path, &'a Path, bool);
+
+impl fmt::Display for WayOut<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(data_dir, owner, jobs, is_gone) = self;
+        // The job files mostly lie in a folder `jobs` of the project.
+        let project = jobs.parent().and_then(Path::file_name).unwrap_or_default();
+        let own = format!("{}-{}", data_dir.display(), project.to_string_lossy());
+        if *is_gone {
+            write!(formatter, "{} is not there any more. ", owner.display())?;
+            formatter.write_str("If it was moved here: kasparro claim. If not, g")?;
+        } else {
+            formatter.write_str("G")?;
+        }
+        write!(
+            formatter,
+            "ive this project a database of its own: --data-dir {own}, or data_dir = {own:?} in its \
+             kasparro.toml"
+        )?;
+        if !*is_gone {
+            formatter
+                .write_str(". If the database shall go over to this project: kasparro claim")?;
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `postgres.log` | the server's log |
 //! | `postgres-VERSION/` | downloaded binaries |
 //! | `socket/` or the folder named in `socket_folder` | the socket |
+//! | `project` | whose cluster it is |
 //! | `lock` | held exclusively while the server is being started or stopped |
 //! | `users` | held shared by every process that uses the server |
 //!
@@ -42,12 +43,17 @@ const LOCK_POLL: Duration = Duration::from_millis(10);
 pub(super) struct DataFolder {
     root: PathBuf,
     account: Account,
+    announce: fn(&str),
 }
 
 impl DataFolder {
     /// Opens the folder; a missing one is created, closed to everybody else. As root it is root's, and
     /// the cluster's user may pass through it to what is its own.
-    pub(super) fn open(path: &Path, account: Account) -> Result<Self, EmbeddedError> {
+    pub(super) fn open(
+        path: &Path,
+        account: Account,
+        announce: fn(&str),
+    ) -> Result<Self, EmbeddedError> {
         let path = std::path::absolute(path).map_err(EmbeddedError::folder("find", path))?;
         // A link's own path has other parents than what it points to. `data` stands for whatever
         // will be inside: an existing folder must let the user pass too.
@@ -58,7 +64,7 @@ impl DataFolder {
         let root = path.canonicalize().map_err(EmbeddedError::folder("find", &path))?;
         planted::check_parents(&root, &account)?;
         planted::take_data_folder(&root, &account)?;
-        let folder = Self { root, account };
+        let folder = Self { root, account, announce };
         if fs::symlink_metadata(folder.cluster()).is_ok() {
             planted::open_folder(&folder.cluster(), &folder.account)?;
         }
@@ -71,6 +77,11 @@ impl DataFolder {
 
     pub(super) fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Tells the person who waits what takes its time.
+    pub(super) fn announce(&self, line: &str) {
+        (self.announce)(line);
     }
 
     /// The cluster itself.
@@ -108,8 +119,8 @@ impl DataFolder {
             }
             if !said && begin.elapsed() > Duration::from_secs(2) {
                 said = true;
-                tracing::info!(
-                    "another kasparro is starting or stopping the private PostgreSQL; waiting"
+                self.announce(
+                    "another kasparro is starting or stopping the private PostgreSQL; waiting",
                 );
             }
             tokio::time::sleep(LOCK_POLL).await;
@@ -338,7 +349,7 @@ mod tests {
                     scope.spawn(|| {
                         let account = Account::choose().unwrap();
                         start.wait();
-                        let folder = DataFolder::open(&path, account).unwrap();
+                        let folder = DataFolder::open(&path, account, |_| ()).unwrap();
                         folder.join_users().unwrap();
                     });
                 }

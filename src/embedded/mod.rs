@@ -15,11 +15,13 @@
 
 mod account;
 mod binaries;
+mod claim;
 mod cluster;
 mod connection;
 mod download;
 mod error;
 mod folder;
+mod keeper;
 mod leftovers;
 mod planted;
 mod provision;
@@ -29,12 +31,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use binaries::Rejected;
+pub use claim::Project;
 pub use download::{DownloadError, DownloadSource};
 pub use error::EmbeddedError;
 pub use folder::default_data_dir;
 
 use account::Account;
 use folder::DataFolder;
+use tokio_util::task::AbortOnDropHandle;
 
 /// What the private Postgres needs to know.
 #[derive(Debug, Clone)]
@@ -51,6 +55,10 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
     /// The database to use; created if it is missing.
     pub database: String,
+    /// Who wants to use it; `None` uses it whoever it belongs to.
+    pub project: Option<Project>,
+    /// Told in a line what takes its time: making the cluster, a download, waiting.
+    pub announce: fn(&str),
 }
 
 impl Options {
@@ -62,6 +70,8 @@ impl Options {
             download: DownloadSource::pinned(None),
             settings: Vec::new(),
             database: "kasparro".to_owned(),
+            project: None,
+            announce: |line| tracing::info!("{line}"),
         }
     }
 }
@@ -74,7 +84,9 @@ pub struct PrivatePostgres {
     version: String,
     started: bool,
     folder: DataFolder,
+    socket: PathBuf,
     users: File,
+    keeper: Option<AbortOnDropHandle<()>>,
 }
 
 /// What became of the server when a user left it.
@@ -94,13 +106,21 @@ pub enum Leaving {
 /// the server. Dropping the future midway is safe as well; a server that it has just started then
 /// waits for the next caller.
 pub async fn find_or_start(options: &Options) -> Result<PrivatePostgres, EmbeddedError> {
-    let folder = DataFolder::open(&options.data_dir, Account::choose()?)?;
+    let folder = DataFolder::open(&options.data_dir, Account::choose()?, options.announce)?;
     let _lock = folder.lock().await?;
+    if let Some(project) = &options.project {
+        claim::check(&folder, project)?;
+    }
     // Before looking for the server, so that nobody stops it beneath us once the lock is released.
     let users = folder.join_users()?;
     let socket = folder.socket_folder()?;
     let running = server::ensure_running(&folder, &socket, options).await?;
-    if let Err(error) = connection::ensure_database(&socket, &options.database).await {
+    let prepared = connection::ensure_database(&socket, &options.database).await;
+    let prepared = prepared.and_then(|()| match &options.project {
+        Some(project) if project.may_claim => claim::claim_if_free(&folder, project),
+        _ => Ok(()),
+    });
+    if let Err(error) = prepared {
         if running.started {
             // The error at hand is the one to report.
             let _ = server::stop(&folder).await;
@@ -112,8 +132,23 @@ pub async fn find_or_start(options: &Options) -> Result<PrivatePostgres, Embedde
         version: running.version,
         started: running.started,
         folder,
+        socket,
         users,
+        keeper: None,
     })
+}
+
+/// Makes the cluster of a data folder belong to the project with these job files, which was moved, say.
+/// Answers whom it belonged to.
+pub async fn claim(data_dir: &Path, jobs: &Path) -> Result<Option<PathBuf>, EmbeddedError> {
+    if !data_dir.join("data").is_dir() {
+        return Err(EmbeddedError::NothingToClaim(data_dir.to_owned()));
+    }
+    let folder = DataFolder::open(data_dir, Account::choose()?, |_| ())?;
+    let _lock = folder.lock().await?;
+    let before = claim::owner(&folder)?;
+    claim::claim(&folder, jobs)?;
+    Ok(before)
 }
 
 /// Stops the server of a data folder if it runs and no process uses it.
@@ -121,7 +156,7 @@ pub async fn stop_if_unused(data_dir: &Path) -> Result<Leaving, EmbeddedError> {
     if !data_dir.is_dir() {
         return Ok(Leaving::NotRunning);
     }
-    let folder = DataFolder::open(data_dir, Account::choose()?)?;
+    let folder = DataFolder::open(data_dir, Account::choose()?, |_| ())?;
     let _lock = folder.lock().await?;
     stop_unless_used(&folder).await
 }
@@ -153,9 +188,21 @@ impl PrivatePostgres {
         format!("private PostgreSQL {} in {}, {how}", self.version, self.data_dir().display())
     }
 
+    /// From now on the server is started again when it was killed, for as long as this process uses it.
+    /// `options` are those that it was found or started with.
+    pub fn keep_running(&mut self, options: &Options) {
+        let keeping = keeper::keep(self.folder.clone(), self.socket.clone(), options.clone());
+        self.keeper = Some(AbortOnDropHandle::new(tokio::spawn(keeping)));
+    }
+
     /// Ends the use; the last user stops the server and waits until it has ended. Close pools
     /// first: their open transactions would be rolled back.
-    pub async fn stop(self) -> Result<Leaving, EmbeddedError> {
+    pub async fn stop(mut self) -> Result<Leaving, EmbeddedError> {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abort();
+            // Until it has let go of the lock.
+            let _ = keeper.await;
+        }
         let _lock = self.folder.lock().await?;
         self.folder.leave_users(&self.users)?;
         stop_unless_used(&self.folder).await

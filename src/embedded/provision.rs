@@ -112,7 +112,7 @@ async fn unpack_and_try(
 ) -> Result<Binaries, DownloadError> {
     let unusable = |reason| DownloadError::Unusable { url: source.shown_url(), reason };
     let unpacked = unfinished.join("unpacked");
-    download(source, &unpacked).await?;
+    download(source, &unpacked, &|line| folder.announce(line)).await?;
     planted::open_up_tree(unfinished, folder.account()).map_err(write_error(unfinished))?;
     binaries::examine(&unpacked.join("bin"), demand).await.map_err(unusable)?;
     fs::rename(&unpacked, ready).map_err(write_error(ready))?;

@@ -72,7 +72,7 @@ pub(super) async fn ensure_running(
         round += 1;
         let log = Log::open(folder)?;
         if let Some(pid) = leftovers::live_postmaster(&cluster, folder.account()).await {
-            match wait_for_answer(socket, &cluster, pid, &log, None).await? {
+            match wait_for_answer(folder, socket, pid, &log, None).await? {
                 Some(version) => return Ok(Running { version, started: false }),
                 None => continue,
             }
@@ -83,7 +83,7 @@ pub(super) async fn ensure_running(
             !options.settings.iter().any(|(name, value)| name == "fsync" && value == "off");
         cluster::ensure(folder, &binaries, durable).await?;
         let (pid, ended) = spawn(folder, socket, options, &binaries, &log)?;
-        match wait_for_answer(socket, &cluster, pid, &log, Some(ended)).await? {
+        match wait_for_answer(folder, socket, pid, &log, Some(ended)).await? {
             Some(version) => return Ok(Running { version, started: true }),
             None if round < START_ROUNDS && log.shows_a_rival() => {
                 tracing::warn!(
@@ -136,16 +136,18 @@ fn spawn(
 
 /// The server's version once it answers, `None` when it ended instead.
 async fn wait_for_answer(
+    folder: &DataFolder,
     socket: &Path,
-    cluster: &Path,
     pid: Pid,
     log: &Log,
     mut ending: Option<oneshot::Receiver<()>>,
 ) -> Result<Option<String>, EmbeddedError> {
     let begin = Instant::now();
+    let cluster = folder.cluster();
     let mut pause = POLL;
+    let mut said = false;
     loop {
-        let reason = match connection::knock(socket, cluster, &log.account).await? {
+        let reason = match connection::knock(socket, &cluster, folder.account()).await? {
             Knock::Answers { version } => return Ok(Some(version)),
             Knock::Refused(reason) => reason,
         };
@@ -169,6 +171,9 @@ async fn wait_for_answer(
         // The first second, in which a server usually comes up, is looked at closely.
         if begin.elapsed() > Duration::from_secs(1) {
             pause = (pause * 2).min(SLOWEST_POLL);
+            if !std::mem::replace(&mut said, true) {
+                folder.announce("the private PostgreSQL is starting; it may have to recover first");
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
+mod claims;
 mod downloads;
 mod lifecycle;
 mod planted;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use kasparro::embedded::{EmbeddedError, Leaving, Options, find_or_start, stop_if_unused};
+use kasparro::embedded::{EmbeddedError, Leaving, Options, Project, find_or_start, stop_if_unused};
 use nix::unistd::{User, geteuid};
 use tempfile::TempDir;
 
@@ -125,7 +125,9 @@ async fn planted_links_fifos_and_foreign_files_are_never_followed() {
     ];
     let parent = parent_folder();
     let data_dir = earlier_folder(parent.path());
-    for place in ["lock", "users", "postgres.log", "data", "socket"] {
+    let project = Project { jobs: PathBuf::from("/shop/jobs"), may_claim: true };
+    let options = Options { project: Some(project), ..options(&data_dir) };
+    for place in ["lock", "users", "project", "postgres.log", "data", "socket"] {
         for (trap, plant) in &traps {
             let trap = format!("{trap} as {place}");
             let victim = Victim::new();
@@ -135,7 +137,7 @@ async fn planted_links_fifos_and_foreign_files_are_never_followed() {
             // As if no kasparro of now had been here yet.
             give_to_the_servers_user(&data_dir);
 
-            let error = start_and_stop(&options(&data_dir)).await.expect_err(&trap);
+            let error = start_and_stop(&options).await.expect_err(&trap);
             victim.is_untouched(&trap);
             let clear = matches!(error, EmbeddedError::Planted { .. });
             let message = error.to_string();
@@ -146,7 +148,7 @@ async fn planted_links_fifos_and_foreign_files_are_never_followed() {
             }
         }
     }
-    start_and_stop(&options(&data_dir)).await.unwrap();
+    start_and_stop(&options).await.unwrap();
     let found = fs::metadata(&data_dir).unwrap();
     assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o710), "root has taken it back");
 }

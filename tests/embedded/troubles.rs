@@ -37,6 +37,39 @@ async fn a_killed_server_with_a_busy_backend_starts_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_killed_while_it_is_used_is_started_again_by_one_of_its_users() {
+    let parent = parent_folder();
+    let options = options(&parent.path().join("kasparro"));
+    let mut users = Vec::new();
+    for _ in 0..3 {
+        let mut user = find_or_start(&options).await.unwrap();
+        user.keep_running(&options);
+        users.push(user);
+    }
+    for _ in 0..2 {
+        let killed = postmaster(&options.data_dir).unwrap();
+        kill(killed, Signal::SIGKILL).unwrap();
+        let answers = async {
+            while postmaster(&options.data_dir).is_none_or(|now| now == killed)
+                || PgConnection::connect(users[0].url()).await.is_err()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), answers).await.expect("it runs again");
+    }
+    assert_eq!(number(users[0].url(), "select 1::int8").await, 1);
+    let last = users.pop().unwrap();
+    for user in users {
+        assert_eq!(user.stop().await.unwrap(), Leaving::OthersRemain);
+    }
+    assert_eq!(last.stop().await.unwrap(), Leaving::ServerStopped);
+    // What was stopped on purpose stays stopped.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(postmaster(&options.data_dir), None);
+}
+
+#[tokio::test]
 async fn a_pid_file_that_names_a_strangers_process_is_no_obstacle() {
     let parent = parent_folder();
     let data_dir = parent.path().join("kasparro");

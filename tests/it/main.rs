@@ -28,6 +28,7 @@ mod order;
 mod parrot;
 mod pause;
 mod pipeline;
+mod private_database;
 mod process;
 mod queue_awake;
 mod queue_contract;

@@ -181,7 +181,8 @@ async fn start(data_dir: PathBuf) -> Result<PrivatePostgres, EmbeddedError> {
     let mirror = std::env::var("KASPARRO_PG_DOWNLOAD_URL").ok();
     let download = DownloadSource::pinned(mirror.as_deref());
     let database = "postgres".to_owned();
-    find_or_start(&Options { data_dir, binaries, download, settings, database }).await
+    let usual = Options::new(data_dir);
+    find_or_start(&Options { binaries, download, settings, database, ..usual }).await
 }
 
 /// Sees to it that the server has a watcher. Whoever started the server always gives it one: the

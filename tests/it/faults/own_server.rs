@@ -46,13 +46,13 @@ impl OwnServer {
     /// Starts the server again after a crash; it recovers from its log first.
     pub async fn bring_up(&mut self) {
         let options = Options {
-            data_dir: self.folder.clone(),
             binaries: std::env::var_os("KASPARRO_PG_BIN").map(PathBuf::from),
             download: DownloadSource::pinned(
                 std::env::var("KASPARRO_PG_DOWNLOAD_URL").ok().as_deref(),
             ),
             settings: self.settings.clone(),
             database: "postgres".to_owned(),
+            ..Options::new(&self.folder)
         };
         // Once it runs it is only slow to answer, as everything is on a busy machine.
         let mut started = find_or_start(&options).await;
