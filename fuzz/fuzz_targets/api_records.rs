@@ -52,7 +52,7 @@ fn case(job: &str, body: &str) -> Option<()> {
 
 fn map(source: &RestApiSource, page: &Page, mapping: &Mapping) -> Result<Mapped, SourceError> {
     let mut mapped = Mapped::default();
-    source.map(&page.body, RawRef::Page(page.hash), mapping, &mut mapped)?;
+    source.map(&page.body, RawRef::Page(page.hash.into()), mapping, &mut mapped)?;
     Ok(mapped)
 }
 

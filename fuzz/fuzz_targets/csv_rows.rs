@@ -15,6 +15,8 @@ use kasparro_fuzz::definition::mapping::{Mapped, Mapping};
 use kasparro_fuzz::definition::row::Row;
 use kasparro_fuzz::domain::failure::FailureClass;
 use kasparro_fuzz::domain::file::{ChosenRows, FileStamp, KnownFile};
+use kasparro_fuzz::domain::hash::ContentHash;
+use kasparro_fuzz::domain::key_sieve::key_hash;
 use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::reject::Reject;
 use kasparro_fuzz::sources::csv::{CsvParams, CsvSource, Wanted};
@@ -22,7 +24,6 @@ use kasparro_fuzz::sources::{FilePlan, FileScan, FileSource};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use tempfile::TempDir;
-use xxhash_rust::xxh3::xxh3_64;
 
 const FILE: RawRef = RawRef::File(1);
 
@@ -126,7 +127,7 @@ impl Case {
         check_mapped(whole.rows, &whole.mapped);
         for record in whole.mapped.records.iter() {
             let key = record.external_id();
-            assert!(keys.contains(&xxh3_64(key.as_bytes())), "planning did not see {key:?}");
+            assert!(keys.contains(&key_hash(key)), "planning did not see {key:?}");
         }
     }
 
@@ -142,8 +143,8 @@ impl Case {
         };
         let mut loaded = self.load(source, &before);
         std::fs::write(&self.path, file).expect("a file is written");
-        let FileScan { size, modified, hash, layout, end, .. } = before;
-        let known = KnownFile { size, modified, hash, layout, end };
+        let FileScan { size, modified, hashes, layout, end, .. } = before;
+        let known = KnownFile { size, modified, hash: hashes.content.into(), layout, end };
         if let Some(FilePlan::Appended(scan)) = self.plan(source, Some(&known), &mut HashSet::new())
         {
             self.load_more(source, &scan, &mut loaded);
@@ -222,10 +223,10 @@ fn definition(key: &str) -> Definition {
 }
 
 /// Everything that two ways of reading have to agree on.
-fn shown(loaded: &Loaded) -> (usize, Vec<(i64, String, u128)>, Vec<&Reject>) {
+fn shown(loaded: &Loaded) -> (usize, Vec<(i64, String, ContentHash)>, Vec<&Reject>) {
     let records =
         loaded.mapped.records.iter().map(|record| {
-            (record.raw_row(), record.external_id().to_owned(), record.content_hash().0)
+            (record.raw_row(), record.external_id().to_owned(), record.content_hash())
         });
     let rejects = loaded.mapped.rejects.iter().map(|(_, reject)| reject);
     (loaded.rows, records.collect(), rejects.collect())

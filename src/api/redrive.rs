@@ -12,7 +12,7 @@ use super::catalog::Catalog;
 use super::document::Tag;
 use super::problem::{Declares, Kind, Problem, Refusal};
 use super::start_runs::{StartAnswer, answer};
-use crate::domain::raw::ContentHash;
+use crate::domain::reject::Fingerprint;
 use crate::domain::run::Trigger;
 use crate::tasks::redrive::{RedriveRequest, Redriven, redrive};
 
@@ -90,7 +90,7 @@ impl RedriveApi {
     }
 }
 
-fn fingerprint(text: &str) -> Result<ContentHash, Problem> {
+fn fingerprint(text: &str) -> Result<Fingerprint, Problem> {
     let hash = Some(text).filter(|text| text.len() == 32).and_then(|text| text.parse().ok());
     hash.ok_or_else(|| {
         let detail = format!("fingerprint: {text:?} is not one; it has 32 hexadecimal digits");

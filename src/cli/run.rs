@@ -19,7 +19,7 @@ use crate::db::Transaction;
 use crate::db::runs::Run;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
-use crate::domain::raw::ContentHash;
+use crate::domain::reject::Fingerprint;
 use crate::domain::run::{Mode, RunId, RunStatus, Trigger};
 use crate::domain::sample::Sample;
 use crate::sources::{self, Access};
@@ -88,7 +88,7 @@ pub(super) struct RunArgs {
 
     /// Only for rows set aside in this way, as `GET /quarantine?group_by=fingerprint` names it
     #[arg(long, value_name = "HEX", requires = "redrive", conflicts_with = "all")]
-    fingerprint: Option<ContentHash>,
+    fingerprint: Option<Fingerprint>,
 
     /// Write nothing; show what the run would do
     #[arg(long, conflicts_with_all = ["detach", "record"])]

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::{ContentHash, StoredHash};
 
 /// A stored job file.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub async fn store(
     sqlx::query!(
         "insert into source_definitions (hash, source, path, toml) values ($1, $2, $3, $4)
          on conflict (hash) do nothing",
-        &hash.to_bytes()[..],
+        hash.as_bytes(),
         definition.source,
         definition.path,
         definition.toml,
@@ -43,12 +43,12 @@ pub async fn store(
 /// Database errors; `RowNotFound` when there is none.
 pub async fn load(
     executor: impl PgExecutor<'_>,
-    hash: ContentHash,
+    hash: StoredHash,
 ) -> Result<StoredDefinition, sqlx::Error> {
     sqlx::query_as!(
         StoredDefinition,
         "select source, path, toml from source_definitions where hash = $1",
-        &hash.to_bytes()[..],
+        hash.as_bytes(),
     )
     .fetch_one(executor)
     .await

@@ -34,6 +34,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Executor, PgPool};
 
 use crate::domain::failure::FailureClass;
+use crate::domain::hash::StoredHash;
 pub use transaction::Transaction;
 
 /// kasparro's own migrations; the queue brings its own.
@@ -182,6 +183,15 @@ async fn latest_applied(pool: &PgPool) -> Result<i64, OpenError> {
         .fetch_one(pool)
         .await
         .map_err(OpenError::Database)
+}
+
+/// A hash out of a column.
+fn stored_hash(bytes: &[u8]) -> Result<StoredHash, sqlx::Error> {
+    StoredHash::from_bytes(bytes).ok_or_else(|| {
+        let text =
+            format!("a hash of {} bytes: this kasparro knows those of 16 and 32", bytes.len());
+        sqlx::Error::Decode(text.into())
+    })
 }
 
 /// What a database error means for the task that met it.

@@ -4,14 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::pgcopy::copy_in;
-use crate::domain::raw::{ContentHash, RawRef};
-use crate::domain::reject::{ReasonCode, Reject};
+use crate::domain::raw::RawRef;
+use crate::domain::reject::{Fingerprint, Reject};
 use crate::domain::run::RunId;
-
-/// The fingerprint of a defect: rows that fail alike share it, and are redriven together.
-pub fn fingerprint(source: &str, field: Option<&str>, reason: ReasonCode) -> ContentHash {
-    ContentHash::of(format!("{source}\0{}\0{reason}", field.unwrap_or("")).as_bytes())
-}
 
 /// Sets rows aside, one table row per defect. A defect that stands there already stays as it is, and
 /// is open again if it was settled.
@@ -52,7 +47,7 @@ pub async fn store(
             copy.bigint(reject.byte_range.map(|(_, end)| end));
             copy.text(Some(&storable(&defect.message)));
             copy.bytes(&reject.raw);
-            let fingerprint = fingerprint(source, defect.field.as_deref(), defect.reason);
+            let fingerprint = Fingerprint::of(source, defect.field.as_deref(), defect.reason);
             copy.bytes(&fingerprint.to_bytes());
         }
     })

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::{Hashes, StoredHash};
 use crate::domain::run::RunId;
 
 /// A page to keep.
@@ -10,8 +10,8 @@ use crate::domain::run::RunId;
 pub struct RawPage<'a> {
     /// Name of the source.
     pub source: &'a str,
-    /// Hash of the body.
-    pub hash: ContentHash,
+    /// The hash that it is kept under.
+    pub hash: StoredHash,
     /// The address asked, without secrets.
     pub url: &'a str,
     /// HTTP status.
@@ -38,7 +38,7 @@ pub async fn store(
          values ($1, $2, $3, $4, $5, $6, $7, ($8::text)::json)
          on conflict (source, body_hash) do nothing",
         page.source,
-        &page.hash.to_bytes()[..],
+        page.hash.as_bytes(),
         run.0,
         slice,
         page.url,
@@ -51,6 +51,24 @@ pub async fn store(
     Ok(())
 }
 
+/// The hash that a body is kept under, or is to be. What an earlier version has kept stays under its
+/// old hash, and so do the rows that point to it; equal means byte for byte then.
+///
+/// # Errors
+/// Database errors.
+pub async fn identity(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    text: &str,
+) -> Result<StoredHash, sqlx::Error> {
+    let hashes = Hashes::of(text.as_bytes());
+    match body(executor, source, hashes.old_kind).await {
+        Ok((kept, _)) if kept == text => Ok(hashes.old_kind),
+        Ok(_) | Err(sqlx::Error::RowNotFound) => Ok(hashes.content.into()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A kept body, and the run that brought it first.
 ///
 /// # Errors
@@ -58,13 +76,13 @@ pub async fn store(
 pub async fn body(
     executor: impl PgExecutor<'_>,
     source: &str,
-    hash: ContentHash,
+    hash: StoredHash,
 ) -> Result<(String, RunId), sqlx::Error> {
     let row = sqlx::query!(
         r#"select body::text as "body!", run_id from raw_api_data
          where source = $1 and body_hash = $2"#,
         source,
-        &hash.to_bytes()[..],
+        hash.as_bytes(),
     )
     .fetch_one(executor)
     .await?;

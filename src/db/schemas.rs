@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::ContentHash;
 use crate::domain::run::RunId;
 use crate::domain::schema::{Drift, Schema};
 
@@ -82,7 +82,7 @@ pub async fn insert(
         schema.version,
         observed,
         encode(&schema.accepted)?,
-        &fingerprint.to_bytes()[..],
+        fingerprint.as_bytes(),
         run.0,
     )
     .execute(connection)

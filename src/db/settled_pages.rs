@@ -7,7 +7,8 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::domain::raw::ContentHash;
+use super::stored_hash;
+use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::RunId;
 
@@ -17,8 +18,8 @@ const MOST_RECORDS: i64 = 1_000_000;
 /// A page that would change nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettledPage {
-    /// Hash of its body.
-    pub hash: ContentHash,
+    /// The hash that its body is kept under.
+    pub hash: StoredHash,
     /// The hash of the key of each row that is a record.
     pub keys: Vec<u64>,
     /// Rows of it that were set aside.
@@ -35,7 +36,7 @@ pub async fn among(
     executor: impl PgExecutor<'_>,
     source: &str,
     mapping: ContentHash,
-    pages: &[ContentHash],
+    pages: &[StoredHash],
 ) -> Result<Vec<SettledPage>, sqlx::Error> {
     let rows = sqlx::query!(
         // Of pages that an earlier version has settled nobody knows the reasons: they are not passed
@@ -44,7 +45,7 @@ pub async fn among(
          where source = $1 and mapping_hash = $2 and body_hash = any($3)
            and (quarantined = 0 or reasons is not null)",
         source,
-        &mapping.to_bytes()[..],
+        mapping.as_bytes(),
         &bytes_of(pages),
     )
     .fetch_all(executor)
@@ -52,7 +53,7 @@ pub async fn among(
     rows.into_iter()
         .map(|row| {
             Ok(SettledPage {
-                hash: hash_of(&row.body_hash)?,
+                hash: stored_hash(&row.body_hash)?,
                 keys: keys_of(&row.keys).collect(),
                 quarantined: row.quarantined,
                 reasons: row
@@ -85,7 +86,7 @@ pub async fn unsettle(
             .fetch(&mut *connection);
     while let Some(page) = stored.try_next().await? {
         if keys_of(&page.keys).any(|key| changed.binary_search(&key).is_ok()) {
-            pages.push(hash_of(&page.body_hash)?);
+            pages.push(stored_hash(&page.body_hash)?);
         }
     }
     drop(stored);
@@ -143,7 +144,7 @@ pub async fn settle(
             keys = excluded.keys,
             reasons = excluded.reasons",
         source,
-        &mapping.to_bytes()[..],
+        mapping.as_bytes(),
         run.0,
         &bytes_of(&hashes),
         &records,
@@ -189,13 +190,8 @@ pub async fn forget(connection: &mut PgConnection, source: &str) -> Result<(), s
     Ok(())
 }
 
-fn bytes_of(hashes: &[ContentHash]) -> Vec<Vec<u8>> {
-    hashes.iter().map(|hash| hash.to_bytes().to_vec()).collect()
-}
-
-fn hash_of(bytes: &[u8]) -> Result<ContentHash, sqlx::Error> {
-    ContentHash::from_bytes(bytes)
-        .ok_or_else(|| sqlx::Error::Decode("body_hash is not 16 bytes".into()))
+fn bytes_of(hashes: &[StoredHash]) -> Vec<Vec<u8>> {
+    hashes.iter().map(|hash| hash.as_bytes().to_vec()).collect()
 }
 
 fn keys_of(bytes: &[u8]) -> impl Iterator<Item = u64> {

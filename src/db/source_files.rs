@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::{PgConnection, PgExecutor};
 
+use super::stored_hash;
 use crate::domain::file::{KnownFile, Layout, Progress};
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::{ContentHash, Hashes, StoredHash};
 use crate::domain::run::RunId;
 
 /// A version of a file that a successful run has read to its end.
@@ -16,7 +17,7 @@ pub struct CommittedFile {
     /// What is known of it.
     pub known: KnownFile,
     /// Hash of the job file it was read with.
-    pub definition_hash: Option<ContentHash>,
+    pub definition_hash: Option<StoredHash>,
     /// The run that has read it to its end.
     pub run: RunId,
 }
@@ -32,8 +33,8 @@ pub struct FileVersion<'a> {
     pub size: u64,
     /// Time of last modification.
     pub modified: SystemTime,
-    /// Hash of all bytes.
-    pub hash: ContentHash,
+    /// Hashes of all bytes.
+    pub hashes: Hashes,
     /// How it is read.
     pub layout: &'a Layout,
 }
@@ -64,7 +65,7 @@ pub async fn committed(
         let known = KnownFile {
             size: row.size as u64,
             modified: from_nanos(row.modified_ns),
-            hash: hash(&row.content_hash)?,
+            hash: stored_hash(&row.content_hash)?,
             layout: Layout(row.layout),
             end: Progress {
                 bytes: row.committed_bytes as u64,
@@ -73,7 +74,7 @@ pub async fn committed(
                 chunks: row.committed_chunks,
             },
         };
-        let definition_hash = row.definition_hash.as_deref().map(hash).transpose()?;
+        let definition_hash = row.definition_hash.as_deref().map(stored_hash).transpose()?;
         Ok(CommittedFile { id: row.id, known, definition_hash, run: RunId(row.run_id) })
     })
     .transpose()
@@ -91,11 +92,12 @@ pub async fn register(
 ) -> Result<i64, sqlx::Error> {
     let known = sqlx::query_scalar!(
         "select id from source_files
-         where source = $1 and url = $2 and content_hash = $3 and layout = $4 and not appended
+         where source = $1 and url = $2 and content_hash in ($3, $4) and layout = $5 and not appended
          order by id desc limit 1",
         version.source,
         version.url,
-        &version.hash.to_bytes()[..],
+        version.hashes.content.as_bytes(),
+        version.hashes.old_kind.as_bytes(),
         version.layout.0,
     )
     .fetch_optional(&mut *connection)
@@ -112,7 +114,7 @@ pub async fn register(
         version.url,
         version.size as i64,
         to_nanos(version.modified),
-        &version.hash.to_bytes()[..],
+        version.hashes.content.as_bytes(),
         version.layout.0,
         run.0,
     )
@@ -142,14 +144,14 @@ pub async fn commit(
         id,
         known.size as i64,
         to_nanos(known.modified),
-        &known.hash.to_bytes()[..],
+        known.hash.as_bytes(),
         known.layout.0,
         appended,
         known.end.bytes as i64,
         known.end.rows,
         known.end.lines,
         known.end.chunks,
-        &definition_hash.to_bytes()[..],
+        definition_hash.as_bytes(),
         run.0,
     )
     .execute(connection)
@@ -178,10 +180,6 @@ pub async fn location(executor: impl PgExecutor<'_>, id: i64) -> Result<Location
         .await?;
     let first_run = RunId(row.first_run_id);
     Ok(Location { url: row.url, layout: Layout(row.layout), first_run })
-}
-
-fn hash(bytes: &[u8]) -> Result<ContentHash, sqlx::Error> {
-    ContentHash::from_bytes(bytes).ok_or_else(|| sqlx::Error::Decode("hash is not 16 bytes".into()))
 }
 
 /// Nanoseconds since 1970; files older than that or beyond the year 2262 count as of then.

@@ -19,7 +19,7 @@ use super::key;
 use super::policy::{Checks, Contract, Retention};
 use super::schedule::{Schedule, parse_time_zone};
 use super::suggest;
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
 
 /// What to read, how rows become records, when, and under which schema contract. The file's name

@@ -2,8 +2,6 @@
 //! Pure; the loading path spends most of its own time here. What is compiled once is here, what is
 //! done per row in `sheet`.
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::Definition;
 use super::contract::{RowContract, Watch};
 use super::convert::Converter;
@@ -11,7 +9,9 @@ use super::field::{ExternalId, FieldDefinition, Target};
 use super::json;
 use super::row::Row;
 use super::sheet::Sheet;
-use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::hash::ContentHash;
+use crate::domain::key_sieve;
+use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, Reject};
@@ -127,7 +127,7 @@ impl Mapping {
     /// `scratch` is only memory.
     pub fn key_hash(&self, row: &dyn Row, scratch: &mut String) -> Option<u64> {
         scratch.clear();
-        self.key.write(row, scratch).then(|| xxh3_64(scratch.as_bytes()))
+        self.key.write(row, scratch).then(|| key_sieve::key_hash(scratch))
     }
 
     /// Maps one row and adds it to `out`, as a record or as the reject that `reject` makes of its

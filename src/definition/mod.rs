@@ -32,7 +32,7 @@ pub use error::DefinitionError;
 pub use json_schema::json_schema;
 pub use load::{JobsFolder, load_all};
 
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
 use field::{ExternalId, FieldDefinition, Locator};
 use policy::{Checks, Contract, Retention};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::raw::ContentHash;
+use super::hash::StoredHash;
 
 /// A position within a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct KnownFile {
     /// Time of last modification.
     pub modified: SystemTime,
     /// Hash of all `size` bytes.
-    pub hash: ContentHash,
+    pub hash: StoredHash,
     /// How it was read.
     pub layout: Layout,
     /// Bytes, rows and lines read, and chunks made, up to the end.

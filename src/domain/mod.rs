@@ -7,6 +7,7 @@ pub mod counters;
 pub mod decimal;
 pub mod failure;
 pub mod file;
+pub mod hash;
 pub mod host;
 pub mod key_sieve;
 pub mod pause;

@@ -3,7 +3,8 @@
 //!
 //! Must not know how PostgreSQL encodes them.
 
-use super::raw::{ContentHash, RawRef};
+use super::hash::{ContentHash, StoredHash};
+use super::raw::RawRef;
 
 /// The columns of `unified_records` that a mapping can fill, in the order that the content hash
 /// takes them. A field of any other name becomes a key of `attributes`.
@@ -69,7 +70,7 @@ impl Entry {
         external_id: Span { start: 0, end: 0 },
         columns: [Span::NONE; Column::ALL.len()],
         source_updated_at: None,
-        content_hash: ContentHash(0),
+        content_hash: ContentHash::UNSET,
         raw: 0,
         raw_row: 0,
     };
@@ -188,6 +189,12 @@ impl RecordBatch {
     /// Each value goes in with its length, so that no two different records hash the same text.
     fn hash(&mut self, entry: &Entry) -> ContentHash {
         let mut hashed = std::mem::take(&mut self.hashed);
+        self.write_hashed(entry, &mut hashed);
+        self.hashed = hashed;
+        ContentHash::of(&self.hashed)
+    }
+
+    fn write_hashed(&self, entry: &Entry, hashed: &mut Vec<u8>) {
         hashed.clear();
         for span in entry.columns {
             if span == Span::NONE {
@@ -198,8 +205,6 @@ impl RecordBatch {
             }
         }
         hashed.extend_from_slice(&entry.source_updated_at.unwrap_or(i64::MIN).to_le_bytes());
-        self.hashed = hashed;
-        ContentHash::of(&self.hashed)
     }
 
     fn text(&self, span: Span) -> &str {
@@ -252,6 +257,17 @@ impl<'a> RecordView<'a> {
     /// Hash of everything but the key and the lineage.
     pub fn content_hash(self) -> ContentHash {
         self.entry.content_hash
+    }
+
+    /// Whether a stored hash is of everything but the key and the lineage. `scratch` is only memory.
+    pub fn is_content_of(self, stored: StoredHash, scratch: &mut Vec<u8>) -> bool {
+        match stored {
+            StoredHash::Blake3(hash) => hash == self.content_hash(),
+            StoredHash::Xxh3(_) => {
+                self.batch.write_hashed(self.entry, scratch);
+                stored.is_of(scratch)
+            }
+        }
     }
 
     /// The raw payload the record came from.

@@ -1,5 +1,10 @@
 //! Owns why a row was set aside: the closed list of reason codes and the reject itself.
 
+use std::fmt;
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::words::words;
 
 words! {
@@ -45,6 +50,39 @@ words! {
         NewField = "new_field",
         /// The contract: a field of another type than the schema's.
         TypeChanged = "type_changed",
+    }
+}
+
+/// What defects of one source, field and reason share, for people to name them by. It is xxh3-128:
+/// whoever makes two fields of one fingerprint has them redriven together, which a redrive does with
+/// all rows behind the first one anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(u128);
+
+impl Fingerprint {
+    /// That of a defect.
+    pub fn of(source: &str, field: Option<&str>, reason: ReasonCode) -> Self {
+        let text = format!("{source}\0{}\0{reason}", field.unwrap_or(""));
+        Self(xxh3_128(text.as_bytes()))
+    }
+
+    /// As stored in `bytea` columns.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(hex: &str) -> Result<Self, Self::Err> {
+        u128::from_str_radix(hex, 16).map(Self)
     }
 }
 

@@ -71,6 +71,12 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Says which raw payload all of it was seen in.
+    pub fn seen_in(&mut self, raw_ref: &str) {
+        let seen = self.fields.values_mut().flat_map(|field| field.types.values_mut());
+        seen.for_each(|seen| raw_ref.clone_into(&mut seen.first.raw_ref));
+    }
+
     /// Notes one value of `field`; `None` is null.
     pub fn observe(
         &mut self,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::file::FileStamp;
+use super::hash::ChunkHash;
 use super::words::words;
 
 words! {
@@ -74,9 +75,9 @@ pub struct Chunk {
     pub first_row: i64,
     /// Number of the first line within the file, from 1.
     pub first_line: i64,
-    /// xxh3-64 of its bytes. Tasks that an older kasparro planned have none.
+    /// Hash of its bytes. Tasks that an older kasparro planned may have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash: Option<u64>,
+    pub hash: Option<ChunkHash>,
 }
 
 /// Which rows of its slices a batch normalizes.

@@ -20,7 +20,8 @@ use crate::definition::mapping::{Mapped, Mapping};
 use crate::definition::row::Row;
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
-use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::hash::{ContentHash, Hashes};
+use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::domain::text::Shown;
@@ -198,6 +199,8 @@ pub enum FilePlan {
     Unchanged {
         /// Time of last modification.
         modified: SystemTime,
+        /// Hash of all bytes, when they were read to see that.
+        hash: Option<ContentHash>,
     },
     /// The known file with more rows behind it: only those are to be read.
     Appended(FileScan),
@@ -212,8 +215,8 @@ pub struct FileScan {
     pub size: u64,
     /// Time of last modification.
     pub modified: SystemTime,
-    /// Hash of all bytes.
-    pub hash: ContentHash,
+    /// Hashes of all bytes.
+    pub hashes: Hashes,
     /// How to read it.
     pub layout: Layout,
     /// The chunks to read, in order.

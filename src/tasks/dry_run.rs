@@ -139,7 +139,7 @@ impl<'a> Trial<'a> {
             wait_here(context, pages).await?;
             let page = pages.fetch(&position, context.access).await?;
             let bytes = page.body.len() as u64;
-            self.mapper.page(page.hash, page.body).await?;
+            self.mapper.page(page.hash.into(), page.body).await?;
             self.compare(bytes, Some(&page.url)).await?;
             self.remarks.extend(page.more.map(Remark::degrading));
             next = page.next;

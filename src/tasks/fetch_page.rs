@@ -9,6 +9,7 @@ use crate::db::raw_api_data::{self, RawPage};
 use crate::db::{Transaction, rate_limits};
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
+use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
 use crate::domain::task::TaskPayload;
 use crate::sources::{Access, Page, PageSource, Source};
@@ -19,16 +20,22 @@ pub(super) struct FetchPage {
 }
 
 impl Task for FetchPage {
-    type Gathered = Page;
+    /// The page, and the hash that its body is kept under.
+    type Gathered = (Page, StoredHash);
 
-    async fn gather(&self, context: &TaskContext) -> Result<Page, TaskError> {
+    async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let Source::Pages(pages) = &context.source.source else {
             let text = format!("source {} has a page task but reads files", context.source_name);
             return Err(TaskError::Inconsistent(text));
         };
         wait_for_token(context, pages.as_ref()).await?;
         match pages.fetch(&self.position, context.access).await {
-            Ok(page) => Ok(page),
+            Ok(mut page) => {
+                let source = &context.source_name;
+                let kept = raw_api_data::identity(&context.pool, source, &page.body).await?;
+                page.shape.seen_in(&RawRef::Page(kept).to_string());
+                Ok((page, kept))
+            }
             Err(error) => {
                 share_retry_after(context, pages.as_ref(), error.class).await?;
                 let max = error.max_attempts(pages.max_attempts());
@@ -44,11 +51,11 @@ impl Task for FetchPage {
         &self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        page: Page,
+        (page, kept): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let raw = RawPage {
             source: &context.source_name,
-            hash: page.hash,
+            hash: kept,
             url: &page.url,
             status: page.status,
             records: page.records,
@@ -61,7 +68,7 @@ impl Task for FetchPage {
             rows_read: page.records,
             ..Counters::default()
         };
-        let raw = RawRef::Page(page.hash).to_string();
+        let raw = RawRef::Page(kept).to_string();
         let result = SliceResult { raw, shape: page.shape, repeated: Vec::new(), more: page.more };
         let next =
             page.next.map(|position| TaskPayload::FetchPage { slice: self.slice + 1, position });

@@ -17,7 +17,8 @@ use crate::db::run_tasks::ReadSlice;
 use crate::db::{raw_api_data, source_files};
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::file::{ChosenRows, Layout, RawBlock};
-use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::hash::StoredHash;
+use crate::domain::raw::RawRef;
 use crate::domain::schema::Schema;
 use crate::domain::task::{Chunk, Rows, TaskPayload};
 use crate::sources::{Source, SourceError};
@@ -93,7 +94,7 @@ impl Mapper {
     }
 
     /// Maps an API page.
-    pub async fn page(&mut self, hash: ContentHash, body: String) -> Result<(), TaskError> {
+    pub async fn page(&mut self, hash: StoredHash, body: String) -> Result<(), TaskError> {
         let (records, rejects) = (self.mapped.records.len(), self.mapped.rejects.len());
         self.map(move |source, mapping, out| match source {
             Source::Pages(pages) => pages.map(&body, RawRef::Page(hash), mapping, out),

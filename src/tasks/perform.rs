@@ -24,7 +24,6 @@ use crate::db::Transaction;
 use crate::db::run_tasks::{self, EndedTry, OpenTask, TaskState};
 use crate::db::runs;
 use crate::domain::failure::{FailureClass, chain};
-use crate::domain::raw::ContentHash;
 use crate::domain::run::RunId;
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::queue::{Delivery, Handler, Message};
@@ -186,13 +185,11 @@ impl Performer {
     }
 
     async fn context(&self, message: &Message, task: &OpenTask) -> Result<TaskContext, TaskError> {
-        let config_hash = ContentHash::from_bytes(&task.config_hash)
-            .ok_or_else(|| TaskError::Inconsistent("config_hash is not 16 bytes".into()))?;
         Ok(TaskContext {
             pool: self.pool.clone(),
             run: message.run,
             source_name: task.source.clone(),
-            source: self.sources.get(&self.pool, config_hash).await?,
+            source: self.sources.get(&self.pool, task.config_hash).await?,
             mode: task.mode,
             access: Access::from_word(&task.access),
             from_empty: task.from_empty,
@@ -417,11 +414,7 @@ impl Performer {
                 attempt = delivery.attempt,
                 "{text}"
             );
-            let hash = ContentHash::from_bytes(&task.config_hash);
-            let source = match hash {
-                Some(hash) => self.sources.get(&self.pool, hash).await.ok(),
-                None => None,
-            };
+            let source = self.sources.get(&self.pool, task.config_hash).await.ok();
             let settling = Settling {
                 run: message.run,
                 task_key: &message.task,

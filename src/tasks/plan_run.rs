@@ -16,8 +16,8 @@ use crate::db::unified_records;
 use crate::definition::mapping::Mapping;
 use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
+use crate::domain::hash::{Hashes, StoredHash};
 use crate::domain::key_sieve::{KeyOrder, KeySieve};
-use crate::domain::raw::ContentHash;
 use crate::domain::run::{Mode, RunRange};
 use crate::domain::task::TaskPayload;
 use crate::sources::{FilePlan, FileScan, Source};
@@ -41,7 +41,7 @@ pub(super) struct PlannedFile {
     pub read: bool,
     size: u64,
     modified_ns: i64,
-    hash: ContentHash,
+    hash: StoredHash,
     layout: Layout,
     end: Progress,
 }
@@ -64,7 +64,7 @@ impl PlannedFile {
             read: true,
             size: scan.size,
             modified_ns: to_nanos(scan.modified),
-            hash: scan.hash,
+            hash: scan.hashes.content.into(),
             layout: scan.layout.clone(),
             end: scan.end,
         }
@@ -182,7 +182,9 @@ async fn usable(
     committed: Option<&CommittedFile>,
 ) -> Result<Option<KnownFile>, TaskError> {
     let Some(committed) = committed else { return Ok(None) };
-    let same_definition = committed.definition_hash == Some(context.source.definition.hash);
+    let definition = Hashes::of(context.source.definition.text.as_bytes());
+    let same_definition =
+        committed.definition_hash.is_some_and(|stored| definition.matches(stored));
     if context.mode == Mode::Full || !same_definition {
         return Ok(None);
     }
@@ -209,10 +211,11 @@ async fn store_files(
     let mut follow_ups = Vec::new();
     for file in files {
         let (scan, file_id, appended) = match (&file.plan, &file.committed) {
-            (FilePlan::Unchanged { modified }, Some(committed)) => {
+            (FilePlan::Unchanged { modified, hash }, Some(committed)) => {
                 let mut known = committed.known.clone();
                 if known.modified != *modified {
                     known.modified = *modified;
+                    known.hash = hash.map_or(known.hash, Into::into);
                     planned.files.push(touched(committed.id, known));
                 }
                 continue;
@@ -262,7 +265,7 @@ async fn register(
         url,
         size: scan.size,
         modified: scan.modified,
-        hash: scan.hash,
+        hashes: scan.hashes,
         layout: &scan.layout,
     };
     Ok(source_files::register(transaction, &version, context.run).await?)

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::db::quarantined_rows;
 use crate::definition::Definition;
-use crate::domain::raw::ContentHash;
+use crate::domain::reject::Fingerprint;
 use crate::domain::run::{Mode, Trigger};
 use crate::sources::Access;
 
@@ -26,7 +26,7 @@ pub enum Redriven {
 #[derive(Debug, Clone, Copy)]
 pub struct RedriveRequest<'a> {
     /// Only rows that are bad in this way; `None` is all.
-    pub fingerprint: Option<ContentHash>,
+    pub fingerprint: Option<Fingerprint>,
     /// Who asks.
     pub trigger: Trigger,
     /// Equal keys of one source are one run.
@@ -45,7 +45,7 @@ pub async fn redrive(
     request: RedriveRequest<'_>,
 ) -> Result<Redriven, sqlx::Error> {
     let source = definition.source.as_str();
-    let fingerprint = request.fingerprint.map(ContentHash::to_bytes);
+    let fingerprint = request.fingerprint.map(Fingerprint::to_bytes);
     let fingerprint = fingerprint.as_ref().map(|bytes| &bytes[..]);
     let first = quarantined_rows::first_run(&mut *transaction, source, fingerprint).await?;
     let Some(first) = first else { return Ok(Redriven::NothingSetAside) };

@@ -8,14 +8,15 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{TaskContext, TaskError};
 use crate::db::run_tasks::ReadSlice;
 use crate::db::settled_pages::{self, SettledPage};
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::counters::Counters;
-use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::hash::{ContentHash, StoredHash};
+use crate::domain::key_sieve;
+use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{RecordBatch, RecordView};
 use crate::domain::run::Mode;
@@ -26,7 +27,7 @@ use crate::domain::schema::Schema;
 pub(super) struct PagesOfBatch {
     mapping: ContentHash,
     /// What was settled before the batch.
-    settled: HashMap<ContentHash, SettledPage>,
+    settled: HashMap<StoredHash, SettledPage>,
     passed_over: Vec<i64>,
     counters: Counters,
     reasons: ReasonTally,
@@ -42,7 +43,7 @@ struct NormalizedPage {
 }
 
 fn key_hash(record: RecordView<'_>) -> u64 {
-    xxh3_64(record.external_id().as_bytes())
+    key_sieve::key_hash(record.external_id())
 }
 
 impl PagesOfBatch {
@@ -80,7 +81,7 @@ impl PagesOfBatch {
 
     /// Whether nothing has to be done about a page, the next in the batch: it was settled before
     /// the batch, and no page that the batch has normalized up to here has one of its keys.
-    pub fn pass_over(&mut self, slice: i64, page: ContentHash) -> bool {
+    pub fn pass_over(&mut self, slice: i64, page: StoredHash) -> bool {
         let Some(settled) = self.settled.get(&page) else { return false };
         if settled.keys.iter().any(|key| self.normalized_keys.contains(key)) {
             return false;
@@ -93,7 +94,7 @@ impl PagesOfBatch {
     }
 
     /// Notes a page that was mapped; `records` and `rejects` are how many there were before it.
-    pub fn normalized(&mut self, hash: ContentHash, records: usize, rejects: usize, all: &Mapped) {
+    pub fn normalized(&mut self, hash: StoredHash, records: usize, rejects: usize, all: &Mapped) {
         let page = SettledPage {
             hash,
             keys: (records..all.records.len()).map(|at| key_hash(all.records.get(at))).collect(),
@@ -152,7 +153,7 @@ impl PagesOfBatch {
 }
 
 /// The page that a reading task stored, if it read one.
-fn page_of(slice: &ReadSlice) -> Option<ContentHash> {
+fn page_of(slice: &ReadSlice) -> Option<StoredHash> {
     match slice.result.get("raw")?.as_str()?.parse() {
         Ok(RawRef::Page(hash)) => Some(hash),
         Ok(RawRef::File(_)) | Err(_) => None,

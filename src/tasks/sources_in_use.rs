@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use super::error::TaskError;
 use crate::db;
 use crate::definition::Definition;
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::StoredHash;
 use crate::sources::{self, Reach, Source};
 
 /// A definition and the source it opens.
@@ -27,7 +27,7 @@ pub struct SourceInUse {
 #[derive(Clone, Default)]
 pub struct SourcesInUse {
     reach: Reach,
-    opened: Arc<Mutex<HashMap<ContentHash, Arc<SourceInUse>>>>,
+    opened: Arc<Mutex<HashMap<StoredHash, Arc<SourceInUse>>>>,
 }
 
 /// More definitions than this in one process means that job files are being edited all day.
@@ -46,7 +46,7 @@ impl SourcesInUse {
     pub async fn get(
         &self,
         pool: &PgPool,
-        config_hash: ContentHash,
+        config_hash: StoredHash,
     ) -> Result<Arc<SourceInUse>, TaskError> {
         if let Some(known) = self.lock().get(&config_hash) {
             return Ok(known.clone());
@@ -67,7 +67,7 @@ impl SourcesInUse {
         Ok(opened)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ContentHash, Arc<SourceInUse>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StoredHash, Arc<SourceInUse>>> {
         // A map of finished values is whole even if a holder of the lock panicked.
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }

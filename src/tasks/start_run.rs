@@ -11,7 +11,7 @@ use crate::db::runs::{self, NewRun};
 use crate::db::source_pauses::{self, SourcePause};
 use crate::definition::Definition;
 use crate::domain::failure::chain;
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::ContentHash;
 use crate::domain::run::{Mode, RunId, RunRange, Trigger};
 use crate::domain::task::TaskPayload;
 use crate::queue;

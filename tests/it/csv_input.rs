@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use kasparro::db::runs::Run;
 use kasparro::domain::counters::Counters;
 use kasparro::domain::run::{Mode, RunStatus};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::app::TestApp;
 
@@ -393,5 +394,39 @@ async fn both_bad_rows_of_the_samples_stand_with_all_that_is_needed_to_mend_them
         assert_eq!(file[from as usize..to as usize], raw);
         assert!(raw.starts_with(start.as_bytes()) && file[to as usize] == b'\n');
     }
+    app.database.close().await;
+}
+
+/// A file of two prices in rows of 64 bytes each. Files with the prices swapped have one xxh3-128: it
+/// multiplies the halves of eight bytes, less a known secret. Where the lower half is the secret's, the
+/// product is nothing, and only the sum of the upper halves counts.
+fn prices(first: &str, second: &str) -> Vec<u8> {
+    const SECRETS: [[u8; 4]; 2] = [*b"\xcb\x79\xe6\x4e", *b"\x82\x5a\xd0\x7d"];
+    let mut file = format!("id,junk,price,{:r<49}\n", "").into_bytes();
+    for ((id, secret), price) in (1..).zip(SECRETS).zip([first, second]) {
+        file.extend_from_slice(format!("{id},{:a<22}", "").as_bytes());
+        file.extend_from_slice(&secret);
+        file.extend_from_slice(format!(",{price},{:b<30}\n", "").as_bytes());
+    }
+    (3..6).for_each(|id| file.extend_from_slice(format!("{id},,5.0,{:b<55}\n", "").as_bytes()));
+    file
+}
+
+#[tokio::test]
+async fn a_file_made_to_have_the_xxh3_of_the_one_before_is_another_file() {
+    let (before, after) = (prices("1.5", "9.7"), prices("9.7", "1.5"));
+    assert_ne!(before, after);
+    assert_eq!(xxh3_128(&before), xxh3_128(&after), "the attack works");
+    let app = app_with("encoding = \"windows-1252\"", &before).await;
+    app.write("items.toml", job("encoding = \"windows-1252\"").replace("\"name\"", "\"id\""));
+    succeed(&app).await;
+    app.write("items.csv", &after);
+    let later = SystemTime::now() + Duration::from_secs(10);
+    let file = std::fs::File::options().append(true).open(app.path("items.csv")).unwrap();
+    file.set_modified(later).unwrap();
+    let counters = succeed(&app).await.counters;
+    assert_eq!((counters.updated, counters.unchanged), (2, 3));
+    assert_eq!(app.texts(ITEMS).await[..2], ["1|1|9.7", "2|2|1.5"]);
+    assert_eq!(raw(&app).await, after[64..], "the rows that are kept are those of the new file");
     app.database.close().await;
 }

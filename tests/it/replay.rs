@@ -3,7 +3,7 @@
 
 use kasparro::db::runs::Run;
 use kasparro::domain::counters::Counters;
-use kasparro::domain::raw::ContentHash;
+use kasparro::domain::reject::Fingerprint;
 use kasparro::domain::run::{Mode, RunId, RunStatus, Trigger};
 use kasparro::sources::{Access, kind_names};
 use kasparro::tasks::redrive::{RedriveRequest, Redriven, redrive};
@@ -234,7 +234,7 @@ async fn what_cannot_be_replayed_is_told_why() {
 async fn redriven(app: &TestApp, fingerprint: Option<&str>) -> Run {
     let definition = app.jobs().get("lines", &kind_names()).expect("a good job file");
     let request = RedriveRequest {
-        fingerprint: fingerprint.map(|text| text.parse::<ContentHash>().unwrap()),
+        fingerprint: fingerprint.map(|text| text.parse::<Fingerprint>().unwrap()),
         trigger: Trigger::Api,
         idempotency_key: None,
         dry_run: false,

@@ -1,5 +1,7 @@
 //! Databases of earlier versions keep what they hold.
 
+mod hashes;
+
 use kasparro::db::{
     self,
     runs::books::{self, Books},

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::db::stored_hash;
 use crate::domain::counters::Counters;
+use crate::domain::hash::StoredHash;
 use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::{TaskKind, TaskPayload};
@@ -50,7 +52,7 @@ pub struct OpenTask {
     /// Name of the source.
     pub source: String,
     /// The run's definition.
-    pub config_hash: Vec<u8>,
+    pub config_hash: StoredHash,
     /// Where API pages come from.
     pub access: String,
     /// How much the run reads.
@@ -135,7 +137,7 @@ pub async fn open(
         paused: row.paused,
         run_status: parse(&row.status)?,
         source: row.source,
-        config_hash: row.config_hash,
+        config_hash: stored_hash(&row.config_hash)?,
         access: row.access,
         mode: parse(&row.mode)?,
         dry_run: row.dry_run,

@@ -5,8 +5,8 @@ mod read;
 
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::domain::hash::ContentHash;
 use crate::domain::key_sieve::SliceOrder;
-use crate::domain::raw::ContentHash;
 use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
 use crate::domain::words::UnknownWord;
 use books::Books;
@@ -57,7 +57,7 @@ pub async fn insert(
         run.trigger.as_str(),
         run.access,
         run.idempotency_key,
-        &run.config_hash.to_bytes()[..],
+        run.config_hash.as_bytes(),
         run.replay.map(|range| range.from.0),
         run.replay.map(|range| range.to.0),
         run.dry_run,

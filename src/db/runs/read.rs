@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
+use crate::db::stored_hash;
 use crate::domain::counters::Counters;
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::StoredHash;
 use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
 use crate::domain::words::UnknownWord;
 
@@ -40,7 +41,7 @@ pub struct Run {
     /// Why it ended as it did, when that is no failure, and what it set aside.
     pub stop_reason: Option<String>,
     /// The definition it runs with.
-    pub config_hash: ContentHash,
+    pub config_hash: StoredHash,
     /// What a replay normalizes again.
     pub replay: Option<RunRange>,
     /// Whether it only shows what it would do: its counters are those of a run that would.
@@ -122,8 +123,7 @@ impl TryFrom<RunRow> for Run {
             },
             error: row.error,
             stop_reason: row.stop_reason,
-            config_hash: ContentHash::from_bytes(&row.config_hash)
-                .ok_or_else(|| sqlx::Error::Decode("config_hash is not 16 bytes".into()))?,
+            config_hash: stored_hash(&row.config_hash)?,
             replay: row
                 .replay_from
                 .zip(row.replay_to)

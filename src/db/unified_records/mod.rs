@@ -13,8 +13,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::pgcopy::{CopyBuffer, copy_in};
+use crate::domain::hash::ContentHash;
 use crate::domain::key_sieve::KeyOrder;
-use crate::domain::raw::ContentHash;
 use crate::domain::record::{Column, RecordBatch, RecordView};
 use crate::domain::run::RunId;
 use probe::probe;
@@ -224,8 +224,8 @@ async fn merge(
     let records = || rows.iter().map(|row| batch.get(*row));
     let texts = |column| records().map(|record| record.column(column)).collect::<Vec<_>>();
     let keys: Vec<_> = records().map(RecordView::external_id).collect();
-    let hashes: Vec<_> = records().map(|record| record.content_hash().to_bytes()).collect();
-    let hashes: Vec<_> = hashes.iter().map(|hash| &hash[..]).collect();
+    let hashes: Vec<_> = records().map(RecordView::content_hash).collect();
+    let hashes: Vec<_> = hashes.iter().map(ContentHash::as_bytes).collect();
     // Every time that a job file can make is one of chrono's.
     let times: Vec<_> = records()
         .map(|record| record.source_updated_at().and_then(DateTime::from_timestamp_micros))
@@ -287,7 +287,7 @@ pub fn encode_record(
     copy.row(16);
     copy.text(Some(source));
     copy.text(Some(record.external_id()));
-    copy.bytes(&record.content_hash().to_bytes());
+    copy.bytes(record.content_hash().as_bytes());
     copy.text(record.column(Column::Name));
     copy.text(record.column(Column::Description));
     copy.text(record.column(Column::Category));

@@ -3,10 +3,10 @@
 use sqlx::PgConnection;
 
 use super::groups;
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::record::{RecordBatch, RecordView};
 
-/// The stored hash of each group's key, in group order.
+/// The hash of what each group's key has in the table, in group order.
 pub(super) async fn probe(
     connection: &mut PgConnection,
     source: &str,
@@ -15,8 +15,8 @@ pub(super) async fn probe(
 ) -> Result<Vec<Option<ContentHash>>, sqlx::Error> {
     let lasts = || groups(batch, order).filter_map(|g| g.last()).map(|row| batch.get(*row));
     let keys: Vec<&str> = lasts().map(RecordView::external_id).collect();
-    let hashes: Vec<[u8; 16]> = lasts().map(|record| record.content_hash().to_bytes()).collect();
-    let sent: Vec<&[u8]> = hashes.iter().map(|hash| &hash[..]).collect();
+    let hashes: Vec<_> = lasts().map(RecordView::content_hash).collect();
+    let sent: Vec<&[u8]> = hashes.iter().map(ContentHash::as_bytes).collect();
     let dense = is_dense(&mut *connection, source, &keys).await?;
     // A plan made while the table was small reads all of it for every key.
     sqlx::query!(
@@ -36,11 +36,27 @@ pub(super) async fn probe(
     )
     .fetch_one(connection)
     .await?;
-    let mut stored: Vec<_> = lasts().map(|record| Some(record.content_hash())).collect();
+    let groups: Vec<_> = groups(batch, order).collect();
+    let mut stored: Vec<_> = hashes.into_iter().map(Some).collect();
+    let mut scratch = Vec::new();
     for (position, hash) in different {
-        stored[position as usize - 1] = hash.as_deref().and_then(ContentHash::from_bytes);
+        let at = position as usize - 1;
+        stored[at] = hash.map(|hash| known(batch, groups[at], &hash, &mut scratch));
     }
     Ok(stored)
+}
+
+/// The content hash of what is stored. An old kind of hash tells whether a row of the group says the
+/// same; what none of them says has a hash that none of them has.
+fn known(batch: &RecordBatch, group: &[usize], hash: &[u8], scratch: &mut Vec<u8>) -> ContentHash {
+    let rows = || group.iter().map(|row| batch.get(*row));
+    match StoredHash::from_bytes(hash) {
+        Some(StoredHash::Blake3(hash)) => hash,
+        Some(old) => rows()
+            .find(|row| row.is_content_of(old, scratch))
+            .map_or_else(|| ContentHash::of(hash), RecordView::content_hash),
+        None => ContentHash::of(hash),
+    }
 }
 
 /// A key that is new, or whose content is another: its place among the keys, from 1, and the stored

@@ -27,8 +27,6 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::{FilePlan, FileSource, KeyWatch, Kind, ParsedChunk, Reach, Source, SourceError};
 use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
@@ -262,7 +260,7 @@ fn read_range(
     }
     // Neither size nor time tells when somebody writes into the file and sets its time back, or
     // faster than the file system's clock ticks.
-    if chunk.hash.is_some_and(|planned| xxh3_64(&bytes) != planned) {
+    if chunk.hash.is_some_and(|planned| !planned.is_of(&bytes)) {
         return Err(changed());
     }
     Ok(bytes)

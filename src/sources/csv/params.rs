@@ -238,7 +238,8 @@ impl CsvParams {
     }
 
     /// Hash of every key that decides how bytes become rows. A file read under other keys has to
-    /// be read again even if it did not change.
+    /// be read again even if it did not change. It stands in stored layouts, and only whoever writes
+    /// the job file could make two of one hash: it stays xxh3.
     pub(super) fn fingerprint(&self) -> String {
         let reading = Self { paths: Vec::new(), null_values: Vec::new(), ..self.clone() };
         let text = serde_json::to_string(&reading).unwrap_or_default();

@@ -14,6 +14,7 @@ use super::row::{RowBuffer, RowReader};
 use super::stream::{Stream, stamp, whole_micros};
 use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
+use crate::domain::hash::ChunkHash;
 use crate::domain::task::Chunk;
 use crate::sources::{FilePlan, FileScan};
 
@@ -32,7 +33,7 @@ pub(super) fn plan(
 ) -> Result<FilePlan, SourceError> {
     let before = stamp(path)?;
     if known.is_some_and(|known| is_untouched(params, known, &before)) {
-        return Ok(FilePlan::Unchanged { modified: before.modified });
+        return Ok(FilePlan::Unchanged { modified: before.modified, hash: None });
     }
     let mut stream = Stream::new(path, open()?, known.map_or(0, |known| known.size));
     let head = read_head(params, wanted, path, &mut stream)?;
@@ -56,14 +57,15 @@ pub(super) fn plan(
             path.display()
         )));
     }
-    let hash = stream.hash();
-    if known.is_some_and(|known| known.size == size && known.hash == hash) {
-        return Ok(FilePlan::Unchanged { modified: before.modified });
+    let hashes = stream.hashes();
+    if known.is_some_and(|known| known.size == size && hashes.matches(known.hash)) {
+        let hash = Some(hashes.content);
+        return Ok(FilePlan::Unchanged { modified: before.modified, hash });
     }
     let appended = pass.appended;
     let (chunks, next_chunk) = pass.cutter.finish(&mut stream);
     let end = Progress { bytes: size, rows: pass.rows, lines, chunks: next_chunk };
-    let scan = FileScan { size, modified: before.modified, hash, layout, chunks, end };
+    let scan = FileScan { size, modified: before.modified, hashes, layout, chunks, end };
     Ok(if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) })
 }
 
@@ -190,7 +192,8 @@ impl<'a> Pass<'a> {
             return;
         }
         let last = stream.rest().get((known.size - here) as usize - 1);
-        let same = stream.prefix_hash() == Some(known.hash) && known.end.rows == self.rows;
+        let same = stream.prefix_hashes().is_some_and(|prefix| prefix.matches(known.hash))
+            && known.end.rows == self.rows;
         if same && last == Some(&self.grammar.newline()) {
             self.appended = true;
             self.cutter.chunks.clear();
@@ -231,7 +234,7 @@ impl Cutter {
         let hash = stream.begin_chunk();
         if let Some(open) = self.chunks.last_mut() {
             open.end = stream.offset();
-            open.hash = Some(hash);
+            open.hash = Some(ChunkHash::Blake3(hash));
         }
     }
 

@@ -6,11 +6,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use xxhash_rust::xxh3::Xxh3;
-
 use super::{SourceError, io_error};
 use crate::domain::file::FileStamp;
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::{ContentHash, ContentHasher, Hasher, Hashes};
 
 /// Bytes read at once.
 const READ: usize = 1 << 20;
@@ -25,11 +23,11 @@ pub(super) struct Stream<'a> {
     /// Offset of the buffer within the file.
     base: u64,
     ended: bool,
-    hasher: Xxh3,
-    /// Length of the prefix to hash on its own, and its hash once it was read.
-    prefix: (u64, Option<ContentHash>),
+    hasher: Hasher,
+    /// Length of the prefix to hash on its own, and its hashes once it was read.
+    prefix: (u64, Option<Hashes>),
     /// Of what was passed since [`Stream::begin_chunk`], as far as `chunk_hashed` in the buffer.
-    chunk_hasher: Xxh3,
+    chunk_hasher: ContentHasher,
     chunk_hashed: usize,
     newline: u8,
     /// Lines before `counted` within the buffer.
@@ -48,9 +46,9 @@ impl<'a> Stream<'a> {
             at: 0,
             base: 0,
             ended: false,
-            hasher: Xxh3::new(),
+            hasher: Hasher::default(),
             prefix: (prefix, None),
-            chunk_hasher: Xxh3::new(),
+            chunk_hasher: ContentHasher::default(),
             chunk_hashed: 0,
             newline: b'\n',
             lines: 0,
@@ -99,11 +97,11 @@ impl<'a> Stream<'a> {
     fn hash_from(&mut self, old: usize) {
         let mut fresh = &self.buffer[old..];
         let before = self.base + old as u64;
-        let (length, hash) = &mut self.prefix;
-        if hash.is_none() && *length >= before && *length <= before + fresh.len() as u64 {
+        let (length, hashes) = &mut self.prefix;
+        if hashes.is_none() && *length >= before && *length <= before + fresh.len() as u64 {
             let (head, tail) = fresh.split_at((*length - before) as usize);
             self.hasher.update(head);
-            *hash = Some(ContentHash(self.hasher.digest128()));
+            *hashes = Some(self.hasher.hashes());
             fresh = tail;
         }
         self.hasher.update(fresh);
@@ -119,13 +117,11 @@ impl<'a> Stream<'a> {
         self.at += bytes;
     }
 
-    /// Begins a chunk at [`Stream::rest`], and answers the xxh3-64 of the bytes passed since the
-    /// one before began.
-    pub fn begin_chunk(&mut self) -> u64 {
+    /// Begins a chunk at [`Stream::rest`], and answers the hash of the bytes passed since the one
+    /// before began.
+    pub fn begin_chunk(&mut self) -> ContentHash {
         self.hash_chunk();
-        let hash = self.chunk_hasher.digest();
-        self.chunk_hasher.reset();
-        hash
+        self.chunk_hasher.take()
     }
 
     fn hash_chunk(&mut self) {
@@ -150,14 +146,14 @@ impl<'a> Stream<'a> {
         self.last.is_some_and(|last| last != self.newline)
     }
 
-    /// Hash of the prefix, once it was read.
-    pub fn prefix_hash(&self) -> Option<ContentHash> {
+    /// Hashes of the prefix, once it was read.
+    pub fn prefix_hashes(&self) -> Option<Hashes> {
         self.prefix.1
     }
 
-    /// Hash of everything read.
-    pub fn hash(&self) -> ContentHash {
-        ContentHash(self.hasher.digest128())
+    /// Hashes of everything read.
+    pub fn hashes(&self) -> Hashes {
+        self.hasher.hashes()
     }
 }
 

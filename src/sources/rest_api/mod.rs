@@ -46,7 +46,8 @@ use crate::definition::Definition;
 use crate::definition::field::Locator;
 use crate::definition::mapping::{Frozen, Mapped, Mapping};
 use crate::domain::failure::FailureClass;
-use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::hash::ContentHash;
+use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode, Reject};
 use crate::domain::shape::Shape;
 

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::raw::ContentHash;
+use crate::domain::hash::{ContentHash, StoredHash};
 use crate::sources::SourceError;
 
 /// How an answer leads to the next page.
@@ -58,9 +58,10 @@ fn one() -> u64 {
 pub(super) struct Position {
     /// The number of the page.
     pub page: u64,
-    /// Hash of the body before, to notice an API that answers the same page for ever.
+    /// Hash of the body before, to notice an API that answers the same page for ever. One of an
+    /// old kind is like no page: that is noticed a page later then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<ContentHash>,
+    pub previous: Option<StoredHash>,
 }
 
 impl Position {
@@ -131,7 +132,7 @@ impl Paginator {
         let Self::PageNumber { param, size, max_pages, .. } = self else {
             return Ok(None);
         };
-        if records > 0 && position.previous == Some(hash) {
+        if records > 0 && position.previous == Some(hash.into()) {
             let page = position.page;
             return Err(SourceError::permanent(format!(
                 "the paginator repeats itself: page {page} is the page before it, byte for byte; \
@@ -147,7 +148,7 @@ impl Paginator {
             let last = position.page;
             SourceError::permanent(format!("there is no page behind {last}, the largest number"))
         })?;
-        Ok(Some(Position { page, previous: Some(hash) }))
+        Ok(Some(Position { page, previous: Some(hash.into()) }))
     }
 }
 
@@ -156,7 +157,9 @@ mod tests {
     use super::*;
     use crate::domain::failure::FailureClass;
 
-    const A: ContentHash = ContentHash(0xa);
+    fn a() -> ContentHash {
+        ContentHash::of(b"a")
+    }
 
     fn numbered(text: &str) -> Paginator {
         toml::from_str(&format!("type = \"page_number\"\n{text}")).unwrap()
@@ -169,48 +172,48 @@ mod tests {
     #[test]
     fn a_full_page_leads_to_the_next_and_a_short_one_ends_the_sweep() {
         let paginator = numbered("size = 2");
-        let next = paginator.next(&at(1), 2, A).unwrap().unwrap();
-        assert_eq!(next, Position { page: 2, previous: Some(A) });
-        assert_eq!(paginator.next(&at(1), 1, A).unwrap(), None);
+        let next = paginator.next(&at(1), 2, a()).unwrap().unwrap();
+        assert_eq!(next, Position { page: 2, previous: Some(a().into()) });
+        assert_eq!(paginator.next(&at(1), 1, a()).unwrap(), None);
     }
 
     #[test]
     fn without_a_size_an_empty_page_ends_the_sweep() {
         let paginator = numbered("");
-        assert!(paginator.next(&at(1), 1, A).unwrap().is_some());
-        assert_eq!(paginator.next(&at(2), 0, A).unwrap(), None);
+        assert!(paginator.next(&at(1), 1, a()).unwrap().is_some());
+        assert_eq!(paginator.next(&at(2), 0, a()).unwrap(), None);
     }
 
     #[test]
     fn max_pages_counts_pages_and_not_page_numbers() {
         let paginator = numbered("start = 0\nmax_pages = 2");
-        assert!(paginator.next(&at(0), 1, A).unwrap().is_some());
-        assert_eq!(paginator.next(&at(1), 1, A).unwrap(), None);
+        assert!(paginator.next(&at(0), 1, a()).unwrap().is_some());
+        assert_eq!(paginator.next(&at(1), 1, a()).unwrap(), None);
     }
 
     #[test]
     fn the_same_page_twice_in_a_row_is_an_error_unless_it_is_empty() {
         let paginator = numbered("");
-        let again = Position { page: 2, previous: Some(A) };
-        let error = paginator.next(&again, 1, A).unwrap_err();
+        let again = Position { page: 2, previous: Some(a().into()) };
+        let error = paginator.next(&again, 1, a()).unwrap_err();
         assert_eq!(error.class, FailureClass::Permanent);
         assert!(error.message.contains("repeats itself"), "{}", error.message);
-        assert_eq!(paginator.next(&again, 0, A).unwrap(), None);
+        assert_eq!(paginator.next(&again, 0, a()).unwrap(), None);
     }
 
     #[test]
     fn behind_the_last_page_number_there_is_no_page() {
         let paginator = numbered("start = 0");
-        let error = paginator.next(&at(u64::MAX), 1, A).unwrap_err();
+        let error = paginator.next(&at(u64::MAX), 1, a()).unwrap_err();
         assert_eq!(error.class, FailureClass::Permanent);
         assert!(error.message.contains("no page behind 18446744073709551615"), "{error}");
-        assert_eq!(paginator.next(&at(u64::MAX), 0, A).unwrap(), None);
+        assert_eq!(paginator.next(&at(u64::MAX), 0, a()).unwrap(), None);
         assert_eq!(paginator.ordinal(&at(u64::MAX)), u64::MAX);
     }
 
     #[test]
     fn a_position_survives_its_stored_form() {
-        for previous in [None, Some(A)] {
+        for previous in [None, Some(a().into())] {
             let position = Position { page: 3, previous };
             assert_eq!(Position::of_json(&position.to_json()).unwrap(), position);
         }

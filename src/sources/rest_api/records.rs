@@ -17,7 +17,8 @@ use super::answer;
 use super::path::{Path, walk, walk_text};
 use crate::definition::field::Locator;
 use crate::definition::row::{Cell, Row};
-use crate::domain::raw::{ContentHash, RawRef};
+use crate::domain::hash::ContentHash;
+use crate::domain::raw::RawRef;
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::sources::SourceError;
 
@@ -217,7 +218,7 @@ fn describe(value: &Value) -> String {
 
 /// What the records of a page look like. What is no object has no fields to show.
 pub(super) fn shape_of(records: &[Cow<'_, str>], hash: ContentHash) -> Shape {
-    let raw_ref = RawRef::Page(hash).to_string();
+    let raw_ref = RawRef::Page(hash.into()).to_string();
     let mut shape = Shape::default();
     for (row, record) in (1..).zip(records) {
         let Ok(Value::Object(fields)) = serde_json::from_str(record) else { continue };

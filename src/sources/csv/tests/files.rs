@@ -1,6 +1,7 @@
 //! Files as they are found: missing, empty, without a header, unchanged, longer than before.
 
 use crate::domain::failure::FailureClass;
+use crate::domain::hash::{ChunkHash, ContentHash};
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -153,7 +154,7 @@ fn only_the_rows_behind_the_known_end_are_read() {
     let before = known(&bench.whole());
     bench.write("a,b\n1,2\n\n3,4\n5,\"x\ny\"\n");
     let FilePlan::Appended(scan) = bench.plan(Some(&before)) else { panic!() };
-    let hash = Some(xxhash_rust::xxh3::xxh3_64(b"3,4\n5,\"x\ny\"\n"));
+    let hash = Some(ChunkHash::Blake3(ContentHash::of(b"3,4\n5,\"x\ny\"\n")));
     let first = Chunk { index: 1, start: 9, end: 21, first_row: 2, first_line: 4, hash };
     assert_eq!(scan.chunks, [first]);
     assert_eq!(scan.end, Progress { bytes: 21, rows: 3, lines: 6, chunks: 2 });

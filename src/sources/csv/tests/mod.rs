@@ -128,7 +128,7 @@ fn known(scan: &FileScan) -> KnownFile {
     KnownFile {
         size: scan.size,
         modified: scan.modified,
-        hash: scan.hash,
+        hash: scan.hashes.content.into(),
         layout: scan.layout.clone(),
         end: scan.end,
     }

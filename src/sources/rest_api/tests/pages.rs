@@ -117,7 +117,7 @@ async fn the_shape_of_a_page_tells_types_apart_and_counts_nulls() {
     assert_eq!(types("d"), [(FieldType::Boolean, 1, 4)]);
     assert_eq!(types("e"), [(FieldType::String, 1, 4)]);
     let first = &page.shape.fields["a"].types[&FieldType::Integer].first;
-    assert_eq!(first.raw_ref, RawRef::Page(page.hash).to_string());
+    assert_eq!(first.raw_ref, RawRef::Page(page.hash.into()).to_string());
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ fn cells(body: &str, from: &[&str]) -> (Vec<String>, Mapped) {
     let source = source_with("http://127.0.0.1:1", "", Path::new("."), from);
     let mut out = Mapped::default();
     let seen = std::cell::RefCell::new(Vec::new());
-    let raw = RawRef::Page(ContentHash::of(body.as_bytes()));
+    let raw = RawRef::Page(ContentHash::of(body.as_bytes()).into());
     let map = |row: &JsonRow<'_>, _: &str, raw_row: i64, _: &mut Mapped| {
         for locator in 0..from.len() {
             seen.borrow_mut().push(match row.cell(locator) {
