@@ -30,12 +30,12 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) {
     let mut stop = std::pin::pin!(stop);
-    let (clock, faults) = (Clock::default(), Seldom::default());
+    let (clock, said) = (Clock::default(), Seldom::default());
     loop {
         let sleep = match clock.now(pool).await {
-            Ok(now) => tick(pool, jobs, access, now).await,
+            Ok(now) => act_on_all(pool, jobs, access, now, &said).await,
             Err(error) => {
-                if let Some(left_out) = faults.say("clock") {
+                if let Some(left_out) = said.say("clock") {
                     let error = chain(&error);
                     tracing::warn!(error, left_out, "no run is scheduled: the database fails");
                 }
@@ -57,6 +57,16 @@ pub async fn tick(
     access: Access,
     now: DateTime<Utc>,
 ) -> Duration {
+    act_on_all(pool, jobs, access, now, &Seldom::default()).await
+}
+
+async fn act_on_all(
+    pool: &PgPool,
+    jobs: &JobsFolder,
+    access: Access,
+    now: DateTime<Utc>,
+    said: &Seldom,
+) -> Duration {
     let definitions = match jobs.load(&sources::kind_names()) {
         Ok(definitions) => definitions,
         Err(error) => {
@@ -69,7 +79,7 @@ pub async fn tick(
     for definition in definitions.into_iter().flatten() {
         let Some(schedule) = &definition.schedule else { continue };
         if let Some(due) = schedule.last_due(now)
-            && let Err(error) = act(pool, &definition, access, due, now).await
+            && let Err(error) = act(pool, &definition, access, due, now, said).await
         {
             tracing::warn!(
                 source = definition.source.as_str(), error = %error,
@@ -91,13 +101,16 @@ async fn act(
     access: Access,
     due: DateTime<Utc>,
     now: DateTime<Utc>,
+    said: &Seldom,
 ) -> Result<(), sqlx::Error> {
     let source = definition.source.as_str();
     let acted = schedule_ticks::acted_upon(pool, source, now + AHEAD).await?;
     if acted.latest.is_some_and(|latest| latest >= due) {
         return Ok(());
     }
-    if let Some(ahead) = acted.too_far_ahead {
+    if let Some(ahead) = acted.too_far_ahead
+        && said.is_first(&format!("{source} ahead"))
+    {
         tracing::warn!(
             source, tick = %ahead,
             "ticks that are still to come were acted upon, by a clock that was ahead; they are passed \

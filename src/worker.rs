@@ -29,8 +29,7 @@ pub struct WorkerOptions {
 
 impl WorkerOptions {
     /// Connections that a worker's pool needs: one for each task at once, one to listen, one per
-    /// queue to fetch and say that it lives, and a few for bookings. apalis may hold the one it fetches
-    /// with until the queue has a free slot: with fewer than queues, those with slots stand still.
+    /// queue to look for items, and a few for bookings.
     pub fn connections(computing: usize) -> u32 {
         // A server has 100 by default, and this process is not alone.
         (2 * computing + 3 * WAITING_TASKS + 5 + 5).min(60) as u32

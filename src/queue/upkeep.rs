@@ -150,7 +150,7 @@ impl Upkeep {
         }
         let queues = sqlx::query_scalar!(
             "update apalis.jobs as j set
-                status = 'Pending', lock_by = null, lock_at = now()
+                status = 'Pending', lock_by = null, lock_at = now(), run_at = least(run_at, now())
              from unnest($1::text[], $2::int[]) as stray (id, attempts)
              where j.id = stray.id and j.attempts = stray.attempts and j.lock_by = any($3)
                and j.status in ('Queued', 'Running')
@@ -182,7 +182,7 @@ async fn take_over(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
          )
          update apalis.jobs as j set
             status = 'Pending', lock_by = null, lock_at = now(), done_at = null,
-            attempts = attempts + 1
+            run_at = least(run_at, now()), attempts = attempts + 1
          from stale where j.id = stale.id
          returning j.job_type"#,
         &queues,

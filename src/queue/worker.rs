@@ -270,7 +270,8 @@ async fn release(pool: &PgPool, workers: &[String]) -> Result<(), sqlx::Error> {
     let releasing = async {
         let mut connection = pool.acquire().await?;
         let queues = sqlx::query_scalar!(
-            "update apalis.jobs set status = 'Pending', lock_by = null, lock_at = now()
+            "update apalis.jobs set
+                status = 'Pending', lock_by = null, lock_at = now(), run_at = least(run_at, now())
              where lock_by = any($1) and status in ('Queued', 'Running')
              returning job_type",
             workers,

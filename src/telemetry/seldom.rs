@@ -26,6 +26,16 @@ impl Seldom {
         self.say_at(kind, Instant::now())
     }
 
+    /// Whether something of this kind happens for the first time.
+    pub fn is_first(&self, kind: &str) -> bool {
+        let said = Said { at: Instant::now(), left_out: 0 };
+        self.kinds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(kind.to_owned(), said)
+            .is_none()
+    }
+
     fn say_at(&self, kind: &str, now: Instant) -> Option<u64> {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(said) = kinds.get_mut(kind)

@@ -85,8 +85,12 @@ async fn what_a_worker_held_that_died_while_the_clock_was_ahead_is_taken_over() 
          values ('dead', 'fetch_page', 'any', now() + interval '1 day')",
     )
     .await;
-    execute(&app, "update apalis.jobs set status = 'Queued', lock_by = 'dead', lock_at = now()")
-        .await;
+    execute(
+        &app,
+        "update apalis.jobs set status = 'Queued', lock_by = 'dead', lock_at = now(),
+            run_at = now() + interval '1 day'",
+    )
+    .await;
     let mut worker = Worker::start(&app).await;
     let seen = "select last_seen <= now() from apalis.workers where id = 'dead'";
     until(&app, seen).await;
