@@ -80,6 +80,25 @@ pub async fn committed(
     .transpose()
 }
 
+/// How the files of a source were read last, those that it has no more included.
+///
+/// # Errors
+/// Database errors.
+pub async fn committed_layouts(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+) -> Result<Vec<Layout>, sqlx::Error> {
+    let layouts = sqlx::query_scalar!(
+        "select distinct on (url) layout from source_files
+         where source = $1 and committed_run_id is not null
+         order by url, committed_run_id desc, id desc",
+        source,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(layouts.into_iter().map(Layout).collect())
+}
+
 /// The id of this version when it is read from its start: the one it has already, or a new one.
 /// A version that was read before keeps its raw rows; they are not stored again.
 ///

@@ -20,6 +20,8 @@ pub(super) struct RowContract {
     rules: Contract,
     /// The names that the schema knows, when a row's fields have to be looked at.
     known: Option<BTreeSet<String>>,
+    /// Under `missing_field = "guard"`: fields that every row had and that none of the run has.
+    gone: BTreeSet<String>,
 }
 
 /// What the contract watches of one locator.
@@ -50,10 +52,11 @@ enum Found {
 }
 
 impl RowContract {
-    pub(super) fn new(rules: Contract, schema: Option<&Schema>) -> Self {
+    pub(super) fn new(rules: Contract, schema: Option<&Schema>, gone: &BTreeSet<String>) -> Self {
         let looks = matches!(rules.new_field, Policy::Freeze | Policy::QuarantineRow);
         let known = schema.filter(|_| looks).map(|schema| schema.fields.keys().cloned().collect());
-        Self { rules, known }
+        let gone = if rules.guards() { gone.clone() } else { BTreeSet::new() };
+        Self { rules, known, gone }
     }
 
     /// What is to be watched of a mapped locator; `None` when nothing about it can matter.
@@ -61,15 +64,12 @@ impl RowContract {
         let schema = schema?;
         let strict = |policy| matches!(policy, Policy::Freeze | Policy::QuarantineRow);
         let matters = strict(self.rules.missing_field)
+            || !self.gone.is_empty()
             || self.rules.type_change != Policy::Evolve
             || self.rules.new_field == Policy::DiscardValue;
         let (field, nested) = match locator {
             _ if !matters => return None,
-            Locator::Nowhere => return None,
-            Locator::Column(names) => (known_name(names, schema)?, false),
-            Locator::Named(name) => (known_name(std::slice::from_ref(name), schema)?, false),
-            Locator::Path(key) if !key.starts_with('$') => (key.clone(), false),
-            Locator::Path(path) => first_segment(path)?,
+            locator => top_level(locator, schema)?,
         };
         let known = schema.fields.get(&field).cloned();
         Some(Watch { field, schema: known, nested })
@@ -118,7 +118,10 @@ impl RowContract {
         };
         let found = if watch.nested { found_above(row, &watch.field) } else { found_in(cell) };
         match found {
-            Found::Missing if !schema.optional => {
+            Found::Missing
+                if !schema.optional
+                    && (!self.rules.guards() || self.gone.contains(&watch.field)) =>
+            {
                 let what =
                     format!("the row has no such field, and every row had \"{}\"", watch.field);
                 self.object("missing_field", self.rules.missing_field, label, &what)?;
@@ -154,11 +157,34 @@ impl RowContract {
         match policy {
             Policy::Evolve | Policy::DiscardValue => Ok(()),
             Policy::Freeze => Err(Objection::Freeze(message)),
-            Policy::QuarantineRow => {
+            Policy::QuarantineRow | Policy::Guard => {
                 let field = Some(label.to_owned());
                 Err(Objection::Defect(Defect::without_value(field, reason, message)))
             }
         }
+    }
+}
+
+/// The fields that every row had and that are mapped: under `missing_field = "guard"` they are missed
+/// when none of a run has them.
+pub(super) fn guarded(rules: Contract, locators: &[Locator], schema: &Schema) -> BTreeSet<String> {
+    if !rules.guards() {
+        return BTreeSet::new();
+    }
+    let mapped = locators.iter().filter_map(|locator| top_level(locator, schema));
+    let had = |field: &String| schema.fields.get(field).is_some_and(|known| !known.optional);
+    mapped.map(|(field, _)| field).filter(had).collect()
+}
+
+/// The top-level field that a locator leads to, as the schema names it, and whether it leads on from
+/// there.
+fn top_level(locator: &Locator, schema: &Schema) -> Option<(String, bool)> {
+    match locator {
+        Locator::Nowhere => None,
+        Locator::Column(names) => Some((known_name(names, schema)?, false)),
+        Locator::Named(name) => Some((known_name(std::slice::from_ref(name), schema)?, false)),
+        Locator::Path(key) if !key.starts_with('$') => Some((key.clone(), false)),
+        Locator::Path(path) => first_segment(path),
     }
 }
 
@@ -175,7 +201,7 @@ fn known_name(names: &[String], schema: &Schema) -> Option<String> {
 
 /// The top-level field that a JSONPath leads through, and whether it leads on from there. `None`
 /// when it selects by something else than a name.
-fn first_segment(path: &str) -> Option<(String, bool)> {
+pub(super) fn first_segment(path: &str) -> Option<(String, bool)> {
     let rest = path.strip_prefix('$')?;
     let (name, rest) = if let Some(rest) = rest.strip_prefix('.') {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());

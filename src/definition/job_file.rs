@@ -16,7 +16,7 @@ use super::error::{DefinitionError, Problem};
 use super::field::ExternalId;
 use super::field_table::{self, FieldTable};
 use super::key;
-use super::policy::{Checks, Contract, Retention};
+use super::policy::{Checks, Contract, Policy, Retention};
 use super::schedule::{Schedule, parse_time_zone};
 use super::suggest;
 use crate::domain::hash::ContentHash;
@@ -76,6 +76,7 @@ impl Definition {
         let fields = reader.fields(&file);
         let schedule = reader.schedule(&file);
         let external_id = reader.external_id(&file);
+        reader.contract(&file);
         reader.checks(&file);
         let problems = reader.problems;
         let Some(external_id) = external_id.filter(|_| problems.is_empty()) else {
@@ -243,6 +244,19 @@ impl Reader<'_> {
             Ok(id)
         });
         made.map_err(|message| self.problem(&[at], message)).ok()
+    }
+
+    fn contract(&mut self, file: &JobFile) {
+        let Contract { new_field, type_change, .. } = file.contract;
+        for (key, policy) in [("new_field", new_field), ("type_change", type_change)] {
+            if policy == Policy::Guard {
+                let message = format!(
+                    "`{key}` cannot be \"guard\", which is for `missing_field`: write \"evolve\", \
+                     \"freeze\", \"discard_value\" or \"quarantine_row\""
+                );
+                self.problem(&["contract", key], message);
+            }
+        }
     }
 
     fn checks(&mut self, file: &JobFile) {

@@ -213,6 +213,18 @@ fn the_key_is_made_in_one_way() {
 }
 
 #[test]
+fn only_missing_fields_are_guarded_and_they_are_unless_the_job_file_says_otherwise() {
+    let contract = |lines: &str| parse(&format!("{GOOD}\n[contract]\n{lines}"));
+    assert!(contract("").unwrap().contract.guards());
+    assert!(contract("missing_field = 'guard'").unwrap().contract.guards());
+    assert!(!contract("missing_field = 'evolve'").unwrap().contract.guards());
+    for key in ["new_field", "type_change"] {
+        let error = contract(&format!("{key} = 'guard'")).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}` cannot be \"guard\"")), "{error}");
+    }
+}
+
+#[test]
 fn schedules_time_zones_and_checks_are_validated() {
     assert!(refused("*/10 * * * *", "*/10 * *").starts_with("3: \"*/10 * *\" is no schedule"));
     assert!(

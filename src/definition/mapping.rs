@@ -2,8 +2,10 @@
 //! Pure; the loading path spends most of its own time here. What is compiled once is here, what is
 //! done per row in `sheet`.
 
+use std::collections::BTreeSet;
+
 use super::Definition;
-use super::contract::{RowContract, Watch};
+use super::contract::{self, RowContract, Watch};
 use super::convert::Converter;
 use super::field::{ExternalId, FieldDefinition, Target};
 use super::json;
@@ -90,7 +92,16 @@ pub(super) struct Field {
 impl Mapping {
     /// Compiles the mapping. `schema` is the current version, `None` before the first.
     pub fn new(definition: &Definition, schema: Option<&Schema>) -> Self {
-        let contract = RowContract::new(definition.contract, schema);
+        Self::guarding(definition, schema, &BTreeSet::new())
+    }
+
+    /// The same, which sets rows aside that lack one of the fields that are `gone` from the source.
+    pub fn guarding(
+        definition: &Definition,
+        schema: Option<&Schema>,
+        gone: &BTreeSet<String>,
+    ) -> Self {
+        let contract = RowContract::new(definition.contract, schema, gone);
         let locators = definition.locators();
         let part = |locator: usize, name: &str| Part {
             locator,
@@ -115,12 +126,22 @@ impl Mapping {
         Self { contract, key: Key { external_id, parts }, columns, base, members }
     }
 
-    /// A hash of all that [`Mapping::new`] is made of: with equal hashes, a row becomes the same
+    /// A hash of all that [`Mapping::guarding`] is made of: with equal hashes, a row becomes the same
     /// record or reject.
-    pub fn hash(definition: &Definition, schema: Option<&Schema>) -> ContentHash {
-        let schema = schema.filter(|_| definition.contract.measures_rows());
-        let made_of = (env!("CARGO_PKG_VERSION"), definition.hash, schema);
+    pub fn hash(
+        definition: &Definition,
+        schema: Option<&Schema>,
+        gone: &BTreeSet<String>,
+    ) -> ContentHash {
+        let measures = definition.contract.measures_rows() || !gone.is_empty();
+        let schema = schema.filter(|_| measures);
+        let made_of = (env!("CARGO_PKG_VERSION"), definition.hash, schema, gone);
         ContentHash::of(format!("{made_of:?}").as_bytes())
+    }
+
+    /// The mapped fields that every row had: those that are missed when no row of a run has them.
+    pub fn guarded(definition: &Definition, schema: &Schema) -> BTreeSet<String> {
+        contract::guarded(definition.contract, &definition.locators(), schema)
     }
 
     /// A hash of the row's `external_id`; `None` when the row has none that could be stored.

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how sources are read, the database, HTTP.
 
+pub mod absent;
 mod calendar;
 mod contract;
 mod convert;

@@ -19,6 +19,10 @@ pub enum Policy {
     DiscardValue,
     /// Set the row aside.
     QuarantineRow,
+    /// For `missing_field` only: rows may lack the field, but what lacks it altogether is not loaded.
+    /// A file without a column that it had, or that all earlier files had, stays out; so do the
+    /// records of a run of an API none of which has a field that every record had.
+    Guard,
 }
 
 impl Policy {
@@ -29,17 +33,18 @@ impl Policy {
             Self::Freeze => "freeze",
             Self::DiscardValue => "discard_value",
             Self::QuarantineRow => "quarantine_row",
+            Self::Guard => "guard",
         }
     }
 }
 
 /// The schema contract of a source.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Contract {
     /// A field that the current schema version does not have.
     pub new_field: Policy,
-    /// A mapped field of the current schema version that a row does not have.
+    /// A mapped field of the current schema version that a row, or a file, does not have.
     pub missing_field: Policy,
     /// A mapped field whose value has another type than the current schema version says.
     pub type_change: Policy,
@@ -48,7 +53,23 @@ pub struct Contract {
 impl Contract {
     /// Whether what becomes of a row depends on the schema.
     pub fn measures_rows(&self) -> bool {
-        *self != Self::default()
+        let lenient = |policy| matches!(policy, Policy::Evolve | Policy::Guard);
+        ![self.new_field, self.missing_field, self.type_change].into_iter().all(lenient)
+    }
+
+    /// Whether what lacks a field altogether stays out.
+    pub fn guards(&self) -> bool {
+        self.missing_field == Policy::Guard
+    }
+}
+
+impl Default for Contract {
+    fn default() -> Self {
+        Self {
+            new_field: Policy::Evolve,
+            missing_field: Policy::Guard,
+            type_change: Policy::Evolve,
+        }
     }
 }
 

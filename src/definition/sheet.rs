@@ -210,7 +210,7 @@ impl<'a, R: Row> Sheet<'a, R> {
                         field.part.label, flaw.problem
                     ));
                 }
-                Policy::Evolve | Policy::QuarantineRow => {
+                Policy::Evolve | Policy::Guard | Policy::QuarantineRow => {
                     self.flaw(&field.part.label, Some(cell), flaw);
                 }
             }

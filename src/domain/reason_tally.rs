@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::reject::{Defect, Reject};
+use super::text::printable;
 use super::words::grouped;
 
 /// The most kinds that a tally holds: the ledger keeps one for each task.
@@ -162,21 +163,10 @@ impl fmt::Display for ReasonTally {
 
 /// A text as people may be shown it: in one line, nothing that a terminal obeys, and not long.
 fn shown(text: &str, most: usize) -> String {
-    let mut out = String::new();
-    for (at, c) in text.chars().enumerate() {
-        if at == most {
-            out.push('…');
-            break;
-        }
-        // What Rust escapes and no quote is a control character, or one that cannot be seen.
-        let escape = c.escape_debug();
-        if escape.len() > 1 && !matches!(c, '"' | '\'' | '\\') {
-            out.extend(escape);
-        } else {
-            out.push(c);
-        }
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", printable(&text[..end])),
+        None => printable(text).into_owned(),
     }
-    out
 }
 
 /// The form in the ledger.

@@ -150,6 +150,8 @@ pub struct Page {
     pub records: i64,
     /// What the records look like.
     pub shape: Shape,
+    /// The locators that lead into fields and led nowhere in any of the records.
+    pub leading_nowhere: Vec<usize>,
     /// Where the next page is; `None` when this was the last.
     pub next: Option<Value>,
     /// What there is to say when the API has pages that nobody will ask for.
@@ -225,6 +227,15 @@ pub struct FileScan {
     pub end: Progress,
 }
 
+/// A mapped column that a file does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentColumn {
+    /// As the job file names it.
+    pub column: String,
+    /// The file's column of the most similar name.
+    pub nearest: Option<String>,
+}
+
 /// What reading one chunk gave.
 #[derive(Debug, Default)]
 pub struct ParsedChunk {
@@ -261,6 +272,10 @@ pub trait FileSource: Send + Sync {
         known: Option<&KnownFile>,
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<FilePlan, SourceError>;
+
+    /// The mapped columns that a file of this layout lacks; `None` when it has no columns at all, or
+    /// nobody can tell.
+    fn absent(&self, layout: &Layout) -> Option<Vec<AbsentColumn>>;
 
     /// Reads one chunk and cuts it into rows; whether a row is good is found when it is mapped.
     /// `watch` is shown the key of every row. Blocking I/O and CPU work.

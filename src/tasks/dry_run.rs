@@ -3,24 +3,28 @@
 //!
 //! Rows count as if those before them had been written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::fetch_page::wait_for_token;
+use super::fetch_page::{self, still_gone, wait_for_token};
 use super::mapper::Mapper;
-use super::plan_run::{self, FoundFile};
+use super::parse_csv_chunk::SliceResult;
+use super::plan_run::{self, FoundFile, FoundFiles};
 use super::remark::Remark;
 use super::settled_pages::PagesOfBatch;
+use super::snapshot_schema::{LeadingNowhere, absent_fields};
 use super::{Effects, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, replay, run_tasks, schemas};
-use crate::definition::mapping::Mapped;
+use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{ChosenRows, FileStamp};
+use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordView};
@@ -28,6 +32,7 @@ use crate::domain::reject::Reject;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::sample::{Sample, SampleChange, SampleDefect, Samples};
 use crate::domain::schema::Schema;
+use crate::domain::shape::Shape;
 use crate::domain::task::{Chunk, Rows, TaskPayload};
 use crate::sources::{FilePlan, FileScan, PageSource, Source};
 
@@ -73,12 +78,19 @@ impl Task for DryRun {
 
     async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
-        let mut trial = Trial::new(context, schema.as_ref());
+        let mut trial = Trial::new(context, schema);
         match &context.source.source {
             _ if context.mode == Mode::Replay => trial.replay().await?,
             Source::Pages(pages) => trial.pages(pages.as_ref()).await?,
             Source::Files(_) => trial.files().await?,
         }
+        let known = schemas::current(&context.pool, &context.source_name).await?;
+        // Of an API everything is read.
+        let files = matches!(context.source.source, Source::Files(_));
+        let known = known.map(|known| known.accepted).filter(|_| files);
+        let nowhere = trial.leading_nowhere.paths();
+        let definition = &context.source.definition;
+        trial.remarks.extend(absent_fields(definition, &trial.shape, nowhere, known.as_ref()));
         let samples = trial.samples.shown();
         let shown = Shown { samples, set_aside: trial.set_aside, remarks: trial.remarks };
         Ok((trial.counters, shown))
@@ -99,25 +111,50 @@ impl Task for DryRun {
 /// What was gone through so far.
 struct Trial<'a> {
     context: &'a TaskContext,
+    schema: Option<Schema>,
     mapper: Mapper,
     pending: Pending,
     counters: Counters,
     samples: Samples,
     set_aside: ReasonTally,
     remarks: Vec<Remark>,
+    shape: Shape,
+    leading_nowhere: LeadingNowhere,
+}
+
+/// The most bytes of pages that wait until it is known whether a field is gone.
+const MOST_WAITING: usize = 64 << 20;
+
+/// Pages that are not mapped yet.
+#[derive(Default)]
+struct Waiting {
+    pages: Vec<(ContentHash, String, String)>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, hash: ContentHash, body: String, url: String) {
+        self.bytes += body.len();
+        self.pages.push((hash, body, url));
+    }
 }
 
 impl<'a> Trial<'a> {
-    fn new(context: &'a TaskContext, schema: Option<&Schema>) -> Self {
-        let pages = PagesOfBatch::none(context, schema);
+    fn new(context: &'a TaskContext, schema: Option<Schema>) -> Self {
+        let (known, gone) = (schema.as_ref(), BTreeSet::new());
+        let pages = PagesOfBatch::none(context, known, &gone);
+        let mapper = Mapper::new(&context.source, known, Rows::All, pages, &gone);
         Self {
             context,
-            mapper: Mapper::new(&context.source, schema, Rows::All, pages),
+            mapper,
+            schema,
             pending: Pending::default(),
             counters: Counters::default(),
             samples: Samples::default(),
             set_aside: ReasonTally::default(),
             remarks: Vec::new(),
+            shape: Shape::default(),
+            leading_nowhere: LeadingNowhere::default(),
         }
     }
 
@@ -125,7 +162,12 @@ impl<'a> Trial<'a> {
         let context = self.context;
         let range = plan_replay::find(context).await?;
         let normalizing = context.chunks.normalizing();
-        for slice in replay::slices(&context.pool, &context.source_name, range).await? {
+        let slices = replay::slices(&context.pool, &context.source_name, range).await?;
+        let last = slices.last().map(|slice| SliceResult::from_value(slice.result.clone()));
+        self.set_gone(last.transpose()?.map(|last| last.gone).unwrap_or_default());
+        for slice in slices {
+            let read = SliceResult::from_value(slice.result.clone())?;
+            self.see(&read.shape, read.leading_nowhere);
             self.mapper.slice(context, &normalizing, slice).await?;
             self.compare(0, None).await?;
         }
@@ -134,21 +176,58 @@ impl<'a> Trial<'a> {
 
     async fn pages(&mut self, pages: &dyn PageSource) -> Result<(), TaskError> {
         let context = self.context;
+        let definition = &context.source.definition;
+        let guarded = self.schema.as_ref().map(|schema| Mapping::guarded(definition, schema));
+        let mut gone = guarded.unwrap_or_default();
+        // As in a run: pages wait as long as a field that every record had may come yet.
+        let mut waiting = Waiting::default();
         let mut next = Some(pages.first());
         while let Some(position) = next {
             wait_here(context, pages).await?;
             let page = pages.fetch(&position, context.access).await?;
-            let bytes = page.body.len() as u64;
-            self.mapper.page(page.hash.into(), page.body).await?;
-            self.compare(bytes, Some(&page.url)).await?;
+            gone = still_gone(gone, &page.shape);
+            self.see(&page.shape, fetch_page::paths(context, &page.leading_nowhere));
             self.remarks.extend(page.more.map(Remark::degrading));
+            waiting.add(page.hash, page.body, page.url);
             next = page.next;
+            if gone.is_empty() || waiting.bytes > MOST_WAITING {
+                gone.clear();
+                self.compare_pages(&mut waiting).await?;
+            }
+        }
+        if !waiting.pages.is_empty() {
+            self.set_gone(gone);
+            self.compare_pages(&mut waiting).await?;
         }
         Ok(())
     }
 
+    async fn compare_pages(&mut self, waiting: &mut Waiting) -> Result<(), TaskError> {
+        for (hash, body, url) in std::mem::take(waiting).pages {
+            let bytes = body.len() as u64;
+            self.mapper.page(hash.into(), body).await?;
+            self.compare(bytes, Some(&url)).await?;
+        }
+        Ok(())
+    }
+
+    /// From now on, rows that lack one of these fields stay out.
+    fn set_gone(&mut self, gone: BTreeSet<String>) {
+        if !gone.is_empty() {
+            let schema = self.schema.as_ref();
+            let pages = PagesOfBatch::none(self.context, schema, &gone);
+            self.mapper = Mapper::new(&self.context.source, schema, Rows::All, pages, &gone);
+        }
+    }
+
+    fn see(&mut self, shape: &Shape, leading_nowhere: Vec<String>) {
+        self.shape.merge(shape);
+        self.leading_nowhere.add(shape, leading_nowhere);
+    }
+
     async fn files(&mut self) -> Result<(), TaskError> {
-        let (files, order) = plan_run::find_files(self.context).await?;
+        let FoundFiles { files, remarks, order } = plan_run::find_files(self.context).await?;
+        self.remarks.extend(remarks);
         self.pending = Pending::for_order(&order);
         for FoundFile { url, plan, .. } in files {
             let (FilePlan::Whole(scan) | FilePlan::Appended(scan)) = plan else { continue };
@@ -171,6 +250,7 @@ impl<'a> Trial<'a> {
             Ok(files.read(&path, &stamp, &layout, &chunk, NO_FILE, None)?)
         })
         .await?;
+        self.see(&parsed.shape, Vec::new());
         let layout = Arc::new(scan.layout.clone());
         let rows = Arc::new(ChosenRows::All);
         self.mapper.blocks(parsed.blocks, layout, RawRef::File(NO_FILE), rows).await?;

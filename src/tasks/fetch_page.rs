@@ -1,16 +1,20 @@
 //! Owns the task that reads one API page.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::parse_csv_chunk::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::raw_api_data::{self, RawPage};
-use crate::db::{Transaction, rate_limits};
+use crate::db::{Transaction, rate_limits, run_tasks, schemas};
+use crate::definition::mapping::Mapping;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
+use crate::domain::shape::Shape;
 use crate::domain::task::TaskPayload;
 use crate::sources::{Access, Page, PageSource, Source};
 
@@ -20,8 +24,8 @@ pub(super) struct FetchPage {
 }
 
 impl Task for FetchPage {
-    /// The page, and the hash that its body is kept under.
-    type Gathered = (Page, StoredHash);
+    /// The page, the hash that its body is kept under, and the fields that are gone so far.
+    type Gathered = (Page, StoredHash, BTreeSet<String>);
 
     async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let Source::Pages(pages) = &context.source.source else {
@@ -34,7 +38,8 @@ impl Task for FetchPage {
                 let source = &context.source_name;
                 let kept = raw_api_data::identity(&context.pool, source, &page.body).await?;
                 page.shape.seen_in(&RawRef::Page(kept).to_string());
-                Ok((page, kept))
+                let gone = self.gone(context, &page).await?;
+                Ok((page, kept, gone))
             }
             Err(error) => {
                 share_retry_after(context, pages.as_ref(), error.class).await?;
@@ -51,7 +56,7 @@ impl Task for FetchPage {
         &self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (page, kept): Self::Gathered,
+        (page, kept, gone): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let raw = RawPage {
             source: &context.source_name,
@@ -69,16 +74,69 @@ impl Task for FetchPage {
             ..Counters::default()
         };
         let raw = RawRef::Page(kept).to_string();
-        let result = SliceResult { raw, shape: page.shape, repeated: Vec::new(), more: page.more };
+        let hold = !gone.is_empty();
+        let result = SliceResult {
+            raw,
+            leading_nowhere: paths(context, &page.leading_nowhere),
+            shape: page.shape,
+            repeated: Vec::new(),
+            more: page.more,
+            gone,
+        };
         let next =
             page.next.map(|position| TaskPayload::FetchPage { slice: self.slice + 1, position });
         Ok(Effects {
             counters,
             result: Some(result.to_value()?),
             follow_ups: next.into_iter().collect(),
+            hold,
             ..Effects::default()
         })
     }
+}
+
+impl FetchPage {
+    /// The fields that every record had and none of the sweep has so far.
+    async fn gone(
+        &self,
+        context: &TaskContext,
+        page: &Page,
+    ) -> Result<BTreeSet<String>, TaskError> {
+        let definition = &context.source.definition;
+        if !definition.contract.guards() {
+            return Ok(BTreeSet::new());
+        }
+        let before = match self.slice {
+            0 => None,
+            slice => {
+                let before = TaskPayload::FetchPage { slice: slice - 1, position: Value::Null };
+                run_tasks::result(&context.pool, context.run, &before.key()).await?
+            }
+        };
+        let before = before.map(SliceResult::from_value).transpose()?.map(|before| before.gone);
+        match before {
+            Some(gone) => Ok(still_gone(gone, &page.shape)),
+            None if page.shape.rows == 0 => Ok(BTreeSet::new()),
+            None => {
+                let schema = schemas::accepted_for(&context.pool, context.run).await?;
+                let guarded = schema.map(|schema| Mapping::guarded(definition, &schema));
+                Ok(still_gone(guarded.unwrap_or_default(), &page.shape))
+            }
+        }
+    }
+}
+
+/// Those of these fields that the records of a page do not have either.
+pub(super) fn still_gone(mut gone: BTreeSet<String>, shape: &Shape) -> BTreeSet<String> {
+    gone.retain(|field| !shape.fields.contains_key(field));
+    gone
+}
+
+/// Locators as the job file writes them.
+pub(super) fn paths(context: &TaskContext, locators: &[usize]) -> Vec<String> {
+    let all = context.source.definition.locators();
+    let labels = locators.iter().filter_map(|at| all.get(*at)?.label());
+    labels.map(str::to_owned).collect()
 }
 
 /// Takes a token of the shared bucket, unless nobody is asked.

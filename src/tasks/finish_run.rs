@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{Planned, PlannedFile};
 use super::remark::Remark;
+use super::snapshot_schema::Snapshot;
 use super::{SourceInUse, TaskError, dry_run};
 use crate::db::runs::books::{self, Books};
 use crate::db::runs::{self, Run};
@@ -84,6 +85,13 @@ async fn remarks(
         if let Some(result) = run_tasks::result(&mut *transaction, run.id, &first).await? {
             remarks.extend(SliceResult::from_value(result)?.more.map(Remark::degrading));
         }
+    }
+    let snapshot = TaskPayload::SnapshotSchema {}.key();
+    if let Some(result) = run_tasks::result(&mut *transaction, run.id, &snapshot).await? {
+        let snapshot: Snapshot = serde_json::from_value(result).map_err(|error| {
+            TaskError::Inconsistent(format!("result of the snapshot of run {}: {error}", run.id))
+        })?;
+        remarks.extend(snapshot.remarks);
     }
     Ok(remarks)
 }

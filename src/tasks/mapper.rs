@@ -3,6 +3,7 @@
 //!
 //! Writes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -40,16 +41,17 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    /// A mapper of such rows of its slices.
+    /// A mapper of such rows of its slices; rows that lack one of the fields that are `gone` stay out.
     pub fn new(
         source: &Arc<SourceInUse>,
         schema: Option<&Schema>,
         rows: Rows,
         pages: PagesOfBatch,
+        gone: &BTreeSet<String>,
     ) -> Self {
         Self {
             source: source.clone(),
-            mapping: Arc::new(Mapping::new(&source.definition, schema)),
+            mapping: Arc::new(Mapping::guarding(&source.definition, schema, gone)),
             rows,
             mapped: Mapped::default(),
             pages,

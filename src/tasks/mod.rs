@@ -15,6 +15,7 @@ pub mod start_run;
 
 mod chunks_at_hand;
 mod fetch_page;
+mod file_guard;
 mod finish_run;
 mod judged_rows;
 mod mapper;
@@ -69,6 +70,8 @@ struct Effects {
     follow_ups: Vec<TaskPayload>,
     /// How many slices, from 0 on, need not be read: earlier runs have read them.
     read_already: i64,
+    /// Whether nothing may be normalized as long as there is more to read.
+    hold: bool,
 }
 
 /// A unit of work: first everything slow, then everything written.

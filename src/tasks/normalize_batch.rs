@@ -1,11 +1,14 @@
 //! Owns the task that turns the raw rows of consecutive slices into records.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::chunks_at_hand::Normalizing;
 use super::mapper::Mapper;
+use super::parse_csv_chunk::SliceResult;
 use super::settled_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::unified_records::Expect;
@@ -13,6 +16,7 @@ use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
 use crate::domain::counters::Counters;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::task::Rows;
+use crate::sources::Source;
 
 /// What a batch leaves in the ledger.
 #[derive(Debug, Default, Serialize)]
@@ -48,8 +52,9 @@ impl Task for NormalizeBatch {
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
-        let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref()).await?;
-        let mut mapper = Mapper::new(&context.source, schema.as_ref(), self.rows, pages);
+        let gone = gone(context).await?;
+        let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?;
+        let mut mapper = Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone);
         for slice in slices {
             mapper.slice(context, &normalizing, slice).await?;
         }
@@ -85,6 +90,18 @@ impl Task for NormalizeBatch {
         let left = BatchResult { passed_over: passed_over.to_vec(), set_aside };
         Ok(Effects { counters, result: left.to_value()?, ..Effects::default() })
     }
+}
+
+/// The guarded fields that no record of the run has. Either some page that is read has them all, and
+/// then it stays so, or nothing is normalized before everything is read.
+async fn gone(context: &TaskContext) -> Result<BTreeSet<String>, TaskError> {
+    let guards = context.source.definition.contract.guards();
+    if !guards || matches!(context.source.source, Source::Files(_)) {
+        return Ok(BTreeSet::new());
+    }
+    let last = run_tasks::last_result(&context.pool, context.run).await?;
+    let last = last.map(SliceResult::from_value).transpose()?;
+    Ok(last.map(|last| last.gone).unwrap_or_default())
 }
 
 impl NormalizeBatch {

@@ -1,5 +1,7 @@
 //! Owns the task that reads one chunk of a file.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -19,7 +21,7 @@ use crate::domain::task::Chunk;
 use crate::sources::{KeyWatch, ParsedChunk, Source};
 
 /// What a reading task leaves in the ledger: where its rows are, and what they look like.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct SliceResult {
     pub raw: String,
     pub shape: Shape,
@@ -30,6 +32,12 @@ pub(super) struct SliceResult {
     /// What there is to say when an API has pages that nobody will ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more: Option<String>,
+    /// The paths of the mapping that lead into fields of the page and led nowhere in any record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leading_nowhere: Vec<String>,
+    /// The guarded fields that no record of the page and of those before it has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub gone: BTreeSet<String>,
 }
 
 impl SliceResult {
@@ -99,8 +107,12 @@ impl Task for ParseCsvChunk {
             rows_read: parsed.rows,
             ..Counters::default()
         };
-        let result =
-            SliceResult { raw: raw.to_string(), shape: parsed.shape, repeated, more: None };
+        let result = SliceResult {
+            raw: raw.to_string(),
+            shape: parsed.shape,
+            repeated,
+            ..Default::default()
+        };
         Ok(Effects { counters, result: Some(result.to_value()?), ..Effects::default() })
     }
 }

@@ -3,9 +3,14 @@
 
 use sqlx::PgConnection;
 
+use super::parse_csv_chunk::SliceResult;
+use super::plan_run::Planned;
+use super::remark::Remark;
+use super::snapshot_schema::{LeadingNowhere, absent_fields};
 use super::{Effects, TaskContext, TaskError};
-use crate::db::replay;
+use crate::db::{replay, schemas};
 use crate::domain::run::RunRange;
+use crate::domain::shape::Shape;
 use crate::sources::SourceError;
 
 /// The range, once it is certain that its rows are still kept.
@@ -22,13 +27,39 @@ pub(super) async fn find(context: &TaskContext) -> Result<RunRange, TaskError> {
     }
 }
 
+/// What there is to say about fields of the job file that none of the rows has.
+pub(super) async fn remarks(
+    context: &TaskContext,
+    range: RunRange,
+) -> Result<Vec<Remark>, TaskError> {
+    let mut shape = Shape::default();
+    let mut leading_nowhere = LeadingNowhere::default();
+    for slice in replay::slices(&context.pool, &context.source_name, range).await? {
+        let read = SliceResult::from_value(slice.result)?;
+        shape.merge(&read.shape);
+        leading_nowhere.add(&read.shape, read.leading_nowhere);
+    }
+    let known = schemas::current(&context.pool, &context.source_name).await?;
+    let known = known.map(|known| known.accepted).filter(|_| shape.lexical);
+    let definition = &context.source.definition;
+    let absent = absent_fields(definition, &shape, leading_nowhere.paths(), known.as_ref());
+    Ok(absent.into_iter().collect())
+}
+
 /// Takes the slices of the range over.
 pub(super) async fn store(
     context: &TaskContext,
     transaction: &mut PgConnection,
     range: RunRange,
+    remarks: Vec<Remark>,
 ) -> Result<Effects, TaskError> {
     let source = &context.source_name;
     let taken = replay::take_over(transaction, source, context.run, range).await?;
-    Ok(Effects { counters: taken.counters, read_already: taken.slices, ..Effects::default() })
+    let result = Planned { remarks, ..Planned::default() }.to_value()?;
+    Ok(Effects {
+        counters: taken.counters,
+        result: Some(result),
+        read_already: taken.slices,
+        ..Effects::default()
+    })
 }

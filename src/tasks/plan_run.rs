@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use super::file_guard::FileGuard;
 use super::remark::Remark;
 use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::raw_csv_blocks::{self, ChunkId};
@@ -30,6 +31,13 @@ pub(super) struct Planned {
     /// What there is to say about files that it does not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Remark>,
+}
+
+impl Planned {
+    /// The form in the ledger.
+    pub fn to_value(&self) -> Result<serde_json::Value, TaskError> {
+        serde_json::to_value(self).map_err(|error| TaskError::Inconsistent(error.to_string()))
+    }
 }
 
 /// A file of a run, and what is known of it once the run has succeeded.
@@ -77,16 +85,26 @@ pub(super) struct PlanRun;
 pub(super) enum Plan {
     /// An API: its first page.
     FirstPage(serde_json::Value),
-    /// Files, in the order in which their rows count, and what their keys allow.
-    Files(Vec<FoundFile>, KeyOrder),
+    /// Files, in the order in which their rows count.
+    Files(FoundFiles),
     /// Nothing: what these runs have read is normalized again.
-    Replay(RunRange),
+    Replay(RunRange, Vec<Remark>),
+}
+
+/// The files of a source.
+pub(super) struct FoundFiles {
+    /// Those that may be read.
+    pub files: Vec<FoundFile>,
+    /// What there is to say about the others.
+    pub remarks: Vec<Remark>,
+    /// What their keys allow.
+    pub order: KeyOrder,
 }
 
 /// A file, and what is to be read of it.
 pub(super) struct FoundFile {
     pub url: String,
-    committed: Option<CommittedFile>,
+    pub committed: Option<CommittedFile>,
     pub plan: FilePlan,
 }
 
@@ -95,11 +113,12 @@ impl Task for PlanRun {
 
     async fn gather(&self, context: &TaskContext) -> Result<Plan, TaskError> {
         match &context.source.source {
-            _ if context.mode == Mode::Replay => plan_replay::find(context).await.map(Plan::Replay),
-            Source::Pages(pages) => Ok(Plan::FirstPage(pages.first())),
-            Source::Files(_) => {
-                find_files(context).await.map(|(files, order)| Plan::Files(files, order))
+            _ if context.mode == Mode::Replay => {
+                let range = plan_replay::find(context).await?;
+                Ok(Plan::Replay(range, plan_replay::remarks(context, range).await?))
             }
+            Source::Pages(pages) => Ok(Plan::FirstPage(pages.first())),
+            Source::Files(_) => find_files(context).await.map(Plan::Files),
         }
     }
 
@@ -114,24 +133,24 @@ impl Task for PlanRun {
                 follow_ups: vec![TaskPayload::FetchPage { slice: 0, position }],
                 ..Effects::default()
             }),
-            Plan::Files(files, order) => {
+            Plan::Files(FoundFiles { files, remarks, order }) => {
                 let from_empty =
                     !unified_records::any(&mut *transaction, &context.source_name).await?;
                 run_repeated_keys::store(transaction, context.run, &order, from_empty).await?;
                 // The source may have been an API before.
                 settled_pages::forget(transaction, &context.source_name).await?;
-                store_files(context, transaction, files).await
+                store_files(context, transaction, files, remarks).await
             }
-            Plan::Replay(range) => plan_replay::store(context, transaction, range).await,
+            Plan::Replay(range, remarks) => {
+                plan_replay::store(context, transaction, range, remarks).await
+            }
         }
     }
 }
 
 /// The files in the order in which their rows count, what is to be read of each, and what their keys
 /// allow.
-pub(super) async fn find_files(
-    context: &TaskContext,
-) -> Result<(Vec<FoundFile>, KeyOrder), TaskError> {
+pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, TaskError> {
     let source = context.source.clone();
     let paths = blocking(move || match &source.source {
         Source::Files(files) => Ok(files.files()?),
@@ -141,7 +160,8 @@ pub(super) async fn find_files(
     let base = context.source.definition.base_dir().to_owned();
     let bytes = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
     let mut sieve = KeySieve::for_bytes(bytes);
-    let mut found = Vec::with_capacity(paths.len());
+    let mut files = Vec::with_capacity(paths.len());
+    let mut guard = FileGuard::default();
     for path in paths {
         let url = stored_url(&base, &path);
         let committed = source_files::committed(&context.pool, &context.source_name, &url).await?;
@@ -149,9 +169,12 @@ pub(super) async fn find_files(
         let source = context.source.clone();
         let plan;
         (plan, sieve) = blocking(move || plan_file(&source, &path, known.as_ref(), sieve)).await?;
-        found.push(FoundFile { url, committed, plan });
+        let found = FoundFile { url, committed, plan };
+        if guard.admits(context, &found).await? {
+            files.push(found);
+        }
     }
-    Ok((found, sieve.order()))
+    Ok(FoundFiles { files, remarks: guard.remarks(), order: sieve.order() })
 }
 
 fn plan_file(
@@ -206,8 +229,9 @@ async fn store_files(
     context: &TaskContext,
     transaction: &mut PgConnection,
     files: Vec<FoundFile>,
+    remarks: Vec<Remark>,
 ) -> Result<Effects, TaskError> {
-    let mut planned = Planned::default();
+    let mut planned = Planned { remarks, ..Planned::default() };
     let mut follow_ups = Vec::new();
     for file in files {
         let (scan, file_id, appended) = match (&file.plan, &file.committed) {
@@ -236,9 +260,7 @@ async fn store_files(
             follow_ups.push(TaskPayload::ParseCsvChunk { slice, file_id, stamp, chunk: *chunk });
         }
     }
-    let result = serde_json::to_value(&planned)
-        .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
-    Ok(Effects { result: Some(result), follow_ups, ..Effects::default() })
+    Ok(Effects { result: Some(planned.to_value()?), follow_ups, ..Effects::default() })
 }
 
 fn touched(file_id: i64, known: KnownFile) -> PlannedFile {

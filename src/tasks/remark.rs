@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The most things of a kind that are told one by one.
+const MOST_TOLD: usize = 5;
+
 /// Something to say about a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remark {
@@ -22,4 +25,12 @@ impl Remark {
     pub fn note(text: impl Into<String>) -> Self {
         Self { text: text.into(), degrades: false }
     }
+}
+
+/// Remarks of a kind as one list: the first few, and how many there are besides.
+pub(super) fn few(mut texts: Vec<String>) -> String {
+    let more = texts.len().saturating_sub(MOST_TOLD);
+    texts.truncate(MOST_TOLD);
+    let texts = texts.join("; ");
+    if more > 0 { format!("{texts}; and {more} more") } else { texts }
 }

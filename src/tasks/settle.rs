@@ -68,7 +68,9 @@ pub(super) async fn settle(
     let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
     let remaining_reading = books.open_reading - i32::from(reads(kind)) + opened_reading;
     let read = slices_read(settling, &effects);
-    effects.follow_ups.extend(batches(transaction, settling, read, before.slice_order).await?);
+    if !effects.hold || remaining_reading == 0 {
+        effects.follow_ups.extend(batches(transaction, settling, read, before.slice_order).await?);
+    }
     if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
         effects.follow_ups.push(TaskPayload::SnapshotSchema {});
     }

@@ -5,7 +5,7 @@
 //! a time, so what is found settled before a batch is settled until the batch writes.
 //! Must not know how a body is mapped.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::PgConnection;
 
@@ -48,9 +48,9 @@ fn key_hash(record: RecordView<'_>) -> u64 {
 
 impl PagesOfBatch {
     /// Pages of which none is passed over.
-    pub fn none(context: &TaskContext, schema: Option<&Schema>) -> Self {
+    pub fn none(context: &TaskContext, schema: Option<&Schema>, gone: &BTreeSet<String>) -> Self {
         Self {
-            mapping: Mapping::hash(&context.source.definition, schema),
+            mapping: Mapping::hash(&context.source.definition, schema, gone),
             settled: HashMap::new(),
             passed_over: Vec::new(),
             counters: Counters::default(),
@@ -65,8 +65,9 @@ impl PagesOfBatch {
         context: &TaskContext,
         slices: &[ReadSlice],
         schema: Option<&Schema>,
+        gone: &BTreeSet<String>,
     ) -> Result<Self, TaskError> {
-        let none = Self::none(context, schema);
+        let none = Self::none(context, schema, gone);
         let mapping = none.mapping;
         let pages: Vec<_> = slices.iter().filter_map(page_of).collect();
         let settled = match context.mode {

@@ -1,12 +1,18 @@
 //! Owns the task that compares what a run saw with the last schema version.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::parse_csv_chunk::SliceResult;
 use super::plan_run::Planned;
+use super::remark::{Remark, few};
 use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
+use crate::definition::Definition;
+use crate::definition::absent::FieldsSeen;
 use crate::definition::policy::{Contract, Policy};
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
 use crate::domain::shape::Shape;
@@ -19,6 +25,16 @@ pub(super) struct Seen {
     shape: Shape,
     /// Whether everything the source has was read: only then can a field be missing from it.
     complete: bool,
+    /// The paths within top-level fields that led nowhere in any row.
+    leading_nowhere: BTreeSet<String>,
+}
+
+/// What the task leaves in the ledger.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Snapshot {
+    /// What there is to say about what was seen.
+    #[serde(default)]
+    pub remarks: Vec<Remark>,
 }
 
 impl Task for SnapshotSchema {
@@ -27,12 +43,16 @@ impl Task for SnapshotSchema {
     async fn gather(&self, context: &TaskContext) -> Result<Seen, TaskError> {
         let slices = run_tasks::read_slices(&context.pool, context.run, 0, i64::MAX).await?;
         let mut shape = Shape::default();
+        let mut leading_nowhere = LeadingNowhere::default();
         for slice in slices {
-            shape.merge(&SliceResult::from_value(slice.result)?.shape);
+            let read = SliceResult::from_value(slice.result)?;
+            shape.merge(&read.shape);
+            leading_nowhere.add(&read.shape, read.leading_nowhere);
         }
         // Whether rows could be normalized says nothing about what was read, and may not be known yet.
         let read_all = !run_tasks::any_unread(&context.pool, context.run).await?;
-        Ok(Seen { shape, complete: read_all && !appended_only(context).await? })
+        let complete = read_all && !appended_only(context).await?;
+        Ok(Seen { shape, complete, leading_nowhere: leading_nowhere.paths() })
     }
 
     async fn store(
@@ -43,7 +63,12 @@ impl Task for SnapshotSchema {
     ) -> Result<Effects, TaskError> {
         let source = &context.source_name;
         let contract = &context.source.definition.contract;
-        match schemas::current(&mut *transaction, source).await? {
+        let current = schemas::current(&mut *transaction, source).await?;
+        let known = current.as_ref().map(|current| &current.accepted);
+        let known = known.filter(|_| !seen.complete || seen.shape.lexical);
+        let definition = &context.source.definition;
+        let absent = absent_fields(definition, &seen.shape, seen.leading_nowhere.clone(), known);
+        match current {
             None if seen.complete && seen.shape.rows > 0 => {
                 let observed = Schema::of(&seen.shape);
                 let first = CurrentSchema { version: 1, accepted: observed.clone(), observed };
@@ -52,8 +77,51 @@ impl Task for SnapshotSchema {
             None => {}
             Some(current) => evolve(context, transaction, contract, &current, &seen).await?,
         }
-        Ok(Effects::default())
+        let snapshot = Snapshot { remarks: absent.into_iter().collect() };
+        let result = serde_json::to_value(&snapshot)
+            .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
+        Ok(Effects { result: Some(result), ..Effects::default() })
     }
+}
+
+/// The paths that led nowhere in all slices that hold any row.
+#[derive(Debug, Default)]
+pub(super) struct LeadingNowhere(Option<BTreeSet<String>>);
+
+impl LeadingNowhere {
+    /// Adds what a slice says.
+    pub fn add(&mut self, shape: &Shape, paths: Vec<String>) {
+        if shape.rows > 0 {
+            let paths = paths.into_iter().collect();
+            self.0 = Some(match self.0.take() {
+                Some(before) => &before & &paths,
+                None => paths,
+            });
+        }
+    }
+
+    /// The paths.
+    pub fn paths(self) -> BTreeSet<String> {
+        self.0.unwrap_or_default()
+    }
+}
+
+/// What there is to say about mapped fields that no row has. `known` is what earlier runs have seen, when
+/// this one has not read everything: of files it may have read those that changed.
+pub(super) fn absent_fields(
+    definition: &Definition,
+    shape: &Shape,
+    leading_nowhere: BTreeSet<String>,
+    known: Option<&Schema>,
+) -> Option<Remark> {
+    if shape.rows == 0 {
+        return None;
+    }
+    let before = known.iter().flat_map(|schema| schema.fields.keys());
+    let names = shape.fields.keys().chain(before).map(String::as_str).collect();
+    let seen = FieldsSeen { names, headers: shape.lexical, leading_nowhere };
+    let absent = definition.absent_fields(&seen);
+    (!absent.is_empty()).then(|| Remark::note(format!("no row has {}", few(absent))))
 }
 
 /// Whether any file was read from its committed end only.
@@ -134,7 +202,7 @@ fn accept(accepted: &Schema, observed: &Schema, contract: &Contract) -> Schema {
             None => {}
             Some(known) => {
                 // Else one odd row would switch the rule off for every later run.
-                if contract.missing_field == Policy::Evolve {
+                if matches!(contract.missing_field, Policy::Evolve | Policy::Guard) {
                     known.optional |= seen.optional;
                 }
                 if known.types.is_empty() || contract.type_change == Policy::Evolve {

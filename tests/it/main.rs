@@ -10,6 +10,7 @@ mod fake_api;
 #[path = "../support/shipped.rs"]
 mod shipped;
 
+mod absent_fields;
 mod api;
 mod api_source;
 mod app;

@@ -57,7 +57,7 @@ async fn run_file(app: &TestApp, file: &str) -> Run {
 
 #[tokio::test]
 async fn fields_added_removed_and_retyped_in_pages_make_a_version_and_a_drift_row_each() {
-    let app = api("").await;
+    let app = api("missing_field = \"evolve\"").await;
     let first = r#"[{"id":1,"name":"a","price":1},{"id":2,"name":"b","price":2}]"#;
     run_pages(&app, &[first, "[]"]).await;
     assert_eq!(
@@ -90,7 +90,7 @@ async fn fields_added_removed_and_retyped_in_pages_make_a_version_and_a_drift_ro
 
 #[tokio::test]
 async fn a_column_added_to_or_removed_from_a_header_is_drift() {
-    let app = csv("").await;
+    let app = csv("missing_field = \"evolve\"").await;
     run_file(&app, "id,name,price\n1,a,1\n2,b,2\n").await;
     run_file(&app, "id,name,price,extra\n1,a,1,x\n2,b,2,y\n").await;
     run_file(&app, "id,price,extra\n1,1,x\n2,soon,y\n3,later,z\n").await;

@@ -16,7 +16,7 @@ use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::domain::words::words;
 pub use list::{LedgerTask, list, moved};
-pub use slices::{ReadSlice, any_unread, next_batch, read_slices, result, set_aside};
+pub use slices::{ReadSlice, any_unread, last_result, next_batch, read_slices, result, set_aside};
 
 words! {
     /// What became of a task.

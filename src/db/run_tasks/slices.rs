@@ -106,6 +106,25 @@ pub async fn result(
     Ok(row.flatten())
 }
 
+/// What the last slice that is read left behind.
+///
+/// # Errors
+/// Database errors.
+pub async fn last_result(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Option<Value>, sqlx::Error> {
+    let result = sqlx::query_scalar!(
+        r#"select result as "result!" from run_tasks
+         where run_id = $1 and kind = 'fetch_page' and state = 'done' and result is not null
+         order by first_slice desc limit 1"#,
+        run.0,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(result)
+}
+
 /// Why rows of a run were set aside, all its tasks together.
 ///
 /// # Errors

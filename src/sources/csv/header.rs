@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::slice;
 
-use super::SourceError;
+use super::{AbsentColumn, SourceError};
 use crate::definition::field::Locator;
 
 /// A locator of the mapping, and whether rows are useless without it (a required field, or a part
@@ -128,15 +128,39 @@ fn fold(name: &str) -> String {
     if folded.is_empty() { name.trim().to_owned() } else { folded }
 }
 
-fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
-    let wanted = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ");
-    let nearest = names
-        .iter()
-        .flat_map(|name| columns.iter().map(move |column| (name, column)))
+/// The mapped columns that a header lacks, each once.
+pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn> {
+    let mut lacking: Vec<AbsentColumn> = Vec::new();
+    for Wanted { locator, .. } in wanted {
+        let names = match locator {
+            Locator::Column(names) => names,
+            Locator::Named(name) => slice::from_ref(name),
+            Locator::Path(_) | Locator::Nowhere => continue,
+        };
+        let column = locator.label().unwrap_or_default();
+        let known = lacking.iter().any(|absent| absent.column == column);
+        if !known && matches!(find("", columns, names), Ok(None)) {
+            let nearest = nearest(columns, names).cloned();
+            lacking.push(AbsentColumn { column: column.to_owned(), nearest });
+        }
+    }
+    lacking
+}
+
+/// The header that is most like one of the names, if any is.
+fn nearest<'c>(columns: &'c [String], names: &[String]) -> Option<&'c String> {
+    let pairs = names.iter().flat_map(|name| columns.iter().map(move |column| (name, column)));
+    pairs
         .map(|(name, column)| (strsim::jaro_winkler(&fold(name), &fold(column)), column))
         .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let hint = nearest.map_or_else(String::new, |(_, name)| format!(" Did you mean {name:?}?"));
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, column)| column)
+}
+
+fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
+    let wanted = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ");
+    let nearest = nearest(columns, names);
+    let hint = nearest.map_or_else(String::new, |name| format!(" Did you mean {name:?}?"));
     let has = columns.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     SourceError::permanent(format!(
         "{file}: no column {wanted}.{hint} The columns are {has}; give the right name, or another \

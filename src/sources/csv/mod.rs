@@ -27,7 +27,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{FilePlan, FileSource, KeyWatch, Kind, ParsedChunk, Reach, Source, SourceError};
+use super::{
+    AbsentColumn, FilePlan, FileSource, KeyWatch, Kind, ParsedChunk, Reach, Source, SourceError,
+};
 use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::definition::row::Row;
@@ -191,6 +193,11 @@ impl FileSource for CsvSource {
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<FilePlan, SourceError> {
         plan::plan(&self.params, &self.wanted, path, known, || self.open_file(path), visit)
+    }
+
+    fn absent(&self, layout: &Layout) -> Option<Vec<AbsentColumn>> {
+        let columns = CsvLayout::load(layout).ok()?.columns;
+        (!columns.is_empty()).then(|| header::lacking(&columns, &self.wanted))
     }
 
     fn read(

@@ -125,6 +125,8 @@ struct Contents {
     hash: ContentHash,
     records: usize,
     shape: Shape,
+    /// The locators that lead into fields and led nowhere.
+    leading_nowhere: Vec<usize>,
     /// What shows that there are more pages.
     more: Option<String>,
 }
@@ -217,12 +219,13 @@ impl RestApiSource {
             let message = format!("{from}: {}", error.message);
             SourceError { message, ..error }
         };
-        let Contents { body, hash, records, shape, more } = contents.map_err(named)?;
+        let Contents { body, hash, records, shape, leading_nowhere, more } =
+            contents.map_err(named)?;
         let next = self.params.paginator.next(position, records, hash).map_err(named)?;
         let next = next.as_ref().map(Position::to_json);
         let more = more.filter(|_| self.params.paginator.expects_one()).map(more_than_one);
         let records = records as i64;
-        Ok(Page { url: from, status, body, hash, records, shape, next, more })
+        Ok(Page { url: from, status, body, hash, records, shape, leading_nowhere, next, more })
     }
 
     fn clients(&self) -> Result<&Clients, SourceError> {
@@ -315,8 +318,9 @@ fn contents_of(
     let found = records.select(&body)?;
     let hash = ContentHash::of(body.as_bytes());
     let more = more_pages::evidence(&body, records.path(), found.len(), link);
-    let (records, shape) = (found.len(), records::shape_of(&found, hash));
-    Ok(Contents { body, hash, records, shape, more })
+    let (shape, leading_nowhere) = records.shape_of(&found, hash);
+    let records = found.len();
+    Ok(Contents { body, hash, records, shape, leading_nowhere, more })
 }
 
 /// What there is to say when more pages show than are read.

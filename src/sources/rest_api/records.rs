@@ -83,6 +83,32 @@ impl Records {
         });
         Some(JsonRow { record, fields, cells: &self.cells, found: found.collect() })
     }
+
+    /// What the records of a page look like, and which locators that lead into fields led nowhere in
+    /// any of them. What is no object has no fields to show.
+    pub fn shape_of(&self, found: &[Cow<'_, str>], hash: ContentHash) -> (Shape, Vec<usize>) {
+        let raw_ref = RawRef::Page(hash.into()).to_string();
+        let mut shape = Shape::default();
+        let within = |cell: &CellPath| match cell {
+            CellPath::Nowhere => false,
+            CellPath::Keys(keys) => keys.len() > 1,
+            CellPath::Query(..) => true,
+        };
+        let mut nowhere: Vec<usize> =
+            (0..self.cells.len()).filter(|at| within(&self.cells[*at])).collect();
+        for (row, record) in (1..).zip(found) {
+            let Ok(record @ Value::Object(_)) = serde_json::from_str(record) else { continue };
+            shape.rows += 1;
+            for (name, value) in record.as_object().into_iter().flatten() {
+                shape.observe(&storable_name(name), type_of(value), || Place {
+                    raw_ref: raw_ref.clone(),
+                    row,
+                });
+            }
+            nowhere.retain(|at| !self.cells[*at].leads_somewhere(&record));
+        }
+        (shape, nowhere)
+    }
 }
 
 impl Selector {
@@ -194,6 +220,14 @@ impl CellPath {
             Path::Query(path) => Ok(Self::Query(path, slot)),
         }
     }
+
+    fn leads_somewhere(&self, record: &Value) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Keys(keys) => walk(keys, record).is_some(),
+            Self::Query(path, _) => !path.query(record).is_empty(),
+        }
+    }
 }
 
 fn invalid(key: &str, path: &str, error: &serde_json_path::ParseError) -> SourceError {
@@ -214,23 +248,6 @@ fn describe(value: &Value) -> String {
         Value::Null => "null".to_owned(),
         scalar => format!("the value {}", answer::beginning(&scalar.to_string())),
     }
-}
-
-/// What the records of a page look like. What is no object has no fields to show.
-pub(super) fn shape_of(records: &[Cow<'_, str>], hash: ContentHash) -> Shape {
-    let raw_ref = RawRef::Page(hash.into()).to_string();
-    let mut shape = Shape::default();
-    for (row, record) in (1..).zip(records) {
-        let Ok(Value::Object(fields)) = serde_json::from_str(record) else { continue };
-        shape.rows += 1;
-        for (name, value) in &fields {
-            shape.observe(&storable_name(name), type_of(value), || Place {
-                raw_ref: raw_ref.clone(),
-                row,
-            });
-        }
-    }
-    shape
 }
 
 /// A field's name as PostgreSQL can keep it: no text there holds U+0000, and an odd name must not
