@@ -67,7 +67,7 @@ async fn act_on_all(
     now: DateTime<Utc>,
     said: &Seldom,
 ) -> Duration {
-    let definitions = match jobs.load(&sources::kind_names()) {
+    let definitions = match jobs.load(sources::kinds()) {
         Ok(definitions) => definitions,
         Err(error) => {
             tracing::warn!(error = %error, "the job files cannot be read; no run is scheduled");

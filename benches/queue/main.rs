@@ -19,7 +19,7 @@ use kasparro::definition::Definition;
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::domain::task::{Rows, TaskKind, TaskPayload};
 use kasparro::queue;
-use kasparro::sources::{Access, kind_names};
+use kasparro::sources::{Access, kinds};
 use kasparro::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use sqlx::{Connection, PgConnection};
 use tokio::process::{Child, Command};
@@ -95,7 +95,7 @@ async fn measure(options: &Options, server: &Server, folder: &Path) -> anyhow::R
     server.create(DATABASE).await?;
     let status = kasparro(server, folder, "migrate").status().await?;
     ensure!(status.success(), "kasparro migrate ended with {status}");
-    let definition = Definition::load(&folder.join("idle.toml"), &kind_names())?;
+    let definition = Definition::load(&folder.join("idle.toml"), kinds())?;
     let mut worker = kasparro(server, folder, "worker").spawn()?;
     let mut connection = server.connect(DATABASE).await?;
     registered(&mut connection).await?;

@@ -20,9 +20,7 @@ use kasparro::domain::file::{ChosenRows, FileStamp};
 use kasparro::domain::key_sieve::KeySieve;
 use kasparro::domain::raw::RawRef;
 use kasparro::domain::run::RunId;
-use kasparro::sources::{
-    self, FilePlan, FileScan, FileSource, ParsedChunk, Reach, Source, kind_names,
-};
+use kasparro::sources::{self, FilePlan, FileScan, FileSource, ParsedChunk, Reach, Source, kinds};
 
 use products::{ProductFile, Written};
 
@@ -76,7 +74,7 @@ impl Input {
         let path = folder.join("products.csv");
         let file = ProductFile { rows: ROWS, changed: false, dirty, extra_columns: 0 };
         let written = file.write(&path).expect("a file of products");
-        let definition = Definition::load(&job, &kind_names()).expect("a good job file");
+        let definition = Definition::load(&job, kinds()).expect("a good job file");
         let Ok(Source::Files(source)) = sources::open(&definition, &Reach::default()) else {
             panic!("a source of files")
         };

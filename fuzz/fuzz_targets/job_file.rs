@@ -1,4 +1,5 @@
-//! Any text is a definition, or an error that names its lines. A definition maps any row to one
+//! Any text is a definition, or an error that names its lines and keys, those of the parameters of its
+//! kind included. A definition maps any row to one
 //! record or one reject, and its schedule has a next tick.
 
 #![no_main]
@@ -13,14 +14,14 @@ use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::reject::Reject;
 use kasparro_fuzz::domain::shape::FieldType;
 use kasparro_fuzz::sources::csv::{CsvParams, CsvSource};
-use kasparro_fuzz::sources::kind_names;
+use kasparro_fuzz::sources::kinds;
 use kasparro_fuzz::sources::rest_api::{RestApiParams, RestApiSource};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let source = "fuzzed".parse().expect("a source's name");
-    match Definition::parse(source, "fuzzed.toml".as_ref(), text.to_owned(), &kind_names()) {
+    match Definition::parse(source, "fuzzed.toml".as_ref(), text.to_owned(), kinds()) {
         Ok(definition) => check(text, &definition),
         Err(error) => check_error(text, &error),
     }
@@ -78,6 +79,9 @@ fn check_error(text: &str, error: &DefinitionError) {
     for problem in problems {
         assert!((1..=lines).contains(&problem.line), "{problem:?} of {lines} lines");
         assert!(problem.column > 0 && !problem.message.is_empty(), "{problem:?}");
+        let keyless = ["not TOML", "the job file says nothing"];
+        let of_file = keyless.iter().any(|beginning| problem.message.starts_with(beginning));
+        assert!(of_file || !problem.keys.is_empty(), "names no key: {problem:?}");
     }
     let shown = error.to_string();
     assert!(

@@ -20,7 +20,7 @@ impl Catalog {
     /// A problem when the folder cannot be read.
     pub(super) async fn load(folder: &JobsFolder) -> Result<Self, Problem> {
         let folder = folder.clone();
-        let load = move || folder.load(&sources::kind_names());
+        let load = move || folder.load(sources::kinds());
         let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| {
             tracing::error!(error = %error, "reading the job files panicked");
             Problem::internal()

@@ -92,7 +92,7 @@ pub(super) async fn sources(
 
 /// A broken job file is one all the same: that may be why its source is paused.
 fn known(jobs: &JobsFolder, source: &SourceName) -> anyhow::Result<()> {
-    match jobs.get(source.as_str(), &sources::kind_names()) {
+    match jobs.get(source.as_str(), sources::kinds()) {
         Err(error @ (DefinitionError::UnknownSource { .. } | DefinitionError::Folder { .. })) => {
             Err(error.into())
         }

@@ -1,4 +1,4 @@
-//! Owns the commands that answer a question: `check`, `sources`, `runs`, and printing documents.
+//! Owns the commands that answer a question: `sources`, `runs`, and printing documents.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::controls::{self, RunsCommand, SourcesCommand};
 use super::database::{Database, Schema};
 use super::follow::table;
-use super::processes;
 use crate::config::Settings;
 use crate::db::runs::{self, Run, RunFilter};
 use crate::db::source_pauses::{self, SourcePause};
@@ -73,42 +72,6 @@ pub(super) fn print(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-pub(super) fn check(
-    settings: &Settings,
-    jobs: &JobsFolder,
-    args: &OutputArgs,
-) -> anyhow::Result<ExitCode> {
-    let reach = processes::reach(settings)?;
-    let mut files = Vec::new();
-    let mut good = true;
-    for definition in jobs.load(&sources::kind_names())? {
-        let opened =
-            definition.map_err(|error| chain(&error)).and_then(|definition| match sources::check(
-                &definition,
-            )
-            .and_then(|()| sources::open(&definition, &reach))
-            {
-                Ok(_) => Ok(definition),
-                Err(error) => Err(chain(&error)),
-            });
-        good &= opened.is_ok();
-        match (&opened, args.json) {
-            (Ok(definition), false) => println!("ok     {}", definition.path.display()),
-            (Err(error), false) => println!("error  {error}"),
-            (Ok(definition), true) => {
-                files.push(
-                    json!({ "file": definition.path, "source": definition.source, "ok": true }),
-                );
-            }
-            (Err(error), true) => files.push(json!({ "ok": false, "error": error })),
-        }
-    }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "files": files }))?);
-    }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 pub(super) async fn sources(
     settings: &Settings,
     jobs: &JobsFolder,
@@ -117,7 +80,7 @@ pub(super) async fn sources(
     if let Some(command) = &args.command {
         return controls::sources(settings, jobs, command).await;
     }
-    let definitions = jobs.load(&sources::kind_names())?;
+    let definitions = jobs.load(sources::kinds())?;
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let latest = runs::latest_per_source(&database.pool).await;
     let pauses = source_pauses::all_in_force(&database.pool).await;

@@ -1,6 +1,7 @@
 //! Floor 6: the command line: what is typed, and which process or answer it becomes.
 
 mod allocator;
+mod check;
 mod controls;
 mod database;
 mod exec;
@@ -67,7 +68,7 @@ enum Command {
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
     /// Validate every job file
-    Check(list::OutputArgs),
+    Check(check::CheckArgs),
     /// Create or update kasparro's tables, then exit
     Migrate,
     /// Print the OpenAPI document of the HTTP API
@@ -183,7 +184,7 @@ async fn dispatch(
         Command::Worker => processes::worker(settings).await,
         Command::Scheduler(args) => processes::scheduler(settings, &jobs, args.access()).await,
         Command::Run(args) => run::run(settings, &jobs, &args, progress).await,
-        Command::Check(args) => list::check(settings, &jobs, &args),
+        Command::Check(args) => check::check(settings, &jobs, &args),
         Command::Migrate => processes::migrate(settings).await,
         Command::Openapi => list::print(&crate::api::openapi_json()),
         Command::JobSchema => list::print(&crate::sources::job_schema_json()),

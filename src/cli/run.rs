@@ -147,7 +147,7 @@ pub(super) async fn run(
 /// The sources to run, and whether all that were meant can be: with `--all`, broken job files are
 /// shown and left out, because a failing source never stops the others.
 fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>, bool)> {
-    let kinds = sources::kind_names();
+    let kinds = sources::kinds();
     if args.all {
         let (good, broken): (Vec<_>, Vec<_>) =
             jobs.load(&kinds)?.into_iter().partition(Result::is_ok);

@@ -84,7 +84,7 @@ pub(super) async fn up(
 /// Broken job files are shown and left out: a failing source never stops the others.
 fn usable_definitions(jobs: &JobsFolder) -> anyhow::Result<Vec<Definition>> {
     let mut usable = Vec::new();
-    for definition in jobs.load(&sources::kind_names())? {
+    for definition in jobs.load(sources::kinds())? {
         match definition {
             Ok(definition) => usable.push(definition),
             Err(error) => eprintln!("error: {}", chain(&error)),

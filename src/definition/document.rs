@@ -1,5 +1,5 @@
 //! Owns a job file as a TOML document with positions: reads any serde type from it and says every
-//! problem with its line, in words for people instead of serde's.
+//! problem with its line and its key, in words for people instead of serde's.
 //!
 //! Must not know which keys a job file has.
 
@@ -11,12 +11,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::error::{DefinitionError, Problem};
-use super::suggest;
+use super::fault::Fault;
+use super::line::Place;
+use super::syntax;
 
 /// The most problems reported of one table; a file with more is wrong in kind, not in detail.
 const MAX_PROBLEMS: usize = 20;
 
 /// A job file's text, parsed.
+#[derive(Clone)]
 pub(super) struct Document<'a> {
     text: &'a str,
     root: Spanned<DeValue<'a>>,
@@ -28,26 +31,31 @@ impl<'a> Document<'a> {
     /// # Errors
     /// When the text is no TOML.
     pub(super) fn parse(path: &Path, text: &'a str) -> Result<Self, DefinitionError> {
-        match DeTable::parse(text) {
-            Ok(table) => {
-                let span = table.span();
-                let root = Spanned::new(span, DeValue::Table(table.into_inner()));
-                Ok(Self { text, root })
-            }
-            Err(error) => {
-                let offset = error.span().map_or(0, |span| span.start);
-                let message = format!("not TOML: {}", error.message());
-                Err(DefinitionError::invalid(path, vec![problem(text, offset, message)]))
-            }
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            return Err(DefinitionError::invalid(path, syntax::problems(text, &errors)));
         }
+        let span = table.span();
+        let root = Spanned::new(span, DeValue::Table(table.into_inner()));
+        Ok(Self { text, root })
     }
 
-    /// The entry that `keys` lead to: where its key stands, and its value.
+    /// The entry that `keys` lead to, numbers being places in lists: where its key stands, or an item
+    /// of a list itself, and its value.
     fn find(&self, keys: &[&str]) -> Option<(Range<usize>, &Spanned<DeValue<'a>>)> {
         let mut found = (0..0, &self.root);
         for key in keys {
-            let (key, value) = found.1.get_ref().as_table()?.get_key_value(*key)?;
-            found = (key.span(), value);
+            found = match found.1.get_ref() {
+                DeValue::Table(table) => {
+                    let (key, value) = table.get_key_value(*key)?;
+                    (key.span(), value)
+                }
+                DeValue::Array(list) => {
+                    let item = list.get(key.parse::<usize>().ok()?)?;
+                    (item.span(), item)
+                }
+                _ => return None,
+            };
         }
         Some(found)
     }
@@ -67,6 +75,11 @@ impl<'a> Document<'a> {
         self.find(keys).is_some_and(|(_, value)| value.get_ref().is_table())
     }
 
+    /// Whether there is anything where `keys` lead to.
+    pub(super) fn has(&self, keys: &[&str]) -> bool {
+        self.find(keys).is_some()
+    }
+
     /// The text at `keys`.
     pub(super) fn text_at(&self, keys: &[&str]) -> Option<&str> {
         self.find(keys)?.1.get_ref().as_str()
@@ -80,7 +93,8 @@ impl<'a> Document<'a> {
     /// A problem at the key that `keys` lead to, or at the nearest table above it that exists.
     pub(super) fn problem_at(&self, keys: &[&str], message: impl Into<String>) -> Problem {
         let found = (0..=keys.len()).rev().find_map(|n| self.find(&keys[..n]));
-        problem(self.text, found.map_or(0, |(span, _)| span.start), message.into())
+        let place = Place::of(self.text, found.map_or(0, |(span, _)| span.start));
+        place.problem(keys.iter().map(|key| (*key).to_owned()).collect(), message)
     }
 
     /// Takes away the entry of the root table named `key`, so that [`Document::read`] passes it.
@@ -90,7 +104,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Reads the table that `keys` lead to. `None` when `problems` got any more.
+    /// Reads the table that `keys` lead to. When `problems` got any more, what is read lacks what
+    /// they are about.
     ///
     /// serde stops at the first error; the entry that it complains of is taken out and the rest
     /// tried again, so that one look at the file finds what is wrong in all of it.
@@ -104,18 +119,29 @@ impl<'a> Document<'a> {
         let before = problems.len();
         while problems.len() < before + MAX_PROBLEMS {
             let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
-                Ok(read) if problems.len() == before => return Some(read),
-                Ok(_) => return None,
+                Ok(read) => return Some(read),
                 Err(error) => error,
             };
             let span = error.span().unwrap_or_else(|| value.span());
             let fault = Fault::of(error.message());
-            if problems.len() > before && matches!(fault, Fault::MissingKey { .. }) {
-                return None;
+            let mut path: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            let offset = locate(&value, &span, &fault, &mut path);
+            if let Fault::MissingKey { key } = &fault {
+                path.push(key.clone());
+                // What was taken out is no news, nor is what was there under a misspelled name.
+                let meant = format!("; did you mean `{key}`?");
+                let table = &path[..path.len() - 1];
+                let known = |problem: &Problem| {
+                    problem.keys == path
+                        || (problem.message.ends_with(&meant) && problem.keys.starts_with(table))
+                };
+                if problems[before..].iter().any(known) {
+                    return None;
+                }
             }
-            let place = Place::of(&value, &span, &fault, keys);
-            problems.push(problem(self.text, place.offset, fault.describe(&place.table)));
-            if !place.entry.is_some_and(|entry| remove_entry(&mut value, &entry)) {
+            let place = Place::of(self.text, offset.unwrap_or(span.start));
+            problems.push(place.problem(path.clone(), fault.describe(&path)));
+            if !remove_entry(&mut value, &path[keys.len()..]) {
                 return None;
             }
         }
@@ -123,30 +149,8 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Where in the document an error belongs.
-struct Place {
-    offset: usize,
-    /// For people: `[fields.name]`.
-    table: String,
-    /// The span of the key of the entry to blame, when there is one.
-    entry: Option<Range<usize>>,
-}
-
-impl Place {
-    fn of(root: &Spanned<DeValue<'_>>, span: &Range<usize>, fault: &Fault, keys: &[&str]) -> Self {
-        let mut path: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        let entry = locate(root, span, fault, &mut path);
-        if entry.is_some() && !matches!(fault, Fault::MissingKey { .. }) {
-            path.pop();
-        }
-        let offset = entry.as_ref().map_or(span.start, |entry| entry.start);
-        let table =
-            if path.is_empty() { "the top level".into() } else { format!("[{}]", path.join(".")) };
-        Self { offset, table, entry }
-    }
-}
-
-/// The span of the key that `span` and `fault` point to. `path` becomes the way to it.
+/// Where the key, or the item of a list, stands that `span` and `fault` point to. `path` becomes the
+/// way to it.
 ///
 /// An unknown key has its own span, except within a table that serde buffers to find out its type:
 /// there the span is that of the whole table, and the key is looked for by its name.
@@ -155,7 +159,7 @@ fn locate(
     span: &Range<usize>,
     fault: &Fault,
     path: &mut Vec<String>,
-) -> Option<Range<usize>> {
+) -> Option<usize> {
     let inside = value.span() == *span;
     match value.get_ref() {
         DeValue::Table(table) => {
@@ -163,120 +167,56 @@ fn locate(
                 let named = inside && fault.names(key.get_ref());
                 path.push(key.get_ref().to_string());
                 if named || key.span() == *span {
-                    return Some(key.span());
+                    return Some(key.span().start);
                 }
                 if let Some(found) = locate(child, span, fault, path) {
                     return Some(found);
                 }
                 if child.span() == *span {
-                    return Some(key.span());
+                    return Some(key.span().start);
                 }
                 path.pop();
             }
             None
         }
-        DeValue::Array(list) => list.iter().find_map(|child| locate(child, span, fault, path)),
+        DeValue::Array(list) => {
+            for (at, child) in list.iter().enumerate() {
+                path.push(at.to_string());
+                if let Some(found) = locate(child, span, fault, path) {
+                    return Some(found);
+                }
+                if child.span() == *span {
+                    return Some(child.span().start);
+                }
+                path.pop();
+            }
+            None
+        }
         _ => None,
     }
 }
 
-/// Takes out the entry whose key stands at `key`.
-fn remove_entry(value: &mut Spanned<DeValue<'_>>, key: &Range<usize>) -> bool {
+/// Takes out the entry that `path` leads to.
+fn remove_entry(value: &mut Spanned<DeValue<'_>>, path: &[String]) -> bool {
+    let Some((key, rest)) = path.split_first() else { return false };
     match value.get_mut() {
+        DeValue::Table(table) if rest.is_empty() => table.remove(key.as_str()).is_some(),
         DeValue::Table(table) => {
-            let mut keys = table.keys();
-            let name = keys.find(|name| name.span() == *key).map(|name| name.get_ref().to_string());
-            match name {
-                Some(name) => table.remove(name.as_str()).is_some(),
-                None => table.iter_mut().any(|(_, child)| remove_entry(child, key)),
-            }
+            table.get_mut(key.as_str()).is_some_and(|child| remove_entry(child, rest))
         }
-        DeValue::Array(list) => list.iter_mut().any(|child| remove_entry(child, key)),
+        DeValue::Array(list) => {
+            let at = key.parse().unwrap_or(usize::MAX);
+            if at >= list.len() {
+                return false;
+            }
+            if rest.is_empty() {
+                let kept = list.iter().enumerate().filter(|(n, _)| *n != at);
+                *list = kept.map(|(_, item)| item.clone()).collect();
+                return true;
+            }
+            list.iter_mut().nth(at).is_some_and(|item| remove_entry(item, rest))
+        }
         _ => false,
-    }
-}
-
-/// What serde complains of, read from its message: the only place where it says so.
-enum Fault {
-    UnknownKey { key: String, known: Vec<String> },
-    UnknownWord { word: String, known: Vec<String> },
-    MissingKey { key: String },
-    Other(String),
-}
-
-impl Fault {
-    fn of(message: &str) -> Self {
-        let unknown = |prefix: &str| {
-            let rest = message.strip_prefix(prefix)?;
-            let (word, known) = rest
-                .rsplit_once("`, ")
-                .filter(|_| !rest.contains("`, expected"))
-                .or_else(|| rest.split_once("`, expected"))?;
-            // What stands between backticks behind it are the words that serde knows.
-            let known = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-            Some((word.to_owned(), known))
-        };
-        if let Some((key, known)) = unknown("unknown field `") {
-            return Self::UnknownKey { key, known };
-        }
-        if let Some((word, known)) = unknown("unknown variant `") {
-            return Self::UnknownWord { word, known };
-        }
-        match message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-            Some(key) => Self::MissingKey { key: key.to_owned() },
-            None => Self::Other(message.to_owned()),
-        }
-    }
-
-    /// Whether the fault is the presence of a key of this name.
-    fn names(&self, name: &str) -> bool {
-        matches!(self, Self::UnknownKey { key, .. } if key == name)
-    }
-
-    fn describe(&self, table: &str) -> String {
-        match self {
-            Self::UnknownKey { key, known } => {
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                let at = if table.starts_with('[') { "in" } else { "at" };
-                format!("unknown key `{key}` {at} {table}{}", suggest::hint(key, "keys", &known))
-            }
-            Self::UnknownWord { word, known } => {
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                format!("unknown word \"{word}\"{}", suggest::hint(word, "words", &known))
-            }
-            Self::MissingKey { key } => {
-                let at = if table.starts_with('[') { "in" } else { "at" };
-                format!("missing key `{key}` {at} {table}")
-            }
-            // Whoever forgets the table may have written a secret in its place.
-            Self::Other(message) if text_for_table(message) => {
-                "invalid type: a text, expected a table".to_owned()
-            }
-            Self::Other(message) => message
-                .replace("a sequence", "a list")
-                .replace("sequence", "list")
-                .replace("a map", "a table")
-                .replace("invalid type: map", "invalid type: table"),
-        }
-    }
-}
-
-/// Whether a message repeats a text that stands where a table belongs.
-fn text_for_table(message: &str) -> bool {
-    let tables = ["a map", "struct ", "internally tagged enum "];
-    message
-        .strip_prefix("invalid type: string ")
-        .and_then(|rest| rest.rsplit_once(", expected "))
-        .is_some_and(|(_, expected)| tables.iter().any(|table| expected.starts_with(table)))
-}
-
-fn problem(text: &str, offset: usize, message: String) -> Problem {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Problem {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        message,
     }
 }
 
@@ -306,8 +246,9 @@ mod tests {
     fn problems(text: &str) -> Vec<String> {
         let document = Document::parse(Path::new("x.toml"), text).unwrap();
         let mut problems = Vec::new();
-        assert!(document.read::<Api>(&["api"], &mut problems).is_none());
-        problems.into_iter().map(|p| format!("{}:{} {}", p.line, p.column, p.message)).collect()
+        let _ = document.read::<Api>(&["api"], &mut problems);
+        assert!(!problems.is_empty());
+        problems.into_iter().map(|p| format!("{}:{} {p}", p.line, p.column)).collect()
     }
 
     #[test]
@@ -316,9 +257,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                "2:1 unknown key `base_ur` in [api]; did you mean `base_url`?",
-                "5:1 invalid type: string \"y\", expected u32",
-                "4:3 unknown key `limt` in [api]; did you mean `limit`?",
+                "2:1 api.base_ur: unknown key; did you mean `base_url`?",
+                "5:1 api.limit: expected a whole number from 0 to 4294967295, found the text \"y\"",
+                "4:3 api.limt: unknown key; did you mean `limit`?",
             ]
         );
     }
@@ -327,19 +268,19 @@ mod tests {
     fn a_key_within_a_tagged_table_is_found_by_its_name() {
         let found =
             problems("[api]\nbase_url = 'x'\n[api.auth]\ntype = 'bearer'\ntoken = 'a'\ntokn = 1\n");
-        assert_eq!(found, ["6:1 unknown key `tokn` in [api.auth]; did you mean `token`?"]);
+        assert_eq!(found, ["6:1 api.auth.tokn: unknown key; did you mean `token`?"]);
     }
 
     #[test]
     fn a_text_in_place_of_a_table_is_not_repeated() {
         let found = problems("[api]\nbase_url = 'x'\nauth = 'Bearer c4nary'\n");
-        assert_eq!(found, ["3:1 invalid type: a text, expected a table"]);
+        assert_eq!(found, ["3:1 api.auth: expected a table, found a text"]);
     }
 
     #[test]
     fn a_missing_key_names_its_table_and_an_unknown_word_its_neighbours() {
-        assert_eq!(problems("\n[api]\nlimit = 1\n"), ["2:1 missing key `base_url` in [api]"]);
+        assert_eq!(problems("\n[api]\nlimit = 1\n"), ["2:1 api.base_url: missing"]);
         let found = problems("[api]\nbase_url = 'x'\nauth = { type = 'bearr', token = 'a' }\n");
-        assert_eq!(found, ["3:10 unknown word \"bearr\"; did you mean `bearer`?"]);
+        assert_eq!(found, ["3:10 api.auth.type: unknown word \"bearr\"; did you mean `bearer`?"]);
     }
 }

@@ -16,8 +16,49 @@ pub struct Problem {
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
+    /// The way to the value that is wrong, numbers being places in lists; empty for a text that is no
+    /// TOML.
+    pub keys: Vec<String>,
     /// What is wrong and what to do, in one sentence.
     pub message: String,
+}
+
+impl Problem {
+    /// The problem with the file and the line in front. Nothing in a file is a line of our own.
+    pub fn line_of(&self, path: &Path) -> String {
+        let (path, problem) = (Shown(path.display()), Shown(self));
+        format!("{path}:{}: {problem}", self.line)
+    }
+
+    /// The way to the value, as people write it: `csv.paths[0]`.
+    pub fn key(&self) -> String {
+        let mut shown = String::new();
+        for key in &self.keys {
+            let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+            if !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit()) {
+                shown += &format!("[{key}]");
+                continue;
+            }
+            if !shown.is_empty() {
+                shown.push('.');
+            }
+            match !key.is_empty() && key.chars().all(bare) {
+                true => shown += key,
+                false => shown += &format!("{key:?}"),
+            }
+        }
+        shown
+    }
+}
+
+impl fmt::Display for Problem {
+    /// The key, if there is one, and the message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.keys.is_empty() {
+            write!(f, "{}: ", self.key())?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 /// Why a job file, or the folder of them, cannot be used.
@@ -67,7 +108,8 @@ pub enum DefinitionError {
     },
     /// The folder of job files cannot be read.
     #[error(
-        "{}: the folder of job files cannot be read; create it, or name another one",
+        "{}: the folder of job files cannot be read; create it with a job file for each source, or \
+         name another one with --jobs-dir",
         path.display()
     )]
     Folder {
@@ -120,9 +162,7 @@ impl fmt::Display for Listing<'_> {
             if i > 0 {
                 f.write_str("\n")?;
             }
-            // Nothing in a file is a line of our own.
-            let (path, message) = (Shown(self.path.display()), Shown(&problem.message));
-            write!(f, "{path}:{}: {message}", problem.line)?;
+            f.write_str(&problem.line_of(self.path))?;
         }
         Ok(())
     }

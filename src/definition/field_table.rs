@@ -149,8 +149,8 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn problem(&mut self, key: &str, message: impl fmt::Display) {
-        let message = format!("{message} in [fields.{}]", self.name);
-        self.problems.push(self.document.problem_at(&["fields", self.name, key], message));
+        let problem = self.document.problem_at(&["fields", self.name, key], message.to_string());
+        self.problems.push(problem);
     }
 
     fn check_name(&mut self) {
@@ -224,11 +224,11 @@ impl Draft<'_> {
         ] {
             if given && !allowed {
                 let of = if why.starts_with("only") {
-                    format!(", not type = \"{kind}\",")
+                    format!(", not type = \"{kind}\"")
                 } else {
                     String::new()
                 };
-                self.problem(key, format!("`{key}`: {why}{of}"));
+                self.problem(key, format!("{why}{of}"));
             }
         }
     }
@@ -244,7 +244,7 @@ impl Draft<'_> {
             {
                 self.problem("from", format!("`{from}` is no JSONPath: {}", error.message()));
             } else if from.is_empty() {
-                self.problem("from", "`from` is empty");
+                self.problem("from", "is empty");
             }
             return Locator::Path(from.clone());
         }
@@ -277,7 +277,7 @@ impl Draft<'_> {
         match decimal::write_canonical(&text, DecimalNotation::PLAIN, &mut canonical) {
             Ok(()) => Some(canonical),
             Err(error) => {
-                self.problem(key, format!("`{key}` = {text:?}: {error}"));
+                self.problem(key, format!("{text:?}: {error}"));
                 None
             }
         }
@@ -299,7 +299,7 @@ impl Draft<'_> {
                 [byte] if known.contains(text) => Some(*byte),
                 _ => {
                     let known: Vec<_> = known.chars().map(|c| format!("\"{c}\"")).collect();
-                    draft.problem(key, format!("`{key}` is one of {}", known.join(", ")));
+                    draft.problem(key, format!("must be one of {}", known.join(", ")));
                     None
                 }
             }
@@ -309,7 +309,7 @@ impl Draft<'_> {
         notation.decimal_separator = decimal.unwrap_or(notation.decimal_separator);
         notation.group_separator = group;
         if group == Some(notation.decimal_separator) {
-            let message = "`group_separator` is the `decimal_separator` as well; give both";
+            let message = "is the `decimal_separator` as well; give both";
             self.problem("group_separator", message);
         }
         notation
@@ -329,14 +329,14 @@ impl Draft<'_> {
     fn check_values(&mut self, field: &FieldDefinition) {
         if let Err(why) = Converter::new(field) {
             let format = self.table.date_format.as_deref().unwrap_or_default();
-            self.problem("date_format", format!("`date_format` = {format:?} {why}"));
+            self.problem("date_format", format!("{format:?} {why}"));
         }
         let plain = Converter::plain(field);
         for (key, value) in [("const", &field.constant), ("default", &field.default)] {
             let Some(text) = value else { continue };
             let mut out = String::new();
             if let Err(flaw) = plain.write(Cell::Text(text), false, Form::Column, &mut out) {
-                self.problem(key, format!("`{key}` = {text:?} {}", flaw.problem));
+                self.problem(key, format!("{text:?} {}", flaw.problem));
             }
         }
     }

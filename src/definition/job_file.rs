@@ -15,6 +15,7 @@ use super::document::Document;
 use super::error::{DefinitionError, Problem};
 use super::field::ExternalId;
 use super::field_table::{self, FieldTable};
+use super::inspection::{Inspection, KindRules};
 use super::key;
 use super::policy::{Checks, Contract, Policy, Retention};
 use super::schedule::{Schedule, parse_time_zone};
@@ -55,31 +56,56 @@ pub(super) struct JobFile {
     retention: Retention,
 }
 
+/// What is said of a file with nothing but comments in it.
+const NOTHING_SAID: &str = "the job file says nothing: it needs `kind`, a table of that name with what \
+                            to read, and `primary_key`; `kasparro job-schema` prints what else there is";
+const MISSING_KEY: &str = "missing: the source fields that tell rows apart, for example \
+                           primary_key = [\"id\"]";
+
 impl Definition {
     /// Reads the text of a job file. `kinds` are the known kinds of sources.
     ///
     /// # Errors
     /// [`DefinitionError::Invalid`] with everything that is wrong in the file.
-    pub fn parse(
+    pub fn parse<K: KindRules>(
         source: SourceName,
         path: &Path,
         text: String,
-        kinds: &[&str],
+        kinds: &[K],
     ) -> Result<Self, DefinitionError> {
         let mut problems = Vec::new();
-        let mut document = Document::parse(path, &text)?;
-        set_parameters_aside(&mut document, kinds, &mut problems);
-        let Some(file) = document.read::<JobFile>(&[], &mut problems) else {
-            return Err(DefinitionError::invalid(path, problems));
-        };
+        let whole = Document::parse(path, &text)?;
+        if whole.keys(&[]).is_empty() {
+            return Err(DefinitionError::invalid(path, vec![whole.problem_at(&[], NOTHING_SAID)]));
+        }
+        let mut document = whole.clone();
+        let kind = set_parameters_aside(&mut document, kinds, &mut problems);
+        let file = document.read::<JobFile>(&[], &mut problems);
+        let of_types = problems.len();
         let mut reader = Reader { document: &document, problems };
-        let fields = reader.fields(&file);
-        let schedule = reader.schedule(&file);
-        let external_id = reader.external_id(&file);
-        reader.contract(&file);
-        reader.checks(&file);
-        let problems = reader.problems;
-        let Some(external_id) = external_id.filter(|_| problems.is_empty()) else {
+        let read = file.as_ref().map(|file| {
+            let (fields, schedule) = (reader.fields(file), reader.schedule(file));
+            let external_id = reader.external_id(file);
+            reader.contract(file);
+            reader.checks(file);
+            (fields, schedule, external_id)
+        });
+        if file.is_none() && !["primary_key", "external_id"].iter().any(|key| document.has(&[key]))
+        {
+            reader.problem(&["primary_key"], MISSING_KEY);
+        }
+        let mut problems = reader.problems;
+        forget_consequences(&mut problems, of_types);
+        let mut warnings = Vec::new();
+        if let Some(kind) = kind {
+            let mut inspection = Inspection::new(&whole, kind.name());
+            kind.inspect(&mut inspection);
+            problems.extend(inspection.problems);
+            warnings = inspection.warnings;
+        }
+        let (Some(file), Some((fields, schedule, Some(external_id))), true) =
+            (file, read, problems.is_empty())
+        else {
             return Err(DefinitionError::invalid(path, problems));
         };
         Ok(Self {
@@ -94,6 +120,7 @@ impl Definition {
             contract: file.contract,
             checks: file.checks,
             retention: file.retention,
+            warnings,
             text,
         })
     }
@@ -107,72 +134,94 @@ impl Definition {
         let mut problems = Vec::new();
         document
             .read(&[&self.kind], &mut problems)
+            .filter(|_| problems.is_empty())
             .ok_or_else(|| DefinitionError::invalid(&self.path, problems))
     }
 
-    /// An error about the value that `keys` lead to, for kinds that check their parameters beyond
-    /// types: `definition.problem(&["csv", "delimiter"], "…")`.
-    pub fn problem(&self, keys: &[&str], message: impl Into<String>) -> DefinitionError {
-        self.problems(&[(keys, message.into())])
+    /// What `look` says of the job file besides what is said of it on every machine: what keeps it
+    /// from being used, and warnings.
+    ///
+    /// # Errors
+    /// [`DefinitionError::Invalid`] when the text is no TOML any more.
+    pub fn inspect(
+        &self,
+        look: impl FnOnce(&mut Inspection<'_>),
+    ) -> Result<(Vec<Problem>, Vec<Problem>), DefinitionError> {
+        let document = Document::parse(&self.path, &self.text)?;
+        let mut inspection = Inspection::new(&document, &self.kind);
+        look(&mut inspection);
+        Ok((inspection.problems, inspection.warnings))
     }
 }
 
-impl Definition {
-    /// [`Definition::problem`] for several values at once.
-    pub fn problems(&self, found: &[(&[&str], String)]) -> DefinitionError {
-        match Document::parse(&self.path, &self.text) {
-            Ok(document) => {
-                let problem = |(keys, message): &(&[&str], String)| {
-                    document.problem_at(keys, message.clone())
-                };
-                DefinitionError::invalid(&self.path, found.iter().map(problem).collect())
-            }
-            Err(error) => error,
-        }
-    }
-
-    /// The key of the job file that says what tells rows apart.
-    pub fn key_word(&self) -> &'static str {
-        let document = Document::parse(&self.path, &self.text);
-        let template = document.is_ok_and(|file| file.text_at(&["external_id"]).is_some());
-        if template { "external_id" } else { "primary_key" }
-    }
+/// What is wrong with a value is no news where its type was wrong already, nor what follows from that
+/// for others of its table.
+fn forget_consequences(problems: &mut Vec<Problem>, of_types: usize) {
+    let known: Vec<Vec<String>> =
+        problems[..of_types].iter().map(|problem| problem.keys.clone()).collect();
+    let mut at = 0;
+    problems.retain(|problem| {
+        at += 1;
+        at <= of_types
+            || !known.iter().any(|known| {
+                let table = known.split_last().map_or(&[][..], |(_, table)| table);
+                problem.keys.starts_with(known)
+                    || (!table.is_empty() && problem.keys.starts_with(table))
+            })
+    });
 }
 
 /// Takes the kind's own table out of the document, and says what is wrong with `kind`.
-fn set_parameters_aside(document: &mut Document<'_>, kinds: &[&str], problems: &mut Vec<Problem>) {
-    let Some(kind) = document.text_at(&["kind"]).map(str::to_owned) else {
+fn set_parameters_aside<'k, K: KindRules>(
+    document: &mut Document<'_>,
+    kinds: &'k [K],
+    problems: &mut Vec<Problem>,
+) -> Option<&'k K> {
+    let Some(name) = document.text_at(&["kind"]).map(str::to_owned) else {
         // Missing or no text: reading the rest says so. The tables of kinds are no news then.
-        kinds.iter().for_each(|kind| document.remove(kind));
-        return;
+        let mut meant = kinds.iter().filter(|kind| document.has_table(&[kind.name()]));
+        let meant = (meant.next(), meant.next());
+        kinds.iter().for_each(|kind| document.remove(kind.name()));
+        return match meant {
+            (Some(kind), None) => Some(kind),
+            _ => None,
+        };
     };
-    if !kinds.contains(&kind.as_str()) {
-        let hint = suggest::hint(&kind, "kinds", kinds);
+    let kind = kinds.iter().find(|kind| kind.name() == name);
+    let names: Vec<&str> = kinds.iter().map(KindRules::name).collect();
+    if kind.is_none() {
+        let hint = suggest::hint(&name, "kinds", &names);
         let known = match hint.contains("did you mean") {
-            true => format!(" Known kinds: {}", kinds.join(", ")),
+            true => format!(" Known kinds: {}", names.join(", ")),
             false => String::new(),
         };
         problems
-            .push(document.problem_at(&["kind"], format!("unknown kind `{kind}`{hint}{known}")));
-        kinds.iter().for_each(|kind| document.remove(kind));
-    } else if !document.has_table(&[&kind]) {
-        let message = format!("missing table [{kind}] with the parameters of kind = \"{kind}\"");
-        problems.push(document.problem_at(&["kind"], message));
+            .push(document.problem_at(&["kind"], format!("unknown kind `{name}`{hint}{known}")));
+        names.iter().for_each(|kind| document.remove(kind));
+    } else if !document.has_table(&[&name]) {
+        let message = match document.has(&[&name]) {
+            true => format!("expected a table: [{name}], and the parameters below it"),
+            false => format!("missing table with the parameters of kind = \"{name}\""),
+        };
+        problems.push(document.problem_at(&[&name], message));
     }
-    for other in kinds.iter().filter(|other| **other != kind) {
-        if document.has_table(&[other]) {
-            let message = format!(
-                "unknown key `{other}` at the top level; kind = \"{kind}\" takes its parameters \
-                 from [{kind}]"
-            );
+    for other in names.iter().filter(|other| **other != name) {
+        if document.has(&[other]) {
+            let message = match kind {
+                Some(_) => {
+                    format!("unknown key; kind = \"{name}\" takes its parameters from [{name}]")
+                }
+                None => continue,
+            };
             problems.push(document.problem_at(&[other], message));
             document.remove(other);
         }
     }
     let own_words = ["kind", "fields", "contract", "checks", "retention"];
-    if !own_words.contains(&kind.as_str()) {
-        document.remove(&kind);
+    if !own_words.contains(&name.as_str()) {
+        document.remove(&name);
     }
+    kind
 }
 
 struct Reader<'a> {
@@ -206,7 +255,7 @@ impl Reader<'_> {
         };
         let Some(expression) = &file.schedule else {
             if file.time_zone.is_some() {
-                let message = "`time_zone` is that of the `schedule`, and there is none; times in \
+                let message = "it is that of the `schedule`, and there is none; times in \
                                rows have their own: `time_zone` in the table of the field";
                 self.problem(&["time_zone"], message);
             }
@@ -226,14 +275,10 @@ impl Reader<'_> {
             (Some(fields), None) => ("primary_key", key::of_fields(fields)),
             (None, Some(template)) => ("external_id", key::of_template(template)),
             (Some(_), Some(_)) => {
-                let message = "`external_id` stands instead of `primary_key`: remove one".into();
+                let message = "stands instead of `primary_key`: remove one".into();
                 ("external_id", Err(message))
             }
-            (None, None) => {
-                let message = "missing key `primary_key`: the source fields that tell rows apart, \
-                               for example primary_key = [\"id\"]";
-                ("primary_key", Err(message.into()))
-            }
+            (None, None) => ("primary_key", Err(MISSING_KEY.into())),
         };
         let made = made.and_then(|id| {
             let paths = id.parts.iter().filter_map(|part| part.label());
@@ -262,7 +307,7 @@ impl Reader<'_> {
     fn checks(&mut self, file: &JobFile) {
         let ratio = file.checks.max_quarantine_ratio;
         if !(0.0..=1.0).contains(&ratio) {
-            let message = format!("max_quarantine_ratio is a share from 0 to 1, not {ratio}");
+            let message = format!("a share from 0 to 1, not {ratio}");
             self.problem(&["checks", "max_quarantine_ratio"], message);
         }
     }

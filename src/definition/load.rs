@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::Definition;
 use super::error::DefinitionError;
+use super::inspection::KindRules;
+use super::line::Place;
 use crate::domain::source_name::SourceName;
 
 impl Definition {
@@ -14,16 +16,36 @@ impl Definition {
     ///
     /// # Errors
     /// [`DefinitionError`].
-    pub fn load(path: &Path, kinds: &[&str]) -> Result<Self, DefinitionError> {
+    pub fn load<K: KindRules>(path: &Path, kinds: &[K]) -> Result<Self, DefinitionError> {
         if path.extension().is_none_or(|extension| extension != "toml") {
             return Err(DefinitionError::Extension { path: path.to_owned() });
         }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let source = SourceName::try_from(stem)
             .map_err(|source| DefinitionError::Name { path: path.to_owned(), source })?;
-        let text = fs::read_to_string(path)
+        let bytes = fs::read(path)
             .map_err(|source| DefinitionError::Unreadable { path: path.to_owned(), source })?;
+        let text = text_of(path, bytes)?;
         Self::parse(source, path, text, kinds)
+    }
+}
+
+/// The text of a job file: UTF-8.
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, DefinitionError> {
+    let refused = |offset: usize, message: &str| {
+        let before = String::from_utf8_lossy(&bytes[..offset]);
+        let problem = Place::of(&before, before.len()).problem(Vec::new(), message);
+        DefinitionError::invalid(path, vec![problem])
+    };
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, 0, _, ..] | [_, 0, _, 0, ..] = bytes[..] {
+        return Err(refused(0, "not TOML: the file is UTF-16; save it as UTF-8"));
+    }
+    match std::str::from_utf8(&bytes).map_err(|error| error.valid_up_to()) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(offset) => {
+            let message = "not TOML: a byte here is no UTF-8; save the file as UTF-8";
+            Err(refused(offset, message))
+        }
     }
 }
 
@@ -32,9 +54,9 @@ impl Definition {
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn load_all(
+pub fn load_all<K: KindRules>(
     dir: &Path,
-    kinds: &[&str],
+    kinds: &[K],
 ) -> Result<Vec<Result<Definition, DefinitionError>>, DefinitionError> {
     let paths = job_files(dir)
         .map_err(|source| DefinitionError::Folder { path: dir.to_owned(), source })?;
@@ -62,18 +84,37 @@ impl JobsFolder {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn load(
+    pub fn load<K: KindRules>(
         &self,
-        kinds: &[&str],
+        kinds: &[K],
     ) -> Result<Vec<Result<Definition, DefinitionError>>, DefinitionError> {
         load_all(&self.dir, kinds)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What is in the folder and looks as if it were meant for a job file, but is not read as one; and
+    /// why.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn strays(&self) -> Result<Vec<(PathBuf, String)>, DefinitionError> {
+        strays(&self.dir)
+            .map_err(|source| DefinitionError::Folder { path: self.dir.clone(), source })
     }
 
     /// The job file of one source.
     ///
     /// # Errors
     /// [`DefinitionError::UnknownSource`] with the sources there are, or what is wrong with the file.
-    pub fn get(&self, source: &str, kinds: &[&str]) -> Result<Definition, DefinitionError> {
+    pub fn get<K: KindRules>(
+        &self,
+        source: &str,
+        kinds: &[K],
+    ) -> Result<Definition, DefinitionError> {
         let path = self.dir.join(format!("{source}.toml"));
         if source.parse::<SourceName>().is_ok() && path.is_file() {
             return Definition::load(&path, kinds);
@@ -88,7 +129,10 @@ impl JobsFolder {
 }
 
 /// Reads the one file of a name; if there are more, which of them is meant is for people to say.
-fn load_namesakes(paths: &[PathBuf], kinds: &[&str]) -> Vec<Result<Definition, DefinitionError>> {
+fn load_namesakes<K: KindRules>(
+    paths: &[PathBuf],
+    kinds: &[K],
+) -> Vec<Result<Definition, DefinitionError>> {
     match paths {
         [path] => vec![Definition::load(path, kinds)],
         [first, others @ ..] => others
@@ -99,6 +143,28 @@ fn load_namesakes(paths: &[PathBuf], kinds: &[&str]) -> Vec<Result<Definition, D
             .collect(),
         [] => Vec::new(),
     }
+}
+
+fn strays(dir: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+    let mut strays = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        if name.starts_with('.') {
+            continue;
+        }
+        let why = match name.rsplit('.').next().unwrap_or_default() {
+            "yaml" | "yml" | "json" if !name.ends_with(".schema.json") && path.is_file() => {
+                "is not read: a job file is TOML, and its name ends in `.toml`"
+            }
+            "toml" if path.is_dir() => "is not read: it is a folder",
+            "txt" if name.ends_with(".toml.txt") => "is not read: its name does not end in `.toml`",
+            _ => continue,
+        };
+        strays.push((path, why.to_owned()));
+    }
+    strays.sort();
+    Ok(strays)
 }
 
 /// The files whose extension is `toml` in any spelling, but not those hidden by a dot, which
@@ -180,8 +246,50 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_utf_8_is_refused_with_its_line() {
+        let dir = folder(&[]);
+        let said = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            let error = Definition::load(&path, &["csv"]).unwrap_err().to_string();
+            error.replace(&format!("{}/", dir.path().display()), "")
+        };
+        let utf_16: Vec<u8> = JOB.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let expected = "a.toml:1: not TOML: the file is UTF-16; save it as UTF-8";
+        assert_eq!(said("a.toml", &utf_16), expected);
+        assert_eq!(said("a.toml", &[&[0xff, 0xfe], &utf_16[..]].concat()), expected);
+        assert_eq!(
+            said("a.toml", b"kind = 'csv'\n# Gr\xfc\xdfe\n"),
+            "a.toml:2: not TOML: a byte here is no UTF-8; save the file as UTF-8"
+        );
+        fs::write(dir.path().join("b.toml"), format!("\u{feff}{JOB}")).unwrap();
+        assert!(
+            Definition::load(&dir.path().join("b.toml"), &["csv"]).is_ok(),
+            "a mark is no harm"
+        );
+    }
+
+    #[test]
+    fn what_was_probably_meant_for_a_job_file_is_named() {
+        let dir = folder(&[
+            ("a.toml", JOB),
+            ("b.yaml", ""),
+            ("c.json", ""),
+            ("job.schema.json", ""),
+            ("d.toml.txt", ""),
+            ("notes.md", ""),
+        ]);
+        fs::create_dir(dir.path().join("e.toml")).unwrap();
+        fs::create_dir(dir.path().join("data.json")).unwrap();
+        let strays = JobsFolder::new(dir.path()).strays().unwrap();
+        let names: Vec<_> =
+            strays.iter().map(|(path, _)| path.file_name().unwrap().to_string_lossy()).collect();
+        assert_eq!(names, ["b.yaml", "c.json", "d.toml.txt", "e.toml"]);
+    }
+
+    #[test]
     fn a_missing_folder_is_named() {
-        let error = load_all(Path::new("/no/such/jobs"), &[]).unwrap_err();
+        let error = load_all::<&str>(Path::new("/no/such/jobs"), &[]).unwrap_err();
         assert!(error.to_string().starts_with("/no/such/jobs: the folder of job files"));
     }
 }

@@ -8,14 +8,17 @@ mod contract;
 mod convert;
 mod document;
 pub mod error;
+mod fault;
 pub mod field;
 mod field_table;
+mod inspection;
 mod iso;
 mod job_file;
 mod json;
 mod json_scan;
 mod json_schema;
 mod key;
+mod line;
 mod load;
 pub mod mapping;
 mod object;
@@ -25,11 +28,13 @@ pub mod schedule;
 pub mod setting;
 mod sheet;
 pub mod suggest;
+mod syntax;
 pub mod timestamp;
 
 use std::path::{Path, PathBuf};
 
 pub use error::DefinitionError;
+pub use inspection::{Inspection, KindRules};
 pub use json_schema::json_schema;
 pub use load::{JobsFolder, load_all};
 
@@ -66,6 +71,8 @@ pub struct Definition {
     pub checks: Checks,
     /// How long what runs leave behind is kept.
     pub retention: Retention,
+    /// What may be meant, but hardly is.
+    pub warnings: Vec<error::Problem>,
 }
 
 impl Definition {

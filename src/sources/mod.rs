@@ -15,9 +15,10 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use crate::definition::Definition;
+use crate::definition::error::Problem;
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::definition::row::Row;
+use crate::definition::{Definition, DefinitionError, Inspection, KindRules};
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::hash::{ContentHash, Hashes};
@@ -320,6 +321,10 @@ pub enum Source {
 pub struct Kind {
     /// The value of `kind` in a job file, and the name of the table with its parameters.
     pub name: &'static str,
+    /// Says everything that is wrong with a job file, wherever the source will be read.
+    pub inspect: fn(&mut Inspection<'_>),
+    /// Says what is wrong with it on this machine: files and secrets that are not there.
+    pub look: fn(&Definition, &Reach, &mut Inspection<'_>),
     /// Says what is wrong with the parameters, wherever the source will be read.
     pub check: fn(&Definition) -> Result<(), SourceError>,
     /// Opens a source. Reads nothing yet.
@@ -331,7 +336,23 @@ pub struct Kind {
 /// Every kind there is.
 pub const KINDS: &[Kind] = &[rest_api::KIND, csv::KIND];
 
-/// The names of all kinds.
+impl KindRules for Kind {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn inspect(&self, job: &mut Inspection<'_>) {
+        (self.inspect)(job);
+    }
+}
+
+/// Every kind, by which job files are read and inspected.
+pub fn kinds() -> &'static [Kind] {
+    KINDS
+}
+
+/// The names of all kinds, by which a job file is read that was inspected when its run began: what
+/// was good then goes on.
 pub fn kind_names() -> Vec<&'static str> {
     KINDS.iter().map(|kind| kind.name).collect()
 }
@@ -352,6 +373,19 @@ pub fn check(definition: &Definition) -> Result<(), SourceError> {
     checked.map_err(|error| error.in_file(&definition.path))
 }
 
+/// What is wrong with a good definition on this machine: what keeps it from being used, and what is
+/// missing, which may be there on others.
+///
+/// # Errors
+/// When the job file cannot be read again.
+pub fn look(
+    definition: &Definition,
+    reach: &Reach,
+) -> Result<(Vec<Problem>, Vec<Problem>), DefinitionError> {
+    let Ok(kind) = kind_of(definition) else { return Ok((Vec::new(), Vec::new())) };
+    definition.inspect(|job| (kind.look)(definition, reach, job))
+}
+
 /// Opens the source of a definition, which may read the files within reach.
 ///
 /// # Errors
@@ -361,9 +395,26 @@ pub fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceErro
     opened.map_err(|error| error.in_file(&definition.path))
 }
 
+/// A whole job file, as short as can be.
+pub const EXAMPLE: &str = "\
+# jobs/products_csv.toml: the file's name is the source's name
+kind = \"csv\"
+primary_key = [\"sku\"]
+
+[csv]
+paths = [\"data/*.csv\"]
+
+[fields]
+name = { column = \"Product Name\" }
+price = { type = \"decimal\" }
+";
+
 /// The JSON Schema of job files, for editors.
 pub fn job_schema_json() -> String {
     let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, (kind.schema)())).collect();
     let schema = crate::definition::json_schema(&kinds);
     format!("{schema:#}\n")
 }
+
+#[cfg(test)]
+mod job_file_tests;

@@ -8,7 +8,7 @@ use kasparro::db::{self, runs, totals};
 use kasparro::definition::JobsFolder;
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::queue;
-use kasparro::sources::{Access, Reach, kind_names};
+use kasparro::sources::{Access, Reach, kinds};
 use kasparro::tasks::perform::RetryPolicy;
 use kasparro::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use kasparro::worker::{self, WorkerOptions};
@@ -116,7 +116,7 @@ impl TestApp {
     }
 
     pub async fn start_as(&self, source: &str, request: &RunRequest<'_>) -> Started {
-        let definition = self.jobs().get(source, &kind_names()).expect("a good job file");
+        let definition = self.jobs().get(source, kinds()).expect("a good job file");
         let mut transaction = self.pool.begin().await.unwrap();
         let started = start_run(&mut transaction, &definition, request).await.unwrap();
         transaction.commit().await.unwrap();

@@ -222,17 +222,14 @@ async fn check_names_everything_that_is_wrong_with_job_files() {
     let ended = call(&app, &["check"]).await;
     ended.code(1).prints(&[
         "good.toml",
-        "misspelt.toml:5",
-        "`pathz`",
-        "`paths`",
-        "untimely.toml:1",
+        "misspelt.toml:5: csv.pathz: unknown key; did you mean `paths`?",
+        "untimely.toml:1: schedule: ",
         "61 * * * *",
         "talkative.toml:8",
         "env",
-        "local.toml: `rest_api.base_url` begins with `file:`",
-        "lost.toml:7: `*` is no host",
-        "unkind.toml:1",
-        "cvs",
+        "local.toml:6: rest_api.base_url: begins with `file:`",
+        "lost.toml:7: rest_api.allowed_hosts: `*` is no host",
+        "unkind.toml:1: kind: unknown kind `cvs`",
         "/a.toml",
         "/A.toml",
         "of one name",
@@ -242,6 +239,33 @@ async fn check_names_everything_that_is_wrong_with_job_files() {
     let files = document["files"].as_array().unwrap();
     assert_eq!(files.len(), 8, "{files:#?}");
     assert_eq!(files.iter().filter(|file| file["ok"] == true).count(), 1);
+    let problem = |name: &str| {
+        let of = |file: &&serde_json::Value| file["file"].as_str().unwrap().ends_with(name);
+        files.iter().find(of).unwrap()["problems"][0].clone()
+    };
+    let found = problem("misspelt.toml");
+    assert_eq!((&found["line"], &found["key"]), (&5.into(), &"csv.pathz".into()), "{found}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn check_warns_of_what_is_not_there_and_says_what_to_do_in_an_empty_folder() {
+    let app = TestApp::empty().await;
+    let empty = call(&app, &["check"]).await;
+    empty.code(1).prints(&["no job file in", "kind = \"csv\"", "job-schema"]);
+    let missing = call(&app, &["check", "--jobs-dir", "no-such-folder"]).await;
+    missing.code(1).complains(&["no-such-folder", "create it", "--jobs-dir"]);
+    app.write("keyless.toml", SECRET_JOB);
+    app.write("notes.yaml", "kind: csv\n");
+    let warned = call(&app, &["check"]).await;
+    warned.code(0).prints(&[
+        "ok ",
+        "keyless.toml:8: rest_api.auth.token: the environment variable KASPARRO_TEST_NO_SUCH_KEY",
+        "notes.yaml: is not read",
+    ]);
+    call(&app, &["check", "--strict"]).await.code(1).prints(&["warning  "]);
+    let document = call(&app, &["check", "--json"]).await.code(0).json();
+    assert_eq!(document["files"][0]["warnings"][0]["key"], "rest_api.auth.token");
     app.database.close().await;
 }
 

@@ -240,12 +240,15 @@ async fn check_refuses_a_dotted_name_without_a_dollar_and_says_what_to_write() {
     app.write("items.toml", job + "client = { from = \"client.name\" }\n\"a.b\" = {}\n");
     let ended = call(&app, &["check"]).await;
     ended.code(1).prints(&[
-        "items.toml:2: `meta.id` is one key with a dot",
-        "items.toml:9: `client.name` is one key with a dot in its name: write `$.client.name`",
+        "items.toml:2: primary_key[0]: `meta.id` is one key with a dot",
+        "items.toml:9: fields.client.from: `client.name` is one key with a dot in its name: write `$.client.name`",
         "`$['client.name']` when the key is really called so",
-        "items.toml:10: `a.b`",
+        "items.toml:10: fields.\"a.b\": `a.b`",
     ]);
-    call(&app, &["run", "items"]).await.code(1).complains(&["items.toml:9: `client.name`"]);
+    call(&app, &["run", "items"])
+        .await
+        .code(1)
+        .complains(&["items.toml:9: fields.client.from: `client.name`"]);
     let job = app.read("items.toml").replace("meta.id", "$.meta.id").replace("\"a.b\" = {}\n", "");
     app.write("items.toml", job.replace("\"client.name\"", "\"$['client.name']\""));
     call(&app, &["check"]).await.code(0);

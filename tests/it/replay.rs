@@ -5,7 +5,7 @@ use kasparro::db::runs::Run;
 use kasparro::domain::counters::Counters;
 use kasparro::domain::reject::Fingerprint;
 use kasparro::domain::run::{Mode, RunId, RunStatus, Trigger};
-use kasparro::sources::{Access, kind_names};
+use kasparro::sources::{Access, kinds};
 use kasparro::tasks::redrive::{RedriveRequest, Redriven, redrive};
 use kasparro::tasks::start_run::{NothingToReplay, RawRange, RunRequest, Started};
 use rand::SeedableRng;
@@ -232,7 +232,7 @@ async fn what_cannot_be_replayed_is_told_why() {
 }
 
 async fn redriven(app: &TestApp, fingerprint: Option<&str>) -> Run {
-    let definition = app.jobs().get("lines", &kind_names()).expect("a good job file");
+    let definition = app.jobs().get("lines", kinds()).expect("a good job file");
     let request = RedriveRequest {
         fingerprint: fingerprint.map(|text| text.parse::<Fingerprint>().unwrap()),
         trigger: Trigger::Api,

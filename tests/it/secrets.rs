@@ -261,7 +261,7 @@ async fn no_secret_is_ever_found_again() {
     let own = ["exec", "--", "sh", "-c", "tr '\\0' ' ' < /proc/$PPID/cmdline"];
     canaries.call(&app, &own).await.code(0).prints(&["kasparro exec"]);
     assert_tables_are_clean(&app, &canaries.all()).await;
-    for definition in app.jobs().load(&kasparro::sources::kind_names()).unwrap() {
+    for definition in app.jobs().load(kasparro::sources::kinds()).unwrap() {
         let shown = format!("{definition:?}");
         let broken = shown.contains("broken_");
         assert!(broken || shown.contains("rest_api"), "{shown}");

@@ -60,7 +60,7 @@ pub(super) fn understand(
 
 /// Length of UTF-8's byte order mark.
 fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize, SourceError> {
-    let encoding = params.encoding()?;
+    let encoding = params.given_encoding()?;
     match text {
         [0xEF, 0xBB, 0xBF, ..] if encoding == encoding_rs::UTF_8 => Ok(3),
         [0xEF, 0xBB, 0xBF, ..] => Err(SourceError::permanent(format!(
@@ -96,7 +96,7 @@ fn preamble(params: &CsvParams, text: &[u8], complete: bool) -> Option<usize> {
 fn layout_of(params: &CsvParams, dialect: Dialect) -> Result<CsvLayout, SourceError> {
     Ok(CsvLayout {
         dialect,
-        encoding: params.encoding()?.name().to_owned(),
+        encoding: params.given_encoding()?.name().to_owned(),
         columns: Vec::new(),
         ragged_rows: params.ragged_rows,
         max_row_bytes: params.max_row_bytes,

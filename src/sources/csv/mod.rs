@@ -11,6 +11,7 @@ mod dialect;
 mod grammar;
 mod head;
 mod header;
+mod inspect;
 #[cfg(any(test, fuzzing))]
 pub mod laws;
 mod layout;
@@ -45,8 +46,14 @@ use row::RowReader;
 const PATHS: &str = "csv.paths";
 
 /// The kind, for [`super::KINDS`].
-pub(super) const KIND: Kind =
-    Kind { name: "csv", check, open, schema: || schemars::schema_for!(CsvParams) };
+pub(super) const KIND: Kind = Kind {
+    name: "csv",
+    inspect: inspect::inspect,
+    check,
+    look: inspect::look,
+    open,
+    schema: || schemars::schema_for!(CsvParams),
+};
 
 fn source_of(definition: &Definition) -> Result<CsvSource, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
@@ -133,11 +140,6 @@ impl CsvSource {
 
     /// The files that one entry of `paths` names.
     fn expand(&self, entry: &str) -> Result<Vec<PathBuf>, SourceError> {
-        if entry.starts_with("http://") || entry.starts_with("https://") {
-            return Err(SourceError::permanent(format!(
-                "csv.paths: {entry} is an address; only files can be read yet: download it first"
-            )));
-        }
         let path = self.base_dir.join(entry);
         // A file may well be called `a[1].csv`.
         if path.exists() {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SourceError;
+use crate::definition::suggest;
 
 /// PostgreSQL stores at most 1 GB in one value, and a row has to fit into one.
 pub(super) const MAX_ROW_BYTES: u64 = 512 << 20;
@@ -73,7 +74,7 @@ pub struct CsvParams {
 
 /// Where the names of the columns come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected true, false, \"auto\", or the list of the columns' names")]
 pub enum Header {
     /// Whether the file has a header.
     Present(bool),
@@ -154,87 +155,123 @@ impl CsvParams {
     /// # Errors
     /// Permanent, naming the key and the values it takes.
     pub(super) fn validate(&self) -> Result<(), SourceError> {
-        if self.paths.is_empty() {
-            return Err(SourceError::permanent("csv.paths is empty: name at least one file"));
-        }
-        let delimiter = self.given_delimiter()?;
-        let quote = self.given_quote()?;
-        self.given_escape()?;
-        let encoding = self.encoding()?;
-        if let Given::As(delimiter) = &delimiter {
-            let clash = matches!(quote, Given::As(Some(q)) if delimiter.contains(q));
-            if clash {
-                return Err(SourceError::permanent("csv.delimiter must not contain csv.quote"));
+        self.flaws().into_iter().next().map_or(Ok(()), |flaw| Err(flaw.into()))
+    }
+
+    /// Everything that is wrong without a look at a file.
+    pub(super) fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = self.flaws_of_paths();
+        let delimiter = self.given_delimiter().map_err(|flaw| flaws.push(flaw));
+        let quote = self.given_quote().map_err(|flaw| flaws.push(flaw));
+        let escape = self.given_escape();
+        flaws.extend(escape.err());
+        let encoding = self.given_encoding().map_err(|flaw| flaws.push(flaw));
+        if let Ok(Given::As(delimiter)) = &delimiter {
+            if matches!(quote, Ok(Given::As(Some(q))) if delimiter.contains(q)) {
+                flaws.push(Flaw::of("delimiter", "must not contain csv.quote"));
             }
-            if !delimiter.is_ascii() && encoding != encoding_rs::UTF_8 {
-                return Err(SourceError::permanent(format!(
-                    "csv.delimiter {delimiter:?} is not ASCII, which only works with UTF-8 files"
-                )));
+            if !delimiter.is_ascii() && encoding.is_ok_and(|e| e != encoding_rs::UTF_8) {
+                flaws.push(Flaw::of(
+                    "delimiter",
+                    format!("{delimiter:?} is not ASCII, which only works with UTF-8 files"),
+                ));
             }
         }
         if self.header_rows == 0 {
-            return Err(SourceError::permanent(
-                "csv.header_rows must be at least 1; use header = false",
-            ));
+            flaws.push(Flaw::of("header_rows", "must be at least 1; use header = false"));
         }
         if self.chunk_size == 0 {
-            return Err(SourceError::permanent("csv.chunk_size must be at least 1 byte"));
+            flaws.push(Flaw::of("chunk_size", "must be at least 1 byte"));
         }
         if !(1..=MAX_ROW_BYTES).contains(&self.max_row_bytes) {
-            return Err(SourceError::permanent(format!(
-                "csv.max_row_bytes must be 1 to {MAX_ROW_BYTES}"
-            )));
+            flaws.push(Flaw::of("max_row_bytes", format!("must be 1 to {MAX_ROW_BYTES}")));
         }
-        Ok(())
+        flaws
+    }
+
+    fn flaws_of_paths(&self) -> Vec<Flaw> {
+        if self.paths.is_empty() {
+            return vec![Flaw::of("paths", "is empty: name at least one file")];
+        }
+        let flaw = |(at, path): (usize, &String)| {
+            let message = if path.trim().is_empty() {
+                "is empty: name a file, such as \"data/*.csv\"".to_owned()
+            } else if path.contains("://") {
+                format!("{path} is an address; only files can be read: download it first")
+            } else if path.starts_with("~/") {
+                "`~` is not the home folder here: write the whole path".to_owned()
+            } else {
+                return None;
+            };
+            Some(Flaw { at: Some(at), ..Flaw::of("paths", message) })
+        };
+        self.paths.iter().enumerate().filter_map(flaw).collect()
     }
 
     /// The delimiter, if given.
-    pub(super) fn given_delimiter(&self) -> Result<Given<String>, SourceError> {
+    pub(super) fn given_delimiter(&self) -> Result<Given<String>, Flaw> {
+        const WORDS: &[(&[&str], &str)] = &[
+            (&["comma"], ","),
+            (&["semicolon"], ";"),
+            (&["pipe", "bar"], "|"),
+            (&["space"], " "),
+            (&["colon"], ":"),
+        ];
         let delimiter = match self.delimiter.as_str() {
             AUTO => return Ok(Given::Auto),
             "\\t" | "tab" => "\t",
             other => other,
         };
+        let word = delimiter.to_ascii_lowercase();
+        if let Some((_, meant)) = WORDS.iter().find(|(words, _)| words.contains(&word.as_str())) {
+            let message = format!("{delimiter:?} is a word: write delimiter = \"{meant}\"");
+            return Err(Flaw::of("delimiter", message));
+        }
         if delimiter.is_empty() || delimiter.contains(['\n', '\r', '\0']) {
-            return Err(SourceError::permanent(format!(
-                "csv.delimiter {delimiter:?} is not usable: give \"auto\" or the characters \
-                 between two fields, such as \";\""
-            )));
+            return Err(Flaw::of(
+                "delimiter",
+                format!(
+                    "{delimiter:?} is not usable: give \"auto\" or the characters between two \
+                     fields, such as \";\""
+                ),
+            ));
         }
         Ok(Given::As(delimiter.to_owned()))
     }
 
     /// The quote, if given; `None` when no character is special.
-    pub(super) fn given_quote(&self) -> Result<Given<Option<char>>, SourceError> {
+    pub(super) fn given_quote(&self) -> Result<Given<Option<char>>, Flaw> {
         special_character("quote", &self.quote)
     }
 
     /// The escape, if given; `None` when quotes within fields are not marked.
-    pub(super) fn given_escape(&self) -> Result<Given<Option<char>>, SourceError> {
+    pub(super) fn given_escape(&self) -> Result<Given<Option<char>>, Flaw> {
         special_character("escape", &self.escape)
     }
 
     /// The encoding.
-    pub(super) fn encoding(&self) -> Result<&'static Encoding, SourceError> {
+    pub(super) fn given_encoding(&self) -> Result<&'static Encoding, Flaw> {
         if self.encoding == AUTO {
             return Ok(encoding_rs::UTF_8);
         }
-        let found = Encoding::for_label(self.encoding.as_bytes());
-        match found {
-            Some(e) if e == encoding_rs::UTF_8 => Ok(e),
-            Some(e) if e.is_single_byte() && e.is_ascii_compatible() => Ok(e),
-            Some(e) => Err(SourceError::permanent(format!(
-                "csv.encoding {:?} cannot be read: convert the files to UTF-8 first, for example \
-                 with `iconv -f {} -t UTF-8`",
-                self.encoding,
+        let given = &self.encoding;
+        let message = match Encoding::for_label(given.as_bytes()) {
+            Some(e) if e == encoding_rs::UTF_8 => return Ok(e),
+            Some(e) if e.is_single_byte() && e.is_ascii_compatible() => return Ok(e),
+            Some(e) => format!(
+                "{given:?} cannot be read: convert the files to UTF-8 first, for example with \
+                 `iconv -f {} -t UTF-8`",
                 e.name()
-            ))),
-            None => Err(SourceError::permanent(format!(
-                "csv.encoding {:?} is unknown: use \"auto\" (UTF-8), \"windows-1252\", \
-                 \"latin1\" or another WHATWG label",
-                self.encoding
-            ))),
-        }
+            ),
+            None => match label_meant(given) {
+                Some(label) => format!("{given:?} is unknown; did you mean \"{label}\"?"),
+                None => format!(
+                    "{given:?} is unknown: use \"auto\" (UTF-8), \"windows-1252\", \"latin1\" or \
+                     another WHATWG label, or convert the files to UTF-8 first with `iconv`"
+                ),
+            },
+        };
+        Err(Flaw::of("encoding", message))
     }
 
     /// Hash of every key that decides how bytes become rows. A file read under other keys has to
@@ -247,14 +284,75 @@ impl CsvParams {
     }
 }
 
-fn special_character(key: &str, text: &str) -> Result<Given<Option<char>>, SourceError> {
+/// What is wrong with a parameter.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    /// The key below `csv`.
+    pub(super) key: &'static str,
+    /// The place within the list, when it is one.
+    pub(super) at: Option<usize>,
+    /// What is wrong, and what to do.
+    pub(super) message: String,
+}
+
+impl Flaw {
+    fn of(key: &'static str, message: impl Into<String>) -> Self {
+        Self { key, at: None, message: message.into() }
+    }
+}
+
+impl From<Flaw> for SourceError {
+    fn from(flaw: Flaw) -> Self {
+        Self::permanent(format!("csv.{}: {}", flaw.key, flaw.message))
+    }
+}
+
+/// The label that was probably meant by one that is none.
+fn label_meant(given: &str) -> Option<&'static str> {
+    const LABELS: &[&str] = &[
+        "utf-8",
+        "windows-1250",
+        "windows-1251",
+        "windows-1252",
+        "windows-1253",
+        "windows-1254",
+        "windows-1255",
+        "windows-1256",
+        "windows-1257",
+        "windows-1258",
+        "latin1",
+        "latin2",
+        "iso-8859-1",
+        "iso-8859-2",
+        "iso-8859-5",
+        "iso-8859-7",
+        "iso-8859-9",
+        "iso-8859-15",
+        "macintosh",
+        "koi8-r",
+        "koi8-u",
+        "ibm866",
+    ];
+    let plain = given.trim().to_ascii_lowercase().replace(['_', ' '], "-");
+    match plain.as_str() {
+        "ansi" | "western" | "win-1252" => return Some("windows-1252"),
+        "utf-8-sig" | "utf-8-bom" | "utf8-bom" | "utf8-sig" | "unicode" => return Some("utf-8"),
+        // There is no label that is near, and what it means is not read.
+        _ if plain.starts_with("cp") || plain.starts_with("ibm") => return None,
+        _ => {}
+    }
+    suggest::nearest(&plain, LABELS.iter().copied())
+}
+
+fn special_character(key: &'static str, text: &str) -> Result<Given<Option<char>>, Flaw> {
     let mut chars = text.chars();
     match (text, chars.next(), chars.next()) {
         (AUTO, ..) => Ok(Given::Auto),
         (NONE, ..) => Ok(Given::As(None)),
         (_, Some(c), None) if c.is_ascii() && !"\r\n\0".contains(c) => Ok(Given::As(Some(c))),
-        _ => Err(SourceError::permanent(format!(
-            "csv.{key} {text:?} is not usable: give \"auto\", \"none\" or one ASCII character"
-        ))),
+        _ => Err(Flaw::of(
+            key,
+            format!("{text:?} is not usable: give \"auto\", \"none\" or one ASCII character"),
+        )),
     }
 }

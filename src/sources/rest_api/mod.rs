@@ -3,12 +3,14 @@
 //! `params` is what the job file says, `request` what is sent, `secrets` what is shown of it,
 //! `exchange` the network, `onward` where answers may lead, `public` what is not internal, `unpack`
 //! how large a body may be, `answer` what a refusal means, `paginator` where the next page is,
-//! `more_pages` whether there is one that nobody asks for, `recording` pages without a network, `records` what a body holds. Only this file knows them all.
+//! `more_pages` whether there is one that nobody asks for, `recording` pages without a network, `records` what a body holds, `inspect` what is wrong with a job
+//! file. Only this file knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
 mod answer;
 mod exchange;
+mod inspect;
 mod more_pages;
 mod onward;
 mod paginator;
@@ -52,8 +54,14 @@ use crate::domain::reject::{Defect, ReasonCode, Reject};
 use crate::domain::shape::Shape;
 
 /// The kind, for [`super::KINDS`].
-pub(super) const KIND: Kind =
-    Kind { name: "rest_api", check, open, schema: || schemars::schema_for!(RestApiParams) };
+pub(super) const KIND: Kind = Kind {
+    name: "rest_api",
+    inspect: inspect::inspect,
+    check,
+    look: inspect::look,
+    open,
+    schema: || schemars::schema_for!(RestApiParams),
+};
 
 fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
     let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
@@ -61,43 +69,7 @@ fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
 }
 
 fn check(definition: &Definition) -> Result<(), SourceError> {
-    source_of(definition)?;
-    refuse_dotted_names(definition)
-}
-
-/// A name with a dot in it is one key, and hardly ever meant as one. Not part of opening a source: runs
-/// that are under way go on with what they began with.
-fn refuse_dotted_names(definition: &Definition) -> Result<(), SourceError> {
-    let dotted = |locator: &Locator| match locator {
-        Locator::Path(name) | Locator::Named(name) if !name.starts_with('$') => {
-            name.contains('.').then(|| name.clone())
-        }
-        _ => None,
-    };
-    let message = |name: &str| {
-        let quoted = name.replace('\\', "\\\\").replace('\'', "\\'");
-        format!(
-            "`{name}` is one key with a dot in its name: write `$.{name}` for a value within another, \
-             or `$['{quoted}']` when the key is really called so"
-        )
-    };
-    let fields = definition.fields.iter().filter_map(|field| {
-        let place = match &field.from {
-            Locator::Path(_) => vec!["fields", &field.name, "from"],
-            _ => vec!["fields", &field.name],
-        };
-        Some((place, message(&dotted(&field.from)?)))
-    });
-    let key = definition.key_word();
-    let parts = definition.external_id.parts.iter().filter_map(dotted);
-    let parts = parts.map(|name| (vec![key], message(&name)));
-    let problems: Vec<_> = fields.chain(parts).collect();
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let problems: Vec<_> =
-        problems.iter().map(|(place, message)| (&place[..], message.clone())).collect();
-    Err(SourceError::permanent(definition.problems(&problems).to_string()))
+    source_of(definition).map(drop)
 }
 
 fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {

@@ -151,16 +151,30 @@ impl Default for Retry {
 }
 
 impl RestApiParams {
-    /// What serde cannot check.
-    pub(super) fn validate(&self) -> Result<(), SourceError> {
+    /// What serde cannot check: the keys below `rest_api`, and what is wrong there.
+    pub(super) fn flaws(&self) -> Vec<(Vec<&'static str>, String)> {
         let per = self.rate_limit.as_ref().map(|limit| limit.per);
-        let durations = [("timeout", Some(self.timeout)), ("rate_limit.per", per)];
-        for (key, duration) in durations {
-            if duration.is_some_and(|duration| duration.is_zero()) {
-                return Err(SourceError::permanent(format!("`rest_api.{key}` is no time at all")));
+        let durations = [(vec!["timeout"], Some(self.timeout)), (vec!["rate_limit", "per"], per)];
+        let none = durations.into_iter().filter(|(_, time)| time.is_some_and(|t| t.is_zero()));
+        let mut flaws: Vec<_> =
+            none.map(|(keys, _)| (keys, "is no time at all".to_owned())).collect();
+        if self.path.contains("://") {
+            let message = "the address belongs into `base_url`; this is what follows it";
+            flaws.push((vec!["path"], message.to_owned()));
+        }
+        flaws.extend(self.paginator.flaw().map(|flaw| (vec!["paginator"], flaw.to_owned())));
+        flaws
+    }
+
+    /// The first of the flaws as an error.
+    pub(super) fn validate(&self) -> Result<(), SourceError> {
+        match self.flaws().into_iter().next() {
+            None => Ok(()),
+            Some((keys, message)) => {
+                let key = keys.join(".");
+                Err(SourceError::permanent(format!("`rest_api.{key}` {message}")))
             }
         }
-        self.paginator.validate()
     }
 }
 

@@ -12,7 +12,8 @@ use super::secrets::Secrets;
 use crate::definition::setting::{PlainOrSecret, Setting, SettingError};
 use crate::sources::SourceError;
 
-const BASE_URL: &str = "rest_api.base_url";
+/// The key of the address.
+pub(super) const BASE_URL: &str = "rest_api.base_url";
 
 /// A request ready to be sent. Has no `Debug`: the address may hold a secret.
 pub(super) struct Request {
@@ -129,20 +130,29 @@ pub(super) fn validate(params: &RestApiParams) -> Result<(), SourceError> {
     }
 }
 
-fn header_name(name: &str) -> Result<HeaderName, SourceError> {
+/// The name of a header.
+pub(super) fn header_name(name: &str) -> Result<HeaderName, SourceError> {
     name.parse()
         .map_err(|_| SourceError::permanent(format!("`{name}` cannot be the name of a header")))
 }
 
 /// The address without any query parameters of ours.
-fn address(base_url: &Setting, path: &str) -> Result<Url, SourceError> {
+pub(super) fn address(base_url: &Setting, path: &str) -> Result<Url, SourceError> {
     let base = base_url.resolve(BASE_URL)?;
-    let url = Url::parse(&base)
-        .map_err(|error| SourceError::permanent(format!("`{BASE_URL}` is no address: {error}")))?;
+    let url = Url::parse(&base).map_err(|error| {
+        let hint = match error {
+            url_error if !base.contains("://") => {
+                format!("{url_error}; it begins with https:// or http://")
+            }
+            url_error => url_error.to_string(),
+        };
+        SourceError::permanent(format!("`{BASE_URL}` is no address: {hint}"))
+    })?;
     let has_password = !url.username().is_empty() || url.password().is_some();
     if !matches!(url.scheme(), "http" | "https") {
         return Err(SourceError::permanent(format!(
-            "`{BASE_URL}` begins with `{}:`; it must be an http or https address",
+            "`{BASE_URL}` begins with `{}:`; it must be an http or https address, such as \
+             https://api.example.com/v1/",
             url.scheme()
         )));
     }

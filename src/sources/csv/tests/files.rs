@@ -2,6 +2,7 @@
 
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::{ChunkHash, ContentHash};
+use crate::sources::SourceError;
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -32,12 +33,10 @@ fn paths_are_patterns_in_order_without_repeats() {
     let files = |paths: &[&str]| {
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
         let given = CsvParams { paths, ..params() };
-        CsvSource::new(given, bench.folder.path().to_owned(), Vec::new()).unwrap().files().map(
-            |files| {
-                let name = |f: &PathBuf| f.file_name().unwrap().to_string_lossy().into_owned();
-                files.iter().map(name).collect::<Vec<_>>()
-            },
-        )
+        let source = CsvSource::new(given, bench.folder.path().to_owned(), Vec::new())?;
+        let files = source.files()?;
+        let name = |f: &PathBuf| f.file_name().unwrap().to_string_lossy().into_owned();
+        Ok::<_, SourceError>(files.iter().map(name).collect::<Vec<_>>())
     };
     let brackets = bench.folder.path().join("[x]");
     fs::create_dir(&brackets).unwrap();

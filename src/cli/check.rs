@@ -1,0 +1,146 @@
+//! Owns `check`: everything that is wrong with the job files, each with its file, line and key.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::list::{OutputArgs, print};
+use super::processes;
+use crate::config::Settings;
+use crate::definition::error::Problem;
+use crate::definition::{Definition, DefinitionError, JobsFolder};
+use crate::domain::failure::chain;
+use crate::sources::{self, Reach};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// Let warnings fail the check as well
+    #[arg(long)]
+    strict: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) fn check(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &CheckArgs,
+) -> anyhow::Result<ExitCode> {
+    let checked = checked(jobs, &processes::reach(settings)?)?;
+    let stray: Vec<_> = jobs.strays()?;
+    let bad =
+        |file: &Checked| !file.problems.is_empty() || args.strict && !file.warnings.is_empty();
+    let good =
+        !checked.is_empty() && !checked.iter().any(bad) && (!args.strict || stray.is_empty());
+    if args.output.json() {
+        let files: Vec<_> = checked.iter().map(Checked::json).collect();
+        let stray = stray.iter().map(|(file, why)| json!({ "file": file, "message": why }));
+        let stray: Vec<_> = stray.collect();
+        let text = serde_json::to_string_pretty(&json!({ "files": files, "not_read": stray }))?;
+        print(&format!("{text}\n"))?;
+    } else {
+        let mut text = String::new();
+        checked.iter().for_each(|file| text += &file.lines());
+        for (file, why) in &stray {
+            text += &format!("warning  {}: {why}\n", file.display());
+        }
+        if checked.is_empty() {
+            text += &format!(
+                "there is no job file in {}: each source has one, such as\n\n{}\n\
+                 `kasparro job-schema` prints what else they may hold.\n",
+                jobs.path().display(),
+                sources::EXAMPLE
+            );
+        }
+        print(&text)?;
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A job file and what was found in it.
+struct Checked {
+    file: PathBuf,
+    source: Option<String>,
+    /// Lines that name the file, and the parts of those that are about a line of it.
+    problems: Vec<(String, Option<Problem>)>,
+    warnings: Vec<Problem>,
+}
+
+fn checked(jobs: &JobsFolder, reach: &Reach) -> Result<Vec<Checked>, DefinitionError> {
+    let check = |loaded: Result<Definition, DefinitionError>| match loaded {
+        Err(error) => Checked::refused(&error),
+        Ok(definition) => Checked::looked_at(&definition, reach),
+    };
+    Ok(jobs.load(sources::kinds())?.into_iter().map(check).collect())
+}
+
+impl Checked {
+    fn refused(error: &DefinitionError) -> Self {
+        let file = error.path().map(Path::to_owned).unwrap_or_default();
+        let problems = match error {
+            DefinitionError::Invalid { path, problems } => {
+                let line = |found: &Problem| (found.line_of(path), Some(found.clone()));
+                problems.iter().map(line).collect()
+            }
+            other => vec![(chain(other), None)],
+        };
+        Self { file, source: None, problems, warnings: Vec::new() }
+    }
+
+    fn looked_at(definition: &Definition, reach: &Reach) -> Self {
+        let file = definition.path.clone();
+        let source = Some(definition.source.to_string());
+        let (found, mut warnings) = match sources::look(definition, reach) {
+            Ok(found) => found,
+            Err(error) => return Self::refused(&error),
+        };
+        let line = |found: Problem| (found.line_of(&file), Some(found));
+        let mut problems: Vec<_> = found.into_iter().map(line).collect();
+        if problems.is_empty() {
+            let opened = sources::check(definition)
+                .and_then(|()| sources::open(definition, reach).map(drop));
+            problems.extend(opened.err().map(|error| (chain(&error), None)));
+        }
+        warnings.extend(definition.warnings.iter().cloned());
+        warnings.sort_by_key(|found| (found.line, found.column));
+        Self { file, source, problems, warnings }
+    }
+
+    fn lines(&self) -> String {
+        let mut lines = String::new();
+        if self.problems.is_empty() {
+            lines += &format!("ok       {}\n", self.file.display());
+        }
+        for (line, _) in &self.problems {
+            lines += &format!("error    {line}\n");
+        }
+        for found in &self.warnings {
+            lines += &format!("warning  {}\n", found.line_of(&self.file));
+        }
+        lines
+    }
+
+    fn json(&self) -> Value {
+        let error: Vec<&str> = self.problems.iter().map(|(line, _)| line.as_str()).collect();
+        let problems = self.problems.iter().filter_map(|(_, found)| found.as_ref());
+        json!({
+            "file": self.file,
+            "source": self.source,
+            "ok": self.problems.is_empty(),
+            "error": (!error.is_empty()).then(|| error.join("\n")),
+            "problems": problems.map(found_json).collect::<Vec<_>>(),
+            "warnings": self.warnings.iter().map(found_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn found_json(found: &Problem) -> Value {
+    json!({
+        "line": found.line,
+        "column": found.column,
+        "key": found.key(),
+        "message": found.message,
+    })
+}

@@ -1,0 +1,81 @@
+//! Owns what a kind of source is shown of a job file to say what is wrong with it.
+
+use serde::de::DeserializeOwned;
+
+use super::document::Document;
+use super::error::Problem;
+
+/// A kind of source, as far as job files go.
+pub trait KindRules {
+    /// The value of `kind`, and the name of the table with the parameters.
+    fn name(&self) -> &str;
+
+    /// Says what is wrong with the parameters and the fields, wherever the source will be read.
+    fn inspect(&self, job: &mut Inspection<'_>);
+}
+
+/// A kind of which only the name is known.
+impl KindRules for &str {
+    fn name(&self) -> &str {
+        self
+    }
+
+    fn inspect(&self, _: &mut Inspection<'_>) {}
+}
+
+/// A job file under inspection.
+pub struct Inspection<'a> {
+    document: &'a Document<'a>,
+    kind: &'a str,
+    /// What keeps the job file from being used.
+    pub(super) problems: Vec<Problem>,
+    /// What may be meant, but hardly is.
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl<'a> Inspection<'a> {
+    pub(super) fn new(document: &'a Document<'a>, kind: &'a str) -> Self {
+        Self { document, kind, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The parameters of the kind; what is wrong with their types is said. `None` when they cannot be
+    /// read, even without what is wrong.
+    pub fn params<P: DeserializeOwned>(&mut self) -> Option<P> {
+        self.document.read(&[self.kind], &mut self.problems)
+    }
+
+    /// Says what is wrong with the value that `keys` lead to, numbers being places in lists; unless
+    /// something is known to be wrong there.
+    pub fn problem(&mut self, keys: &[&str], message: impl Into<String>) {
+        let known =
+            |problem: &Problem| problem.keys.iter().zip(keys).all(|(one, other)| one == other);
+        if self.problems.iter().any(known) {
+            return;
+        }
+        self.problems.push(self.document.problem_at(keys, message));
+    }
+
+    /// Says what is odd about the value that `keys` lead to.
+    pub fn warning(&mut self, keys: &[&str], message: impl Into<String>) {
+        self.warnings.push(self.document.problem_at(keys, message));
+    }
+
+    /// The names of the fields whose tables have that key, in the order of the file.
+    pub fn fields_with(&self, key: &str) -> Vec<String> {
+        let mut names = self.document.keys(&["fields"]);
+        names.retain(|name| self.document.has(&["fields", name, key]));
+        names
+    }
+
+    /// The names of the fields whose tables have none of the keys.
+    pub fn fields_without(&self, keys: &[&str]) -> Vec<String> {
+        let mut names = self.document.keys(&["fields"]);
+        names.retain(|name| !keys.iter().any(|key| self.document.has(&["fields", name, key])));
+        names
+    }
+
+    /// The text that `keys` lead to.
+    pub fn text(&self, keys: &[&str]) -> Option<&'a str> {
+        self.document.text_at(keys)
+    }
+}

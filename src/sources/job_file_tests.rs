@@ -1,0 +1,491 @@
+//! Tests of how bad job files are refused, whatever their kind: each problem with its line and its key.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{KINDS, Reach, look};
+use crate::definition::{Definition, DefinitionError, load_all};
+
+const CSV: &str = "kind = \"csv\"\nprimary_key = [\"sku\"]\n\n[csv]\npaths = [\"data/*.csv\"]\n\n\
+                   [fields]\nname = { column = \"Item\" }\nprice = { type = \"decimal\" }\n";
+const API: &str = "kind = \"rest_api\"\nprimary_key = [\"id\"]\n\n[rest_api]\n\
+                   base_url = \"https://api.example.com/v1/\"\ndata_selector = \"$.data[*]\"\n\n\
+                   [fields]\nname = { from = \"$.name\" }\n";
+
+fn parse(text: &str) -> Result<Definition, DefinitionError> {
+    Definition::parse("x".parse().unwrap(), Path::new("x.toml"), text.to_owned(), KINDS)
+}
+
+/// What is said of a text: its lines without the name of the file.
+fn said(text: &str) -> Vec<String> {
+    let error = match parse(text) {
+        Ok(definition) => panic!("accepted: {definition:?}"),
+        Err(error) => error.to_string(),
+    };
+    let line = |line: &str| match line.strip_prefix("x.toml:") {
+        Some(rest) => rest.to_owned(),
+        None => panic!("{line:?} names no file: {error}"),
+    };
+    error.lines().map(line).collect()
+}
+
+/// The same of a good job file with a text in place of another.
+fn refused(good: &str, old: &str, new: &str) -> Vec<String> {
+    assert!(good.contains(old), "{old}");
+    parse(good).expect("the good one is good");
+    said(&good.replacen(old, new, 1))
+}
+
+#[test]
+fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
+    let paths = "paths = [\"data/*.csv\"]";
+    for (old, new, expected) in [
+        (paths, "paths = []", "5: csv.paths: is empty: name at least one file"),
+        (
+            paths,
+            "paths = [\"a.csv\", \"https://example.com/b.csv\"]",
+            "5: csv.paths[1]: https://example.com/b.csv is an address; only files can be read: \
+             download it first",
+        ),
+        (
+            paths,
+            "paths = [\"~/a.csv\"]",
+            "5: csv.paths[0]: `~` is not the home folder here: write the whole path",
+        ),
+        (paths, "paths = \"a.csv\"", "5: csv.paths: expected a list, found the text \"a.csv\""),
+        (paths, "paths = [1]", "5: csv.paths[0]: expected a text, found the number 1"),
+        (paths, "path = [\"a\"]", "5: csv.path: unknown key; did you mean `paths`?"),
+        (paths, "", "4: csv.paths: missing"),
+        ("[csv]", "[cvs]", "1: csv: missing table with the parameters of kind = \"csv\""),
+        (
+            paths,
+            "paths = [\"a\"]\ndelimiter = \"comma\"",
+            "6: csv.delimiter: \"comma\" is a word: write delimiter = \",\"",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\ndelimiter = \"Semicolon\"",
+            "6: csv.delimiter: \"Semicolon\" is a word: write delimiter = \";\"",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\ndelimiter = \"pipe\"",
+            "6: csv.delimiter: \"pipe\" is a word: write delimiter = \"|\"",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\ndelimiter = \"space\"",
+            "6: csv.delimiter: \"space\" is a word: write delimiter = \" \"",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\nquote = \"double\"",
+            "6: csv.quote: \"double\" is not usable: give \"auto\", \"none\" or one ASCII character",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\nencoding = \"windows1252\"",
+            "6: csv.encoding: \"windows1252\" is unknown; did you mean \"windows-1252\"?",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\nencoding = \"utf-16\"",
+            "6: csv.encoding: \"utf-16\" cannot be read: convert the files to UTF-8 first, for \
+             example with `iconv -f UTF-16LE -t UTF-8`",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\nencoding = \"cp437\"",
+            "6: csv.encoding: \"cp437\" is unknown: use \"auto\" (UTF-8), \"windows-1252\", \
+             \"latin1\" or another WHATWG label, or convert the files to UTF-8 first with `iconv`",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\nheader = \"yes\"",
+            "6: csv.header: expected true, false, \"auto\", or the list of the columns' names",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\nheader_rows = -1",
+            "6: csv.header_rows: expected a whole number from 0 to 4294967295, found the number -1",
+        ),
+        (
+            paths,
+            "paths = [\"a\"]\nragged_rows = \"fill\"",
+            "6: csv.ragged_rows: unknown word \"fill\"; known words: quarantine, pad",
+        ),
+        (
+            "{ column = \"Item\" }",
+            "{ from = \"$.item.name\" }",
+            "8: fields.name.from: looks into JSON, and this source reads columns: write column = \
+             \"name\" instead",
+        ),
+        (
+            "[\"sku\"]",
+            "[\"$.sku\"]",
+            "2: primary_key[0]: \"$.sku\" looks into JSON, and this source reads columns: write \
+             \"sku\"",
+        ),
+        (
+            "[csv]",
+            "[rest_api]\nbase_url = \"https://example.com\"\n[csv]",
+            "4: rest_api: unknown key; kind = \"csv\" takes its parameters from [csv]",
+        ),
+        ("\"decimal\"", "3", "9: fields.price.type: expected a word in quotes"),
+        (
+            "{ type = \"decimal\" }",
+            "\"decimal\"",
+            "9: fields.price: expected a table, found a text",
+        ),
+        (
+            "column = \"Item\"",
+            "colunm = \"Item\"",
+            "8: fields.name.colunm: unknown key; did you mean `column`?",
+        ),
+        (
+            "column = \"Item\"",
+            "required = \"yes\"",
+            "8: fields.name.required: expected true or false, found the text \"yes\"",
+        ),
+        (
+            "type = \"decimal\"",
+            "type = \"decimal\", min = [1]",
+            "9: fields.price.min: expected text, a number, true or false, found a list",
+        ),
+    ] {
+        assert_eq!(refused(CSV, old, new).first().map(String::as_str), Some(expected), "{new}");
+    }
+}
+
+#[test]
+fn each_problem_of_an_api_has_its_line_and_its_key() {
+    let url = "base_url = \"https://api.example.com/v1/\"";
+    for (old, new, expected) in [
+        (
+            url,
+            "base_url = \"api.example.com/v1\"",
+            "5: rest_api.base_url: is no address: relative URL without a base; it begins with \
+             https:// or http://",
+        ),
+        (
+            url,
+            "base_url = \"ftp://example.com\"",
+            "5: rest_api.base_url: begins with `ftp:`; it must be an http or https address, such \
+             as https://api.example.com/v1/",
+        ),
+        (
+            url,
+            "base_url = \"https://me:c4nary@example.com\"",
+            "5: rest_api.base_url: has a user name, a query or a fragment in it: put a key in \
+             `rest_api.auth` and query parameters in `rest_api.params`",
+        ),
+        (
+            url,
+            "base_url = 3",
+            "5: rest_api.base_url: expected a text or { env = \"X\", default = \"…\" }, found the \
+             number 3",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\npath = \"https://example.com/v1\"",
+            "6: rest_api.path: the address belongs into `base_url`; this is what follows it",
+        ),
+        ("\"$.data[*]\"", "\"$.data[\"", "6: rest_api.data_selector: = `$.data[` is no JSONPath:"),
+        (
+            "{ from = \"$.name\" }",
+            "{ column = \"Name\" }",
+            "9: fields.name.column: is for CSV, and this source reads JSON: write from = \"Name\" \
+             for a key of its records, or a JSONPath such as \"$.name\"",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nauth = \"c4nary\"",
+            "6: rest_api.auth: expected a table, found a text",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nauth = { type = \"bearer\", token = \"c4nary\" }",
+            "6: rest_api.auth: a secret is never written into a job file: say where it is \
+             kept, { env = \"NAME_OF_VARIABLE\" } or { file = \"/run/secrets/name\" }",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nauth = { token = { env = \"X\" } }",
+            "6: rest_api.auth.type: missing",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nauth = { type = \"basic\" }",
+            "6: rest_api.auth.type: unknown word \"basic\"; known words: api_key, bearer",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nheaders = { authorization = \"Bearer c4nary\" }",
+            "6: rest_api.headers.authorization: a secret is never written into a job file, where it \
+             would be stored and shown: write auth = { type = \"bearer\", token = { env = \
+             \"NAME_OF_VARIABLE\" } } instead",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nheaders = { X-Key = \"Basic c4nary\" }",
+            "6: rest_api.headers.X-Key: a secret is never written into a job file, where it would be \
+             stored and shown: write { env = \"NAME_OF_VARIABLE\" } or { file = \
+             \"/run/secrets/name\" } instead",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nheaders = { \"a b\" = \"x\" }",
+            "6: rest_api.headers.\"a b\": `a b` cannot be the name of a header",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nparams = { limit = [1] }",
+            "6: rest_api.params.limit: expected a text, a number or true/false",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\npaginator = { type = \"page\" }",
+            "6: rest_api.paginator.type: unknown word \"page\"; did you mean `page_number`?",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\npaginator = { type = \"page_number\", sise = 3 }",
+            "6: rest_api.paginator.sise: unknown key; did you mean `size`?",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\npaginator = { type = \"page_number\", \
+             size_param = \"n\" }",
+            "6: rest_api.paginator: has a `size_param` but no `size`",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\ntimeout = 30",
+            "6: rest_api.timeout: expected a time such as \"30s\", \"5m\" or \"90d\", found the \
+             number 30",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\ntimeout = \"soon\"",
+            "6: rest_api.timeout: expected a time such as \"30s\", \"5m\" or \"90d\", found the text \
+             \"soon\"",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\ntimeout = \"0s\"",
+            "6: rest_api.timeout: is no time at all",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nretry = { max_attempts = 0 }",
+            "6: rest_api.retry.max_attempts: expected a whole number from 1 to 4294967295, found the \
+             number 0",
+        ),
+    ] {
+        let found = refused(API, old, new);
+        assert!(found[0].starts_with(expected), "{new}:\n{}\n{expected}", found[0]);
+        assert!(!found.iter().any(|line| line.contains("c4nary")), "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_is_refused_with_its_line_and_what_was_probably_meant() {
+    for (line, expected) in [
+        ("description = Products", "not TOML: string values must be quoted"),
+        ("description = Products", "put the text in quotes: \"…\""),
+        ("description: \"x\"", "write `=` between a key and its value, not `:`"),
+        ("description = “Products”", "typographic quotes: write \" or '"),
+        ("description = \"Products", "with the quote that it begins with"),
+        ("description = 'Products", "with the quote that it begins with"),
+        ("description = \"a\\b\\c\"", "a backslash begins an escape"),
+        ("- description", "this looks like YAML"),
+        ("description = \u{a0}\"x\"", "an invisible character"),
+        ("description =", "not TOML: "),
+    ] {
+        let found = said(&format!("# A job file\n{line}\n{CSV}"));
+        assert!(found[0].starts_with("2: "), "{line}: {found:?}");
+        assert!(found[0].contains(expected), "{line}: {found:?}");
+    }
+    assert_eq!(
+        said(&format!("{CSV}[csv]\ndelimiter = ','\n"))[0].split(": ").nth(1),
+        Some("csv"),
+        "a table that stands there twice"
+    );
+    let twice = said(&CSV.replacen("[csv]", "kind = 'csv'\n[csv]", 1));
+    assert_eq!(
+        twice,
+        ["4: kind: stands in the file twice: remove one, or put both into one table"]
+    );
+    let json = said("{ \"kind\": \"csv\" }");
+    assert!(json[0].starts_with("1: not TOML") && json[0].contains("JSON"), "{json:?}");
+    let several = said("kind = csv\ndescription = x y\nprimary_key = [id]\n");
+    assert_eq!(several.len(), 3, "{several:?}");
+}
+
+#[test]
+fn an_empty_job_file_is_told_what_the_least_is() {
+    for text in ["", "\n\n", "# nothing yet\n"] {
+        let found = said(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("kind") && found[0].contains("job-schema"), "{found:?}");
+    }
+    assert_eq!(
+        said("description = 'x'\n"),
+        [
+            "1: kind: missing",
+            "1: primary_key: missing: the source fields that tell rows apart, for example \
+             primary_key = [\"id\"]",
+        ]
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_whatever_part_of_the_file_it_is_in() {
+    let found = said(
+        "kind = 'csv'\ndescripton = 'x'\nschedule = 'daily'\nprimary_key = ['$.id']\n[csv]\n\
+         paths = ['https://example.com/a.csv']\ndelimiter = 'comma'\nencodng = 'x'\n\
+         [fields]\nname = { from = '$.n' }\nprice = { typ = 'text', min = 'x' }\n\
+         [contract]\nnew_field = 'stop'\n",
+    );
+    let places: Vec<_> = found
+        .iter()
+        .map(|line| line.splitn(3, ": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "2 descripton",
+            "3 schedule",
+            "4 primary_key[0]",
+            "6 csv.paths[0]",
+            "7 csv.delimiter",
+            "8 csv.encodng",
+            "10 fields.name.from",
+            "11 fields.price.typ",
+            "13 contract.new_field",
+        ],
+        "{found:#?}"
+    );
+}
+
+/// Without the words of the libraries beneath.
+#[test]
+fn no_message_speaks_of_types_of_the_program() {
+    for (good, old) in [(CSV, "paths = [\"data/*.csv\"]"), (API, "data_selector = \"$.data[*]\"")] {
+        let table = if good == CSV { "csv" } else { "rest_api" };
+        for key in [
+            "paths",
+            "delimiter",
+            "header",
+            "header_rows",
+            "null_values",
+            "ragged_rows",
+            "chunk_size",
+            "base_url",
+            "path",
+            "params",
+            "headers",
+            "auth",
+            "paginator",
+            "rate_limit",
+            "retry",
+            "timeout",
+            "max_response_bytes",
+            "allowed_hosts",
+            "recording",
+            "data_selector",
+        ] {
+            for value in ["true", "-1", "1.5", "'x'", "[[]]", "{ x = 1 }", "1979-05-27", "''"] {
+                let text = good.replacen(old, &format!("{key} = {value}"), 1);
+                let Err(error) = parse(&text) else { continue };
+                let shown = error.to_string();
+                for word in
+                    ["struct ", "enum ", "variant", "invalid type", "sequence", " u32", "a map"]
+                {
+                    assert!(!shown.contains(word), "[{table}] {key} = {value}: {shown}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_on_this_machine_is_a_warning_and_what_may_not_be_read_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir_all(folder.path().join("jobs/rec")).unwrap();
+    write("outside.csv", "sku\n1\n");
+    write("jobs/rec/page-0001.json", "{\"data\": [\"a\", \"b\"]}");
+    write(
+        "jobs/files.toml",
+        &CSV.replacen("\"data/*.csv\"", "\"data/*.csv\", \"rec\", \"../outside.csv\"", 1),
+    );
+    let more = "data_selector = \"$.data[*]\"\nrecording = \"rec\"\nparams = { api_key = \"x\" }\n\
+                headers = { X-Api-Token = \"x\" }\n\
+                auth = { type = \"bearer\", token = { env = \"KASPARRO_TEST_NEVER_SET\" } }";
+    write("jobs/one.toml", &API.replacen("data_selector = \"$.data[*]\"", more, 1));
+    write(
+        "jobs/two.toml",
+        &API.replacen(
+            "data_selector = \"$.data[*]\"",
+            "recording = \"none\"\nauth = { type = \"bearer\", token = { file = \"no-key\" } }",
+            1,
+        ),
+    );
+    let jobs = folder.path().join("jobs");
+    let mut said = Vec::new();
+    for definition in load_all(&jobs, KINDS).unwrap() {
+        let definition = definition.unwrap();
+        let (problems, warnings) = look(&definition, &Reach::default()).unwrap();
+        let all = definition.warnings.iter().chain(&warnings).map(|found| ("warning", found));
+        for (what, found) in problems.iter().map(|found| ("problem", found)).chain(all) {
+            let text = found.to_string().replace(&folder.path().display().to_string(), "…");
+            said.push(format!("{} {what} {}: {text}", definition.source, found.line));
+        }
+    }
+    for (said, expected) in said.iter().zip([
+        "files problem 5: csv.paths[2]: …/jobs/../outside.csv, which leads to …/outside.csv, is ou",
+        "files warning 5: csv.paths[0]: there is no file …/jobs/data/*.csv; paths are relative t",
+        "files warning 5: csv.paths[1]: is a folder; its files are \"rec/*.csv\"",
+        "one warning 9: rest_api.headers.X-Api-Token: looks like a secret, and what stands here",
+        "one warning 8: rest_api.params.api_key: looks like a secret, and what stands here is s",
+        "one warning 10: rest_api.auth.token: the environment variable KASPARRO_TEST_NEVER_SET is",
+        "one warning 6: rest_api.data_selector: finds values that are no objects in the recorded",
+        "two warning 7: rest_api.auth.token: the file …/jobs/no-key does not exist: create it wi",
+        "two warning 6: rest_api.recording: there is no recording in …/jobs/none, so `--offline`",
+    ]) {
+        assert!(said.starts_with(expected), "{said}");
+    }
+    assert_eq!(said.len(), 9, "{said:#?}");
+}
+
+proptest! {
+    /// Whatever is broken, the message names the file, a line of it, and a key or that it is no TOML.
+    #[test]
+    fn any_slip_of_the_pen_is_refused_with_a_line_and_a_key(
+        api: bool,
+        at in 0..200_usize,
+        length in 0..12_usize,
+        new in "[ \\[\\]{}=.\"'$a-z0-9\\n]{0,4}",
+    ) {
+        let good = if api { API } else { CSV };
+        let (at, end) = (at.min(good.len()), (at + length).min(good.len()));
+        let text = format!("{}{new}{}", &good[..at], &good[end..]);
+        if let Err(error) = parse(&text) {
+            let DefinitionError::Invalid { problems, .. } = &error else { panic!("{error}") };
+            prop_assert!(!problems.is_empty());
+            let lines = text.matches('\n').count() + 1;
+            for problem in problems {
+                prop_assert!((1..=lines).contains(&problem.line), "{problem:?}");
+                let says = &problem.message;
+                prop_assert!(
+                    !problem.keys.is_empty()
+                        || says.starts_with("not TOML")
+                        || says.starts_with("the job file says nothing"),
+                    "{problem:?}"
+                );
+            }
+        }
+    }
+}

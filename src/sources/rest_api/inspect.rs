@@ -1,0 +1,220 @@
+//! Owns what is wrong with the job file of an API: its parameters, secrets written out, fields that are
+//! found in some other way than values in JSON are, and secrets and recordings that are not there.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::params::{Auth, KeyPlace, RestApiParams};
+use super::records::Records;
+use super::request::{self, BASE_URL};
+use super::{Recording, SourceError};
+use crate::definition::setting::{PlainOrSecret, Secret, SettingError};
+use crate::definition::{Definition, Inspection};
+use crate::sources::Reach;
+
+/// Headers that hold credentials and nothing else.
+const CREDENTIALS: &[&str] = &["authorization", "proxy-authorization", "cookie"];
+/// What the names of other headers and parameters with a secret in them mostly have.
+const SUSPICIOUS: &[&str] = &["apikey", "token", "secret", "password", "passwd", "signature"];
+/// The largest recorded page that is looked into.
+const MAX_RECORDED: u64 = 8 << 20;
+
+/// What is wrong on every machine.
+pub(super) fn inspect(job: &mut Inspection<'_>) {
+    if let Some(params) = job.params::<RestApiParams>() {
+        inspect_params(job, &params);
+    }
+    inspect_names(job);
+    for key in ["column", "aliases"] {
+        for name in job.fields_with(key) {
+            let column = job.text(&["fields", &name, key]).unwrap_or("…");
+            let message = format!(
+                "is for CSV, and this source reads JSON: write from = \"{column}\" for a key of its \
+                 records, or a JSONPath such as \"$.{name}\""
+            );
+            job.problem(&["fields", &name, key], message);
+        }
+    }
+}
+
+/// A name with a dot in it is one key, and hardly ever meant as one.
+fn inspect_names(job: &mut Inspection<'_>) {
+    let message = |name: &str| {
+        let quoted = name.replace('\\', "\\\\").replace('\'', "\\'");
+        format!(
+            "`{name}` is one key with a dot in its name: write `$.{name}` for a value within another, \
+             or `$['{quoted}']` when the key is really called so"
+        )
+    };
+    let dotted = |name: &str| name.contains('.') && !name.starts_with('$');
+    for field in job.fields_with("from") {
+        let keys = ["fields", field.as_str(), "from"];
+        if let Some(name) = job.text(&keys).filter(|name| dotted(name)) {
+            job.problem(&keys, message(name));
+        }
+    }
+    for field in job.fields_without(&["from", "column", "aliases", "const"]) {
+        if dotted(&field) {
+            job.problem(&["fields", &field], message(&field));
+        }
+    }
+    for at in 0.. {
+        let at = at.to_string();
+        let keys = ["primary_key", at.as_str()];
+        let Some(name) = job.text(&keys) else { break };
+        if dotted(name) {
+            job.problem(&keys, message(name));
+        }
+    }
+    let template = job.text(&["external_id"]).unwrap_or_default();
+    for part in template.split('{').skip(1).filter_map(|part| part.split_once('}')) {
+        if dotted(part.0) {
+            job.problem(&["external_id"], message(part.0));
+        }
+    }
+}
+
+fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
+    for (keys, message) in params.flaws() {
+        let keys: Vec<&str> = ["rest_api"].into_iter().chain(keys).collect();
+        job.problem(&keys, message);
+    }
+    if params.base_url.resolve(BASE_URL).is_ok()
+        && let Err(error) = request::address(&params.base_url, &params.path)
+    {
+        job.problem(&["rest_api", "base_url"], without_key(&error, BASE_URL));
+    }
+    if let Err(error) = Records::new(&params.data_selector, &[]) {
+        job.problem(&["rest_api", "data_selector"], without_key(&error, "data_selector"));
+    }
+    inspect_headers(job, params);
+    for name in params.params.keys().filter(|name| is_suspicious(name)) {
+        let message = format!(
+            "looks like a secret, and what stands here is stored and shown: if it is one, remove it \
+             and write auth = {{ type = \"api_key\", in = \"query\", name = {name:?}, \
+             value = {{ env = \"NAME_OF_VARIABLE\" }} }}"
+        );
+        job.warning(&["rest_api", "params", name], message);
+    }
+    if let Some(Auth::ApiKey { place: KeyPlace::Header, name, .. }) = &params.auth
+        && let Err(error) = request::header_name(name)
+    {
+        job.problem(&["rest_api", "auth", "name"], error.message);
+    }
+}
+
+fn inspect_headers(job: &mut Inspection<'_>, params: &RestApiParams) {
+    for (name, value) in &params.headers {
+        let keys = ["rest_api", "headers", name.as_str()];
+        if let Err(error) = request::header_name(name) {
+            job.problem(&keys, error.message);
+        }
+        let PlainOrSecret::Plain(text) = value else { continue };
+        let lower = text.trim_start().to_ascii_lowercase();
+        let scheme = lower.starts_with("bearer ") || lower.starts_with("basic ");
+        let bearer = name.eq_ignore_ascii_case("authorization") && lower.starts_with("bearer ");
+        // Never with the value.
+        if scheme || CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            let way = match bearer {
+                true => "auth = { type = \"bearer\", token = { env = \"NAME_OF_VARIABLE\" } }",
+                false => "{ env = \"NAME_OF_VARIABLE\" } or { file = \"/run/secrets/name\" }",
+            };
+            let message = format!(
+                "a secret is never written into a job file, where it would be stored and shown: \
+                 write {way} instead"
+            );
+            job.problem(&keys, message);
+        } else if is_suspicious(name) {
+            let message = "looks like a secret, and what stands here is stored and shown: if it is \
+                           one, write { env = \"NAME_OF_VARIABLE\" } or \
+                           { file = \"/run/secrets/name\" } instead";
+            job.warning(&keys, message);
+        }
+    }
+}
+
+fn is_suspicious(name: &str) -> bool {
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    SUSPICIOUS.iter().any(|word| plain.contains(word))
+}
+
+/// The message without the key that it begins with, which stands in front of it already.
+fn without_key(error: &SourceError, key: &str) -> String {
+    let message = &error.message;
+    message.strip_prefix(&format!("`{key}` ")).unwrap_or(message).to_owned()
+}
+
+/// What is wrong on this machine: a recording that may not be read is a problem; what is not there is
+/// a warning, since others may have it.
+pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<'_>) {
+    let Ok(params) = definition.params::<RestApiParams>() else { return };
+    let base_dir = definition.base_dir();
+    if let Err(error) = params.base_url.resolve(BASE_URL) {
+        job.warning(&["rest_api", "base_url"], missing(&error));
+    }
+    if let Some(auth) = params.auth.as_ref().filter(|auth| !auth.is_optional()) {
+        let (key, secret) = auth.secret();
+        look_for(job, secret, &key.split('.').collect::<Vec<_>>(), base_dir);
+    }
+    for (name, value) in &params.headers {
+        if let PlainOrSecret::Secret(secret) = value {
+            look_for(job, secret, &["rest_api", "headers", name], base_dir);
+        }
+    }
+    let keys = ["rest_api", "recording"];
+    let Some(folder) = &params.recording else { return };
+    let recording = Recording::new(base_dir, folder);
+    if let Err(error) = recording.check(base_dir, reach) {
+        let message = error.message.strip_prefix("rest_api.recording: ");
+        job.problem(&keys, message.unwrap_or(&error.message));
+        return;
+    }
+    let first = base_dir.join(recording.address(1));
+    match std::fs::metadata(&first) {
+        Err(_) => {
+            let message = format!(
+                "there is no recording in {}, so `--offline` finds nothing: `kasparro run {} \
+                 --record` makes one",
+                base_dir.join(folder).display(),
+                definition.source
+            );
+            job.warning(&keys, message);
+        }
+        Ok(file) if file.is_file() && file.len() <= MAX_RECORDED => {
+            if let Some(message) = look_into(&first, &params.data_selector) {
+                job.warning(&["rest_api", "data_selector"], message);
+            }
+        }
+        Ok(_) => {}
+    }
+}
+
+fn look_for(job: &mut Inspection<'_>, secret: &Secret, keys: &[&str], base_dir: &Path) {
+    if let Err(error) = secret.resolve(&keys.join("."), base_dir) {
+        job.warning(keys, missing(&error));
+    }
+}
+
+fn missing(error: &SettingError) -> String {
+    format!("{} {}", error.place, error.problem)
+}
+
+/// What is wrong with the records that the selector finds in a recorded page.
+fn look_into(page: &Path, selector: &str) -> Option<String> {
+    let body = std::fs::read_to_string(page).ok()?;
+    let records = Records::new(selector, &[]).ok()?;
+    let page = page.display();
+    match records.select(&body) {
+        Err(error) => Some(format!("in the recorded page {page}: {}", error.message)),
+        Ok(found) => {
+            let no_object = |record: &&Cow<'_, str>| !record.trim_start().starts_with('{');
+            let odd = found.iter().find(no_object)?;
+            Some(format!(
+                "finds values that are no objects in the recorded page {page}, such as {}: select \
+                 the objects, and their values with `from` of the fields",
+                super::answer::beginning(odd)
+            ))
+        }
+    }
+}
