@@ -150,7 +150,7 @@ fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>,
     let kinds = sources::kinds();
     if args.all {
         let (good, broken): (Vec<_>, Vec<_>) =
-            jobs.load(&kinds)?.into_iter().partition(Result::is_ok);
+            jobs.load(kinds)?.into_iter().partition(Result::is_ok);
         for error in broken.iter().filter_map(|definition| definition.as_ref().err()) {
             eprintln!("error: {}", chain(error));
         }
@@ -159,7 +159,7 @@ fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>,
     let mut definitions: Vec<Definition> = Vec::new();
     for name in &args.sources {
         if !definitions.iter().any(|d| d.source.as_str() == name) {
-            definitions.push(jobs.get(name, &kinds)?);
+            definitions.push(jobs.get(name, kinds)?);
         }
     }
     Ok((definitions, true))

@@ -214,7 +214,7 @@ fn remove_entry(value: &mut Spanned<DeValue<'_>>, path: &[String]) -> bool {
                 *list = kept.map(|(_, item)| item.clone()).collect();
                 return true;
             }
-            list.iter_mut().nth(at).is_some_and(|item| remove_entry(item, rest))
+            list.get_mut(at).is_some_and(|item| remove_entry(item, rest))
         }
         _ => false,
     }
