@@ -94,7 +94,8 @@ pub struct SettingsLayer {
     #[arg(long, env = "KASPARRO_GRACE", global = true, value_name = "SECONDS")]
     pub grace: Option<u64>,
 
-    /// Tries of a task before it is dead, crashes of its worker included [default: 8]
+    /// Tries of a task before it is dead, crashes of its worker included; for requests of API pages it is
+    /// `rest_api.retry.max_attempts` of the job file [default: 8]
     #[arg(long, env = "KASPARRO_TASK_ATTEMPTS", global = true, value_name = "N")]
     pub task_attempts: Option<u16>,
 

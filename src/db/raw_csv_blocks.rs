@@ -51,7 +51,7 @@ pub async fn store(
 
 async fn exists(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select exists (select from raw_csv_blocks where file_id = $1 and chunk = $2) as "exists!""#,
+        r#"select exists (select 1 from raw_csv_blocks where file_id = $1 and chunk = $2) as "exists!""#,
         id.file_id,
         id.chunk,
     )
@@ -65,7 +65,7 @@ async fn exists(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool, sqlx
 /// Database errors.
 pub async fn any_from(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select exists (select from raw_csv_blocks where file_id = $1 and chunk >= $2) as "exists!""#,
+        r#"select exists (select 1 from raw_csv_blocks where file_id = $1 and chunk >= $2) as "exists!""#,
         id.file_id,
         id.chunk,
     )
@@ -88,7 +88,7 @@ pub fn load<'c>(
          from raw_csv_blocks
          where file_id = $1 and chunk = $2
            and ($3::bigint[] is null or exists (
-                select from unnest($3) as chosen (number)
+                select 1 from unnest($3) as chosen (number)
                 where number between first_row and first_row + cardinality(row_lengths) - 1))
          order by block",
         id.file_id,

@@ -69,12 +69,12 @@ pub async fn missing_raw(
          where s.source = $1 and s.run_id between $2 and $3
            and case s.kind
                 when 'fetch_page' then not exists (
-                    select from raw_api_data as p
+                    select 1 from raw_api_data as p
                     where p.source = s.source
                       and p.body_hash = decode(substring(s.raw_ref from 6), 'hex')
                 )
                 else s.rows_read > 0 and not exists (
-                    select from raw_csv_blocks as b
+                    select 1 from raw_csv_blocks as b
                     where b.file_id = substring(s.raw_ref from 6)::bigint and b.chunk = s.chunk
                 )
            end
@@ -169,7 +169,7 @@ pub async fn take_over(
         "update etl_runs as replay set
             key_order = coalesce(original.key_order, replay.key_order),
             from_empty = coalesce(original.key_order, 'ordered') <> 'ordered'
-                and not exists (select from unified_records where source = $2)
+                and not exists (select 1 from unified_records where source = $2)
          from (values ($3::bigint, $4::bigint)) as range (first, last)
          left join etl_runs as original on original.id = range.first and range.first = range.last
          where replay.id = $1",

@@ -46,10 +46,10 @@ pub async fn remove_pages(
             select p.source, p.body_hash from raw_api_data as p
             where p.source = $1 and p.fetched_at < $2
               and not exists (
-                select from etl_runs where source = $1 and status in ('queued', 'running')
+                select 1 from etl_runs where source = $1 and status in ('queued', 'running')
               )
               and not exists (
-                select from etl_runs as r join run_tasks as t on t.run_id = r.id
+                select 1 from etl_runs as r join run_tasks as t on t.run_id = r.id
                 where r.source = $1 and r.finished_at >= $2 and t.kind = 'fetch_page'
                   and t.result ->> 'raw' = 'page/' || encode(p.body_hash, 'hex')
               )
@@ -81,11 +81,11 @@ pub async fn remove_blocks(
             join raw_csv_blocks as b on b.file_id = f.id
             where f.source = $1 and f.updated_at < $2
               and exists (
-                select from source_files as newer
+                select 1 from source_files as newer
                 where newer.source = f.source and newer.url = f.url and newer.id > f.id
               )
               and not exists (
-                select from etl_runs where source = $1 and status in ('queued', 'running')
+                select 1 from etl_runs where source = $1 and status in ('queued', 'running')
               )
             limit $3 for update of b skip locked
          )",

@@ -47,7 +47,7 @@ taken as (
     returning decided.free
 )
 select case
-    when exists (select from created) or exists (select from taken where free) then 0
+    when exists (select 1 from created) or exists (select 1 from taken where free) then 0
     else coalesce((
         select greatest(
             extract(epoch from blocked_until - clock_timestamp())::double precision,

@@ -117,7 +117,7 @@ pub async fn open(
         r#"select t.kind, t.first_slice, t.payload, t.state, t.attempt, r.status, r.source, r.config_hash,
                 r.access, r.mode, r.dry_run, r.from_empty, r.key_order,
                 exists (
-                    select from source_pauses as p
+                    select 1 from source_pauses as p
                     where p.source = r.source and p.resumed_at is null
                 ) as "paused!"
          from run_tasks t join etl_runs r on r.id = t.run_id

@@ -28,5 +28,5 @@ ready as (
 select min(slice) as first_slice, max(slice) as last_slice
 from ready
 where
-    not exists (select from last_batch where state = 'open')
+    not exists (select 1 from last_batch where state = 'open')
     and ((select slice from unread) is null or (select count(*) from ready) >= $3)

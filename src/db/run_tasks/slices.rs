@@ -78,7 +78,7 @@ pub async fn read_slices(
 pub async fn any_unread(executor: impl PgExecutor<'_>, run: RunId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select exists (
-            select from run_tasks
+            select 1 from run_tasks
             where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk') and state <> 'done'
          ) as "unread!""#,
         run.0,

@@ -176,7 +176,7 @@ pub async fn note_error(
 pub async fn is_active(executor: impl PgExecutor<'_>, id: RunId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select exists (
-            select from etl_runs where id = $1 and status in ('queued', 'running')
+            select 1 from etl_runs where id = $1 and status in ('queued', 'running')
          ) as "active!""#,
         id.0,
     )
@@ -196,7 +196,7 @@ pub async fn any_broken_off(
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select exists (
-            select from etl_runs
+            select 1 from etl_runs
             where source = $1 and id > $2 and status in ('failed', 'cancelled')
               and inserted + updated > 0 and not dry_run
          ) as "broken_off!""#,

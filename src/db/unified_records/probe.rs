@@ -74,7 +74,7 @@ async fn is_dense(
     let most = 2 * keys.len() as i64;
     let within = sqlx::query_scalar!(
         r#"select count(*) as "within!" from (
-            select from unified_records
+            select 1 from unified_records
             where source = $1 and external_id between $2 and $3
             limit $4
          ) as r"#,

@@ -58,7 +58,7 @@ pub struct After {
 /// Database errors.
 pub async fn any(executor: impl PgExecutor<'_>, source: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select exists (select from unified_records where source = $1) as "any!""#,
+        r#"select exists (select 1 from unified_records where source = $1) as "any!""#,
         source,
     )
     .fetch_one(executor)
