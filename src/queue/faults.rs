@@ -43,7 +43,8 @@ impl Faults {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).map(|last| last.elapsed())
     }
 
-    fn note(&self) {
+    /// Notes one that need not be said: a connection was lost, and another takes its place.
+    pub(super) fn note(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::CHANNEL;
+use super::faults::Faults;
 use crate::domain::task::TaskKind;
 
 /// Between two attempts to listen. Meanwhile items are found by polling.
@@ -44,15 +45,20 @@ impl Newsroom {
     }
 
     /// Listens for ever.
-    pub(super) async fn listen(&self, pool: &PgPool) {
+    pub(super) async fn listen(&self, pool: &PgPool, faults: &Faults) {
         loop {
-            let Err(error) = self.listen_once(pool).await;
+            let Err(error) = self.listen_once(pool, faults).await;
+            faults.note();
             tracing::debug!(%error, "new items are found by polling until listening works again");
             sleep(LISTEN_AGAIN).await;
         }
     }
 
-    async fn listen_once(&self, pool: &PgPool) -> Result<std::convert::Infallible, sqlx::Error> {
+    async fn listen_once(
+        &self,
+        pool: &PgPool,
+        faults: &Faults,
+    ) -> Result<std::convert::Infallible, sqlx::Error> {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(CHANNEL).await?;
         loop {
@@ -64,6 +70,8 @@ impl Newsroom {
                     self.tell(|kind| kind.as_str() == item.job_type);
                 }
             }
+            // The connection was lost, and with it perhaps others and the answers on them.
+            faults.note();
         }
     }
 

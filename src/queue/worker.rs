@@ -85,8 +85,8 @@ pub async fn work<H: Handler>(
     let stopping = CancellationToken::new();
     let looks = TaskTracker::new();
     let listening = {
-        let (newsroom, pool) = (newsroom.clone(), pool.clone());
-        tokio::spawn(async move { newsroom.listen(&pool).await })
+        let (newsroom, pool, faults) = (newsroom.clone(), pool.clone(), faults.clone());
+        tokio::spawn(async move { newsroom.listen(&pool, &faults).await })
     };
     // Whoever stops waiting for the workers stops these, too.
     let _listening = AbortOnDropHandle::new(listening);
