@@ -82,8 +82,11 @@ impl Database {
 
 async fn migrate_or_check(pool: &PgPool, schema: Schema, private: bool) -> anyhow::Result<()> {
     if schema == Schema::Expect && !private {
+        // Whoever may not see the tables would be told that they are not there.
+        db::rights::check_use(pool, queue::SCHEMA).await?;
         return Ok(db::check_version(pool).await?);
     }
+    db::rights::check_migrate(pool, queue::SCHEMA).await?;
     // Ours first: it refuses a newer schema before anything is touched.
     db::migrate(pool).await?;
     queue::setup(pool).await.context(

@@ -6,6 +6,7 @@
 pub mod api_tokens;
 pub mod checkpoints;
 pub mod clock;
+mod connect;
 pub mod definitions;
 pub mod pgcopy;
 pub mod quarantined_rows;
@@ -14,6 +15,7 @@ pub mod raw_api_data;
 pub mod raw_csv_blocks;
 pub mod replay;
 pub mod retention;
+pub mod rights;
 pub mod run_controls;
 pub mod run_repeated_keys;
 pub mod run_tasks;
@@ -23,18 +25,20 @@ pub mod schemas;
 pub mod settled_pages;
 pub mod source_files;
 pub mod source_pauses;
+mod target;
 pub mod totals;
 mod transaction;
 pub mod unified_records;
 
 use std::time::Duration;
 
+use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Executor, PgPool};
 
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::StoredHash;
+pub use connect::connect;
+pub use target::{Target, UrlError};
 pub use transaction::Transaction;
 
 /// kasparro's own migrations; the queue brings its own.
@@ -53,11 +57,16 @@ const SESSION: &str = "set idle_in_transaction_session_timeout = '30s';
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is not one.
-    #[error("the database URL cannot be read; expected postgresql://user:password@host:5432/name")]
-    Url(#[source] sqlx::Error),
+    #[error("the database URL cannot be read")]
+    Url(#[source] UrlError),
     /// Nobody answered in time.
-    #[error("the database did not answer within {} s; check DATABASE_URL and that the server runs", .waited.as_secs())]
+    #[error(
+        "the database did not answer within {} s; check DATABASE_URL (it leads to {target}) and that the \
+         server runs", .waited.as_secs()
+    )]
     Unreachable {
+        /// Who was asked.
+        target: Box<Target>,
         /// How long was waited.
         waited: Duration,
         /// The last answer.
@@ -65,10 +74,60 @@ pub enum OpenError {
         source: sqlx::Error,
     },
     /// The server answered, but not to us.
+    #[error("the database refused the connection ({target}); {advice}")]
+    Refused {
+        /// Who was asked.
+        target: Box<Target>,
+        /// What helps.
+        advice: String,
+        /// The answer.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Connections are lent for a transaction at a time.
     #[error(
-        "the database refused the connection; check user, password and database name in DATABASE_URL"
+        "between kasparro and the database ({target}) is a pooler that lends its connections for one \
+         transaction at a time, as PgBouncer does with pool_mode=transaction: kasparro listens, locks and \
+         prepares statements on connections of its own. Let DATABASE_URL lead to the server itself, or to \
+         a pool with pool_mode=session"
     )]
-    Refused(#[source] sqlx::Error),
+    SharedConnections {
+        /// Who was asked.
+        target: Box<Target>,
+    },
+    /// The database cannot hold every text.
+    #[error(
+        "the database ({target}) has the encoding {encoding}, which cannot hold every text; kasparro needs \
+         UTF8. Name another one in DATABASE_URL, or move this one away and make it again: create database \
+         {name} encoding 'UTF8' template template0"
+    )]
+    Encoding {
+        /// Who was asked.
+        target: Box<Target>,
+        /// The database's name as SQL takes it.
+        name: String,
+        /// What it has.
+        encoding: String,
+    },
+    /// The server lacks what kasparro uses.
+    #[error("the server ({target}) is PostgreSQL {version}; kasparro needs 14 or later")]
+    TooOld {
+        /// Who was asked.
+        target: Box<Target>,
+        /// What it is.
+        version: String,
+    },
+    /// The user may not do what kasparro needs.
+    #[error(
+        "the database user `{user}` lacks rights; somebody who may give them (who owns the database or \
+         the tables, else a superuser) says in this database:{lacking}"
+    )]
+    Rights {
+        /// The user.
+        user: String,
+        /// What gives them.
+        lacking: rights::Lacking,
+    },
     /// The database was migrated by a later kasparro.
     #[error(
         "the database's schema (migration {found}) is newer than this kasparro knows ({known}); \
@@ -89,58 +148,6 @@ pub enum OpenError {
     /// Any other answer.
     #[error("the database answered with an error")]
     Database(#[source] sqlx::Error),
-}
-
-/// Opens a pool, waiting for a server that is still starting. `waiting` is called once, with the
-/// first failure, when there is something to wait for.
-///
-/// # Errors
-/// [`OpenError::Unreachable`] after `patience`, [`OpenError::Refused`] at once when the server
-/// does not accept the credentials or has no such database.
-pub async fn connect(
-    url: &str,
-    max_connections: u32,
-    patience: Duration,
-    waiting: impl FnOnce(&sqlx::Error),
-) -> Result<PgPool, OpenError> {
-    let options: PgConnectOptions = url.parse().map_err(OpenError::Url)?;
-    let pool = PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(Duration::from_secs(30))
-        .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute(SESSION).await.map(drop) })
-        })
-        .connect_lazy_with(options.clone().application_name("kasparro"));
-    let deadline = tokio::time::Instant::now() + patience;
-    let mut waiting = Some(waiting);
-    loop {
-        let Err(error) = probe(&options).await else { return Ok(pool) };
-        if is_refusal(&error) {
-            return Err(OpenError::Refused(error));
-        }
-        if tokio::time::Instant::now() >= deadline {
-            return Err(OpenError::Unreachable { waited: patience, source: error });
-        }
-        if let Some(waiting) = waiting.take() {
-            waiting(&error);
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// One connection of its own, so that a pool's time-out does not hide the reason.
-async fn probe(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    use sqlx::{ConnectOptions, Connection};
-    let connecting = tokio::time::timeout(Duration::from_secs(5), options.connect());
-    let mut connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-    connection.ping().await?;
-    connection.close().await
-}
-
-/// Authentication failures and unknown databases do not go away by waiting.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|e| e.code());
-    code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }
 
 /// Brings kasparro's own tables up to date. Concurrent callers wait for each other.

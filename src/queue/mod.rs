@@ -39,6 +39,9 @@ const APALIS_MAX_ATTEMPTS: i32 = 1_000_000;
 /// The channel of apalis's insert trigger, which tells only of items that are new.
 const CHANNEL: &str = "apalis::job::insert";
 
+/// The schema of apalis's tables.
+pub const SCHEMA: &str = "apalis";
+
 /// How an item is taken from a queue: what [`setup`] puts in the place of apalis's own function.
 pub const GET_JOBS: &str = include_str!("get_jobs.sql");
 

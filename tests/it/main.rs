@@ -20,6 +20,8 @@ mod canary;
 mod cancel;
 mod command_line;
 mod csv_input;
+mod database_rights;
+mod database_url;
 mod dirty_file;
 mod dry_run;
 mod faults;

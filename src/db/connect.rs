@@ -1,0 +1,285 @@
+//! Owns opening the database: what is waited for, what is refused at once and with which advice, and
+//! what a server has to be like.
+//!
+//! Must not know the tables.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool, Row};
+use tokio::time::timeout;
+
+use super::target::{self, Target};
+use super::{OpenError, SESSION};
+
+/// The oldest server that has everything kasparro uses.
+const OLDEST_VERSION: i32 = 140_000;
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Opens a pool, waiting for a server that is still starting. `waiting` is called once, with the
+/// first failure, when there is something to wait for.
+///
+/// # Errors
+/// [`OpenError::Unreachable`] after `patience`; at once whatever does not go away by waiting: an
+/// address that names nothing, a refused password, a server that kasparro cannot use.
+pub async fn connect(
+    url: &str,
+    max_connections: u32,
+    patience: Duration,
+    waiting: impl FnOnce(&sqlx::Error),
+) -> Result<PgPool, OpenError> {
+    // What sqlx says of floating-point numbers at the start is the default since PostgreSQL 12, and
+    // PgBouncer refuses it.
+    let options = target::read(url).map_err(OpenError::Url)?.extra_float_digits(None);
+    let options = options.application_name("kasparro");
+    let target = Target::of(&options);
+    let deadline = tokio::time::Instant::now() + patience;
+    let mut waiting = Some(waiting);
+    let mut connection = loop {
+        let error = match open(&options).await {
+            Ok(connection) => break connection,
+            Err(error) => error,
+        };
+        if let Some(advice) = refusal(&error, &target) {
+            return Err(OpenError::Refused { target: target.into(), advice, source: error });
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(OpenError::Unreachable {
+                target: target.into(),
+                waited: patience,
+                source: error,
+            });
+        }
+        if let Some(waiting) = waiting.take() {
+            waiting(&error);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    check_server(&mut connection, &target).await?;
+    if shares_backends(&mut connection, &options).await {
+        return Err(OpenError::SharedConnections { target: target.into() });
+    }
+    connection.close().await.map_err(OpenError::Database)?;
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SESSION).await.map(drop) })
+        })
+        .connect_lazy_with(options))
+}
+
+/// One connection of its own, so that a pool's time-out does not hide the reason.
+async fn open(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let connecting = timeout(ANSWERS_WITHIN, options.connect());
+    let mut connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    connection.ping().await?;
+    Ok(connection)
+}
+
+/// Why waiting does not help, with what does. `None`: the error may go away by itself.
+fn refusal(error: &sqlx::Error, target: &Target) -> Option<String> {
+    let Target { database, user, .. } = target;
+    match error {
+        sqlx::Error::Database(said) => {
+            let code = said.code().unwrap_or_default();
+            let message = said.message();
+            match &*code {
+                "3D000" => Some(format!(
+                    "create the database: create database {} encoding 'UTF8' template template0",
+                    quoted(database)
+                )),
+                "42501" => Some(format!(
+                    "let the user in: grant connect on database {} to {}",
+                    quoted(database),
+                    quoted(user)
+                )),
+                _ if code.starts_with("28") => Some(
+                    "check user and password in DATABASE_URL, and the server's pg_hba.conf"
+                        .to_owned(),
+                ),
+                // PgBouncer has one code for everything; it also says so while its server starts.
+                "08P01" if message.starts_with("unsupported startup parameter") => Some(
+                    "this is PgBouncer; take the parameter out of DATABASE_URL, or name it in \
+                     PgBouncer's ignore_startup_parameters"
+                        .to_owned(),
+                ),
+                // Or what its server said, under the same code.
+                "08P01"
+                    if message.starts_with("no such ")
+                        || message.ends_with("does not exist")
+                        || message.contains("authentication failed") =>
+                {
+                    Some("this is PgBouncer; check its [databases] and auth_file".to_owned())
+                }
+                _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => None,
+                _ => Some("it answers, but not to us".to_owned()),
+            }
+        }
+        sqlx::Error::Io(io) => refused_io(io),
+        sqlx::Error::Tls(_) => Some(tls_advice(&error.to_string())),
+        sqlx::Error::Protocol(_) => Some(
+            "what answers there is not PostgreSQL; check host and port in DATABASE_URL".to_owned(),
+        ),
+        sqlx::Error::Configuration(_) => Some("check what follows `?` in DATABASE_URL".to_owned()),
+        _ => None,
+    }
+}
+
+fn refused_io(error: &std::io::Error) -> Option<String> {
+    // The system's resolver has no codes that Rust would pass on; these are the words of glibc, musl
+    // and macOS for a name that does not exist. One that is only not found now reads otherwise.
+    const NO_SUCH_NAME: [&str; 4] = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "nodename nor servname provided",
+    ];
+    let text = error.to_string();
+    if NO_SUCH_NAME.iter().any(|words| text.contains(words)) {
+        return Some("there is no host of that name; check DATABASE_URL".to_owned());
+    }
+    match error.kind() {
+        // What rustls says of a certificate comes as this.
+        ErrorKind::InvalidData => Some(tls_advice(&text)),
+        ErrorKind::PermissionDenied => Some("this user may not use the socket".to_owned()),
+        ErrorKind::InvalidInput => Some("check host and port in DATABASE_URL".to_owned()),
+        _ => None,
+    }
+}
+
+fn tls_advice(said: &str) -> String {
+    if said.contains("UnsupportedCertVersion") {
+        "the server's certificate has X.509 version 1, which is too old for TLS here. Give the server \
+         one of version 3, or put sslmode=disable into DATABASE_URL if nobody listens on the way: \
+         …/name?sslmode=disable"
+    } else if said.contains("does not support TLS") {
+        "the server has no TLS: switch it on there, or put sslmode=disable into DATABASE_URL if nobody \
+         listens on the way"
+    } else if said.contains("certificate") {
+        "the server's certificate is not trusted: name the authority that signed it with \
+         sslrootcert=FILE in DATABASE_URL, or encrypt without a look at it with sslmode=require"
+    } else {
+        "TLS cannot be agreed on; see sslmode in DATABASE_URL"
+    }
+    .to_owned()
+}
+
+/// An identifier as SQL takes it in any case.
+pub(super) fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// Fails when the database cannot hold what sources say, or lacks what kasparro uses.
+async fn check_server(connection: &mut PgConnection, target: &Target) -> Result<(), OpenError> {
+    let row = one_row(
+        connection,
+        "select current_setting('server_encoding'), current_setting('server_version'),
+            current_setting('server_version_num')",
+    )
+    .await
+    .map_err(OpenError::Database)?;
+    let text = |at: usize| row.try_get::<String, _>(at).map_err(OpenError::Database);
+    let (encoding, version, number) = (text(0)?, text(1)?, text(2)?);
+    if number.parse().is_ok_and(|number: i32| number < OLDEST_VERSION) {
+        return Err(OpenError::TooOld { target: target.clone().into(), version });
+    }
+    if encoding != "UTF8" {
+        let name = quoted(&target.database);
+        return Err(OpenError::Encoding { target: target.clone().into(), name, encoding });
+    }
+    Ok(())
+}
+
+/// Whether somebody between us and the server lends its connections for a transaction at a time, as
+/// PgBouncer does in transaction mode: what is set on a connection is then lost, or lent to others.
+///
+/// Two connections that are open at once never have the same process of the server, and one always
+/// has the same. The statements are such as need no preparing. What cannot be found out is no reason
+/// to refuse.
+async fn shares_backends(one: &mut PgConnection, options: &PgConnectOptions) -> bool {
+    let Ok(before) = backend(one).await else { return false };
+    let Ok(mut other) = open(options).await else { return false };
+    let asked = async {
+        run(&mut other, "begin").await?;
+        let others = backend(&mut other).await?;
+        Ok::<_, sqlx::Error>(others == before || backend(one).await? != before)
+    };
+    let shared = match timeout(ANSWERS_WITHIN, asked).await {
+        Ok(Ok(shared)) => shared,
+        // In its statement mode.
+        Ok(Err(sqlx::Error::Database(said))) => said.message().contains("statement pooling"),
+        _ => false,
+    };
+    // A transaction that is begun is given up with its connection.
+    let _ = other.close().await;
+    shared
+}
+
+async fn backend(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    one_row(connection, "select pg_backend_pid()::text").await?.try_get(0)
+}
+
+async fn one_row(connection: &mut PgConnection, sql: &'static str) -> Result<PgRow, sqlx::Error> {
+    connection.fetch_one(sqlx::raw_sql(sql)).await
+}
+
+async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    connection.execute(sqlx::raw_sql(sql)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_go_away_by_itself_is_waited_for_and_nothing_else() {
+        let lookup = |words: &str| {
+            std::io::Error::other(format!("failed to lookup address information: {words}"))
+        };
+        for waited_for in [
+            ErrorKind::ConnectionRefused.into(),
+            ErrorKind::ConnectionReset.into(),
+            ErrorKind::TimedOut.into(),
+            // The socket of a server that does not run yet.
+            ErrorKind::NotFound.into(),
+            lookup("Temporary failure in name resolution"),
+            lookup("Try again"),
+        ] {
+            assert_eq!(refused_io(&waited_for), None, "{waited_for}");
+        }
+        for (refused, advice) in [
+            (lookup("Name or service not known"), "no host of that name"),
+            (lookup("Name does not resolve"), "no host of that name"),
+            (ErrorKind::PermissionDenied.into(), "may not use the socket"),
+            (
+                std::io::Error::new(
+                    ErrorKind::InvalidData,
+                    "invalid peer certificate: Other(OtherError(UnsupportedCertVersion))",
+                ),
+                "sslmode=disable",
+            ),
+            (
+                std::io::Error::new(
+                    ErrorKind::InvalidData,
+                    "invalid peer certificate: UnknownIssuer",
+                ),
+                "sslrootcert=FILE",
+            ),
+        ] {
+            let found = refused_io(&refused).unwrap_or_default();
+            assert!(found.contains(advice), "{refused}: {found}");
+        }
+    }
+
+    #[test]
+    fn names_in_advice_can_be_pasted() {
+        assert_eq!(quoted("things_2"), "things_2");
+        assert_eq!(quoted("My \"own\""), "\"My \"\"own\"\"\"");
+        assert_eq!(quoted("2things"), "\"2things\"");
+    }
+}
