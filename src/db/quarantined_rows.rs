@@ -34,7 +34,7 @@ pub async fn store(
                      from stdin (format binary)";
     copy_in(&mut *connection, statement, rejects, |copy, (raw_ref, reject)| {
         let raw_ref = raw_ref.to_string();
-        for defect in &reject.defects {
+        for defect in reject.kinds() {
             copy.row(12);
             copy.text(Some(source));
             copy.text(Some(&raw_ref));

@@ -44,15 +44,8 @@ impl ReasonTally {
     /// Of these rejects.
     pub fn of<'a>(rejects: impl IntoIterator<Item = &'a Reject>) -> Self {
         let mut tally = Self::default();
-        for Reject { defects, .. } in rejects {
-            for (at, defect) in defects.iter().enumerate() {
-                let alike =
-                    |other: &Defect| other.field == defect.field && other.reason == defect.reason;
-                // Two fields of the mapping may come from one field of the source: one row still.
-                if !defects[..at].iter().any(alike) {
-                    tally.count(defect);
-                }
-            }
+        for reject in rejects {
+            reject.kinds().for_each(|defect| tally.count(defect));
         }
         tally.trim();
         tally

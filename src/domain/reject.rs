@@ -126,6 +126,16 @@ pub struct Reject {
 }
 
 impl Reject {
+    /// Its defects, each kind once: two fields of the mapping may come from one field of the source.
+    pub fn kinds(&self) -> impl Iterator<Item = &Defect> {
+        let alike = |a: &Defect, b: &Defect| a.field == b.field && a.reason == b.reason;
+        let defects = self.defects.iter().enumerate();
+        let first = move |(at, defect): &(usize, &Defect)| {
+            !self.defects[..*at].iter().any(|before| alike(before, defect))
+        };
+        defects.filter(first).map(|(_, defect)| defect)
+    }
+
     /// The most raw bytes kept with a quarantined row; the whole row stays in the raw tables.
     pub const MAX_RAW: usize = 1 << 20;
 }

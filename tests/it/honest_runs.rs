@@ -1,5 +1,6 @@
 //! Runs that end, but not as they should, say so: in their status, in their note and in the exit code.
 
+use kasparro::db::run_tasks;
 use kasparro::db::runs::Run;
 use kasparro::domain::run::Mode;
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
@@ -123,16 +124,50 @@ async fn records_that_are_no_records_degrade_the_run_of_an_api() {
 
 #[tokio::test]
 async fn a_failed_run_says_what_it_set_aside_beside_what_it_died_of() {
-    let app = csv(300, |row| row < 5, "[contract]\ntype_change = \"freeze\"\n").await;
-    app.write("items.csv", "id,name,price,Updated At\n1,a,1,2026-10-01\n,b,1,2026-10-01\n");
-    app.run("items").await;
-    app.write("items.csv", format!("{}9999,x,dear,2026-10-01\n", items(300, |row| row < 5)));
+    let app = csv(3, |_| false, "[contract]\ntype_change = \"freeze\"\n").await;
+    assert_eq!(app.run("items").await.status, Success);
+    // The last chunk dies of its price; the first has five rows without a key.
+    let keyless = ",x,1,2026-10-01\n".repeat(5);
+    let file = items(300, |_| false).replacen('\n', &format!("\n{keyless}"), 1);
+    app.write("items.csv", format!("{file}9999,x,dear,2026-10-01\n"));
     let run = app.run("items").await;
-    assert_eq!(run.status, Failed, "{run:?}");
-    assert!(run.error.is_some());
-    if run.counters.quarantined > 0 {
-        assert!(note(&run).contains("rows quarantined: "), "{run:?}");
-    }
+    assert_eq!((run.status, run.counters.quarantined), (Failed, 5), "{run:?}");
+    assert!(run.error.as_ref().unwrap().contains("dear"), "{run:?}");
+    assert!(note(&run).contains("5 of 306 rows quarantined: 5 × `id` missing_key"), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_value_that_suits_neither_of_two_fields_is_one_bad_row() {
+    let app = csv(9, |_| false, "cost = { column = \"price\", type = \"decimal\" }\n").await;
+    app.write("items.csv", items(9, |_| false).replace("7,n7,1,", "7,n7,dear,"));
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.quarantined), (Success, 1), "{run:?}");
+    assert_eq!(note(&run), "1 of 9 rows quarantined: 1 × `price` invalid_decimal: \"dear\"");
+    assert_eq!(app.number("select count(*) from quarantined_rows").await, 1);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn the_reasons_of_a_million_rows_are_added_up_exactly() {
+    let app = csv(9, |_| false, "").await;
+    let run = app.run("items").await;
+    // A thousand batches of a thousand bad rows each, of 30 kinds.
+    let batches = "insert into run_tasks (run_id, task_key, kind, state, done_at, first_slice,
+            last_slice, payload, quarantined, result)
+        select r.id, 'normalize_batch:' || n, 'normalize_batch', 'done', now(), n, n, '{}', 1000,
+            jsonb_build_object('set_aside', jsonb_build_object('reasons', k.reasons))
+        from etl_runs as r, generate_series(1000, 1999) as n, (
+            select jsonb_agg(jsonb_build_object('field', 'f' || k, 'reason', 'invalid_decimal',
+                'rows', 10 * k, 'example', repeat('x', 100)) order by k) as reasons
+            from generate_series(1, 30) as k
+        ) as k";
+    sqlx::query(batches).execute(&app.pool).await.unwrap();
+    let mut connection = app.pool.acquire().await.unwrap();
+    let reasons = run_tasks::set_aside(&mut connection, run.id).await.unwrap().to_string();
+    assert!(reasons.starts_with("300,000 × `f30` invalid_decimal: xxx"), "{reasons}");
+    assert!(reasons.ends_with(", and 27 more"), "{reasons}");
+    drop(connection);
     app.database.close().await;
 }
 
