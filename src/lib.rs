@@ -4,6 +4,8 @@
 //! The modules are floors; imports run downwards only (`docs/architecture.md`).
 
 #![forbid(unsafe_code)]
+// They panic when whoever reads has seen enough; `cli::out` prints.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod api;
 pub mod cli;

@@ -20,13 +20,15 @@ pub trait StepAside: Send + Sync + 'static {
 }
 
 /// Starts logging, as text for people or as one JSON object a line. `filter` is in the syntax of
-/// tracing's `EnvFilter`; `drawing` steps aside for each line.
+/// tracing's `EnvFilter`; `drawing` steps aside for each line. A line that cannot be written is lost:
+/// who closed standard error does not want it, and the work goes on.
 ///
 /// # Errors
 /// When the filter cannot be read.
 pub fn init(
     filter: &str,
     json: bool,
+    colors: bool,
     drawing: Option<Box<dyn StepAside>>,
 ) -> Result<(), tracing_subscriber::filter::ParseError> {
     // Notices about objects that exist already, and a server's own account of its start and stop.
@@ -37,8 +39,7 @@ pub fn init(
     if json {
         builder.json().flatten_event(true).init();
     } else {
-        let ansi = io::IsTerminal::is_terminal(&io::stderr());
-        builder.with_target(false).with_ansi(ansi).fmt_fields(escaped_fields()).init();
+        builder.with_target(false).with_ansi(colors).fmt_fields(escaped_fields()).init();
     }
     Ok(())
 }
@@ -76,10 +77,10 @@ impl Write for Lines {
         let text = String::from_utf8_lossy(line);
         let text = if self.json { escape_in_json(&text) } else { text };
         let mut write = || io::stderr().lock().write_all(text.as_bytes());
-        match &self.drawing {
-            Some(drawing) => drawing.step_aside(&mut write)?,
-            None => write()?,
-        }
+        let _ = match &self.drawing {
+            Some(drawing) => drawing.step_aside(&mut write),
+            None => write(),
+        };
         Ok(line.len())
     }
 

@@ -9,7 +9,7 @@ use crate::domain::failure::chain;
 use crate::sources;
 
 /// Every job file, by source name; a broken one with what is wrong with it.
-pub(super) struct Catalog {
+pub(crate) struct Catalog {
     jobs: BTreeMap<String, Result<Definition, String>>,
 }
 
@@ -18,7 +18,7 @@ impl Catalog {
     ///
     /// # Errors
     /// A problem when the folder cannot be read.
-    pub(super) async fn load(folder: &JobsFolder) -> Result<Self, Problem> {
+    pub(crate) async fn load(folder: &JobsFolder) -> Result<Self, Problem> {
         let folder = folder.clone();
         let load = move || folder.load(sources::kinds());
         let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| {
@@ -30,12 +30,12 @@ impl Catalog {
     }
 
     /// Every job file, in the order of names.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Result<&Definition, &str>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Result<&Definition, &str>)> {
         self.jobs.iter().map(|(name, job)| (name.as_str(), job.as_ref().map_err(String::as_str)))
     }
 
     /// Whether there is a job file of that name, good or broken.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.jobs.contains_key(name)
     }
 

@@ -3,6 +3,8 @@
 //! A cursor is the key of the last item of a page, so a page costs the same wherever it is, and
 //! nothing is shown twice or left out when rows are added meanwhile.
 
+use std::str::FromStr;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use poem_openapi::Object;
@@ -17,18 +19,18 @@ use super::words::text_type;
 
 /// How many items a page may hold, 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limit(usize);
+pub(crate) struct Limit(usize);
 
 impl Limit {
     const MAX: usize = 1000;
 
     /// Items asked for.
-    pub(super) fn items(self) -> i64 {
+    pub(crate) fn items(self) -> i64 {
         self.0 as i64
     }
 
     /// Rows to ask the database for: one more than fits tells whether there is a next page.
-    pub(super) fn rows(self) -> i64 {
+    pub(crate) fn rows(self) -> i64 {
         self.0 as i64 + 1
     }
 }
@@ -51,15 +53,20 @@ impl Type for Limit {
     }
 }
 
-impl ParseFromParameter for Limit {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(limit @ 1..=Self::MAX) => Ok(Self(limit)),
-            _ => Err(ParseError::custom(format!(
-                "{text:?} is not a whole number from 1 to {}",
-                Self::MAX
-            ))),
+            _ => Err(format!("{text:?} is not a whole number from 1 to {}", Self::MAX)),
         }
+    }
+}
+
+impl ParseFromParameter for Limit {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        text.parse().map_err(|error: String| ParseError::custom(error))
     }
 }
 
@@ -71,18 +78,18 @@ impl ToJSON for Limit {
 
 /// A part of a list.
 #[derive(Debug, Object)]
-pub(super) struct Page<T: ParseFromJSON + ToJSON> {
+pub(crate) struct Page<T: ParseFromJSON + ToJSON> {
     /// In the order of the list.
-    items: Vec<T>,
+    pub(crate) items: Vec<T>,
     /// Give it as `cursor` to get the next part; null when this was the last.
     #[oai(nullable)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 impl<T: ParseFromJSON + ToJSON> Page<T> {
     /// Makes a page of the rows that [`Limit::rows`] asked for. `key` is what the cursor keeps of
     /// the last item.
-    pub(super) fn new<R: Into<T>, const N: usize>(
+    pub(crate) fn new<R: Into<T>, const N: usize>(
         mut rows: Vec<R>,
         limit: Limit,
         list: &str,
@@ -105,7 +112,7 @@ fn encode<const N: usize>(list: &str, key: &[String; N]) -> String {
 ///
 /// # Errors
 /// A problem when it is not a cursor that this list gave out.
-pub(super) fn decode<const N: usize>(list: &str, cursor: &str) -> Result<[String; N], Problem> {
+pub(crate) fn decode<const N: usize>(list: &str, cursor: &str) -> Result<[String; N], Problem> {
     parts(list, cursor).ok_or_else(foreign)
 }
 
@@ -113,7 +120,7 @@ pub(super) fn decode<const N: usize>(list: &str, cursor: &str) -> Result<[String
 ///
 /// # Errors
 /// A problem when it is not a cursor that this list gave out.
-pub(super) fn decode_number(list: &str, cursor: &str) -> Result<i64, Problem> {
+pub(crate) fn decode_number(list: &str, cursor: &str) -> Result<i64, Problem> {
     let [part] = decode(list, cursor)?;
     number(&part)
 }

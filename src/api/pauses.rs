@@ -21,15 +21,15 @@ use crate::tasks::pause_source::{pause_source, resume_source};
 
 /// No run of the source starts, and the tasks of an active one wait.
 #[derive(Debug, Object)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     /// Name of the source.
-    source: String,
+    pub(crate) source: String,
     /// Since when.
-    paused_at: DateTime<Utc>,
+    pub(crate) paused_at: DateTime<Utc>,
     /// Who did it: `token:ID (NAME)`, `address:IP` or `cli:USER`.
-    paused_by: String,
+    pub(crate) paused_by: String,
     /// Why.
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// Why a source is paused.

@@ -20,69 +20,69 @@ use crate::domain::words::words;
 /// One thing wrong with one row.
 #[derive(Debug, Object)]
 #[oai(example)]
-struct QuarantinedRow {
+pub(crate) struct QuarantinedRow {
     /// Name of the source.
-    source: String,
+    pub(crate) source: String,
     /// The run that set it aside.
-    run_id: i64,
+    pub(crate) run_id: i64,
     /// The raw payload the row is in: `file/ID` or `page/HASH`.
-    raw_ref: String,
+    pub(crate) raw_ref: String,
     /// The row within it, from 1.
-    raw_row: i64,
+    pub(crate) raw_row: i64,
     /// The source's own name of the field; null when the row as a whole is bad.
     #[oai(nullable)]
-    field: Option<String>,
+    pub(crate) field: Option<String>,
     /// Stable code of what is wrong.
-    reason: String,
+    pub(crate) reason: String,
     /// What was found, and what was expected.
-    message: String,
+    pub(crate) message: String,
     /// Line in the file, from 1; null for API records.
     #[oai(nullable)]
-    line: Option<i64>,
+    pub(crate) line: Option<i64>,
     /// First byte in the file.
     #[oai(nullable)]
-    byte_start: Option<i64>,
+    pub(crate) byte_start: Option<i64>,
     /// Byte behind the last in the file.
     #[oai(nullable)]
-    byte_end: Option<i64>,
+    pub(crate) byte_end: Option<i64>,
     /// The row as it came, when it is UTF-8.
     #[oai(nullable)]
-    raw_text: Option<String>,
+    pub(crate) raw_text: Option<String>,
     /// The row as it came, when it is not.
     #[oai(nullable)]
     raw_base64: Option<Base64<Vec<u8>>>,
     /// The row is longer than what is shown here; all of it is in the raw tables.
-    raw_cut: bool,
+    pub(crate) raw_cut: bool,
     /// Equal for rows that fail alike.
-    fingerprint: String,
+    pub(crate) fingerprint: String,
     /// `open`, `redriven` or `resolved`.
-    status: String,
-    created_at: DateTime<Utc>,
+    pub(crate) status: String,
+    pub(crate) created_at: DateTime<Utc>,
 }
 
 /// Rows that fail alike.
 #[derive(Debug, Object)]
-struct Group {
+pub(crate) struct Group {
     /// Name of the source.
-    source: String,
+    pub(crate) source: String,
     /// What the rows share.
-    fingerprint: String,
+    pub(crate) fingerprint: String,
     /// The source's own name of the field; null when the rows as a whole are bad.
     #[oai(nullable)]
-    field: Option<String>,
+    pub(crate) field: Option<String>,
     /// Stable code of what is wrong.
-    reason: String,
+    pub(crate) reason: String,
     /// How many there are.
-    rows: i64,
+    pub(crate) rows: i64,
     /// The message of one of them.
-    example: String,
+    pub(crate) example: String,
 }
 
 /// Open quarantined rows by what they share.
 #[derive(Debug, Object)]
-struct Groups {
+pub(crate) struct Groups {
     /// The most frequent first.
-    items: Vec<Group>,
+    pub(crate) items: Vec<Group>,
 }
 
 words! {
@@ -147,7 +147,7 @@ impl QuarantineApi {
     }
 }
 
-fn key(row: &quarantined_rows::QuarantinedRow) -> [String; 5] {
+pub(crate) fn key(row: &quarantined_rows::QuarantinedRow) -> [String; 5] {
     [
         row.source.clone(),
         row.raw_ref.clone(),
@@ -157,7 +157,7 @@ fn key(row: &quarantined_rows::QuarantinedRow) -> [String; 5] {
     ]
 }
 
-fn after(cursor: &str) -> Result<After, Problem> {
+pub(crate) fn after(cursor: &str) -> Result<After, Problem> {
     let [source, raw_ref, raw_row, field, reason] = page::decode("quarantine", cursor)?;
     let raw_row = page::number(&raw_row)?;
     Ok(After { source, raw_ref, raw_row, field, reason })

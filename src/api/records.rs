@@ -18,45 +18,45 @@ use crate::domain::source_name::SourceName;
 /// A canonical record.
 #[derive(Debug, Object)]
 #[oai(example)]
-struct Record {
+pub(crate) struct Record {
     /// Name of the source.
-    source: String,
+    pub(crate) source: String,
     /// Its key within the source.
-    external_id: String,
+    pub(crate) external_id: String,
     #[oai(nullable)]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     #[oai(nullable)]
-    description: Option<String>,
+    pub(crate) description: Option<String>,
     #[oai(nullable)]
-    category: Option<String>,
+    pub(crate) category: Option<String>,
     /// A decimal number with every digit of the source.
     #[oai(nullable)]
-    price: Option<String>,
+    pub(crate) price: Option<String>,
     #[oai(nullable)]
-    currency: Option<String>,
+    pub(crate) currency: Option<String>,
     /// A decimal number with every digit of the source.
     #[oai(nullable)]
-    quantity: Option<String>,
+    pub(crate) quantity: Option<String>,
     #[oai(nullable)]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     /// When the source says it changed.
     #[oai(nullable)]
-    source_updated_at: Option<DateTime<Utc>>,
+    pub(crate) source_updated_at: Option<DateTime<Utc>>,
     /// The mapped fields that have no column of their own.
     #[oai(nullable)]
-    attributes: Option<Value>,
+    pub(crate) attributes: Option<Value>,
     /// The raw payload it came from: `file/ID` or `page/HASH`.
-    raw_ref: String,
+    pub(crate) raw_ref: String,
     /// The row within it, from 1.
-    raw_row: i64,
+    pub(crate) raw_row: i64,
     /// The run that inserted it.
-    first_run_id: i64,
+    pub(crate) first_run_id: i64,
     /// The run that changed it last.
-    last_run_id: i64,
+    pub(crate) last_run_id: i64,
     /// When it was inserted.
-    created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
     /// When it was changed last.
-    updated_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
 }
 
 /// `GET /records`

@@ -22,100 +22,104 @@ use crate::domain::source_name::SourceName;
 /// One execution of a source.
 #[derive(Debug, Object)]
 #[oai(example)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Its id; later runs have larger ones.
-    id: i64,
+    pub(crate) id: i64,
     /// Name of the source.
-    source: String,
-    status: RunStatus,
-    mode: Mode,
-    trigger: Trigger,
+    pub(crate) source: String,
+    pub(crate) status: RunStatus,
+    pub(crate) mode: Mode,
+    pub(crate) trigger: Trigger,
     /// Where API pages come from: `network`, `record` or `offline`.
-    access: String,
+    pub(crate) access: String,
     /// When it was asked for.
-    created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
     /// When its first task began.
     #[oai(nullable)]
-    started_at: Option<DateTime<Utc>>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
     /// When its last task settled.
     #[oai(nullable)]
-    finished_at: Option<DateTime<Utc>>,
+    pub(crate) finished_at: Option<DateTime<Utc>>,
     /// Tasks that have not settled.
-    open_tasks: i32,
+    pub(crate) open_tasks: i32,
     /// Tasks that were given up.
-    dead_tasks: i32,
-    counters: Counters,
+    pub(crate) dead_tasks: i32,
+    pub(crate) counters: Counters,
     /// The first failure.
     #[oai(nullable)]
-    error: Option<String>,
+    pub(crate) error: Option<String>,
     /// Why it ended as it did, when that is no failure, and the most frequent reasons of rows that were
     /// quarantined. A success may have one.
     #[oai(nullable)]
-    stop_reason: Option<String>,
+    pub(crate) stop_reason: Option<String>,
     /// Runs with the same value had the same job file.
-    config_hash: String,
+    pub(crate) config_hash: String,
     /// Whether it only shows what it would do; its counters are those of a run that would.
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// The first run whose rows a replay normalizes again.
     #[oai(nullable)]
-    replay_from: Option<i64>,
+    pub(crate) replay_from: Option<i64>,
     /// The last.
     #[oai(nullable)]
-    replay_to: Option<i64>,
-    /// Tasks known so far; all but the open ones have settled.
-    tasks: i32,
+    pub(crate) replay_to: Option<i64>,
+    /// Tasks known so far.
+    pub(crate) tasks: i32,
+    /// Those that have settled: all but the open ones.
+    pub(crate) settled_tasks: i32,
     /// When a task of it settled or a try of one ended last, or the run began, was retried or resumed.
-    moved_at: DateTime<Utc>,
+    pub(crate) moved_at: DateTime<Utc>,
     /// Whether nothing has moved for 2 minutes though something could: the source is not paused and a
     /// task is due.
-    stalled: bool,
+    pub(crate) stalled: bool,
 }
 
-/// What was done, in numbers: rows_read = inserted + updated + duplicates + quarantined.
+/// What was done, in numbers: rows_read = inserted + updated + unchanged + quarantined.
 #[derive(Debug, Object)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     /// API pages or CSV chunks read.
-    slices: i64,
+    pub(crate) slices: i64,
     /// Bytes read from the source.
-    bytes: i64,
+    pub(crate) bytes: i64,
     /// Rows the source held, good or bad.
-    rows_read: i64,
+    pub(crate) rows_read: i64,
     /// Rows whose key was new.
-    inserted: i64,
+    pub(crate) inserted: i64,
     /// Rows whose key was known with other content.
-    updated: i64,
+    pub(crate) updated: i64,
     /// Rows whose key was known with the same content.
-    duplicates: i64,
+    pub(crate) unchanged: i64,
+    /// The same as `unchanged`, under its earlier name.
+    pub(crate) duplicates: i64,
     /// Rows set aside with a reason.
-    quarantined: i64,
+    pub(crate) quarantined: i64,
 }
 
 /// A durable piece of a run's work.
 #[derive(Debug, Object)]
-pub(super) struct Task {
+pub(crate) struct Task {
     /// Its name within the run.
-    key: String,
+    pub(crate) key: String,
     /// `plan_run`, `fetch_page`, `parse_csv_chunk`, `normalize_batch` or `snapshot_schema`.
-    kind: String,
+    pub(crate) kind: String,
     /// `open`, `done`, `dead` or `cancelled`.
-    state: String,
+    pub(crate) state: String,
     /// Tries so far.
-    attempt: i32,
+    pub(crate) attempt: i32,
     /// The worker that settled it, or tried last.
     #[oai(nullable)]
-    worker: Option<String>,
+    pub(crate) worker: Option<String>,
     /// When it was planned.
-    created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
     /// When it is tried again.
     #[oai(nullable)]
-    next_attempt_at: Option<DateTime<Utc>>,
+    pub(crate) next_attempt_at: Option<DateTime<Utc>>,
     /// When it settled.
     #[oai(nullable)]
-    done_at: Option<DateTime<Utc>>,
+    pub(crate) done_at: Option<DateTime<Utc>>,
     /// The last failure.
     #[oai(nullable)]
-    error: Option<String>,
-    counters: Counters,
+    pub(crate) error: Option<String>,
+    pub(crate) counters: Counters,
 }
 
 /// `GET /runs`
@@ -216,6 +220,7 @@ impl RunsApi {
 
 impl From<runs::Run> for Run {
     fn from(run: runs::Run) -> Self {
+        let settled_tasks = run.settled_tasks();
         Self {
             id: run.id.0,
             source: run.source,
@@ -236,6 +241,7 @@ impl From<runs::Run> for Run {
             replay_from: run.replay.map(|range| range.from.0),
             replay_to: run.replay.map(|range| range.to.0),
             tasks: run.tasks,
+            settled_tasks,
             moved_at: run.moved_at,
             stalled: run.stalled,
         }
@@ -250,6 +256,7 @@ impl From<counters::Counters> for Counters {
             rows_read: counters.rows_read,
             inserted: counters.inserted,
             updated: counters.updated,
+            unchanged: counters.unchanged,
             duplicates: counters.unchanged,
             quarantined: counters.quarantined,
         }
@@ -314,6 +321,7 @@ impl Example for Run {
             replay_from: None,
             replay_to: None,
             tasks: 4,
+            settled_tasks: 4,
             moved_at: at(2),
             stalled: false,
         }

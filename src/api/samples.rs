@@ -19,42 +19,42 @@ word_types! { SampleChange = "SampleChange": "What a run would do with a row." }
 
 /// A row and what a run would do with it.
 #[derive(Debug, Object)]
-struct Sample {
-    change: SampleChange,
+pub(crate) struct Sample {
+    pub(crate) change: SampleChange,
     /// The key; null for rows set aside.
     #[oai(nullable)]
-    external_id: Option<String>,
+    pub(crate) external_id: Option<String>,
     /// The file or address that the row is in, or the kept payload: `file/ID` or `page/HASH`.
-    payload: String,
+    pub(crate) payload: String,
     /// The row within it, from 1.
-    row: i64,
+    pub(crate) row: i64,
     /// The record as it stands in the table: its filled columns.
     #[oai(nullable)]
-    before: Option<Value>,
+    pub(crate) before: Option<Value>,
     /// The record as the run would leave it.
     #[oai(nullable)]
-    after: Option<Value>,
+    pub(crate) after: Option<Value>,
     /// Everything that is wrong with a row set aside.
-    defects: Vec<SampleDefect>,
+    pub(crate) defects: Vec<SampleDefect>,
 }
 
 /// One thing wrong with a row.
 #[derive(Debug, Object)]
-struct SampleDefect {
+pub(crate) struct SampleDefect {
     /// The source's own name of the field; null when the row as a whole is bad.
     #[oai(nullable)]
-    field: Option<String>,
+    pub(crate) field: Option<String>,
     /// Stable code of what is wrong.
-    reason: String,
+    pub(crate) reason: String,
     /// What was found, and what was expected.
-    message: String,
+    pub(crate) message: String,
 }
 
 /// Some of the rows that a run would write or set aside, at most 20.
 #[derive(Debug, Object)]
-struct Samples {
+pub(crate) struct Samples {
     /// Updates first, then inserts, then rows set aside.
-    items: Vec<Sample>,
+    pub(crate) items: Vec<Sample>,
 }
 
 /// `GET /runs/{id}/samples`

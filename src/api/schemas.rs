@@ -17,60 +17,60 @@ use crate::domain::source_name::SourceName;
 
 /// A version of a source's schema.
 #[derive(Debug, Object)]
-struct SchemaVersion {
+pub(crate) struct SchemaVersion {
     /// From 1.
-    version: i32,
+    pub(crate) version: i32,
     /// Field to type: `number`, `string?` (may be absent), `integer|string`, `null` (never seen).
-    schema_signature: Value,
+    pub(crate) schema_signature: Value,
     /// The run that saw it first.
-    run_id: i64,
-    first_seen_at: DateTime<Utc>,
+    pub(crate) run_id: i64,
+    pub(crate) first_seen_at: DateTime<Utc>,
 }
 
 /// The versions of a source's schema.
 #[derive(Debug, Object)]
-struct SchemaVersions {
+pub(crate) struct SchemaVersions {
     /// Newest first; empty before the first complete run.
-    items: Vec<SchemaVersion>,
+    pub(crate) items: Vec<SchemaVersion>,
 }
 
 /// What changed about one field between two versions.
 #[derive(Debug, Object)]
-struct Drift {
+pub(crate) struct Drift {
     /// Name of the source.
-    source: String,
-    from_version: i32,
-    to_version: i32,
+    pub(crate) source: String,
+    pub(crate) from_version: i32,
+    pub(crate) to_version: i32,
     /// The source's own name of the field.
-    field: String,
+    pub(crate) field: String,
     /// `added`, `removed` or `type_changed`.
-    change: String,
+    pub(crate) change: String,
     /// Its type before; null when it was added.
     #[oai(nullable)]
-    old_type: Option<String>,
+    pub(crate) old_type: Option<String>,
     /// Its type now; null when it was removed.
     #[oai(nullable)]
-    new_type: Option<String>,
+    pub(crate) new_type: Option<String>,
     /// What the contract says of it: `evolve`, `freeze`, `discard_value` or `quarantine_row`.
-    policy: String,
+    pub(crate) policy: String,
     /// `open` or `acknowledged`.
-    status: String,
+    pub(crate) status: String,
     /// The first raw payload that shows it; null for a removal.
     #[oai(nullable)]
-    raw_ref: Option<String>,
+    pub(crate) raw_ref: Option<String>,
     /// The row within it, from 1.
     #[oai(nullable)]
-    raw_row: Option<i64>,
+    pub(crate) raw_row: Option<i64>,
     /// The run that saw it.
-    run_id: i64,
-    detected_at: DateTime<Utc>,
+    pub(crate) run_id: i64,
+    pub(crate) detected_at: DateTime<Utc>,
 }
 
 /// Drift of one source or of all.
 #[derive(Debug, Object)]
-struct Drifts {
+pub(crate) struct Drifts {
     /// Newest first.
-    items: Vec<Drift>,
+    pub(crate) items: Vec<Drift>,
 }
 
 /// `GET /schemas/{source}`

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use sqlx::PgConnection;
 
 use super::ApiState;
 use super::catalog::Catalog;
@@ -17,35 +18,37 @@ use crate::definition::Definition;
 
 /// A job file and how its source is doing.
 #[derive(Debug, Object)]
-struct Source {
-    /// The file's stem.
-    name: String,
+pub(crate) struct Source {
+    /// Name of the source: the file's stem.
+    pub(crate) source: String,
+    /// The same, under its earlier name.
+    pub(crate) name: String,
     /// How it is read; null when the job file is broken.
     #[oai(nullable)]
-    kind: Option<String>,
+    pub(crate) kind: Option<String>,
     #[oai(nullable)]
-    description: Option<String>,
+    pub(crate) description: Option<String>,
     /// A cron expression; null when it runs on demand only.
     #[oai(nullable)]
-    schedule: Option<String>,
+    pub(crate) schedule: Option<String>,
     /// Why the job file cannot be used; null when it can.
     #[oai(nullable)]
-    problem: Option<String>,
+    pub(crate) problem: Option<String>,
     /// The pause in force; null when there is none.
     #[oai(nullable)]
-    pause: Option<Pause>,
+    pub(crate) pause: Option<Pause>,
     /// Records of the source.
-    records: i64,
+    pub(crate) records: i64,
     /// Its newest run.
     #[oai(nullable)]
-    last_run: Option<Run>,
+    pub(crate) last_run: Option<Run>,
 }
 
 /// Every source.
 #[derive(Debug, Object)]
-struct Sources {
+pub(crate) struct Sources {
     /// In the order of names.
-    items: Vec<Source>,
+    pub(crate) items: Vec<Source>,
 }
 
 /// `GET /sources`
@@ -65,7 +68,20 @@ impl SourcesApi {
     #[oai(path = "/sources", method = "get", operation_id = "list_sources")]
     async fn list(&self, state: Data<&ApiState>) -> Result<Json<Sources>, Refusal<ListSources>> {
         let catalog = Catalog::load(&state.jobs).await?;
-        let mut connection = state.connection().await?;
+        let items = Source::all(&mut *state.connection().await?, &catalog).await?;
+        Ok(Json(Sources { items }))
+    }
+}
+
+impl Source {
+    /// Every source that has a job file, in the order of names.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn all(
+        connection: &mut PgConnection,
+        catalog: &Catalog,
+    ) -> Result<Vec<Self>, sqlx::Error> {
         let totals = totals::per_source(&mut *connection).await?;
         let mut records: HashMap<_, _> =
             totals.into_iter().map(|total| (total.source, total.records)).collect();
@@ -81,15 +97,14 @@ impl SourcesApi {
             last_run: latest.remove(name).map(Run::from),
             ..Source::of(name, job)
         };
-        Ok(Json(Sources { items: catalog.iter().map(source).collect() }))
+        Ok(catalog.iter().map(source).collect())
     }
-}
 
-impl Source {
     fn of(name: &str, job: Result<&Definition, &str>) -> Self {
         let definition = job.ok();
         let schedule = definition.and_then(|definition| definition.schedule.as_ref());
         Self {
+            source: name.to_owned(),
             name: name.to_owned(),
             kind: definition.map(|definition| definition.kind.clone()),
             description: definition.and_then(|definition| definition.description.clone()),

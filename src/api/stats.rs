@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use sqlx::PgConnection;
 
 use super::ApiState;
 use super::document::Tag;
@@ -14,47 +15,49 @@ use crate::domain::run::RunStatus;
 
 /// Figures over all runs, those under way included.
 #[derive(Debug, Object)]
-struct Stats {
+pub(crate) struct Stats {
     /// Per source, in the order of names.
-    sources: Vec<SourceStats>,
-    total: Figures,
+    pub(crate) sources: Vec<SourceStats>,
+    pub(crate) total: Figures,
     /// Number of runs by status; every status is there.
-    runs: BTreeMap<String, i64>,
-    queue: Queue,
+    pub(crate) runs: BTreeMap<String, i64>,
+    pub(crate) queue: Queue,
 }
 
 /// The figures of a source.
 #[derive(Debug, Object)]
-struct SourceStats {
+pub(crate) struct SourceStats {
     /// Name of the source.
-    source: String,
-    figures: Figures,
+    pub(crate) source: String,
+    pub(crate) figures: Figures,
 }
 
-/// What was done, in numbers: rows_read = inserted + updated + duplicates + quarantined.
+/// What was done, in numbers: rows_read = inserted + updated + unchanged + quarantined.
 #[derive(Debug, Clone, Copy, Default, Object)]
-struct Figures {
+pub(crate) struct Figures {
     /// Records in the table.
-    records: i64,
+    pub(crate) records: i64,
     /// Rows the sources held, good or bad.
-    rows_read: i64,
+    pub(crate) rows_read: i64,
     /// Rows whose key was new.
-    inserted: i64,
+    pub(crate) inserted: i64,
     /// Rows whose key was known with other content.
-    updated: i64,
+    pub(crate) updated: i64,
     /// Rows whose key was known with the same content.
-    duplicates: i64,
+    pub(crate) unchanged: i64,
+    /// The same as `unchanged`, under its earlier name.
+    pub(crate) duplicates: i64,
     /// Rows set aside with a reason.
-    quarantined: i64,
+    pub(crate) quarantined: i64,
 }
 
 /// How much work is waiting or under way.
 #[derive(Debug, Object)]
-struct Queue {
+pub(crate) struct Queue {
     /// Tasks of active runs that have not settled.
-    open_tasks: i64,
+    pub(crate) open_tasks: i64,
     /// Active runs in which nothing moves though something could.
-    stalled_runs: i64,
+    pub(crate) stalled_runs: i64,
 }
 
 /// `GET /stats`
@@ -73,19 +76,28 @@ impl StatsApi {
     /// Records and rows per source and in total, runs by status, and the depth of the queue.
     #[oai(path = "/stats", method = "get", operation_id = "stats")]
     async fn stats(&self, state: Data<&ApiState>) -> Result<Json<Stats>, Refusal<GetStats>> {
-        let mut connection = state.connection().await?;
+        Ok(Json(Stats::now(&mut *state.connection().await?).await?))
+    }
+}
+
+impl Stats {
+    /// The figures of this moment.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn now(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let per_source = totals::per_source(&mut *connection).await?;
         let by_status = totals::runs_by_status(&mut *connection).await?;
         let open_tasks = totals::open_tasks(&mut *connection).await?;
         let stalled_runs = totals::stalled_runs(&mut *connection).await?;
         let mut total = Figures::default();
         per_source.iter().for_each(|source| total.add(source));
-        Ok(Json(Stats {
+        Ok(Self {
             sources: per_source.into_iter().map(SourceStats::from).collect(),
             total,
             runs: every_status(&by_status),
             queue: Queue { open_tasks, stalled_runs },
-        }))
+        })
     }
 }
 
@@ -100,6 +112,7 @@ impl Figures {
         self.rows_read += source.rows_read;
         self.inserted += source.inserted;
         self.updated += source.updated;
+        self.unchanged += source.unchanged;
         self.duplicates += source.unchanged;
         self.quarantined += source.quarantined;
     }

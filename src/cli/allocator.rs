@@ -28,5 +28,7 @@ pub(super) fn give_buffers_back() {
     }
     // It returns only if it fails; then all that is lost is memory.
     let error = again.args(arguments).env(THRESHOLD, BYTES).exec();
-    eprintln!("warning: freed memory is kept, as the program cannot start itself again: {error}");
+    super::out::remark(format!(
+        "warning: freed memory is kept, as the program cannot start itself again: {error}"
+    ));
 }

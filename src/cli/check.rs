@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::list::{OutputArgs, print};
-use super::processes;
+use super::args::OutputArgs;
+use super::{out, processes};
 use crate::config::Settings;
 use crate::definition::error::Problem;
 use crate::definition::{Definition, DefinitionError, JobsFolder};
 use crate::domain::failure::chain;
+use crate::domain::text::printable_lines;
 use crate::sources::{self, Reach};
 
 #[derive(Debug, clap::Args)]
@@ -34,12 +35,11 @@ pub(super) fn check(
         |file: &Checked| !file.problems.is_empty() || args.strict && !file.warnings.is_empty();
     let good =
         !checked.is_empty() && !checked.iter().any(bad) && (!args.strict || stray.is_empty());
-    if args.output.json() {
+    if args.output.json {
         let files: Vec<_> = checked.iter().map(Checked::json).collect();
         let stray = stray.iter().map(|(file, why)| json!({ "file": file, "message": why }));
         let stray: Vec<_> = stray.collect();
-        let text = serde_json::to_string_pretty(&json!({ "files": files, "not_read": stray }))?;
-        print(&format!("{text}\n"))?;
+        out::json(&json!({ "files": files, "not_read": stray }))?;
     } else {
         let mut text = String::new();
         checked.iter().for_each(|file| text += &file.lines());
@@ -54,7 +54,7 @@ pub(super) fn check(
                 sources::EXAMPLE
             );
         }
-        print(&text)?;
+        out::raw(&printable_lines(&text));
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

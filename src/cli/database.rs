@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use sqlx::PgPool;
 
+use super::out;
 use crate::config::Settings;
 use crate::domain::failure::chain;
 use crate::domain::secret_url::SecretUrl;
@@ -47,7 +48,8 @@ impl Database {
         };
         let waiting = |error: &sqlx::Error| {
             let seconds = settings.database_wait.as_secs();
-            eprintln!("waiting up to {seconds} s for the database: {}", chain(error));
+            let why = chain(error);
+            out::remark(format!("waiting up to {seconds} s for the database: {why}"));
         };
         let opened = db::connect(&url, connections, settings.database_wait, waiting).await;
         let opened = match opened {
@@ -116,7 +118,7 @@ fn announce(line: &str) {
     if tracing::enabled!(tracing::Level::INFO) {
         tracing::info!("{line}");
     } else {
-        eprintln!("{line}");
+        out::remark(line);
     }
 }
 
@@ -154,10 +156,11 @@ pub(super) async fn claim(settings: &Settings) -> anyhow::Result<ExitCode> {
         format!("{} cannot be read; run this where the job files are", settings.jobs_dir.display())
     })?;
     let data_dir = data_dir(settings);
-    let before = embedded::claim(&data_dir, &jobs).await?;
-    println!("the private database in {} belongs to {}", data_dir.display(), jobs.display());
-    if let Some(before) = before.filter(|before| *before != jobs) {
-        println!("it belonged to {}", before.display());
+    let before = embedded::claim(&data_dir, &jobs).await?.filter(|before| *before != jobs);
+    let (data_dir, jobs) = (data_dir.display(), jobs.display());
+    out::line(format!("the private database in {data_dir} belongs to {jobs}"));
+    if let Some(before) = before {
+        out::line(format!("it belonged to {}", before.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,10 +4,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use sqlx::postgres::PgConnectOptions;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::database::{Database, Schema};
+use super::signals::Signals;
 use crate::config::Settings;
 
 pub(super) const EXAMPLES: &str = "\
@@ -37,11 +39,32 @@ pub(super) async fn exec(settings: &Settings, args: &ExecArgs) -> anyhow::Result
     for (name, value) in libpq_environment(&options, database.url()) {
         command.env(name, value);
     }
-    // Ctrl-C is for the program: psql ends a query with it. We stay, to close the database.
-    let _interrupts = signal(SignalKind::interrupt()).context("no handler for Ctrl-C")?;
-    let status = command.status().await.with_context(|| format!("{program} cannot be started"));
+    // Signals are for the program: psql ends a query with Ctrl-C. We stay, to close the database.
+    let mut signals = Signals::catch()?;
+    let status = match command.spawn().with_context(|| format!("{program} cannot be started")) {
+        Ok(mut child) => loop {
+            tokio::select! {
+                status = child.wait() => break status.context("the program cannot be waited for"),
+                signal = signals.next() => pass_on(signal, &child),
+            }
+        },
+        Err(error) => Err(error),
+    };
     database.close().await?;
     Ok(exit_code(status?))
+}
+
+/// Gives a signal to the program. Ctrl-C on a terminal has reached it already: the terminal gives it
+/// to everybody in the foreground.
+fn pass_on(signal: Signal, child: &tokio::process::Child) {
+    let foreground = std::fs::File::open("/dev/tty").ok().and_then(|tty| tcgetpgrp(tty).ok());
+    if signal == Signal::SIGINT && foreground == Some(getpgrp()) {
+        return;
+    }
+    // A program that has just ended is waited for next.
+    if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
+        let _ = kill(Pid::from_raw(id), signal);
+    }
 }
 
 /// The program's own code; for one that a signal ended, what shells say.

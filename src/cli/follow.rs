@@ -1,10 +1,7 @@
-//! Owns watching runs to their end and the table printed then.
+//! Owns watching runs to their end.
 
 use std::time::{Duration, Instant};
 
-use chrono::SecondsFormat;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sqlx::PgPool;
 
 use super::progress::Progress;
@@ -51,62 +48,5 @@ pub(super) async fn follow(
             return Ok(all);
         }
         tokio::time::sleep((begun.elapsed() / 10).clamp(SOONEST_LOOK, LATEST_LOOK)).await;
-    }
-}
-
-/// Runs as a table.
-pub(super) fn table(runs: &[Run]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "run",
-        "source",
-        "status",
-        "read",
-        "inserted",
-        "updated",
-        "unchanged",
-        "quarantined",
-        "seconds",
-        "note",
-    ]);
-    for run in runs {
-        let counters = &run.counters;
-        table.add_row([
-            run.id.to_string(),
-            run.source.clone(),
-            run.status.to_string(),
-            counters.rows_read.to_string(),
-            counters.inserted.to_string(),
-            counters.updated.to_string(),
-            counters.unchanged.to_string(),
-            counters.quarantined.to_string(),
-            seconds(run),
-            note(run),
-        ]);
-    }
-    for column in [0, 3, 4, 5, 6, 7, 8] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-fn note(run: &Run) -> String {
-    let stalled = run.stalled.then(|| {
-        let since = run.moved_at.to_rfc3339_opts(SecondsFormat::Secs, true);
-        format!("stalled: nothing has moved since {since}")
-    });
-    // Else its counters look like those of a run that wrote something.
-    let dry = run.dry_run.then(|| "dry run: nothing was written".to_owned());
-    let parts = [dry, stalled, run.error.clone(), run.stop_reason.clone()];
-    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
-}
-
-fn seconds(run: &Run) -> String {
-    match (run.started_at, run.finished_at) {
-        (Some(start), Some(end)) => format!("{:.2}", (end - start).as_seconds_f64()),
-        _ => String::new(),
     }
 }

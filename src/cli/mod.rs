@@ -1,15 +1,21 @@
 //! Floor 6: the command line: what is typed, and which process or answer it becomes.
 
+mod actor;
 mod allocator;
+mod args;
 mod check;
-mod controls;
 mod database;
 mod exec;
 mod follow;
-mod list;
+mod out;
 mod processes;
 mod progress;
 mod run;
+mod runs;
+mod signals;
+mod sources;
+mod table;
+mod times;
 mod token;
 mod up;
 
@@ -34,13 +40,26 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = GLOBAL)]
     settings: SettingsLayer,
 
     /// Settings file [default: kasparro.toml in this folder, if there is one]
-    #[arg(long, env = "KASPARRO_CONFIG", global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        env = "KASPARRO_CONFIG",
+        global = true,
+        value_name = "FILE",
+        help_heading = GLOBAL
+    )]
     config: Option<PathBuf>,
+
+    /// Colours in tables and log lines; by itself on terminals, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, help_heading = GLOBAL)]
+    color: clap::ColorChoice,
 }
+
+/// What every command takes stands apart from what only one does.
+const GLOBAL: &str = "Global options";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,9 +95,9 @@ enum Command {
     /// Print the JSON Schema of job files, for editors
     JobSchema,
     /// List the sources with their last run, or pause and resume one
-    Sources(list::SourcesArgs),
+    Sources(sources::SourcesArgs),
     /// List the last runs, or cancel one
-    Runs(list::RunsArgs),
+    Runs(runs::RunsArgs),
     /// Make, list and revoke the tokens of the HTTP API
     #[command(subcommand, after_help = token::EXAMPLES)]
     Token(token::TokenCommand),
@@ -125,10 +144,17 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if answer.use_stderr() { USAGE } else { 0 });
         }
     };
-    match start(cli) {
-        Ok(code) => code,
+    out::set_color(cli.color);
+    let ended = start(cli);
+    let unwritten = out::failure();
+    if let Some(error) = &unwritten {
+        out::remark(format!("error: standard output cannot be written: {error}"));
+    }
+    match ended {
+        Ok(code) if unwritten.is_none() => code,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", chain(error.as_ref()));
+            out::remark(format!("error: {}", chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -162,6 +188,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     telemetry::init(
         filter,
         settings.log_format == LogFormat::Json,
+        out::colors_log(),
         Some(Box::new(progress.clone())),
     )
     .with_context(|| format!("the log filter {filter:?} cannot be read"))?;
@@ -186,10 +213,10 @@ async fn dispatch(
         Command::Run(args) => run::run(settings, &jobs, &args, progress).await,
         Command::Check(args) => check::check(settings, &jobs, &args),
         Command::Migrate => processes::migrate(settings).await,
-        Command::Openapi => list::print(&crate::api::openapi_json()),
-        Command::JobSchema => list::print(&crate::sources::job_schema_json()),
-        Command::Sources(args) => list::sources(settings, &jobs, &args).await,
-        Command::Runs(args) => list::runs(settings, &args).await,
+        Command::Openapi => document(&crate::api::openapi_json()),
+        Command::JobSchema => document(&crate::sources::job_schema_json()),
+        Command::Sources(args) => sources::sources(settings, &jobs, &args).await,
+        Command::Runs(args) => runs::runs(settings, &jobs, &args).await,
         Command::Token(command) => token::token(settings, &command).await,
         Command::Exec(args) => exec::exec(settings, &args).await,
         Command::Claim => database::claim(settings).await,
@@ -197,9 +224,14 @@ async fn dispatch(
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kasparro", &mut script);
-            list::print(&String::from_utf8_lossy(&script))
+            document(&String::from_utf8_lossy(&script))
         }
     }
+}
+
+fn document(text: &str) -> anyhow::Result<ExitCode> {
+    out::raw(text);
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

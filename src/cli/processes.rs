@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::database::{Database, Schema};
+use super::out;
+use super::signals::Signals;
 use crate::api::{self, Admission, ApiState, WithoutToken};
 use crate::config::Settings;
 use crate::db::api_tokens;
@@ -25,18 +26,15 @@ use crate::worker::{self, WorkerOptions};
 /// Requests need a connection for a moment each.
 pub(super) const API_CONNECTIONS: u32 = 10;
 
-/// A token that is cancelled by Ctrl-C or SIGTERM. A second signal ends the process at once.
+/// A token that is cancelled by Ctrl-C, SIGTERM or the terminal's end. A second signal ends the
+/// process at once.
 pub(super) fn stop_signal() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt()).context("no handler for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
+    let mut signals = Signals::catch()?;
     let stop = token.clone();
     tokio::spawn(async move {
         for exit in [false, true] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+            signals.next().await;
             if exit {
                 // What was under way is taken over at the next start.
                 std::process::exit(130);
@@ -177,7 +175,7 @@ pub(super) async fn scheduler(
 
 pub(super) async fn migrate(settings: &Settings) -> anyhow::Result<ExitCode> {
     let database = Database::open(settings, 2, Schema::Migrate).await?;
-    println!("the database's schema is up to date");
+    out::line("the database's schema is up to date");
     database.close().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -197,6 +195,6 @@ pub(super) async fn healthcheck(settings: &Settings) -> anyhow::Result<ExitCode>
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
     let answer = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
     let status = answer.status();
-    println!("{}", answer.text().await?);
+    out::line(answer.text().await?);
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -5,15 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::builder::FalseyValueParser;
+use poem_openapi::types::ToJSON;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::database::{Database, Schema};
-use super::follow::{follow, table};
-use super::list::run_json;
-use super::processes;
+use super::follow::follow;
 use super::progress::Progress;
+use super::{args, out, processes, runs};
+use crate::api::runs::Run as RunView;
 use crate::config::Settings;
 use crate::db::Transaction;
 use crate::db::runs::Run;
@@ -152,12 +153,12 @@ fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>,
         let (good, broken): (Vec<_>, Vec<_>) =
             jobs.load(kinds)?.into_iter().partition(Result::is_ok);
         for error in broken.iter().filter_map(|definition| definition.as_ref().err()) {
-            eprintln!("error: {}", chain(error));
+            out::remark(format!("error: {}", chain(error)));
         }
         return Ok((good.into_iter().flatten().collect(), broken.is_empty()));
     }
     let mut definitions: Vec<Definition> = Vec::new();
-    for name in &args.sources {
+    for name in args.sources.iter().map(|text| args::source_of(text)) {
         if !definitions.iter().any(|d| d.source.as_str() == name) {
             definitions.push(jobs.get(name, kinds)?);
         }
@@ -215,20 +216,21 @@ fn exit_code(ended: impl IntoIterator<Item = RunStatus>, allow_degraded: bool) -
 }
 
 async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()> {
+    let views: Vec<RunView> = runs.iter().cloned().map(RunView::from).collect();
     if !args.json && !runs.is_empty() {
-        println!("{}", table(runs));
+        out::table(&runs::table(&views));
     }
-    let mut answers: Vec<_> = runs.iter().map(run_json).collect();
+    let mut answers: Vec<Value> = views.iter().filter_map(RunView::to_json).collect();
     for (run, answer) in runs.iter().zip(&mut answers).filter(|(run, _)| run.dry_run) {
         let samples = dry_run::shown(pool, run.id).await?;
         if args.json {
             answer["samples"] = serde_json::to_value(samples)?;
         } else {
-            print!("{}", sample_lines(&run.source, &samples));
+            out::raw(&sample_lines(&run.source, &samples));
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "runs": answers }))?);
+        out::json(&json!({ "runs": answers }))?;
     }
     Ok(())
 }
@@ -280,15 +282,15 @@ async fn start(
     let mut ids = Vec::new();
     for definition in definitions {
         let Some(started) = begin(pool, definition, args).await? else {
-            eprintln!("error: no such row of {} is set aside", definition.source);
+            out::remark(format!("error: no such row of {} is set aside", definition.source));
             continue;
         };
         match started {
             Started::New(id) | Started::Same(id) => ids.push(id),
             // A source that cannot start does not stop the others.
-            Started::Paused(pause) => eprintln!("error: {pause}"),
-            Started::NothingToReplay(nothing) => eprintln!("error: {nothing}"),
-            Started::Invalid(problem) => eprintln!("error: {problem}"),
+            Started::Paused(pause) => out::remark(format!("error: {pause}")),
+            Started::NothingToReplay(nothing) => out::remark(format!("error: {nothing}")),
+            Started::Invalid(problem) => out::remark(format!("error: {problem}")),
             Started::Busy(id) if args.asks_for_more() => {
                 bail!(
                     "{}: run {id} is under way; wait for it, or leave --full, --replay, --redrive, \
@@ -297,7 +299,8 @@ async fn start(
                 );
             }
             Started::Busy(id) => {
-                eprintln!("{}: run {id} is under way; going on with it", definition.source);
+                let source = &definition.source;
+                out::remark(format!("{source}: run {id} is under way; going on with it"));
                 ids.push(id);
             }
         }
@@ -340,10 +343,10 @@ async fn begin(
 
 fn detached(ids: &[RunId], args: &RunArgs, all_started: bool) -> anyhow::Result<ExitCode> {
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "runs": ids }))?);
+        out::json(&json!({ "runs": ids }))?;
     } else if !ids.is_empty() {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        println!("enqueued: run {}", ids.join(", "));
+        out::line(format!("enqueued: run {}", ids.join(", ")));
     }
     Ok(if all_started { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

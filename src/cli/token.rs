@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
 use humantime_serde::re::humantime;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde_json::{Value, json};
 
+use super::args::{self, OutputArgs};
 use super::database::{Database, Schema};
-use super::list::OutputArgs;
+use super::table::{Cell, Table, Tone};
+use super::{out, times};
 use crate::config::Settings;
 use crate::db::api_tokens::{self, ApiToken};
 use crate::domain::token::{Scope, Token, TokenId};
@@ -45,7 +45,7 @@ pub(super) enum TokenCommand {
 #[derive(Debug, clap::Args)]
 pub(super) struct CreateArgs {
     /// What it allows: `read` looks, `run` also starts and cancels runs, `admin` does everything
-    #[arg(long)]
+    #[arg(long, value_parser = args::word::<Scope>(Scope::ALL.iter().map(|word| word.as_str())))]
     scope: Scope,
 
     /// Who has it, for the list
@@ -93,8 +93,8 @@ async fn create(database: &Database, args: &CreateArgs) -> anyhow::Result<()> {
         let (id, hash, name) = (token.id(), token.hash(), args.name.as_deref());
         let pool = &database.pool;
         if api_tokens::insert(pool, id, &hash, args.scope, name, args.expires).await? {
-            println!("{}", token.reveal());
-            eprintln!("token {id} made; keep it now: it is not shown again");
+            out::line(token.reveal());
+            out::remark(format!("token {id} made; keep it now: it is not shown again"));
             return Ok(());
         }
     }
@@ -103,12 +103,11 @@ async fn create(database: &Database, args: &CreateArgs) -> anyhow::Result<()> {
 
 async fn list(database: &Database, args: &OutputArgs) -> anyhow::Result<()> {
     let tokens = api_tokens::list(&database.pool).await?;
-    if args.json() {
-        let list: Vec<Value> = tokens.iter().map(token_json).collect();
-        println!("{}", serde_json::to_string_pretty(&json!({ "tokens": list }))?);
-    } else {
-        println!("{}", table(&tokens));
+    if args.json {
+        let items = tokens.iter().map(token_json).collect();
+        return out::json(&args::list(items, None, "tokens"));
     }
+    out::table(&table(&tokens));
     Ok(())
 }
 
@@ -116,11 +115,11 @@ async fn revoke(database: &Database, id: &TokenId) -> anyhow::Result<()> {
     if !api_tokens::revoke(&database.pool, id).await? {
         bail!("there is no token {id}; `kasparro token list` shows those there are");
     }
-    println!("token {id} is revoked");
+    out::line(format!("token {id} is revoked"));
     if api_tokens::held(&database.pool).await?.is_empty() {
-        eprintln!(
+        out::remark(
             "warning: it was the last one. An API on loopback, or with --allow-anonymous, answers \
-             everybody now; any other answers nobody"
+             everybody now; any other answers nobody",
         );
     }
     Ok(())
@@ -135,21 +134,26 @@ fn state(token: &ApiToken) -> &'static str {
 }
 
 fn table(tokens: &[ApiToken]) -> Table {
-    let minute = |at: Option<DateTime<Utc>>| {
-        at.map(|at| at.format("%Y-%m-%d %H:%M").to_string()).unwrap_or_default()
-    };
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["id", "name", "scope", "state", "created", "expires", "last used"]);
+    let minute = |at: Option<DateTime<Utc>>| Cell::from(at.map(times::minute).unwrap_or_default());
+    let mut table = Table::new("no tokens: the API answers this machine without one")
+        .word("id")
+        .name("name")
+        .word("scope")
+        .word("state")
+        .word("expires (UTC)")
+        .word("last used (UTC)")
+        .word("created (UTC)");
     for token in tokens {
-        table.add_row([
-            token.id.clone(),
-            token.name.clone().unwrap_or_default(),
-            token.scope.clone(),
-            state(token).to_owned(),
-            minute(Some(token.created_at)),
+        let state = state(token);
+        let tone = if state == "good" { Tone::Plain } else { Tone::Warning };
+        table.row([
+            Cell::from(&token.id),
+            Cell::from(token.name.as_deref().unwrap_or_default()),
+            Cell::from(&token.scope),
+            Cell::new(state, tone),
             minute(token.expires_at),
             minute(token.last_used_at),
+            minute(Some(token.created_at)),
         ]);
     }
     table

@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::AccessArgs;
 use super::database::{Database, Schema};
-use super::follow::{follow, table};
+use super::follow::follow;
 use super::processes::{self, API_CONNECTIONS};
 use super::progress::Progress;
+use super::{out, runs};
+use crate::api::runs::Run as RunView;
 use crate::api::{self, Admission, ApiState};
 use crate::config::Settings;
 use crate::db::Transaction;
@@ -61,21 +63,20 @@ pub(super) async fn up(
     };
     let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
     let services = Services::start(settings, state, admission, listener, &stop)?;
+    print_addresses(settings);
     if !args.no_initial_run {
         let shown = initial_runs(&database.pool, &definitions, access, progress);
         tokio::select! {
             // The runs go on whether they can be shown or not.
             result = shown => if let Err(error) = result {
-                eprintln!("error: the first runs cannot be shown: {}", chain(error.as_ref()));
+                let why = chain(error.as_ref());
+                out::remark(format!("error: the first runs cannot be shown: {why}"));
             },
             () = stop.cancelled() => {}
         }
     }
-    if !stop.is_cancelled() {
-        print_addresses(settings);
-    }
     stop.cancelled().await;
-    eprintln!("stopping: tasks under way finish first");
+    out::remark("stopping: tasks under way finish first");
     let ended = services.join().await;
     database.close().await?;
     ended.map(|()| ExitCode::SUCCESS)
@@ -87,7 +88,7 @@ fn usable_definitions(jobs: &JobsFolder) -> anyhow::Result<Vec<Definition>> {
     for definition in jobs.load(sources::kinds())? {
         match definition {
             Ok(definition) => usable.push(definition),
-            Err(error) => eprintln!("error: {}", chain(&error)),
+            Err(error) => out::remark(format!("error: {}", chain(&error))),
         }
     }
     Ok(usable)
@@ -160,20 +161,22 @@ async fn initial_runs(
         transaction.commit().await?;
         match started {
             Started::New(id) | Started::Same(id) | Started::Busy(id) => ids.push(id),
-            Started::Paused(pause) => eprintln!("{pause}"),
-            Started::NothingToReplay(nothing) => eprintln!("{nothing}"),
-            Started::Invalid(problem) => eprintln!("error: {problem}"),
+            Started::Paused(pause) => out::remark(pause),
+            Started::NothingToReplay(nothing) => out::remark(nothing),
+            Started::Invalid(problem) => out::remark(format!("error: {problem}")),
         }
     }
     let runs = follow(pool, &ids, Some(progress)).await?;
-    println!("{}", table(&runs));
+    let views: Vec<_> = runs.into_iter().map(RunView::from).collect();
+    if !views.is_empty() {
+        out::table(&runs::table(&views));
+    }
     Ok(())
 }
 
 fn print_addresses(settings: &Settings) {
     let listen = settings.listen;
-    println!("Swagger UI   http://{listen}/docs");
-    println!("health       http://{listen}/health");
-    println!("stats        http://{listen}/stats");
-    println!("Press Ctrl-C to stop.");
+    out::line(format!("API          http://{listen}"));
+    out::line(format!("Swagger UI   http://{listen}/docs"));
+    out::line("Press Ctrl-C to stop.");
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::suggest;
 use crate::domain::source_name::InvalidSourceName;
 use crate::domain::text::Shown;
 
@@ -119,13 +120,23 @@ pub enum DefinitionError {
         source: io::Error,
     },
     /// No job file of that name.
-    #[error("there is no source {source_name:?}; known are {}", known.join(", "))]
+    #[error("there is no source {source_name:?}{}", known_sources(source_name, known))]
     UnknownSource {
         /// The name asked for.
         source_name: String,
         /// The names there are.
         known: Vec<String>,
     },
+}
+
+/// The source that was perhaps meant, and all there are.
+fn known_sources(name: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return ", and no job file in the folder; `--jobs-dir` names another folder".to_owned();
+    }
+    let near = suggest::nearest(name, known.iter().map(String::as_str));
+    let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+    format!("{near}{} known are {}", if near.is_empty() { ";" } else { "" }, known.join(", "))
 }
 
 impl DefinitionError {

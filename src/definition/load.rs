@@ -119,12 +119,18 @@ impl JobsFolder {
         if source.parse::<SourceName>().is_ok() && path.is_file() {
             return Definition::load(&path, kinds);
         }
-        let known = job_files(&self.dir)
-            .map_err(|source| DefinitionError::Folder { path: self.dir.clone(), source })?
-            .iter()
-            .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
-            .collect();
-        Err(DefinitionError::UnknownSource { source_name: source.to_owned(), known })
+        Err(DefinitionError::UnknownSource { source_name: source.to_owned(), known: self.names()? })
+    }
+
+    /// The names of the sources, without a look into their files.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, DefinitionError> {
+        let files = job_files(&self.dir)
+            .map_err(|source| DefinitionError::Folder { path: self.dir.clone(), source })?;
+        let stem = |path: &PathBuf| Some(path.file_stem()?.to_string_lossy().into_owned());
+        Ok(files.iter().filter_map(stem).collect())
     }
 }
 

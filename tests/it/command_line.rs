@@ -25,7 +25,9 @@ async fn up_loads_every_source_answers_and_ends_well_on_ctrl_c() {
     let app = TestApp::shipped().await;
     let address = free_address();
     let mut up = Process::start(kasparro(&app, &["up", "--offline", "--listen", &address]));
+    // The addresses come first: runs may take long.
     up.says("Press Ctrl-C to stop.").await;
+    up.says("started (UTC)").await;
     let records =
         "select source || ' ' || count(*) from unified_records group by source order by 1";
     let expected = ["coingecko_api 1200", "products_csv 3", "vendors_csv 2"];
@@ -188,8 +190,15 @@ async fn a_worker_gives_freed_buffers_back_to_the_system() {
 async fn run_of_an_unknown_source_names_the_known_ones() {
     let app = TestApp::shipped().await;
     let ended = call(&app, &["run", "product_csv"]).await;
-    let known = "\"product_csv\"; known are coingecko_api, products_csv, vendors_csv";
+    let known = "\"product_csv\"; did you mean \"products_csv\"? known are coingecko_api, \
+                 products_csv, vendors_csv";
     ended.code(1).complains(&[known]);
+    let ended = call(&app, &["runs", "--source", "vendor_csv"]).await;
+    ended.code(1).complains(&["did you mean \"vendors_csv\"?"]);
+    let ended = call(&app, &["runs", "--status", "sucess"]).await;
+    ended.code(64).complains(&["success", "success_with_duplicates", "tip: "]);
+    let ended = call(&app, &["token", "create", "--scope", "amdin"]).await;
+    ended.code(64).complains(&["tip: a similar value exists: 'admin'"]);
     app.database.close().await;
 }
 
@@ -300,6 +309,124 @@ async fn exec_hands_the_database_on_and_the_exit_code_back() {
     call(&app, &["exec", "--", "sh", "-c", "kill -TERM $$"]).await.code(128 + 15);
     let ended = call(&app, &["exec", "no-such-program-anywhere"]).await;
     ended.code(1).complains(&["no-such-program-anywhere"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_source_may_be_named_by_its_job_file() {
+    let app = TestApp::shipped().await;
+    call(&app, &["run", "products_csv.toml"]).await.code(0).prints(&["products_csv"]);
+    let path = app.path("vendors_csv.toml");
+    call(&app, &["run", path.to_str().unwrap()]).await.code(0).prints(&["vendors_csv"]);
+    app.database.close().await;
+}
+
+/// `kasparro … | head -1`
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_stops_neither_the_answer_nor_the_work() {
+    let app = TestApp::shipped().await;
+    app.run("vendors_csv").await;
+    for (arguments, stderr) in [
+        (&["runs"] as &[&str], ""),
+        (&["runs", "--json"], ""),
+        (&["sources"], ""),
+        (&["check"], ""),
+        (&["openapi"], ""),
+        (&["completions", "bash"], ""),
+        (&["token", "list"], ""),
+        (&["run", "products_csv"], ""),
+        (&["run", "products_csv", "--full", "--json"], ""),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = kasparro(&app, arguments);
+        command.stdout(writer);
+        let ended = Process::start_with_output(command).ended().await;
+        assert_eq!(ended.code(0).stderr, stderr, "{arguments:?}");
+    }
+    let runs = "select count(*) from etl_runs where finished_at is not null";
+    assert_eq!(app.number(runs).await, 3, "the runs went to their end");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_written_is_an_error_but_the_run_ends() {
+    let app = TestApp::shipped().await;
+    let mut command = kasparro(&app, &["run", "products_csv"]);
+    command.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let ended = Process::start_with_output(command).ended().await;
+    ended.code(1).complains(&["standard output cannot be written"]);
+    assert_eq!(app.texts("select status from etl_runs").await, ["success"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_goes_on_when_nobody_reads_its_log() {
+    let app = TestApp::shipped().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = kasparro(&app, &["worker"]);
+    command.stderr(writer);
+    let mut worker = Process::start_with_errors(command);
+    drop(reader);
+    call(&app, &["run", "products_csv", "--detach"]).await.code(0);
+    let ended = "select count(*) from etl_runs where status = 'success'";
+    until("the run ends", async || app.number(ended).await == 1).await;
+    assert!(!worker.has_ended());
+    worker.signal(Signal::SIGTERM);
+    worker.ended().await.code(0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn signals_to_exec_reach_its_program_which_is_waited_for() {
+    let app = TestApp::empty().await;
+    let script = "trap 'sleep 0.2; echo told; exit 9' TERM INT HUP; echo ready; \
+                  for i in $(seq 1000); do sleep 0.05; done";
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut exec = Process::start(kasparro(&app, &["exec", "--", "sh", "-c", script]));
+        exec.says("ready").await;
+        exec.signal(signal);
+        exec.ended().await.code(9).prints(&["told"]);
+    }
+    // One that knows nothing of signals.
+    let mut exec =
+        Process::start(kasparro(&app, &["exec", "sh", "-c", "echo $$; exec sleep 1000"]));
+    exec.says("\n").await;
+    exec.signal(Signal::SIGTERM);
+    exec.ended().await.code(128 + 15);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn the_end_of_its_terminal_stops_a_process_unless_it_was_told_to_stay() {
+    let app = TestApp::empty().await;
+    let mut worker = Process::start(kasparro(&app, &["worker"]));
+    worker.says("worker started").await;
+    worker.signal(Signal::SIGHUP);
+    worker.ended().await.code(0);
+    let program = kasparro(&app, &["worker"]);
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(program.get_program()).args(program.get_args());
+    nohup.current_dir(program.get_current_dir().unwrap());
+    nohup.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut worker = Process::start(nohup);
+    worker.says("worker started").await;
+    worker.signal(Signal::SIGHUP);
+    call(&app, &["runs"]).await.code(0);
+    assert!(!worker.has_ended());
+    worker.signal(Signal::SIGTERM);
+    worker.ended().await.code(0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn colours_are_as_the_flag_says() {
+    let app = TestApp::shipped().await;
+    app.write("with_secret.toml", SECRET_JOB);
+    let run = ["run", "with_secret", "--color", "always"];
+    call(&app, &run).await.code(1).prints(&["\u{1b}[31mfailed\u{1b}[0m"]);
+    let plain = call(&app, &["runs"]).await;
+    assert!(!plain.code(0).stdout.contains('\u{1b}'), "{}", plain.stdout);
     app.database.close().await;
 }
 

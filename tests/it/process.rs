@@ -75,15 +75,31 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 impl Process {
     pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_as_is(command)
+    }
+
+    /// With the standard output that the command has.
+    pub fn start_with_output(mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
+        Self::start_as_is(command)
+    }
+
+    /// With the standard error that the command has.
+    pub fn start_with_errors(mut command: Command) -> Self {
+        command.stdout(Stdio::piped());
+        Self::start_as_is(command)
+    }
+
+    fn start_as_is(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
         // A group of its own, so that whatever it started can be ended with it.
         command.process_group(0);
         let mut child = command.spawn().expect("kasparro starts");
         let (output, errors) = (Arc::default(), Arc::default());
-        let readers = vec![
-            collect(child.stdout.take().expect("standard output"), &output),
-            collect(child.stderr.take().expect("standard error"), &errors),
-        ];
+        let mut readers = Vec::new();
+        readers.extend(child.stdout.take().map(|channel| collect(channel, &output)));
+        readers.extend(child.stderr.take().map(|channel| collect(channel, &errors)));
         Self { child, output, errors, readers }
     }
 

@@ -1,0 +1,206 @@
+//! Owns `runs`: how runs went, and what is done to one that was started.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use poem_openapi::types::ToJSON;
+
+use super::actor::actor;
+use super::args::{self, PartArgs};
+use super::database::{Database, Schema};
+use super::out;
+use super::table::{Cell, Table, Tone};
+use super::times;
+use crate::api::page::{self, Page};
+use crate::api::runs::Run;
+use crate::config::Settings;
+use crate::db::Transaction;
+use crate::db::runs::{self, RunFilter};
+use crate::definition::JobsFolder;
+use crate::domain::run::{RunId, RunStatus};
+use crate::domain::source_name::SourceName;
+use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
+use crate::tasks::retry_run::{RetryOutcome, retry_run};
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<RunsCommand>,
+
+    /// Only runs of this source
+    #[arg(long, value_parser = args::source)]
+    source: Option<SourceName>,
+
+    /// Only runs with this status
+    #[arg(long, value_parser = args::word::<RunStatus>(RunStatus::ALL.iter().map(|word| word.as_str())))]
+    status: Option<RunStatus>,
+
+    #[command(flatten)]
+    part: PartArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RunsCommand {
+    /// Cancel a run; what it has committed stays
+    Cancel {
+        /// The run's number
+        id: i64,
+    },
+    /// Try the dead tasks of a failed run again, with the job file that it began with
+    Retry {
+        /// The run's number
+        id: i64,
+    },
+}
+
+pub(super) async fn runs(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &RunsArgs,
+) -> anyhow::Result<ExitCode> {
+    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let done = match &args.command {
+        None => list(&database, jobs, args).await,
+        Some(RunsCommand::Cancel { id }) => cancel(&database, RunId(*id)).await,
+        Some(RunsCommand::Retry { id }) => retry(&database, RunId(*id)).await,
+    };
+    database.close().await?;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow::Result<()> {
+    let PartArgs { limit, cursor, output } = &args.part;
+    let before = cursor.as_ref().map(|cursor| page::decode_number("runs", cursor)).transpose()?;
+    let filter = RunFilter {
+        source: args.source.as_ref().map(ToString::to_string),
+        status: args.status,
+        before: before.map(RunId),
+    };
+    let rows = runs::list(&database.pool, &filter, limit.rows()).await?;
+    if rows.is_empty()
+        && let Some(source) = &args.source
+    {
+        args::must_be_known(jobs, source)?;
+    }
+    let page: Page<Run> = Page::new(rows, *limit, "runs", |run: &runs::Run| [run.id.to_string()]);
+    if output.json {
+        let items = page.items.iter().filter_map(Run::to_json).collect();
+        return out::json(&args::list(items, page.next_cursor, "runs"));
+    }
+    out::table(&table(&page.items));
+    Ok(())
+}
+
+/// Runs as a table.
+pub(super) fn table(runs: &[Run]) -> Table {
+    let mut table = Table::new("no runs")
+        .id("run")
+        .name("source")
+        .word("status")
+        .word("started (UTC)")
+        .word("took")
+        .count("read")
+        .count("inserted")
+        .count("updated")
+        .count("unchanged")
+        .count("quarantined");
+    let mut notes: Vec<(Vec<String>, &str, Cell)> = Vec::new();
+    for run in runs {
+        let counters = &run.counters;
+        table.row([
+            Cell::from(run.id),
+            Cell::from(&run.source),
+            status(run),
+            Cell::from(run.started_at.map(times::minute).unwrap_or_default()),
+            Cell::from(took(run).unwrap_or_default()),
+            Cell::from(counters.rows_read),
+            Cell::from(counters.inserted),
+            Cell::from(counters.updated),
+            Cell::from(counters.unchanged),
+            quarantined(counters.quarantined),
+        ]);
+        let Some(note) = note(run) else { continue };
+        // A source that fails every ten minutes mostly says the same.
+        match notes.iter_mut().find(|(_, source, known)| *source == run.source && *known == note) {
+            Some((ids, _, _)) => ids.push(run.id.to_string()),
+            None => notes.push((vec![run.id.to_string()], &run.source, note)),
+        }
+    }
+    for (ids, source, note) in notes {
+        let word = if ids.len() == 1 { "run" } else { "runs" };
+        table.note(format!("{word} {} ({source})", ids.join(", ")), note);
+    }
+    table
+}
+
+/// Where a run stands.
+pub(super) fn status(run: &Run) -> Cell {
+    let tone = match run.status {
+        RunStatus::Failed => Tone::Bad,
+        RunStatus::Degraded => Tone::Warning,
+        _ if run.stalled => Tone::Warning,
+        _ => Tone::Plain,
+    };
+    let stalled = if run.stalled { ", stalled" } else { "" };
+    Cell::new(format!("{}{stalled}", run.status), tone)
+}
+
+/// Rows set aside.
+pub(super) fn quarantined(rows: i64) -> Cell {
+    Cell::new(rows, if rows > 0 { Tone::Warning } else { Tone::Plain })
+}
+
+fn took(run: &Run) -> Option<String> {
+    Some(times::span(run.finished_at? - run.started_at?))
+}
+
+fn note(run: &Run) -> Option<Cell> {
+    let stalled = run
+        .stalled
+        .then(|| format!("stalled: nothing has moved since {} UTC", times::second(run.moved_at)));
+    // Else its counters look like those of a run that wrote something.
+    let dry = run.dry_run.then(|| "dry run: nothing was written".to_owned());
+    let parts = [dry, stalled, run.error.clone(), run.stop_reason.clone()];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let tone = match run.status {
+        RunStatus::Failed => Tone::Bad,
+        RunStatus::Degraded => Tone::Warning,
+        _ => Tone::Plain,
+    };
+    (!text.is_empty()).then(|| Cell::new(text, tone))
+}
+
+async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {
+    let mut transaction = Transaction::begin(&database.pool).await?;
+    let outcome = cancel_run(&mut transaction, id, &actor()).await?;
+    transaction.commit().await?;
+    match outcome {
+        CancelOutcome::Cancelled(run) => {
+            out::line(format!("run {id} of {} is cancelled", run.source));
+        }
+        CancelOutcome::Ended(run) => bail!("run {id} has ended: {}", run.status),
+        CancelOutcome::Unknown => bail!("there is no run {id}"),
+    }
+    Ok(())
+}
+
+async fn retry(database: &Database, id: RunId) -> anyhow::Result<()> {
+    let mut transaction = Transaction::begin(&database.pool).await?;
+    let outcome = retry_run(&mut transaction, id, &actor()).await?;
+    transaction.commit().await?;
+    match outcome {
+        RetryOutcome::Retried(run) => {
+            let tasks = run.open_tasks;
+            out::line(format!("run {id} of {} goes on: {tasks} tasks are open", run.source));
+        }
+        RetryOutcome::NothingDead(run) => bail!("run {id} has no dead task: it is {}", run.status),
+        RetryOutcome::Superseded(later) => bail!(
+            "run {later} of the source is later than run {id}, whose values could be older: start a \
+             new run instead"
+        ),
+        RetryOutcome::Paused(pause) => bail!("{pause}"),
+        RetryOutcome::Unknown => bail!("there is no run {id}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! Owns tables for people, at any width: a value is never broken over two lines.
+//!
+//! What does not fit beside the rest goes below its row; names are shortened last. Notes stand below
+//! the table. Where nobody's window is known, as in a pipe, a row is one line however long it is.
+
+use console::{measure_text_width, truncate_str};
+
+use crate::domain::text::printable;
+
+/// How output looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Style {
+    /// Columns of the terminal, if there is one.
+    pub width: Option<usize>,
+    /// Whether there are colours.
+    pub color: bool,
+}
+
+/// What a column holds, and so what may be done to it where there is little room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A number that names or orders something.
+    Id,
+    /// A word, a time: whole or not at all.
+    Word,
+    /// A name: shortened to [`SHORTEST_NAME`] if need be.
+    Name,
+    /// A number of things; below the row where there is no room: `3 read, 2 inserted`.
+    Count,
+    /// Sentences; below the row where there is no room.
+    Text,
+}
+
+/// How a value is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// Nothing to see.
+    #[default]
+    Plain,
+    /// Look at it.
+    Warning,
+    /// Something is broken.
+    Bad,
+}
+
+/// A value of a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+/// Rows under headers, and notes below.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    columns: Vec<(&'static str, Kind)>,
+    rows: Vec<Vec<Cell>>,
+    notes: Vec<(String, Cell)>,
+    empty: &'static str,
+}
+
+const GAP: &str = "  ";
+const SHORTEST_NAME: usize = 8;
+/// Lines that a note may take in a window.
+const NOTE_LINES: usize = 4;
+
+impl Cell {
+    /// A value; control characters are shown, not sent to the terminal.
+    pub(super) fn new(text: impl ToString, tone: Tone) -> Self {
+        Self { text: printable(&text.to_string()).into_owned(), tone }
+    }
+}
+
+impl<T: ToString> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Tone::Plain)
+    }
+}
+
+impl Table {
+    /// A table that says `empty` when it has no rows.
+    pub(super) fn new(empty: &'static str) -> Self {
+        Self { empty, ..Self::default() }
+    }
+
+    /// Adds a column of numbers that name or order something.
+    pub(super) fn id(self, header: &'static str) -> Self {
+        self.column(header, Kind::Id)
+    }
+
+    /// Adds a column of words or times.
+    pub(super) fn word(self, header: &'static str) -> Self {
+        self.column(header, Kind::Word)
+    }
+
+    /// Adds a column of names.
+    pub(super) fn name(self, header: &'static str) -> Self {
+        self.column(header, Kind::Name)
+    }
+
+    /// Adds a column of numbers of things.
+    pub(super) fn count(self, header: &'static str) -> Self {
+        self.column(header, Kind::Count)
+    }
+
+    /// Adds a column of sentences.
+    pub(super) fn text(self, header: &'static str) -> Self {
+        self.column(header, Kind::Text)
+    }
+
+    fn column(mut self, header: &'static str, kind: Kind) -> Self {
+        self.columns.push((header, kind));
+        self
+    }
+
+    /// Adds a row, a value for each column.
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        let cells: Vec<Cell> = cells.into_iter().collect();
+        debug_assert_eq!(cells.len(), self.columns.len());
+        self.rows.push(cells);
+    }
+
+    /// Adds a note below the table, about what `title` names.
+    pub(super) fn note(&mut self, title: impl ToString, note: Cell) {
+        self.notes.push((printable(&title.to_string()).into_owned(), note));
+    }
+
+    /// The lines of the table.
+    pub(super) fn render(&self, style: &Style) -> String {
+        let mut lines = match self.rows.is_empty() {
+            true => vec![self.empty.to_owned()],
+            false => self.layout(style.width).lines(self, style),
+        };
+        for (title, note) in &self.notes {
+            lines.extend(note_lines(title, note, style));
+        }
+        lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+
+    /// Which columns stand beside each other, how wide, where there are so many columns of text.
+    fn layout(&self, room: Option<usize>) -> Layout {
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        let beside: Vec<usize> = all
+            .iter()
+            .copied()
+            .filter(|column| !matches!(self.columns[*column].1, Kind::Count | Kind::Text))
+            .collect();
+        let mut layout = self.natural(&all);
+        let Some(room) = room else { return layout };
+        if layout.total() > room && !beside.is_empty() {
+            layout = self.natural(&beside);
+        }
+        while layout.total() > room {
+            let widest_name = (0..layout.columns.len())
+                .filter(|at| self.columns[layout.columns[*at]].1 == Kind::Name)
+                .filter(|at| layout.widths[*at] > SHORTEST_NAME)
+                .max_by_key(|at| layout.widths[*at]);
+            match widest_name {
+                Some(at) => layout.widths[at] -= 1,
+                // From the right: what names a row stands first.
+                None if layout.columns.len() > 1 => {
+                    let keep = layout.columns[..layout.columns.len() - 1].to_vec();
+                    layout = self.natural(&keep);
+                }
+                None => break,
+            }
+        }
+        layout
+    }
+
+    fn natural(&self, columns: &[usize]) -> Layout {
+        let width = |column: &usize| {
+            let cells = self.rows.iter().map(|row| measure_text_width(&row[*column].text));
+            cells.max().unwrap_or(0).max(measure_text_width(self.columns[*column].0))
+        };
+        Layout { columns: columns.to_vec(), widths: columns.iter().map(width).collect() }
+    }
+}
+
+struct Layout {
+    columns: Vec<usize>,
+    widths: Vec<usize>,
+}
+
+impl Layout {
+    fn total(&self) -> usize {
+        self.widths.iter().sum::<usize>() + GAP.len() * self.widths.len().saturating_sub(1)
+    }
+
+    fn lines(&self, table: &Table, style: &Style) -> Vec<String> {
+        let header = |column: usize| Cell::from(table.columns[column].0);
+        let mut lines = vec![self.line(table, header, style)];
+        for row in &table.rows {
+            lines.push(self.line(table, |column| row[column].clone(), style));
+            lines.extend(self.below(table, row, style));
+        }
+        lines
+    }
+
+    fn line(&self, table: &Table, cell: impl Fn(usize) -> Cell, style: &Style) -> String {
+        let cells = self.columns.iter().zip(&self.widths).map(|(column, width)| {
+            let cell = cell(*column);
+            let text = match table.columns[*column].1 {
+                Kind::Name => truncate_str(&cell.text, *width, "…").into_owned(),
+                _ => cell.text,
+            };
+            let space = " ".repeat(width.saturating_sub(measure_text_width(&text)));
+            let shown = toned(&text, cell.tone, style);
+            match table.columns[*column].1 {
+                Kind::Id | Kind::Count => format!("{space}{shown}"),
+                _ => format!("{shown}{space}"),
+            }
+        });
+        cells.collect::<Vec<_>>().join(GAP)
+    }
+
+    /// The values that had no room, under the second column.
+    fn below(&self, table: &Table, row: &[Cell], style: &Style) -> Vec<String> {
+        let mut parts = Vec::new();
+        let mut texts = Vec::new();
+        let mut counts = 0;
+        for (column, (header, kind)) in table.columns.iter().enumerate() {
+            let Cell { text, tone } = &row[column];
+            if self.columns.contains(&column) || text.is_empty() {
+                continue;
+            }
+            match kind {
+                Kind::Text => texts.push((text.clone(), *tone)),
+                Kind::Count => {
+                    counts += 1;
+                    // The first says that there was nothing.
+                    if text != "0" || counts == 1 {
+                        parts.push((format!("{text} {header}"), *tone));
+                    }
+                }
+                _ => parts.push((format!("{header} {text}"), *tone)),
+            }
+        }
+        let indent = match self.widths.as_slice() {
+            [first, _, ..] => first + GAP.len(),
+            _ => GAP.len(),
+        };
+        let room = style.width.map(|width| width.saturating_sub(indent));
+        let mut lines = flowing(&parts, room, style);
+        for (text, tone) in texts {
+            lines.extend(wrapped(&text, room).iter().map(|line| toned(line, tone, style)));
+        }
+        lines.into_iter().map(|line| format!("{}{line}", " ".repeat(indent))).collect()
+    }
+}
+
+/// Parts one after another, as many on a line as it has room for.
+fn flowing(parts: &[(String, Tone)], room: Option<usize>, style: &Style) -> Vec<String> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    for (at, (part, tone)) in parts.iter().enumerate() {
+        let comma = if at + 1 < parts.len() { "," } else { "" };
+        let width = measure_text_width(part) + comma.len();
+        let shown = format!("{}{comma}", toned(part, *tone, style));
+        match lines.last_mut() {
+            Some((used, line)) if room.is_none_or(|room| *used + 1 + width <= room) => {
+                line.push(' ');
+                line.push_str(&shown);
+                *used += 1 + width;
+            }
+            _ => lines.push((width, shown)),
+        }
+    }
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+fn note_lines(title: &str, note: &Cell, style: &Style) -> Vec<String> {
+    let Some(width) = style.width else {
+        return vec![format!("{title}: {}", toned(&note.text, note.tone, style))];
+    };
+    let indent = GAP.len();
+    let mut lines = wrapped(&format!("{title}: {}", note.text), Some(width.max(20) - indent));
+    if lines.len() > NOTE_LINES {
+        lines.truncate(NOTE_LINES);
+        if let Some(last) = lines.last_mut() {
+            *last = format!("{} …", truncate_str(last, width.max(20) - indent - 2, ""));
+        }
+    }
+    let indented = lines.iter().enumerate().map(|(at, line)| {
+        let space = " ".repeat(if at == 0 { 0 } else { indent });
+        format!("{space}{}", toned(line, note.tone, style))
+    });
+    indented.collect()
+}
+
+/// Lines broken between words. A word that is longer than a line stands on one of its own.
+pub(super) fn wrapped(text: &str, room: Option<usize>) -> Vec<String> {
+    let Some(room) = room else { return vec![text.to_owned()] };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if measure_text_width(line) + 1 + measure_text_width(word) <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+fn toned(text: &str, tone: Tone, style: &Style) -> String {
+    let painted = console::Style::new().force_styling(style.color);
+    let painted = match tone {
+        Tone::Plain => return text.to_owned(),
+        Tone::Warning => painted.yellow(),
+        Tone::Bad => painted.red(),
+    };
+    painted.apply_to(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn people(rows: &[[&str; 6]]) -> Table {
+        let mut table = Table::new("nobody")
+            .id("run")
+            .name("source")
+            .word("status")
+            .count("read")
+            .count("quarantined")
+            .text("description");
+        for row in rows {
+            table.row(row.map(Cell::from));
+        }
+        table
+    }
+
+    fn at(width: usize) -> Style {
+        Style { width: Some(width), color: false }
+    }
+
+    #[test]
+    fn what_fits_stands_in_columns_and_numbers_to_the_right() {
+        let table = people(&[
+            ["7", "shop", "success", "400000", "0", "A price list"],
+            ["12", "vendors_csv", "failed", "3", "1", ""],
+        ]);
+        let expected = "\
+run  source       status     read  quarantined  description
+  7  shop         success  400000            0  A price list
+ 12  vendors_csv  failed        3            1
+";
+        assert_eq!(table.render(&Style::default()), expected);
+        assert_eq!(table.render(&at(80)), table.render(&Style::default()));
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_below_its_row_and_names_are_shortened_last() {
+        let table = people(&[["7", "a_very_long_name", "success", "400000", "1", "A price list"]]);
+        let expected = "\
+run  source            status
+  7  a_very_long_name  success
+     400000 read, 1 quarantined
+     A price list
+";
+        assert_eq!(table.render(&at(40)), expected);
+        let expected = "\
+run  source     status
+  7  a_very_l…  success
+     400000 read,
+     1 quarantined
+     A price list
+";
+        assert_eq!(table.render(&at(23)), expected);
+        let expected = "\
+run  source
+  7  a_very_l…
+     status success,
+     400000 read,
+     1 quarantined
+     A price
+     list
+";
+        assert_eq!(table.render(&at(14)), expected);
+    }
+
+    #[test]
+    fn notes_stand_below_broken_between_words_and_end_somewhere() {
+        let mut table = people(&[["7", "shop", "failed", "0", "0", ""]]);
+        table.note("run 7", Cell::new("the file data/shop.csv cannot be read", Tone::Bad));
+        let expected = "\
+run 7: the file
+  data/shop.csv cannot be read
+";
+        assert!(table.render(&at(30)).ends_with(expected), "{}", table.render(&at(30)));
+        table.note("run 7", "word ".repeat(400).into());
+        assert!(table.render(&at(80)).lines().count() <= 2 + 1 + NOTE_LINES);
+        assert!(table.render(&at(80)).trim_end().ends_with('…'));
+        assert_eq!(table.render(&Style::default()).lines().count(), 4, "a pipe has it whole");
+    }
+
+    #[test]
+    fn colours_do_not_move_columns_and_escapes_of_others_are_shown() {
+        let mut table = Table::new("").name("source").word("status");
+        table.row([Cell::from("\u{1b}[2Jx"), Cell::new("failed", Tone::Bad)]);
+        let plain = table.render(&at(80));
+        assert!(plain.contains("\\u{1b}[2Jx") && !plain.contains('\u{1b}'), "{plain}");
+        let colored = table.render(&Style { color: true, ..at(80) });
+        assert!(colored.contains("\u{1b}[31mfailed\u{1b}[0m"), "{colored:?}");
+        assert_eq!(console::strip_ansi_codes(&colored), plain);
+    }
+
+    #[test]
+    fn a_table_without_rows_says_so() {
+        assert_eq!(people(&[]).render(&at(80)), "nobody\n");
+    }
+
+    proptest! {
+        /// 400,000 read as 40,000 is the worst that a table can do.
+        #[test]
+        fn numbers_and_words_are_whole_at_every_width(
+            width in 1usize..220,
+            numbers in prop::collection::vec((0u64..=u64::MAX, 0u64..=u64::MAX), 1..4),
+            name in "[a-z_]{1,63}",
+        ) {
+            let mut table = people(&[]);
+            for (id, count) in &numbers {
+                table.row([
+                    Cell::from(id),
+                    Cell::from(&name),
+                    Cell::from("success_with_duplicates"),
+                    Cell::from(count),
+                    Cell::from(count),
+                    Cell::from("some words"),
+                ]);
+            }
+            table.note("run 1", "more words, and a last one".into());
+            let shown = table.render(&at(width));
+            let words: Vec<&str> = shown.split([' ', '\n', ',']).collect();
+            for (id, count) in &numbers {
+                prop_assert!(words.contains(&id.to_string().as_str()), "{shown}");
+                prop_assert!(words.contains(&count.to_string().as_str()), "{shown}");
+            }
+            prop_assert!(words.contains(&"success_with_duplicates"), "{shown}");
+            // Below that a number and its word may be wider than the window.
+            if width >= 60 {
+                let widest = shown.lines().map(measure_text_width).max().unwrap_or(0);
+                prop_assert!(widest <= width, "{widest} > {width}\n{shown}");
+            }
+        }
+    }
+}
