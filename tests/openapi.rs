@@ -127,3 +127,81 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
         fits(document, property, field, &format!("{at}.{name}"));
     }
 }
+
+/// Each operation of the HTTP API, and the command that does the same here.
+const COMMANDS: &[(&str, &str)] = &[
+    ("cancel_run", "runs cancel"),
+    ("follow_run", "runs follow"),
+    ("get_record", "records show"),
+    ("get_run", "runs show"),
+    ("health", "healthcheck"),
+    ("list_drift", "drift"),
+    ("list_quarantine", "quarantine"),
+    ("list_records", "records"),
+    ("list_run_samples", "runs samples"),
+    ("list_run_tasks", "runs tasks"),
+    ("list_runs", "runs"),
+    ("list_schema_versions", "schemas"),
+    ("list_sources", "sources"),
+    ("pause_source", "sources pause"),
+    ("ready", "healthcheck --ready"),
+    ("redrive_quarantine", "run --redrive"),
+    ("resume_source", "sources resume"),
+    ("retry_run", "runs retry"),
+    ("start_runs", "run"),
+    ("stats", "stats"),
+];
+
+/// Parameters that have another name on the command line, or none.
+const OTHERWISE: &[(&str, Option<&str>)] = &[
+    ("external_id", Some("<KEY>")),
+    ("group_by", Some("--rows")),
+    ("id", Some("<ID>")),
+    ("name", Some("<SOURCE>")),
+    // A command is typed once, and follows from now on.
+    ("Idempotency-Key", None),
+    ("Last-Event-ID", None),
+];
+
+fn help(command: &str) -> String {
+    let words = command.split(' ').filter(|word| !word.starts_with("--"));
+    let program = env!("CARGO_BIN_EXE_kasparro");
+    let output = std::process::Command::new(program).args(words).arg("--help").output().unwrap();
+    assert!(output.status.success(), "kasparro {command}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_command_line_can_do_what_the_api_can() {
+    let document: serde_json::Value = serde_json::from_str(&kasparro::api::openapi_json()).unwrap();
+    let mut operations = Vec::new();
+    for methods in document["paths"].as_object().unwrap().values() {
+        operations.extend(methods.as_object().unwrap().values());
+    }
+    let name =
+        |operation: &serde_json::Value| operation["operationId"].as_str().unwrap().to_owned();
+    let mut names: Vec<String> = operations.iter().map(|operation| name(operation)).collect();
+    names.sort();
+    let known: Vec<_> = COMMANDS.iter().map(|(operation, _)| *operation).collect();
+    assert_eq!(names, known, "give each operation its command");
+    for operation in operations {
+        let (_, command) = COMMANDS.iter().find(|(known, _)| *known == name(operation)).unwrap();
+        let help = help(command);
+        for flag in command.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "{command}: no {flag} in\n{help}");
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let parameter = parameter["name"].as_str().unwrap();
+            let flag = format!("--{}", parameter.replace('_', "-"));
+            let (required, optional) = (
+                format!("<{}>", parameter.to_uppercase()),
+                format!("[{}]", parameter.to_uppercase()),
+            );
+            let found = match OTHERWISE.iter().find(|(known, _)| *known == parameter) {
+                Some((_, other)) => other.is_none_or(|other| help.contains(other)),
+                None => [&flag, &required, &optional].iter().any(|form| help.contains(*form)),
+            };
+            assert!(found, "kasparro {command} has no {parameter}:\n{help}");
+        }
+    }
+}

@@ -50,7 +50,7 @@ pub(crate) struct QuarantinedRow {
     pub(crate) raw_text: Option<String>,
     /// The row as it came, when it is not.
     #[oai(nullable)]
-    raw_base64: Option<Base64<Vec<u8>>>,
+    pub(crate) raw_base64: Option<Base64<Vec<u8>>>,
     /// The row is longer than what is shown here; all of it is in the raw tables.
     pub(crate) raw_cut: bool,
     /// Equal for rows that fail alike.
@@ -182,7 +182,7 @@ fn non_empty(field: String) -> Option<String> {
     Some(field).filter(|field| !field.is_empty())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
+use super::out;
 use crate::api::page::Limit;
 use crate::definition::{DefinitionError, JobsFolder};
 use crate::domain::source_name::SourceName;
@@ -62,6 +63,18 @@ pub(super) fn must_be_known(jobs: &JobsFolder, source: &SourceName) -> anyhow::R
         // A broken job file is one all the same.
         _ => Ok(()),
     }
+}
+
+/// Says how to see the rest of a list.
+pub(super) fn say_more(next_cursor: Option<&str>) {
+    if let Some(cursor) = next_cursor {
+        out::remark(format!("there are more: --cursor {cursor}, or a larger --limit"));
+    }
+}
+
+/// A value as people read it: text without quotes.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// A list as the API answers it. `former` is the name that its items had before.

@@ -4,16 +4,23 @@ mod actor;
 mod allocator;
 mod args;
 mod check;
+mod completions;
 mod database;
 mod exec;
 mod follow;
+mod joining;
 mod out;
 mod processes;
 mod progress;
+mod quarantine;
+mod records;
 mod run;
+mod run_details;
 mod runs;
+mod schemas;
 mod signals;
 mod sources;
+mod stats;
 mod table;
 mod times;
 mod token;
@@ -69,6 +76,8 @@ Examples:
   kasparro run --all --full --detach   enqueue a complete reload and return
   kasparro check                       validate every job file
   kasparro runs --json                 the last runs, for a program
+  kasparro runs show 7                 one run, with its open and dead tasks
+  kasparro quarantine products_csv     what is wrong with the rows that were set aside
 
 Settings are read from flags, then the environment, then kasparro.toml.";
 
@@ -94,10 +103,22 @@ enum Command {
     Openapi,
     /// Print the JSON Schema of job files, for editors
     JobSchema,
-    /// List the sources with their last run, or pause and resume one
+    /// List the sources with their last run; show, pause or resume one
     Sources(sources::SourcesArgs),
-    /// List the last runs, or cancel one
+    /// List the last runs; show, follow, cancel or retry one
     Runs(runs::RunsArgs),
+    /// Show the rows that were set aside, by what is wrong with them
+    #[command(after_help = quarantine::EXAMPLES)]
+    Quarantine(quarantine::QuarantineArgs),
+    /// List records of the clean table, or show one
+    #[command(after_help = records::EXAMPLES)]
+    Records(records::RecordsArgs),
+    /// List the versions of a source's schema
+    Schemas(schemas::SchemasArgs),
+    /// List what changed between versions of schemas
+    Drift(schemas::DriftArgs),
+    /// Show records and rows per source, runs by status, and what waits
+    Stats(args::OutputArgs),
     /// Make, list and revoke the tokens of the HTTP API
     #[command(subcommand, after_help = token::EXAMPLES)]
     Token(token::TokenCommand),
@@ -107,7 +128,11 @@ enum Command {
     /// Make the private database belong to this folder's job files, after the project was moved
     Claim,
     /// Ask a running API for its health; exits 0 when it is well
-    Healthcheck,
+    Healthcheck {
+        /// Ask whether it can take requests, the database's schema included
+        #[arg(long)]
+        ready: bool,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -135,6 +160,7 @@ const USAGE: u8 = 64;
 
 /// Parses the command line, does what it says, and prints what went wrong.
 pub fn main() -> ExitCode {
+    completions::answer(Cli::command);
     let typed = without_empty_variables(Cli::command()).try_get_matches();
     let cli = match typed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -216,16 +242,17 @@ async fn dispatch(
         Command::Openapi => document(&crate::api::openapi_json()),
         Command::JobSchema => document(&crate::sources::job_schema_json()),
         Command::Sources(args) => sources::sources(settings, &jobs, &args).await,
-        Command::Runs(args) => runs::runs(settings, &jobs, &args).await,
+        Command::Runs(args) => runs::runs(settings, &jobs, &args, progress).await,
+        Command::Quarantine(args) => quarantine::quarantine(settings, &jobs, &args).await,
+        Command::Records(args) => records::records(settings, &jobs, &args).await,
+        Command::Schemas(args) => schemas::schemas(settings, &jobs, &args).await,
+        Command::Drift(args) => schemas::drift(settings, &jobs, &args).await,
+        Command::Stats(args) => stats::stats(settings, args).await,
         Command::Token(command) => token::token(settings, &command).await,
         Command::Exec(args) => exec::exec(settings, &args).await,
         Command::Claim => database::claim(settings).await,
-        Command::Healthcheck => processes::healthcheck(settings).await,
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "kasparro", &mut script);
-            document(&String::from_utf8_lossy(&script))
-        }
+        Command::Healthcheck { ready } => processes::healthcheck(settings, ready).await,
+        Command::Completions { shell } => completions::script(shell),
     }
 }
 

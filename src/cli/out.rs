@@ -38,6 +38,11 @@ pub(super) fn json(document: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lines of the result.
+pub(super) fn text(text: &str) {
+    raw(&printable_lines(text));
+}
+
 /// A part of the result, as it is.
 pub(super) fn raw(text: &str) {
     let mut lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +66,7 @@ pub(super) fn failure() -> Option<io::Error> {
 /// How standard output looks.
 pub(super) fn style() -> Style {
     let terminal = io::stdout().is_terminal();
-    Style { width: terminal.then(width).flatten(), color: is_colored(terminal) }
+    Style { width: terminal.then(width), color: is_colored(terminal) }
 }
 
 /// Whether log lines are coloured.
@@ -69,9 +74,9 @@ pub(super) fn colors_log() -> bool {
     is_colored(io::stderr().is_terminal())
 }
 
-/// Columns of the terminal that standard output is.
-fn width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
+/// Columns of the terminal that standard output is; some do not say.
+fn width() -> usize {
+    console::Term::stdout().size_checked().map_or(80, |(_, columns)| columns.into())
 }
 
 fn is_colored(terminal: bool) -> bool {

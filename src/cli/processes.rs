@@ -190,8 +190,9 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-pub(super) async fn healthcheck(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let url = format!("http://{}/health", reachable(settings.listen));
+pub(super) async fn healthcheck(settings: &Settings, ready: bool) -> anyhow::Result<ExitCode> {
+    let path = if ready { "/health/ready" } else { "/health" };
+    let url = format!("http://{}{path}", reachable(settings.listen));
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
     let answer = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
     let status = answer.status();

@@ -1,10 +1,10 @@
 //! Owns `run`: load sources now, working on their tasks in this process beside any other worker.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::builder::FalseyValueParser;
+use clap_complete::ArgValueCompleter;
 use poem_openapi::types::ToJSON;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -13,16 +13,16 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Schema};
 use super::follow::follow;
 use super::progress::Progress;
-use super::{args, out, processes, runs};
+use super::run_details::sample_lines;
+use super::{args, completions, joining, out, processes, runs};
 use crate::api::runs::Run as RunView;
 use crate::config::Settings;
 use crate::db::Transaction;
-use crate::db::runs::Run;
+use crate::db::runs::{self as db_runs, Run};
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::reject::Fingerprint;
 use crate::domain::run::{Mode, RunId, RunStatus, Trigger};
-use crate::domain::sample::Sample;
 use crate::sources::{self, Access};
 use crate::tasks::dry_run;
 use crate::tasks::redrive::{RedriveRequest, Redriven, redrive};
@@ -47,7 +47,12 @@ const DEGRADED: u8 = 2;
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     /// Names of sources
-    #[arg(value_name = "SOURCE", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "SOURCE",
+        required_unless_present = "all",
+        conflicts_with = "all",
+        add = ArgValueCompleter::new(completions::sources)
+    )]
     sources: Vec<String>,
 
     /// Every source
@@ -102,6 +107,10 @@ pub(super) struct RunArgs {
     /// Only enqueue the runs
     #[arg(long)]
     detach: bool,
+
+    /// Cancel a run of the source that is under way, and start anew
+    #[arg(long)]
+    restart: bool,
 
     /// Print JSON instead of a table
     #[arg(long)]
@@ -176,7 +185,9 @@ async fn work(
     let ids = start(pool, definitions, args).await?;
     let all_started = ids.len() == definitions.len();
     if args.detach {
-        return detached(&ids, args, all_started);
+        let code = detached(&ids, args, all_started)?;
+        runs::say_if_nobody_works(pool).await?;
+        return Ok(code);
     }
     let stop = processes::stop_signal()?;
     let options = processes::worker_options(settings)?;
@@ -191,7 +202,12 @@ async fn work(
     worker_stop.cancel();
     worker.await.context("the workers crashed")??;
     let Some(runs) = followed? else {
-        bail!("stopped before the runs ended; `kasparro run` or any worker goes on with them");
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        bail!(
+            "stopped before the end of run {}; the same command or any worker goes on, `kasparro runs \
+             cancel ID` ends a run",
+            ids.join(", ")
+        );
     };
     show(pool, &runs, args).await?;
     Ok(match all_started {
@@ -200,7 +216,11 @@ async fn work(
     })
 }
 
-fn exit_code(ended: impl IntoIterator<Item = RunStatus>, allow_degraded: bool) -> ExitCode {
+/// What `run` ends with.
+pub(super) fn exit_code(
+    ended: impl IntoIterator<Item = RunStatus>,
+    allow_degraded: bool,
+) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for status in ended {
         match status {
@@ -226,40 +246,13 @@ async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()>
         if args.json {
             answer["samples"] = serde_json::to_value(samples)?;
         } else {
-            out::raw(&sample_lines(&run.source, &samples));
+            out::text(&sample_lines(&run.source, &samples));
         }
     }
     if args.json {
         out::json(&json!({ "runs": answers }))?;
     }
     Ok(())
-}
-
-/// What a dry run shows, a line for each row and each of its columns that would change.
-fn sample_lines(source: &str, samples: &[Sample]) -> String {
-    let mut lines = String::new();
-    for Sample { change, external_id, payload, row, before, after, defects } in samples {
-        let key = external_id.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
-        lines += &format!("{source}: {change}{key} ({payload}, row {row})\n");
-        for defect in defects {
-            lines += &format!("    {} ({})\n", defect.message, defect.reason);
-        }
-        let column = |side: &Option<Value>, name: &str| {
-            side.as_ref().and_then(|columns| columns.get(name)).cloned().unwrap_or(Value::Null)
-        };
-        let sides = [before, after].into_iter().flatten().filter_map(Value::as_object);
-        let names: BTreeSet<&String> = sides.flat_map(|columns| columns.keys()).collect();
-        for name in names {
-            let (before, after) = (column(before, name), column(after, name));
-            if before != after {
-                lines += &match before {
-                    Value::Null => format!("    {name}: {after}\n"),
-                    before => format!("    {name}: {before} -> {after}\n"),
-                };
-            }
-        }
-    }
-    lines
 }
 
 async fn follow_until(
@@ -291,16 +284,21 @@ async fn start(
             Started::Paused(pause) => out::remark(format!("error: {pause}")),
             Started::NothingToReplay(nothing) => out::remark(format!("error: {nothing}")),
             Started::Invalid(problem) => out::remark(format!("error: {problem}")),
-            Started::Busy(id) if args.asks_for_more() => {
-                bail!(
-                    "{}: run {id} is under way; wait for it, or leave --full, --replay, --redrive, \
-                     --offline, --record and --dry-run out to go on with it",
-                    definition.source
-                );
-            }
             Started::Busy(id) => {
-                let source = &definition.source;
-                out::remark(format!("{source}: run {id} is under way; going on with it"));
+                let active = db_runs::get(pool, id).await?;
+                let asked = (args.mode(), args.access(), args.dry_run);
+                // Two replays may be of other rows.
+                let other = active
+                    .as_ref()
+                    .filter(|run| args.mode() == Mode::Replay || joining::differs(run, asked));
+                match other {
+                    Some(run) if args.asks_for_more() => bail!("{}", joining::refusal(run)),
+                    Some(run) => out::remark(joining::remark(run)),
+                    None => {
+                        let source = &definition.source;
+                        out::remark(format!("{source}: run {id} is under way; going on with it"));
+                    }
+                }
                 ids.push(id);
             }
         }
@@ -315,6 +313,9 @@ async fn begin(
     args: &RunArgs,
 ) -> anyhow::Result<Option<Started>> {
     let mut transaction = Transaction::begin(pool).await?;
+    if args.restart {
+        joining::cancel_active(&mut transaction, definition).await?;
+    }
     let started = if args.redrive {
         let request = RedriveRequest {
             fingerprint: args.fingerprint,

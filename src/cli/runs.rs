@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use clap_complete::ArgValueCompleter;
 use poem_openapi::types::ToJSON;
+use sqlx::PgPool;
 
 use super::actor::actor;
-use super::args::{self, PartArgs};
+use super::args::{self, OutputArgs, PartArgs};
 use super::database::{Database, Schema};
-use super::out;
+use super::follow::follow;
+use super::progress::Progress;
 use super::table::{Cell, Table, Tone};
-use super::times;
+use super::{completions, out, processes, run, run_details, times};
 use crate::api::page::{self, Page};
 use crate::api::runs::Run;
 use crate::config::Settings;
@@ -19,6 +22,7 @@ use crate::db::runs::{self, RunFilter};
 use crate::definition::JobsFolder;
 use crate::domain::run::{RunId, RunStatus};
 use crate::domain::source_name::SourceName;
+use crate::queue;
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 use crate::tasks::retry_run::{RetryOutcome, retry_run};
 
@@ -29,7 +33,11 @@ pub(super) struct RunsArgs {
     command: Option<RunsCommand>,
 
     /// Only runs of this source
-    #[arg(long, value_parser = args::source)]
+    #[arg(
+        long,
+        value_parser = args::source,
+        add = ArgValueCompleter::new(completions::sources)
+    )]
     source: Option<SourceName>,
 
     /// Only runs with this status
@@ -42,6 +50,38 @@ pub(super) struct RunsArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum RunsCommand {
+    /// Show a run: where it stands, its open and dead tasks, and who holds them
+    Show {
+        /// The run's number
+        id: i64,
+
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// List the tasks of a run
+    Tasks {
+        /// The run's number
+        id: i64,
+
+        #[command(flatten)]
+        part: PartArgs,
+    },
+    /// Show the samples of a dry run
+    Samples {
+        /// The run's number
+        id: i64,
+
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Watch a run until it has ended; exits as `run` does
+    Follow {
+        /// The run's number
+        id: i64,
+
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Cancel a run; what it has committed stays
     Cancel {
         /// The run's number
@@ -58,15 +98,52 @@ pub(super) async fn runs(
     settings: &Settings,
     jobs: &JobsFolder,
     args: &RunsArgs,
+    progress: &Progress,
 ) -> anyhow::Result<ExitCode> {
     let database = Database::open(settings, 2, Schema::Expect).await?;
+    let mut code = ExitCode::SUCCESS;
     let done = match &args.command {
         None => list(&database, jobs, args).await,
+        Some(RunsCommand::Show { id, output }) => {
+            run_details::show(&database, RunId(*id), *output).await
+        }
+        Some(RunsCommand::Tasks { id, part }) => {
+            run_details::tasks(&database, RunId(*id), part).await
+        }
+        Some(RunsCommand::Samples { id, output }) => {
+            run_details::samples(&database, RunId(*id), *output).await
+        }
+        Some(RunsCommand::Follow { id, output }) => {
+            let followed = watch(&database, RunId(*id), *output, progress).await;
+            followed.map(|ended| code = ended)
+        }
         Some(RunsCommand::Cancel { id }) => cancel(&database, RunId(*id)).await,
         Some(RunsCommand::Retry { id }) => retry(&database, RunId(*id)).await,
     };
     database.close().await?;
-    done.map(|()| ExitCode::SUCCESS)
+    done.map(|()| code)
+}
+
+async fn watch(
+    database: &Database,
+    id: RunId,
+    args: OutputArgs,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
+    let stop = processes::stop_signal()?;
+    let shown = (!args.json).then_some(progress);
+    let ids = [id];
+    let followed = tokio::select! {
+        followed = follow(&database.pool, &ids, shown) => followed?,
+        () = stop.cancelled() => bail!("stopped watching; run {id} goes on"),
+    };
+    let runs: Vec<Run> = followed.into_iter().map(Run::from).collect();
+    let Some(run) = runs.first() else { bail!("{}", run_details::unknown(id)) };
+    match args.json {
+        true => out::json(&run.to_json())?,
+        false => out::table(&table(&runs)),
+    }
+    Ok(run::exit_code([run.status], false))
 }
 
 async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow::Result<()> {
@@ -89,6 +166,7 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow
         return out::json(&args::list(items, page.next_cursor, "runs"));
     }
     out::table(&table(&page.items));
+    args::say_more(page.next_cursor.as_deref());
     Ok(())
 }
 
@@ -151,7 +229,8 @@ pub(super) fn quarantined(rows: i64) -> Cell {
     Cell::new(rows, if rows > 0 { Tone::Warning } else { Tone::Plain })
 }
 
-fn took(run: &Run) -> Option<String> {
+/// How long a run took that has ended.
+pub(super) fn took(run: &Run) -> Option<String> {
     Some(times::span(run.finished_at? - run.started_at?))
 }
 
@@ -171,6 +250,16 @@ fn note(run: &Run) -> Option<Cell> {
     (!text.is_empty()).then(|| Cell::new(text, tone))
 }
 
+/// Tasks that are enqueued wait for workers, which other commands start.
+pub(super) async fn say_if_nobody_works(pool: &PgPool) -> anyhow::Result<()> {
+    if !queue::anybody_works(pool).await? {
+        out::remark(
+            "nobody works at the moment: tasks wait until `kasparro worker` or `kasparro up` is started",
+        );
+    }
+    Ok(())
+}
+
 async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {
     let mut transaction = Transaction::begin(&database.pool).await?;
     let outcome = cancel_run(&mut transaction, id, &actor()).await?;
@@ -180,7 +269,7 @@ async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {
             out::line(format!("run {id} of {} is cancelled", run.source));
         }
         CancelOutcome::Ended(run) => bail!("run {id} has ended: {}", run.status),
-        CancelOutcome::Unknown => bail!("there is no run {id}"),
+        CancelOutcome::Unknown => bail!("{}", run_details::unknown(id)),
     }
     Ok(())
 }
@@ -193,6 +282,7 @@ async fn retry(database: &Database, id: RunId) -> anyhow::Result<()> {
         RetryOutcome::Retried(run) => {
             let tasks = run.open_tasks;
             out::line(format!("run {id} of {} goes on: {tasks} tasks are open", run.source));
+            say_if_nobody_works(&database.pool).await?;
         }
         RetryOutcome::NothingDead(run) => bail!("run {id} has no dead task: it is {}", run.status),
         RetryOutcome::Superseded(later) => bail!(
@@ -200,7 +290,7 @@ async fn retry(database: &Database, id: RunId) -> anyhow::Result<()> {
              new run instead"
         ),
         RetryOutcome::Paused(pause) => bail!("{pause}"),
-        RetryOutcome::Unknown => bail!("there is no run {id}"),
+        RetryOutcome::Unknown => bail!("{}", run_details::unknown(id)),
     }
     Ok(())
 }

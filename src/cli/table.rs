@@ -71,6 +71,13 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// The value outside of a table.
+    pub(super) fn shown(&self, style: &Style) -> String {
+        toned(&self.text, self.tone, style)
+    }
+}
+
 impl<T: ToString> From<T> for Cell {
     fn from(text: T) -> Self {
         Self::new(text, Tone::Plain)
@@ -236,8 +243,9 @@ impl Layout {
                 _ => parts.push((format!("{header} {text}"), *tone)),
             }
         }
+        // Under the second column, unless that is far.
         let indent = match self.widths.as_slice() {
-            [first, _, ..] => first + GAP.len(),
+            [first, _, ..] if *first < SHORTEST_NAME => first + GAP.len(),
             _ => GAP.len(),
         };
         let room = style.width.map(|width| width.saturating_sub(indent));

@@ -11,11 +11,12 @@ use super::database::{Database, Schema};
 use super::follow::follow;
 use super::processes::{self, API_CONNECTIONS};
 use super::progress::Progress;
-use super::{out, runs};
+use super::{joining, out, runs};
 use crate::api::runs::Run as RunView;
 use crate::api::{self, Admission, ApiState};
 use crate::config::Settings;
 use crate::db::Transaction;
+use crate::db::runs as db_runs;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
@@ -40,6 +41,10 @@ pub(super) struct UpArgs {
     /// Do not load every source once at the start
     #[arg(long)]
     no_initial_run: bool,
+
+    /// Cancel runs that are under way since an earlier start, and start anew
+    #[arg(long, conflicts_with = "no_initial_run")]
+    restart: bool,
 }
 
 pub(super) async fn up(
@@ -65,7 +70,7 @@ pub(super) async fn up(
     let services = Services::start(settings, state, admission, listener, &stop)?;
     print_addresses(settings);
     if !args.no_initial_run {
-        let shown = initial_runs(&database.pool, &definitions, access, progress);
+        let shown = initial_runs(&database.pool, &definitions, access, args.restart, progress);
         tokio::select! {
             // The runs go on whether they can be shown or not.
             result = shown => if let Err(error) = result {
@@ -144,6 +149,7 @@ async fn initial_runs(
     pool: &PgPool,
     definitions: &[Definition],
     access: Access,
+    restart: bool,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let mut ids: Vec<RunId> = Vec::new();
@@ -157,10 +163,21 @@ async fn initial_runs(
             dry_run: false,
         };
         let mut transaction = Transaction::begin(pool).await?;
+        if restart {
+            joining::cancel_active(&mut transaction, definition).await?;
+        }
         let started = start_run(&mut transaction, definition, &request).await?;
         transaction.commit().await?;
         match started {
-            Started::New(id) | Started::Same(id) | Started::Busy(id) => ids.push(id),
+            Started::New(id) | Started::Same(id) => ids.push(id),
+            Started::Busy(id) => {
+                let active = db_runs::get(pool, id).await?;
+                let asked = (request.mode, access, false);
+                if let Some(run) = active.filter(|run| joining::differs(run, asked)) {
+                    out::remark(joining::remark(&run));
+                }
+                ids.push(id);
+            }
             Started::Paused(pause) => out::remark(pause),
             Started::NothingToReplay(nothing) => out::remark(nothing),
             Started::Invalid(problem) => out::remark(format!("error: {problem}")),

@@ -360,3 +360,33 @@ pub async fn groups(
     .fetch_all(executor)
     .await
 }
+
+/// A row of each group, as an example.
+///
+/// # Errors
+/// Database errors.
+pub async fn examples(
+    executor: impl PgExecutor<'_>,
+    groups: &[QuarantineGroup],
+) -> Result<Vec<QuarantinedRow>, sqlx::Error> {
+    let sources: Vec<String> = groups.iter().map(|group| group.source.clone()).collect();
+    let fingerprints: Vec<Vec<u8>> = groups.iter().map(|group| group.fingerprint.clone()).collect();
+    sqlx::query_as!(
+        QuarantinedRow,
+        r#"select q.source, q.raw_ref, q.raw_row, q.field, q.reason, q.run_id, q.line, q.byte_start,
+                q.byte_end, q.message, substring(q.raw for $3) as "raw!",
+                octet_length(q.raw) as "raw_bytes!", q.fingerprint, q.status, q.created_at
+         from unnest($1::text[], $2::bytea[]) as t (source, fingerprint)
+         cross join lateral (
+            select * from quarantined_rows
+            where source = t.source and fingerprint = t.fingerprint
+              and status in ('open', 'redriven')
+            limit 1
+         ) as q"#,
+        &sources,
+        &fingerprints,
+        SHOWN,
+    )
+    .fetch_all(executor)
+    .await
+}

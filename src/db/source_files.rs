@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::stored_hash;
@@ -212,4 +213,39 @@ pub fn to_nanos(time: SystemTime) -> i64 {
 /// The inverse of [`to_nanos`].
 pub fn from_nanos(nanos: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanos.unsigned_abs())
+}
+
+/// A file of a source, for people.
+#[derive(Debug, Clone)]
+pub struct ListedFile {
+    /// Path or address.
+    pub url: String,
+    /// Size in bytes of its newest version.
+    pub size: i64,
+    /// Rows that a run has read of it to the end.
+    pub rows: i64,
+    /// The run that did; `None` while none has.
+    pub run: Option<i64>,
+    /// When this was noted.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The newest version of each file of a source, in the order of names.
+///
+/// # Errors
+/// Database errors.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    limit: i64,
+) -> Result<Vec<ListedFile>, sqlx::Error> {
+    sqlx::query_as!(
+        ListedFile,
+        "select distinct on (url) url, size, committed_rows as rows, committed_run_id as run, updated_at
+         from source_files where source = $1 order by url, id desc limit $2",
+        source,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
 }

@@ -16,10 +16,12 @@ mod faults;
 mod heartbeat;
 mod look;
 mod news;
+mod presence;
 mod pulse;
 mod upkeep;
 mod worker;
 
+pub use presence::{Held, anybody_works, holders};
 pub use worker::{Concurrency, Handler, WorkError, work};
 
 use std::time::Duration;

@@ -4,7 +4,10 @@ use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
 
-use crate::app::TestApp;
+use kasparro::domain::run::Mode;
+use kasparro::tasks::start_run::RunRequest;
+
+use crate::app::{TestApp, request};
 use crate::process::{Process, call, free_address, kasparro, until};
 
 const CSV_JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n\n[csv]\npaths = [\"data/a.csv\"]\n";
@@ -290,7 +293,7 @@ async fn the_shipped_job_files_pass_the_check() {
 async fn documents_are_printed_without_a_database() {
     let app = TestApp::empty().await;
     let script = call(&app, &["completions", "bash"]).await;
-    script.code(0).prints(&["_kasparro", "healthcheck", "--database-url"]);
+    script.code(0).prints(&["_kasparro", "COMPLETE", "complete "]);
     let document = call(&app, &["openapi"]).await.code(0).json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     assert!(document["paths"]["/runs"].is_object());
@@ -498,5 +501,119 @@ async fn lists_are_documents_for_programs() {
     assert!(sources[0]["last_run"].is_null());
     assert_eq!(sources[1]["last_run"]["status"], "success");
     call(&app, &["runs"]).await.code(0).prints(&["products_csv", "success"]);
+    app.database.close().await;
+}
+
+/// One view of each object: what is learnt of one side holds for the other.
+#[tokio::test]
+async fn lists_for_programs_are_what_the_api_answers() {
+    let app = TestApp::shipped().await;
+    app.run("products_csv").await;
+    app.run("vendors_csv").await;
+    let changed = app.read("data/products.csv").replace("name,", "title,");
+    app.write("data/products.csv", changed);
+    let dry = RunRequest { dry_run: true, ..request(Mode::Full) };
+    let dry = app.run_as("products_csv", &dry).await.id;
+    let address = free_address();
+    let mut serve = Process::start(kasparro(&app, &["serve", "--listen", &address]));
+    serve.says("API listening").await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let samples = format!("/runs/{dry}/samples");
+    let dry = dry.to_string();
+    for (path, command) in [
+        ("/runs?limit=2", &["runs", "--limit", "2"] as &[&str]),
+        (
+            "/runs?status=success&source=vendors_csv",
+            &["runs", "--status", "success", "--source", "vendors_csv"],
+        ),
+        ("/runs/1/tasks", &["runs", "tasks", "1"]),
+        (&samples, &["runs", "samples", &dry]),
+        ("/sources", &["sources"]),
+        (
+            "/records?source=products_csv&limit=1",
+            &["records", "--source", "products_csv", "--limit", "1"],
+        ),
+        ("/records/vendors_csv/A1", &["records", "find", "vendors_csv", "A1"]),
+        ("/quarantine", &["quarantine", "--rows"]),
+        ("/quarantine?source=vendors_csv&group_by=fingerprint", &["quarantine", "vendors_csv"]),
+        ("/schemas/products_csv", &["schemas", "products_csv"]),
+        ("/drift", &["drift"]),
+        ("/stats", &["stats"]),
+    ] {
+        let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
+        let expected: serde_json::Value = answer.json().await.unwrap();
+        let document = call(&app, &[command, &["--json"]].concat()).await.code(0).json();
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&document[key], value, "{path}: {key}");
+        }
+    }
+    let run = reqwest::get(format!("http://{address}/runs/1")).await.unwrap();
+    let run: serde_json::Value = run.json().await.unwrap();
+    let document = call(&app, &["runs", "show", "1", "--json"]).await.code(0).json();
+    assert_eq!(document["counters"], run["counters"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_shown_with_what_was_read() {
+    let app = TestApp::shipped().await;
+    app.write("with_secret.toml", SECRET_JOB);
+    call(&app, &["run", "products_csv", "with_secret"]).await.code(1);
+    let groups = call(&app, &["quarantine", "products_csv"]).await;
+    groups.code(0).prints(&["invalid_decimal", "line 4", "price", "call us"]);
+    call(&app, &["quarantine", "product_csv"]).await.code(1).complains(&["did you mean"]);
+    let show = call(&app, &["runs", "show", "2"]).await;
+    show.code(0).prints(&["run 2 of with_secret: failed", "KASPARRO_TEST_NO_SUCH_KEY", "dead"]);
+    call(&app, &["runs", "show", "77"]).await.code(1).complains(&["kasparro runs"]);
+    let show = call(&app, &["sources", "show", "products_csv"]).await;
+    show.code(0).prints(&["job file", "products.csv", "success", "records     3"]);
+    let show = call(&app, &["sources", "show", "coingecko_api"]).await;
+    show.code(0).prints(&["*/10 * * * *", "next (UTC)"]);
+    let record = call(&app, &["records", "show", "products_csv", "1"]).await;
+    record.code(0).prints(&["external_id", "attributes.brand", "raw_ref"]);
+    call(&app, &["records", "show", "products_csv", "x"]).await.code(1).complains(&["no record"]);
+    call(&app, &["runs", "follow", "1"]).await.code(0).prints(&["success"]);
+    call(&app, &["runs", "follow", "2"]).await.code(1).prints(&["failed"]);
+    app.database.close().await;
+}
+
+/// Its run stays behind, and the same command would go on with it as it was started.
+#[tokio::test]
+async fn a_run_that_goes_on_otherwise_than_asked_for_is_named_with_the_way_out() {
+    let app = TestApp::shipped().await;
+    let online = ["run", "coingecko_api", "--detach"];
+    let detached = call(&app, &online).await;
+    detached.code(0).complains(&["nobody works at the moment", "kasparro worker"]);
+    let ended = call(&app, &["run", "coingecko_api", "--offline"]).await;
+    ended.code(1).complains(&["run 1 is under way", "from the network", "--restart"]);
+    let address = free_address();
+    let up = ["up", "--offline", "--listen", &address];
+    let mut process = Process::start(kasparro(&app, &up));
+    process.says("going on with run 1, started at").await;
+    process.says("`kasparro runs cancel 1`").await;
+    process.kill();
+    let up = ["up", "--offline", "--restart", "--listen", &address];
+    let mut process = Process::start(kasparro(&app, &up));
+    process.says("run 1 is cancelled").await;
+    let status = "select status from etl_runs where source = 'coingecko_api' order by id";
+    until("the run ends", async || app.texts(status).await == ["cancelled", "success"]).await;
+    process.signal(Signal::SIGTERM);
+    process.ended().await.code(0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn shells_complete_the_names_of_sources_without_a_database() {
+    let app = TestApp::shipped().await;
+    for words in [&["run", "pro"] as &[&str], &["sources", "pause", "pro"], &["quarantine", "pro"]]
+    {
+        let mut command = kasparro(&app, &["--", "kasparro"]);
+        command
+            .args(words)
+            .env("COMPLETE", "fish")
+            .env("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/no");
+        let ended = Process::start(command).ended().await;
+        assert_eq!(ended.code(0).stdout.trim(), "products_csv", "{words:?}");
+    }
     app.database.close().await;
 }

@@ -77,6 +77,31 @@ pub async fn list(
     .await
 }
 
+/// The tasks of a run that have died or are open, the dead ones first.
+///
+/// # Errors
+/// Database errors.
+pub async fn unsettled(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    limit: i64,
+) -> Result<Vec<LedgerTask>, sqlx::Error> {
+    sqlx::query_as!(
+        LedgerTask,
+        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
+                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
+                last_move
+         from run_tasks
+         where run_id = $1 and state in ('open', 'dead')
+         order by state, created_at, coalesce(first_slice, -1), task_key
+         limit $2",
+        run.0,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// The tasks whose last move is behind the first of two moves and not behind the second, in the order
 /// of these moves.
 ///

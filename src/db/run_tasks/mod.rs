@@ -15,7 +15,7 @@ use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::domain::words::words;
-pub use list::{LedgerTask, list, moved};
+pub use list::{LedgerTask, list, moved, unsettled};
 pub use slices::{ReadSlice, any_unread, last_result, next_batch, read_slices, result, set_aside};
 
 words! {

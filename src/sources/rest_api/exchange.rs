@@ -238,7 +238,9 @@ fn no_answer(
     if error.is_connect() || error.is_dns() {
         let host = asked.host_str().unwrap_or(shown);
         let hint = match &params.recording {
-            Some(_) => "; without a network `--offline` reads the recording instead",
+            Some(_) => {
+                "; without a network `kasparro run SOURCE --offline --restart` reads the recording instead"
+            }
             None => "",
         };
         return SourceError::unreachable(format!("{host} cannot be reached: {cause}{hint}"));

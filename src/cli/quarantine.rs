@@ -1,0 +1,176 @@
+//! Owns `quarantine`: the rows that were set aside, by what is wrong with them or one by one.
+
+use std::process::ExitCode;
+
+use clap_complete::ArgValueCompleter;
+use poem_openapi::types::ToJSON;
+
+use super::args::{self, PartArgs};
+use super::database::{Database, Schema};
+use super::table::{Cell, Table};
+use super::{completions, out};
+use crate::api::page::Page;
+use crate::api::quarantine::{self, Group, Groups, QuarantinedRow};
+use crate::config::Settings;
+use crate::db::quarantined_rows;
+use crate::definition::JobsFolder;
+use crate::domain::reject::ReasonCode;
+use crate::domain::source_name::SourceName;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  kasparro quarantine shop                 what is wrong with the rows of a source, with an example
+  kasparro quarantine shop --rows          row by row
+  kasparro run shop --redrive              put them through again after the job file was mended";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct QuarantineArgs {
+    /// Only rows of this source
+    #[arg(value_parser = args::source, add = ArgValueCompleter::new(completions::sources))]
+    source: Option<SourceName>,
+
+    /// Row by row, settled ones too, instead of groups of open rows that fail alike
+    #[arg(long)]
+    rows: bool,
+
+    /// Only rows with this reason code
+    #[arg(long, value_parser = args::word::<ReasonCode>(ReasonCode::ALL.iter().map(|word| word.as_str())))]
+    reason: Option<ReasonCode>,
+
+    #[command(flatten)]
+    part: PartArgs,
+}
+
+pub(super) async fn quarantine(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &QuarantineArgs,
+) -> anyhow::Result<ExitCode> {
+    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let done = match args.rows {
+        true => rows(&database, jobs, args).await,
+        false => groups(&database, jobs, args).await,
+    };
+    database.close().await?;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn groups(
+    database: &Database,
+    jobs: &JobsFolder,
+    args: &QuarantineArgs,
+) -> anyhow::Result<()> {
+    let source = args.source.as_ref().map(SourceName::as_str);
+    let reason = args.reason.map(ReasonCode::as_str);
+    let limit = args.part.limit.items();
+    let groups = quarantined_rows::groups(&database.pool, source, reason, limit).await?;
+    let examples = quarantined_rows::examples(&database.pool, &groups).await?;
+    let items: Vec<Group> = groups.into_iter().map(Group::from).collect();
+    if items.is_empty() {
+        known(jobs, args)?;
+    }
+    let groups = Groups { items };
+    if args.part.output.json {
+        return out::json(&groups.to_json());
+    }
+    let mut table = Table::new("no row is set aside")
+        .id("rows")
+        .name("source")
+        .name("field")
+        .word("reason")
+        .word("fingerprint")
+        .text("example")
+        .text("raw");
+    for group in &groups.items {
+        let example = examples.iter().find(|row| {
+            row.source == group.source && quarantine::hex(&row.fingerprint) == group.fingerprint
+        });
+        let example = example.cloned().map(QuarantinedRow::from);
+        let place = example.as_ref().map(place).unwrap_or_default();
+        table.row([
+            Cell::from(group.rows),
+            Cell::from(&group.source),
+            Cell::from(group.field.as_deref().unwrap_or("(row)")),
+            Cell::from(&group.reason),
+            Cell::from(&group.fingerprint),
+            Cell::from(match &example {
+                Some(row) => format!("{place}: {}", row.message),
+                None => group.example.clone(),
+            }),
+            Cell::from(example.as_ref().map(raw).unwrap_or_default()),
+        ]);
+    }
+    out::table(&table);
+    if !groups.items.is_empty() {
+        out::remark(
+            "`kasparro run SOURCE --redrive` puts them through again after the job file was mended",
+        );
+    }
+    Ok(())
+}
+
+async fn rows(database: &Database, jobs: &JobsFolder, args: &QuarantineArgs) -> anyhow::Result<()> {
+    let part = &args.part;
+    let after = part.cursor.as_deref().map(quarantine::after).transpose()?.unwrap_or_default();
+    let source = args.source.as_ref().map(SourceName::as_str);
+    let reason = args.reason.map(ReasonCode::as_str);
+    let rows =
+        quarantined_rows::list(&database.pool, source, reason, &after, part.limit.rows()).await?;
+    if rows.is_empty() {
+        known(jobs, args)?;
+    }
+    let page: Page<QuarantinedRow> = Page::new(rows, part.limit, "quarantine", quarantine::key);
+    if part.output.json {
+        return out::json(&page.to_json());
+    }
+    let mut table = Table::new("no row is set aside")
+        .id("run")
+        .name("source")
+        .name("place")
+        .name("field")
+        .word("reason")
+        .word("status")
+        .text("message")
+        .text("raw");
+    for row in &page.items {
+        table.row([
+            Cell::from(row.run_id),
+            Cell::from(&row.source),
+            Cell::from(place(row)),
+            Cell::from(row.field.as_deref().unwrap_or("(row)")),
+            Cell::from(&row.reason),
+            Cell::from(&row.status),
+            Cell::from(&row.message),
+            Cell::from(raw(row)),
+        ]);
+    }
+    out::table(&table);
+    args::say_more(page.next_cursor.as_deref());
+    Ok(())
+}
+
+fn known(jobs: &JobsFolder, args: &QuarantineArgs) -> anyhow::Result<()> {
+    args.source.as_ref().map_or(Ok(()), |source| args::must_be_known(jobs, source))
+}
+
+/// Where a row is: its line in the file, or its number on the page.
+fn place(row: &QuarantinedRow) -> String {
+    match row.line {
+        Some(line) => format!("{} line {line}", row.raw_ref),
+        None => format!("{} row {}", row.raw_ref, row.raw_row),
+    }
+}
+
+/// The beginning of a row as it came.
+fn raw(row: &QuarantinedRow) -> String {
+    const SHOWN: usize = 300;
+    let text = match (&row.raw_text, &row.raw_base64) {
+        (Some(text), _) => text.trim_end_matches(['\r', '\n']).to_owned(),
+        (None, Some(bytes)) => String::from_utf8_lossy(&bytes.0).into_owned(),
+        (None, None) => String::new(),
+    };
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{} …", &text[..at]),
+        None => text,
+    }
+}

@@ -1,0 +1,155 @@
+//! Owns `records`: the clean table, a part of it or one record.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap_complete::ArgValueCompleter;
+use poem_openapi::types::ToJSON;
+use serde_json::Value;
+
+use super::args::{self, OutputArgs, PartArgs};
+use super::database::{Database, Schema};
+use super::table::{Cell, Table};
+use super::{completions, out, times};
+use crate::api::page::{self, Page};
+use crate::api::records::Record;
+use crate::config::Settings;
+use crate::db::unified_records::{self, After};
+use crate::definition::JobsFolder;
+use crate::domain::source_name::SourceName;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  kasparro records --source shop           the first records, by key
+  kasparro records show shop 007           one record, with where it came from";
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct RecordsArgs {
+    #[command(subcommand)]
+    command: Option<RecordsCommand>,
+
+    /// Only records of this source
+    #[arg(
+        long,
+        value_parser = args::source,
+        add = ArgValueCompleter::new(completions::sources)
+    )]
+    source: Option<SourceName>,
+
+    #[command(flatten)]
+    part: PartArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RecordsCommand {
+    /// Show one record: every column, every attribute, and the raw row that it came from
+    #[command(visible_alias = "find")]
+    Show {
+        /// The source's name
+        #[arg(value_parser = args::source, add = ArgValueCompleter::new(completions::sources))]
+        source: SourceName,
+
+        /// The record's key, `external_id`
+        key: String,
+
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+pub(super) async fn records(
+    settings: &Settings,
+    jobs: &JobsFolder,
+    args: &RecordsArgs,
+) -> anyhow::Result<ExitCode> {
+    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let done = match &args.command {
+        None => list(&database, jobs, args).await,
+        Some(RecordsCommand::Show { source, key, output }) => {
+            show(&database, jobs, source, key, *output).await
+        }
+    };
+    database.close().await?;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn list(database: &Database, jobs: &JobsFolder, args: &RecordsArgs) -> anyhow::Result<()> {
+    let PartArgs { limit, cursor, output } = &args.part;
+    let after = match cursor {
+        Some(cursor) => page::decode("records", cursor)
+            .map(|[source, external_id]| After { source, external_id })?,
+        None => After::default(),
+    };
+    let source = args.source.as_ref().map(SourceName::as_str);
+    let rows = unified_records::list(&database.pool, source, &after, limit.rows()).await?;
+    if rows.is_empty()
+        && let Some(source) = &args.source
+    {
+        args::must_be_known(jobs, source)?;
+    }
+    let page: Page<Record> = Page::new(rows, *limit, "records", |row: &unified_records::Record| {
+        [row.source.clone(), row.external_id.clone()]
+    });
+    if output.json {
+        return out::json(&page.to_json());
+    }
+    let mut table = Table::new("no records")
+        .name("source")
+        .name("external_id")
+        .name("name")
+        .id("price")
+        .word("currency")
+        .id("quantity")
+        .word("updated (UTC)");
+    for record in &page.items {
+        let text = |value: &Option<String>| Cell::from(value.as_deref().unwrap_or_default());
+        table.row([
+            Cell::from(&record.source),
+            Cell::from(&record.external_id),
+            text(&record.name),
+            text(&record.price),
+            text(&record.currency),
+            text(&record.quantity),
+            Cell::from(times::minute(record.updated_at)),
+        ]);
+    }
+    out::table(&table);
+    args::say_more(page.next_cursor.as_deref());
+    Ok(())
+}
+
+async fn show(
+    database: &Database,
+    jobs: &JobsFolder,
+    source: &SourceName,
+    key: &str,
+    args: OutputArgs,
+) -> anyhow::Result<()> {
+    let Some(row) = unified_records::get(&database.pool, source.as_str(), key).await? else {
+        args::must_be_known(jobs, source)?;
+        bail!(
+            "source {source} has no record {key:?}; `kasparro records --source {source}` lists those \
+             there are"
+        );
+    };
+    let document = Record::from(row).to_json().unwrap_or_default();
+    if args.json {
+        return out::json(&document);
+    }
+    let mut table = Table::new("").word("column").text("value");
+    for (column, value) in document.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => {}
+            Value::Object(attributes) if column == "attributes" => {
+                for (name, value) in attributes {
+                    let column = format!("attributes.{name}");
+                    table.row([Cell::from(column), Cell::from(args::plain(value))]);
+                }
+            }
+            value => table.row([Cell::from(column), Cell::from(args::plain(value))]),
+        }
+    }
+    out::table(&table);
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Owns how one run is shown: where it stands, its tasks and who holds them, and what a dry run shows.
+
+use std::collections::{BTreeSet, HashMap};
+
+use anyhow::Context;
+use poem_openapi::types::ToJSON;
+use serde_json::{Value, json};
+
+use super::args::{self, OutputArgs, PartArgs};
+use super::database::Database;
+use super::table::{Cell, Table, Tone, wrapped};
+use super::{out, runs, times};
+use crate::api::page::{self, Page};
+use crate::api::runs::{Run, Task};
+use crate::api::samples;
+use crate::db::run_tasks::{self, LedgerTask};
+use crate::db::runs as db_runs;
+use crate::domain::run::RunId;
+use crate::domain::sample::Sample;
+use crate::queue::{self, Held};
+use crate::tasks::dry_run;
+
+/// Open and dead tasks that are shown with a run.
+const TASKS: i64 = 20;
+
+async fn get(database: &Database, id: RunId) -> anyhow::Result<Run> {
+    let run = db_runs::get(&database.pool, id).await?;
+    Ok(run.with_context(|| unknown(id))?.into())
+}
+
+/// There is no such run, and where to look.
+pub(super) fn unknown(id: RunId) -> String {
+    format!("there is no run {id}; `kasparro runs` lists those there are")
+}
+
+/// `runs show ID`
+pub(super) async fn show(database: &Database, id: RunId, args: OutputArgs) -> anyhow::Result<()> {
+    let run = get(database, id).await?;
+    let rows = run_tasks::unsettled(&database.pool, id, TASKS + 1).await?;
+    let open = rows.iter().filter(|task| task.state == "open");
+    let named: Vec<_> =
+        open.filter_map(|task| Some((task.task_key.clone(), task.kind.parse().ok()?))).collect();
+    let held = queue::holders(&database.pool, id, &named).await?;
+    let more = rows.len() as i64 > TASKS;
+    let tasks: Vec<Task> = rows.into_iter().take(TASKS as usize).map(Task::from).collect();
+    if args.json {
+        let mut document = run.to_json().unwrap_or_default();
+        document["unsettled_tasks"] = tasks.iter().filter_map(Task::to_json).collect();
+        document["held_tasks"] = held
+            .iter()
+            .map(|held| json!({ "key": held.task, "worker": held.worker, "since": held.since }))
+            .collect();
+        return out::json(&document);
+    }
+    out::raw(&about(&run));
+    if !tasks.is_empty() {
+        out::line("");
+        out::table(&task_table(&tasks, &held));
+    }
+    if more {
+        out::line(format!("`kasparro runs tasks {id}` lists all tasks"));
+    }
+    Ok(())
+}
+
+/// What is known of a run, a line each.
+fn about(run: &Run) -> String {
+    let style = out::style();
+    let mut lines = format!("run {} of {}: ", run.id, run.source);
+    lines += &runs::status(run).shown(&style);
+    let time = |at: Option<_>| at.map_or("not yet".to_owned(), times::second);
+    let mut say = |title: &str, text: String| {
+        let room = style.width.map(|width| width.max(30) - 14);
+        for (at, line) in wrapped(&text, room).iter().enumerate() {
+            lines += &format!("\n  {:<11} {line}", if at == 0 { title } else { "" });
+        }
+    };
+    let dry = if run.dry_run { ", writes nothing" } else { "" };
+    say("mode", format!("{}, pages from: {}{dry}", run.mode, run.access));
+    if let (Some(from), Some(to)) = (run.replay_from, run.replay_to) {
+        say("replays", format!("what runs {from} to {to} have read"));
+    }
+    say("asked for", format!("{} UTC by {}", times::second(run.created_at), run.trigger));
+    say("started", time(run.started_at));
+    let took = runs::took(run).map(|took| format!(", took {took}")).unwrap_or_default();
+    say("ended", format!("{}{took}", time(run.finished_at)));
+    let counters = &run.counters;
+    say(
+        "rows",
+        format!(
+            "{} read, {} inserted, {} updated, {} unchanged, {} quarantined",
+            counters.rows_read,
+            counters.inserted,
+            counters.updated,
+            counters.unchanged,
+            counters.quarantined
+        ),
+    );
+    let dead =
+        if run.dead_tasks > 0 { format!(", {} dead", run.dead_tasks) } else { String::new() };
+    let open =
+        if run.open_tasks > 0 { format!(", {} open", run.open_tasks) } else { String::new() };
+    say("tasks", format!("{} of {} settled{open}{dead}", run.settled_tasks, run.tasks));
+    if run.stalled {
+        say("stalled", format!("nothing has moved since {} UTC", times::second(run.moved_at)));
+    }
+    if let Some(error) = &run.error {
+        say("error", error.clone());
+    }
+    if let Some(reason) = &run.stop_reason {
+        say("note", reason.clone());
+    }
+    lines.push('\n');
+    lines
+}
+
+fn task_table(tasks: &[Task], held: &[Held]) -> Table {
+    let holders: HashMap<&str, &Held> = held.iter().map(|h| (h.task.as_str(), h)).collect();
+    let mut table = Table::new("no tasks")
+        .name("task")
+        .word("state")
+        .id("attempt")
+        .word("next try (UTC)")
+        .count("read")
+        .text("worker");
+    for task in tasks {
+        let (state, tone) = match (task.state.as_str(), holders.get(task.key.as_str())) {
+            ("open", Some(_)) => ("under way", Tone::Plain),
+            ("dead", _) => ("dead", Tone::Bad),
+            (state, _) => (state, Tone::Plain),
+        };
+        let worker = match holders.get(task.key.as_str()) {
+            Some(held) => {
+                let since = held.since.map(|at| format!(" since {} UTC", times::second(at)));
+                format!("held by {}{}", held.worker, since.unwrap_or_default())
+            }
+            None => task.worker.clone().unwrap_or_default(),
+        };
+        table.row([
+            Cell::from(&task.key),
+            Cell::new(state, tone),
+            Cell::from(task.attempt),
+            Cell::from(task.next_attempt_at.map(times::second).unwrap_or_default()),
+            Cell::from(task.counters.rows_read),
+            Cell::from(worker),
+        ]);
+        if let Some(error) = &task.error {
+            table.note(&task.key, Cell::new(error, tone));
+        }
+    }
+    table
+}
+
+/// `runs tasks ID`
+pub(super) async fn tasks(database: &Database, id: RunId, part: &PartArgs) -> anyhow::Result<()> {
+    get(database, id).await?;
+    let after = part.cursor.as_deref().map(|cursor| page::decode("tasks", cursor)).transpose()?;
+    let after = after.as_ref().map(|[key]: &[String; 1]| key.as_str());
+    let rows = run_tasks::list(&database.pool, id, after, part.limit.rows()).await?;
+    let page: Page<Task> =
+        Page::new(rows, part.limit, "tasks", |task: &LedgerTask| [task.task_key.clone()]);
+    if part.output.json {
+        return out::json(&page.to_json());
+    }
+    out::table(&task_table(&page.items, &[]));
+    args::say_more(page.next_cursor.as_deref());
+    Ok(())
+}
+
+/// `runs samples ID`
+pub(super) async fn samples(
+    database: &Database,
+    id: RunId,
+    args: OutputArgs,
+) -> anyhow::Result<()> {
+    let run = get(database, id).await?;
+    let found = match run.dry_run {
+        true => dry_run::shown(&database.pool, id).await?,
+        false => Vec::new(),
+    };
+    if args.json {
+        let items = found.into_iter().map(Into::into).collect();
+        return out::json(&samples::Samples { items }.to_json());
+    }
+    match (run.dry_run, found.is_empty()) {
+        (false, _) => out::line(format!("run {id} is no dry run: it shows no samples")),
+        (true, true) => out::line(format!("run {id} shows nothing: it would write nothing")),
+        (true, false) => out::text(&sample_lines(&run.source, &found)),
+    }
+    Ok(())
+}
+
+/// What a dry run shows, a line for each row and each of its columns that would change.
+pub(super) fn sample_lines(source: &str, samples: &[Sample]) -> String {
+    let mut lines = String::new();
+    for Sample { change, external_id, payload, row, before, after, defects } in samples {
+        let key = external_id.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
+        lines += &format!("{source}: {change}{key} ({payload}, row {row})\n");
+        for defect in defects {
+            lines += &format!("    {} ({})\n", defect.message, defect.reason);
+        }
+        let column = |side: &Option<Value>, name: &str| {
+            side.as_ref().and_then(|columns| columns.get(name)).cloned().unwrap_or(Value::Null)
+        };
+        let sides = [before, after].into_iter().flatten().filter_map(Value::as_object);
+        let names: BTreeSet<&String> = sides.flat_map(|columns| columns.keys()).collect();
+        for name in names {
+            let (before, after) = (column(before, name), column(after, name));
+            if before != after {
+                lines += &match before {
+                    Value::Null => format!("    {name}: {after}\n"),
+                    before => format!("    {name}: {before} -> {after}\n"),
+                };
+            }
+        }
+    }
+    lines
+}
