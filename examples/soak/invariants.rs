@@ -4,7 +4,7 @@
 
 use sqlx::{PgPool, Row};
 
-use crate::world::Records;
+use crate::world::{Records, World};
 
 /// Each answers a row for everything that must not be.
 const NEVER: [(&str, &str); 5] = [
@@ -59,8 +59,13 @@ pub const LEFT_IN_QUEUE: &str = "select concat_ws(' ', j.id, j.job_type, j.statu
         j.idempotency_key, j.run_at)
     from apalis.jobs as j where j.status not in ('Done', 'Killed')";
 
-/// What is wrong.
-pub async fn broken(pool: &PgPool, expected: &Records) -> anyhow::Result<Vec<String>> {
+/// What is wrong. `expected` is what the table held when it was last looked at, or put back to; it is
+/// brought up to now.
+pub async fn broken(
+    pool: &PgPool,
+    world: &World,
+    expected: &mut Records,
+) -> anyhow::Result<Vec<String>> {
     let mut broken = Vec::new();
     for (never, query) in NEVER {
         for row in sqlx::query_scalar::<_, String>(query).fetch_all(pool).await? {
@@ -74,13 +79,24 @@ pub async fn broken(pool: &PgPool, expected: &Records) -> anyhow::Result<Vec<Str
         let content: Option<String> = row.try_get("content")?;
         found.insert((row.try_get(0)?, row.try_get(1)?), content.unwrap_or_default());
     }
-    for (key, content) in expected {
-        match found.remove(key) {
-            Some(there) if there == *content => {}
+    let now = world.records();
+    for (key, content) in
+        now.iter().chain(expected.iter().filter(|(key, _)| !now.contains_key(*key)))
+    {
+        match found.get(key) {
+            Some(there) if there == content => {}
+            // Loaded after the last look, and gone from its source since.
+            Some(there) if !now.contains_key(key) && world.has_offered(key, there) => {}
             Some(there) => broken.push(format!("record {key:?} is {there:?}, not {content:?}")),
             None => broken.push(format!("record {key:?} is missing")),
         }
     }
-    broken.extend(found.keys().map(|key| format!("record {key:?} is in no source")));
+    let known = |key: &(String, String)| now.contains_key(key) || expected.contains_key(key);
+    for (key, there) in found.iter().filter(|(key, _)| !known(key)) {
+        if !world.has_offered(key, there) {
+            broken.push(format!("record {key:?} is in no source"));
+        }
+    }
+    *expected = found;
     Ok(broken)
 }

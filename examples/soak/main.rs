@@ -166,8 +166,7 @@ async fn round(
     }
     moody.store(false, Ordering::Relaxed);
     quiet::come(stage).await?;
-    stage.world.add_to(stage.expected);
-    let broken = invariants::broken(stage.pool, stage.expected).await?;
+    let broken = invariants::broken(stage.pool, stage.world, stage.expected).await?;
     let first = broken.iter().take(20).cloned().collect::<Vec<_>>().join("\n  ");
     ensure!(broken.is_empty(), "{} violations:\n  {first}", broken.len());
     Ok(())

@@ -3,7 +3,7 @@
 //!
 //! Must not know processes, faults or the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{FileTimes, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ pub struct World {
     shop: Arc<Mutex<Vec<u32>>>,
     ledger: Vec<Line>,
     catalogue: Vec<Line>,
+    /// Every record that the file which is written anew has ever offered: a run may have loaded it
+    /// before its line went bad.
+    offered: BTreeSet<((String, String), String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +53,8 @@ impl World {
         let ledger = lines(dice, 1_500, LEDGER_KEYS);
         let catalogue = lines(dice, 1_000, 800);
         let shop = Arc::new(Mutex::new(shop));
-        let world = Self { folder: folder.to_owned(), shop, ledger, catalogue };
+        let offered = catalogue.iter().filter_map(|line| line.record("catalogue")).collect();
+        let world = Self { folder: folder.to_owned(), shop, ledger, catalogue, offered };
         world.replace("ledger", &world.ledger)?;
         world.replace("catalogue", &world.catalogue)?;
         for file in ["ledger", "catalogue"] {
@@ -117,6 +121,8 @@ impl World {
                 }
                 let key = self.catalogue.len();
                 self.catalogue.push(line(key, dice));
+                let offered = self.catalogue.iter().filter_map(|line| line.record("catalogue"));
+                self.offered.extend(offered);
                 self.replace("catalogue", &self.catalogue)?;
                 Ok("file rewritten")
             }
@@ -158,20 +164,30 @@ impl World {
         Ok(std::fs::rename(new, self.path(file))?)
     }
 
-    /// The records that must be there once everything has been read: the last good line of a key
-    /// counts, and what was loaded once stays.
-    pub fn add_to(&self, records: &mut Records) {
+    /// The records that must be there once everything has been read: the last good line of a key counts.
+    pub fn records(&self) -> Records {
         let shop = self.shop.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, price) in shop.iter().enumerate() {
-            let key = ("shop".to_owned(), id.to_string());
-            records.insert(key, format!("item {id} {price}.25"));
-        }
+        let item = |(id, price): (usize, &u32)| {
+            (("shop".to_owned(), id.to_string()), format!("item {id} {price}.25"))
+        };
+        let mut records: Records = shop.iter().enumerate().map(item).collect();
         for (source, lines) in [("ledger", &self.ledger), ("catalogue", &self.catalogue)] {
-            for line in lines.iter().filter(|line| !line.bad) {
-                let key = (source.to_owned(), format!("k{}", line.key));
-                records.insert(key, format!("name {} {}.25", line.key, line.price));
-            }
+            records.extend(lines.iter().filter_map(|line| line.record(source)));
         }
+        records
+    }
+
+    /// Whether a record may be there although no source offers it any more.
+    pub fn has_offered(&self, key: &(String, String), content: &str) -> bool {
+        self.offered.contains(&(key.clone(), content.to_owned()))
+    }
+}
+
+impl Line {
+    /// The record that it makes; `None` of a line that is set aside.
+    fn record(&self, source: &str) -> Option<((String, String), String)> {
+        let Self { key, price, bad } = self;
+        (!bad).then(|| ((source.to_owned(), format!("k{key}")), format!("name {key} {price}.25")))
     }
 }
 

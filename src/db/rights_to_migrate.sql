@@ -20,7 +20,7 @@ foreign_functions as (
     where not me.is_super
       and (n.nspname = $1 or (n.nspname = me.schema and p.proname = any($2)))
       and not pg_has_role(p.proowner, 'usage')
-      and not exists (select from pg_depend as d where d.objid = p.oid and d.deptype = 'e')
+      and not exists (select 1 from pg_depend as d where d.objid = p.oid and d.deptype = 'e')
 ),
 -- Trusted extensions are created by whoever may create in the database.
 extensions as (
@@ -31,9 +31,9 @@ extensions as (
         end as statement
     from me cross join unnest(array['pgcrypto', 'hstore']) as e
     left join pg_available_extensions as a on a.name = e
-    where not exists (select from pg_extension where extname = e)
+    where not exists (select 1 from pg_extension where extname = e)
       and not (a.name is not null and (me.is_super or (me.may_create and exists (
-        select from pg_available_extension_versions as v where v.name = e and v.trusted
+        select 1 from pg_available_extension_versions as v where v.name = e and v.trusted
       ))))
 )
 select format('create schema %s authorization %s;  -- no schema of the search_path is there', role, role)
@@ -45,7 +45,7 @@ where schema is not null
   and not (has_schema_privilege(schema, 'usage') and has_schema_privilege(schema, 'create'))
 union all
 select format('grant create on database %s to %s;  -- for the schema %I', database, role, $1)
-from me where not exists (select from pg_namespace where nspname = $1) and not may_create
+from me where not exists (select 1 from pg_namespace where nspname = $1) and not may_create
 union all
 select format('grant usage, create on schema %I to %s;  -- for the queue', nspname, role)
 from me, pg_namespace

@@ -17,7 +17,7 @@ union all
 select format('grant select, insert, update, delete on all tables in schema %I to %s;', nspname, role)
 from me, schemas as n
 where exists (
-    select from pg_class as c
+    select 1 from pg_class as c
     where c.relnamespace = n.oid and (n.nspname = $1 or c.relname = any($2))
       and case
         when c.relkind in ('r', 'p') then not (
@@ -31,7 +31,7 @@ union all
 select format('grant execute on all functions in schema %I to %s;', nspname, role)
 from me, schemas as n
 where exists (
-    select from pg_proc as p
+    select 1 from pg_proc as p
     where p.pronamespace = n.oid and (n.nspname = $1 or p.proname = any($2))
       and not has_function_privilege(p.oid, 'execute')
 )
