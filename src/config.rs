@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::domain::host::Host;
 use crate::domain::secret_url::SecretUrl;
+use crate::files;
 
 /// The settings file looked for in the current folder.
 pub const DEFAULT_FILE: &str = "kasparro.toml";
@@ -290,7 +291,7 @@ impl SettingsLayer {
 
 fn read_file(named: Option<&Path>) -> Result<SettingsLayer, ConfigError> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let text = match std::fs::read_to_string(path) {
+    let text = match files::read_text(path, files::MAX_SETTINGS_FILE) {
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(SettingsLayer::default());
@@ -362,6 +363,16 @@ mod tests {
             let text = format!("{error} {error:?}");
             assert!(!text.contains("c4nary"), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn a_settings_file_that_is_a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("kasparro.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = Settings::resolve(SettingsLayer::default(), Some(&pipe)).unwrap_err();
+        let said = crate::domain::failure::chain(&error);
+        assert!(said.ends_with("kasparro.toml cannot be read: it is a named pipe, not a file"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod db;
 pub mod definition;
 pub mod domain;
 pub mod embedded;
+pub mod files;
 pub mod janitor;
 pub mod queue;
 pub mod scheduler;

@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["tasks"],
     &["sources", "db", "queue", "embedded"],
     &["config", "telemetry", "definition"],
+    &["files"],
     &["domain"],
 ];
 

@@ -11,6 +11,8 @@
 pub mod definition;
 #[path = "../../src/domain/mod.rs"]
 pub mod domain;
+#[path = "../../src/files.rs"]
+pub mod files;
 #[path = "../../src/sources/mod.rs"]
 pub mod sources;
 

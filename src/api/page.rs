@@ -17,6 +17,10 @@ use serde_json::Value;
 use super::problem::{Kind, Problem};
 use super::words::text_type;
 
+/// About the most bytes of a page, unless a single item has more. Lists whose items have no bound of
+/// their own end a page there; [`Page::cut`] says so.
+pub(super) const MAX_BYTES: i64 = 16 << 20;
+
 /// How many items a page may hold, 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit(usize);
@@ -97,6 +101,24 @@ impl<T: ParseFromJSON + ToJSON> Page<T> {
     ) -> Self {
         let more = rows.len() > limit.0;
         rows.truncate(limit.0);
+        Self::ending(rows, more, list, key)
+    }
+
+    /// Makes a page of rows of which fewer fit than were asked for.
+    pub(super) fn cut<R: Into<T>, const N: usize>(
+        rows: Vec<R>,
+        list: &str,
+        key: impl FnOnce(&R) -> [String; N],
+    ) -> Self {
+        Self::ending(rows, true, list, key)
+    }
+
+    fn ending<R: Into<T>, const N: usize>(
+        rows: Vec<R>,
+        more: bool,
+        list: &str,
+        key: impl FnOnce(&R) -> [String; N],
+    ) -> Self {
         let last = rows.last().filter(|_| more);
         let next_cursor = last.map(|row| encode(list, &key(row)));
         Self { items: rows.into_iter().map(Into::into).collect(), next_cursor }

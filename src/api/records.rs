@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::ApiState;
 use super::document::Tag;
-use super::page::{self, Limit, Page};
+use super::page::{self, Limit, MAX_BYTES, Page};
 use super::problem::{Declares, Kind, Problem, Refusal};
 use crate::db::unified_records::{self, After};
 use crate::domain::source_name::SourceName;
@@ -78,7 +78,8 @@ pub(super) struct RecordsApi;
 impl RecordsApi {
     /// List records
     ///
-    /// In the order of source and key.
+    /// In the order of source and key. A page ends before its limit when its records are large: go on
+    /// with its `next_cursor`.
     #[oai(path = "/records", method = "get", operation_id = "list_records")]
     async fn list(
         &self,
@@ -98,10 +99,15 @@ impl RecordsApi {
         };
         let source = source.0.as_ref().map(SourceName::as_str);
         let mut connection = state.connection().await?;
-        let rows = unified_records::list(&mut *connection, source, &after, limit.rows()).await?;
-        Ok(Json(Page::new(rows, limit.0, "records", |row| {
-            [row.source.clone(), row.external_id.clone()]
-        })))
+        let fitting =
+            unified_records::fitting(&mut *connection, source, &after, limit.rows(), MAX_BYTES)
+                .await?;
+        let rows = unified_records::list(&mut *connection, source, &after, fitting.rows).await?;
+        let key = |row: &unified_records::Record| [row.source.clone(), row.external_id.clone()];
+        Ok(Json(match fitting.cut {
+            true => Page::cut(rows, "records", key),
+            false => Page::new(rows, limit.0, "records", key),
+        }))
     }
 
     /// Show a record

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::ApiState;
 use super::catalog::Catalog;
 use super::document::Tag;
-use super::page::Limit;
+use super::page::{Limit, MAX_BYTES};
 use super::problem::{Declares, Kind, Refusal};
 use crate::db::schemas::{self, RecordedDrift};
 use crate::domain::source_name::SourceName;
@@ -92,7 +92,7 @@ pub(super) struct SchemasApi;
 impl SchemasApi {
     /// List schema versions
     ///
-    /// Newest first.
+    /// Newest first, as many as fit into 16 MiB.
     #[oai(path = "/schemas/:source", method = "get", operation_id = "list_schema_versions")]
     async fn versions(
         &self,
@@ -104,7 +104,8 @@ impl SchemasApi {
         limit: Query<Limit>,
     ) -> Result<Json<SchemaVersions>, Refusal<ListVersions>> {
         let mut connection = state.connection().await?;
-        let rows = schemas::versions(&mut *connection, source.as_str(), limit.items()).await?;
+        let rows =
+            schemas::versions(&mut *connection, source.as_str(), limit.items(), MAX_BYTES).await?;
         if rows.is_empty() {
             let catalog = Catalog::load(&state.jobs).await?;
             if !catalog.has(source.as_str()) {

@@ -4,9 +4,11 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::pgcopy::copy_in;
+use crate::domain::field_name;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Fingerprint, Reject};
 use crate::domain::run::RunId;
+use crate::domain::text;
 
 /// Sets rows aside, one table row per defect. A defect that stands there already stays as it is, and
 /// is open again if it was settled.
@@ -34,20 +36,23 @@ pub async fn store(
                      from stdin (format binary)";
     copy_in(&mut *connection, statement, rejects, |copy, (raw_ref, reject)| {
         let raw_ref = raw_ref.to_string();
-        for defect in reject.kinds() {
+        for (index, defect) in reject.kinds().enumerate() {
+            let field = defect.field.as_deref().map(field_name::kept);
+            // The row stands whole beside its first defect only: there may be a hundred.
+            let raw = if index == 0 { reject.raw.len() } else { SHOWN as usize };
             copy.row(12);
             copy.text(Some(source));
             copy.text(Some(&raw_ref));
             copy.bigint(Some(reject.raw_row));
-            copy.text(Some(defect.field.as_deref().unwrap_or("")));
+            copy.text(Some(field.as_deref().unwrap_or("")));
             copy.text(Some(defect.reason.as_str()));
             copy.bigint(Some(run.0));
             copy.bigint(reject.line);
             copy.bigint(reject.byte_range.map(|(start, _)| start));
             copy.bigint(reject.byte_range.map(|(_, end)| end));
             copy.text(Some(&storable(&defect.message)));
-            copy.bytes(&reject.raw);
-            let fingerprint = Fingerprint::of(source, defect.field.as_deref(), defect.reason);
+            copy.bytes(&reject.raw[..raw.min(reject.raw.len())]);
+            let fingerprint = Fingerprint::of(source, field.as_deref(), defect.reason);
             copy.bytes(&fingerprint.to_bytes());
         }
     })
@@ -65,7 +70,8 @@ pub async fn store(
 
 /// Messages quote what was found; PostgreSQL's text cannot hold U+0000.
 fn storable(message: &str) -> std::borrow::Cow<'_, str> {
-    if message.contains('\0') { message.replace('\0', "\u{fffd}").into() } else { message.into() }
+    let message = text::cut(message, text::MAX_ERROR);
+    if message.contains('\0') { message.replace('\0', "\u{fffd}").into() } else { message }
 }
 
 /// The most raw bytes of a row that [`list`] reads: a page of rows of 1 MiB each would be 1 GiB.

@@ -1,9 +1,20 @@
 //! Owns `raw_api_data`: the bodies of API pages, each kept once per source.
+//!
+//! A body that is nested deeper than PostgreSQL's parser goes is kept as a JSON text that holds it: one
+//! hostile value must not take its page with it. No page is such a text by itself, for it holds no
+//! records.
+
+use std::borrow::Cow;
 
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::hash::{Hashes, StoredHash};
+use crate::domain::json_extent::Extent;
 use crate::domain::run::RunId;
+
+/// The deepest nesting of a body that is kept as it is. PostgreSQL's parser goes to about 6,000 levels
+/// under its usual `max_stack_depth`, and to 300 under the smallest.
+const MAX_DEPTH: usize = 256;
 
 /// A page to keep.
 #[derive(Debug)]
@@ -32,6 +43,7 @@ pub async fn store(
     run: RunId,
     slice: i64,
 ) -> Result<(), sqlx::Error> {
+    let body = kept(page.body);
     // Bound as text and cast by the server: sqlx's json types would parse and print the body.
     sqlx::query!(
         "insert into raw_api_data (source, body_hash, run_id, slice, url, status, records, body)
@@ -44,7 +56,7 @@ pub async fn store(
         page.url,
         i32::from(page.status),
         page.records,
-        page.body,
+        body.as_ref(),
     )
     .execute(connection)
     .await?;
@@ -86,5 +98,19 @@ pub async fn body(
     )
     .fetch_one(executor)
     .await?;
-    Ok((row.body, RunId(row.run_id)))
+    Ok((as_it_came(row.body)?, RunId(row.run_id)))
+}
+
+fn kept(body: &str) -> Cow<'_, str> {
+    match Extent::of(body).depth > MAX_DEPTH {
+        true => serde_json::Value::from(body).to_string().into(),
+        false => body.into(),
+    }
+}
+
+fn as_it_came(kept: String) -> Result<String, sqlx::Error> {
+    match kept.starts_with('"') {
+        true => serde_json::from_str(&kept).map_err(|error| sqlx::Error::Decode(error.into())),
+        false => Ok(kept),
+    }
 }

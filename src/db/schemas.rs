@@ -156,7 +156,7 @@ pub struct SchemaVersion {
     pub first_seen_at: DateTime<Utc>,
 }
 
-/// All versions of a source, newest first.
+/// The versions of a source, newest first, as far as their signatures fit into `bytes`: one at least.
 ///
 /// # Errors
 /// Database errors.
@@ -164,13 +164,27 @@ pub async fn versions(
     executor: impl PgExecutor<'_>,
     source: &str,
     limit: i64,
+    bytes: i64,
 ) -> Result<Vec<SchemaVersion>, sqlx::Error> {
     sqlx::query_as!(
         SchemaVersion,
         "select version, schema_signature, run_id, first_seen_at
-         from schema_snapshots where source = $1 order by version desc limit $2",
+         from schema_snapshots
+         where source = $1 and version in (
+            select version from (
+                select version, (sum(octet_length(schema_signature::text))
+                                    over (order by version desc))::bigint as so_far,
+                       row_number() over (order by version desc) as place
+                from (
+                    select version, schema_signature from schema_snapshots
+                    where source = $1 order by version desc limit $2
+                ) as newest
+            ) as running where place = 1 or so_far <= $3::bigint
+         )
+         order by version desc",
         source,
         limit,
+        bytes,
     )
     .fetch_all(executor)
     .await

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::field::{Locator, plain_header};
 use super::policy::{Contract, Policy};
 use super::row::{Cell, Row};
-use crate::domain::reject::{Defect, ReasonCode};
+use crate::domain::field_name;
+use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::schema::{FieldSchema, Schema};
 use crate::domain::shape::FieldType;
 
@@ -54,7 +55,10 @@ enum Found {
 impl RowContract {
     pub(super) fn new(rules: Contract, schema: Option<&Schema>, gone: &BTreeSet<String>) -> Self {
         let looks = matches!(rules.new_field, Policy::Freeze | Policy::QuarantineRow);
-        let known = schema.filter(|_| looks).map(|schema| schema.fields.keys().cloned().collect());
+        // A full schema cannot say that a field is new.
+        let known = schema
+            .filter(|schema| looks && !schema.is_full())
+            .map(|schema| schema.fields.keys().cloned().collect());
         let gone = if rules.guards() { gone.clone() } else { BTreeSet::new() };
         Self { rules, known, gone }
     }
@@ -71,7 +75,11 @@ impl RowContract {
             _ if !matters => return None,
             locator => top_level(locator, schema)?,
         };
+        let field = field_name::kept(&field).into_owned();
         let known = schema.fields.get(&field).cloned();
+        if known.is_none() && schema.is_full() {
+            return None;
+        }
         Some(Watch { field, schema: known, nested })
     }
 
@@ -86,7 +94,11 @@ impl RowContract {
         };
         let mut frozen = None;
         row.visit_fields(&mut |name, _| {
-            if known.contains(name) {
+            let name = field_name::kept(name);
+            if known.contains(name.as_ref()) {
+                return;
+            }
+            if defects.len() >= MAX_DEFECTS {
                 return;
             }
             let message = format!("{name}: the schema has no such field");
@@ -95,7 +107,7 @@ impl RowContract {
                     frozen.get_or_insert(format!("{message} (contract: new_field = \"freeze\")"));
                 }
                 _ => defects.push(Defect::without_value(
-                    Some(name.to_owned()),
+                    Some(name.into_owned()),
                     ReasonCode::NewField,
                     format!("{message} (contract: new_field = \"quarantine_row\")"),
                 )),
@@ -234,7 +246,7 @@ fn found_in(cell: Cell<'_>) -> Found {
 fn found_above<R: Row>(row: &R, field: &str) -> Found {
     let mut found = Found::Missing;
     row.visit_fields(&mut |name, kind| {
-        if name == field {
+        if field_name::kept(name) == field {
             found = kind.map_or(Found::Null, Found::Value);
         }
     });

@@ -10,9 +10,11 @@ use super::convert::{Converter, Form};
 use super::document::Document;
 use super::error::Problem;
 use super::field::{FieldDefinition, FieldKind, Locator, Target};
+use super::json_path;
 use super::row::Cell;
 use super::schedule::parse_time_zone;
 use crate::domain::decimal::{self, DecimalNotation};
+use crate::domain::text;
 
 /// Where a value comes from and what it becomes. A field named `name`, `description`, `category`,
 /// `price`, `currency`, `quantity`, `url` or `source_updated_at` fills that column of
@@ -240,9 +242,10 @@ impl Draft<'_> {
         }
         if let Some(from) = &t.from {
             if from.starts_with('$')
-                && let Err(error) = serde_json_path::JsonPath::parse(from)
+                && let Err(error) = json_path::parse(from)
             {
-                self.problem("from", format!("`{from}` is no JSONPath: {}", error.message()));
+                let from = text::cut(from, text::MAX_QUOTED);
+                self.problem("from", format!("`{from}` is no JSONPath: {error}"));
             } else if from.is_empty() {
                 self.problem("from", "is empty");
             }

@@ -16,12 +16,14 @@ use super::error::{DefinitionError, Problem};
 use super::field::ExternalId;
 use super::field_table::{self, FieldTable};
 use super::inspection::{Inspection, KindRules};
+use super::json_path;
 use super::key;
 use super::policy::{Checks, Contract, Policy, Retention};
 use super::schedule::{Schedule, parse_time_zone};
 use super::suggest;
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
+use crate::domain::text;
 
 /// What to read, how rows become records, when, and under which schema contract. The file's name
 /// is the source's name.
@@ -283,8 +285,10 @@ impl Reader<'_> {
         let made = made.and_then(|id| {
             let paths = id.parts.iter().filter_map(|part| part.label());
             for path in paths.filter(|path| path.starts_with('$')) {
-                serde_json_path::JsonPath::parse(path)
-                    .map_err(|error| format!("`{path}` is no JSONPath: {}", error.message()))?;
+                json_path::parse(path).map_err(|error| {
+                    let path = text::cut(path, text::MAX_QUOTED);
+                    format!("`{path}` is no JSONPath: {error}")
+                })?;
             }
             Ok(id)
         });

@@ -266,6 +266,36 @@ fn a_kind_reads_its_own_table_with_the_same_care() {
     );
 }
 
+#[test]
+fn nothing_in_a_job_file_can_be_nested_until_the_stack_ends() {
+    const DEEP: usize = 20_000;
+    let brackets = "[".repeat(DEEP);
+    for value in [
+        format!("'${brackets}'"),
+        format!("'${}'", "[?(".repeat(DEEP)),
+        brackets.clone(),
+        format!("{brackets}{}", "]".repeat(DEEP)),
+        "{a=".repeat(DEEP),
+        format!("{{{}=1}}", vec!["a"; DEEP].join(".")),
+    ] {
+        for text in [
+            format!("kind='csv'\nprimary_key=['id']\n[csv]\n[fields]\nname.from={value}\n"),
+            format!("kind='csv'\nprimary_key=[{value}]\n[csv]\n"),
+            format!("kind='csv'\nprimary_key=['id']\nschedule={value}\n[csv]\n"),
+            format!("kind='csv'\nprimary_key=['id']\n[csv]\npaths={value}\n"),
+        ] {
+            let error = match parse(&text) {
+                Ok(definition) => definition.params::<CsvParams>().unwrap_err(),
+                Err(error) => error,
+            };
+            assert!(error.to_string().contains("products_csv.toml:"), "{:.200}", error.to_string());
+        }
+    }
+    for header in [vec!["a"; DEEP].join("."), format!("{brackets}x")] {
+        assert!(parse(&format!("kind='csv'\nprimary_key=['id']\n[{header}]\n")).is_err());
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_slip_of_the_pen_panics(at in 0..GOOD.len(), length in 0..12_usize, new in "\\PC{0,3}") {

@@ -10,6 +10,7 @@ use super::error::DefinitionError;
 use super::inspection::KindRules;
 use super::line::Place;
 use crate::domain::source_name::SourceName;
+use crate::files;
 
 impl Definition {
     /// Reads a job file. `kinds` are the known kinds of sources.
@@ -23,7 +24,7 @@ impl Definition {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let source = SourceName::try_from(stem)
             .map_err(|source| DefinitionError::Name { path: path.to_owned(), source })?;
-        let bytes = fs::read(path)
+        let bytes = files::read(path, files::MAX_JOB_FILE)
             .map_err(|source| DefinitionError::Unreadable { path: path.to_owned(), source })?;
         let text = text_of(path, bytes)?;
         Self::parse(source, path, text, kinds)
@@ -116,7 +117,7 @@ impl JobsFolder {
         kinds: &[K],
     ) -> Result<Definition, DefinitionError> {
         let path = self.dir.join(format!("{source}.toml"));
-        if source.parse::<SourceName>().is_ok() && path.is_file() {
+        if source.parse::<SourceName>().is_ok() && path.exists() && !path.is_dir() {
             return Definition::load(&path, kinds);
         }
         Err(DefinitionError::UnknownSource { source_name: source.to_owned(), known: self.names()? })
@@ -192,6 +193,8 @@ fn job_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::domain::failure::chain;
 
     const JOB: &str = "kind = 'csv'\nprimary_key = ['id']\n[csv]\n";
 
@@ -291,6 +294,28 @@ mod tests {
         let names: Vec<_> =
             strays.iter().map(|(path, _)| path.file_name().unwrap().to_string_lossy()).collect();
         assert_eq!(names, ["b.yaml", "c.json", "d.toml.txt", "e.toml"]);
+    }
+
+    #[test]
+    fn what_is_no_file_and_what_is_too_large_is_refused_by_name_and_hides_no_other() {
+        let dir = folder(&[("a.toml", JOB), ("large.toml", &"#".repeat((1 << 20) + 1))]);
+        nix::unistd::mkfifo(&dir.path().join("pipe.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join("zero.toml")).unwrap();
+        let loaded = load_all(dir.path(), &["csv"]).unwrap();
+        let said: Vec<_> = loaded
+            .iter()
+            .map(|one| one.as_ref().map(|_| "good".to_owned()).unwrap_or_else(|e| chain(e)))
+            .collect();
+        for (said, expected) in said.iter().zip([
+            "good",
+            "large.toml: the job file cannot be read: it is larger than 1048576 bytes",
+            "pipe.toml: the job file cannot be read: it is a named pipe, not a file",
+            "zero.toml: the job file cannot be read: it is a device, not a file",
+        ]) {
+            assert!(said.contains(expected), "{said}");
+        }
+        let error = JobsFolder::new(dir.path()).get("pipe", &["csv"]).unwrap_err();
+        assert!(chain(&error).ends_with("a named pipe, not a file"), "{error}");
     }
 
     #[test]

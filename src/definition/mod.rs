@@ -15,6 +15,7 @@ mod inspection;
 mod iso;
 mod job_file;
 mod json;
+pub mod json_path;
 mod json_scan;
 mod json_schema;
 mod key;

@@ -8,6 +8,10 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
 use super::suggest;
+use crate::domain::text;
+
+/// The most bytes of a cron expression.
+pub const MAX_BYTES: usize = 200;
 
 /// When a source is due.
 #[derive(Debug, Clone)]
@@ -38,6 +42,11 @@ impl Schedule {
             expression: expression.to_owned(),
             reason: reason.trim_end_matches('.').to_owned(),
         };
+        if expression.len() > MAX_BYTES {
+            let shown = text::cut(expression, text::MAX_QUOTED).into_owned();
+            let reason = format!("it has more than {MAX_BYTES} bytes");
+            return Err(InvalidSchedule { expression: shown, reason });
+        }
         let fields = expression.split_whitespace().count();
         if fields != 5 && !expression.trim_start().starts_with('@') {
             return Err(invalid(&format!("it has {fields} fields instead of five")));

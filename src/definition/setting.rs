@@ -12,6 +12,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::files::{self, Unfit};
+
 /// Where a secret is kept: `{ env = "X" }` or `{ file = "/run/secrets/x" }`, never the secret
 /// itself.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -93,6 +95,9 @@ pub enum Problem {
     /// Something that is no UTF-8 text.
     #[error("holds no UTF-8 text")]
     NotText,
+    /// Something that is no file, or a very large one.
+    #[error("is no file with a secret in it")]
+    NoFile,
     /// The operating system does not let us read it.
     #[error("cannot be read")]
     Unreadable,
@@ -107,7 +112,7 @@ impl SettingError {
     pub fn is_absent(&self) -> bool {
         match self.problem {
             Problem::NotSet | Problem::NotThere | Problem::Empty => true,
-            Problem::NotText | Problem::Unreadable => false,
+            Problem::NotText | Problem::NoFile | Problem::Unreadable => false,
         }
     }
 }
@@ -202,10 +207,11 @@ fn variable(
 
 fn read_secret(key: &str, file: &Path) -> Result<SecretText, SettingError> {
     let failed = |problem| SettingError::new(key, file_called(file), problem);
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let text = files::read_text(file, files::MAX_SECRET_FILE).map_err(|error| {
         let problem = match error.kind() {
             std::io::ErrorKind::NotFound => Problem::NotThere,
             std::io::ErrorKind::InvalidData => Problem::NotText,
+            _ if Unfit::of(&error).is_some() => Problem::NoFile,
             _ => Problem::Unreadable,
         };
         SettingError { source: Some(error), ..failed(problem) }
@@ -369,6 +375,11 @@ mod tests {
         assert!(absent.is_absent());
         assert!(absent.to_string().contains("rest_api.auth.value"), "{absent}");
 
+        nix::unistd::mkfifo(&folder.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let pipe = Secret::File { file: "pipe".into() }.resolve("k", folder.path()).unwrap_err();
+        assert_eq!(pipe.problem, Problem::NoFile);
+        let said = crate::domain::failure::chain(&pipe);
+        assert!(said.ends_with("is no file with a secret in it: it is a named pipe, not a file"));
         std::fs::write(folder.path().join("key"), format!("{CANARY}\r\n")).unwrap();
         let text = secret.resolve("rest_api.auth.value", folder.path()).unwrap();
         assert_eq!(text.expose(), CANARY);

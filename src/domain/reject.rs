@@ -86,6 +86,10 @@ impl FromStr for Fingerprint {
     }
 }
 
+/// The most defects of a row that are told: one that is bad in so many fields is bad as a whole, and
+/// a file in another dialect has such rows by the million.
+pub const MAX_DEFECTS: usize = 100;
+
 /// One thing wrong with one row: every error of a row becomes one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defect {
@@ -126,14 +130,16 @@ pub struct Reject {
 }
 
 impl Reject {
-    /// Its defects, each kind once: two fields of the mapping may come from one field of the source.
+    /// Its defects, each kind once, [`MAX_DEFECTS`] at most: two fields of the mapping may come from
+    /// one field of the source, and two names may be kept as one.
     pub fn kinds(&self) -> impl Iterator<Item = &Defect> {
-        let alike = |a: &Defect, b: &Defect| a.field == b.field && a.reason == b.reason;
+        let kept = |defect: &Defect| defect.field.as_deref().map(|f| kept(f).into_owned());
+        let alike = move |a: &Defect, b: &Defect| a.reason == b.reason && kept(a) == kept(b);
         let defects = self.defects.iter().enumerate();
         let first = move |(at, defect): &(usize, &Defect)| {
             !self.defects[..*at].iter().any(|before| alike(before, defect))
         };
-        defects.filter(first).map(|(_, defect)| defect)
+        defects.filter(first).map(|(_, defect)| defect).take(MAX_DEFECTS)
     }
 
     /// The most raw bytes kept with a quarantined row; the whole row stays in the raw tables.

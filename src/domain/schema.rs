@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::shape::{FieldShape, FieldType, Place, Shape};
+use super::shape::{FieldShape, FieldType, MAX_FIELDS, Place, Shape};
 use super::words::{UnknownWord, words};
 
 /// The type of one field: the types seen, and whether it may be null or absent.
@@ -110,6 +110,11 @@ impl Schema {
         Self { fields: shape.fields.iter().map(field).collect() }
     }
 
+    /// Whether there is no room for another name: then nothing can be said of names that are not there.
+    pub fn is_full(&self) -> bool {
+        self.fields.len() >= MAX_FIELDS
+    }
+
     /// The next version after `self` given what a run saw, with its drift; `None` when nothing
     /// worth a version happened.
     ///
@@ -123,7 +128,11 @@ impl Schema {
         let mut drift = Vec::new();
         let mut learned = false;
         for (name, new) in seen.fields {
+            let full = next.is_full();
             let Some(old) = next.fields.get_mut(&name) else {
+                if full {
+                    continue;
+                }
                 let first = first_place(shape, &name, &FieldSchema::default());
                 drift.push(Drift {
                     field: name.clone(),
@@ -163,7 +172,8 @@ impl Schema {
                 first,
             });
         }
-        if complete {
+        // A name that the shape lacks may be one of those that it had no room for.
+        if complete && !shape.cut {
             let gone: Vec<String> = next
                 .fields
                 .keys()

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::field_name;
 use super::words::words;
 
 words! {
@@ -66,8 +67,43 @@ pub struct Shape {
     pub rows: u64,
     /// Whether types are guesses from text (CSV): then most cells decide, instead of every value.
     pub lexical: bool,
-    /// By the source's own field name.
+    /// By the source's own field name, as [`field_name::kept`] keeps it.
     pub fields: BTreeMap<String, FieldShape>,
+    /// Whether there were more names than [`MAX_FIELDS`]: the first ones are kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+}
+
+/// The most names of fields that are kept of a source. Where names are data, such as keys of an object
+/// that change from day to day, there is no end of them. Rows are loaded with all their fields,
+/// whatever their names.
+pub const MAX_FIELDS: usize = 10_000;
+
+impl FieldShape {
+    /// Notes one value; `None` is null.
+    pub fn observe(&mut self, value: Option<FieldType>, place: impl FnOnce() -> Place) {
+        self.present += 1;
+        match value {
+            None => self.nulls += 1,
+            Some(kind) => {
+                self.types
+                    .entry(kind)
+                    .and_modify(|seen| seen.count += 1)
+                    .or_insert_with(|| Seen { count: 1, first: place() });
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.present += other.present;
+        self.nulls += other.nulls;
+        for (kind, seen) in &other.types {
+            self.types
+                .entry(*kind)
+                .and_modify(|ours| ours.count += seen.count)
+                .or_insert_with(|| seen.clone());
+        }
+    }
 }
 
 impl Shape {
@@ -84,38 +120,40 @@ impl Shape {
         value: Option<FieldType>,
         place: impl FnOnce() -> Place,
     ) {
-        if !self.fields.contains_key(field) {
-            self.fields.insert(field.to_owned(), FieldShape::default());
+        let field = field_name::kept(field);
+        if let Some(shape) = self.field(&field) {
+            shape.observe(value, place);
         }
-        let Some(shape) = self.fields.get_mut(field) else {
-            return;
-        };
-        shape.present += 1;
-        match value {
-            None => shape.nulls += 1,
-            Some(kind) => {
-                shape
-                    .types
-                    .entry(kind)
-                    .and_modify(|seen| seen.count += 1)
-                    .or_insert_with(|| Seen { count: 1, first: place() });
+    }
+
+    /// Adds what was seen in one field.
+    pub fn add(&mut self, field: &str, seen: FieldShape) {
+        let field = field_name::kept(field);
+        if let Some(shape) = self.field(&field) {
+            shape.merge(&seen);
+        }
+    }
+
+    /// The field of a kept name, unless it is one too many.
+    fn field(&mut self, name: &str) -> Option<&mut FieldShape> {
+        if !self.fields.contains_key(name) {
+            if self.fields.len() >= MAX_FIELDS {
+                self.cut = true;
+                return None;
             }
+            self.fields.insert(name.to_owned(), FieldShape::default());
         }
+        self.fields.get_mut(name)
     }
 
     /// Adds what another slice saw. `other` comes later in the run: the first place stays.
     pub fn merge(&mut self, other: &Shape) {
         self.rows += other.rows;
         self.lexical |= other.lexical;
+        self.cut |= other.cut;
         for (name, theirs) in &other.fields {
-            let ours = self.fields.entry(name.clone()).or_default();
-            ours.present += theirs.present;
-            ours.nulls += theirs.nulls;
-            for (kind, seen) in &theirs.types {
-                ours.types
-                    .entry(*kind)
-                    .and_modify(|o| o.count += seen.count)
-                    .or_insert_with(|| seen.clone());
+            if let Some(ours) = self.field(name) {
+                ours.merge(theirs);
             }
         }
     }

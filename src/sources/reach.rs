@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SourceError;
+use crate::files;
 
 /// Folders below which files may be read, besides the job file's own.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +43,7 @@ impl Reach {
         failed: impl Fn(io::Error) -> SourceError,
     ) -> Result<File, SourceError> {
         self.admit(base_dir, &real_path(path).map_err(&failed)?, path, setting)?;
-        let file = File::open(path).map_err(&failed)?;
+        let file = files::open(path).map_err(&failed)?;
         // Somebody may have changed a link between the look and the opening: what counts is what
         // was opened, where the system tells.
         if let Some(opened) = path_of(&file) {

@@ -23,6 +23,7 @@ use crate::db::{Transaction, replay, run_tasks, schemas};
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
+use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, FileStamp};
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
@@ -34,6 +35,7 @@ use crate::domain::sample::{Sample, SampleChange, SampleDefect, Samples};
 use crate::domain::schema::Schema;
 use crate::domain::shape::Shape;
 use crate::domain::task::{Chunk, Rows, TaskPayload};
+use crate::domain::text;
 use crate::sources::{FilePlan, FileScan, PageSource, Source};
 
 /// What the task leaves in the ledger.
@@ -337,9 +339,9 @@ fn written_row(
 
 fn rejected_row(raw: RawRef, reject: &Reject, payload: Option<&str>) -> Sample {
     let defects = reject.defects.iter().map(|defect| SampleDefect {
-        field: defect.field.clone(),
+        field: defect.field.as_deref().map(|field| field_name::kept(field).into_owned()),
         reason: defect.reason.as_str().to_owned(),
-        message: defect.message.clone(),
+        message: text::cut(&defect.message, SHOWN).into_owned(),
     });
     Sample {
         change: SampleChange::Quarantined,
@@ -392,9 +394,18 @@ fn stored_content(record: Record) -> Value {
     )
 }
 
-/// The filled columns.
+/// The most bytes of a value that a sample shows: it is kept with the run, and shown with others.
+const SHOWN: usize = 4 << 10;
+
+/// The filled columns, each value cut at [`SHOWN`] bytes.
 fn content(texts: [(&str, Option<String>); 8], attributes: Option<Value>) -> Value {
-    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
-    let attributes = attributes.map(|attributes| ("attributes".to_owned(), attributes));
+    let texts = texts.into_iter().filter_map(|(name, value)| {
+        Some((name.to_owned(), Value::from(text::cut(&value?, SHOWN))))
+    });
+    let attributes = attributes.map(|attributes| {
+        let json = attributes.to_string();
+        let shown = if json.len() > SHOWN { text::cut(&json, SHOWN).into() } else { attributes };
+        ("attributes".to_owned(), shown)
+    });
     texts.chain(attributes).collect::<Map<String, Value>>().into()
 }

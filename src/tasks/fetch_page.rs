@@ -128,7 +128,8 @@ impl FetchPage {
 
 /// Those of these fields that the records of a page do not have either.
 pub(super) fn still_gone(mut gone: BTreeSet<String>, shape: &Shape) -> BTreeSet<String> {
-    gone.retain(|field| !shape.fields.contains_key(field));
+    // What a shape had no room for may well be there.
+    gone.retain(|field| !shape.cut && !shape.fields.contains_key(field));
     gone
 }
 

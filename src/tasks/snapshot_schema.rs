@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -15,8 +16,13 @@ use crate::definition::Definition;
 use crate::definition::absent::FieldsSeen;
 use crate::definition::policy::{Contract, Policy};
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
-use crate::domain::shape::Shape;
+use crate::domain::shape::{MAX_FIELDS, Shape};
 use crate::domain::task::TaskPayload;
+
+/// The most changes between two versions that get a row of their own: the versions hold all of them.
+const MAX_DRIFT: usize = 1_000;
+/// The most of them that get a line of the log.
+const MAX_WARNINGS: usize = 20;
 
 pub(super) struct SnapshotSchema;
 
@@ -41,14 +47,15 @@ impl Task for SnapshotSchema {
     type Gathered = Seen;
 
     async fn gather(&self, context: &TaskContext) -> Result<Seen, TaskError> {
-        let slices = run_tasks::read_slices(&context.pool, context.run, 0, i64::MAX).await?;
         let mut shape = Shape::default();
         let mut leading_nowhere = LeadingNowhere::default();
-        for slice in slices {
-            let read = SliceResult::from_value(slice.result)?;
+        let mut results = run_tasks::results_of_slices(&context.pool, context.run);
+        while let Some(result) = results.try_next().await? {
+            let read = SliceResult::from_value(result)?;
             shape.merge(&read.shape);
             leading_nowhere.add(&read.shape, read.leading_nowhere);
         }
+        drop(results);
         // Whether rows could be normalized says nothing about what was read, and may not be known yet.
         let read_all = !run_tasks::any_unread(&context.pool, context.run).await?;
         let complete = read_all && !appended_only(context).await?;
@@ -77,7 +84,13 @@ impl Task for SnapshotSchema {
             None => {}
             Some(current) => evolve(context, transaction, contract, &current, &seen).await?,
         }
-        let snapshot = Snapshot { remarks: absent.into_iter().collect() };
+        let too_many = seen.shape.cut.then(|| {
+            Remark::note(format!(
+                "the source has more than {MAX_FIELDS} names of fields: only the first ones are \
+                 compared with earlier runs and judged by the contract; all rows are loaded"
+            ))
+        });
+        let snapshot = Snapshot { remarks: absent.into_iter().chain(too_many).collect() };
         let result = serde_json::to_value(&snapshot)
             .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
         Ok(Effects { result: Some(result), ..Effects::default() })
@@ -114,7 +127,8 @@ pub(super) fn absent_fields(
     leading_nowhere: BTreeSet<String>,
     known: Option<&Schema>,
 ) -> Option<Remark> {
-    if shape.rows == 0 {
+    // Of a shape without room for all names nobody can say what it lacks.
+    if shape.rows == 0 || shape.cut {
         return None;
     }
     let before = known.iter().flat_map(|schema| schema.fields.keys());
@@ -152,14 +166,28 @@ async fn evolve(
     }
     let next = CurrentSchema { version: current.version + 1, observed, accepted };
     schemas::insert(transaction, source, &next, context.run).await?;
+    let changes = drift.len();
     let with_policy: Vec<(Drift, &'static str)> = drift
         .into_iter()
-        .map(|drift| {
+        .take(MAX_DRIFT)
+        .enumerate()
+        .map(|(index, drift)| {
             let policy = policy_of(contract, drift.change);
-            warn(context, &drift, policy);
+            if index < MAX_WARNINGS {
+                warn(context, &drift, policy);
+            }
             (drift, policy.as_str())
         })
         .collect();
+    if changes > MAX_WARNINGS {
+        tracing::warn!(
+            run_id = context.run.0,
+            source,
+            changes,
+            kept = with_policy.len(),
+            "the schema of a source changed in many fields; its versions show all of them"
+        );
+    }
     schemas::insert_drift(transaction, source, next.version, &with_policy, context.run).await?;
     Ok(())
 }

@@ -26,6 +26,7 @@ mod dirty_file;
 mod dry_run;
 mod faults;
 mod honest_runs;
+mod hostile;
 mod janitor;
 mod order;
 mod parrot;

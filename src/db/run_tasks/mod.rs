@@ -16,7 +16,9 @@ use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::domain::words::words;
 pub use list::{LedgerTask, list, moved, unsettled};
-pub use slices::{ReadSlice, any_unread, last_result, next_batch, read_slices, result, set_aside};
+pub use slices::{
+    ReadSlice, any_unread, last_result, next_batch, read_slices, result, results_of_slices, set_aside,
+};
 
 words! {
     /// What became of a task.

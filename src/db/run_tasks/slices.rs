@@ -1,7 +1,7 @@
 //! Owns what the ledger says of slices: which are read, which are next to normalize, and what tasks left
 //! for those that follow.
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -69,6 +69,22 @@ pub async fn read_slices(
             Ok(ReadSlice { slice: row.slice, payload, result: row.result })
         })
         .collect()
+}
+
+/// What the reading tasks of a run left, in the order of their slices. One is held at a time: each may
+/// have megabytes, and a run has thousands.
+pub fn results_of_slices<'e>(
+    executor: impl PgExecutor<'e> + 'e,
+    run: RunId,
+) -> impl Stream<Item = Result<Value, sqlx::Error>> + 'e {
+    sqlx::query_scalar!(
+        r#"select result as "result!" from run_tasks
+         where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk') and state = 'done'
+           and result is not null and first_slice is not null
+         order by first_slice"#,
+        run.0,
+    )
+    .fetch(executor)
 }
 
 /// Whether a part of the source could not be read.

@@ -18,7 +18,7 @@ use crate::domain::key_sieve::KeyOrder;
 use crate::domain::record::{Column, RecordBatch, RecordView};
 use crate::domain::run::RunId;
 use probe::probe;
-pub use read::{After, Record, any, get, list};
+pub use read::{After, Fitting, Record, any, fitting, get, list};
 
 /// So many new rows are merged like changed ones. A COPY in a savepoint takes four round trips more, and
 /// the end of a small one may wait 40 ms for the server's system to acknowledge the rows.

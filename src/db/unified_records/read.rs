@@ -43,6 +43,15 @@ pub struct Record {
     pub updated_at: DateTime<Utc>,
 }
 
+/// See [`fitting`].
+#[derive(Debug, Clone, Copy)]
+pub struct Fitting {
+    /// The records that fit.
+    pub rows: i64,
+    /// Whether there are more below the limit of records.
+    pub cut: bool,
+}
+
 /// Where a page of records starts: behind this key.
 #[derive(Debug, Clone, Default)]
 pub struct After {
@@ -60,6 +69,31 @@ pub async fn any(executor: impl PgExecutor<'_>, source: &str) -> Result<bool, sq
     sqlx::query_scalar!(
         r#"select exists (select 1 from unified_records where source = $1) as "any!""#,
         source,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// How many of the records that [`list`] would give fit into an answer of `bytes`, one at least, and
+/// whether any does not.
+///
+/// # Errors
+/// Database errors.
+pub async fn fitting(
+    executor: impl PgExecutor<'_>,
+    source: Option<&str>,
+    after: &After,
+    limit: i64,
+    bytes: i64,
+) -> Result<Fitting, sqlx::Error> {
+    sqlx::query_file_as!(
+        Fitting,
+        "src/db/unified_records/fitting.sql",
+        source,
+        after.source,
+        after.external_id,
+        limit,
+        bytes,
     )
     .fetch_one(executor)
     .await

@@ -10,7 +10,7 @@ use super::row::{CsvRow, RowBuffer, RowReader};
 use crate::domain::file::{ChosenRows, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
-use crate::domain::shape::{Place, Shape};
+use crate::domain::shape::{FieldShape, Place, Shape};
 use crate::domain::task::Chunk;
 use crate::sources::{KeyWatch, ParsedChunk};
 
@@ -57,7 +57,7 @@ pub(super) fn parse(
         ..ParsedChunk::default()
     };
     let mut blocks = Blocks::new(bytes, chunk, reader.grammar.newline());
-    let mut shape = ShapeOfChunk { raw_ref: RawRef::File(file_id).to_string(), rows: 0 };
+    let mut shape = ShapeOfChunk::new(reader, file_id);
     let mut quiet = Quiet::default();
     let mut buffer = RowBuffer::default();
     let mut at = 0;
@@ -68,7 +68,7 @@ pub(super) fn parse(
         blocks.row(number, at, at + extent.next);
         if watch.is_some() || shape.rows < SHAPE_ROWS {
             let content = reader.grammar.content(&bytes[at..at + extent.next]);
-            shape.observe(&mut parsed.shape, reader, content, number, &mut buffer);
+            shape.observe(reader, content, number, &mut buffer);
             if let Some(watch) = &mut watch
                 && reader.read_key(content, &mut buffer).is_some_and(|row| watch(&row))
             {
@@ -78,6 +78,7 @@ pub(super) fn parse(
         parsed.rows += 1;
         at += extent.next;
     }
+    shape.finish(reader, &mut parsed.shape);
     parsed.blocks = blocks.finish();
     parsed
 }
@@ -145,27 +146,35 @@ impl<'a> Blocks<'a> {
 struct ShapeOfChunk {
     raw_ref: String,
     rows: u64,
+    /// By column: names are looked up once a chunk.
+    columns: Vec<FieldShape>,
 }
 
 impl ShapeOfChunk {
-    fn observe(
-        &mut self,
-        shape: &mut Shape,
-        reader: &RowReader,
-        content: &[u8],
-        number: i64,
-        buffer: &mut RowBuffer,
-    ) {
+    fn new(reader: &RowReader, file_id: i64) -> Self {
+        let columns = vec![FieldShape::default(); reader.columns().len()];
+        Self { raw_ref: RawRef::File(file_id).to_string(), rows: 0, columns }
+    }
+
+    fn observe(&mut self, reader: &RowReader, content: &[u8], number: i64, buffer: &mut RowBuffer) {
         if self.rows >= SHAPE_ROWS {
             return;
         }
         let Ok(row) = reader.read(content, buffer) else { return };
         self.rows += 1;
-        shape.rows += 1;
-        row.visit(|name, kind| {
+        row.visit(|column, kind| {
             let place = || Place { raw_ref: self.raw_ref.clone(), row: number };
-            shape.observe(name, kind, place);
+            self.columns[column].observe(kind, place);
         });
+    }
+
+    fn finish(self, reader: &RowReader, shape: &mut Shape) {
+        shape.rows = self.rows;
+        for (name, column) in reader.columns().iter().zip(self.columns) {
+            if column.present > 0 {
+                shape.add(name, column);
+            }
+        }
     }
 }
 

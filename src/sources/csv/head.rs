@@ -9,6 +9,9 @@ use super::layout::CsvLayout;
 use super::params::{CsvParams, Header};
 use super::row::{RowBuffer, RowReader};
 
+/// The most bytes of a header: its names are kept with the file, and each reader of it holds them.
+const MAX_HEADER: usize = 8 << 20;
+
 /// The start of a file, understood.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -132,10 +135,16 @@ fn columns(
         if at == table.len() && complete {
             break;
         }
+        if at > MAX_HEADER {
+            return Err(too_long(file));
+        }
         let rest = &table[at..];
         let Some(extent) = reader.grammar.extent(rest, complete, &mut Quiet::default()) else {
             return Ok(None);
         };
+        if extent.row > MAX_HEADER && params.header != Header::Present(false) {
+            return Err(too_long(file));
+        }
         found.push(names(file, &reader, reader.grammar.content(&rest[..extent.row]))?);
         end = at + extent.row;
         at += extent.next;
@@ -144,6 +153,13 @@ fn columns(
         Header::Present(false) => (numbered(found.first().map_or(0, Vec::len)), 0),
         _ => (joined(&found), end),
     }))
+}
+
+fn too_long(file: &str) -> SourceError {
+    SourceError::permanent(format!(
+        "{file}: the header has more than {MAX_HEADER} bytes; is this a CSV file, and does csv.quote \
+         fit it? A file without a header has csv.header = false"
+    ))
 }
 
 /// The cells of a header's row.

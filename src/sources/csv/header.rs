@@ -1,11 +1,17 @@
 //! Owns the names of columns: the header's rows to one name per column, and which column each
 //! locator of the mapping means.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::path::Path;
 use std::slice;
 
 use super::{AbsentColumn, SourceError};
 use crate::definition::field::Locator;
+use crate::domain::text::{MAX_QUOTED, quoted};
+
+/// The most lacking columns for which the nearest header is looked for.
+const SUGGESTED: usize = 20;
 
 /// A locator of the mapping, and whether rows are useless without it (a required field, or a part
 /// of the key).
@@ -43,14 +49,16 @@ pub(super) fn joined(rows: &[Vec<String>]) -> Vec<String> {
 
 /// Refuses a header in which a name stands twice: nothing could tell the columns apart.
 pub(super) fn refuse_duplicates(file: &str, columns: &[String]) -> Result<(), SourceError> {
+    let mut seen = HashMap::with_capacity(columns.len());
     for (at, name) in columns.iter().enumerate() {
-        if let Some(first) = columns[..at].iter().position(|earlier| earlier == name) {
+        if let Some(first) = seen.insert(name, at) {
             return Err(SourceError::permanent(format!(
-                "{file}: columns {} and {} are both called {name:?}; name the columns yourself \
+                "{file}: columns {} and {} are both called {}; name the columns yourself \
                  with csv.header = [\"…\", …] and pass over the file's header with \
                  csv.skip_lines",
                 first + 1,
-                at + 1
+                at + 1,
+                quoted(name)
             )));
         }
     }
@@ -67,6 +75,7 @@ pub(super) fn resolve(
     columns: &[String],
     wanted: &[Wanted],
 ) -> Result<Vec<Option<usize>>, SourceError> {
+    let columns = &Columns::new(columns);
     let mut found = Vec::with_capacity(wanted.len());
     for Wanted { locator, needed, .. } in wanted {
         let column = match locator {
@@ -84,35 +93,63 @@ pub(super) fn resolve(
     Ok(found)
 }
 
+/// The columns by their names: a header of tens of thousands costs as much per column as a short one.
+struct Columns<'c> {
+    names: &'c [String],
+    exact: HashMap<&'c str, usize>,
+    /// By [`fold`]; made when the first name has no exact match.
+    loose: OnceCell<HashMap<String, Vec<usize>>>,
+}
+
+impl<'c> Columns<'c> {
+    fn new(names: &'c [String]) -> Self {
+        let mut exact = HashMap::with_capacity(names.len());
+        for (at, name) in names.iter().enumerate() {
+            exact.entry(name.as_str()).or_insert(at);
+        }
+        Self { names, exact, loose: OnceCell::new() }
+    }
+
+    fn alike(&self, name: &str) -> &[usize] {
+        let loose = self.loose.get_or_init(|| {
+            let mut loose: HashMap<String, Vec<usize>> = HashMap::new();
+            for (at, name) in self.names.iter().enumerate() {
+                loose.entry(fold(name)).or_default().push(at);
+            }
+            loose
+        });
+        loose.get(&fold(name)).map_or(&[], Vec::as_slice)
+    }
+}
+
 fn column_of(
     file: &str,
-    columns: &[String],
+    columns: &Columns<'_>,
     names: &[String],
     needed: bool,
 ) -> Result<Option<usize>, SourceError> {
     match find(file, columns, names)? {
-        None if needed => Err(absent(file, columns, names)),
+        None if needed => Err(absent(file, columns.names, names)),
         column => Ok(column),
     }
 }
 
 /// An exact match of any name comes before a loose match of any.
-fn find(file: &str, columns: &[String], names: &[String]) -> Result<Option<usize>, SourceError> {
-    let exact = |name: &String| columns.iter().position(|column| column == name);
-    if let Some(column) = names.iter().find_map(exact) {
-        return Ok(Some(column));
+fn find(file: &str, columns: &Columns<'_>, names: &[String]) -> Result<Option<usize>, SourceError> {
+    if let Some(column) = names.iter().find_map(|name| columns.exact.get(name.as_str())) {
+        return Ok(Some(*column));
     }
     for name in names {
-        let loose = fold(name);
-        let mut matches = (0..columns.len()).filter(|at| fold(&columns[*at]) == loose);
-        match (matches.next(), matches.next()) {
-            (None, _) => {}
-            (Some(column), None) => return Ok(Some(column)),
-            (Some(one), Some(other)) => {
+        match columns.alike(name) {
+            [] => {}
+            [column] => return Ok(Some(*column)),
+            [one, other, ..] => {
                 return Err(SourceError::permanent(format!(
-                    "{file}: {name:?} fits the columns {:?} and {:?}; write the one you mean \
-                     exactly as the header does",
-                    columns[one], columns[other]
+                    "{file}: {} fits the columns {} and {}; write the one you mean exactly as the \
+                     header does",
+                    quoted(name),
+                    quoted(&columns.names[*one]),
+                    quoted(&columns.names[*other])
                 )));
             }
         }
@@ -130,6 +167,7 @@ fn fold(name: &str) -> String {
 
 /// The mapped columns that a header lacks, each once.
 pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn> {
+    let by_name = Columns::new(columns);
     let mut lacking: Vec<AbsentColumn> = Vec::new();
     for Wanted { locator, .. } in wanted {
         let names = match locator {
@@ -139,8 +177,10 @@ pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn
         };
         let column = locator.label().unwrap_or_default();
         let known = lacking.iter().any(|absent| absent.column == column);
-        if !known && matches!(find("", columns, names), Ok(None)) {
-            let nearest = nearest(columns, names).cloned();
+        if !known && matches!(find("", &by_name, names), Ok(None)) {
+            // Looking for what was meant takes a while for each of them.
+            let looked_for = lacking.len() < SUGGESTED;
+            let nearest = looked_for.then(|| nearest(columns, names).cloned()).flatten();
             lacking.push(AbsentColumn { column: column.to_owned(), nearest });
         }
     }
@@ -149,7 +189,11 @@ pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn
 
 /// The header that is most like one of the names, if any is.
 fn nearest<'c>(columns: &'c [String], names: &[String]) -> Option<&'c String> {
-    let pairs = names.iter().flat_map(|name| columns.iter().map(move |column| (name, column)));
+    // Likeness takes time by the square of the length.
+    let short = |name: &&String| name.len() <= MAX_QUOTED;
+    let columns = || columns.iter().filter(short);
+    let pairs =
+        names.iter().filter(short).flat_map(|name| columns().map(move |column| (name, column)));
     pairs
         .map(|(name, column)| (strsim::jaro_winkler(&fold(name), &fold(column)), column))
         .filter(|(likeness, _)| *likeness > 0.7)
@@ -158,12 +202,21 @@ fn nearest<'c>(columns: &'c [String], names: &[String]) -> Option<&'c String> {
 }
 
 fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
-    let wanted = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ");
-    let nearest = nearest(columns, names);
-    let hint = nearest.map_or_else(String::new, |name| format!(" Did you mean {name:?}?"));
-    let has = columns.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    /// The columns that are listed.
+    const LISTED: usize = 50;
+    let wanted = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
+    let hint = match nearest(columns, names) {
+        Some(name) => format!(" Did you mean {name:?}?"),
+        None => String::new(),
+    };
+    let listed = columns.iter().take(LISTED).map(|name| quoted(name)).collect::<Vec<_>>();
+    let more = match columns.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let has = listed.join(", ");
     SourceError::permanent(format!(
-        "{file}: no column {wanted}.{hint} The columns are {has}; give the right name, or another \
+        "{file}: no column {wanted}.{hint} The columns are {has}{more}; give the right name, or another \
          alias, in the job file"
     ))
 }
@@ -184,6 +237,26 @@ mod tests {
     fn look(header: &[&str], names: &[&str], needed: bool) -> Result<Option<usize>, String> {
         let wanted = [Wanted { locator: Locator::Column(columns(names)), needed, key: false }];
         resolve("f.csv", &columns(header), &wanted).map(|c| c[0]).map_err(|e| e.message)
+    }
+
+    #[test]
+    fn a_header_of_tens_of_thousands_of_columns_is_no_work_per_column() {
+        let names: Vec<String> = (0..60_000).map(|n| format!("column number {n}")).collect();
+        let wanted: Vec<Wanted> = (0..2_000)
+            .map(|n| Wanted {
+                locator: Locator::Column(vec![format!("COLUMN number-{}", n * 30)]),
+                needed: true,
+                key: false,
+            })
+            .collect();
+        let begun = std::time::Instant::now();
+        refuse_duplicates("f.csv", &names).unwrap();
+        assert_eq!(resolve("f.csv", &names, &wanted).unwrap()[1_999], Some(59_970));
+        // By the square it takes minutes.
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+        let error = look(&names.iter().map(String::as_str).collect::<Vec<_>>(), &["x"], true);
+        let error = error.unwrap_err();
+        assert!(error.contains("and 59950 more") && error.len() < 3_000, "{error}");
     }
 
     #[test]

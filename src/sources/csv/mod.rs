@@ -37,6 +37,7 @@ use crate::definition::row::Row;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::Chunk;
+use crate::files::{self, Unfit};
 pub use header::Wanted;
 use layout::CsvLayout;
 pub use params::{AutoWord, CsvParams, Header, RaggedRows, StrayQuotes};
@@ -116,6 +117,10 @@ impl CsvSource {
         let plain = self.params.paths.iter().filter(|entry| !entry.contains(['*', '?', '[']));
         for path in plain.map(|entry| self.base_dir.join(entry)) {
             self.reach.check(&self.base_dir, &path, PATHS, |error| io_error(&path, error))?;
+            // The file may come later; what is there now and is none can be said at once.
+            if let Ok(metadata) = path.metadata() {
+                files::refuse_no_file(&metadata).map_err(|error| io_error(&path, error))?;
+            }
         }
         Ok(())
     }
@@ -278,6 +283,9 @@ fn read_range(
 /// What cannot be mended by waiting is permanent; a disk or network share may come back.
 fn io_error(path: &Path, error: io::Error) -> SourceError {
     let path = path.display();
+    if Unfit::of(&error).is_some() {
+        return SourceError::permanent(format!("{path} is not read")).caused_by(error);
+    }
     let message = match error.kind() {
         io::ErrorKind::NotFound => {
             format!("{path} does not exist: put the file there, or change csv.paths")

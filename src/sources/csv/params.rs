@@ -10,6 +10,8 @@ use crate::definition::suggest;
 
 /// PostgreSQL stores at most 1 GB in one value, and a row has to fit into one.
 pub(super) const MAX_ROW_BYTES: u64 = 512 << 20;
+/// So long may a row be in any case, to be set aside when `max_row_bytes` is less.
+pub(super) const HELD_ROW_BYTES: u64 = 64 << 20;
 /// The word for "find out from the file".
 const AUTO: &str = "auto";
 /// The word for "the files have none".
@@ -62,7 +64,8 @@ pub struct CsvParams {
     /// the quotes are kept as text and a field only closes in front of a delimiter or line end.
     #[serde(default)]
     pub stray_quotes: StrayQuotes,
-    /// Rows of more bytes are set aside, and a quoted field must close within so many.
+    /// Rows of more bytes are set aside, and a quoted field must close within so many. A file with a
+    /// row that is longer than this and than 64 MiB is not read.
     #[serde(default = "default_max_row_bytes")]
     #[schemars(range(min = 1, max = 536_870_912))]
     pub max_row_bytes: u64,

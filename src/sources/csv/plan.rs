@@ -9,7 +9,7 @@ use super::grammar::{Grammar, Quiet};
 use super::head::{self, Head};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
-use super::params::{CsvParams, MAX_ROW_BYTES};
+use super::params::{CsvParams, HELD_ROW_BYTES};
 use super::row::{RowBuffer, RowReader};
 use super::stream::{Stream, stamp, whole_micros};
 use crate::definition::row::Row;
@@ -93,18 +93,25 @@ fn read_head(
             }
             return Ok(head);
         }
-        refuse_endless_row(path, stream)?;
+        refuse_endless_row(path, params.max_row_bytes, stream)?;
     }
 }
 
-fn refuse_endless_row(path: &Path, stream: &mut Stream<'_>) -> Result<(), SourceError> {
-    if stream.rest().len() as u64 <= 2 * MAX_ROW_BYTES {
+/// Rows beyond `csv.max_row_bytes` are set aside; but of one that goes on and on, nobody waits for the
+/// end: it has to be held while that is looked for.
+fn refuse_endless_row(
+    path: &Path,
+    max_row: u64,
+    stream: &mut Stream<'_>,
+) -> Result<(), SourceError> {
+    let longest = max_row.max(HELD_ROW_BYTES);
+    if stream.rest().len() as u64 <= longest {
         return Ok(());
     }
     let line = stream.lines() + 1;
     Err(SourceError::permanent(format!(
-        "{}: the row at line {line} has more than {MAX_ROW_BYTES} bytes, more than can be stored; \
-         is this a CSV file, and does csv.quote fit it?",
+        "{}: the row at line {line} has more than {longest} bytes; is this a CSV file, and does \
+         csv.quote fit it? If it is, raise csv.max_row_bytes",
         path.display()
     )))
 }
@@ -162,7 +169,7 @@ impl<'a> Pass<'a> {
             rest => self.grammar.extent(rest, complete, &mut self.quiet),
         };
         let Some(extent) = found else {
-            refuse_endless_row(path, stream)?;
+            refuse_endless_row(path, self.grammar.max_row() as u64, stream)?;
             stream.more()?;
             return Ok(true);
         };

@@ -9,12 +9,9 @@ use super::layout::CsvLayout;
 use super::params::RaggedRows;
 use super::{SourceError, lexical};
 use crate::definition::row::{Cell, Row};
-use crate::domain::reject::{Defect, ReasonCode};
+use crate::domain::field_name;
+use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
-
-/// Columns of a row whose defects are listed: one that is bad in so many is bad as a whole, and a
-/// file in another dialect has such rows by the million.
-const MAX_DEFECTS: usize = 100;
 
 /// How many fields a row may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +30,7 @@ pub(super) struct RowReader {
     /// The grammar of its dialect.
     pub grammar: Grammar,
     encoding: &'static Encoding,
+    /// The names as they are kept.
     columns: Vec<String>,
     width: Width,
     /// The column of each locator.
@@ -87,7 +85,7 @@ impl RowReader {
             encoding,
             located,
             key_columns,
-            columns: layout.columns.clone(),
+            columns: layout.columns.iter().map(|c| field_name::kept(c).into_owned()).collect(),
             width: match layout.ragged_rows {
                 RaggedRows::Quarantine => Width::Exact,
                 RaggedRows::Pad => Width::Padded,
@@ -233,6 +231,11 @@ impl RowReader {
         cell.iter().position(bad)
     }
 
+    /// The names of the columns, as they are kept.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
     /// The name of a column, or its number when the header has none.
     fn name(&self, index: usize) -> String {
         self.columns.get(index).cloned().unwrap_or_else(|| format!("column {}", index + 1))
@@ -309,12 +312,13 @@ impl<'a> CsvRow<'a> {
         self.fields.len()
     }
 
-    /// Visits every column that the row has, with the type its text looks like; `None` is null.
-    pub fn visit(&self, mut visit: impl FnMut(&str, Option<FieldType>)) {
-        for (index, name) in self.reader.columns.iter().enumerate() {
+    /// Visits every column that the row has, from 0, with the type its text looks like; `None` is
+    /// null.
+    pub fn visit(&self, mut visit: impl FnMut(usize, Option<FieldType>)) {
+        for index in 0..self.reader.columns.len() {
             match self.value(index) {
-                Cell::Text(text) => visit(name, Some(lexical::classify(text))),
-                Cell::Null => visit(name, None),
+                Cell::Text(text) => visit(index, Some(lexical::classify(text))),
+                Cell::Null => visit(index, None),
                 Cell::Missing | Cell::Json(_) => {}
             }
         }
@@ -342,7 +346,7 @@ impl Row for CsvRow<'_> {
     }
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
-        self.visit(visit);
+        self.visit(|column, kind| visit(&self.reader.columns[column], kind));
     }
 }
 

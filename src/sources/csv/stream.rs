@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::{SourceError, io_error};
 use crate::domain::file::FileStamp;
 use crate::domain::hash::{ContentHash, ContentHasher, Hasher, Hashes};
+use crate::files;
 
 /// Bytes read at once.
 const READ: usize = 1 << 20;
@@ -72,8 +73,8 @@ impl<'a> Stream<'a> {
         self.base + self.at as u64
     }
 
-    /// Reads more: at least as much as is waiting, so that a long row is looked at only a few
-    /// times.
+    /// Reads more: half as much as is waiting, so that a long row is looked at only a few times and
+    /// little more than it is held.
     pub fn more(&mut self) -> Result<(), SourceError> {
         self.count_lines();
         self.hash_chunk();
@@ -83,7 +84,8 @@ impl<'a> Stream<'a> {
         self.chunk_hashed = 0;
         self.at = 0;
         let old = self.buffer.len();
-        let want = old.max(READ);
+        let want = (old / 2).max(READ);
+        self.buffer.reserve_exact(want);
         let read = (&self.file)
             .take(want as u64)
             .read_to_end(&mut self.buffer)
@@ -178,6 +180,7 @@ pub(super) fn stamp_of(
             path.join("*.csv").display()
         )));
     }
+    files::refuse_no_file(metadata).map_err(|error| io_error(path, error))?;
     let modified = metadata.modified().map_err(|error| io_error(path, error))?;
     Ok(FileStamp { size: metadata.len(), modified: whole_micros(modified) })
 }

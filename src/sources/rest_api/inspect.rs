@@ -10,6 +10,7 @@ use super::request::{self, BASE_URL};
 use super::{Recording, SourceError};
 use crate::definition::setting::{PlainOrSecret, Secret, SettingError};
 use crate::definition::{Definition, Inspection};
+use crate::files;
 use crate::sources::Reach;
 
 /// Headers that hold credentials and nothing else.
@@ -200,9 +201,18 @@ fn missing(error: &SettingError) -> String {
     format!("{} {}", error.place, error.problem)
 }
 
+/// The most bytes of a recorded page that a check reads.
+const MAX_LOOKED_INTO: u64 = 64 << 20;
+
 /// What is wrong with the records that the selector finds in a recorded page.
 fn look_into(page: &Path, selector: &str) -> Option<String> {
-    let body = std::fs::read_to_string(page).ok()?;
+    let body = match files::read_text(page, MAX_LOOKED_INTO) {
+        Ok(body) => body,
+        Err(error) => {
+            let unfit = files::Unfit::of(&error)?;
+            return Some(format!("the recorded page {} is not read: {unfit}", page.display()));
+        }
+    };
     let records = Records::new(selector, &[]).ok()?;
     let page = page.display();
     match records.select(&body) {

@@ -150,7 +150,7 @@ impl RestApiSource {
     async fn recorded_page(&self, position: &Position) -> Result<Page, SourceError> {
         let recording = self.recording()?;
         let page = self.params.paginator.ordinal(position);
-        let body = recording.read(page).await?;
+        let body = recording.read(page, self.params.max_response_bytes.get()).await?;
         let from = recording.address(page);
         let answer = Answer { from, status: 200, content_type: None, link: None, body };
         // A recorded page is the same whenever it is read: trying again cannot help.
@@ -227,12 +227,12 @@ impl RestApiSource {
     ) -> Result<(), SourceError> {
         out.records.enter_raw(raw);
         for (raw_row, text) in (1..).zip(self.records.select(body)?) {
-            let record = serde_json::from_str(&text);
+            let record = Records::parse(&text);
             match record.as_ref().map(|record| self.records.row(record)) {
                 Ok(Some(row)) => map(&row, &text, raw_row, out)
                     .map_err(|frozen| SourceError::permanent(frozen.to_string()))?,
                 Ok(None) => out.rejects.push((raw, reject(&text, raw_row, vec![no_object(&text)]))),
-                Err(error) => out.rejects.push((raw, reject(&text, raw_row, vec![no_json(error)]))),
+                Err(error) => out.rejects.push((raw, reject(&text, raw_row, vec![error.defect()]))),
             }
         }
         Ok(())
@@ -321,11 +321,6 @@ fn no_object(text: &str) -> Defect {
     let found = answer::beginning(text);
     let message = format!("expected an object, found {found}");
     Defect { field: None, reason: ReasonCode::NotAnObject, message, found: Some(found) }
-}
-
-fn no_json(error: &serde_json::Error) -> Defect {
-    let message = format!("expected readable JSON: {error}");
-    Defect::without_value(None, ReasonCode::InvalidJson, message)
 }
 
 fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {

@@ -1,10 +1,14 @@
 //! Owns JSONPaths compiled once. Most are a chain of keys, which is walked without a query engine.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_json_path::JsonPath;
+
+use crate::definition::json_path;
 
 /// A path into a JSON value.
 #[derive(Debug, Clone)]
@@ -17,10 +21,13 @@ pub(super) enum Path {
 
 impl Path {
     /// Compiles a JSONPath.
-    pub fn parse(text: &str) -> Result<Self, serde_json_path::ParseError> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         match keys_of(text) {
-            Some(keys) => Ok(Self::Keys(keys)),
-            None => JsonPath::parse(text).map(Self::Query),
+            Some(keys) if text.len() <= json_path::MAX_BYTES => Ok(Self::Keys(keys)),
+            _ => json_path::parse(text).map(Self::Query),
         }
     }
 }
@@ -40,13 +47,44 @@ pub(super) fn walk_text<'t>(
         if !json.starts_with('{') {
             return Ok(None);
         }
-        let fields: HashMap<String, &RawValue> = serde_json::from_str(json)?;
-        match fields.get(key) {
+        let mut members = serde_json::Deserializer::from_str(json);
+        match Member(key).deserialize(&mut members)? {
             Some(value) => json = value.get(),
             None => return Ok(None),
         }
     }
     Ok(Some(json))
+}
+
+/// The member of an object with this key, the last one if there are several; nothing is kept of the
+/// others, which may be millions.
+struct Member<'k>(&'k str);
+
+impl<'t> DeserializeSeed<'t> for Member<'_> {
+    type Value = Option<&'t RawValue>;
+
+    fn deserialize<D: Deserializer<'t>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'t> Visitor<'t> for Member<'_> {
+    type Value = Option<&'t RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = members.next_key::<Cow<'t, str>>()? {
+            let value: &RawValue = members.next_value()?;
+            if key == self.0 {
+                found = Some(value);
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// The keys of a path that is only keys; `None` when the query engine must judge it.

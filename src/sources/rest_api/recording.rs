@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ulid::Ulid;
 
+use crate::files;
 use crate::sources::{Reach, SourceError};
 
 /// The folder of recorded pages of one source.
@@ -39,10 +40,13 @@ impl Recording {
         self.folder.join(file_name(page)).display().to_string()
     }
 
-    /// Reads page `page` of a sweep, from 1.
-    pub async fn read(&self, page: u64) -> Result<Vec<u8>, SourceError> {
+    /// Reads page `page` of a sweep, from 1, of at most `most` bytes.
+    pub async fn read(&self, page: u64, most: u64) -> Result<Vec<u8>, SourceError> {
         let path = self.path.join(file_name(page));
-        tokio::fs::read(&path).await.map_err(|error| self.unread(page, &path, error))
+        let file = path.clone();
+        let read = tokio::task::spawn_blocking(move || files::read(&file, most)).await;
+        read.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+            .map_err(|error| self.unread(page, &path, error))
     }
 
     fn unread(&self, page: u64, path: &Path, error: std::io::Error) -> SourceError {
@@ -100,7 +104,7 @@ mod tests {
         let recording = Recording::new(base.path(), Path::new("recordings/x"));
         recording.write(12, "[ 1.50 ]\n").await.unwrap();
         recording.write(12, "[ 1.5 ]\n").await.unwrap();
-        assert_eq!(recording.read(12).await.unwrap(), b"[ 1.5 ]\n");
+        assert_eq!(recording.read(12, 8).await.unwrap(), b"[ 1.5 ]\n");
         let files: Vec<_> = std::fs::read_dir(base.path().join("recordings/x")).unwrap().collect();
         assert_eq!(files.len(), 1);
         assert_eq!(recording.address(12), "recordings/x/page-0012.json");
@@ -112,7 +116,7 @@ mod tests {
         let recording = Recording::new(base.path(), Path::new("x"));
         for (page, named) in [(1, base.path().join("x")), (2, base.path().join("x/page-0002.json"))]
         {
-            let error = recording.read(page).await.unwrap_err();
+            let error = recording.read(page, 8).await.unwrap_err();
             assert_eq!(error.class, FailureClass::Permanent);
             assert!(error.message.contains(&named.display().to_string()), "{error}");
             assert!(error.message.contains("--record"), "{error}");

@@ -18,15 +18,46 @@ use super::path::{Path, walk, walk_text};
 use crate::definition::field::Locator;
 use crate::definition::row::{Cell, Row};
 use crate::domain::hash::ContentHash;
+use crate::domain::json_extent::{Extent, MAX_DEPTH, MAX_VALUES, PRUNED, prune};
 use crate::domain::raw::RawRef;
+use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
+use crate::domain::text;
 use crate::sources::SourceError;
+
+/// The most records of a page: each of them takes memory many times its own size.
+const MAX_RECORDS: usize = 1_000_000;
+
+/// The most values of a page that a query looks through: it is parsed as a whole.
+const MAX_QUERIED: usize = 4_000_000;
 
 /// How records are found in a body, and values in a record.
 #[derive(Debug)]
 pub(super) struct Records {
     selector: Selector,
     cells: Vec<CellPath>,
+}
+
+/// Why a record cannot be looked into.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unparsed {
+    #[error("expected readable JSON: {0}")]
+    Invalid(#[from] serde_json::Error),
+    #[error("expected JSON nested at most {MAX_DEPTH} levels deep")]
+    TooDeep,
+    #[error("expected a record of at most {MAX_VALUES} values; ask the API for fewer fields")]
+    TooMany,
+}
+
+impl Unparsed {
+    /// The defect of such a record.
+    pub fn defect(&self) -> Defect {
+        let reason = match self {
+            Self::Invalid(_) | Self::TooDeep => ReasonCode::InvalidJson,
+            Self::TooMany => ReasonCode::TooLong,
+        };
+        Defect::without_value(None, reason, self.to_string())
+    }
 }
 
 /// `rest_api.data_selector`, compiled.
@@ -74,6 +105,21 @@ impl Records {
         self.selector.select(body)
     }
 
+    /// Parses a record's text.
+    ///
+    /// # Errors
+    /// When it is no JSON, or more of it than a record may hold.
+    pub fn parse(text: &str) -> Result<Value, Unparsed> {
+        let extent = Extent::of(text);
+        if extent.depth > MAX_DEPTH {
+            return Err(Unparsed::TooDeep);
+        }
+        if extent.values > MAX_VALUES {
+            return Err(Unparsed::TooMany);
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
     /// A record as the mapping sees it; `None` when it is no object.
     pub fn row<'r>(&'r self, record: &'r Value) -> Option<JsonRow<'r>> {
         let fields = record.as_object()?;
@@ -97,13 +143,10 @@ impl Records {
         let mut nowhere: Vec<usize> =
             (0..self.cells.len()).filter(|at| within(&self.cells[*at])).collect();
         for (row, record) in (1..).zip(found) {
-            let Ok(record @ Value::Object(_)) = serde_json::from_str(record) else { continue };
+            let Ok(record @ Value::Object(_)) = Self::parse(record) else { continue };
             shape.rows += 1;
             for (name, value) in record.as_object().into_iter().flatten() {
-                shape.observe(&storable_name(name), type_of(value), || Place {
-                    raw_ref: raw_ref.clone(),
-                    row,
-                });
+                shape.observe(name, type_of(value), || Place { raw_ref: raw_ref.clone(), row });
             }
             nowhere.retain(|at| !self.cells[*at].leads_somewhere(&record));
         }
@@ -122,6 +165,27 @@ impl Selector {
     }
 
     fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
+        if let Path::Query(_) = self.path
+            && Extent::of(body).values > MAX_QUERIED
+        {
+            return Err(SourceError::permanent(format!(
+                "the answer holds more than {MAX_QUERIED} values, too many for `{}`: ask for smaller \
+                 pages, or name the list by keys alone, such as `$.data[*]`",
+                self.text
+            )));
+        }
+        let records = self.records(body)?;
+        if records.len() > MAX_RECORDS {
+            return Err(SourceError::permanent(format!(
+                "the answer has {} records, and {MAX_RECORDS} are the most: ask for smaller pages, \
+                 see `rest_api.paginator`",
+                records.len()
+            )));
+        }
+        Ok(records)
+    }
+
+    fn records<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
         let found = self.find(body).map_err(|error| self.unreadable(error))?;
         if found.is_empty() && (self.is_one_value() || is_error(body)) {
             return Err(self.mismatch("finds nothing", body));
@@ -155,9 +219,14 @@ impl Selector {
         match &self.path {
             Path::Keys(keys) => Ok(walk_text(keys, body)?.map(Cow::Borrowed).into_iter().collect()),
             Path::Query(path) => {
-                let body: Value = serde_json::from_str(body)?;
+                // What is too deep to be parsed makes the record it stands in unreadable, and no other.
+                let body: Value = serde_json::from_str(&prune(body, MAX_DEPTH))?;
+                let unpruned = |text: String| match text.contains(PRUNED) {
+                    true => text.replace(PRUNED, &too_deep()),
+                    false => text,
+                };
                 let found = path.query(&body).all();
-                Ok(found.into_iter().map(|value| Cow::Owned(value.to_string())).collect())
+                Ok(found.into_iter().map(|v| Cow::Owned(unpruned(v.to_string()))).collect())
             }
         }
     }
@@ -170,9 +239,9 @@ impl Selector {
 
     fn mismatch(&self, problem: &str, body: &str) -> SourceError {
         let selector = &self.text;
-        let (found, says) = match serde_json::from_str(body) {
-            Ok(body) => (describe(&body), answer::error_in(&body).map(answer::beginning)),
-            Err(_) => (answer::beginning(body), None),
+        let (found, says) = match small(body) {
+            Some(body) => (describe(&body), answer::error_in(&body).map(answer::beginning)),
+            None => (answer::beginning(body), None),
         };
         let says = says.map(|text| format!("; it says: {text}")).unwrap_or_default();
         SourceError::permanent(format!(
@@ -182,7 +251,18 @@ impl Selector {
 }
 
 fn is_error(json: &str) -> bool {
-    serde_json::from_str(json).is_ok_and(|value| answer::is_error(&value))
+    small(json).is_some_and(|value| answer::is_error(&value))
+}
+
+/// The value of a text that is short enough to be an error. Parsed, it takes many times its size.
+fn small(json: &str) -> Option<Value> {
+    const MOST: usize = 1 << 20;
+    if json.len() > MOST { None } else { serde_json::from_str(json).ok() }
+}
+
+/// JSON that no record may hold.
+fn too_deep() -> String {
+    format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1))
 }
 
 /// The elements of a list, each as it stands there.
@@ -230,7 +310,8 @@ impl CellPath {
     }
 }
 
-fn invalid(key: &str, path: &str, error: &serde_json_path::ParseError) -> SourceError {
+fn invalid(key: &str, path: &str, error: &str) -> SourceError {
+    let path = text::cut(path, text::MAX_QUOTED);
     SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}"))
 }
 
@@ -247,15 +328,6 @@ fn describe(value: &Value) -> String {
         Value::Array(elements) => format!("a list of {}", elements.len()),
         Value::Null => "null".to_owned(),
         scalar => format!("the value {}", answer::beginning(&scalar.to_string())),
-    }
-}
-
-/// A field's name as PostgreSQL can keep it: no text there holds U+0000, and an odd name must not
-/// take its page with it.
-fn storable_name(name: &str) -> Cow<'_, str> {
-    match name.contains('\0') {
-        true => name.replace('\0', "\u{fffd}").into(),
-        false => name.into(),
     }
 }
 
@@ -329,7 +401,7 @@ impl Row for JsonRow<'_> {
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
         for (name, value) in self.fields {
-            visit(&storable_name(name), type_of(value));
+            visit(name, type_of(value));
         }
     }
 }

@@ -25,6 +25,25 @@ fn a_missing_file_and_a_directory_are_refused_by_name() {
 }
 
 #[test]
+fn a_pipe_a_socket_and_a_device_are_refused_by_name_and_not_waited_for() {
+    let bench = Bench::new(params(), "a\n");
+    let path = |name: &str| bench.folder.path().join(name);
+    nix::unistd::mkfifo(&path("pipe.csv"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(path("socket.csv")).unwrap();
+    for (name, kind) in [("pipe.csv", "a named pipe"), ("socket.csv", "a socket")] {
+        let error = bench.source.plan(&path(name), None, &mut |_| {}).unwrap_err();
+        assert_eq!(error.class, FailureClass::Permanent);
+        let said = crate::domain::failure::chain(&error);
+        assert!(said.ends_with(&format!("{name} is not read: it is {kind}, not a file")), "{said}");
+        let given = CsvParams { paths: vec![name.to_owned()], ..params() };
+        let source = CsvSource::new(given, bench.folder.path().to_owned(), Vec::new()).unwrap();
+        assert!(source.check_reach().is_err(), "{name}");
+    }
+    let error = bench.source.plan(Path::new("/dev/zero"), None, &mut |_| {}).unwrap_err();
+    assert!(crate::domain::failure::chain(&error).contains("a device"), "{error}");
+}
+
+#[test]
 fn paths_are_patterns_in_order_without_repeats() {
     let bench = Bench::new(params(), "a\n");
     for name in ["b.csv", "a.csv", "z[1].csv", "note.txt"] {

@@ -1,0 +1,174 @@
+//! Owns how much a JSON text holds, found without parsing it: parsed, a value of two bytes takes a
+//! hundred, and brackets within brackets take stack, here and in PostgreSQL.
+
+use std::borrow::Cow;
+
+/// The deepest nesting of a record: serde_json's own limit.
+pub const MAX_DEPTH: usize = 127;
+/// The most values in a record, those within lists and objects included.
+pub const MAX_VALUES: usize = 1_000_000;
+
+/// What stands in place of what was nested too deep; with its quotes.
+pub const PRUNED: &str = "\"\\u0001nested too deep\\u0001\"";
+
+/// How much a JSON text holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How deep lists and objects stand within each other.
+    pub depth: usize,
+    /// An upper bound of the number of its values.
+    pub values: usize,
+}
+
+impl Extent {
+    /// The extent of a text; what it says of one that is no JSON means nothing.
+    pub fn of(json: &str) -> Self {
+        let bytes = json.as_bytes();
+        let (mut depth, mut deepest, mut values) = (0usize, 0, 1usize);
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            at += 1;
+            match byte {
+                b'"' => at += string_length(&bytes[at..]),
+                b'[' | b'{' => {
+                    depth += 1;
+                    values += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                b',' => values += 1,
+                _ => {}
+            }
+        }
+        Self { depth: deepest, values }
+    }
+}
+
+/// The JSON text with every list or object that is nested deeper than `most` replaced by a text that
+/// says so, [`PRUNED`]; the text itself when there is none.
+pub fn prune(json: &str, most: usize) -> Cow<'_, str> {
+    if Extent::of(json).depth <= most {
+        return Cow::Borrowed(json);
+    }
+    let bytes = json.as_bytes();
+    let mut out = String::with_capacity(json.len());
+    let (mut depth, mut at, mut copied) = (0usize, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at += string_length(&bytes[at + 1..]),
+            b'[' | b'{' => {
+                if depth == most {
+                    out.push_str(&json[copied..at]);
+                    out.push_str(PRUNED);
+                }
+                depth += 1;
+            }
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                if depth == most {
+                    copied = at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if depth <= most {
+        out.push_str(&json[copied..]);
+    }
+    Cow::Owned(out)
+}
+
+/// Length of a string, its closing quote included, behind its opening quote.
+fn string_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
+        at += found + 1;
+        if bytes[at - 1] == b'"' {
+            return at;
+        }
+        at += 1;
+        if at >= bytes.len() {
+            break;
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+            Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn values(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(values).sum::<usize>(),
+            Value::Object(members) => 1 + members.values().map(values).sum::<usize>(),
+            _ => 1,
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![any::<String>(), "[\\[\\]{}\",\\\\]{0,9}"];
+        let leaf = prop_oneof![Just(Value::Null), text.clone().prop_map(Value::from)];
+        leaf.prop_recursive(6, 64, 6, move |inner| {
+            let members = prop::collection::vec((text.clone(), inner.clone()), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Value::from),
+                members.prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn depth_is_exact_and_no_value_is_missed(value in any_json()) {
+            for json in [value.to_string(), serde_json::to_string_pretty(&value).expect("JSON")] {
+                let extent = Extent::of(&json);
+                prop_assert_eq!(extent.depth, depth(&value));
+                prop_assert!(extent.values >= values(&value));
+                prop_assert!(extent.values <= 2 * values(&value));
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            Extent::of(&text);
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_is_pruned_and_nothing_else() {
+        let json = r#"{"a":[1,{"b":["]",[2]]}],"c":[3]}"#;
+        assert_eq!(prune(json, 5), json);
+        assert_eq!(prune(json, 4), format!(r#"{{"a":[1,{{"b":["]",{PRUNED}]}}],"c":[3]}}"#));
+        assert_eq!(prune(json, 2), format!(r#"{{"a":[1,{PRUNED}],"c":[3]}}"#));
+        assert_eq!(prune(json, 0), PRUNED);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pruned_is_json_of_that_depth(value in any_json(), most in 0usize..6) {
+            let json = value.to_string();
+            let pruned: Value = serde_json::from_str(&prune(&json, most)).expect("JSON");
+            prop_assert_eq!(depth(&pruned), depth(&value).min(most));
+        }
+    }
+
+    #[test]
+    fn a_text_that_ends_within_an_escape_has_an_end() {
+        for text in ["\"", "\"\\", "\"a\\\"", "[[\"\\"] {
+            Extent::of(text);
+        }
+    }
+}
