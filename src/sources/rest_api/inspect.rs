@@ -182,12 +182,12 @@ pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<
             );
             job.warning(&keys, message);
         }
-        Ok(file) if file.is_file() && file.len() <= MAX_RECORDED => {
+        Ok(file) if file.len() > MAX_RECORDED => {}
+        Ok(_) => {
             if let Some(message) = look_into(&first, &params.data_selector) {
                 job.warning(&["rest_api", "data_selector"], message);
             }
         }
-        Ok(_) => {}
     }
 }
 
@@ -201,12 +201,9 @@ fn missing(error: &SettingError) -> String {
     format!("{} {}", error.place, error.problem)
 }
 
-/// The most bytes of a recorded page that a check reads.
-const MAX_LOOKED_INTO: u64 = 64 << 20;
-
 /// What is wrong with the records that the selector finds in a recorded page.
 fn look_into(page: &Path, selector: &str) -> Option<String> {
-    let body = match files::read_text(page, MAX_LOOKED_INTO) {
+    let body = match files::read_text(page, MAX_RECORDED) {
         Ok(body) => body,
         Err(error) => {
             let unfit = files::Unfit::of(&error)?;
