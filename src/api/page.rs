@@ -19,7 +19,7 @@ use super::words::text_type;
 
 /// About the most bytes of a page, unless a single item has more. Lists whose items have no bound of
 /// their own end a page there; [`Page::cut`] says so.
-pub(super) const MAX_BYTES: i64 = 16 << 20;
+pub(crate) const MAX_BYTES: i64 = 16 << 20;
 
 /// How many items a page may hold, 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use super::ApiState;
 use super::document::Tag;
@@ -71,6 +72,26 @@ impl Declares for GetRecord {
     const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRecord];
 }
 
+/// Reads a page of records that is bounded in bytes as well as in number.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn read_page(
+    connection: &mut PgConnection,
+    source: Option<&str>,
+    after: &After,
+    limit: Limit,
+) -> Result<Page<Record>, sqlx::Error> {
+    let fitting =
+        unified_records::fitting(&mut *connection, source, after, limit.rows(), MAX_BYTES).await?;
+    let rows = unified_records::list(&mut *connection, source, after, fitting.rows).await?;
+    let key = |row: &unified_records::Record| [row.source.clone(), row.external_id.clone()];
+    Ok(match fitting.cut {
+        true => Page::cut(rows, "records", key),
+        false => Page::new(rows, limit, "records", key),
+    })
+}
+
 /// The operations on records.
 pub(super) struct RecordsApi;
 
@@ -99,15 +120,7 @@ impl RecordsApi {
         };
         let source = source.0.as_ref().map(SourceName::as_str);
         let mut connection = state.connection().await?;
-        let fitting =
-            unified_records::fitting(&mut *connection, source, &after, limit.rows(), MAX_BYTES)
-                .await?;
-        let rows = unified_records::list(&mut *connection, source, &after, fitting.rows).await?;
-        let key = |row: &unified_records::Record| [row.source.clone(), row.external_id.clone()];
-        Ok(Json(match fitting.cut {
-            true => Page::cut(rows, "records", key),
-            false => Page::new(rows, limit.0, "records", key),
-        }))
+        Ok(Json(read_page(&mut connection, source, &after, limit.0).await?))
     }
 
     /// Show a record

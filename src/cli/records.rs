@@ -11,8 +11,8 @@ use super::args::{self, OutputArgs, PartArgs};
 use super::database::{Database, Schema};
 use super::table::{Cell, Table};
 use super::{completions, out, times};
-use crate::api::page::{self, Page};
-use crate::api::records::Record;
+use crate::api::page;
+use crate::api::records::{Record, read_page};
 use crate::config::Settings;
 use crate::db::unified_records::{self, After};
 use crate::definition::JobsFolder;
@@ -82,15 +82,14 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RecordsArgs) -> any
         None => After::default(),
     };
     let source = args.source.as_ref().map(SourceName::as_str);
-    let rows = unified_records::list(&database.pool, source, &after, limit.rows()).await?;
-    if rows.is_empty()
+    let mut connection = database.pool.acquire().await?;
+    let page = read_page(&mut connection, source, &after, *limit).await?;
+    drop(connection);
+    if page.items.is_empty()
         && let Some(source) = &args.source
     {
         args::must_be_known(jobs, source)?;
     }
-    let page: Page<Record> = Page::new(rows, *limit, "records", |row: &unified_records::Record| {
-        [row.source.clone(), row.external_id.clone()]
-    });
     if output.json {
         return out::json(&page.to_json());
     }

@@ -9,7 +9,7 @@ use super::args::{self, OutputArgs};
 use super::database::{Database, Schema};
 use super::table::{Cell, Table, Tone};
 use super::{completions, out, times};
-use crate::api::page::Limit;
+use crate::api::page::{Limit, MAX_BYTES};
 use crate::api::schemas::{Drift, Drifts, SchemaVersion, SchemaVersions};
 use crate::config::Settings;
 use crate::db::schemas;
@@ -51,7 +51,7 @@ pub(super) async fn schemas(
 ) -> anyhow::Result<ExitCode> {
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let source = args.source.as_str();
-    let rows = schemas::versions(&database.pool, source, args.limit.items()).await;
+    let rows = schemas::versions(&database.pool, source, args.limit.items(), MAX_BYTES).await;
     database.close().await?;
     let items: Vec<SchemaVersion> = rows?.into_iter().map(Into::into).collect();
     if items.is_empty() {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::field_name;
 use super::words::words;
 
 words! {
@@ -133,8 +134,10 @@ impl Reject {
     /// Its defects, each kind once, [`MAX_DEFECTS`] at most: two fields of the mapping may come from
     /// one field of the source, and two names may be kept as one.
     pub fn kinds(&self) -> impl Iterator<Item = &Defect> {
-        let kept = |defect: &Defect| defect.field.as_deref().map(|f| kept(f).into_owned());
-        let alike = move |a: &Defect, b: &Defect| a.reason == b.reason && kept(a) == kept(b);
+        let alike = |a: &Defect, b: &Defect| {
+            let names = [a, b].map(|defect| defect.field.as_deref().map(field_name::kept));
+            a.reason == b.reason && names[0] == names[1]
+        };
         let defects = self.defects.iter().enumerate();
         let first = move |(at, defect): &(usize, &Defect)| {
             !self.defects[..*at].iter().any(|before| alike(before, defect))

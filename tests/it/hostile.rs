@@ -205,3 +205,14 @@ async fn an_answer_of_the_api_is_bounded_in_bytes_and_leaves_nothing_out() {
     assert_eq!(seen, (0..17).map(|id| format!("{id:02}")).collect::<Vec<_>>());
     assert!(pages > 3, "{pages}");
 }
+
+#[tokio::test]
+async fn names_that_are_kept_as_one_are_set_aside_once() {
+    let app = app(&api_job("$[*]", "new_field = 'quarantine_row'")).await;
+    app.write("pages/page-0001.json", r#"[{"id":1,"name":"a"}]"#);
+    app.run("items").await;
+    let page = "[{\"id\":1,\"name\":\"a\",\"x\\u0000\":1,\"x\\ufffd\":2}]";
+    app.write("pages/page-0001.json", page);
+    assert_counted(&app.run("items").await, 1, 0);
+    assert_eq!(app.texts("select field from quarantined_rows").await, ["x\u{fffd}"]);
+}
