@@ -34,7 +34,7 @@ async fn the_row_of_a_run_follows_its_moves_about_a_second_behind_and_at_its_end
     let mut connection = app.pool.acquire().await.unwrap();
     let in_row = "select moves || ' ' || rows_read from etl_runs";
     let in_view = "select moves || ' ' || rows_read from runs_now";
-    let now = "update etl_runs set moved_at = clock_timestamp() + interval '1 hour'";
+    let now = "update etl_runs set moved_at = clock_timestamp() + interval '30 seconds'";
     sqlx::query(now).execute(&mut *connection).await.unwrap();
     read_a_row(&mut connection).await;
     assert_eq!(app.texts(in_row).await, ["0 0"]);

@@ -409,7 +409,7 @@ async fn the_end_of_its_terminal_stops_a_process_unless_it_was_told_to_stay() {
     worker.ended().await.code(0);
     let program = kasparro(&app, &["worker"]);
     let mut nohup = std::process::Command::new("nohup");
-    nohup.arg(program.get_program()).args(program.get_args());
+    nohup.args([env!("CARGO_BIN_EXE_kasparro"), "worker"]);
     nohup.current_dir(program.get_current_dir().unwrap());
     nohup.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut worker = Process::start(nohup);

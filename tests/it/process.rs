@@ -37,7 +37,7 @@ pub struct Ended {
 pub fn kasparro(app: &TestApp, arguments: &[&str]) -> Command {
     let folder = app.path("working-folder");
     std::fs::create_dir_all(&folder).expect("a folder to work in");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kasparro"));
+    let mut command = program();
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KASPARRO_") {
             command.env_remove(name);
@@ -49,6 +49,26 @@ pub fn kasparro(app: &TestApp, arguments: &[&str]) -> Command {
         .env("KASPARRO_JOBS_DIR", app.folder.path())
         .current_dir(folder);
     command
+}
+
+/// kasparro, which minds the end of its terminal. A test run that is started by `nohup`, say, ignores
+/// SIGHUP, and what it starts would inherit that.
+fn program() -> Command {
+    let kasparro = env!("CARGO_BIN_EXE_kasparro");
+    if !ignores_hangups() {
+        return Command::new(kasparro);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", kasparro]);
+    command
+}
+
+/// Whether this process ignores SIGHUP, the lowest bit of the mask, see proc(5).
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// An address that nobody listens on.

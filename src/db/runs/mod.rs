@@ -124,8 +124,8 @@ pub struct Locked {
 pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
     let row = sqlx::query!(
         r#"select status, key_order,
-            moved_at not between clock_timestamp() - interval '1 second' and clock_timestamp()
-                as "outdated!"
+            moved_at not between clock_timestamp() - interval '1 second'
+                and clock_timestamp() + interval '1 minute' as "outdated!"
          from etl_runs where id = $1 for no key update"#,
         id.0,
     )
