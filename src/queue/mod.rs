@@ -7,7 +7,7 @@
 //!
 //! All times are those of the database's clock. apalis leaves `lock_at` empty while an item waits; here
 //! it says then when the item was put into the queue, so that one which was put there by a clock that
-//! was ahead is recognized ([`upkeep`]). What was delivered was due: put back, it is due at once, whatever
+//! was ahead is recognized (`upkeep`). What was delivered was due: put back, it is due at once, whatever
 //! an earlier clock has said.
 //!
 //! A connection on which something failed is closed: its server may have become a read-only one.
