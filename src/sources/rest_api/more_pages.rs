@@ -20,9 +20,13 @@ const MOST_LEVELS: usize = 4;
 /// What an answer says of its pages.
 #[derive(Debug, Default)]
 struct Findings {
-    /// Where it says in so many words that there is another page.
+    /// Where a yes or no says that there is another page …
+    affirms: Option<String>,
+    /// … or that there is none, whatever links and cursors there are: some APIs give a cursor for later.
+    denies: bool,
+    /// Where a link or a cursor leads to another page.
     says_more: Option<String>,
-    /// Whether it says in so many words that there is none.
+    /// Whether there is a place for such a link, and none in it.
     says_last: bool,
     /// What suggests that there is another page.
     suggests: Option<String>,
@@ -68,10 +72,10 @@ pub(super) fn evidence(
 
 impl Findings {
     fn evidence(self, records: u64) -> Option<String> {
-        if let Some(place) = self.says_more {
+        if let Some(place) = self.affirms.or(self.says_more.filter(|_| !self.denies)) {
             return Some(format!("it says so in `{place}`"));
         }
-        if self.says_last {
+        if self.denies || self.says_last {
             return None;
         }
         // APIs count pages from 0 or from 1; the first page has no smaller number than that.
@@ -111,18 +115,33 @@ impl Findings {
             | "nextrecordsurl"
             | "nextmarker"
             | "nextcontinuationtoken"
-            | "continuationtoken" => match leads_on(value) {
+            | "nextresults"
+            | "continuationtoken"
+            | "lastevaluatedkey"
+                if !is_date(value) =>
+            {
+                match leads_on(value) {
+                    true => self.says(place),
+                    false => self.says_last = true,
+                }
+            }
+            // MediaWiki and Kubernetes.
+            "continue" if value.is_object() || value.is_string() => match leads_on(value) {
                 true => self.says(place),
                 false => self.says_last = true,
             },
+            "remainingitemcount" if number(value).is_some_and(|left| left > 0) => self.says(place),
             "hasmore"
             | "hasnext"
             | "hasnextpage"
             | "hasmorepages"
             | "hasmoreitems"
             | "hasmoreresults"
-            | "moreresultsavailable" => self.says_if(place, value, true),
-            "last" | "islast" | "lastpage" | "islastpage" if value.is_boolean() => {
+            | "moreresultsavailable"
+            | "exceededtransferlimit"
+            | "istruncated" => self.says_if(place, value, true),
+            "more" | "truncated" if value.is_boolean() => self.says_if(place, value, true),
+            "last" | "islast" | "lastpage" | "islastpage" | "eof" if value.is_boolean() => {
                 self.says_if(place, value, false);
             }
             "totalpages" | "pagestotal" | "totalpagecount" | "pagecount" | "pages" | "numpages"
@@ -143,7 +162,7 @@ impl Findings {
             "offset" | "skip" | "startat" | "startindex" => {
                 self.offset = number(value).or(self.offset);
             }
-            "cursor" if leads_on(value) => self.suggests = Some(place.to_owned()),
+            "cursor" | "bookmark" if leads_on(value) => self.suggests = Some(place.to_owned()),
             _ => {}
         }
     }
@@ -153,9 +172,11 @@ impl Findings {
     }
 
     fn says_if(&mut self, place: &str, value: &Value, more: bool) {
-        match value.as_bool() {
-            Some(said) if said == more => self.says(place),
-            Some(_) => self.says_last = true,
+        match yes_or_no(value) {
+            Some(said) if said == more => {
+                self.affirms.get_or_insert_with(|| place.to_owned());
+            }
+            Some(_) => self.denies = true,
             None => {}
         }
     }
@@ -176,6 +197,7 @@ impl Findings {
                 | "cursor"
                 | "cursors"
                 | "responsemetadata"
+                | "searchmetadata"
                 | "info"
                 | "hits"
         );
@@ -272,6 +294,27 @@ fn leads_on(value: &Value) -> bool {
     }
 }
 
+/// A truth value, also as APIs without a type for it spell it.
+fn yes_or_no(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(said) => Some(*said),
+        Value::Number(number) => Some(number.as_u64()? != 0),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+/// A field `next` may be a day, such as that of the next delivery: `2026-11-28`, with or without a time.
+fn is_date(value: &Value) -> bool {
+    value.as_str().and_then(|text| text.get(..10)).is_some_and(|day| {
+        day.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+    })
+}
+
 fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64(),
@@ -313,7 +356,7 @@ mod tests {
     /// The shapes of real APIs: a body with more pages, where its records are, how many there are, and
     /// what is seen; and the body of a last page.
     #[rustfmt::skip]
-    const APIS: [(&str, &str, &str, usize, &str, &str); 16] = [
+    const APIS: [(&str, &str, &str, usize, &str, &str); 22] = [
         ("Stripe", "data", r#"{"object":"list","url":"/v1/charges","has_more":true,"data":[{"id":1}]}"#, 1,
             "it says so in `has_more`", r#"{"object":"list","url":"/v1/charges","has_more":false,"data":[{"id":1}]}"#),
         ("Django REST framework", "results", r#"{"count":1023,"next":"https://a/?page=2","previous":null,"results":[{},{}]}"#, 2,
@@ -321,7 +364,7 @@ mod tests {
         ("HubSpot", "results", r#"{"results":[{}],"paging":{"next":{"after":"NTI1","link":"?after=NTI1"}}}"#, 1,
             "it says so in `paging.next`", r#"{"results":[{}]}"#),
         ("Notion", "results", r#"{"object":"list","results":[{}],"next_cursor":"33e19cb9","has_more":true,"type":"page","page":{}}"#, 1,
-            "it says so in `next_cursor`", r#"{"object":"list","results":[{}],"next_cursor":null,"has_more":false,"type":"page","page":{}}"#),
+            "it says so in `has_more`", r#"{"object":"list","results":[{}],"next_cursor":null,"has_more":false,"type":"page","page":{}}"#),
         ("Slack", "members", r#"{"ok":true,"members":[{}],"response_metadata":{"next_cursor":"dXNlcjpVMEc="}}"#, 1,
             "it says so in `response_metadata.next_cursor`", r#"{"ok":true,"members":[{}],"response_metadata":{"next_cursor":""}}"#),
         ("Laravel", "data", r#"{"data":[{}],"links":{"first":"?page=1","last":"?page=9","prev":null,"next":"?page=2"},"meta":{"current_page":1,"last_page":9,"per_page":1,"total":9}}"#, 1,
@@ -344,6 +387,18 @@ mod tests {
             "it has a `cursor`", r#"{"objects":[{}]}"#),
         ("Elasticsearch", "hits.hits", r#"{"took":1,"hits":{"total":{"value":10000,"relation":"gte"},"hits":[{},{}]}}"#, 2,
             "`hits.total` is 10000, and it has 2 records", r#"{"took":1,"hits":{"total":{"value":2,"relation":"eq"},"hits":[{},{}]}}"#),
+        ("ArcGIS", "features", r#"{"exceededTransferLimit":true,"features":[{}]}"#, 1,
+            "it says so in `exceededTransferLimit`", r#"{"features":[{}]}"#),
+        ("MediaWiki", "query.pages", r#"{"continue":{"apcontinue":"B","continue":"-||"},"query":{"pages":[{}]}}"#, 1,
+            "it says so in `continue`", r#"{"batchcomplete":"","query":{"pages":[{}]}}"#),
+        ("Kubernetes", "items", r#"{"metadata":{"continue":"eyJ2","remainingItemCount":40},"items":[{}]}"#, 1,
+            "it says so in `metadata.continue`", r#"{"metadata":{"continue":"","resourceVersion":"7"},"items":[{}]}"#),
+        ("DynamoDB", "Items", r#"{"Items":[{}],"LastEvaluatedKey":{"id":{"S":"7"}}}"#, 1,
+            "it says so in `LastEvaluatedKey`", r#"{"Items":[{}]}"#),
+        ("Plaid, with a cursor for the next time", "added", r#"{"added":[{}],"has_more":true,"next_cursor":"a"}"#, 1,
+            "it says so in `has_more`", r#"{"added":[{}],"has_more":false,"next_cursor":"b"}"#),
+        ("truth as text or number", "items", r#"{"hasMore":"true","has_next":0,"items":[{}]}"#, 1,
+            "it says so in `hasMore`", r#"{"hasMore":"False","next":"x","items":[{}]}"#),
         ("a plain count of pages", "items", r#"{"page":1,"pages":"4","items":[{}]}"#, 1,
             "`pages` is 4", r#"{"page":4,"pages":"4","items":[{}]}"#),
     ];
@@ -387,6 +442,8 @@ mod tests {
             r#"{"paging":{"cursors":{"before":"a","after":"b"}},"items":[{},{}]}"#,
             r#"{"offset":98,"limit":50,"total":100,"items":[{},{}]}"#,
             r#"{"meta":{"next":{}},"total":9,"items":[{},{}]}"#,
+            r#"{"next":"2026-11-28","items":[{},{}]}"#,
+            r#"{"next":"2026-11-28T08:00:00Z","more":"details","continue":true,"items":[{},{}]}"#,
         ] {
             assert_eq!(seen(body, "items", 2), None, "{body}");
         }
