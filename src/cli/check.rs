@@ -47,16 +47,21 @@ pub(super) fn check(
             text += &format!("warning  {}: {why}\n", file.display());
         }
         if checked.is_empty() {
-            text += &format!(
-                "there is no job file in {}: each source has one, such as\n\n{}\n\
-                 `kasparro job-schema` prints what else they may hold.\n",
-                jobs.path().display(),
-                sources::EXAMPLE
-            );
+            text += &no_job_file(jobs);
         }
         out::raw(&printable_lines(&text));
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What there is to say where no source is.
+pub(super) fn no_job_file(jobs: &JobsFolder) -> String {
+    format!(
+        "there is no job file in {}: each source has one, such as\n\n{}\n\
+         `kasparro job-schema` prints what else they may hold.\n",
+        jobs.path().display(),
+        sources::EXAMPLE
+    )
 }
 
 /// A job file and what was found in it.

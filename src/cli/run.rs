@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use super::check::no_job_file;
 use super::database::{Database, Schema};
 use super::follow::follow;
 use super::progress::Progress;
@@ -161,6 +162,9 @@ fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>,
     if args.all {
         let (good, broken): (Vec<_>, Vec<_>) =
             jobs.load(kinds)?.into_iter().partition(Result::is_ok);
+        if good.is_empty() && broken.is_empty() {
+            bail!("{}", no_job_file(jobs).trim_end());
+        }
         for error in broken.iter().filter_map(|definition| definition.as_ref().err()) {
             out::remark(format!("error: {}", chain(error)));
         }
@@ -199,21 +203,41 @@ async fn work(
     // With --json the answer is a document that a program reads, and nothing else.
     let shown = (!args.json).then_some(progress);
     let followed = follow_until(pool, &ids, shown, &stop).await;
+    if matches!(followed, Ok(None)) {
+        out::remark("stopping: tasks under way finish first");
+    }
     worker_stop.cancel();
     worker.await.context("the workers crashed")??;
-    let Some(runs) = followed? else {
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        bail!(
-            "stopped before the end of run {}; the same command or any worker goes on, `kasparro runs \
-             cancel ID` ends a run",
-            ids.join(", ")
-        );
-    };
+    let Some(runs) = followed? else { return stopped_early(pool, &ids, args).await };
     show(pool, &runs, args).await?;
     Ok(match all_started {
         true => exit_code(runs.iter().map(|run| run.status), args.allow_degraded),
         false => ExitCode::FAILURE,
     })
+}
+
+/// Shows the runs that have ended, and fails with what can be done about the others.
+async fn stopped_early(pool: &PgPool, ids: &[RunId], args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let (mut ended, mut open) = (Vec::new(), Vec::new());
+    for id in ids {
+        let Some(run) = db_runs::get(pool, *id).await? else { continue };
+        if run.status.is_active() { open.push(run) } else { ended.push(run) }
+    }
+    // To a program, an answer with some of the runs would look whole.
+    if !args.json {
+        show(pool, &ended, args).await?;
+    }
+    let names: Vec<_> = open.iter().map(|run| format!("{} ({})", run.id, run.source)).collect();
+    let cancel: Vec<_> =
+        open.iter().map(|run| format!("`kasparro runs cancel {}`", run.id)).collect();
+    if open.is_empty() {
+        bail!("stopped; every run had ended by then");
+    }
+    bail!(
+        "stopped before the end of run {}; the same command or any worker goes on, {} ends it for good",
+        names.join(", "),
+        cancel.join(", ")
+    )
 }
 
 /// What `run` ends with.

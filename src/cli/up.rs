@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::AccessArgs;
+use super::check::no_job_file;
 use super::database::{Database, Schema};
 use super::follow::follow;
 use super::processes::{self, API_CONNECTIONS};
@@ -89,12 +90,18 @@ pub(super) async fn up(
 
 /// Broken job files are shown and left out: a failing source never stops the others.
 fn usable_definitions(jobs: &JobsFolder) -> anyhow::Result<Vec<Definition>> {
-    let mut usable = Vec::new();
+    let (mut usable, mut is_empty) = (Vec::new(), true);
     for definition in jobs.load(sources::kinds())? {
         match definition {
             Ok(definition) => usable.push(definition),
-            Err(error) => out::remark(format!("error: {}", chain(&error))),
+            Err(error) => {
+                is_empty = false;
+                out::remark(format!("error: {}", chain(&error)));
+            }
         }
+    }
+    if is_empty && usable.is_empty() {
+        out::remark(no_job_file(jobs).trim_end());
     }
     Ok(usable)
 }
