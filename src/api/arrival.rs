@@ -63,11 +63,13 @@ impl<E: Endpoint> Endpoint for Arrival<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        self.complete(&mut request).await?;
-        // Probes are answered however busy the others are: nobody restarts a process for that.
+        // Probes are answered however busy the others are: nobody restarts a process for that. What
+        // comes with them is not waited for.
         if needs::is_probe(request.uri().path()) {
+            drop(request.take_body());
             return Ok(self.inner.call(request).await?.into_response());
         }
+        self.complete(&mut request).await?;
         let Ok(_room) = timeout(ROOM_PATIENCE, self.room.acquire()).await else {
             return Ok(busy().into_response());
         };

@@ -91,7 +91,7 @@ impl<E: Endpoint> Doors<E> {
         };
         let path = request.uri().path();
         let Some(needed) = needs::scope(request.method(), path) else {
-            return self.count(Client::at(address)).map(|()| Actor::address(address));
+            return self.count(Client::at(address).probing()).map(|()| Actor::address(address));
         };
         let token = presented(request.headers().get(AUTHORIZATION), path);
         // Cheap for wrong tokens too: it looks in memory.

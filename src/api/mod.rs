@@ -16,6 +16,7 @@ mod headers;
 mod health;
 mod keyring;
 mod needs;
+mod overheard;
 pub(crate) mod page;
 pub(crate) mod pauses;
 mod places;

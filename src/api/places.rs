@@ -2,6 +2,10 @@
 //! place for a newcomer: whoever has been silent longest. So a crowd of slow clients keeps out nobody
 //! who speaks.
 //!
+//! When all places are at work, those of all or those of one client, there is still the lobby, where
+//! only probes are answered. It is a place to say something at once: whoever is silent gives way to the
+//! next, however short the stay. Whoever has asked for a probe stays until it is answered.
+//!
 //! Must not know sockets or HTTP.
 
 use std::collections::HashMap;
@@ -16,8 +20,10 @@ use super::rate::Client;
 
 /// Connections at once.
 const PLACES: usize = 512;
-/// Further ones when all of those are at work: in the lobby only probes are answered.
+/// Further ones when those are at work that the client may have: the lobby.
 const LOBBY: usize = 64;
+/// Of these, of one client.
+const LOBBY_OF_ONE: usize = 32;
 /// Whoever has been silent for less may just have come, and has his request on the way.
 const COURTESY: Duration = Duration::from_millis(500);
 
@@ -49,10 +55,22 @@ struct Guest {
 pub(super) enum Admitted {
     /// A place.
     Place(Place),
-    /// Nothing: its client has all the places that one may have, and they are at work.
+    /// None but in the lobby: ask there.
+    Crowded,
+    /// Nothing: its client has all the places that one may have in the lobby, too, and is being
+    /// answered on all of them.
     TooMany,
     /// Nothing yet: wait for [`Places::left`], a moment at most.
     Wait,
+}
+
+/// Whose connections have all the places there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crowd {
+    /// Those of the client itself.
+    ItsClient,
+    /// Those of all clients.
+    All,
 }
 
 /// A place, given back when it is dropped.
@@ -82,21 +100,49 @@ impl Places {
 
     fn admit_at(self: &Arc<Self>, client: &Client, now: Instant) -> Admitted {
         let mut guests = self.lock();
-        if guests.of(client) >= self.per_client
-            && !guests.let_go_longest_silent(now, |guest| guest == client)
+        let of_client = |guest: &Guest| !guest.in_lobby && guest.client == *client;
+        let is_crowded = guests.settled_of(client) >= self.per_client
+            && !guests.let_go_longest_silent(now, COURTESY, of_client)
+            || guests.settled() >= PLACES && !guests.let_go_of_the_largest(now, COURTESY, false);
+        if is_crowded {
+            return Admitted::Crowded;
+        }
+        Admitted::Place(self.settle(&mut guests, client, Some(now), false))
+    }
+
+    /// A place in the lobby, for a newcomer who has asked for a probe already, or may yet.
+    pub(super) fn admit_to_lobby(self: &Arc<Self>, client: &Client, asks: bool) -> Admitted {
+        self.admit_to_lobby_at(client, asks, Instant::now())
+    }
+
+    fn admit_to_lobby_at(self: &Arc<Self>, client: &Client, asks: bool, now: Instant) -> Admitted {
+        let mut guests = self.lock();
+        let of_client = |guest: &Guest| guest.in_lobby && guest.client == *client;
+        let its_own = guests.by_id.values().filter(|guest| of_client(guest)).count();
+        if its_own >= LOBBY_OF_ONE && !guests.let_go_longest_silent(now, Duration::ZERO, of_client)
         {
             return Admitted::TooMany;
         }
-        let in_lobby = guests.settled() >= PLACES && !guests.let_go_of_the_largest(now);
-        if in_lobby && guests.in_lobby >= LOBBY {
+        if guests.in_lobby >= LOBBY && !guests.let_go_of_the_largest(now, Duration::ZERO, true) {
             return Admitted::Wait;
         }
+        let silent_since = (!asks).then_some(now);
+        Admitted::Place(self.settle(&mut guests, client, silent_since, true))
+    }
+
+    fn settle(
+        self: &Arc<Self>,
+        guests: &mut Guests,
+        client: &Client,
+        silent_since: Option<Instant>,
+        in_lobby: bool,
+    ) -> Place {
         let (id, leave) = (guests.next_id, CancellationToken::new());
         guests.next_id += 1;
         guests.in_lobby += usize::from(in_lobby);
-        let (client, silent_since) = (client.clone(), Some(now));
+        let client = client.clone();
         guests.by_id.insert(id, Guest { client, silent_since, in_lobby, leave: leave.clone() });
-        Admitted::Place(Place { places: Arc::clone(self), id, leave })
+        Place { places: Arc::clone(self), id, leave }
     }
 
     /// Resolves when a guest has left.
@@ -110,8 +156,9 @@ impl Places {
 }
 
 impl Guests {
-    fn of(&self, client: &Client) -> usize {
-        self.by_id.values().filter(|guest| guest.client == *client).count()
+    fn settled_of(&self, client: &Client) -> usize {
+        let its_own = |guest: &&Guest| !guest.in_lobby && guest.client == *client;
+        self.by_id.values().filter(its_own).count()
     }
 
     fn settled(&self) -> usize {
@@ -119,24 +166,31 @@ impl Guests {
     }
 
     /// Of the client that has most places and somebody silent in one, the one silent for longest.
-    fn let_go_of_the_largest(&mut self, now: Instant) -> bool {
+    /// Those in the lobby and the others are apart: nobody takes a place that is none.
+    fn let_go_of_the_largest(&mut self, now: Instant, courtesy: Duration, in_lobby: bool) -> bool {
         let mut clients: HashMap<&Client, (usize, bool)> = HashMap::new();
-        for guest in self.by_id.values() {
+        for guest in self.by_id.values().filter(|guest| guest.in_lobby == in_lobby) {
             let (places, silent) = clients.entry(&guest.client).or_default();
             *places += 1;
-            *silent |= guest.may_be_let_go(now) && !guest.in_lobby;
+            *silent |= guest.may_be_let_go(now, courtesy);
         }
         let silent = clients.into_iter().filter(|(_, (_, silent))| *silent);
         let largest = silent.max_by_key(|(_, (places, _))| *places);
         let Some(largest) = largest.map(|(client, _)| client.clone()) else { return false };
-        self.let_go_longest_silent(now, |client| *client == largest)
+        self.let_go_longest_silent(now, courtesy, |guest| {
+            guest.in_lobby == in_lobby && guest.client == largest
+        })
     }
 
-    fn let_go_longest_silent(&mut self, now: Instant, whose: impl Fn(&Client) -> bool) -> bool {
-        let guests = self.by_id.iter().filter(|(_, guest)| whose(&guest.client));
-        let silent = guests.filter(|(_, guest)| guest.may_be_let_go(now));
-        // Of those in the lobby nobody takes a place that is none.
-        let longest = silent.min_by_key(|(_, guest)| (guest.in_lobby, guest.silent_since));
+    fn let_go_longest_silent(
+        &mut self,
+        now: Instant,
+        courtesy: Duration,
+        who: impl Fn(&Guest) -> bool,
+    ) -> bool {
+        let guests = self.by_id.iter().filter(|(_, guest)| who(guest));
+        let silent = guests.filter(|(_, guest)| guest.may_be_let_go(now, courtesy));
+        let longest = silent.min_by_key(|(id, guest)| (guest.silent_since, **id));
         let Some(id) = longest.map(|(id, _)| *id) else { return false };
         if let Some(guest) = self.remove(id) {
             guest.leave.cancel();
@@ -152,8 +206,8 @@ impl Guests {
 }
 
 impl Guest {
-    fn may_be_let_go(&self, now: Instant) -> bool {
-        self.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= COURTESY)
+    fn may_be_let_go(&self, now: Instant, courtesy: Duration) -> bool {
+        self.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= courtesy)
     }
 }
 
@@ -171,24 +225,31 @@ impl Place {
         Answering { places: Arc::clone(&self.places), id: self.id }
     }
 
-    /// Whether only probes are answered here: all places but those of the lobby are taken.
-    pub(super) fn is_in_lobby(&self) -> bool {
+    /// Whether only probes are answered here, since the other places are taken, and by whom.
+    pub(super) fn is_in_lobby(&self) -> Option<Crowd> {
         let mut guests = self.places.lock();
-        let has_room = guests.settled() < PLACES;
-        let Some(guest) = guests.by_id.get_mut(&self.id) else { return true };
-        if guest.in_lobby && has_room {
+        let Some(guest) = guests.by_id.get(&self.id) else { return Some(Crowd::All) };
+        if !guest.in_lobby {
+            return None;
+        }
+        if guests.settled_of(&guest.client) >= self.places.per_client {
+            return Some(Crowd::ItsClient);
+        }
+        if guests.settled() >= PLACES {
+            return Some(Crowd::All);
+        }
+        if let Some(guest) = guests.by_id.get_mut(&self.id) {
             guest.in_lobby = false;
             guests.in_lobby -= 1;
-            return false;
         }
-        guest.in_lobby
+        None
     }
 
     /// Whether others want the place: then a connection ends with its answer.
     pub(super) fn is_wanted(&self) -> bool {
         let guests = self.places.lock();
         let Some(guest) = guests.by_id.get(&self.id) else { return true };
-        guests.settled() >= PLACES || guests.of(&guest.client) >= self.places.per_client
+        guests.settled() >= PLACES || guests.settled_of(&guest.client) >= self.places.per_client
     }
 }
 
@@ -227,11 +288,21 @@ mod tests {
         }
 
         fn place(&self, client: u32, after: Duration) -> Place {
-            match self.comes(client, after) {
-                Admitted::Place(place) => place,
-                Admitted::TooMany => panic!("too many"),
-                Admitted::Wait => panic!("no place"),
-            }
+            place(self.comes(client, after))
+        }
+
+        fn comes_to_lobby(&self, client: u32, asks: bool) -> Admitted {
+            let client = Client::at(Some(std::net::IpAddr::V4(client.into())));
+            self.places.admit_to_lobby_at(&client, asks, self.start)
+        }
+    }
+
+    fn place(admitted: Admitted) -> Place {
+        match admitted {
+            Admitted::Place(place) => place,
+            Admitted::Crowded => panic!("crowded"),
+            Admitted::TooMany => panic!("too many"),
+            Admitted::Wait => panic!("no place"),
         }
     }
 
@@ -246,7 +317,7 @@ mod tests {
         let house = House::new(2);
         let first = house.place(1, NOW);
         let second = house.place(1, COURTESY / 2);
-        assert!(matches!(house.comes(1, COURTESY / 2), Admitted::TooMany), "they just came");
+        assert!(matches!(house.comes(1, COURTESY / 2), Admitted::Crowded), "they just came");
         let _other = house.place(2, COURTESY / 2);
         let third = house.place(1, COURTESY);
         assert_eq!((has_left(&first), has_left(&second)), (true, false));
@@ -260,7 +331,7 @@ mod tests {
         let house = House::new(1);
         let place = house.place(1, NOW);
         let answering = place.answering();
-        assert!(matches!(house.comes(1, COURTESY * 9), Admitted::TooMany));
+        assert!(matches!(house.comes(1, COURTESY * 9), Admitted::Crowded));
         drop(answering);
         let _next = house.place(1, COURTESY * 99);
         assert!(has_left(&place));
@@ -271,7 +342,8 @@ mod tests {
         let house = House::new(300);
         let _many: Vec<_> = (0..300).map(|_| house.place(1, NOW)).collect();
         let _others: Vec<_> = (2..=213).map(|client| house.place(client, NOW)).collect();
-        let places = || house.places.lock().of(&Client::at(Some("0.0.0.1".parse().unwrap())));
+        let places =
+            || house.places.lock().settled_of(&Client::at(Some("0.0.0.1".parse().unwrap())));
         let _new: Vec<_> = (500..600).map(|client| house.place(client, COURTESY)).collect();
         assert_eq!(places(), 200);
         assert!(_others.iter().all(|place| !has_left(place)));
@@ -284,17 +356,50 @@ mod tests {
             (0..PLACES as u32).map(|client| house.place(client, NOW)).collect();
         let mut answering: Vec<_> = guests.iter().map(Place::answering).collect();
         assert!(guests[0].is_wanted());
-        let lobby: Vec<_> =
-            (1000..1000 + LOBBY as u32).map(|client| house.place(client, NOW)).collect();
-        assert!(lobby.iter().all(Place::is_in_lobby));
-        assert!(matches!(house.comes(2000, NOW), Admitted::Wait));
+        assert!(matches!(house.comes(1000, NOW), Admitted::Crowded));
+        let lobby: Vec<_> = (1000..1000 + LOBBY as u32)
+            .map(|client| place(house.comes_to_lobby(client, false)))
+            .collect();
+        assert!(lobby.iter().all(|place| place.is_in_lobby() == Some(Crowd::All)));
+        let asking: Vec<_> = lobby.iter().map(Place::answering).collect();
+        assert!(matches!(house.comes_to_lobby(2000, true), Admitted::Wait));
+        drop(asking);
+        let _next = place(house.comes_to_lobby(2000, true));
+        assert_eq!(lobby.iter().filter(|place| has_left(place)).count(), 1, "a silent one");
         answering.pop();
         drop(guests.pop());
-        assert!(!lobby[0].is_in_lobby(), "the first to ask takes a place that is free");
-        assert!(lobby[1].is_in_lobby());
-        drop(lobby);
+        let staying: Vec<_> = lobby.iter().filter(|place| !has_left(place)).collect();
+        assert_eq!(staying[0].is_in_lobby(), None, "the first to ask takes a place that is free");
+        assert_eq!(staying[1].is_in_lobby(), Some(Crowd::All));
+        drop((lobby, _next));
         drop((answering, guests));
         assert!(house.places.lock().by_id.is_empty());
         assert_eq!(house.places.lock().in_lobby, 0);
+    }
+
+    #[test]
+    fn in_the_lobby_a_client_displaces_itself_only_and_nobody_who_has_asked() {
+        let house = House::new(1);
+        let settled = house.place(1, NOW);
+        let _at_work = settled.answering();
+        let asked = place(house.comes_to_lobby(1, true));
+        let silent: Vec<_> =
+            (1..LOBBY_OF_ONE).map(|_| place(house.comes_to_lobby(1, false))).collect();
+        let other = place(house.comes_to_lobby(2, false));
+        let mut storm: Vec<_> = (0..500).map(|_| place(house.comes_to_lobby(1, false))).collect();
+        assert!(silent.iter().all(has_left));
+        assert!(!has_left(&asked) && !has_left(&other) && !has_left(&settled));
+        assert_eq!(asked.is_in_lobby(), Some(Crowd::ItsClient));
+        assert_eq!(storm.iter().filter(|place| !has_left(place)).count(), LOBBY_OF_ONE - 1);
+        // The places of those who were let go are somebody else's.
+        drop((silent, storm.drain(..100)));
+        let probes: Vec<_> =
+            (1..LOBBY_OF_ONE).map(|_| place(house.comes_to_lobby(1, true))).collect();
+        assert!(matches!(house.comes_to_lobby(1, true), Admitted::TooMany));
+        drop(asked.answering());
+        let _next = place(house.comes_to_lobby(1, true));
+        assert!(has_left(&asked), "whoever was answered makes room");
+        assert!(!probes.iter().any(has_left));
+        assert!(house.places.lock().in_lobby <= LOBBY_OF_ONE + 1);
     }
 }

@@ -1,4 +1,5 @@
-//! Owns how often one client may ask: a bucket for each token, and for each address that has none.
+//! Owns how often one client may ask: a bucket for each token, for each address that has none, and for
+//! the probes of each address.
 //!
 //! Must not know: what is asked.
 
@@ -22,6 +23,8 @@ pub(super) enum Client {
     Token(TokenId),
     /// An address; of IPv6 the network, for a client has a whole one.
     Address(IpAddr),
+    /// Whoever asks from an address how the service is, apart from what else is asked from there.
+    Prober(IpAddr),
     /// Nobody knows.
     Unknown,
 }
@@ -36,6 +39,15 @@ impl Client {
             }
             Some(address) => Self::Address(address),
             None => Self::Unknown,
+        }
+    }
+
+    /// The same when it asks for a probe: however much is asked from an address, its probes count by
+    /// themselves.
+    pub(super) fn probing(self) -> Self {
+        match self {
+            Self::Address(address) => Self::Prober(address),
+            other => other,
         }
     }
 }
@@ -113,6 +125,7 @@ mod tests {
         ask(address("192.0.2.2"), 0).unwrap();
         ask(address("192.0.2.1"), 200).unwrap();
         assert!(ask(address("192.0.2.1"), 200).is_err());
+        ask(address("192.0.2.1").probing(), 200).unwrap();
     }
 
     #[test]

@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
-use super::places::{Admitted, Place, Places};
+use super::places::{Admitted, Crowd, Place, Places};
 use super::problem::{Kind, Problem};
 use super::rate::Client;
-use super::{Admission, ApiState, arrival, endpoint, needs};
+use super::{Admission, ApiState, arrival, endpoint, needs, overheard};
 
 /// How long the head of a request may take, the wait for it on an open connection included.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -123,14 +123,27 @@ async fn admit(
     listener: &TcpListener,
     places: &Arc<Places>,
 ) -> (TcpStream, SocketAddr, Option<Place>) {
-    let (stream, remote) = accept(listener).await;
-    let client = Client::at(Some(remote.ip()));
     loop {
-        match places.admit(&client) {
-            Admitted::Place(place) => return (stream, remote, Some(place)),
-            Admitted::TooMany => return (stream, remote, None),
-            Admitted::Wait => {
-                let _ = timeout(LOOK_AGAIN, places.left()).await;
+        let (mut stream, remote) = accept(listener).await;
+        let client = Client::at(Some(remote.ip()));
+        let mut admitted = places.admit(&client);
+        loop {
+            match admitted {
+                Admitted::Place(place) => return (stream, remote, Some(place)),
+                Admitted::TooMany => return (stream, remote, None),
+                Admitted::Crowded => {
+                    let asks;
+                    // One that the system does not give back is gone.
+                    (stream, asks) = match overheard::asks_for_a_probe(stream) {
+                        Ok(overheard) => overheard,
+                        Err(_) => break,
+                    };
+                    admitted = places.admit_to_lobby(&client, asks);
+                }
+                Admitted::Wait => {
+                    let _ = timeout(LOOK_AGAIN, places.left()).await;
+                    admitted = places.admit(&client);
+                }
             }
         }
     }
@@ -151,15 +164,19 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Says that the client has all the connections it may have. With leave to wait, what it still sends
-/// is read: a connection that is closed before is reset, and the answer may be lost.
-fn turn_away(stream: TcpStream, leave: Option<OwnedSemaphorePermit>, tasks: &TaskTracker) {
-    let body = Problem::new(
+/// The problem that the client has all the connections it may have.
+fn too_many() -> Problem {
+    Problem::new(
         Kind::Busy,
         "this address has as many connections as one may have, and they are at work; the setting \
          `connections_per_address` says how many",
     )
-    .to_json_string();
+}
+
+/// Says that the client has all the connections it may have. With leave to wait, what it still sends
+/// is read: a connection that is closed before is reset, and the answer may be lost.
+fn turn_away(stream: TcpStream, leave: Option<OwnedSemaphorePermit>, tasks: &TaskTracker) {
+    let body = too_many().to_json_string();
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -196,11 +213,14 @@ async fn converse<E: Endpoint<Output = Response> + 'static>(
             let answering = place.answering();
             let request = poem::Request::from(request);
             let in_lobby = place.is_in_lobby();
-            let mut response = match in_lobby && !needs::is_probe(request.uri().path()) {
-                true => arrival::busy().into_response(),
-                false => endpoint.get_response(request).await,
+            let mut response = match in_lobby {
+                Some(crowd) if !needs::is_probe(request.uri().path()) => match crowd {
+                    Crowd::ItsClient => too_many().into_response(),
+                    Crowd::All => arrival::busy().into_response(),
+                },
+                _ => endpoint.get_response(request).await,
             };
-            if in_lobby || place.is_wanted() {
+            if in_lobby.is_some() || place.is_wanted() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // It is being answered until the whole body is on its way, be it a stream of events.
