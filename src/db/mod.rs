@@ -25,6 +25,7 @@ pub mod schemas;
 pub mod settled_pages;
 pub mod source_files;
 pub mod source_pauses;
+mod sqlstate;
 mod target;
 pub mod totals;
 mod transaction;
@@ -205,7 +206,7 @@ fn stored_hash(bytes: &[u8]) -> Result<StoredHash, sqlx::Error> {
 pub fn failure_class(error: &sqlx::Error) -> FailureClass {
     match error {
         sqlx::Error::Database(database) => {
-            database.code().map_or(FailureClass::Permanent, |code| class_of_code(&code))
+            database.code().map_or(FailureClass::Permanent, |code| sqlstate::class(&code))
         }
         sqlx::Error::Decode(_)
         | sqlx::Error::Encode(_)
@@ -226,55 +227,12 @@ pub fn failure_class(error: &sqlx::Error) -> FailureClass {
     }
 }
 
-/// What an SQLSTATE means for the task that met it.
-fn class_of_code(code: &str) -> FailureClass {
-    match code {
-        // Whoever let a transaction lie idle was frozen; a statement was cancelled by somebody.
-        "25P03" | "57014" => FailureClass::Transient,
-        // A read-only database, a database that is not there: during a failover or a restore.
-        "25006" | "3D000" => FailureClass::Infrastructure,
-        _ => match code.get(..2) {
-            // Connection, refused login, resources (disk, memory, connections), operator, system.
-            Some("08" | "28" | "53" | "57" | "58") => FailureClass::Infrastructure,
-            // Transaction state, transaction rollback, object state.
-            Some("25" | "40" | "55") => FailureClass::Transient,
-            _ => FailureClass::Permanent,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_the_database_says_of_itself_is_no_fault_of_the_task() {
-        use FailureClass::{Infrastructure, Permanent, Transient};
-        for (code, class) in [
-            ("28P01", Infrastructure), // password refused
-            ("28000", Infrastructure),
-            ("53100", Infrastructure), // disk full
-            ("53200", Infrastructure), // out of memory
-            ("53300", Infrastructure), // too many connections
-            ("57P01", Infrastructure), // shutting down, crashed, starting
-            ("57P02", Infrastructure),
-            ("57P03", Infrastructure),
-            ("25006", Infrastructure), // read-only
-            ("08006", Infrastructure),
-            ("58030", Infrastructure),
-            ("40001", Transient),
-            ("40P01", Transient),
-            ("55P03", Transient),
-            ("57014", Transient),
-            ("25P03", Transient),
-            ("22P02", Permanent),
-            ("42501", Permanent),
-            ("42P01", Permanent),
-            ("23505", Permanent),
-            ("", Permanent),
-        ] {
-            assert_eq!(class_of_code(code), class, "{code}");
-        }
-        assert_eq!(failure_class(&sqlx::Error::PoolTimedOut), Infrastructure);
+    fn a_connection_that_cannot_be_had_is_no_fault_of_the_task() {
+        assert_eq!(failure_class(&sqlx::Error::PoolTimedOut), FailureClass::Infrastructure);
     }
 }
