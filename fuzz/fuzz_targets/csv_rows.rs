@@ -143,8 +143,9 @@ impl Case {
         };
         let mut loaded = self.load(source, &before);
         std::fs::write(&self.path, file).expect("a file is written");
-        let FileScan { size, modified, hashes, layout, end, .. } = before;
-        let known = KnownFile { size, modified, hash: hashes.content.into(), layout, end };
+        let FileScan { size, modified, hashes, layout, end, widths, .. } = before;
+        let width = widths.map(|widths| widths.all);
+        let known = KnownFile { size, modified, hash: hashes.content.into(), layout, end, width };
         if let Some(FilePlan::Appended(scan)) = self.plan(source, Some(&known), &mut HashSet::new())
         {
             self.load_more(source, &scan, &mut loaded);

@@ -21,6 +21,10 @@ pub struct CommittedFile {
     pub definition_hash: Option<StoredHash>,
     /// The run that has read it to its end.
     pub run: RunId,
+    /// Rows of it that are in quarantine.
+    pub quarantined: i64,
+    /// Whether a run did not find it since.
+    pub gone: bool,
 }
 
 /// A version of a file as a plan found it.
@@ -51,7 +55,8 @@ pub async fn committed(
 ) -> Result<Option<CommittedFile>, sqlx::Error> {
     let row = sqlx::query!(
         r#"select id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
-                committed_lines, committed_chunks, definition_hash,
+                committed_lines, committed_chunks, committed_width, definition_hash,
+                quarantined_rows, gone_run_id is not null as "gone!",
                 committed_run_id as "run_id!"
          from source_files
          where source = $1 and url = $2 and committed_run_id is not null
@@ -74,30 +79,152 @@ pub async fn committed(
                 lines: row.committed_lines,
                 chunks: row.committed_chunks,
             },
+            width: row.committed_width.map(i32::cast_unsigned),
         };
         let definition_hash = row.definition_hash.as_deref().map(stored_hash).transpose()?;
-        Ok(CommittedFile { id: row.id, known, definition_hash, run: RunId(row.run_id) })
+        let (run, quarantined) = (RunId(row.run_id), row.quarantined_rows);
+        Ok(CommittedFile { id: row.id, known, definition_hash, run, quarantined, gone: row.gone })
     })
     .transpose()
 }
 
-/// How the files of a source were read last, those that it has no more included.
+/// How the files of a source were read last, and how far their rows reach; those that it has no more
+/// included.
 ///
 /// # Errors
 /// Database errors.
 pub async fn committed_layouts(
     executor: impl PgExecutor<'_>,
     source: &str,
-) -> Result<Vec<Layout>, sqlx::Error> {
-    let layouts = sqlx::query_scalar!(
-        "select distinct on (url) layout from source_files
+) -> Result<Vec<(Layout, Option<u32>)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        // What has no rows reaches nowhere, and says nothing.
+        r#"select distinct on (url) layout,
+            case when committed_rows > 0 then committed_width end as committed_width
+         from source_files
          where source = $1 and committed_run_id is not null
-         order by url, committed_run_id desc, id desc",
+         order by url, committed_run_id desc, id desc"#,
         source,
     )
     .fetch_all(executor)
     .await?;
-    Ok(layouts.into_iter().map(Layout).collect())
+    let width = |width: Option<i32>| width.map(i32::cast_unsigned);
+    Ok(rows.into_iter().map(|row| (Layout(row.layout), width(row.committed_width))).collect())
+}
+
+/// The files of a source that were read and of which no run has missed any so far, but for these, in
+/// the order of names: so many at most, and how many there are.
+///
+/// # Errors
+/// Database errors.
+pub async fn missing(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    found: &[&str],
+    most: i64,
+) -> Result<(Vec<String>, i64), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select url, count(*) over () as "files!" from (
+            select distinct on (url) url, gone_run_id from source_files
+            where source = $1 and committed_run_id is not null
+            order by url, committed_run_id desc, id desc
+         ) as f
+         where gone_run_id is null and url <> all($2)
+         order by url limit $3"#,
+        source,
+        found as &[&str],
+        most,
+    )
+    .fetch_all(executor)
+    .await?;
+    let files = rows.first().map_or(0, |row| row.files);
+    Ok((rows.into_iter().map(|row| row.url).collect(), files))
+}
+
+/// Notes which files of a source are there, and which are not any more.
+///
+/// # Errors
+/// Database errors.
+pub async fn note_found(
+    connection: &mut PgConnection,
+    source: &str,
+    found: &[&str],
+    run: RunId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update source_files
+         set gone_run_id = case when url = any($2) then null else $3::bigint end
+         where source = $1 and (gone_run_id is null) <> (url = any($2))",
+        source,
+        found as &[&str],
+        run.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What there is of a file in quarantine.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Path or address.
+    pub url: String,
+    /// Rows that a run has read of it to the end.
+    pub rows: i64,
+    /// Those of them that are in quarantine.
+    pub quarantined: i64,
+    /// Whether a later version of the file was read.
+    pub outdated: bool,
+}
+
+/// Counts the rows in quarantine of files of which a run has judged some: all of them, or, where only
+/// rows behind a number were judged, those and what was counted before. It looks at nothing but what
+/// is in quarantine of these files.
+///
+/// # Errors
+/// Database errors.
+pub async fn recount(
+    connection: &mut PgConnection,
+    source: &str,
+    judged: &[JudgedFile],
+) -> Result<Vec<Standing>, sqlx::Error> {
+    let ids: Vec<i64> = judged.iter().map(|file| file.id).collect();
+    let behind: Vec<i64> = judged.iter().map(|file| file.behind).collect();
+    let rows: Vec<i64> = judged.iter().map(|file| file.rows).collect();
+    sqlx::query_as!(
+        Standing,
+        r#"update source_files as f set
+            quarantined_rows = case when j.behind > 0 then f.quarantined_rows else 0 end + (
+                select count(distinct q.raw_row) from quarantined_rows as q
+                where q.source = $1 and q.raw_ref = 'file/' || j.id and q.raw_row > j.behind
+                  and q.status in ('open', 'redriven')
+            )
+         from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as j (id, behind, rows)
+         where f.id = j.id
+         returning f.url, greatest(f.committed_rows, j.rows) as "rows!",
+            f.quarantined_rows as quarantined, exists (
+                select 1 from source_files as later
+                where later.source = f.source and later.url = f.url
+                  and later.committed_run_id > f.committed_run_id
+            ) as "outdated!""#,
+        source,
+        &ids,
+        &behind,
+        &rows,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// A file whose rows a run has judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgedFile {
+    /// `source_files.id`.
+    pub id: i64,
+    /// Only rows behind this one.
+    pub behind: i64,
+    /// Rows of it that the run knows of.
+    pub rows: i64,
 }
 
 /// The id of this version when it is read from its start: the one it has already, or a new one.
@@ -159,7 +286,7 @@ pub async fn commit(
             size = $2, modified_ns = $3, content_hash = $4, layout = $5,
             appended = appended or $6, committed_bytes = $7, committed_rows = $8,
             committed_lines = $9, committed_chunks = $10, definition_hash = $11,
-            committed_run_id = $12, updated_at = now()
+            committed_run_id = $12, committed_width = $13, updated_at = now()
          where id = $1",
         id,
         known.size as i64,
@@ -173,6 +300,7 @@ pub async fn commit(
         known.end.chunks,
         definition_hash.as_bytes(),
         run.0,
+        known.width.map(u32::cast_signed),
     )
     .execute(connection)
     .await?;

@@ -49,6 +49,8 @@ pub struct KnownFile {
     pub layout: Layout,
     /// Bytes, rows and lines read, and chunks made, up to the end.
     pub end: Progress,
+    /// The most fields that a row of it has; `None` where that was not counted.
+    pub width: Option<u32>,
 }
 
 /// Consecutive rows of a file, byte for byte, as they are stored in `raw_csv_blocks`.

@@ -226,15 +226,29 @@ pub struct FileScan {
     pub chunks: Vec<Chunk>,
     /// The end of the file.
     pub end: Progress,
+    /// How far its rows reach; `None` where rows of another length than the header's are no rows.
+    pub widths: Option<Widths>,
 }
 
-/// A mapped column that a file does not have.
+/// The most fields that a row has, rows with too many left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Widths {
+    /// Of all rows of the file.
+    pub all: u32,
+    /// Of those that are to be read.
+    pub new: u32,
+}
+
+/// A column that a file does not have, although its values are needed or the places of others hang
+/// on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsentColumn {
     /// As the job file names it.
     pub column: String,
     /// The file's column of the most similar name.
     pub nearest: Option<String>,
+    /// Whether the file names the column, or the job file does, and no row is long enough to have it.
+    pub unreached: bool,
 }
 
 /// What reading one chunk gave.
@@ -275,8 +289,10 @@ pub trait FileSource: Send + Sync {
     ) -> Result<FilePlan, SourceError>;
 
     /// The mapped columns that a file of this layout lacks; `None` when it has no columns at all, or
-    /// nobody can tell.
-    fn absent(&self, layout: &Layout) -> Option<Vec<AbsentColumn>>;
+    /// nobody can tell. `width` is the number of fields of its longest row, where shorter ones are
+    /// filled up. Columns that are known by their places only lack each other: where one is missing,
+    /// nobody can tell which, so unmapped ones count as well.
+    fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>>;
 
     /// Reads one chunk and cuts it into rows; whether a row is good is found when it is mapped.
     /// `watch` is shown the key of every row. Blocking I/O and CPU work.

@@ -228,7 +228,7 @@ impl<'a> Trial<'a> {
     }
 
     async fn files(&mut self) -> Result<(), TaskError> {
-        let FoundFiles { files, remarks, order } = plan_run::find_files(self.context).await?;
+        let FoundFiles { files, remarks, order, .. } = plan_run::find_files(self.context).await?;
         self.remarks.extend(remarks);
         self.pending = Pending::for_order(&order);
         for FoundFile { url, plan, .. } in files {

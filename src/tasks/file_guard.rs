@@ -1,9 +1,11 @@
-//! Owns keeping files out that lack a column: with `missing_field = "guard"` a file is not read when it
-//! has lost a mapped column, for its attribute would be lost in every record of it, without a word.
+//! Owns keeping files out that have lost something: with `missing_field = "guard"` a file is not read
+//! when it has lost a mapped column, for its attribute would be lost in every record of it, without a
+//! word; nor, unless it is `"evolve"`, when it has lost all its rows.
 //!
 //! A column is lost when an earlier version of the file had it, or, of a file that is new, when all
-//! files that the source had so far do. What is kept out is not committed either: the next run looks
-//! at the file again.
+//! files that the source had so far do. Where short rows are filled up, a file has a column when a row
+//! of it reaches that far. What is kept out is not committed either: the next run looks at the file
+//! again, and says so again.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +13,11 @@ use super::plan_run::FoundFile;
 use super::remark::{Remark, few};
 use super::{TaskContext, TaskError};
 use crate::db::source_files;
-use crate::domain::file::Layout;
+use crate::definition::policy::Policy;
+use crate::domain::file::{KnownFile, Layout};
 use crate::domain::text::{cut, printable};
-use crate::sources::{AbsentColumn, FilePlan, FileSource, Source};
+use crate::domain::words::grouped;
+use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, Source};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;
@@ -44,15 +48,26 @@ impl FileGuard {
     ) -> Result<bool, TaskError> {
         let Source::Files(files) = &context.source.source else { return Ok(true) };
         let FilePlan::Whole(scan) = &found.plan else { return Ok(true) };
-        if !context.source.definition.contract.guards() {
+        let contract = context.source.definition.contract;
+        // The table would keep its records, grow old, and nobody would be told.
+        let before = found.committed.as_ref().map_or(0, |committed| committed.known.end.rows);
+        if scan.end.rows == 0 && before > 0 && contract.missing_field != Policy::Evolve {
+            let (what, before) = (emptiness(files.as_ref(), scan), grouped(before.unsigned_abs()));
+            let text =
+                format!("{} {what}, and its earlier version had {before}", shown(&found.url));
+            self.kept_out.push(text);
+            return Ok(false);
+        }
+        if !contract.guards() || scan.end.rows == 0 {
             return Ok(true);
         }
-        let Some(absent) = files.absent(&scan.layout).filter(|absent| !absent.is_empty()) else {
-            return Ok(true);
-        };
+        let width = scan.widths.map(|widths| widths.all);
+        let absent = files.absent(&scan.layout, width).filter(|absent| !absent.is_empty());
+        let Some(absent) = absent else { return Ok(true) };
         let (lost, whose) = match &found.committed {
             Some(committed) => {
-                let Some(before) = files.absent(&committed.known.layout) else { return Ok(true) };
+                let KnownFile { layout, width, .. } = &committed.known;
+                let Some(before) = files.absent(layout, *width) else { return Ok(true) };
                 let before = before.into_iter().map(|absent| absent.column).collect();
                 (lost(absent, &before), "which its earlier version had")
             }
@@ -66,8 +81,17 @@ impl FileGuard {
         if lost.is_empty() {
             return Ok(true);
         }
-        let columns = few(lost.iter().map(shown_column).collect());
-        self.kept_out.push(format!("{}: no column {columns}, {whose}", shown(&found.url)));
+        let (unreached, named): (Vec<_>, Vec<_>) = lost.iter().partition(|lost| lost.unreached);
+        let list =
+            |columns: Vec<&AbsentColumn>| few(columns.into_iter().map(shown_column).collect());
+        let mut lost = Vec::new();
+        if !named.is_empty() {
+            lost.push(format!("no column {}", list(named)));
+        }
+        if !unreached.is_empty() {
+            lost.push(format!("no row reaches as far as the column {}", list(unreached)));
+        }
+        self.kept_out.push(format!("{}: {}, {whose}", shown(&found.url), lost.join(", and ")));
         Ok(false)
     }
 
@@ -82,7 +106,7 @@ impl FileGuard {
         };
         let text = format!(
             "{number}: {}. Mend the file or the job file; or write missing_field = \"evolve\" under \
-             [contract] to load files without the column",
+             [contract] to load such files",
             few(self.kept_out)
         );
         vec![Remark::degrading(text)]
@@ -104,9 +128,10 @@ impl FileGuard {
     }
 }
 
-fn lacking(layouts: &[Layout], files: &dyn FileSource) -> Before {
+fn lacking(layouts: &[(Layout, Option<u32>)], files: &dyn FileSource) -> Before {
     // Of files without anything in them nobody can tell what they lacked.
-    let mut told = layouts.iter().filter_map(|layout| files.absent(layout)).peekable();
+    let told = layouts.iter();
+    let mut told = told.filter_map(|(layout, width)| files.absent(layout, *width)).peekable();
     if told.peek().is_none() {
         return Before::Nothing;
     }
@@ -118,13 +143,22 @@ fn lost(absent: Vec<AbsentColumn>, before: &BTreeSet<String>) -> Vec<AbsentColum
     absent.into_iter().filter(|absent| !before.contains(&absent.column)).collect()
 }
 
-fn shown_column(AbsentColumn { column, nearest }: &AbsentColumn) -> String {
+fn shown_column(AbsentColumn { column, nearest, .. }: &AbsentColumn) -> String {
     match nearest {
         Some(nearest) => format!("`{}` (did you mean `{}`?)", shown(column), shown(nearest)),
         None => format!("`{}`", shown(column)),
     }
 }
 
-fn shown(name: &str) -> String {
+/// What a file without rows has.
+pub(super) fn emptiness(files: &dyn FileSource, scan: &FileScan) -> &'static str {
+    match files.absent(&scan.layout, None) {
+        Some(_) => "has a header and no rows",
+        None => "is empty",
+    }
+}
+
+/// The name of a file or a column, as a note shows it.
+pub(super) fn shown(name: &str) -> String {
     printable(&cut(name, SHOWN)).into_owned()
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::file_remarks::standing_badly;
 use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{Planned, PlannedFile};
 use super::remark::Remark;
@@ -45,6 +46,7 @@ pub(super) async fn finish_run(
         anything_new,
         checks: &checks,
         set_aside: &set_aside,
+        files: standing(transaction, &run, &planned, &checks).await?,
         remarks: remarks(transaction, &run, &planned).await?,
     };
     let (status, reason) = outcome.conclude();
@@ -67,6 +69,27 @@ pub(super) async fn finish_run(
         "run finished"
     );
     Ok(())
+}
+
+/// How the files stand whose rows the run has judged.
+async fn standing(
+    transaction: &mut PgConnection,
+    run: &Run,
+    planned: &Planned,
+    checks: &Checks,
+) -> Result<Option<Remark>, TaskError> {
+    let judged = match run.mode {
+        _ if run.dry_run => return Ok(None),
+        Mode::Replay => run_tasks::files_of_slices(&mut *transaction, run.id).await?,
+        Mode::Incremental | Mode::Full => {
+            planned.files.iter().filter(|file| file.read).map(PlannedFile::judged).collect()
+        }
+    };
+    if judged.is_empty() {
+        return Ok(None);
+    }
+    let standing = source_files::recount(transaction, &run.source, &judged).await?;
+    Ok(standing_badly(&standing, checks.max_quarantine_ratio))
 }
 
 /// What the tasks of a run found worth saying.
@@ -113,6 +136,8 @@ struct Outcome<'a> {
     anything_new: bool,
     checks: &'a Checks,
     set_aside: &'a ReasonTally,
+    /// What makes the run degraded of single files.
+    files: Option<Remark>,
     remarks: Vec<Remark>,
 }
 
@@ -122,13 +147,14 @@ impl Outcome<'_> {
         if !self.any_dead {
             self.check_rows();
         }
-        if self.counters.quarantined > 0 {
-            let quarantined = self.quarantined();
-            self.remarks.push(quarantined);
-        }
+        let quarantined = (self.counters.quarantined > 0).then(|| self.quarantined());
+        // Where all rows together are too bad, that says enough.
+        let enough = quarantined.as_ref().is_some_and(|remark| remark.degrades);
+        let files = self.files.take().filter(|_| !self.any_dead && !enough);
+        self.remarks.extend(files.into_iter().chain(quarantined));
         let degraded = self.remarks.iter().any(|remark| remark.degrades);
-        if self.remarks.is_empty() && !self.any_dead && !self.anything_new {
-            self.remarks.push(Remark::note("nothing new"));
+        if !degraded && !self.any_dead && !self.anything_new {
+            self.remarks.insert(0, Remark::note("nothing new"));
         }
         let status = match () {
             () if self.any_dead => RunStatus::Failed,
@@ -250,6 +276,7 @@ mod tests {
                 anything_new,
                 checks: &Checks { min_rows, max_quarantine_ratio },
                 set_aside: &ReasonTally::default(),
+                files: None,
                 remarks: remark.clone().into_iter().collect(),
             }
             .conclude();

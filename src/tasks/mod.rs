@@ -16,6 +16,7 @@ pub mod start_run;
 mod chunks_at_hand;
 mod fetch_page;
 mod file_guard;
+mod file_remarks;
 mod finish_run;
 mod judged_rows;
 mod mapper;

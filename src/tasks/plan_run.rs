@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::file_guard::FileGuard;
+use super::file_remarks::FileRemarks;
 use super::remark::Remark;
 use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
 use crate::db::runs;
 use crate::db::settled_pages;
-use crate::db::source_files::{self, CommittedFile, FileVersion, from_nanos, to_nanos};
+use crate::db::source_files::{self, CommittedFile, FileVersion, JudgedFile, from_nanos, to_nanos};
 use crate::db::unified_records;
 use crate::definition::mapping::Mapping;
 use crate::definition::row::Row;
@@ -47,6 +48,11 @@ pub(super) struct PlannedFile {
     pub appended: bool,
     /// `false` when only its time of modification is news.
     pub read: bool,
+    /// Rows that were read before: with those behind them the run has to do.
+    #[serde(default)]
+    behind: i64,
+    #[serde(default)]
+    width: Option<u32>,
     size: u64,
     modified_ns: i64,
     hash: StoredHash,
@@ -62,14 +68,23 @@ impl PlannedFile {
             hash: self.hash,
             layout: self.layout.clone(),
             end: self.end,
+            width: self.width,
         }
     }
 
-    fn of_scan(file_id: i64, appended: bool, scan: &FileScan) -> Self {
+    /// The rows of it that the run judges.
+    pub fn judged(&self) -> JudgedFile {
+        JudgedFile { id: self.file_id, behind: self.behind, rows: self.end.rows }
+    }
+
+    /// A file of which all is read, or what is behind `before`.
+    fn of_scan(file_id: i64, before: Option<&CommittedFile>, scan: &FileScan) -> Self {
         Self {
             file_id,
-            appended,
+            appended: before.is_some(),
             read: true,
+            behind: before.map_or(0, |before| before.known.end.rows),
+            width: scan.widths.map(|widths| widths.all),
             size: scan.size,
             modified_ns: to_nanos(scan.modified),
             hash: scan.hashes.content.into(),
@@ -95,7 +110,9 @@ pub(super) enum Plan {
 pub(super) struct FoundFiles {
     /// Those that may be read.
     pub files: Vec<FoundFile>,
-    /// What there is to say about the others.
+    /// The names of all that are there.
+    pub urls: Vec<String>,
+    /// What there is to say about them.
     pub remarks: Vec<Remark>,
     /// What their keys allow.
     pub order: KeyOrder,
@@ -133,12 +150,15 @@ impl Task for PlanRun {
                 follow_ups: vec![TaskPayload::FetchPage { slice: 0, position }],
                 ..Effects::default()
             }),
-            Plan::Files(FoundFiles { files, remarks, order }) => {
+            Plan::Files(FoundFiles { files, urls, remarks, order }) => {
                 let from_empty =
                     !unified_records::any(&mut *transaction, &context.source_name).await?;
                 run_repeated_keys::store(transaction, context.run, &order, from_empty).await?;
                 // The source may have been an API before.
                 settled_pages::forget(transaction, &context.source_name).await?;
+                let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+                source_files::note_found(transaction, &context.source_name, &urls, context.run)
+                    .await?;
                 store_files(context, transaction, files, remarks).await
             }
             Plan::Replay(range, remarks) => {
@@ -161,7 +181,9 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
     let bytes = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
     let mut sieve = KeySieve::for_bytes(bytes);
     let mut files = Vec::with_capacity(paths.len());
+    let mut urls = Vec::with_capacity(paths.len());
     let mut guard = FileGuard::default();
+    let mut said = FileRemarks::default();
     for path in paths {
         let url = stored_url(&base, &path);
         let committed = source_files::committed(&context.pool, &context.source_name, &url).await?;
@@ -169,12 +191,16 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
         let source = context.source.clone();
         let plan;
         (plan, sieve) = blocking(move || plan_file(&source, &path, known.as_ref(), sieve)).await?;
+        urls.push(url.clone());
         let found = FoundFile { url, committed, plan };
         if guard.admits(context, &found).await? {
+            said.look_at(context, &found);
             files.push(found);
         }
     }
-    Ok(FoundFiles { files, remarks: guard.remarks(), order: sieve.order() })
+    said.look_for_missing(context, &urls).await?;
+    let remarks = guard.remarks().into_iter().chain(said.remarks(context)).collect();
+    Ok(FoundFiles { files, urls, remarks, order: sieve.order() })
 }
 
 fn plan_file(
@@ -234,7 +260,7 @@ async fn store_files(
     let mut planned = Planned { remarks, ..Planned::default() };
     let mut follow_ups = Vec::new();
     for file in files {
-        let (scan, file_id, appended) = match (&file.plan, &file.committed) {
+        let (scan, file_id, before) = match (&file.plan, &file.committed) {
             (FilePlan::Unchanged { modified, hash }, Some(committed)) => {
                 let mut known = committed.known.clone();
                 if known.modified != *modified {
@@ -244,16 +270,16 @@ async fn store_files(
                 }
                 continue;
             }
-            (FilePlan::Appended(scan), Some(committed)) => (scan, committed.id, true),
+            (FilePlan::Appended(scan), Some(committed)) => (scan, committed.id, Some(committed)),
             (FilePlan::Whole(scan), _) => {
-                (scan, register(context, transaction, &file.url, scan).await?, false)
+                (scan, register(context, transaction, &file.url, scan).await?, None)
             }
             (FilePlan::Unchanged { .. } | FilePlan::Appended(_), None) => {
                 let text = format!("{}: planned as known, but it is not", file.url);
                 return Err(TaskError::Inconsistent(text));
             }
         };
-        planned.files.push(PlannedFile::of_scan(file_id, appended, scan));
+        planned.files.push(PlannedFile::of_scan(file_id, before, scan));
         let stamp = FileStamp { size: scan.size, modified: scan.modified };
         for chunk in &scan.chunks {
             let slice = follow_ups.len() as i64;
@@ -268,6 +294,8 @@ fn touched(file_id: i64, known: KnownFile) -> PlannedFile {
         file_id,
         appended: false,
         read: false,
+        behind: 0,
+        width: known.width,
         size: known.size,
         modified_ns: to_nanos(known.modified),
         hash: known.hash,

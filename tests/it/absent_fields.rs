@@ -155,7 +155,7 @@ async fn a_column_that_some_file_never_had_keeps_nothing_out() {
     app.write("b.csv", "id,name,price\n2,b,2\n");
     app.write("empty.csv", "");
     for run in [dry_run(&app, Mode::Incremental).await, app.run("items").await] {
-        assert_eq!((run.status, run.stop_reason), (Success, None));
+        assert_eq!((run.status, note(&run)), (Success, "empty.csv is empty"));
     }
     // Neither new versions of the file, nor new files.
     app.write("b.csv", "id,name,price\n2,b,3\n");
@@ -163,9 +163,11 @@ async fn a_column_that_some_file_never_had_keeps_nothing_out() {
     app.write("empty.csv", "id,name,price\n4,d,3\n");
     let run = app.run("items").await;
     assert_eq!((run.status, run.stop_reason.as_deref()), (Success, None), "{:?}", run.counters);
-    // A file that is emptied has no column, and no row to lose anything in.
+    // A file that is emptied has lost its rows, and not its columns.
     app.write("a.csv", "");
-    assert!(app.run("items").await.status.is_success());
+    let run = app.run("items").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    assert!(note(&run).contains("a.csv is empty, and its earlier version had 1"), "{run:?}");
     assert_eq!(app.texts(RECORDS).await, ["1 a 1 x", "2 b 3 -", "3 c 3 -", "4 d 3 -"]);
     app.database.close().await;
 }

@@ -25,6 +25,7 @@ mod database_url;
 mod dirty_file;
 mod dry_run;
 mod faults;
+mod files_at_hand;
 mod honest_runs;
 mod hostile;
 mod janitor;

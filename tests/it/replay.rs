@@ -145,7 +145,8 @@ async fn a_replay_of_all_runs_ends_where_they_ended() {
     // Nothing of it is read again, nor by the run after it.
     let again = replay(&app, "lines", RawRange::default()).await;
     assert_eq!((again.counters.inserted, again.replay), (0, replayed.replay));
-    assert_eq!(app.run("lines").await.stop_reason.as_deref(), Some("nothing new"));
+    let after = app.run("lines").await.stop_reason.unwrap_or_default();
+    assert!(after.starts_with("nothing new"), "{after}");
     app.database.close().await;
 }
 
@@ -198,7 +199,8 @@ async fn what_a_run_that_broke_off_left_older_than_it_was_the_next_run_mends() {
     sqlx::raw_sql("drop function kill() cascade").execute(&app.pool).await.unwrap();
     app.run("lines").await;
     assert_eq!(app.texts(price).await, ["2.00"]);
-    assert_eq!(app.run("lines").await.stop_reason.as_deref(), Some("nothing new"));
+    let after = app.run("lines").await.stop_reason.unwrap_or_default();
+    assert!(after.starts_with("nothing new"), "{after}");
     app.database.close().await;
 }
 

@@ -5,6 +5,7 @@ use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::db::source_files::JudgedFile;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskPayload;
@@ -85,6 +86,26 @@ pub fn results_of_slices<'e>(
         run.0,
     )
     .fetch(executor)
+}
+
+/// The files that the slices of a run are of.
+///
+/// # Errors
+/// Database errors.
+pub async fn files_of_slices(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Vec<JudgedFile>, sqlx::Error> {
+    sqlx::query_as!(
+        JudgedFile,
+        r#"select distinct (payload ->> 'file_id')::bigint as "id!", 0::bigint as "behind!",
+            0::bigint as "rows!"
+         from run_tasks
+         where run_id = $1 and kind = 'parse_csv_chunk'"#,
+        run.0,
+    )
+    .fetch_all(executor)
+    .await
 }
 
 /// Whether a part of the source could not be read.

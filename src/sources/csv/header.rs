@@ -181,10 +181,32 @@ pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn
             // Looking for what was meant takes a while for each of them.
             let looked_for = lacking.len() < SUGGESTED;
             let nearest = looked_for.then(|| nearest(columns, names).cloned()).flatten();
-            lacking.push(AbsentColumn { column: column.to_owned(), nearest });
+            lacking.push(AbsentColumn { column: column.to_owned(), nearest, unreached: false });
         }
     }
     lacking
+}
+
+/// The columns behind the first `width`: those that are mapped, or all when they are known by their
+/// places only.
+pub(super) fn unreached(
+    columns: &[String],
+    wanted: &[Wanted],
+    width: usize,
+    by_place: bool,
+) -> Vec<AbsentColumn> {
+    if width >= columns.len() {
+        return Vec::new();
+    }
+    let located = resolve("", columns, wanted).unwrap_or_default();
+    let label = |at: usize| {
+        let mapped = wanted.iter().zip(&located).find(|(_, column)| **column == Some(at));
+        mapped.and_then(|(wanted, _)| wanted.locator.label())
+    };
+    (width..columns.len())
+        .filter_map(|at| label(at).or_else(|| by_place.then_some(columns[at].as_str())))
+        .map(|column| AbsentColumn { column: column.to_owned(), nearest: None, unreached: true })
+        .collect()
 }
 
 /// The header that is most like one of the names, if any is.

@@ -202,9 +202,17 @@ impl FileSource for CsvSource {
         plan::plan(&self.params, &self.wanted, path, known, || self.open_file(path), visit)
     }
 
-    fn absent(&self, layout: &Layout) -> Option<Vec<AbsentColumn>> {
+    fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>> {
         let columns = CsvLayout::load(layout).ok()?.columns;
-        (!columns.is_empty()).then(|| header::lacking(&columns, &self.wanted))
+        if columns.is_empty() {
+            return None;
+        }
+        let mut absent = header::lacking(&columns, &self.wanted);
+        if let Some(width) = width {
+            let by_place = matches!(self.params.header, Header::Names(_) | Header::Present(false));
+            absent.extend(header::unreached(&columns, &self.wanted, width as usize, by_place));
+        }
+        Some(absent)
     }
 
     fn read(

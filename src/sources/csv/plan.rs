@@ -5,18 +5,18 @@ use std::fs::File;
 use std::path::Path;
 
 use super::SourceError;
-use super::grammar::{Grammar, Quiet};
+use super::grammar::{Field, Grammar, Quiet};
 use super::head::{self, Head};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
-use super::params::{CsvParams, HELD_ROW_BYTES};
+use super::params::{CsvParams, HELD_ROW_BYTES, RaggedRows};
 use super::row::{RowBuffer, RowReader};
 use super::stream::{Stream, stamp, whole_micros};
 use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::hash::ChunkHash;
 use crate::domain::task::Chunk;
-use crate::sources::{FilePlan, FileScan};
+use crate::sources::{FilePlan, FileScan, Widths};
 
 /// Looks at a file and cuts what is new of it into chunks.
 ///
@@ -62,10 +62,10 @@ pub(super) fn plan(
         let hash = Some(hashes.content);
         return Ok(FilePlan::Unchanged { modified: before.modified, hash });
     }
-    let appended = pass.appended;
+    let (appended, widths) = (pass.appended, pass.widths.map(|widths| widths.found));
     let (chunks, next_chunk) = pass.cutter.finish(&mut stream);
     let end = Progress { bytes: size, rows: pass.rows, lines, chunks: next_chunk };
-    let scan = FileScan { size, modified: before.modified, hashes, layout, chunks, end };
+    let scan = FileScan { size, modified: before.modified, hashes, layout, chunks, end, widths };
     Ok(if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) })
 }
 
@@ -128,6 +128,36 @@ struct Pass<'a> {
     visit: &'a mut dyn FnMut(&dyn Row),
     rows: i64,
     appended: bool,
+    /// How far rows reach, where short ones are filled up.
+    widths: Option<Counted>,
+}
+
+/// How far rows reach, as far as they were counted.
+struct Counted {
+    found: Widths,
+    columns: u32,
+    fields: Vec<Field>,
+}
+
+impl Counted {
+    fn of(layout: &CsvLayout) -> Option<Self> {
+        let counted = layout.ragged_rows == RaggedRows::Pad && !layout.columns.is_empty();
+        let columns = layout.columns.len() as u32;
+        counted.then(|| Self { found: Widths::default(), columns, fields: Vec::new() })
+    }
+
+    /// Counts the fields of a row, as long as none had all.
+    fn row(&mut self, grammar: &Grammar, content: &[u8]) {
+        if self.found.new >= self.columns || content.len() > grammar.max_row() {
+            return;
+        }
+        grammar.fields(content, &mut self.fields);
+        let fields = self.fields.len() as u32;
+        if fields <= self.columns {
+            self.found.new = self.found.new.max(fields);
+            self.found.all = self.found.all.max(fields);
+        }
+    }
 }
 
 impl<'a> Pass<'a> {
@@ -148,6 +178,7 @@ impl<'a> Pass<'a> {
             visit,
             rows: 0,
             appended: false,
+            widths: Counted::of(layout),
         }
     }
 
@@ -179,6 +210,9 @@ impl<'a> Pass<'a> {
         if let Some(row) = reader.and_then(|r| r.read_key(content, &mut self.buffer)) {
             (self.visit)(&row);
         }
+        if let Some(widths) = &mut self.widths {
+            widths.row(&self.grammar, content);
+        }
         if self.cutter.wants(stream.offset()) {
             self.cutter.cut(path, stream, self.rows + 1)?;
         }
@@ -204,6 +238,9 @@ impl<'a> Pass<'a> {
         if same && last == Some(&self.grammar.newline()) {
             self.appended = true;
             self.cutter.chunks.clear();
+            if let Some(widths) = &mut self.widths {
+                widths.found.new = 0;
+            }
             self.cutter.next = known.end.chunks;
         }
     }

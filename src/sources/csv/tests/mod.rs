@@ -126,6 +126,7 @@ fn collect(reader: &RowReader, block: &RawBlock, loaded: &mut Loaded) {
 /// What a run that read all of `scan` would remember.
 fn known(scan: &FileScan) -> KnownFile {
     KnownFile {
+        width: scan.widths.map(|widths| widths.all),
         size: scan.size,
         modified: scan.modified,
         hash: scan.hashes.content.into(),

@@ -1,0 +1,236 @@
+//! What a run says of files that it passes over, that hold less than they did, or that are gone: what is
+//! wrong with a file stays said until it is mended.
+
+use kasparro::db::runs::Run;
+use kasparro::domain::run::Mode;
+use kasparro::domain::run::RunStatus::{Degraded, Success, SuccessWithDuplicates};
+use kasparro::tasks::start_run::{RawRange, RunRequest};
+
+use crate::app::{TestApp, request};
+
+const NAMES: &str =
+    "select concat_ws(' ', external_id, coalesce(name, '-'), coalesce(price::text, '-'),
+    coalesce(attributes ->> 'brand', '-')) from unified_records order by external_id";
+
+fn job(csv: &str, more: &str) -> String {
+    format!(
+        "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"*.csv\"]\n{csv}\n[fields]\n\
+         name = {{}}\nprice = {{ type = \"decimal\" }}\nbrand = {{}}\n{more}"
+    )
+}
+
+async fn app(csv: &str, more: &str) -> TestApp {
+    let app = TestApp::empty().await;
+    app.write("items.toml", job(csv, more));
+    app
+}
+
+/// Columns by their places, short rows filled up.
+const PADDED: &str =
+    "header = [\"id\", \"name\", \"price\", \"brand\", \"note\"]\nragged_rows = \"pad\"";
+
+/// The note, without what every run says that reads nothing.
+fn note(run: &Run) -> &str {
+    let note = run.stop_reason.as_deref().unwrap_or_default();
+    note.strip_prefix("nothing new; ").unwrap_or(note)
+}
+
+async fn dry_run(app: &TestApp) -> Run {
+    app.run_as("items", &RunRequest { dry_run: true, ..request(Mode::Incremental) }).await
+}
+
+#[tokio::test]
+async fn a_file_none_of_whose_rows_reaches_a_column_any_more_stays_out() {
+    let app = app(PADDED, "").await;
+    app.write("a.csv", "1,a,1,x,n\n2,b,2,y\n");
+    app.write("b.csv", "3,c,3,z\n");
+    assert_eq!(app.run("items").await.status, Success);
+    let before = app.texts(NAMES).await;
+    // Not only the last mapped column is lost then: nobody knows which.
+    for lost in ["1,a,9\n2,b,9\n", "1,9,x,n\n2,9,y,n\n", "1\n2\n"] {
+        app.write("a.csv", lost);
+        app.write("b.csv", "3,c,3,z\n");
+        for run in [dry_run(&app).await, app.run("items").await, app.run("items").await] {
+            assert_eq!((run.status, run.counters.rows_read), (Degraded, 0), "{lost}: {run:?}");
+            assert!(note(&run).contains("a.csv: no row reaches as far as the column `"), "{run:?}");
+            assert!(note(&run).contains("`note`, which its earlier version had"), "{run:?}");
+        }
+        assert_eq!(app.texts(NAMES).await, before);
+    }
+    // One row suffices, and a file that never had a column is held to nothing.
+    app.write("a.csv", "1,a,9\n2,b,9,y,n\n");
+    app.write("b.csv", "3,c,4,z\n");
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.updated), (Success, 3), "{run:?}");
+    // A new file, when all earlier ones reached further.
+    app.write("c.csv", "4,d,4\n");
+    let run = app.run("items").await;
+    assert!(note(&run).contains("`brand`, which every earlier file"), "{run:?}");
+    app.write("items.toml", job(PADDED, "[contract]\nmissing_field = \"evolve\"\n"));
+    assert_eq!(app.run("items").await.status, SuccessWithDuplicates);
+    assert_eq!(app.texts(NAMES).await, ["1 a 9 -", "2 b 9 y", "3 c 4 z", "4 d 4 -"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_whose_header_names_more_columns_than_any_row_has_is_held_to_the_mapped_ones() {
+    let app = app("ragged_rows = \"pad\"", "").await;
+    app.write("a.csv", "id,name,price,brand,note\n1,a,1,x,n\n");
+    assert_eq!(app.run("items").await.status, Success);
+    app.write("a.csv", "id,name,price,brand,note\n1,a,2,x\n");
+    assert_eq!(app.run("items").await.status, Success);
+    app.write("a.csv", "id,name,price,brand,note\n1,a,3\n");
+    let run = app.run("items").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    assert!(note(&run).contains("no row reaches as far as the column `brand`, which"), "{run:?}");
+    assert_eq!(app.texts(NAMES).await, ["1 a 2 x"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn rows_behind_the_old_end_that_reach_less_far_are_loaded_and_said() {
+    let app = app(PADDED, "").await;
+    app.write("a.csv", "1,a,1,x,n\n");
+    assert_eq!(app.run("items").await.status, Success);
+    app.write("a.csv", "1,a,1,x,n\n2,b,2\n");
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.inserted), (Success, 1), "{run:?}");
+    assert!(note(&run).starts_with("no new row of a.csv reaches as far as the column `brand`"));
+    // The file as a whole still does.
+    app.write("a.csv", "1,a,1,x,n\n2,b,2\n3,c,3,x,n\n");
+    assert_eq!(app.run("items").await.stop_reason, None);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_run_is_degraded_as_long_as_the_rows_of_an_unchanged_file_are_in_quarantine() {
+    let app = app("", "").await;
+    let rows: String = (0..2000).map(|row| format!("{row},n,1;5,x\n")).collect();
+    app.write("a.csv", format!("id,name,price,brand\n{rows}"));
+    app.write("b.csv", "id,name,price,brand\nb,n,1,x\nc,n,1,x\nd,n,y,x\n");
+    let first = app.run("items").await;
+    assert_eq!(first.status, Degraded, "{first:?}");
+    let says = format!(
+        "a.csv is unchanged since run {0}: 2,000 of its 2,000 rows are still in quarantine; mend the \
+         job file and `kasparro run items --redrive`, or mend the file: a new version of it is read by \
+         itself; b.csv is unchanged since run {0}: 1 of its 3 rows is still in quarantine",
+        first.id
+    );
+    for run in [dry_run(&app).await, app.run("items").await, app.run("items").await] {
+        assert_eq!((run.status, note(&run)), (Degraded, says.as_str()), "{run:?}");
+    }
+    // Not even a job file that allows any share makes a file good of which nothing is loaded.
+    app.write("items.toml", job("", "[checks]\nmax_quarantine_ratio = 1.0\n"));
+    assert_eq!(app.run("items").await.status, Degraded);
+    let run = app.run("items").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    // A new version of the file clears it.
+    app.write("a.csv", "id,name,price,brand\n1,n,1.5,x\n2,n,z,x\n");
+    assert_eq!(app.run("items").await.status, Success);
+    let run = app.run("items").await;
+    assert!(run.status.is_success() && note(&run).contains("a.csv is unchanged"), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_redrive_and_a_full_run_count_what_is_still_in_quarantine() {
+    let app = app("", "").await;
+    app.write("a.csv", "id;name;price;brand\n1;n;1,5;x\n2;n;1,6;x\n3;n;2;x\n");
+    assert_eq!(app.run("items").await.status, Degraded);
+    assert_eq!(app.run("items").await.status, Degraded);
+    let quarantined = "select quarantined_rows from source_files";
+    assert_eq!(app.number(quarantined).await, 2);
+    // Nothing was mended.
+    let redrive = RunRequest { raw: RawRange::default(), ..request(Mode::Replay) };
+    assert_eq!(app.run_as("items", &redrive).await.status, Degraded);
+    assert_eq!(app.number(quarantined).await, 2);
+    assert_eq!(app.run("items").await.status, Degraded);
+    let decimal = "type = \"decimal\", decimal_separator = \",\"";
+    app.write("items.toml", job("", "").replace("type = \"decimal\"", decimal));
+    assert!(app.run_as("items", &redrive).await.status.is_success());
+    assert_eq!(app.number(quarantined).await, 0);
+    // Only what was added is counted anew.
+    assert!(app.run("items").await.status.is_success());
+    let file = app.read("a.csv");
+    app.write("a.csv", format!("{file}4;n;x;x\n"));
+    assert_eq!(app.run("items").await.status, Degraded);
+    assert_eq!(app.number(quarantined).await, 1);
+    app.write("a.csv", format!("{file}4;n;x;x\n5;n;y;x\n6;n;1;x\n"));
+    assert!(app.run("items").await.status.is_success());
+    assert_eq!(app.number("select max(quarantined_rows) from source_files").await, 2);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn one_bad_file_among_good_ones_degrades_every_run() {
+    let app = app("", "").await;
+    app.write("good.csv", "id,name,price,brand\n1,n,1,x\n2,n,1,x\n3,n,1,x\n");
+    app.write("page.csv", "id,name,price,brand\n4,n,<html>,x\n");
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.inserted), (Degraded, 3), "{run:?}");
+    assert!(
+        note(&run).starts_with("page.csv: 1 of its 1 rows is in quarantine; 1 of 4"),
+        "{run:?}"
+    );
+    assert_eq!(app.run("items").await.status, Degraded);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_without_rows_is_named_and_one_that_lost_them_stays_out() {
+    let app = app("", "").await;
+    app.write("a.csv", "id,name,price,brand\n");
+    app.write("b.csv", "");
+    let says = "a.csv has a header and no rows; b.csv is empty";
+    for run in [dry_run(&app).await, app.run("items").await] {
+        assert_eq!((run.status, note(&run)), (Success, says), "{run:?}");
+    }
+    let run = app.run("items").await;
+    assert!(run.status.is_success() && note(&run).contains("a.csv is unchanged"), "{run:?}");
+    app.write("a.csv", "id,name,price,brand\n1,a,1,x\n2,b,2,y\n");
+    assert_eq!(app.run("items").await.status, Success);
+    for (emptied, how) in [("id,name,price,brand\n", "has a header and no rows"), ("", "is empty")]
+    {
+        app.write("a.csv", emptied);
+        let says = format!("a file was not loaded: a.csv {how}, and its earlier version had 2");
+        for run in [dry_run(&app).await, app.run("items").await, app.run("items").await] {
+            assert_eq!(run.status, Degraded, "{run:?}");
+            assert!(note(&run).starts_with(&says), "{run:?}");
+        }
+    }
+    app.write("items.toml", job("", "[contract]\nmissing_field = \"evolve\"\n"));
+    let run = app.run("items").await;
+    assert!(run.status.is_success() && note(&run).contains("a.csv is empty"), "{run:?}");
+    assert_eq!(app.texts(NAMES).await.len(), 2);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_named_once_and_again_after_it_came_back() {
+    let app = app("", "").await;
+    app.write("keep.csv", "id,name,price,brand\n0,a,1,x\n");
+    for at in 1..8 {
+        app.write(&format!("day-{at}.csv"), format!("id,name,price,brand\n{at},a,1,x\n"));
+    }
+    assert_eq!(app.run("items").await.stop_reason, None);
+    std::fs::remove_file(app.path("day-3.csv")).unwrap();
+    let says = "a file is not there any more: day-3.csv; its records stay";
+    for run in [dry_run(&app).await, app.run("items").await] {
+        assert_eq!((run.status, note(&run)), (Success, says), "{run:?}");
+    }
+    assert_eq!(note(&app.run("items").await), "nothing new");
+    app.write("day-3.csv", "id,name,price,brand\n3,a,1,x\n");
+    assert!(!note(&app.run("items").await).contains("any more"));
+    for at in 1..8 {
+        std::fs::remove_file(app.path(&format!("day-{at}.csv"))).unwrap();
+    }
+    let run = app.run("items").await;
+    assert!(
+        note(&run).starts_with("7 files are not there any more: day-1.csv, day-2.csv"),
+        "{run:?}"
+    );
+    assert!(note(&run).contains("day-5.csv and 2 more; their records stay"), "{run:?}");
+    assert_eq!(note(&app.run("items").await), "nothing new");
+    assert_eq!(app.texts(NAMES).await.len(), 8);
+    app.database.close().await;
+}
