@@ -157,15 +157,20 @@ async fn private_server() -> &'static PrivatePostgres {
     PRIVATE
         .get_or_init(|| async {
             let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
-            let server = match start(target.join("test-postgres")).await {
-                // Run as root, the server's user may not get into our home.
-                Err(EmbeddedError::Unreachable { .. } | EmbeddedError::NotOursAlone { .. }) => {
-                    let tag = xxh3_64(target.as_os_str().as_encoded_bytes());
-                    let folder = format!("kasparro-test-postgres-{tag:016x}");
-                    start(std::env::temp_dir().join(folder)).await
+            let mut server = start(target.join("test-postgres")).await;
+            // Run as root, the server's user may not get into our home, or an ordinary user may own a
+            // folder above it.
+            let tag = xxh3_64(target.as_os_str().as_encoded_bytes());
+            for elsewhere in [std::env::temp_dir(), PathBuf::from("/tmp"), "/var/tmp".into()] {
+                if !matches!(
+                    server,
+                    Err(EmbeddedError::Unreachable { .. } | EmbeddedError::NotOursAlone { .. })
+                ) {
+                    break;
                 }
-                other => other,
-            };
+                let folder = format!("kasparro-test-postgres-{tag:016x}");
+                server = start(elsewhere.join(folder)).await;
+            }
             let server = server.unwrap_or_else(|error| {
                 panic!("no test server (TEST_DATABASE_URL names another one): {error}")
             });
