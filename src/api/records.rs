@@ -58,6 +58,9 @@ pub(crate) struct Record {
     pub(crate) created_at: DateTime<Utc>,
     /// When it was changed last.
     pub(crate) updated_at: DateTime<Utc>,
+    /// Of a record with more than 16 MiB, the fields whose values have more than 2 MiB: they are null
+    /// here, and whole in the table `unified_records`.
+    pub(crate) left_out: Vec<String>,
 }
 
 /// `GET /records`
@@ -167,6 +170,7 @@ impl From<unified_records::Record> for Record {
             last_run_id: row.last_run_id,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            left_out: row.left_out,
         }
     }
 }
@@ -192,6 +196,7 @@ impl Example for Record {
             last_run_id: 42,
             created_at: at,
             updated_at: at,
+            left_out: Vec::new(),
         }
     }
 }

@@ -140,6 +140,7 @@ async fn show(
     for (column, value) in document.as_object().into_iter().flatten() {
         match value {
             Value::Null => {}
+            Value::Array(left_out) if left_out.is_empty() => {}
             Value::Object(attributes) if column == "attributes" => {
                 for (name, value) in attributes {
                     let column = format!("attributes.{name}");

@@ -141,8 +141,8 @@ pub async fn list(
     sqlx::query_as!(
         QuarantinedRow,
         r#"select source, raw_ref, raw_row, field, reason, run_id, line, byte_start, byte_end,
-                message, substring(raw for $9) as "raw!", octet_length(raw) as "raw_bytes!",
-                fingerprint, status, created_at
+                shown_error(message) as "message!", substring(raw for $9) as "raw!",
+                octet_length(raw) as "raw_bytes!", fingerprint, status, created_at
          from quarantined_rows
          where ($1::text is null or source = $1)
            and ($2::text is null or reason = $2)
@@ -351,7 +351,8 @@ pub async fn groups(
 ) -> Result<Vec<QuarantineGroup>, sqlx::Error> {
     sqlx::query_as!(
         QuarantineGroup,
-        r#"select source, field, reason, fingerprint, count(*) as "rows!", min(message) as "example!"
+        r#"select source, field, reason, fingerprint, count(*) as "rows!",
+                shown_error(min(message)) as "example!"
          from quarantined_rows
          where ($1::text is null or source = $1)
            and ($2::text is null or reason = $2)
@@ -380,7 +381,7 @@ pub async fn examples(
     sqlx::query_as!(
         QuarantinedRow,
         r#"select q.source, q.raw_ref, q.raw_row, q.field, q.reason, q.run_id, q.line, q.byte_start,
-                q.byte_end, q.message, substring(q.raw for $3) as "raw!",
+                q.byte_end, shown_error(q.message) as "message!", substring(q.raw for $3) as "raw!",
                 octet_length(q.raw) as "raw_bytes!", q.fingerprint, q.status, q.created_at
          from unnest($1::text[], $2::bytea[]) as t (source, fingerprint)
          cross join lateral (

@@ -150,9 +150,9 @@ pub async fn take_over(
             from read where run_id = last_run_id
          ), taken as (
             insert into run_tasks (run_id, task_key, kind, state, first_slice, last_slice, payload,
-                                   result, done_at)
+                                   result, bytes, done_at)
             select $1, kind || ':' || number, kind, 'done', number, number,
-                   jsonb_set(payload, '{slice}', to_jsonb(number)), result, now()
+                   jsonb_set(payload, '{slice}', to_jsonb(number)), result, bytes, now()
             from numbered
          )
          select count(*) as "slices!", coalesce(sum(bytes), 0)::bigint as "bytes!",

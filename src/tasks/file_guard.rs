@@ -1,6 +1,7 @@
 //! Owns keeping files out that have lost something: with `missing_field = "guard"` a file is not read
 //! when it has lost a mapped column, for its attribute would be lost in every record of it, without a
-//! word; nor, unless it is `"evolve"`, when it has lost all its rows.
+//! word; nor, unless it is `"evolve"`, when it has lost all its rows. And those whose path
+//! is longer than can be kept.
 //!
 //! A column is lost when an earlier version of the file had it, or, of a file that is new, when all
 //! files that the source had so far do. Where short rows are filled up, a file has a column when a row
@@ -21,6 +22,9 @@ use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, Source};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;
+/// The most bytes of a path, relative to the job file if it is below its folder: paths are kept in an
+/// index, whose entries have a bound.
+const MAX_PATH: usize = 2_000;
 
 /// The guard over the files of a run.
 #[derive(Debug, Default)]
@@ -28,6 +32,7 @@ pub(super) struct FileGuard {
     /// The mapped columns that one of the earlier files lacks, once it was asked for.
     lacking_before: Option<Before>,
     kept_out: Vec<String>,
+    too_long: Vec<String>,
 }
 
 /// What the files were that the source had so far.
@@ -40,6 +45,15 @@ enum Before {
 }
 
 impl FileGuard {
+    /// Whether the file's path can be kept.
+    pub fn can_keep(&mut self, url: &str) -> bool {
+        let fits = url.len() <= MAX_PATH;
+        if !fits {
+            self.too_long.push(format!("{} ({} bytes)", shown(url), url.len()));
+        }
+        fits
+    }
+
     /// Whether the file may be read.
     pub async fn admits(
         &mut self,
@@ -97,19 +111,23 @@ impl FileGuard {
 
     /// What there is to say about the files that were kept out.
     pub fn remarks(self) -> Vec<Remark> {
-        if self.kept_out.is_empty() {
-            return Vec::new();
+        let mut remarks = Vec::new();
+        if !self.kept_out.is_empty() {
+            remarks.push(Remark::degrading(format!(
+                "{}: {}. Mend the file or the job file; or write missing_field = \"evolve\" under \
+                 [contract] to load such files",
+                not_loaded(&self.kept_out),
+                few(self.kept_out)
+            )));
         }
-        let number = match self.kept_out.len() {
-            1 => "a file was not loaded".to_owned(),
-            number => format!("{number} files were not loaded"),
-        };
-        let text = format!(
-            "{number}: {}. Mend the file or the job file; or write missing_field = \"evolve\" under \
-             [contract] to load such files",
-            few(self.kept_out)
-        );
-        vec![Remark::degrading(text)]
+        if !self.too_long.is_empty() {
+            remarks.push(Remark::degrading(format!(
+                "{}, since a path has at most {MAX_PATH} bytes: {}. Give shorter names",
+                not_loaded(&self.too_long),
+                few(self.too_long)
+            )));
+        }
+        remarks
     }
 
     async fn before(
@@ -125,6 +143,13 @@ impl FileGuard {
             }
         };
         Ok(self.lacking_before.insert(before))
+    }
+}
+
+fn not_loaded(files: &[String]) -> String {
+    match files.len() {
+        1 => "a file was not loaded".to_owned(),
+        number => format!("{number} files were not loaded"),
     }
 }
 

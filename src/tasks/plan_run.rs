@@ -186,6 +186,9 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
     let mut said = FileRemarks::default();
     for path in paths {
         let url = stored_url(&base, &path);
+        if !guard.can_keep(&url) {
+            continue;
+        }
         let committed = source_files::committed(&context.pool, &context.source_name, &url).await?;
         let known = usable(context, committed.as_ref()).await?;
         let source = context.source.clone();

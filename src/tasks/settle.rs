@@ -18,10 +18,14 @@ use crate::sources::Source;
 
 /// The most API pages normalized in one transaction when they queue up.
 const PAGES_PER_BATCH: i64 = 10;
+/// Of several, the most bytes: their records are held until they are written.
+const PAGES_BYTES: i64 = 64 << 20;
 /// Chunks whose few rows with repeated keys are normalized in one transaction …
 const REPEATS_PER_BATCH: i64 = 32;
 /// … and the fewest: such a batch costs about as much as a whole chunk, whose slot it takes.
 const FEWEST_REPEATS: i64 = 16;
+/// Bytes of several such chunks: as many as there are at the default size of a chunk, twice.
+const REPEATS_BYTES: i64 = 256 << 20;
 /// A CSV chunk is large enough for a transaction of its own.
 const CHUNKS_PER_BATCH: i64 = 1;
 
@@ -173,13 +177,17 @@ pub(super) async fn next_batch(
     order: SliceOrder,
     source: Option<&Source>,
 ) -> Result<Option<TaskPayload>, sqlx::Error> {
-    let (most, fewest, rows) = match (order, source) {
+    let (most, fewest, bytes, rows) = match (order, source) {
         (SliceOrder::Distinct, _) => return Ok(None),
-        (SliceOrder::Split, _) => (REPEATS_PER_BATCH, FEWEST_REPEATS, Rows::Repeated),
-        (SliceOrder::Ordered, Some(Source::Pages(_))) => (PAGES_PER_BATCH, 1, Rows::All),
-        (SliceOrder::Ordered, _) => (CHUNKS_PER_BATCH, 1, Rows::All),
+        (SliceOrder::Split, _) => {
+            (REPEATS_PER_BATCH, FEWEST_REPEATS, REPEATS_BYTES, Rows::Repeated)
+        }
+        (SliceOrder::Ordered, Some(Source::Pages(_))) => {
+            (PAGES_PER_BATCH, 1, PAGES_BYTES, Rows::All)
+        }
+        (SliceOrder::Ordered, _) => (CHUNKS_PER_BATCH, 1, 0, Rows::All),
     };
-    let next = run_tasks::next_batch(transaction, run, most, fewest).await?;
+    let next = run_tasks::next_batch(transaction, run, most, fewest, bytes).await?;
     Ok(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {
         first_slice,
         last_slice,

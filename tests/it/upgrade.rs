@@ -4,7 +4,10 @@ mod hashes;
 
 use kasparro::db::{
     self,
-    runs::books::{self, Books},
+    runs::{
+        self,
+        books::{self, Books},
+    },
 };
 use kasparro::domain::counters::Counters;
 use kasparro::domain::run::RunId;
@@ -100,6 +103,35 @@ async fn a_run_that_was_under_way_goes_on_with_its_figures() {
         inserted_before: 3,
     };
     assert_eq!(books::last(&mut connection, RunId(1)).await.unwrap(), books);
+}
+
+#[tokio::test]
+async fn texts_of_errors_that_were_kept_whole_are_cut_where_they_are_and_where_they_are_shown() {
+    let app = app_of(15).await;
+    let pool = &app.pool;
+    sqlx::raw_sql(RUN).execute(pool).await.unwrap();
+    let fill = "update etl_runs set error = 'begin' || repeat('ü', 2000000) || 'end',
+            stop_reason = repeat('s', 9000);
+        insert into run_tasks (run_id, task_key, kind, payload, error)
+        select id, 'plan_run', 'plan_run', '{}', error from etl_runs;
+        insert into quarantined_rows (source, raw_ref, raw_row, field, reason, run_id, message, raw,
+            fingerprint)
+        select source, 'file/1', 1, 'f', 'invalid_decimal', id, error, '', '\\x00' from etl_runs";
+    sqlx::raw_sql(fill).execute(pool).await.unwrap();
+    migrate(pool, 16, 16).await;
+    let all = "select error from etl_runs union all select error from run_tasks
+        union all select message from quarantined_rows";
+    for text in app.texts(all).await {
+        assert!(text.len() < 8 << 10, "{}", text.len());
+        assert!(text.starts_with("beginü") && text.ends_with("üend"), "{text}");
+        assert!(text.contains(" bytes cut) …"), "{text}");
+    }
+    assert_eq!(app.number("select octet_length(stop_reason)::bigint from etl_runs").await, 9000);
+    // A process of an earlier version goes on for a while.
+    sqlx::raw_sql(fill.split(';').next().unwrap()).execute(pool).await.unwrap();
+    migrate(pool, 17, i64::MAX).await;
+    let run = runs::get(pool, RunId(1)).await.unwrap().unwrap();
+    assert!(run.error.unwrap().len() < 8 << 10);
 }
 
 #[tokio::test]

@@ -60,8 +60,8 @@ pub async fn list(
     sqlx::query_as!(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
-                last_move
+                shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
+                unchanged, quarantined, last_move
          from run_tasks
          where run_id = $1
            and ($2::text is null or (created_at, coalesce(first_slice, -1), task_key) > (
@@ -89,8 +89,8 @@ pub async fn unsettled(
     sqlx::query_as!(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
-                last_move
+                shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
+                unchanged, quarantined, last_move
          from run_tasks
          where run_id = $1 and state in ('open', 'dead')
          order by state, created_at, coalesce(first_slice, -1), task_key
@@ -116,8 +116,8 @@ pub async fn moved(
     sqlx::query_as!(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                error, payload, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
-                last_move
+                shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
+                unchanged, quarantined, last_move
          from run_tasks
          where run_id = $1 and last_move > $2 and last_move <= $3
          order by last_move

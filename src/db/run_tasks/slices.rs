@@ -14,7 +14,7 @@ use crate::domain::task::TaskPayload;
 /// the next is not read yet. Slices whose reading task died are passed over.
 ///
 /// To be asked under [`crate::db::runs::lock`]. At most `most` are handed out at once, and at least
-/// `fewest` as long as others are being read.
+/// `fewest` as long as others are being read. Several have `bytes` at most, as the source sent them.
 ///
 /// # Errors
 /// Database errors.
@@ -23,8 +23,9 @@ pub async fn next_batch(
     run: RunId,
     most: i64,
     fewest: i64,
+    bytes: i64,
 ) -> Result<Option<(i64, i64)>, sqlx::Error> {
-    let row = sqlx::query_file!("src/db/run_tasks/next_batch.sql", run.0, most, fewest)
+    let row = sqlx::query_file!("src/db/run_tasks/next_batch.sql", run.0, most, fewest, bytes,)
         .fetch_one(connection)
         .await?;
     Ok(row.first_slice.zip(row.last_slice))

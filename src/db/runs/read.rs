@@ -147,7 +147,8 @@ macro_rules! select_runs {
                 finished_at, open_tasks as "open_tasks!", dead_tasks as "dead_tasks!",
                 slices as "slices!", bytes as "bytes!", rows_read as "rows_read!",
                 inserted as "inserted!", updated as "updated!", unchanged as "unchanged!",
-                quarantined as "quarantined!", error, stop_reason, config_hash as "config_hash!",
+                quarantined as "quarantined!", shown_error(error) as error,
+                shown_error(stop_reason) as stop_reason, config_hash as "config_hash!",
                 replay_from, replay_to, dry_run as "dry_run!", tasks as "tasks!",
                 moves as "moves!", moved_at as "moved_at!", stalled as "stalled!"
              from runs_now "# + $which

@@ -41,6 +41,8 @@ pub struct Record {
     pub created_at: DateTime<Utc>,
     /// When it was changed last.
     pub updated_at: DateTime<Utc>,
+    /// The columns whose values are left out here, since the record is too large: there they are null.
+    pub left_out: Vec<String>,
 }
 
 /// See [`fitting`].
@@ -99,6 +101,67 @@ pub async fn fitting(
     .await
 }
 
+/// A record that has more than this is answered without its largest values, see [`LARGE_VALUE`].
+const LARGE_RECORD: i32 = 16 << 20;
+/// A large record's values that are left out have more than this, so that what remains is small.
+const LARGE_VALUE: i32 = 2 << 20;
+
+/// Selects records for people. Sizes of texts are known without reading them; attributes have to be
+/// written out, unless they are so small that no compression can hide much. `$1` is [`LARGE_RECORD`],
+/// `$2` [`LARGE_VALUE`].
+macro_rules! select_records {
+    ($which:tt $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            Record,
+            r#"select source, external_id,
+                case when name_bytes > most then null else name end as name,
+                case when description_bytes > most then null else description end as description,
+                case when category_bytes > most then null else category end as category,
+                price::text,
+                case when currency_bytes > most then null else currency end as currency,
+                quantity::text,
+                case when url_bytes > most then null else url end as url,
+                source_updated_at,
+                case when attributes_bytes > most then null else attributes end as attributes,
+                raw_ref, raw_row, first_run_id, last_run_id, created_at, updated_at,
+                array_remove(array[
+                    case when name_bytes > most then 'name' end,
+                    case when description_bytes > most then 'description' end,
+                    case when category_bytes > most then 'category' end,
+                    case when currency_bytes > most then 'currency' end,
+                    case when url_bytes > most then 'url' end,
+                    case when attributes_bytes > most then 'attributes' end
+                ], null) as "left_out!"
+             from (
+                select *,
+                    case
+                        when coalesce(name_bytes, 0)::bigint + coalesce(description_bytes, 0)
+                            + coalesce(category_bytes, 0) + coalesce(currency_bytes, 0)
+                            + coalesce(url_bytes, 0) + attributes_bytes > $1::integer
+                        then $2::integer
+                    end as most
+                from (
+                    select *,
+                        octet_length(name) as name_bytes,
+                        octet_length(description) as description_bytes,
+                        octet_length(category) as category_bytes,
+                        octet_length(currency) as currency_bytes,
+                        octet_length(url) as url_bytes,
+                        case when pg_column_size(attributes) > 4096
+                            then octet_length(attributes::text) else 0
+                        end as attributes_bytes
+                    from unified_records "# + $which + r#"
+                    offset 0
+                ) as sized
+             ) as judged
+             order by source, external_id"#,
+            LARGE_RECORD,
+            LARGE_VALUE
+            $(, $argument)*
+        )
+    };
+}
+
 /// Records in key order, behind `after`, of one source or of all.
 ///
 /// # Errors
@@ -111,33 +174,21 @@ pub async fn list(
 ) -> Result<Vec<Record>, sqlx::Error> {
     match source {
         Some(source) => {
-            sqlx::query_as!(
-                Record,
-                "select source, external_id, name, description, category, price::text, currency,
-                        quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
-                        first_run_id, last_run_id, created_at, updated_at
-                 from unified_records
-                 where source = $1 and external_id > $2
-                 order by external_id limit $3",
+            select_records!(
+                "where source = $3 and external_id > $4 order by external_id limit $5",
                 source,
                 after.external_id,
-                limit,
+                limit
             )
             .fetch_all(executor)
             .await
         }
         None => {
-            sqlx::query_as!(
-                Record,
-                "select source, external_id, name, description, category, price::text, currency,
-                        quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
-                        first_run_id, last_run_id, created_at, updated_at
-                 from unified_records
-                 where (source, external_id) > ($1, $2)
-                 order by source, external_id limit $3",
+            select_records!(
+                "where (source, external_id) > ($3, $4) order by source, external_id limit $5",
                 after.source,
                 after.external_id,
-                limit,
+                limit
             )
             .fetch_all(executor)
             .await
@@ -154,15 +205,7 @@ pub async fn get(
     source: &str,
     external_id: &str,
 ) -> Result<Option<Record>, sqlx::Error> {
-    sqlx::query_as!(
-        Record,
-        "select source, external_id, name, description, category, price::text, currency,
-                quantity::text, url, source_updated_at, attributes, raw_ref, raw_row,
-                first_run_id, last_run_id, created_at, updated_at
-         from unified_records where source = $1 and external_id = $2",
-        source,
-        external_id,
-    )
-    .fetch_optional(executor)
-    .await
+    select_records!("where source = $3 and external_id = $4", source, external_id)
+        .fetch_optional(executor)
+        .await
 }
