@@ -220,7 +220,7 @@ async fn an_answer_of_the_api_is_bounded_in_bytes_and_says_what_it_leaves_out() 
 #[tokio::test]
 async fn large_attributes_are_left_out_of_a_large_record_only() {
     let api = TestApi::admitting_this_machine().await;
-    api.app.write("items.toml", &api_job("$[*]", ""));
+    api.app.write("items.toml", api_job("$[*]", ""));
     let more =
         |id: u32, bytes: usize| json!({ "id": id, "name": "n", "more": ["x".repeat(bytes)] });
     let page = json!([more(1, 15 << 20), more(2, 17 << 20)]);
