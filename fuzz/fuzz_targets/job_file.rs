@@ -4,10 +4,9 @@
 
 #![no_main]
 
-use std::collections::BTreeSet;
-
 use kasparro_fuzz::check_mapped;
 use kasparro_fuzz::definition::Definition;
+use kasparro_fuzz::definition::contract::Gone;
 use kasparro_fuzz::definition::error::DefinitionError;
 use kasparro_fuzz::definition::mapping::{Mapped, Mapping};
 use kasparro_fuzz::definition::row::{Cell, Row};
@@ -37,7 +36,7 @@ fn check(text: &str, definition: &Definition) {
         assert!(schedule.next_after(instant).is_some_and(|tick| tick > instant), "never due");
     }
     let mapping = Mapping::new(definition, None);
-    let hash = || Mapping::hash(definition, None, &BTreeSet::new());
+    let hash = || Mapping::hash(definition, None, &Gone::default());
     assert_eq!(hash(), hash());
     for row in [
         Same { cell: Cell::Missing, typed: false },

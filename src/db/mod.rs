@@ -8,6 +8,7 @@ pub mod checkpoints;
 pub mod clock;
 mod connect;
 pub mod definitions;
+pub mod field_presence;
 pub mod pgcopy;
 pub mod quarantined_rows;
 pub mod rate_limits;

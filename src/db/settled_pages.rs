@@ -9,6 +9,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::stored_hash;
 use crate::domain::hash::{ContentHash, StoredHash};
+use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::RunId;
 
@@ -26,6 +27,8 @@ pub struct SettledPage {
     pub quarantined: i64,
     /// Why they were.
     pub reasons: ReasonTally,
+    /// What its records lack.
+    pub gaps: Gaps,
 }
 
 /// Those of these pages that are settled under a mapping.
@@ -39,11 +42,11 @@ pub async fn among(
     pages: &[StoredHash],
 ) -> Result<Vec<SettledPage>, sqlx::Error> {
     let rows = sqlx::query!(
-        // Of pages that an earlier version has settled nobody knows the reasons: they are not passed
-        // over once.
-        "select body_hash, keys, quarantined, reasons from settled_pages
+        // Of pages that an earlier version has settled nobody knows reasons and gaps: they are not
+        // passed over once.
+        r#"select body_hash, keys, quarantined, reasons, gaps as "gaps!" from settled_pages
          where source = $1 and mapping_hash = $2 and body_hash = any($3)
-           and (quarantined = 0 or reasons is not null)",
+           and (quarantined = 0 or reasons is not null) and gaps is not null"#,
         source,
         mapping.as_bytes(),
         &bytes_of(pages),
@@ -62,6 +65,8 @@ pub async fn among(
                     .transpose()
                     .map_err(|error| sqlx::Error::Decode(error.into()))?
                     .unwrap_or_default(),
+                gaps: serde_json::from_value(row.gaps)
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?,
             })
         })
         .collect()
@@ -125,15 +130,21 @@ pub async fn settle(
         .map(|reasons| reasons.map(serde_json::to_value).transpose())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let gaps = pages
+        .iter()
+        .map(|page| serde_json::to_value(&page.gaps))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
     let keys: Vec<Vec<u8>> = pages
         .iter()
         .map(|page| page.keys.iter().flat_map(|key| key.to_le_bytes()).collect())
         .collect();
     sqlx::query!(
         "insert into settled_pages (source, mapping_hash, run_id, body_hash, records, quarantined,
-                                    keys, reasons)
+                                    keys, reasons, gaps)
          select $1, $2, $3, p.*
-         from unnest($4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[], $9::jsonb[]) as p
+         from unnest($4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[], $9::jsonb[],
+                     $10::jsonb[]) as p
          where (select coalesce(sum(records), 0)::bigint from settled_pages where source = $1)
                < $8
          on conflict (source, body_hash) do update set
@@ -142,7 +153,8 @@ pub async fn settle(
             records = excluded.records,
             quarantined = excluded.quarantined,
             keys = excluded.keys,
-            reasons = excluded.reasons",
+            reasons = excluded.reasons,
+            gaps = excluded.gaps",
         source,
         mapping.as_bytes(),
         run.0,
@@ -152,6 +164,7 @@ pub async fn settle(
         &keys,
         MOST_RECORDS,
         &reasons as &[Option<Value>],
+        &gaps,
     )
     .execute(connection)
     .await?;

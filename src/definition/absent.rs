@@ -1,12 +1,12 @@
 //! Owns finding the fields of a job file that nothing of what was read has: a mistyped name maps
 //! nothing, and says nothing, in row after row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Definition;
 use super::contract::first_segment;
 use super::field::{Locator, plain_header};
-use super::suggest::nearest;
+use super::suggest::nearest_field;
 use crate::domain::text::{cut, printable};
 
 /// The most bytes of a name that is shown.
@@ -21,6 +21,10 @@ pub struct FieldsSeen<'a> {
     pub headers: bool,
     /// The paths within top-level fields that led nowhere in any row.
     pub leading_nowhere: BTreeSet<String>,
+    /// The paths that may have been meant by some of them.
+    pub meant: BTreeMap<String, String>,
+    /// Mapped fields of which nothing is to be said.
+    pub excused: BTreeSet<String>,
 }
 
 impl Definition {
@@ -30,6 +34,9 @@ impl Definition {
         let mut absent = Vec::new();
         for locator in self.locators() {
             let Some(label) = locator.label().filter(|_| !seen.has(&locator)) else { continue };
+            if seen.excused.contains(label) {
+                continue;
+            }
             let text = match seen.nearest(&locator) {
                 Some(name) => format!("`{}`; did you mean `{}`?", shown(label), shown(&name)),
                 None => format!("`{}`", shown(label)),
@@ -63,12 +70,13 @@ impl FieldsSeen<'_> {
 
     /// The name that was meant, written as the job file would.
     fn nearest(&self, locator: &Locator) -> Option<String> {
-        let near = |name: &str| nearest(name, self.names.iter().copied()).map(str::to_owned);
+        let near = |name: &str| nearest_field(name, self.names.iter().copied()).map(str::to_owned);
         match locator {
             Locator::Nowhere => None,
             Locator::Column(names) => names.iter().find_map(|name| near(name)),
             Locator::Named(name) => near(name),
             Locator::Path(key) if !key.starts_with('$') => near(key),
+            Locator::Path(path) if let Some(meant) = self.meant.get(path) => Some(meant.clone()),
             Locator::Path(path) => {
                 let (name, _) = first_segment(path)?;
                 let meant = near(&name).filter(|meant| *meant != name)?;
@@ -96,6 +104,7 @@ mod tests {
             names: names.iter().copied().collect(),
             headers: kind == "csv",
             leading_nowhere: nowhere.iter().map(|path| (*path).to_owned()).collect(),
+            ..FieldsSeen::default()
         })
     }
 

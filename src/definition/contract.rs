@@ -1,16 +1,20 @@
 //! Owns the schema contract applied row by row: what happens to a value, or to its row, that does
 //! not fit the current schema version.
 //!
-//! The schema knows top-level fields only, so a nested value is judged by the field it stands in.
+//! The schema knows top-level fields only, so a nested value is judged by the field it stands in; that
+//! it is gone from every record is judged by what earlier runs had of the mapped field.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Definition;
 use super::field::{Locator, plain_header};
 use super::policy::{Contract, Policy};
 use super::row::{Cell, Row};
 use crate::domain::field_name;
+use crate::domain::presence::Presence;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::schema::{FieldSchema, Schema};
 use crate::domain::shape::FieldType;
@@ -22,12 +26,38 @@ pub(super) struct RowContract {
     /// The names that the schema knows, when a row's fields have to be looked at.
     known: Option<BTreeSet<String>>,
     /// Under `missing_field = "guard"`: fields that every row had and that none of the run has.
-    gone: BTreeSet<String>,
+    gone: Gone,
+}
+
+/// Mapped fields that every row had, and that no row of a run has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Top-level fields, by the source's own names.
+    #[serde(default, rename = "gone", skip_serializing_if = "BTreeSet::is_empty")]
+    pub fields: BTreeSet<String>,
+    /// What stands within them, by the paths of the job file.
+    #[serde(default, rename = "gone_paths", skip_serializing_if = "BTreeSet::is_empty")]
+    pub paths: BTreeSet<String>,
+}
+
+impl Gone {
+    /// Whether nothing is gone.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.paths.is_empty()
+    }
 }
 
 /// What the contract watches of one locator.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// Whether it leads to what is gone from within a field.
+    lost: bool,
+    /// The field that the schema knows, if the locator leads to or through one.
+    field: Option<WatchedField>,
+}
+
+#[derive(Debug)]
+struct WatchedField {
     /// The top-level field.
     field: String,
     /// What the schema says of it; `None` when it does not have it.
@@ -53,22 +83,27 @@ enum Found {
 }
 
 impl RowContract {
-    pub(super) fn new(rules: Contract, schema: Option<&Schema>, gone: &BTreeSet<String>) -> Self {
+    pub(super) fn new(rules: Contract, schema: Option<&Schema>, gone: &Gone) -> Self {
         let looks = matches!(rules.new_field, Policy::Freeze | Policy::QuarantineRow);
         // A full schema cannot say that a field is new.
         let known = schema
             .filter(|schema| looks && !schema.is_full())
             .map(|schema| schema.fields.keys().cloned().collect());
-        let gone = if rules.guards() { gone.clone() } else { BTreeSet::new() };
+        let gone = if rules.guards() { gone.clone() } else { Gone::default() };
         Self { rules, known, gone }
     }
 
     /// What is to be watched of a mapped locator; `None` when nothing about it can matter.
     pub(super) fn watch(&self, locator: &Locator, schema: Option<&Schema>) -> Option<Watch> {
-        let schema = schema?;
+        let lost = matches!(locator, Locator::Path(path) if self.gone.paths.contains(path));
+        let field = schema.and_then(|schema| self.watch_field(locator, schema));
+        (lost || field.is_some()).then_some(Watch { lost, field })
+    }
+
+    fn watch_field(&self, locator: &Locator, schema: &Schema) -> Option<WatchedField> {
         let strict = |policy| matches!(policy, Policy::Freeze | Policy::QuarantineRow);
         let matters = strict(self.rules.missing_field)
-            || !self.gone.is_empty()
+            || !self.gone.fields.is_empty()
             || self.rules.type_change != Policy::Evolve
             || self.rules.new_field == Policy::DiscardValue;
         let (field, nested) = match locator {
@@ -80,7 +115,7 @@ impl RowContract {
         if known.is_none() && schema.is_full() {
             return None;
         }
-        Some(Watch { field, schema: known, nested })
+        Some(WatchedField { field, schema: known, nested })
     }
 
     /// Checks that the schema knows every field of the row.
@@ -124,6 +159,11 @@ impl RowContract {
         row: &R,
         cell: Cell<'r>,
     ) -> Result<Cell<'r>, Objection> {
+        if watch.lost && matches!(cell, Cell::Missing) {
+            let what = "the row has nothing there, and every row had";
+            self.object("missing_field", self.rules.missing_field, label, what)?;
+        }
+        let Some(watch) = &watch.field else { return Ok(cell) };
         let Some(schema) = &watch.schema else {
             let discarded = self.rules.new_field == Policy::DiscardValue;
             return Ok(if discarded { Cell::Null } else { cell });
@@ -132,7 +172,7 @@ impl RowContract {
         match found {
             Found::Missing
                 if !schema.optional
-                    && (!self.rules.guards() || self.gone.contains(&watch.field)) =>
+                    && (!self.rules.guards() || self.gone.fields.contains(&watch.field)) =>
             {
                 let what =
                     format!("the row has no such field, and every row had \"{}\"", watch.field);
@@ -154,7 +194,8 @@ impl RowContract {
     /// What to do with text that could not be converted: in rows without types that is what a
     /// change of type looks like. Without a schema, or a rule, the row is set aside.
     pub(super) fn on_failed_text(&self, watch: Option<&Watch>) -> Policy {
-        match (watch.and_then(|watch| watch.schema.as_ref()), self.rules.type_change) {
+        let schema = watch.and_then(|watch| watch.field.as_ref()?.schema.as_ref());
+        match (schema, self.rules.type_change) {
             (Some(_), policy @ (Policy::Freeze | Policy::DiscardValue)) => policy,
             _ => Policy::QuarantineRow,
         }
@@ -179,10 +220,26 @@ impl RowContract {
 
 /// The fields that every row had and that are mapped: under `missing_field = "guard"` they are missed
 /// when none of a run has them.
-pub(super) fn guarded(rules: Contract, locators: &[Locator], schema: &Schema) -> BTreeSet<String> {
-    if !rules.guards() {
-        return BTreeSet::new();
+pub(super) fn guarded(
+    definition: &Definition,
+    schema: Option<&Schema>,
+    known: &BTreeMap<String, Presence>,
+) -> Gone {
+    if !definition.contract.guards() {
+        return Gone::default();
     }
+    let fields = schema.map(|schema| guarded_fields(&definition.locators(), schema));
+    let paths = definition.fields.iter().filter_map(|field| {
+        let path = field.from.nested_path()?;
+        let always = known.get(&field.name).is_some_and(|known| {
+            known.always && known.records > 0 && known.from == field_name::kept(path)
+        });
+        always.then(|| path.to_owned())
+    });
+    Gone { fields: fields.unwrap_or_default(), paths: paths.collect() }
+}
+
+fn guarded_fields(locators: &[Locator], schema: &Schema) -> BTreeSet<String> {
     let mapped = locators.iter().filter_map(|locator| top_level(locator, schema));
     let had = |field: &String| schema.fields.get(field).is_some_and(|known| !known.optional);
     mapped.map(|(field, _)| field).filter(had).collect()

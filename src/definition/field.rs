@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::contract::first_segment;
 use crate::domain::decimal::DecimalNotation;
 use crate::domain::record::Column;
 
@@ -125,6 +126,17 @@ impl Locator {
             Self::Path(text.to_owned())
         } else {
             Self::Named(text.to_owned())
+        }
+    }
+
+    /// The JSONPath, when it leads to something else than one top-level field by its name.
+    pub fn nested_path(&self) -> Option<&str> {
+        match self {
+            Self::Path(path) if path.starts_with('$') => {
+                let top_level = first_segment(path).is_some_and(|(_, nested)| !nested);
+                (!top_level).then_some(path)
+            }
+            Self::Path(_) | Self::Column(_) | Self::Named(_) | Self::Nowhere => None,
         }
     }
 

@@ -2,17 +2,19 @@
 //! Pure; the loading path spends most of its own time here. What is compiled once is here, what is
 //! done per row in `sheet`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::Definition;
-use super::contract::{self, RowContract, Watch};
+use super::contract::{self, Gone, RowContract, Watch};
 use super::convert::Converter;
 use super::field::{ExternalId, FieldDefinition, Target};
+use super::gap_counter::GapCounter;
 use super::json;
 use super::row::Row;
 use super::sheet::Sheet;
 use crate::domain::hash::ContentHash;
 use crate::domain::key_sieve;
+use crate::domain::presence::{Gaps, Presence};
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordBatch};
@@ -26,6 +28,8 @@ pub struct Mapped {
     pub records: RecordBatch,
     /// The rows set aside, with the payload they are in.
     pub rejects: Vec<(RawRef, Reject)>,
+    /// Which fields the records have no values of.
+    pub gaps: GapCounter,
 }
 
 impl Mapped {
@@ -33,6 +37,31 @@ impl Mapped {
     pub fn reasons_from(&self, reject: usize) -> ReasonTally {
         ReasonTally::of(self.rejects.iter().skip(reject).map(|(_, reject)| reject))
     }
+
+    /// What the records lack, those left out that were there `before`.
+    pub fn gaps_since(&self, definition: &Definition, before: &Before) -> Gaps {
+        let fields = definition.fields.iter().enumerate().filter_map(|(at, field)| {
+            let gaps = self.gaps.without(at) - before.gaps.without(at);
+            (gaps > 0).then(|| (field.name.clone(), gaps))
+        });
+        let records = (self.records.len() - before.records) as u64;
+        Gaps { records, without: fields.collect() }
+    }
+
+    /// What there is now.
+    pub fn so_far(&self) -> Before {
+        Before { records: self.records.len(), rejects: self.rejects.len(), gaps: self.gaps.clone() }
+    }
+}
+
+/// What mapping rows had given up to some row.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// The number of records.
+    pub records: usize,
+    /// The number of rejects.
+    pub rejects: usize,
+    gaps: GapCounter,
 }
 
 /// The contract says `freeze`, and a row does not fit the schema.
@@ -92,15 +121,11 @@ pub(super) struct Field {
 impl Mapping {
     /// Compiles the mapping. `schema` is the current version, `None` before the first.
     pub fn new(definition: &Definition, schema: Option<&Schema>) -> Self {
-        Self::guarding(definition, schema, &BTreeSet::new())
+        Self::guarding(definition, schema, &Gone::default())
     }
 
     /// The same, which sets rows aside that lack one of the fields that are `gone` from the source.
-    pub fn guarding(
-        definition: &Definition,
-        schema: Option<&Schema>,
-        gone: &BTreeSet<String>,
-    ) -> Self {
+    pub fn guarding(definition: &Definition, schema: Option<&Schema>, gone: &Gone) -> Self {
         let contract = RowContract::new(definition.contract, schema, gone);
         let locators = definition.locators();
         let part = |locator: usize, name: &str| Part {
@@ -128,11 +153,7 @@ impl Mapping {
 
     /// A hash of all that [`Mapping::guarding`] is made of: with equal hashes, a row becomes the same
     /// record or reject.
-    pub fn hash(
-        definition: &Definition,
-        schema: Option<&Schema>,
-        gone: &BTreeSet<String>,
-    ) -> ContentHash {
+    pub fn hash(definition: &Definition, schema: Option<&Schema>, gone: &Gone) -> ContentHash {
         let measures = definition.contract.measures_rows() || !gone.is_empty();
         let schema = schema.filter(|_| measures);
         let made_of = (env!("CARGO_PKG_VERSION"), definition.hash, schema, gone);
@@ -140,8 +161,13 @@ impl Mapping {
     }
 
     /// The mapped fields that every row had: those that are missed when no row of a run has them.
-    pub fn guarded(definition: &Definition, schema: &Schema) -> BTreeSet<String> {
-        contract::guarded(definition.contract, &definition.locators(), schema)
+    /// The schema tells of top-level fields, `known` of what stands within them.
+    pub fn guarded(
+        definition: &Definition,
+        schema: Option<&Schema>,
+        known: &BTreeMap<String, Presence>,
+    ) -> Gone {
+        contract::guarded(definition, schema, known)
     }
 
     /// A hash of the row's `external_id`; `None` when the row has none that could be stored.
@@ -165,14 +191,16 @@ impl Mapping {
         reject: impl FnOnce(Vec<Defect>) -> Reject,
     ) -> Result<(), Frozen> {
         out.records.begin();
-        let mut sheet = Sheet::new(self, row, &mut out.records);
+        let mut sheet = Sheet::new(self, row, &mut out.records, &mut out.gaps);
         let filled = sheet.fill();
         let defects = sheet.defects;
         if filled.is_ok() && defects.is_empty() {
             out.records.commit(raw_row);
+            out.gaps.close();
             return Ok(());
         }
         out.records.abandon();
+        out.gaps.abandon();
         filled.map_err(|message| Frozen { raw, raw_row, message })?;
         out.rejects.push((raw, reject(defects)));
         Ok(())

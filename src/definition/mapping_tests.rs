@@ -527,3 +527,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn records_are_counted_that_have_no_value_of_a_field() {
+    let toml = "[fields]\nname = {}\nprice = { default = 7 }\nbrand = { const = 'x' }\n\
+                size = { type = 'integer' }\n[contract]\ntype_change = 'discard_value'";
+    let gaps = |row: &str, typed: bool| {
+        let mapped = map_as(toml, Some(r#"{"id":"string","size":"integer"}"#), row, typed).unwrap();
+        let gaps = mapped.gaps_since(&definition(toml), &Before::default());
+        assert_eq!(gaps.records as usize, mapped.records.len());
+        gaps.without.into_iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>()
+    };
+    assert!(gaps(r#"{"id":"1","name":"a","price":1,"size":2}"#, true).is_empty());
+    // A default is no value, nor is what was discarded, nor an empty text; a constant is not looked for.
+    let none = ["name 1", "price 1", "size 1"];
+    assert_eq!(gaps(r#"{"id":"1"}"#, true), none);
+    assert_eq!(gaps(r#"{"id":"1","name":"","price":null,"size":"big"}"#, true), none);
+    assert_eq!(gaps(r#"{"id":"1","name":"","price":null,"size":""}"#, false), none);
+    // A row that is set aside is no record.
+    assert!(gaps(r#"{"name":"a"}"#, true).is_empty());
+}

@@ -4,13 +4,14 @@
 
 pub mod absent;
 mod calendar;
-mod contract;
+pub mod contract;
 mod convert;
 mod document;
 pub mod error;
 mod fault;
 pub mod field;
 mod field_table;
+pub mod gap_counter;
 mod inspection;
 mod iso;
 mod job_file;

@@ -4,6 +4,7 @@
 use super::contract::Objection;
 use super::convert::{self, Converter, Flaw, Form};
 use super::field::Target;
+use super::gap_counter::GapCounter;
 use super::json;
 use super::mapping::{Field, Key, Mapping, Part};
 use super::object;
@@ -24,13 +25,19 @@ pub(super) struct Sheet<'a, R> {
     row: &'a R,
     typed: bool,
     records: &'a mut RecordBatch,
+    gaps: &'a mut GapCounter,
     /// Everything wrong with the row.
     pub(super) defects: Vec<Defect>,
 }
 
 impl<'a, R: Row> Sheet<'a, R> {
-    pub(super) fn new(mapping: &'a Mapping, row: &'a R, records: &'a mut RecordBatch) -> Self {
-        Self { mapping, row, typed: row.typed(), records, defects: Vec::new() }
+    pub(super) fn new(
+        mapping: &'a Mapping,
+        row: &'a R,
+        records: &'a mut RecordBatch,
+        gaps: &'a mut GapCounter,
+    ) -> Self {
+        Self { mapping, row, typed: row.typed(), records, gaps, defects: Vec::new() }
     }
 
     /// Fills the open record as far as the row allows.
@@ -161,12 +168,17 @@ impl<'a, R: Row> Sheet<'a, R> {
         match self.look(&field.part)? {
             None => Ok(None),
             Some(cell @ (Cell::Missing | Cell::Null)) => Ok(self.fall_back(field, cell)),
+            Some(cell @ Cell::Text("")) => {
+                self.gaps.note(field.part.locator);
+                Ok(Some((cell, &field.converter, self.typed)))
+            }
             Some(cell) => Ok(Some((cell, &field.converter, self.typed))),
         }
     }
 
     /// What stands in for a value that is not there.
     fn fall_back(&mut self, field: &'a Field, cell: Cell<'_>) -> Option<Taken<'a>> {
+        self.gaps.note(field.part.locator);
         if let Some(default) = &field.default {
             return Some((Cell::Text(default), &field.plain, false));
         }

@@ -2,6 +2,8 @@
 
 /// How alike two words must be, from 0 to 1, for one to be offered for the other.
 const ALIKE: f64 = 0.6;
+/// A name of fewer bytes says nothing by standing within another.
+const FEWEST_LETTERS: usize = 3;
 
 /// The candidate nearest to `word`, if any is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -14,6 +16,21 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let scored = candidates.into_iter().map(|candidate| (candidate, likeness(candidate)));
     let best = scored.max_by(|a, b| a.1.total_cmp(&b.1))?;
     (best.1 >= ALIKE).then_some(best.0)
+}
+
+/// The same among the names of a source's fields, which are also renamed by adding to them: `fullname`
+/// for `name`. Such a name is offered when none is nearer.
+pub fn nearest_field<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    let longer = |candidate: &&str| {
+        let (long, short) = (candidate.to_lowercase(), name.to_lowercase());
+        let (long, short) = if long.len() < short.len() { (short, long) } else { (long, short) };
+        short.len() >= FEWEST_LETTERS && long.contains(&short)
+    };
+    nearest(name, candidates.clone())
+        .or_else(|| candidates.filter(longer).min_by_key(|candidate| candidate.len()))
 }
 
 /// `; did you mean …?`, or else `; known WHAT: …`, to be put behind a message about `word`.
@@ -36,6 +53,10 @@ mod tests {
         assert_eq!(nearest("Requierd", keys), Some("required"));
         assert_eq!(nearest("dateformat", keys), Some("date_format"));
         assert_eq!(nearest("zzz", keys), None);
+        let names = ["fullname", "first_name_of_all", "id"];
+        assert_eq!(nearest("name", names), None);
+        assert_eq!(nearest_field("name", names.into_iter()), Some("fullname"));
+        assert_eq!(nearest_field("zebra", ["br"].into_iter()), None);
         assert_eq!(hint("zzz", "keys", &["a", "b"]), "; known keys: a, b");
     }
 }

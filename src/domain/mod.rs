@@ -13,6 +13,7 @@ pub mod host;
 pub mod json_extent;
 pub mod key_sieve;
 pub mod pause;
+pub mod presence;
 pub mod raw;
 pub mod reason_tally;
 pub mod record;

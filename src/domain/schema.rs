@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::presence::optional_is_missed_in;
 use super::shape::{FieldShape, FieldType, MAX_FIELDS, Place, Shape};
 use super::words::{UnknownWord, words};
 
@@ -121,7 +122,8 @@ impl Schema {
     /// A field that the run saw only as null keeps its type, one that becomes optional is no news,
     /// and one whose first values appear gets its type without an alarm; so does one of integers
     /// when fractions appear, and one of numbers stays one when a run saw integers only. A field counts as removed
-    /// only after a `complete` sweep.
+    /// only after a `complete` sweep; one that an API's records may lack only when so many lack it that
+    /// this is no accident.
     pub fn evolve(&self, shape: &Shape, complete: bool) -> Option<(Self, Vec<Drift>)> {
         let seen = Self::of(shape);
         let mut next = self.clone();
@@ -174,11 +176,14 @@ impl Schema {
         }
         // A name that the shape lacks may be one of those that it had no room for.
         if complete && !shape.cut {
+            let any = shape.lexical || optional_is_missed_in(shape.rows);
             let gone: Vec<String> = next
                 .fields
-                .keys()
-                .filter(|name| !shape.fields.contains_key(*name))
-                .cloned()
+                .iter()
+                .filter(|(name, field)| {
+                    !shape.fields.contains_key(*name) && (any || !field.optional)
+                })
+                .map(|(name, _)| name.clone())
                 .collect();
             for field in gone {
                 let old = next.fields.remove(&field);
@@ -337,6 +342,17 @@ mod tests {
     fn nothing_is_removed_before_a_sweep_is_complete() {
         let old = schema(r#"{"a":"integer","b":"string"}"#);
         assert_eq!(old.evolve(&shape(&[&[("a", Some(Integer))]], false), false), None);
+    }
+
+    #[test]
+    fn a_field_that_records_may_lack_is_not_removed_by_a_few_that_do() {
+        let old = schema(r#"{"id":"integer","sale":"number?"}"#);
+        let row: &[_] = &[("id", Some(Integer))];
+        assert_eq!(old.evolve(&shape(&[row; 65], false), true), None);
+        let (_, drift) = old.evolve(&shape(&[row; 66], false), true).unwrap();
+        assert_eq!((drift.len(), drift[0].change), (1, Change::Removed));
+        // A column of a file is there or not, however many rows it has.
+        assert!(old.evolve(&shape(&[row], true), true).is_some());
     }
 
     #[test]

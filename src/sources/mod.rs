@@ -152,11 +152,20 @@ pub struct Page {
     /// What the records look like.
     pub shape: Shape,
     /// The locators that lead into fields and led nowhere in any of the records.
-    pub leading_nowhere: Vec<usize>,
+    pub leading_nowhere: Vec<LedNowhere>,
     /// Where the next page is; `None` when this was the last.
     pub next: Option<Value>,
     /// What there is to say when the API has pages that nobody will ask for.
     pub more: Option<String>,
+}
+
+/// A locator that leads into a field of the records, and led nowhere in any of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedNowhere {
+    /// Its number.
+    pub locator: usize,
+    /// The path that may have been meant, with the nearest key that is there.
+    pub meant: Option<String>,
 }
 
 /// A source that is read page by page, each page telling where the next one is.

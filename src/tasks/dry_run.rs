@@ -3,7 +3,7 @@
 //!
 //! Rows count as if those before them had been written.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,15 +17,17 @@ use super::plan_run::{self, FoundFile, FoundFiles};
 use super::remark::Remark;
 use super::settled_pages::PagesOfBatch;
 use super::snapshot_schema::{LeadingNowhere, absent_fields};
-use super::{Effects, Task, TaskContext, TaskError, blocking, plan_replay};
+use super::{Effects, Task, TaskContext, TaskError, blocking, emptied, plan_replay};
 use crate::db::unified_records::{self, Pending, Record};
-use crate::db::{Transaction, replay, run_tasks, schemas};
-use crate::definition::mapping::{Mapped, Mapping};
+use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
+use crate::definition::contract::Gone;
+use crate::definition::mapping::{Before, Mapped};
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, FileStamp};
 use crate::domain::hash::ContentHash;
+use crate::domain::presence::Gaps;
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordView};
@@ -90,9 +92,12 @@ impl Task for DryRun {
         // Of an API everything is read.
         let files = matches!(context.source.source, Source::Files(_));
         let known = known.map(|known| known.accepted).filter(|_| files);
-        let nowhere = trial.leading_nowhere.paths();
-        let definition = &context.source.definition;
-        trial.remarks.extend(absent_fields(definition, &trial.shape, nowhere, known.as_ref()));
+        let had = field_presence::get(&context.pool, &context.source_name).await?;
+        let (definition, nowhere) = (&context.source.definition, &trial.leading_nowhere);
+        let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had);
+        trial.remarks.extend(absent);
+        let reads = emptied::reads(&context.source.source, context.mode);
+        trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads));
         let samples = trial.samples.shown();
         let shown = Shown { samples, set_aside: trial.set_aside, remarks: trial.remarks };
         Ok((trial.counters, shown))
@@ -122,6 +127,7 @@ struct Trial<'a> {
     remarks: Vec<Remark>,
     shape: Shape,
     leading_nowhere: LeadingNowhere,
+    gaps: Gaps,
 }
 
 /// The most bytes of pages that wait until it is known whether a field is gone.
@@ -143,7 +149,7 @@ impl Waiting {
 
 impl<'a> Trial<'a> {
     fn new(context: &'a TaskContext, schema: Option<Schema>) -> Self {
-        let (known, gone) = (schema.as_ref(), BTreeSet::new());
+        let (known, gone) = (schema.as_ref(), Gone::default());
         let pages = PagesOfBatch::none(context, known, &gone);
         let mapper = Mapper::new(&context.source, known, Rows::All, pages, &gone);
         Self {
@@ -157,6 +163,7 @@ impl<'a> Trial<'a> {
             remarks: Vec::new(),
             shape: Shape::default(),
             leading_nowhere: LeadingNowhere::default(),
+            gaps: Gaps::default(),
         }
     }
 
@@ -169,7 +176,7 @@ impl<'a> Trial<'a> {
         self.set_gone(last.transpose()?.map(|last| last.gone).unwrap_or_default());
         for slice in slices {
             let read = SliceResult::from_value(slice.result.clone())?;
-            self.see(&read.shape, read.leading_nowhere);
+            self.see(&read.shape, read.leading_nowhere, read.meant);
             self.mapper.slice(context, &normalizing, slice).await?;
             self.compare(0, None).await?;
         }
@@ -178,22 +185,21 @@ impl<'a> Trial<'a> {
 
     async fn pages(&mut self, pages: &dyn PageSource) -> Result<(), TaskError> {
         let context = self.context;
-        let definition = &context.source.definition;
-        let guarded = self.schema.as_ref().map(|schema| Mapping::guarded(definition, schema));
-        let mut gone = guarded.unwrap_or_default();
+        let mut gone = fetch_page::guarded(context).await?;
         // As in a run: pages wait as long as a field that every record had may come yet.
         let mut waiting = Waiting::default();
         let mut next = Some(pages.first());
         while let Some(position) = next {
             wait_here(context, pages).await?;
             let page = pages.fetch(&position, context.access).await?;
-            gone = still_gone(gone, &page.shape);
-            self.see(&page.shape, fetch_page::paths(context, &page.leading_nowhere));
+            let (nowhere, meant) = fetch_page::paths(context, page.leading_nowhere);
+            gone = still_gone(gone, &page.shape, &nowhere);
+            self.see(&page.shape, nowhere, meant);
             self.remarks.extend(page.more.map(Remark::degrading));
             waiting.add(page.hash, page.body, page.url);
             next = page.next;
             if gone.is_empty() || waiting.bytes > MOST_WAITING {
-                gone.clear();
+                gone = Gone::default();
                 self.compare_pages(&mut waiting).await?;
             }
         }
@@ -214,7 +220,7 @@ impl<'a> Trial<'a> {
     }
 
     /// From now on, rows that lack one of these fields stay out.
-    fn set_gone(&mut self, gone: BTreeSet<String>) {
+    fn set_gone(&mut self, gone: Gone) {
         if !gone.is_empty() {
             let schema = self.schema.as_ref();
             let pages = PagesOfBatch::none(self.context, schema, &gone);
@@ -222,9 +228,9 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn see(&mut self, shape: &Shape, leading_nowhere: Vec<String>) {
+    fn see(&mut self, shape: &Shape, nowhere: Vec<String>, meant: BTreeMap<String, String>) {
         self.shape.merge(shape);
-        self.leading_nowhere.add(shape, leading_nowhere);
+        self.leading_nowhere.add(shape, nowhere, meant);
     }
 
     async fn files(&mut self) -> Result<(), TaskError> {
@@ -252,7 +258,7 @@ impl<'a> Trial<'a> {
             Ok(files.read(&path, &stamp, &layout, &chunk, NO_FILE, None)?)
         })
         .await?;
-        self.see(&parsed.shape, Vec::new());
+        self.see(&parsed.shape, Vec::new(), BTreeMap::new());
         let layout = Arc::new(scan.layout.clone());
         let rows = Arc::new(ChosenRows::All);
         self.mapper.blocks(parsed.blocks, layout, RawRef::File(NO_FILE), rows).await?;
@@ -263,6 +269,7 @@ impl<'a> Trial<'a> {
     /// when it is not kept.
     async fn compare(&mut self, bytes: u64, payload: Option<&str>) -> Result<(), TaskError> {
         let mapped = std::mem::take(&mut self.mapper.mapped);
+        self.gaps.merge(&mapped.gaps_since(&self.context.source.definition, &Before::default()));
         let source = &self.context.source_name;
         // Only for settings that end with it.
         let mut transaction = Transaction::begin(&self.context.pool).await?;

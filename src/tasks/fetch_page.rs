@@ -1,6 +1,6 @@
 //! Owns the task that reads one API page.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -8,7 +8,8 @@ use sqlx::PgConnection;
 use super::parse_csv_chunk::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::raw_api_data::{self, RawPage};
-use crate::db::{Transaction, rate_limits, run_tasks, schemas};
+use crate::db::{Transaction, field_presence, rate_limits, run_tasks, schemas};
+use crate::definition::contract::Gone;
 use crate::definition::mapping::Mapping;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
@@ -16,7 +17,7 @@ use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::TaskPayload;
-use crate::sources::{Access, Page, PageSource, Source};
+use crate::sources::{Access, LedNowhere, Page, PageSource, Source};
 
 pub(super) struct FetchPage {
     pub slice: i64,
@@ -25,7 +26,7 @@ pub(super) struct FetchPage {
 
 impl Task for FetchPage {
     /// The page, the hash that its body is kept under, and the fields that are gone so far.
-    type Gathered = (Page, StoredHash, BTreeSet<String>);
+    type Gathered = (Page, StoredHash, Gone);
 
     async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let Source::Pages(pages) = &context.source.source else {
@@ -75,9 +76,11 @@ impl Task for FetchPage {
         };
         let raw = RawRef::Page(kept).to_string();
         let hold = !gone.is_empty();
+        let (leading_nowhere, meant) = paths(context, page.leading_nowhere);
         let result = SliceResult {
             raw,
-            leading_nowhere: paths(context, &page.leading_nowhere),
+            leading_nowhere,
+            meant,
             shape: page.shape,
             repeated: Vec::new(),
             more: page.more,
@@ -97,14 +100,9 @@ impl Task for FetchPage {
 
 impl FetchPage {
     /// The fields that every record had and none of the sweep has so far.
-    async fn gone(
-        &self,
-        context: &TaskContext,
-        page: &Page,
-    ) -> Result<BTreeSet<String>, TaskError> {
-        let definition = &context.source.definition;
-        if !definition.contract.guards() {
-            return Ok(BTreeSet::new());
+    async fn gone(&self, context: &TaskContext, page: &Page) -> Result<Gone, TaskError> {
+        if !context.source.definition.contract.guards() {
+            return Ok(Gone::default());
         }
         let before = match self.slice {
             0 => None,
@@ -114,30 +112,45 @@ impl FetchPage {
             }
         };
         let before = before.map(SliceResult::from_value).transpose()?.map(|before| before.gone);
+        let (nowhere, _) = paths(context, page.leading_nowhere.clone());
         match before {
-            Some(gone) => Ok(still_gone(gone, &page.shape)),
-            None if page.shape.rows == 0 => Ok(BTreeSet::new()),
-            None => {
-                let schema = schemas::accepted_for(&context.pool, context.run).await?;
-                let guarded = schema.map(|schema| Mapping::guarded(definition, &schema));
-                Ok(still_gone(guarded.unwrap_or_default(), &page.shape))
-            }
+            Some(gone) => Ok(still_gone(gone, &page.shape, &nowhere)),
+            None if page.shape.rows == 0 => Ok(Gone::default()),
+            None => Ok(still_gone(guarded(context).await?, &page.shape, &nowhere)),
         }
     }
 }
 
-/// Those of these fields that the records of a page do not have either.
-pub(super) fn still_gone(mut gone: BTreeSet<String>, shape: &Shape) -> BTreeSet<String> {
+/// The fields that every record had.
+pub(super) async fn guarded(context: &TaskContext) -> Result<Gone, TaskError> {
+    let schema = schemas::accepted_for(&context.pool, context.run).await?;
+    let known = field_presence::get(&context.pool, &context.source_name).await?;
+    Ok(Mapping::guarded(&context.source.definition, schema.as_ref(), &known))
+}
+
+/// Those of these fields that the records of a page do not have either. `nowhere` is the paths that
+/// led nowhere in any of them.
+pub(super) fn still_gone(mut gone: Gone, shape: &Shape, nowhere: &[String]) -> Gone {
     // What a shape had no room for may well be there.
-    gone.retain(|field| !shape.cut && !shape.fields.contains_key(field));
+    gone.fields.retain(|field| !shape.cut && !shape.fields.contains_key(field));
+    gone.paths.retain(|path| nowhere.contains(path));
     gone
 }
 
-/// Locators as the job file writes them.
-pub(super) fn paths(context: &TaskContext, locators: &[usize]) -> Vec<String> {
+/// Locators as job files write them, and the paths that may have been meant by them.
+pub(super) fn paths(
+    context: &TaskContext,
+    nowhere: Vec<LedNowhere>,
+) -> (Vec<String>, BTreeMap<String, String>) {
     let all = context.source.definition.locators();
-    let labels = locators.iter().filter_map(|at| all.get(*at)?.label());
-    labels.map(str::to_owned).collect()
+    let mut paths = Vec::with_capacity(nowhere.len());
+    let mut meant = BTreeMap::new();
+    for led in nowhere {
+        let Some(path) = all.get(led.locator).and_then(|locator| locator.label()) else { continue };
+        paths.push(path.to_owned());
+        meant.extend(led.meant.map(|other| (path.to_owned(), other)));
+    }
+    (paths, meant)
 }
 
 /// Takes a token of the shared bucket, unless nobody is asked.

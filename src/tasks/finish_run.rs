@@ -8,12 +8,15 @@ use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{Planned, PlannedFile};
 use super::remark::Remark;
 use super::snapshot_schema::Snapshot;
-use super::{SourceInUse, TaskError, dry_run};
+use super::{SourceInUse, TaskError, dry_run, emptied};
 use crate::db::runs::books::{self, Books};
 use crate::db::runs::{self, Run};
-use crate::db::{checkpoints, quarantined_rows, run_tasks, settled_pages, source_files, totals};
+use crate::db::{
+    checkpoints, field_presence, quarantined_rows, run_tasks, settled_pages, source_files, totals,
+};
 use crate::definition::policy::Checks;
 use crate::domain::counters::Counters;
+use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
@@ -40,6 +43,13 @@ pub(super) async fn finish_run(
         0 => ReasonTally::default(),
         _ => run_tasks::set_aside(transaction, id).await?,
     };
+    let mut remarks = remarks(transaction, &run, &planned).await?;
+    if let (0, Some(source)) = (run.dead_tasks, source) {
+        remarks.extend(look_at_fields(transaction, &run, source).await?);
+    }
+    if run.counters.rows_read == 0 && anything_new && run.mode != Mode::Replay {
+        remarks.extend(nothing_read(transaction, &run).await?);
+    }
     let outcome = Outcome {
         counters: &run.counters,
         any_dead: run.dead_tasks > 0,
@@ -47,7 +57,7 @@ pub(super) async fn finish_run(
         checks: &checks,
         set_aside: &set_aside,
         files: standing(transaction, &run, &planned, &checks).await?,
-        remarks: remarks(transaction, &run, &planned).await?,
+        remarks,
     };
     let (status, reason) = outcome.conclude();
     if !run.dry_run {
@@ -117,6 +127,46 @@ async fn remarks(
         remarks.extend(snapshot.remarks);
     }
     Ok(remarks)
+}
+
+/// What there is to say about fields that have lost their values; and what is known of them from now on.
+async fn look_at_fields(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+) -> Result<Option<Remark>, TaskError> {
+    let Counters { inserted, updated, unchanged, .. } = run.counters;
+    // A dry run has looked for itself.
+    let gaps = match run.dry_run {
+        true => Gaps::default(),
+        false => run_tasks::gaps(&mut *transaction, run.id).await?,
+    };
+    // Of the records of a run that an earlier version began not all gaps are known.
+    if gaps.is_empty() || gaps.records as i64 != inserted + updated + unchanged {
+        return Ok(None);
+    }
+    let definition = &source.definition;
+    let reads = emptied::reads(&source.source, run.mode);
+    let known = field_presence::get(&mut *transaction, &run.source).await?;
+    if run.mode != Mode::Replay {
+        let after = emptied::after(definition, &known, &gaps, reads);
+        if after != known {
+            field_presence::put(transaction, &run.source, &after, run.id).await?;
+        }
+    }
+    Ok(emptied::remark(definition, &known, &gaps, reads))
+}
+
+/// What there is to say when there was nothing to read, and was before.
+async fn nothing_read(
+    transaction: &mut PgConnection,
+    run: &Run,
+) -> Result<Option<Remark>, TaskError> {
+    let before = runs::last_with_rows(&mut *transaction, &run.source, run.id).await?;
+    Ok(before.map(|(before, rows)| {
+        let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+        Remark::note(format!("no rows read, and run {before} read {rows}"))
+    }))
 }
 
 /// What the plan of a run left in the ledger; nothing when planning itself failed.

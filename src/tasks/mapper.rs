@@ -3,7 +3,6 @@
 //!
 //! Writes nothing.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -16,6 +15,7 @@ use super::{SourceInUse, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::ReadSlice;
 use crate::db::{raw_api_data, source_files};
+use crate::definition::contract::Gone;
 use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::file::{ChosenRows, Layout, RawBlock};
 use crate::domain::hash::StoredHash;
@@ -47,7 +47,7 @@ impl Mapper {
         schema: Option<&Schema>,
         rows: Rows,
         pages: PagesOfBatch,
-        gone: &BTreeSet<String>,
+        gone: &Gone,
     ) -> Self {
         Self {
             source: source.clone(),
@@ -97,13 +97,13 @@ impl Mapper {
 
     /// Maps an API page.
     pub async fn page(&mut self, hash: StoredHash, body: String) -> Result<(), TaskError> {
-        let (records, rejects) = (self.mapped.records.len(), self.mapped.rejects.len());
+        let before = self.mapped.so_far();
         self.map(move |source, mapping, out| match source {
             Source::Pages(pages) => pages.map(&body, RawRef::Page(hash), mapping, out),
             Source::Files(_) => Err(wrong_kind()),
         })
         .await?;
-        self.pages.normalized(hash, records, rejects, &self.mapped);
+        self.pages.normalized(hash, &before, &self.mapped, &self.source.definition);
         Ok(())
     }
 

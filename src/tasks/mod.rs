@@ -14,6 +14,7 @@ pub mod retry_run;
 pub mod start_run;
 
 mod chunks_at_hand;
+mod emptied;
 mod fetch_page;
 mod file_guard;
 mod file_remarks;

@@ -1,7 +1,5 @@
 //! Owns the task that turns the raw rows of consecutive slices into records.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -13,7 +11,10 @@ use super::settled_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
+use crate::definition::contract::Gone;
+use crate::definition::mapping::Before;
 use crate::domain::counters::Counters;
+use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::task::Rows;
 use crate::sources::Source;
@@ -27,6 +28,9 @@ struct BatchResult {
     /// Why rows were set aside.
     #[serde(skip_serializing_if = "ReasonTally::is_empty")]
     set_aside: ReasonTally,
+    /// What the records lack.
+    #[serde(skip_serializing_if = "Gaps::is_empty")]
+    gaps: Gaps,
 }
 
 impl BatchResult {
@@ -87,17 +91,19 @@ impl Task for NormalizeBatch {
         let (passed_over, reasons) = pages.passed_over();
         let mut set_aside = mapped.reasons_from(0);
         set_aside.merge(reasons.clone());
-        let left = BatchResult { passed_over: passed_over.to_vec(), set_aside };
+        let mut gaps = mapped.gaps_since(&context.source.definition, &Before::default());
+        gaps.merge(pages.gaps());
+        let left = BatchResult { passed_over: passed_over.to_vec(), set_aside, gaps };
         Ok(Effects { counters, result: left.to_value()?, ..Effects::default() })
     }
 }
 
 /// The guarded fields that no record of the run has. Either some page that is read has them all, and
 /// then it stays so, or nothing is normalized before everything is read.
-async fn gone(context: &TaskContext) -> Result<BTreeSet<String>, TaskError> {
+async fn gone(context: &TaskContext) -> Result<Gone, TaskError> {
     let guards = context.source.definition.contract.guards();
     if !guards || matches!(context.source.source, Source::Files(_)) {
-        return Ok(BTreeSet::new());
+        return Ok(Gone::default());
     }
     let last = run_tasks::last_result(&context.pool, context.run).await?;
     let last = last.map(SliceResult::from_value).transpose()?;

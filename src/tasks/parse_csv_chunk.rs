@@ -1,6 +1,6 @@
 //! Owns the task that reads one chunk of a file.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,6 +10,7 @@ use super::chunks_at_hand::Room;
 use super::{Effects, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::{run_repeated_keys, source_files};
+use crate::definition::contract::Gone;
 use crate::definition::mapping::Mapping;
 use crate::definition::row::Row;
 use crate::domain::counters::Counters;
@@ -35,9 +36,12 @@ pub(super) struct SliceResult {
     /// The paths of the mapping that lead into fields of the page and led nowhere in any record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leading_nowhere: Vec<String>,
+    /// The paths that may have been meant by some of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meant: BTreeMap<String, String>,
     /// The guarded fields that no record of the page and of those before it has.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub gone: BTreeSet<String>,
+    #[serde(flatten)]
+    pub gone: Gone,
 }
 
 impl SliceResult {

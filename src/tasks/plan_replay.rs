@@ -8,7 +8,7 @@ use super::plan_run::Planned;
 use super::remark::Remark;
 use super::snapshot_schema::{LeadingNowhere, absent_fields};
 use super::{Effects, TaskContext, TaskError};
-use crate::db::{replay, schemas};
+use crate::db::{field_presence, replay, schemas};
 use crate::domain::run::RunRange;
 use crate::domain::shape::Shape;
 use crate::sources::SourceError;
@@ -37,12 +37,13 @@ pub(super) async fn remarks(
     for slice in replay::slices(&context.pool, &context.source_name, range).await? {
         let read = SliceResult::from_value(slice.result)?;
         shape.merge(&read.shape);
-        leading_nowhere.add(&read.shape, read.leading_nowhere);
+        leading_nowhere.add(&read.shape, read.leading_nowhere, read.meant);
     }
     let known = schemas::current(&context.pool, &context.source_name).await?;
     let known = known.map(|known| known.accepted).filter(|_| shape.lexical);
     let definition = &context.source.definition;
-    let absent = absent_fields(definition, &shape, leading_nowhere.paths(), known.as_ref());
+    let had = field_presence::get(&context.pool, &context.source_name).await?;
+    let absent = absent_fields(definition, &shape, &leading_nowhere, known.as_ref(), &had);
     Ok(absent.into_iter().collect())
 }
 

@@ -5,17 +5,20 @@
 //! a time, so what is found settled before a batch is settled until the batch writes.
 //! Must not know how a body is mapped.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
 use super::{TaskContext, TaskError};
 use crate::db::run_tasks::ReadSlice;
 use crate::db::settled_pages::{self, SettledPage};
-use crate::definition::mapping::{Mapped, Mapping};
+use crate::definition::Definition;
+use crate::definition::contract::Gone;
+use crate::definition::mapping::{Before, Mapped, Mapping};
 use crate::domain::counters::Counters;
 use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::key_sieve;
+use crate::domain::presence::Gaps;
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{RecordBatch, RecordView};
@@ -31,6 +34,7 @@ pub(super) struct PagesOfBatch {
     passed_over: Vec<i64>,
     counters: Counters,
     reasons: ReasonTally,
+    gaps: Gaps,
     normalized: Vec<NormalizedPage>,
     normalized_keys: HashSet<u64>,
 }
@@ -48,13 +52,14 @@ fn key_hash(record: RecordView<'_>) -> u64 {
 
 impl PagesOfBatch {
     /// Pages of which none is passed over.
-    pub fn none(context: &TaskContext, schema: Option<&Schema>, gone: &BTreeSet<String>) -> Self {
+    pub fn none(context: &TaskContext, schema: Option<&Schema>, gone: &Gone) -> Self {
         Self {
             mapping: Mapping::hash(&context.source.definition, schema, gone),
             settled: HashMap::new(),
             passed_over: Vec::new(),
             counters: Counters::default(),
             reasons: ReasonTally::default(),
+            gaps: Gaps::default(),
             normalized: Vec::new(),
             normalized_keys: HashSet::new(),
         }
@@ -65,7 +70,7 @@ impl PagesOfBatch {
         context: &TaskContext,
         slices: &[ReadSlice],
         schema: Option<&Schema>,
-        gone: &BTreeSet<String>,
+        gone: &Gone,
     ) -> Result<Self, TaskError> {
         let none = Self::none(context, schema, gone);
         let mapping = none.mapping;
@@ -90,20 +95,29 @@ impl PagesOfBatch {
         self.counters.unchanged += settled.keys.len() as i64;
         self.counters.quarantined += settled.quarantined;
         self.reasons.merge(settled.reasons.clone());
+        self.gaps.merge(&settled.gaps);
         self.passed_over.push(slice);
         true
     }
 
-    /// Notes a page that was mapped; `records` and `rejects` are how many there were before it.
-    pub fn normalized(&mut self, hash: StoredHash, records: usize, rejects: usize, all: &Mapped) {
+    /// Notes a page that was mapped; `before` is what there was before it.
+    pub fn normalized(
+        &mut self,
+        hash: StoredHash,
+        before: &Before,
+        all: &Mapped,
+        definition: &Definition,
+    ) {
+        let records = before.records..all.records.len();
         let page = SettledPage {
             hash,
-            keys: (records..all.records.len()).map(|at| key_hash(all.records.get(at))).collect(),
-            quarantined: (all.rejects.len() - rejects) as i64,
-            reasons: all.reasons_from(rejects),
+            keys: records.map(|at| key_hash(all.records.get(at))).collect(),
+            quarantined: (all.rejects.len() - before.rejects) as i64,
+            reasons: all.reasons_from(before.rejects),
+            gaps: all.gaps_since(definition, before),
         };
         self.normalized_keys.extend(&page.keys);
-        self.normalized.push(NormalizedPage { first: records, page });
+        self.normalized.push(NormalizedPage { first: before.records, page });
     }
 
     /// What the pages that were passed over count.
@@ -114,6 +128,11 @@ impl PagesOfBatch {
     /// The slices that were passed over, and why rows of theirs were set aside.
     pub fn passed_over(&self) -> (&[i64], &ReasonTally) {
         (&self.passed_over, &self.reasons)
+    }
+
+    /// What the records of the pages lack that were passed over.
+    pub fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 
     /// Books what the batch did: `changed` are the records whose keys had another content.

@@ -1,6 +1,6 @@
 //! Owns the task that compares what a run saw with the last schema version.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,14 @@ use sqlx::PgConnection;
 use super::parse_csv_chunk::SliceResult;
 use super::plan_run::Planned;
 use super::remark::{Remark, few};
-use super::{Effects, Task, TaskContext, TaskError};
+use super::{Effects, Task, TaskContext, TaskError, emptied};
+use crate::db::field_presence;
 use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
 use crate::definition::Definition;
 use crate::definition::absent::FieldsSeen;
 use crate::definition::policy::{Contract, Policy};
+use crate::domain::presence::Reads;
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
 use crate::domain::shape::{MAX_FIELDS, Shape};
 use crate::domain::task::TaskPayload;
@@ -32,7 +34,7 @@ pub(super) struct Seen {
     /// Whether everything the source has was read: only then can a field be missing from it.
     complete: bool,
     /// The paths within top-level fields that led nowhere in any row.
-    leading_nowhere: BTreeSet<String>,
+    leading_nowhere: LeadingNowhere,
 }
 
 /// What the task leaves in the ledger.
@@ -53,13 +55,13 @@ impl Task for SnapshotSchema {
         while let Some(result) = results.try_next().await? {
             let read = SliceResult::from_value(result)?;
             shape.merge(&read.shape);
-            leading_nowhere.add(&read.shape, read.leading_nowhere);
+            leading_nowhere.add(&read.shape, read.leading_nowhere, read.meant);
         }
         drop(results);
         // Whether rows could be normalized says nothing about what was read, and may not be known yet.
         let read_all = !run_tasks::any_unread(&context.pool, context.run).await?;
         let complete = read_all && !appended_only(context).await?;
-        Ok(Seen { shape, complete, leading_nowhere: leading_nowhere.paths() })
+        Ok(Seen { shape, complete, leading_nowhere })
     }
 
     async fn store(
@@ -74,7 +76,8 @@ impl Task for SnapshotSchema {
         let known = current.as_ref().map(|current| &current.accepted);
         let known = known.filter(|_| !seen.complete || seen.shape.lexical);
         let definition = &context.source.definition;
-        let absent = absent_fields(definition, &seen.shape, seen.leading_nowhere.clone(), known);
+        let had = field_presence::get(&mut *transaction, source).await?;
+        let absent = absent_fields(definition, &seen.shape, &seen.leading_nowhere, known, &had);
         match current {
             None if seen.complete && seen.shape.rows > 0 => {
                 let observed = Schema::of(&seen.shape);
@@ -99,33 +102,36 @@ impl Task for SnapshotSchema {
 
 /// The paths that led nowhere in all slices that hold any row.
 #[derive(Debug, Default)]
-pub(super) struct LeadingNowhere(Option<BTreeSet<String>>);
+pub(super) struct LeadingNowhere {
+    paths: Option<BTreeSet<String>>,
+    meant: BTreeMap<String, String>,
+}
 
 impl LeadingNowhere {
-    /// Adds what a slice says.
-    pub fn add(&mut self, shape: &Shape, paths: Vec<String>) {
+    /// Adds what a slice says, and what may have been meant there.
+    pub fn add(&mut self, shape: &Shape, paths: Vec<String>, meant: BTreeMap<String, String>) {
         if shape.rows > 0 {
             let paths = paths.into_iter().collect();
-            self.0 = Some(match self.0.take() {
+            self.paths = Some(match self.paths.take() {
                 Some(before) => &before & &paths,
                 None => paths,
             });
+            for (path, other) in meant {
+                self.meant.entry(path).or_insert(other);
+            }
         }
-    }
-
-    /// The paths.
-    pub fn paths(self) -> BTreeSet<String> {
-        self.0.unwrap_or_default()
     }
 }
 
 /// What there is to say about mapped fields that no row has. `known` is what earlier runs have seen, when
-/// this one has not read everything: of files it may have read those that changed.
+/// this one has not read everything: of files it may have read those that changed. `had` is what earlier
+/// runs had of the fields: one that rows may lack is not missed in a few.
 pub(super) fn absent_fields(
     definition: &Definition,
     shape: &Shape,
-    leading_nowhere: BTreeSet<String>,
+    leading_nowhere: &LeadingNowhere,
     known: Option<&Schema>,
+    had: &emptied::Known,
 ) -> Option<Remark> {
     // Of a shape without room for all names nobody can say what it lacks.
     if shape.rows == 0 || shape.cut {
@@ -133,7 +139,14 @@ pub(super) fn absent_fields(
     }
     let before = known.iter().flat_map(|schema| schema.fields.keys());
     let names = shape.fields.keys().chain(before).map(String::as_str).collect();
-    let seen = FieldsSeen { names, headers: shape.lexical, leading_nowhere };
+    let reads = if shape.lexical { Reads::News } else { Reads::Again };
+    let seen = FieldsSeen {
+        names,
+        headers: shape.lexical,
+        leading_nowhere: leading_nowhere.paths.clone().unwrap_or_default(),
+        meant: leading_nowhere.meant.clone(),
+        excused: emptied::missing_by_accident(definition, had, shape.rows, reads),
+    };
     let absent = definition.absent_fields(&seen);
     (!absent.is_empty()).then(|| Remark::note(format!("no row has {}", few(absent))))
 }

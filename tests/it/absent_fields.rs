@@ -80,7 +80,7 @@ async fn a_key_that_no_record_has_is_named_with_the_nearest_key() {
     let page =
         r#"[{"id":1,"name":"a","price":1,"vendor":{"nmae":"x"}},{"id":2,"name":"b","price":2}]"#;
     publish(&app, &[page, "[]"]);
-    let says = "no row has `$.prise`; did you mean `$.price`?; `$.vendor.name`";
+    let says = "no row has `$.prise`; did you mean `$.price`?; `$.vendor.name`; did you mean `$.vendor.nmae`?";
     for run in [
         dry_run(&app, Mode::Incremental).await,
         app.run("items").await,

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::db::source_files::JudgedFile;
+use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskPayload;
@@ -188,6 +189,25 @@ pub async fn set_aside(
             None => ReasonTally::unknown(),
         };
         merged.merge(tally);
+    }
+    Ok(merged)
+}
+
+/// What the records of a run lack, as far as its tasks have said so.
+///
+/// # Errors
+/// Database errors.
+pub async fn gaps(connection: &mut PgConnection, run: RunId) -> Result<Gaps, sqlx::Error> {
+    let mut parts = sqlx::query_scalar!(
+        r#"select result -> 'gaps' as "gaps!" from run_tasks
+         where run_id = $1 and kind = 'normalize_batch' and state = 'done' and result ? 'gaps'"#,
+        run.0,
+    )
+    .fetch(connection);
+    let mut merged = Gaps::default();
+    while let Some(part) = parts.try_next().await? {
+        let part = serde_json::from_value(part).map_err(|e| sqlx::Error::Decode(e.into()))?;
+        merged.merge(&part);
     }
     Ok(merged)
 }

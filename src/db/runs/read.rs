@@ -209,3 +209,25 @@ pub async fn latest_per_source(executor: impl PgExecutor<'_>) -> Result<Vec<Run>
         select_runs!("where id in (select max(id) from etl_runs group by source) order by source");
     rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
 }
+
+/// The last run before this one that read any rows of a source, and how many.
+///
+/// # Errors
+/// Database errors.
+pub async fn last_with_rows(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    before: RunId,
+) -> Result<Option<(RunId, i64)>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select id, rows_read from etl_runs
+         where source = $1 and id < $2 and rows_read > 0 and finished_at is not null
+           and mode <> 'replay' and not dry_run
+         order by id desc limit 1",
+        source,
+        before.0,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| (RunId(row.id), row.rows_read)))
+}

@@ -21,6 +21,8 @@ mod recording;
 mod records;
 mod request;
 mod secrets;
+mod segments;
+mod selector;
 mod unpack;
 
 #[cfg(test)]
@@ -43,7 +45,7 @@ pub use self::params::{Auth, KeyPlace, ParamValue, RateLimitParams, RestApiParam
 use self::recording::Recording;
 use self::records::{JsonRow, Records};
 use self::request::Request;
-use super::{Access, Kind, Page, PageSource, RateLimit, Reach, Source, SourceError};
+use super::{Access, Kind, LedNowhere, Page, PageSource, RateLimit, Reach, Source, SourceError};
 use crate::definition::Definition;
 use crate::definition::field::Locator;
 use crate::definition::mapping::{Frozen, Mapped, Mapping};
@@ -98,7 +100,7 @@ struct Contents {
     records: usize,
     shape: Shape,
     /// The locators that lead into fields and led nowhere.
-    leading_nowhere: Vec<usize>,
+    leading_nowhere: Vec<LedNowhere>,
     /// What shows that there are more pages.
     more: Option<String>,
 }

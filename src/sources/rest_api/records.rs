@@ -9,34 +9,33 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
 
-use super::answer;
-use super::path::{Path, walk, walk_text};
+use super::path::{Path, walk};
+use super::segments::meant;
+use super::selector::Selector;
 use crate::definition::field::Locator;
 use crate::definition::row::{Cell, Row};
 use crate::domain::hash::ContentHash;
-use crate::domain::json_extent::{Extent, MAX_DEPTH, MAX_VALUES, PRUNED, prune};
+use crate::domain::json_extent::{Extent, MAX_DEPTH, MAX_VALUES};
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::domain::text;
-use crate::sources::SourceError;
-
-/// The most records of a page: each of them takes memory many times its own size.
-const MAX_RECORDS: usize = 1_000_000;
-
-/// The most values of a page that a query looks through: it is parsed as a whole.
-const MAX_QUERIED: usize = 4_000_000;
+use crate::sources::{LedNowhere, SourceError};
 
 /// How records are found in a body, and values in a record.
 #[derive(Debug)]
 pub(super) struct Records {
     selector: Selector,
     cells: Vec<CellPath>,
+    /// The JSONPaths of the locators that have one.
+    paths: Vec<Option<String>>,
 }
+
+/// Records of a page in which a key that was meant is looked for.
+const LOOKED_THROUGH: usize = 20;
 
 /// Why a record cannot be looked into.
 #[derive(Debug, thiserror::Error)]
@@ -60,16 +59,6 @@ impl Unparsed {
     }
 }
 
-/// `rest_api.data_selector`, compiled.
-#[derive(Debug)]
-struct Selector {
-    text: String,
-    path: Path,
-    /// Whether it ends in `[*]`. JSONPath would take the values of an object as well there; an
-    /// object in place of the list is an error message, and its values are no records.
-    wants_list: bool,
-}
-
 /// Where the value of a locator is in a record.
 #[derive(Debug)]
 enum CellPath {
@@ -89,7 +78,8 @@ impl Records {
             slots += usize::from(matches!(cell, CellPath::Query(..)));
             cells.push(cell);
         }
-        Ok(Self { selector: Selector::new(selector)?, cells })
+        let paths = locators.iter().map(|locator| locator.nested_path().map(str::to_owned));
+        Ok(Self { selector: Selector::new(selector)?, cells, paths: paths.collect() })
     }
 
     /// The keys that lead to the records, when it takes no more than keys.
@@ -132,7 +122,7 @@ impl Records {
 
     /// What the records of a page look like, and which locators that lead into fields led nowhere in
     /// any of them. What is no object has no fields to show.
-    pub fn shape_of(&self, found: &[Cow<'_, str>], hash: ContentHash) -> (Shape, Vec<usize>) {
+    pub fn shape_of(&self, found: &[Cow<'_, str>], hash: ContentHash) -> (Shape, Vec<LedNowhere>) {
         let raw_ref = RawRef::Page(hash.into()).to_string();
         let mut shape = Shape::default();
         let within = |cell: &CellPath| match cell {
@@ -150,134 +140,28 @@ impl Records {
             }
             nowhere.retain(|at| !self.cells[*at].leads_somewhere(&record));
         }
-        (shape, nowhere)
-    }
-}
-
-impl Selector {
-    fn new(text: &str) -> Result<Self, SourceError> {
-        let (list, wants_list) = match text.strip_suffix("[*]") {
-            Some(list) if !list.ends_with("..") => (list, true),
-            _ => (text, false),
-        };
-        let path = Path::parse(list).map_err(|error| invalid("data_selector", text, &error))?;
-        Ok(Self { text: text.to_owned(), path, wants_list })
+        let nowhere = nowhere.into_iter().map(|locator| LedNowhere { locator, meant: None });
+        (shape, self.with_what_was_meant(nowhere.collect(), found))
     }
 
-    fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
-        if let Path::Query(_) = self.path
-            && Extent::of(body).values > MAX_QUERIED
-        {
-            return Err(SourceError::permanent(format!(
-                "the answer holds more than {MAX_QUERIED} values, too many for `{}`: ask for smaller \
-                 pages, or name the list by keys alone, such as `$.data[*]`",
-                self.text
-            )));
-        }
-        let records = self.records(body)?;
-        if records.len() > MAX_RECORDS {
-            return Err(SourceError::permanent(format!(
-                "the answer has {} records, and {MAX_RECORDS} are the most: ask for smaller pages, \
-                 see `rest_api.paginator`",
-                records.len()
-            )));
-        }
-        Ok(records)
-    }
-
-    fn records<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
-        let found = self.find(body).map_err(|error| self.unreadable(error))?;
-        if found.is_empty() && (self.is_one_value() || is_error(body)) {
-            return Err(self.mismatch("finds nothing", body));
-        }
-        let is_single = !self.wants_list && found.len() == 1;
-        let mut records = Vec::new();
-        for value in found {
-            match value.as_bytes().first() {
-                Some(b'[') if self.wants_list || is_single => {
-                    records.extend(elements(value).map_err(|error| self.unreadable(error))?);
-                }
-                Some(b'n') if self.wants_list || is_single => {}
-                _ if self.wants_list => return Err(self.mismatch("expects a list", body)),
-                Some(b'{') if is_single && is_error(&value) => {
-                    return Err(self.mismatch("finds no records", body));
-                }
-                Some(b'{') => records.push(value),
-                _ if is_single => return Err(self.mismatch("finds no records", body)),
-                _ => records.push(value),
+    /// Looks into the first records for keys that may have been meant.
+    fn with_what_was_meant(
+        &self,
+        mut nowhere: Vec<LedNowhere>,
+        found: &[Cow<'_, str>],
+    ) -> Vec<LedNowhere> {
+        for record in found.iter().take(LOOKED_THROUGH) {
+            if nowhere.iter().all(|led| led.meant.is_some()) {
+                break;
+            }
+            let Ok(record) = Self::parse(record) else { continue };
+            for led in nowhere.iter_mut().filter(|led| led.meant.is_none()) {
+                led.meant =
+                    self.paths[led.locator].as_deref().and_then(|path| meant(path, &record));
             }
         }
-        Ok(records)
+        nowhere
     }
-
-    /// Whether the path leads to one value, which is to be there, and not to any number of them.
-    fn is_one_value(&self) -> bool {
-        matches!(self.path, Path::Keys(_))
-    }
-
-    fn find<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
-        match &self.path {
-            Path::Keys(keys) => Ok(walk_text(keys, body)?.map(Cow::Borrowed).into_iter().collect()),
-            Path::Query(path) => {
-                // What is too deep to be parsed makes the record it stands in unreadable, and no other.
-                let body: Value = serde_json::from_str(&prune(body, MAX_DEPTH))?;
-                let unpruned = |text: String| match text.contains(PRUNED) {
-                    true => text.replace(PRUNED, &too_deep()),
-                    false => text,
-                };
-                let found = path.query(&body).all();
-                Ok(found.into_iter().map(|v| Cow::Owned(unpruned(v.to_string()))).collect())
-            }
-        }
-    }
-
-    fn unreadable(&self, error: serde_json::Error) -> SourceError {
-        let selector = &self.text;
-        SourceError::permanent(format!("the answer has JSON that `{selector}` cannot look into"))
-            .caused_by(error)
-    }
-
-    fn mismatch(&self, problem: &str, body: &str) -> SourceError {
-        let selector = &self.text;
-        let (found, says) = match small(body) {
-            Some(body) => (describe(&body), answer::error_in(&body).map(answer::beginning)),
-            None => (answer::beginning(body), None),
-        };
-        let says = says.map(|text| format!("; it says: {text}")).unwrap_or_default();
-        SourceError::permanent(format!(
-            "`rest_api.data_selector` = `{selector}` {problem}: the answer is {found}{says}"
-        ))
-    }
-}
-
-fn is_error(json: &str) -> bool {
-    small(json).is_some_and(|value| answer::is_error(&value))
-}
-
-/// The value of a text that is short enough to be an error. Parsed, it takes many times its size.
-fn small(json: &str) -> Option<Value> {
-    const MOST: usize = 1 << 20;
-    if json.len() > MOST { None } else { serde_json::from_str(json).ok() }
-}
-
-/// JSON that no record may hold.
-fn too_deep() -> String {
-    format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1))
-}
-
-/// The elements of a list, each as it stands there.
-fn elements(list: Cow<'_, str>) -> Result<Vec<Cow<'_, str>>, serde_json::Error> {
-    let texts = match list {
-        Cow::Borrowed(list) => {
-            let elements: Vec<&RawValue> = serde_json::from_str(list)?;
-            elements.into_iter().map(|element| Cow::Borrowed(element.get())).collect()
-        }
-        Cow::Owned(list) => {
-            let elements: Vec<&RawValue> = serde_json::from_str(&list)?;
-            elements.into_iter().map(|element| Cow::Owned(element.get().to_owned())).collect()
-        }
-    };
-    Ok(texts)
 }
 
 impl CellPath {
@@ -310,25 +194,9 @@ impl CellPath {
     }
 }
 
-fn invalid(key: &str, path: &str, error: &str) -> SourceError {
+pub(super) fn invalid(key: &str, path: &str, error: &str) -> SourceError {
     let path = text::cut(path, text::MAX_QUOTED);
     SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}"))
-}
-
-/// A JSON value in a few words.
-fn describe(value: &Value) -> String {
-    const SHOWN: usize = 8;
-    match value {
-        Value::Object(fields) if fields.is_empty() => "an empty object".to_owned(),
-        Value::Object(fields) => {
-            let keys: Vec<_> = fields.keys().take(SHOWN).map(|key| format!("`{key}`")).collect();
-            let more = if fields.len() > SHOWN { ", …" } else { "" };
-            format!("an object with {}{more}", keys.join(", "))
-        }
-        Value::Array(elements) => format!("a list of {}", elements.len()),
-        Value::Null => "null".to_owned(),
-        scalar => format!("the value {}", answer::beginning(&scalar.to_string())),
-    }
 }
 
 /// The type of a value; `None` is null.
@@ -402,6 +270,63 @@ impl Row for JsonRow<'_> {
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
         for (name, value) in self.fields {
             visit(name, type_of(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PATHS: [&str; 9] = [
+        "$.a.b",
+        "$['a']['b']",
+        "$.a[0].b",
+        "$..c",
+        "$.a.b.c",
+        "$[\"a\"].c",
+        "$.b[*].c",
+        "$.a[?@.b].c",
+        "$.a[-1]",
+    ];
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop::sample::select(vec![Value::Null, Value::from(1), Value::from("")]);
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let key = prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..3)
+                    .prop_map(|map| map.into_iter().collect::<Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// What a page says of its mapped paths is what its rows say, and pages say what all rows say.
+        #[test]
+        fn a_path_leads_nowhere_when_no_record_has_anything_there(
+            pages in prop::collection::vec(prop::collection::vec(value(), 0..4), 1..4),
+        ) {
+            let locators = PATHS.map(Locator::of_source_field);
+            let records = Records::new("$[*]", &locators).unwrap();
+            let mut nowhere: Vec<usize> = (0..PATHS.len()).collect();
+            for page in &pages {
+                let body = Value::from(page.clone()).to_string();
+                let found = records.select(&body).unwrap();
+                let (_, led) = records.shape_of(&found, ContentHash::of(body.as_bytes()));
+                let led: Vec<_> = led.into_iter().map(|led| led.locator).collect();
+                nowhere.retain(|at| led.contains(at));
+            }
+            let rows: Vec<&Value> = pages.iter().flatten().collect();
+            let missing = |at: &usize| {
+                let rows = rows.iter().filter_map(|record| records.row(record));
+                rows.map(|row| matches!(row.cell(*at), Cell::Missing)).all(|missing| missing)
+            };
+            let expected: Vec<_> = (0..PATHS.len()).filter(missing).collect();
+            prop_assert_eq!(nowhere, expected);
         }
     }
 }

@@ -1,0 +1,40 @@
+//! Owns counting, while rows are mapped, which fields of how many records have no value.
+
+/// Counts of the fields of a definition, by their place in it.
+///
+/// A value that the contract discards is none, nor is one that the job file supplies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GapCounter {
+    without: Vec<u64>,
+    open: Vec<usize>,
+}
+
+impl GapCounter {
+    /// The row that is being mapped has no value of this field.
+    pub(super) fn note(&mut self, field: usize) {
+        // An empty text that cannot be converted is met twice.
+        if self.open.last() != Some(&field) {
+            self.open.push(field);
+        }
+    }
+
+    /// The row became a record.
+    pub(super) fn close(&mut self) {
+        for field in self.open.drain(..) {
+            if field >= self.without.len() {
+                self.without.resize(field + 1, 0);
+            }
+            self.without[field] += 1;
+        }
+    }
+
+    /// The row became none.
+    pub(super) fn abandon(&mut self) {
+        self.open.clear();
+    }
+
+    /// How many records have no value of this field.
+    pub fn without(&self, field: usize) -> u64 {
+        self.without.get(field).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,225 @@
+//! Owns which fields have values: in how many records of a run, in how many of those before it, and
+//! when it is no accident that a run has none.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// It is no accident that a field has no value when the odds of that are smaller than this: a source
+/// that is read every hour is then called to account without cause about once in six weeks.
+const ODDS: f64 = 0.001;
+
+/// The share of records that is taken to have a field of which nobody knows more than that some
+/// records have it and others do not.
+const ASSUMED_SHARE: f64 = 0.1;
+
+/// No field is taken to be in more records than this share, so that five is the fewest that count:
+/// records that come together are often alike.
+const SUREST: f64 = 0.75;
+
+/// Of more records than this, half are forgotten with each run that has new ones: what a source was
+/// like long ago says little.
+const WELL_KNOWN: u64 = 1_000;
+
+/// How many records lack a value of a field.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gaps {
+    /// The records looked at.
+    pub records: u64,
+    /// Those of them without a value, by the job file's name of the field. Fields without gaps have
+    /// no entry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub without: BTreeMap<String, u64>,
+}
+
+impl Gaps {
+    /// Whether no record was looked at.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Adds the gaps of other records.
+    pub fn merge(&mut self, other: &Self) {
+        self.records += other.records;
+        for (field, gaps) in &other.without {
+            *self.without.entry(field.clone()).or_default() += gaps;
+        }
+    }
+
+    /// How many of the records have a value of a field.
+    pub fn with_value(&self, field: &str) -> u64 {
+        self.records.saturating_sub(self.without.get(field).copied().unwrap_or(0))
+    }
+}
+
+/// What earlier runs had of one field of a job file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Where the job file said that the value is.
+    pub from: String,
+    /// Records of earlier runs, the last ones above all.
+    pub records: u64,
+    /// Those of them that had a value.
+    pub with_value: u64,
+    /// Whether every record had one, ever since the field is mapped like this.
+    pub always: bool,
+    /// Records since the last value.
+    #[serde(default)]
+    pub lacking: u64,
+    /// Whether those were too many for an accident. It stays so until a value comes.
+    #[serde(default)]
+    pub missed: bool,
+}
+
+/// Which records a run has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Such as earlier runs may have read as well: an API gives the same ones day after day.
+    Again,
+    /// Those that are new, of files.
+    News,
+}
+
+impl Presence {
+    /// The presence of a field after the first run that has values of it.
+    pub fn first(from: &str, records: u64, with_value: u64) -> Self {
+        let (from, always) = (from.to_owned(), with_value == records);
+        Self { from, records, with_value, always, lacking: 0, missed: false }
+    }
+
+    /// The same after a further run.
+    pub fn after(mut self, records: u64, with_value: u64, reads: Reads) -> Self {
+        if with_value == 0 {
+            self.missed = self.is_missed_in(records, reads);
+            self.always &= self.missed || records == 0;
+            self.lacking += records;
+            return self;
+        }
+        if self.records > WELL_KNOWN {
+            self.records = self.records.div_ceil(2);
+            self.with_value = self.with_value.div_ceil(2);
+        }
+        if !self.missed {
+            self.records += self.lacking;
+        }
+        self.records += records;
+        self.with_value += with_value;
+        self.always &= with_value == records;
+        (self.lacking, self.missed) = (0, false);
+        self
+    }
+
+    /// Whether so many records without any value are too many for an accident.
+    pub fn is_missed_in(&self, records: u64, reads: Reads) -> bool {
+        if records == 0 || self.missed {
+            return self.missed;
+        }
+        // By the rule of succession: of few records nobody knows for certain what the next are like.
+        let share = (self.with_value as f64 / (self.records as f64 + 1.0)).min(SUREST);
+        let lacking = match reads {
+            Reads::Again => records,
+            Reads::News => self.lacking + records,
+        };
+        self.with_value > 0 && none_by_accident(share, lacking) < ODDS
+    }
+}
+
+/// Whether a field that some records had and some did not is missed in so many that all lack it.
+pub fn optional_is_missed_in(records: u64) -> bool {
+    none_by_accident(ASSUMED_SHARE, records) < ODDS
+}
+
+/// The odds that none of so many records has what this share of all records has.
+fn none_by_accident(share: f64, records: u64) -> f64 {
+    (1.0 - share).powf(records as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fewest(records: u64, with_value: u64) -> u64 {
+        let before = Presence::first("$.x", records, with_value);
+        (0..1_000_000).find(|now| before.is_missed_in(*now, Reads::Again)).unwrap()
+    }
+
+    /// The table of docs/job-files.md.
+    #[test]
+    fn the_rarer_a_field_is_the_more_records_must_lack_it() {
+        assert_eq!(fewest(1_000_000, 1_000_000), 5);
+        assert_eq!(fewest(3, 3), 5);
+        assert_eq!(fewest(1, 1), 10);
+        assert_eq!(fewest(1_000, 500), 10);
+        assert_eq!(fewest(1_000, 100), 66);
+        assert_eq!(fewest(1_000, 10), 689);
+        assert!(!optional_is_missed_in(65) && optional_is_missed_in(66));
+    }
+
+    #[test]
+    fn gaps_are_counted_by_field() {
+        let one = Gaps { records: 3, without: [("a".to_owned(), 3)].into() };
+        let mut both = one.clone();
+        both.merge(&Gaps { records: 2, without: [("b".to_owned(), 1)].into() });
+        assert_eq!(["a", "b", "c"].map(|field| both.with_value(field)), [2, 4, 5]);
+        assert!(Gaps::default().is_empty() && !both.is_empty());
+    }
+
+    #[test]
+    fn what_is_missed_stays_so_until_a_value_comes() {
+        let before = Presence::first("$.x", 1_000, 500);
+        let mut missed = before.clone().after(10, 0, Reads::Again);
+        assert!(missed.missed && missed.is_missed_in(1, Reads::Again));
+        missed = missed.after(1, 0, Reads::Again);
+        let back = missed.after(1, 1, Reads::Again);
+        assert_eq!((back.missed, back.records, back.with_value), (false, 1_001, 501));
+        // The same few records, read again and again, are not many; new ones are.
+        let (mut again, mut news) = (before.clone(), before);
+        for run in 1..=9 {
+            again = again.after(2, 0, Reads::Again);
+            news = news.after(2, 0, Reads::News);
+            assert_eq!((again.missed, news.missed), (false, run >= 5), "{run}");
+        }
+        assert_eq!(again.after(2, 1, Reads::Again).records, 1_020);
+    }
+
+    proptest! {
+        #[test]
+        fn more_records_without_a_value_are_never_less_of_an_alarm(
+            runs in prop::collection::vec((1..5_000_u64, 0.0..=1.0_f64), 1..20),
+            now in 0..5_000_u64,
+            reads in prop::sample::select(vec![Reads::Again, Reads::News]),
+        ) {
+            let mut before = Presence::first("$.x", 10, 7);
+            let mut missed = false;
+            for (records, share) in runs {
+                let with_value = ((records as f64 * share) as u64).saturating_sub(1);
+                missed = with_value == 0 && (missed || before.is_missed_in(records, reads));
+                before = before.after(records, with_value, reads);
+                // An alarm lasts, and ends with the first value.
+                prop_assert_eq!(before.missed, missed);
+                // What was there once is not forgotten.
+                prop_assert!(0 < before.with_value && before.with_value <= before.records);
+            }
+            let missed = |now| before.is_missed_in(now, reads);
+            prop_assert!(!missed(now) || missed(now + 1));
+            prop_assert_eq!(missed(0), before.missed);
+        }
+
+        #[test]
+        fn every_record_had_a_value_unless_one_had_none(
+            runs in prop::collection::vec((1..50_u64, 0..50_u64), 0..9),
+        ) {
+            let mut before = Presence::first("$.x", 9, 9);
+            let mut always = true;
+            for (records, without) in runs {
+                let with_value = records.saturating_sub(without);
+                let missed = before.is_missed_in(records, Reads::Again) && with_value == 0;
+                always &= with_value == records || missed;
+                before = before.after(records, with_value, Reads::Again);
+                prop_assert_eq!(before.always, always);
+            }
+        }
+    }
+}
