@@ -14,6 +14,7 @@ use crate::domain::field_name;
 use crate::domain::presence::{Gaps, Presence, Reads};
 use crate::domain::run::Mode;
 use crate::domain::text::{cut, printable};
+use crate::domain::words::grouped;
 use crate::sources::Source;
 
 /// The most bytes of a name that is shown.
@@ -55,7 +56,7 @@ pub(super) fn remark(
         Remark::degrading(format!(
             "none of {} records has a value of {}, and earlier ones had: they were loaded without; if \
              that is meant, write missing_field = \"evolve\" under [contract]",
-            gaps.records,
+            grouped(gaps.records),
             few(missed)
         ))
     })

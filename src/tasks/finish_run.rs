@@ -20,6 +20,7 @@ use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
+use crate::domain::words::grouped;
 use crate::sources::Source;
 
 /// Ends a run whose tasks have all settled. The checkpoint moves only if none of them died.
@@ -47,7 +48,9 @@ pub(super) async fn finish_run(
     if let (0, Some(source)) = (run.dead_tasks, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
     }
-    if run.counters.rows_read == 0 && anything_new && run.mode != Mode::Replay {
+    // Of files that are empty planning has told.
+    let asked = source.is_some_and(|source| matches!(source.source, Source::Pages(_)));
+    if asked && anything_new && run.counters.rows_read == 0 && run.mode != Mode::Replay {
         remarks.extend(nothing_read(transaction, &run).await?);
     }
     let outcome = Outcome {
@@ -164,7 +167,7 @@ async fn nothing_read(
 ) -> Result<Option<Remark>, TaskError> {
     let before = runs::last_with_rows(&mut *transaction, &run.source, run.id).await?;
     Ok(before.map(|(before, rows)| {
-        let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+        let rows = grouped(rows.unsigned_abs());
         Remark::note(format!("no rows read, and run {before} read {rows}"))
     }))
 }

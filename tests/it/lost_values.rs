@@ -291,7 +291,7 @@ async fn an_answer_without_records_is_told_when_there_were_some() {
     publish(&app, 1, 3, |_| r#""cust":{"name":"x"}"#.to_owned());
     let full = app.run("items").await;
     app.write("pages/page-0001.json", "[]");
-    let says = format!("no rows read, and run {} read 3 rows", full.id);
+    let says = format!("no rows read, and run {} read 3", full.id);
     for run in [dry_run(&app, Incremental).await, app.run("items").await, app.run("items").await] {
         assert_eq!((run.status, note(&run)), (Success, says.as_str()));
     }
