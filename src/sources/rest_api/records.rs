@@ -322,8 +322,8 @@ mod tests {
             }
             let rows: Vec<&Value> = pages.iter().flatten().collect();
             let missing = |at: &usize| {
-                let rows = rows.iter().filter_map(|record| records.row(record));
-                rows.map(|row| matches!(row.cell(*at), Cell::Missing)).all(|missing| missing)
+                let mut rows = rows.iter().filter_map(|record| records.row(record));
+                rows.all(|row| matches!(row.cell(*at), Cell::Missing))
             };
             let expected: Vec<_> = (0..PATHS.len()).filter(missing).collect();
             prop_assert_eq!(nowhere, expected);
