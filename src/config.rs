@@ -3,6 +3,8 @@
 //!
 //! Must not know: what the settings are used for.
 
+mod root;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use crate::domain::host::Host;
 use crate::domain::secret_url::SecretUrl;
 use crate::files;
 
-/// The settings file looked for in the current folder.
+/// The settings file in a project's root.
 pub const DEFAULT_FILE: &str = "kasparro.toml";
 /// Where the API listens: nobody but this machine reaches it.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -34,7 +36,7 @@ pub struct SettingsLayer {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL")]
     pub database_url: Option<SecretUrl>,
 
-    /// Folder with the job files, one per source [default: jobs]
+    /// Folder with the job files, one per source [default: jobs in the project's folder]
     #[arg(long, env = "KASPARRO_JOBS_DIR", global = true, value_name = "DIR")]
     pub jobs_dir: Option<PathBuf>,
 
@@ -212,13 +214,23 @@ pub enum ConfigError {
 }
 
 impl Settings {
-    /// Settles the settings. `file` is the settings file if one was named; otherwise
-    /// `kasparro.toml` is read when it exists.
+    /// Settles the settings. `file` is the settings file if one was named; otherwise `kasparro.toml` of
+    /// the project's root is read when it exists. What a settings file names is relative to the root,
+    /// as is the default of `jobs_dir`; what is given otherwise is relative to the current folder.
     ///
     /// # Errors
     /// [`ConfigError`], naming the file and line, or the setting.
     pub fn resolve(given: SettingsLayer, file: Option<&Path>) -> Result<Self, ConfigError> {
-        let layer = given.over(read_file(file)?);
+        Self::resolve_in(&std::env::current_dir().unwrap_or_default(), given, file)
+    }
+
+    fn resolve_in(
+        here: &Path,
+        given: SettingsLayer,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let root = root::from(here);
+        let layer = given.over(read_file(file, &root)?.seen_from(&root));
         let listen = layer.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let listen = listen.parse().map_err(|_| ConfigError::Listen(listen))?;
         let hosts = layer.allowed_hosts.unwrap_or_default().into_iter();
@@ -241,7 +253,7 @@ impl Settings {
         }
         Ok(Self {
             database_url: layer.database_url.filter(|url| !url.expose().is_empty()),
-            jobs_dir: layer.jobs_dir.unwrap_or_else(|| PathBuf::from("jobs")),
+            jobs_dir: layer.jobs_dir.unwrap_or_else(|| root.join(root::JOBS)),
             data_roots: layer.data_roots.unwrap_or_default(),
             data_dir: layer.data_dir,
             listen,
@@ -265,6 +277,18 @@ impl Settings {
 }
 
 impl SettingsLayer {
+    /// With its relative paths below the project's root.
+    fn seen_from(self, root: &Path) -> Self {
+        let below = |path: PathBuf| root.join(path);
+        Self {
+            jobs_dir: self.jobs_dir.map(below),
+            data_roots: self.data_roots.map(|roots| roots.into_iter().map(below).collect()),
+            data_dir: self.data_dir.map(below),
+            pg_bin: self.pg_bin.map(below),
+            ..self
+        }
+    }
+
     fn over(self, below: Self) -> Self {
         Self {
             database_url: self.database_url.or(below.database_url),
@@ -289,19 +313,19 @@ impl SettingsLayer {
     }
 }
 
-fn read_file(named: Option<&Path>) -> Result<SettingsLayer, ConfigError> {
-    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let text = match files::read_text(path, files::MAX_SETTINGS_FILE) {
+fn read_file(named: Option<&Path>, root: &Path) -> Result<SettingsLayer, ConfigError> {
+    let path = named.map_or_else(|| root.join(DEFAULT_FILE), Path::to_owned);
+    let text = match files::read_text(&path, files::MAX_SETTINGS_FILE) {
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(SettingsLayer::default());
         }
-        Err(source) => return Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+        Err(source) => return Err(ConfigError::Unreadable { path, source }),
     };
     toml::from_str(&text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        ConfigError::File { path: path.to_owned(), line, message: error.message().to_owned() }
+        ConfigError::File { path: path.clone(), line, message: error.message().to_owned() }
     })
 }
 
@@ -327,6 +351,28 @@ mod tests {
         assert_eq!(settings.workers, 3);
         assert_eq!(settings.listen.port(), 9000);
         assert_eq!(settings.jobs_dir, Path::new("jobs"));
+    }
+
+    #[test]
+    fn from_a_folder_within_the_project_its_settings_and_jobs_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let within = root.join("jobs/data");
+        std::fs::create_dir_all(&within).unwrap();
+        let text = "data_dir = \"database\"\ndata_roots = [\"/srv\", \"more\"]\nworkers = 3\n";
+        std::fs::write(root.join(DEFAULT_FILE), text).unwrap();
+        let given = SettingsLayer { pg_bin: Some("bin".into()), ..SettingsLayer::default() };
+        let settings = Settings::resolve_in(&within, given.clone(), None).unwrap();
+        assert_eq!(settings.workers, 3);
+        assert_eq!(settings.jobs_dir, root.join("jobs"));
+        assert_eq!(settings.data_dir, Some(root.join("database")));
+        assert_eq!(settings.data_roots, [PathBuf::from("/srv"), root.join("more")]);
+        assert_eq!(settings.pg_bin, Some("bin".into()), "what is typed is relative to where it is");
+        // Tests may run anywhere; from here the names are as short as ever.
+        let named = Some(root.join(DEFAULT_FILE));
+        let settings = Settings::resolve_in(&root, given, named.as_deref()).unwrap();
+        assert_eq!(settings.jobs_dir, Path::new("jobs"));
+        assert_eq!(settings.data_dir, Some("database".into()));
     }
 
     #[test]

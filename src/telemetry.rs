@@ -4,11 +4,16 @@
 mod seldom;
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
 use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{self, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::domain::text::{MAX_LOGGED, Shown, cut, escape_in_json};
 pub use seldom::Seldom;
@@ -17,6 +22,35 @@ pub use seldom::Seldom;
 pub trait StepAside: Send + Sync + 'static {
     /// Runs `write` while nothing is drawn.
     fn step_aside(&self, write: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
+}
+
+/// The target of lines that repeat what a run's note says.
+pub const NOTED: &str = "kasparro::noted";
+
+/// Whether somebody is about to read the notes of runs.
+static NOTES_ARE_SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// While this lives, lines of the target [`NOTED`] are not logged: whoever holds it shows the notes.
+#[derive(Debug)]
+pub struct NotesAreShown(());
+
+impl NotesAreShown {
+    /// From now on.
+    pub fn begin() -> Self {
+        NOTES_ARE_SHOWN.store(true, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for NotesAreShown {
+    fn drop(&mut self) {
+        NOTES_ARE_SHOWN.store(false, Ordering::Relaxed);
+    }
+}
+
+fn what_notes_leave<S: Subscriber>() -> impl Layer<S> + Send + Sync + 'static {
+    let is_said = |target: &str| target == NOTED && NOTES_ARE_SHOWN.load(Ordering::Relaxed);
+    dynamic_filter_fn(move |line, _| !is_said(line.target()))
 }
 
 /// Starts logging, as text for people or as one JSON object a line. `filter` is in the syntax of
@@ -37,9 +71,10 @@ pub fn init(
     let lines = Lines { drawing: drawing.map(std::sync::Arc::from), json };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     if json {
-        builder.json().flatten_event(true).init();
+        builder.json().flatten_event(true).finish().with(what_notes_leave()).init();
     } else {
-        builder.with_target(false).with_ansi(colors).fmt_fields(escaped_fields()).init();
+        let builder = builder.with_target(false).with_ansi(colors).fmt_fields(escaped_fields());
+        builder.finish().with(what_notes_leave()).init();
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ use crate::config::Settings;
 use crate::definition::error::Problem;
 use crate::definition::{Definition, DefinitionError, JobsFolder};
 use crate::domain::failure::chain;
-use crate::domain::text::printable_lines;
 use crate::sources::{self, Reach};
 
 #[derive(Debug, clap::Args)]
@@ -49,10 +48,13 @@ pub(super) fn check(
         if checked.is_empty() {
             text += &no_job_file(jobs);
         }
-        out::raw(&printable_lines(&text));
+        out::text_hanging(&text, PLACES);
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// Where a line's place begins, behind `warning`.
+const PLACES: usize = 9;
 
 /// What there is to say where no source is.
 pub(super) fn no_job_file(jobs: &JobsFolder) -> String {

@@ -103,7 +103,7 @@ fn data_dir(settings: &Settings) -> PathBuf {
 
 fn private_options(settings: &Settings) -> anyhow::Result<embedded::Options> {
     let mut options = embedded::Options::new(data_dir(settings));
-    options.project = project(&settings.jobs_dir, &std::env::current_dir()?);
+    options.project = project(&settings.jobs_dir);
     options.announce = announce;
     options.binaries.clone_from(&settings.pg_bin);
     options.download = match settings.pg_download_url.as_ref().map(SecretUrl::expose) {
@@ -122,23 +122,11 @@ fn announce(line: &str) {
     }
 }
 
-/// The project that we are in: its folder of job files, here or, from a folder within, further up. From
-/// there, or without a job file, a cluster is not claimed; without a project any will do, since
-/// nothing can be loaded.
-fn project(jobs_dir: &Path, here: &Path) -> Option<Project> {
-    let of = |folder: PathBuf, may_claim| {
-        folder.canonicalize().ok().map(|jobs| Project { jobs, may_claim })
-    };
-    let at_hand = here.join(jobs_dir);
-    if at_hand.is_dir() {
-        let may_claim = holds_job_files(&at_hand);
-        return of(at_hand, may_claim);
-    }
-    here.ancestors()
-        .skip(1)
-        .map(|folder| folder.join(jobs_dir))
-        .find(|folder| holds_job_files(folder))
-        .and_then(|folder| of(folder, false))
+/// The project that we are in. Without a job file it claims no cluster; without a folder for them any
+/// cluster will do, since nothing can be loaded.
+fn project(jobs_dir: &Path) -> Option<Project> {
+    let jobs = jobs_dir.canonicalize().ok().filter(|jobs| jobs.is_dir())?;
+    Some(Project { may_claim: holds_job_files(&jobs), jobs })
 }
 
 fn holds_job_files(folder: &Path) -> bool {
@@ -153,7 +141,7 @@ pub(super) async fn claim(settings: &Settings) -> anyhow::Result<ExitCode> {
         "DATABASE_URL is set, and only a private database belongs to a project"
     );
     let jobs = settings.jobs_dir.canonicalize().with_context(|| {
-        format!("{} cannot be read; run this where the job files are", settings.jobs_dir.display())
+        format!("{} cannot be read; run this in the project's folder, or name its job files with --jobs-dir", settings.jobs_dir.display())
     })?;
     let data_dir = data_dir(settings);
     let before = embedded::claim(&data_dir, &jobs).await?.filter(|before| *before != jobs);
@@ -170,24 +158,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_project_is_known_from_its_folders_and_claims_only_from_its_own() {
+    fn a_project_without_a_job_file_claims_nothing() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
-        let jobs = root.join("shop/jobs");
-        for folder in [&jobs.join("data"), &root.join("empty/jobs"), &root.join("shop/notes/old")] {
-            std::fs::create_dir_all(folder).unwrap();
-        }
+        let jobs = root.join("jobs");
+        assert!(project(&jobs).is_none());
+        std::fs::create_dir(&jobs).unwrap();
+        assert!(!project(&jobs).unwrap().may_claim);
         std::fs::write(jobs.join("shop.toml"), "").unwrap();
-        let found = |here: &str| {
-            project(Path::new("jobs"), &root.join(here)).map(|found| (found.jobs, found.may_claim))
-        };
-        assert_eq!(found("shop"), Some((jobs.clone(), true)));
-        for within in ["shop/notes/old", "shop/jobs", "shop/jobs/data"] {
-            assert_eq!(found(within), Some((jobs.clone(), false)), "{within}");
-        }
-        assert_eq!(found("empty"), Some((root.join("empty/jobs"), false)));
-        assert_eq!(found(""), None);
-        let named = project(&jobs, &root).unwrap();
-        assert_eq!((named.jobs, named.may_claim), (jobs, true));
+        let found = project(&jobs).unwrap();
+        assert_eq!((found.jobs, found.may_claim), (jobs, true));
     }
 }

@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod database;
 mod exec;
+mod facts;
 mod follow;
 mod joining;
 mod out;
@@ -25,6 +26,7 @@ mod table;
 mod times;
 mod token;
 mod up;
+mod wrap;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -50,7 +52,7 @@ struct Cli {
     #[command(flatten, next_help_heading = GLOBAL)]
     settings: SettingsLayer,
 
-    /// Settings file [default: kasparro.toml in this folder, if there is one]
+    /// Settings file [default: kasparro.toml in the project's folder, if there is one]
     #[arg(
         long,
         env = "KASPARRO_CONFIG",
@@ -165,9 +167,13 @@ pub fn main() -> ExitCode {
     let cli = match typed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(answer) => {
-            // A reader that has gone away is told nothing.
+            if answer.use_stderr() {
+                out::remark(answer.render().to_string().trim_end());
+                return ExitCode::from(USAGE);
+            }
+            // Help, whose lines clap has broken. A reader that has gone away is told nothing.
             let _ = answer.print();
-            return ExitCode::from(if answer.use_stderr() { USAGE } else { 0 });
+            return ExitCode::SUCCESS;
         }
     };
     out::set_color(cli.color);
@@ -204,7 +210,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = Settings::resolve(cli.settings, cli.config.as_deref())?;
     // Library code that makes TLS connections asks for the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let progress = progress::Progress::new(std::io::stdout().is_terminal());
+    let draws = std::io::stdout().is_terminal();
+    let is_asked_for = settings.log.is_some() || settings.log_format == LogFormat::Json;
+    let notes_replace_log = draws && std::io::stderr().is_terminal() && !is_asked_for;
+    let progress = progress::Progress::new(draws, notes_replace_log);
     let default = match &cli.command {
         Command::Up(_) | Command::Run(_) if progress.draws() => "warn",
         Command::Serve(_) | Command::Worker | Command::Scheduler(_) | Command::Up(_) => "info",

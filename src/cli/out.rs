@@ -10,20 +10,31 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use clap::ColorChoice;
 use serde::Serialize;
 
+use super::facts::Facts;
 use super::table::{Style, Table};
+use super::wrap::fold;
 use crate::domain::text::{escape_in_json, printable_lines};
 
 /// Why standard output cannot be written any more.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 static COLOR: OnceLock<ColorChoice> = OnceLock::new();
+/// How far the further lines of a long one hang in.
+const HANG: usize = 2;
+/// In a window that is narrower, the terminal breaks lines as it likes.
+const NARROWEST: usize = 20;
 
 /// Says what was asked for on the command line; to be called before anything is printed.
 pub(super) fn set_color(choice: ColorChoice) {
     let _ = COLOR.set(choice);
 }
 
-/// A line of the result.
+/// A line of the result, or several.
 pub(super) fn line(text: impl Display) {
+    text_hanging(&format!("{text}\n"), HANG);
+}
+
+/// A line of the result that somebody copies: never broken.
+pub(super) fn verbatim(text: impl Display) {
     raw(&format!("{}\n", printable_lines(&text.to_string())));
 }
 
@@ -34,13 +45,23 @@ pub(super) fn table(table: &Table) {
 
 /// The result as a document for programs.
 pub(super) fn json(document: &impl Serialize) -> anyhow::Result<()> {
-    line(escape_in_json(&serde_json::to_string_pretty(document)?));
+    raw(&format!("{}\n", escape_in_json(&serde_json::to_string_pretty(document)?)));
     Ok(())
+}
+
+/// Lines of the result; those that are too long for the terminal go on further in.
+pub(super) fn text_hanging(text: &str, hang: usize) {
+    raw(&fold(&printable_lines(text), style().width, hang).join("\n"));
 }
 
 /// Lines of the result.
 pub(super) fn text(text: &str) {
-    raw(&printable_lines(text));
+    text_hanging(text, HANG);
+}
+
+/// What is known of one thing.
+pub(super) fn facts(facts: &Facts) {
+    raw(&facts.render(&style()));
 }
 
 /// A part of the result, as it is.
@@ -54,7 +75,9 @@ pub(super) fn raw(text: &str) {
 
 /// A remark beside the result. When nobody can read it, nobody is told.
 pub(super) fn remark(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{}", printable_lines(&text.to_string()));
+    let width = io::stderr().is_terminal().then(|| width(&console::Term::stderr()));
+    let lines = fold(&printable_lines(&text.to_string()), width, HANG);
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
 /// Why part of the result is missing, unless its reader did not want it.
@@ -66,7 +89,7 @@ pub(super) fn failure() -> Option<io::Error> {
 /// How standard output looks.
 pub(super) fn style() -> Style {
     let terminal = io::stdout().is_terminal();
-    Style { width: terminal.then(width), color: is_colored(terminal) }
+    Style { width: terminal.then(|| width(&console::Term::stdout())), color: is_colored(terminal) }
 }
 
 /// Whether log lines are coloured.
@@ -74,9 +97,10 @@ pub(super) fn colors_log() -> bool {
     is_colored(io::stderr().is_terminal())
 }
 
-/// Columns of the terminal that standard output is; some do not say.
-fn width() -> usize {
-    console::Term::stdout().size_checked().map_or(80, |(_, columns)| columns.into())
+/// Columns of a terminal; some do not say.
+fn width(terminal: &console::Term) -> usize {
+    let columns = terminal.size_checked().map_or(80, |(_, columns)| columns.into());
+    columns.max(NARROWEST)
 }
 
 fn is_colored(terminal: bool) -> bool {

@@ -196,6 +196,6 @@ pub(super) async fn healthcheck(settings: &Settings, ready: bool) -> anyhow::Res
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
     let answer = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
     let status = answer.status();
-    out::line(answer.text().await?);
+    out::verbatim(answer.text().await?);
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

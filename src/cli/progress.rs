@@ -10,13 +10,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::out;
 use crate::db::runs::Run;
 use crate::domain::run::RunId;
-use crate::telemetry::StepAside;
+use crate::telemetry::{NotesAreShown, StepAside};
 
 /// Bars on standard output; cheap to clone. Log lines make them step aside.
 #[derive(Clone)]
 pub(super) struct Progress {
     bars: MultiProgress,
     draws: bool,
+    notes_replace_log: bool,
 }
 
 /// The runs that are shown.
@@ -31,15 +32,21 @@ struct Shown {
 }
 
 impl Progress {
-    pub fn new(draws: bool) -> Self {
+    /// `notes_replace_log`: the log goes to the same person, who has asked for nothing of it.
+    pub fn new(draws: bool, notes_replace_log: bool) -> Self {
         let target =
             if draws { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
-        Self { bars: MultiProgress::with_draw_target(target), draws }
+        Self { bars: MultiProgress::with_draw_target(target), draws, notes_replace_log }
     }
 
     /// Whether bars are drawn.
     pub fn draws(&self) -> bool {
         self.draws
+    }
+
+    /// Until the runs that are followed have ended, what their notes will say is not logged as well.
+    pub fn until_notes_are_shown(&self) -> Option<NotesAreShown> {
+        self.notes_replace_log.then(NotesAreShown::begin)
     }
 
     pub fn runs(&self) -> RunsView {
@@ -147,6 +154,7 @@ fn figures(run: &Run) -> Vec<String> {
     let counters = &run.counters;
     let mut figures = vec![format!("{} read", counters.rows_read)];
     for (number, word) in [
+        (run.dead_tasks.into(), "tasks dead"),
         (counters.quarantined, "quarantined"),
         (counters.inserted, "inserted"),
         (counters.updated, "updated"),

@@ -195,6 +195,7 @@ async fn work(
     }
     let stop = processes::stop_signal()?;
     let options = processes::worker_options(settings)?;
+    let _notes = if args.json { None } else { progress.until_notes_are_shown() };
     let worker_stop = stop.child_token();
     let (worker_pool, stopped) = (pool.clone(), worker_stop.clone());
     let worker = tokio::spawn(async move {

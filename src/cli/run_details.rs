@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::args::{self, OutputArgs, PartArgs};
 use super::database::Database;
-use super::table::{Cell, Table, Tone, wrapped};
+use super::facts::Facts;
+use super::table::{Cell, Table, Tone};
 use super::{out, runs, times};
 use crate::api::page::{self, Page};
 use crate::api::runs::{Run, Task};
@@ -52,7 +53,7 @@ pub(super) async fn show(database: &Database, id: RunId, args: OutputArgs) -> an
             .collect();
         return out::json(&document);
     }
-    out::raw(&about(&run));
+    out::facts(&about(&run));
     if !tasks.is_empty() {
         out::line("");
         out::table(&task_table(&tasks, &held));
@@ -64,28 +65,21 @@ pub(super) async fn show(database: &Database, id: RunId, args: OutputArgs) -> an
 }
 
 /// What is known of a run, a line each.
-fn about(run: &Run) -> String {
-    let style = out::style();
-    let mut lines = format!("run {} of {}: ", run.id, run.source);
-    lines += &runs::status(run).shown(&style);
+fn about(run: &Run) -> Facts {
+    let head = format!("run {} of {}: ", run.id, run.source);
+    let mut facts = Facts::new(&head, Some(runs::status(run)));
     let time = |at: Option<_>| at.map_or("not yet".to_owned(), times::second);
-    let mut say = |title: &str, text: String| {
-        let room = style.width.map(|width| width.max(30) - 14);
-        for (at, line) in wrapped(&text, room).iter().enumerate() {
-            lines += &format!("\n  {:<11} {line}", if at == 0 { title } else { "" });
-        }
-    };
     let dry = if run.dry_run { ", writes nothing" } else { "" };
-    say("mode", format!("{}, pages from: {}{dry}", run.mode, run.access));
+    facts.say("mode", format!("{}, pages from: {}{dry}", run.mode, run.access));
     if let (Some(from), Some(to)) = (run.replay_from, run.replay_to) {
-        say("replays", format!("what runs {from} to {to} have read"));
+        facts.say("replays", format!("what runs {from} to {to} have read"));
     }
-    say("asked for", format!("{} UTC by {}", times::second(run.created_at), run.trigger));
-    say("started", time(run.started_at));
+    facts.say("asked for", format!("{} UTC by {}", times::second(run.created_at), run.trigger));
+    facts.say("started", time(run.started_at));
     let took = runs::took(run).map(|took| format!(", took {took}")).unwrap_or_default();
-    say("ended", format!("{}{took}", time(run.finished_at)));
+    facts.say("ended", format!("{}{took}", time(run.finished_at)));
     let counters = &run.counters;
-    say(
+    facts.say(
         "rows",
         format!(
             "{} read, {} inserted, {} updated, {} unchanged, {} quarantined",
@@ -100,18 +94,18 @@ fn about(run: &Run) -> String {
         if run.dead_tasks > 0 { format!(", {} dead", run.dead_tasks) } else { String::new() };
     let open =
         if run.open_tasks > 0 { format!(", {} open", run.open_tasks) } else { String::new() };
-    say("tasks", format!("{} of {} settled{open}{dead}", run.settled_tasks, run.tasks));
+    facts.say("tasks", format!("{} of {} settled{open}{dead}", run.settled_tasks, run.tasks));
     if run.stalled {
-        say("stalled", format!("nothing has moved since {} UTC", times::second(run.moved_at)));
+        facts
+            .say("stalled", format!("nothing has moved since {} UTC", times::second(run.moved_at)));
     }
     if let Some(error) = &run.error {
-        say("error", error.clone());
+        facts.say("error", error.clone());
     }
     if let Some(reason) = &run.stop_reason {
-        say("note", reason.clone());
+        facts.say("note", reason.clone());
     }
-    lines.push('\n');
-    lines
+    facts
 }
 
 fn task_table(tasks: &[Task], held: &[Held]) -> Table {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::actor::actor;
 use super::args::{self, OutputArgs};
 use super::database::{Database, Schema};
+use super::facts::Facts;
 use super::table::{Cell, Table, Tone};
 use super::{completions, out, runs, times};
 use crate::api::catalog::Catalog;
@@ -135,7 +136,10 @@ fn table(sources: &[Source]) -> Table {
             Cell::from(source.description.as_deref().unwrap_or_default()),
         ]);
         if let Some(problem) = &source.problem {
-            table.note(&source.source, Cell::new(problem, Tone::Bad));
+            // A job file may have several, a line each.
+            for line in problem.lines() {
+                table.note(&source.source, Cell::new(line, Tone::Bad));
+            }
         }
         if let Some(pause) = &source.pause {
             let since = times::minute(pause.paused_at);
@@ -183,7 +187,7 @@ async fn show(
             .collect();
         return out::json(&document);
     }
-    out::text(&about(&source, definition, &ticks));
+    out::facts(&about(&source, definition, &ticks));
     let runs: Vec<Run> = last.into_iter().map(Run::from).collect();
     if !runs.is_empty() {
         out::line("");
@@ -197,34 +201,35 @@ async fn show(
 }
 
 /// What is known of a source, a line each.
-fn about(source: &Source, definition: Option<&Definition>, ticks: &[DateTime<Utc>]) -> String {
-    let mut lines = source.source.clone();
-    let mut say = |title: &str, text: String| lines += &format!("\n  {title:<11} {text}");
+fn about(source: &Source, definition: Option<&Definition>, ticks: &[DateTime<Utc>]) -> Facts {
+    let mut facts = Facts::new(&source.source, None);
     if let Some(description) = &source.description {
-        say("is", description.clone());
+        facts.say("is", description.clone());
     }
     if let Some(definition) = definition {
-        say("job file", definition.path.display().to_string());
-        say("kind", definition.kind.clone());
+        facts.say("job file", definition.path.display().to_string());
+        facts.say("kind", definition.kind.clone());
         match &definition.schedule {
-            None => say("schedule", "none: it runs when asked for".to_owned()),
+            None => facts.say("schedule", "none: it runs when asked for".to_owned()),
             Some(schedule) => {
-                say("schedule", format!("{} ({})", schedule.expression(), schedule.time_zone()));
+                facts.say(
+                    "schedule",
+                    format!("{} ({})", schedule.expression(), schedule.time_zone()),
+                );
                 let ticks: Vec<_> = ticks.iter().map(|tick| times::minute(*tick)).collect();
-                say("next (UTC)", ticks.join(", "));
+                facts.say("next (UTC)", ticks.join(", "));
             }
         }
     }
     if let Some(pause) = &source.pause {
         let since = times::minute(pause.paused_at);
-        say("paused", format!("since {since} UTC by {}: {}", pause.paused_by, pause.reason));
+        facts.say("paused", format!("since {since} UTC by {}: {}", pause.paused_by, pause.reason));
     }
     if let Some(problem) = &source.problem {
-        say("broken", problem.clone());
+        facts.say("broken", problem.clone());
     }
-    say("records", source.records.to_string());
-    lines.push('\n');
-    lines
+    facts.say("records", source.records.to_string());
+    facts
 }
 
 fn next_ticks(definition: &Definition) -> Vec<DateTime<Utc>> {

@@ -93,7 +93,7 @@ async fn create(database: &Database, args: &CreateArgs) -> anyhow::Result<()> {
         let (id, hash, name) = (token.id(), token.hash(), args.name.as_deref());
         let pool = &database.pool;
         if api_tokens::insert(pool, id, &hash, args.scope, name, args.expires).await? {
-            out::line(token.reveal());
+            out::verbatim(token.reveal());
             out::remark(format!("token {id} made; keep it now: it is not shown again"));
             return Ok(());
         }

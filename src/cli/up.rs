@@ -159,6 +159,7 @@ async fn initial_runs(
     restart: bool,
     progress: &Progress,
 ) -> anyhow::Result<()> {
+    let _notes = progress.until_notes_are_shown();
     let mut ids: Vec<RunId> = Vec::new();
     for definition in definitions {
         let request = RunRequest {

@@ -33,7 +33,11 @@ pub async fn connect(
     // What sqlx says of floating-point numbers at the start is the default since PostgreSQL 12, and
     // PgBouncer refuses it.
     let options = target::read(url).map_err(OpenError::Url)?.extra_float_digits(None);
-    let options = options.application_name("kasparro");
+    let mut options = options.application_name("kasparro");
+    // Its text is nothing for people: the default level is `warn`.
+    if let Ok(level) = "debug".parse() {
+        options = options.log_slow_statements(level, Duration::from_secs(1));
+    }
     let target = Target::of(&options);
     let deadline = tokio::time::Instant::now() + patience;
     let mut waiting = Some(waiting);

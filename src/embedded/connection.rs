@@ -89,6 +89,7 @@ async fn connect(socket: &Path) -> Result<PgConnection, sqlx::Error> {
         .username(SUPERUSER)
         .database(MAINTENANCE_DATABASE)
         .ssl_mode(PgSslMode::Disable)
+        .disable_statement_logging()
         .connect()
         .await
 }

@@ -10,6 +10,17 @@ use std::path::{Path, PathBuf};
 use super::binaries::Rejected;
 use super::download::DownloadError;
 
+/// What has become of the folder of job files that a cluster belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerNow {
+    /// It is where it was.
+    There,
+    /// It is not there any more.
+    Gone,
+    /// At its place stands a folder that was made at another time.
+    Another,
+}
+
 /// Why the private Postgres could not be found, started or stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,7 +81,7 @@ pub enum EmbeddedError {
     #[error(
         "the private database in {} holds the records of the job files in {}, and those of this \
          project are in {}. Two projects in one database would overwrite each other's records.\n{}",
-        data_dir.display(), owner.display(), jobs.display(), WayOut(.data_dir, .owner, .jobs, *.is_gone)
+        data_dir.display(), owner.display(), jobs.display(), WayOut(.data_dir, .owner, .jobs, *.now)
     )]
     BelongsToAnother {
         /// The data folder.
@@ -79,8 +90,8 @@ pub enum EmbeddedError {
         owner: PathBuf,
         /// The job files at hand.
         jobs: PathBuf,
-        /// Whether those it belongs to are not there any more.
-        is_gone: bool,
+        /// What has become of those that it belongs to.
+        now: OwnerNow,
     },
     /// There is no cluster in the data folder.
     #[error("there is no private database in {} yet; `kasparro up` makes one", .0.display())]
@@ -247,30 +258,35 @@ impl From<DownloadError> for Rejected {
 }
 
 /// What to do about a cluster of another project.
-struct WayOut<'a>(&'a Path, &'a Path, &'a Path, bool);
+struct WayOut<'a>(&'a Path, &'a Path, &'a Path, OwnerNow);
 
 impl fmt::Display for WayOut<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(data_dir, owner, jobs, is_gone) = self;
+        let Self(data_dir, owner, jobs, now) = self;
         // The job files mostly lie in a folder `jobs` of the project.
         let project = jobs.parent().and_then(Path::file_name).unwrap_or_default();
         let own = format!("{}-{}", data_dir.display(), project.to_string_lossy());
-        if *is_gone {
-            write!(formatter, "{} is not there any more. ", owner.display())?;
-            formatter.write_str("If it was moved here: kasparro claim. If not, g")?;
-        } else {
-            formatter.write_str("G")?;
-        }
-        write!(
-            formatter,
+        let own = format!(
             "ive this project a database of its own: --data-dir {own}, or data_dir = {own:?} in its \
              kasparro.toml"
-        )?;
-        if !*is_gone {
-            formatter
-                .write_str(". If the database shall go over to this project: kasparro claim")?;
+        );
+        match now {
+            OwnerNow::There => write!(
+                formatter,
+                "G{own}. If the database shall go over to this project: kasparro claim"
+            ),
+            OwnerNow::Gone => write!(
+                formatter,
+                "{} is not there any more. If it was moved here: kasparro claim. If not, g{own}",
+                owner.display()
+            ),
+            OwnerNow::Another => write!(
+                formatter,
+                "{} is another folder now than the one that it was: made anew, or another project's. \
+                 If its job files are the same, cloned or restored, say: kasparro claim. If not, g{own}",
+                owner.display()
+            ),
         }
-        Ok(())
     }
 }
 

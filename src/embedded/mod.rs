@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 pub use binaries::Rejected;
 pub use claim::Project;
 pub use download::{DownloadError, DownloadSource};
-pub use error::EmbeddedError;
+pub use error::{EmbeddedError, OwnerNow};
 pub use folder::default_data_dir;
 
 use account::Account;
@@ -148,7 +148,7 @@ pub async fn claim(data_dir: &Path, jobs: &Path) -> Result<Option<PathBuf>, Embe
     let _lock = folder.lock().await?;
     let before = claim::owner(&folder)?;
     claim::claim(&folder, jobs)?;
-    Ok(before)
+    Ok(before.map(|owner| owner.jobs))
 }
 
 /// Stops the server of a data folder if it runs and no process uses it.

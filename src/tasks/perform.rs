@@ -28,6 +28,7 @@ use crate::domain::run::RunId;
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::queue::{Delivery, Handler, Message};
 use crate::sources::{Access, Reach, Source};
+use crate::telemetry::NOTED;
 
 /// How failed tasks are tried again.
 #[derive(Debug, Clone, Copy)]
@@ -409,6 +410,7 @@ impl Performer {
         let task = run_tasks::open(&mut *transaction, message.run, &message.task).await?;
         if let Some(task) = task.filter(|task| task.state == TaskState::Open) {
             tracing::error!(
+                target: NOTED,
                 run_id = message.run.0,
                 task = message.task,
                 attempt = delivery.attempt,

@@ -79,3 +79,36 @@ async fn what_is_not_there_is_claimed_by_nobody() {
     assert!(error.to_string().contains("no private database"), "{error}");
     assert!(!data_dir.exists());
 }
+
+#[tokio::test]
+async fn another_project_at_the_path_of_the_owner_is_not_taken_for_it() {
+    let parent = parent_folder();
+    let at = |name: &str| parent.path().join(name);
+    let [shop, farm] = ["shop/jobs", "farm/jobs"].map(at);
+    std::fs::create_dir_all(&shop).unwrap();
+    std::fs::create_dir_all(&farm).unwrap();
+    let data_dir = at("kasparro");
+    find_or_start(&used_by(&data_dir, &shop)).await.unwrap().stop().await.unwrap();
+    std::fs::rename(at("shop"), at("former")).unwrap();
+    std::fs::rename(at("farm"), at("shop")).unwrap();
+    let message = refusal(&used_by(&data_dir, &shop)).await;
+    assert!(message.contains("is another folder now"), "{message}");
+    // Nor is it given away when the owner has only been put aside for a moment.
+    std::fs::rename(at("shop"), at("farm")).unwrap();
+    std::fs::rename(at("former"), at("shop")).unwrap();
+    find_or_start(&used_by(&data_dir, &shop)).await.unwrap().stop().await.unwrap();
+}
+
+/// Its record names the path alone.
+#[tokio::test]
+async fn a_cluster_of_an_earlier_version_stays_with_its_project() {
+    let parent = parent_folder();
+    let [shop, data_dir] = ["shop/jobs", "kasparro"].map(|name| parent.path().join(name));
+    std::fs::create_dir_all(&shop).unwrap();
+    find_or_start(&used_by(&data_dir, &shop)).await.unwrap().stop().await.unwrap();
+    let record = data_dir.join("project");
+    let now = std::fs::read(&record).unwrap();
+    std::fs::write(&record, shop.to_str().unwrap()).unwrap();
+    find_or_start(&used_by(&data_dir, &shop)).await.unwrap().stop().await.unwrap();
+    assert_eq!(std::fs::read(&record).unwrap(), now, "it is noted when the folder was made");
+}

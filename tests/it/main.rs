@@ -50,4 +50,5 @@ mod settled_pages;
 mod shuffle;
 mod slow_clients;
 mod stalled;
+mod terminal;
 mod upgrade;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -109,6 +110,17 @@ impl Process {
     pub fn start_with_errors(mut command: Command) -> Self {
         command.stdout(Stdio::piped());
         Self::start_as_is(command)
+    }
+
+    /// In a person's terminal of so many columns; what is said, on either channel, is its output.
+    pub fn start_on_terminal(mut command: Command, columns: u16) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
+        command.env("TERM", "xterm");
+        command.stdout(slave.try_clone().expect("a channel")).stderr(slave);
+        let mut process = Self::start_as_is(command);
+        process.readers.push(collect(std::fs::File::from(master), &process.output));
+        process
     }
 
     fn start_as_is(mut command: Command) -> Self {
