@@ -25,7 +25,7 @@ pub trait StepAside: Send + Sync + 'static {
 }
 
 /// The target of lines that repeat what a run's note says.
-pub const NOTED: &str = "kasparro::noted";
+pub const NOTED: &str = "kasparro::telemetry::noted";
 
 /// Whether somebody is about to read the notes of runs.
 static NOTES_ARE_SHOWN: AtomicBool = AtomicBool::new(false);
