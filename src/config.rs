@@ -14,7 +14,9 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
+use crate::domain::fault::Fault;
 use crate::domain::host::Host;
+use crate::domain::number::whole;
 use crate::domain::secret_url::SecretUrl;
 use crate::files;
 
@@ -78,32 +80,39 @@ pub struct SettingsLayer {
     pub allowed_hosts: Option<Vec<String>>,
 
     /// Requests a second that one client of the HTTP API may make; 0 is any number [default: 100]
-    #[arg(long, env = "KASPARRO_RATE_LIMIT", global = true, value_name = "N")]
+    #[arg(long, env = "KASPARRO_RATE_LIMIT", global = true, value_name = "N",
+        value_parser = |text: &str| whole(text, 0..=u32::MAX, DEFAULT_RATE))]
     pub rate_limit: Option<u32>,
 
     /// Connections to the HTTP API of one address at once; 0 is any number [default: 128]
-    #[arg(long, env = "KASPARRO_CONNECTIONS_PER_ADDRESS", global = true, value_name = "N")]
+    #[arg(long, env = "KASPARRO_CONNECTIONS_PER_ADDRESS", global = true, value_name = "N",
+        value_parser = |text: &str| whole(text, 0..=u32::MAX, DEFAULT_CONNECTIONS))]
     pub connections_per_address: Option<u32>,
 
     /// Computing tasks worked on at once in this process [default: the number of processors]
-    #[arg(long, env = "KASPARRO_WORKERS", global = true, value_name = "N")]
+    #[arg(long, env = "KASPARRO_WORKERS", global = true, value_name = "N",
+        value_parser = |text: &str| whole(text, 0_usize.., 4))]
     pub workers: Option<usize>,
 
     /// Seconds to wait for a database that does not answer at start [default: 30]
-    #[arg(long, env = "KASPARRO_DATABASE_WAIT", global = true, value_name = "SECONDS")]
+    #[arg(long, env = "KASPARRO_DATABASE_WAIT", global = true, value_name = "SECONDS",
+        value_parser = |text: &str| whole(text, 0_u64.., 30))]
     pub database_wait: Option<u64>,
 
     /// Seconds that tasks under way may take when kasparro is told to stop [default: 30]
-    #[arg(long, env = "KASPARRO_GRACE", global = true, value_name = "SECONDS")]
+    #[arg(long, env = "KASPARRO_GRACE", global = true, value_name = "SECONDS",
+        value_parser = |text: &str| whole(text, 0_u64.., 30))]
     pub grace: Option<u64>,
 
     /// Tries of a task before it is dead, crashes of its worker included; for requests of API pages it is
     /// `rest_api.retry.max_attempts` of the job file [default: 8]
-    #[arg(long, env = "KASPARRO_TASK_ATTEMPTS", global = true, value_name = "N")]
+    #[arg(long, env = "KASPARRO_TASK_ATTEMPTS", global = true, value_name = "N",
+        value_parser = |text: &str| whole(text, 0..=u16::MAX, 8))]
     pub task_attempts: Option<u16>,
 
     /// Seconds after which a try of a task has failed [default: 900]
-    #[arg(long, env = "KASPARRO_TASK_TIME_LIMIT", global = true, value_name = "SECONDS")]
+    #[arg(long, env = "KASPARRO_TASK_TIME_LIMIT", global = true, value_name = "SECONDS",
+        value_parser = |text: &str| whole(text, 0_u64.., 900))]
     pub task_time_limit: Option<u64>,
 
     /// Where PostgreSQL's programs are, when they are not found by themselves
@@ -202,6 +211,12 @@ pub enum ConfigError {
     /// The address is none.
     #[error("listen = {0:?} is not an address and port; expected for example 127.0.0.1:8080")]
     Listen(String),
+    /// A mirror is no address. It is not repeated: a password may be in it.
+    #[error(
+        "pg_download_url is no address; expected one that begins with https:// or http://, such as \
+         https://mirror.example/postgresql, or `none`"
+    )]
+    Mirror,
     /// A name to answer is none.
     #[error(
         "allowed_hosts: {0:?} is not a host; expected for example kasparro.example or \
@@ -239,6 +254,10 @@ impl Settings {
         let allowed_hosts = hosts
             .map(|host| host.parse().map_err(|_| ConfigError::Host(host)))
             .collect::<Result<_, _>>()?;
+        let mirror = layer.pg_download_url.as_ref().map(SecretUrl::expose);
+        if mirror.is_some_and(|mirror| mirror != "none" && !mirror.starts_with("http")) {
+            return Err(ConfigError::Mirror);
+        }
         let workers = layer.workers.unwrap_or_else(processors);
         let task_attempts = layer.task_attempts.unwrap_or(8);
         let task_time_limit = layer.task_time_limit.unwrap_or(900);
@@ -325,8 +344,22 @@ fn read_file(named: Option<&Path>, root: &Path) -> Result<SettingsLayer, ConfigE
     toml::from_str(&text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        ConfigError::File { path: path.clone(), line, message: error.message().to_owned() }
+        let key = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
+        let key = key.map(|(key, _)| key.trim());
+        ConfigError::File { path: path.clone(), line, message: in_words(error.message(), key) }
     })
+}
+
+/// What toml says of a settings file, in words for people. `key` is what its line begins with.
+fn in_words(message: &str, key: Option<&str>) -> String {
+    match Fault::of(message) {
+        Fault::Other(message) => format!("not TOML: {message}"),
+        fault @ Fault::UnknownKey { .. } => match key {
+            Some(key) => format!("{key}: {}", fault.describe(&[])),
+            None => fault.describe(&[]),
+        },
+        fault => format!("{}: {}", key.unwrap_or("value"), fault.describe(&[])),
+    }
 }
 
 fn processors() -> usize {
@@ -380,14 +413,42 @@ mod tests {
         let file = file("workers = 2\nlisen = \"x\"\n");
         let error = Settings::resolve(SettingsLayer::default(), Some(file.path())).unwrap_err();
         let text = error.to_string();
-        let place = format!("{}:2: unknown field `lisen`", file.path().display());
-        assert!(text.starts_with(&place), "{text}");
+        let place =
+            format!("{}:2: lisen: unknown key; did you mean `listen`?", file.path().display());
+        assert_eq!(text, place);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_told_what_was_expected() {
+        for (line, said) in [
+            (
+                "workers = \"many\"",
+                "workers: expected a whole number from 0 on, found the text \"many\"",
+            ),
+            ("data_roots = 7", "data_roots: expected a list, found the number 7"),
+            (
+                "allow_anonymous = \"no\"",
+                "allow_anonymous: expected true or false, found the text \"no\"",
+            ),
+            ("log_format = \"xml\"", "log_format: unknown word \"xml\"; known words: text, json"),
+        ] {
+            let file = file(line);
+            let error = Settings::resolve(SettingsLayer::default(), Some(file.path())).unwrap_err();
+            assert_eq!(error.to_string(), format!("{}:1: {said}", file.path().display()));
+        }
+        let mirror = SettingsLayer {
+            pg_download_url: Some("mirror".to_owned().into()),
+            ..SettingsLayer::default()
+        };
+        assert!(matches!(Settings::resolve(mirror, None), Err(ConfigError::Mirror)));
     }
 
     #[test]
     fn a_password_is_shown_neither_by_settings_nor_by_what_is_wrong_with_them() {
         const URL: &str = "postgresql://me:c4nary@db.example/things";
-        let good = file(&format!("database_url = '{URL}'\npg_download_url = '{URL}'"));
+        let good = file(&format!(
+            "database_url = '{URL}'\npg_download_url = 'https://me:c4nary@db.example/'"
+        ));
         let settings = Settings::resolve(SettingsLayer::default(), Some(good.path())).unwrap();
         assert_eq!(settings.database_url.as_ref().map(SecretUrl::expose), Some(URL));
         assert!(!format!("{settings:?}").contains("c4nary"));

@@ -12,7 +12,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use super::document::{self, Queries};
 use super::needs;
 use super::problem::{Kind, Problem};
-use crate::definition::suggest;
+use crate::domain::suggest;
 
 /// Lets requests to `inner` whose parameters are known.
 pub(super) struct KnownQueries<E> {

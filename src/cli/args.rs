@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::out;
 use crate::api::page::Limit;
 use crate::definition::{DefinitionError, JobsFolder};
+use crate::domain::number::whole;
+use crate::domain::run::RunId;
 use crate::domain::source_name::SourceName;
 
 /// How an answer is printed.
@@ -52,6 +54,13 @@ pub(super) fn source_of(text: &str) -> &str {
 /// Parses [`source_of`] the text.
 pub(super) fn source(text: &str) -> Result<SourceName, String> {
     source_of(text).parse().map_err(|error| format!("{error}"))
+}
+
+/// The number of a run.
+pub(super) fn run(text: &str) -> Result<RunId, String> {
+    whole(text, 1.., 7)
+        .map(RunId)
+        .map_err(|said| format!("{said}: the number of a run, as `kasparro runs` lists them"))
 }
 
 /// For a list that is empty: that is no wonder if there is no such source.

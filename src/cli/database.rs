@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use super::out;
 use crate::config::Settings;
+use crate::db::OpenError;
 use crate::domain::failure::chain;
 use crate::domain::secret_url::SecretUrl;
 use crate::embedded::{self, DownloadSource, PrivatePostgres, Project};
@@ -86,7 +87,15 @@ async fn migrate_or_check(pool: &PgPool, schema: Schema, private: bool) -> anyho
     if schema == Schema::Expect && !private {
         // Whoever may not see the tables would be told that they are not there.
         db::rights::check_use(pool, queue::SCHEMA).await?;
-        return Ok(db::check_version(pool).await?);
+        let version = db::check_version(pool).await;
+        if matches!(version, Err(OpenError::Older))
+            && let Err(OpenError::Rights { user, lacking }) =
+                db::rights::check_migrate(pool, queue::SCHEMA).await
+        {
+            // Whoever is sent to `migrate` has to be able to.
+            return Err(OpenError::OlderAndNotOurs { user, lacking }.into());
+        }
+        return Ok(version?);
     }
     db::rights::check_migrate(pool, queue::SCHEMA).await?;
     // Ours first: it refuses a newer schema before anything is touched.

@@ -226,7 +226,12 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         out::colors_log(),
         Some(Box::new(progress.clone())),
     )
-    .with_context(|| format!("the log filter {filter:?} cannot be read"))?;
+    .map_err(|_| {
+        anyhow::anyhow!(
+            "the log filter {filter:?} cannot be read; expected a level (error, warn, info, debug or \
+             trace), or levels of targets such as kasparro=debug,sqlx=info"
+        )
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -82,12 +82,12 @@ pub(super) struct RunArgs {
     replay: bool,
 
     /// The first run whose rows to replay; without it the first whose rows are kept
-    #[arg(long, value_name = "RUN", requires = "replay", conflicts_with = "all")]
-    from_run: Option<i64>,
+    #[arg(long, value_name = "RUN", value_parser = args::run, requires = "replay", conflicts_with = "all")]
+    from_run: Option<RunId>,
 
     /// The last run whose rows to replay
-    #[arg(long, value_name = "RUN", requires = "replay", conflicts_with = "all")]
-    to_run: Option<i64>,
+    #[arg(long, value_name = "RUN", value_parser = args::run, requires = "replay", conflicts_with = "all")]
+    to_run: Option<RunId>,
 
     /// Replay from the run on that kept the first row that is still set aside
     #[arg(long, conflicts_with_all = ["full", "replay", "offline", "record"])]
@@ -358,7 +358,7 @@ async fn begin(
             trigger: Trigger::Cli,
             access: args.access(),
             idempotency_key: None,
-            raw: RawRange { from: args.from_run.map(RunId), to: args.to_run.map(RunId) },
+            raw: RawRange { from: args.from_run, to: args.to_run },
             dry_run: args.dry_run,
         };
         Some(start_run(&mut transaction, definition, &request).await?)

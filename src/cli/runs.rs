@@ -53,7 +53,8 @@ enum RunsCommand {
     /// Show a run: where it stands, its open and dead tasks, and who holds them
     Show {
         /// The run's number
-        id: i64,
+        #[arg(value_parser = args::run)]
+        id: RunId,
 
         #[command(flatten)]
         output: OutputArgs,
@@ -61,7 +62,8 @@ enum RunsCommand {
     /// List the tasks of a run
     Tasks {
         /// The run's number
-        id: i64,
+        #[arg(value_parser = args::run)]
+        id: RunId,
 
         #[command(flatten)]
         part: PartArgs,
@@ -69,7 +71,8 @@ enum RunsCommand {
     /// Show the samples of a dry run
     Samples {
         /// The run's number
-        id: i64,
+        #[arg(value_parser = args::run)]
+        id: RunId,
 
         #[command(flatten)]
         output: OutputArgs,
@@ -77,7 +80,8 @@ enum RunsCommand {
     /// Watch a run until it has ended; exits as `run` does
     Follow {
         /// The run's number
-        id: i64,
+        #[arg(value_parser = args::run)]
+        id: RunId,
 
         #[command(flatten)]
         output: OutputArgs,
@@ -85,12 +89,14 @@ enum RunsCommand {
     /// Cancel a run; what it has committed stays
     Cancel {
         /// The run's number
-        id: i64,
+        #[arg(value_parser = args::run)]
+        id: RunId,
     },
     /// Try the dead tasks of a failed run again, with the job file that it began with
     Retry {
         /// The run's number
-        id: i64,
+        #[arg(value_parser = args::run)]
+        id: RunId,
     },
 }
 
@@ -104,21 +110,17 @@ pub(super) async fn runs(
     let mut code = ExitCode::SUCCESS;
     let done = match &args.command {
         None => list(&database, jobs, args).await,
-        Some(RunsCommand::Show { id, output }) => {
-            run_details::show(&database, RunId(*id), *output).await
-        }
-        Some(RunsCommand::Tasks { id, part }) => {
-            run_details::tasks(&database, RunId(*id), part).await
-        }
+        Some(RunsCommand::Show { id, output }) => run_details::show(&database, *id, *output).await,
+        Some(RunsCommand::Tasks { id, part }) => run_details::tasks(&database, *id, part).await,
         Some(RunsCommand::Samples { id, output }) => {
-            run_details::samples(&database, RunId(*id), *output).await
+            run_details::samples(&database, *id, *output).await
         }
         Some(RunsCommand::Follow { id, output }) => {
-            let followed = watch(&database, RunId(*id), *output, progress).await;
+            let followed = watch(&database, *id, *output, progress).await;
             followed.map(|ended| code = ended)
         }
-        Some(RunsCommand::Cancel { id }) => cancel(&database, RunId(*id)).await,
-        Some(RunsCommand::Retry { id }) => retry(&database, RunId(*id)).await,
+        Some(RunsCommand::Cancel { id }) => cancel(&database, *id).await,
+        Some(RunsCommand::Retry { id }) => retry(&database, *id).await,
     };
     database.close().await?;
     done.map(|()| code)

@@ -65,7 +65,8 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let time = humantime::parse_duration(text)
+        .map_err(|_| "expected a time with its unit, such as 12h or 90d".to_owned())?;
     match time {
         Duration::ZERO => Err("it would be over at once".to_owned()),
         time if time > LONGEST => Err("10y is the longest; leave it out for ever".to_owned()),

@@ -183,7 +183,8 @@ async fn check_server(connection: &mut PgConnection, target: &Target) -> Result<
     let row = one_row(
         connection,
         "select current_setting('server_encoding'), current_setting('server_version'),
-            current_setting('server_version_num')",
+            current_setting('server_version_num'), current_setting('search_path'),
+            coalesce(current_schema(), '')",
     )
     .await
     .map_err(OpenError::Database)?;
@@ -196,7 +197,23 @@ async fn check_server(connection: &mut PgConnection, target: &Target) -> Result<
         let name = quoted(&target.database);
         return Err(OpenError::Encoding { target: target.clone().into(), name, encoding });
     }
+    let (path, schema) = (text(3)?, text(4)?);
+    if !holds_tables(&path, &schema) {
+        return Err(OpenError::SearchPath {
+            user: quoted(&target.user),
+            database: quoted(&target.database),
+            target: target.clone().into(),
+            path,
+        });
+    }
     Ok(())
+}
+
+/// Whether tables can be where a search path looks first, be it that their schema is yet to be made: what
+/// it is called is known only if it is the user's own.
+fn holds_tables(path: &str, schema: &str) -> bool {
+    let is_systems = schema.starts_with("pg_") || schema == "information_schema";
+    !is_systems && (!schema.is_empty() || path.contains("$user") || path.contains("public"))
 }
 
 /// Whether somebody between us and the server lends its connections for a transaction at a time, as

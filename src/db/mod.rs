@@ -111,6 +111,23 @@ pub enum OpenError {
         /// What it has.
         encoding: String,
     },
+    /// Where tables are looked for none can be.
+    #[error(
+        "kasparro's tables have no place in the database ({target}): its search_path is {path:?}, and the \
+         first schema of it that is there has to be one for tables. Take it out of DATABASE_URL and \
+         PGOPTIONS if it is set there, or say in the database: alter role {user} in database {database} set \
+         search_path = \"$user\", public;"
+    )]
+    SearchPath {
+        /// Who was asked.
+        target: Box<Target>,
+        /// The user's name as SQL takes it.
+        user: String,
+        /// The database's name as SQL takes it.
+        database: String,
+        /// What it is.
+        path: String,
+    },
     /// The server lacks what kasparro uses.
     #[error("the server ({target}) is PostgreSQL {version}; kasparro needs 14 or later")]
     TooOld {
@@ -144,6 +161,19 @@ pub enum OpenError {
     /// The database has not been migrated to what this binary needs.
     #[error("the database's schema is older than this kasparro needs; run `kasparro migrate`")]
     Older,
+    /// The database has not been migrated, and this user may not do so.
+    #[error(
+        "the database's schema is older than this kasparro needs, or is not there yet, and the user `{user}` \
+         may not change that: run `kasparro migrate` with the DATABASE_URL of the role that owns the \
+         database and the tables. If it is to be done by `{user}`, somebody who may give rights says in this \
+         database:{lacking}"
+    )]
+    OlderAndNotOurs {
+        /// The user.
+        user: String,
+        /// What would let it migrate.
+        lacking: rights::Lacking,
+    },
     /// A migration failed.
     #[error("the database could not be migrated")]
     Migrate(#[source] MigrateError),

@@ -7,6 +7,8 @@ use std::fmt;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::domain::address;
+
 /// What a URL looks like.
 const FORM: &str = "postgresql://user:password@host:5432/name";
 /// Beginnings of addresses of other databases that people have at hand.
@@ -57,7 +59,8 @@ pub(super) fn read(url: &str) -> Result<PgConnectOptions, UrlError> {
             return UrlError::Unescaped;
         }
         let text = error.to_string();
-        UrlError::Other(text.trim_start_matches("error with configuration: ").to_owned())
+        let said = text.trim_start_matches("error with configuration: ");
+        UrlError::Other(address::fault(said).to_owned())
     })
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Definition;
 use super::contract::first_segment;
 use super::field::{Locator, plain_header};
-use super::suggest::nearest_field;
+use crate::domain::suggest::nearest_field;
 use crate::domain::text::{cut, printable};
 
 /// The most bytes of a name that is shown.

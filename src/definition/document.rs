@@ -11,9 +11,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::error::{DefinitionError, Problem};
-use super::fault::Fault;
 use super::line::Place;
 use super::syntax;
+use crate::domain::fault::Fault;
 
 /// The most problems reported of one table; a file with more is wrong in kind, not in detail.
 const MAX_PROBLEMS: usize = 20;

@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::suggest;
 use crate::domain::source_name::InvalidSourceName;
+use crate::domain::suggest;
 use crate::domain::text::Shown;
 
 /// One thing wrong in a job file.

@@ -20,9 +20,9 @@ use super::json_path;
 use super::key;
 use super::policy::{Checks, Contract, Policy, Retention};
 use super::schedule::{Schedule, parse_time_zone};
-use super::suggest;
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
+use crate::domain::suggest;
 use crate::domain::text;
 
 /// What to read, how rows become records, when, and under which schema contract. The file's name

@@ -8,7 +8,6 @@ pub mod contract;
 mod convert;
 mod document;
 pub mod error;
-mod fault;
 pub mod field;
 mod field_table;
 pub mod gap_counter;
@@ -29,7 +28,6 @@ pub mod row;
 pub mod schedule;
 pub mod setting;
 mod sheet;
-pub mod suggest;
 mod syntax;
 pub mod timestamp;
 

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-use super::suggest;
+use crate::domain::suggest;
 use crate::domain::text;
 
 /// The most bytes of a cron expression.

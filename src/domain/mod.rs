@@ -3,15 +3,18 @@
 //! Must not know: databases, files, HTTP, async, how job files are written.
 
 pub mod actor;
+pub mod address;
 pub mod counters;
 pub mod decimal;
 pub mod failure;
+pub mod fault;
 pub mod field_name;
 pub mod file;
 pub mod hash;
 pub mod host;
 pub mod json_extent;
 pub mod key_sieve;
+pub mod number;
 pub mod pause;
 pub mod presence;
 pub mod raw;
@@ -24,6 +27,7 @@ pub mod schema;
 pub mod secret_url;
 pub mod shape;
 pub mod source_name;
+pub mod suggest;
 pub mod task;
 pub mod text;
 pub mod token;

@@ -80,12 +80,22 @@ impl fmt::Display for Fingerprint {
 }
 
 impl FromStr for Fingerprint {
-    type Err = std::num::ParseIntError;
+    type Err = NoFingerprint;
 
-    fn from_str(hex: &str) -> Result<Self, Self::Err> {
-        u128::from_str_radix(hex, 16).map(Self)
+    fn from_str(hex: &str) -> Result<Self, NoFingerprint> {
+        let digits = Some(hex).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let number = digits.and_then(|hex| u128::from_str_radix(hex, 16).ok());
+        number.map(Self).ok_or(NoFingerprint)
     }
 }
+
+/// The text is no fingerprint.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected the fingerprint that `kasparro quarantine` shows: 32 hexadecimal digits, such as \
+     f8e807caf6884500ddb9c6b261742807"
+)]
+pub struct NoFingerprint;
 
 /// The most defects of a row that are told: one that is bad in so many fields is bad as a whole, and
 /// a file in another dialect has such rows by the million.

@@ -165,8 +165,8 @@ fn each_problem_of_an_api_has_its_line_and_its_key() {
         (
             url,
             "base_url = \"api.example.com/v1\"",
-            "5: rest_api.base_url: is no address: relative URL without a base; it begins with \
-             https:// or http://",
+            "5: rest_api.base_url: is no address: it does not begin with https:// or \
+             http://; expected one such as https://api.example.com/v1/",
         ),
         (
             url,

@@ -98,6 +98,10 @@ async fn the_documented_grants_suffice_and_what_lacks_is_said_as_statements_that
         .await
         .code(1)
         .complains(&["lacks rights", "grant create on database"]);
+    // Nobody is sent where the way is shut.
+    let refused = call(&worker, &["runs"]).await;
+    refused.code(1).complains(&["may not change that", "of the role that owns", "grant create on"]);
+    assert!(!refused.stderr.contains("needs; run `kasparro migrate`"), "{}", refused.stderr);
     call(&owner, &["migrate"]).await.code(0);
     for command in
         [&["runs"][..], &["worker"], &["scheduler"], &["serve", "--listen", &free_address()]]

@@ -75,6 +75,19 @@ async fn what_does_not_go_away_by_waiting_is_said_at_once_with_host_database_and
 }
 
 #[tokio::test]
+async fn a_search_path_without_a_place_for_tables_is_named_with_what_mends_it() {
+    let app = TestApp::empty().await;
+    for path in ["pg_catalog", "no_such_schema", "information_schema,public"] {
+        let mut url = reqwest::Url::parse(app.database.url()).unwrap();
+        url.query_pairs_mut().append_pair("options", &format!("-csearch_path={path}"));
+        let ended = migrate(&app, url.as_str()).await;
+        let path = format!("search_path is {path:?}");
+        ended.code(1).complains(&["have no place", &path, "set search_path = \"$user\", public"]);
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_database_that_cannot_hold_every_text_is_refused_by_name() {
     let app = TestApp::empty().await;
     let own: String =

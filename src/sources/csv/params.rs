@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SourceError;
-use crate::definition::suggest;
+use crate::domain::suggest;
 
 /// PostgreSQL stores at most 1 GB in one value, and a row has to fit into one.
 pub(super) const MAX_ROW_BYTES: u64 = 512 << 20;

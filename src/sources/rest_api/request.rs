@@ -10,6 +10,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use super::params::{Auth, KeyPlace, RestApiParams};
 use super::secrets::Secrets;
 use crate::definition::setting::{PlainOrSecret, Setting, SettingError};
+use crate::domain::address;
 use crate::sources::SourceError;
 
 /// The key of the address.
@@ -140,13 +141,13 @@ pub(super) fn header_name(name: &str) -> Result<HeaderName, SourceError> {
 pub(super) fn address(base_url: &Setting, path: &str) -> Result<Url, SourceError> {
     let base = base_url.resolve(BASE_URL)?;
     let url = Url::parse(&base).map_err(|error| {
-        let hint = match error {
-            url_error if !base.contains("://") => {
-                format!("{url_error}; it begins with https:// or http://")
-            }
-            url_error => url_error.to_string(),
+        let why = match base.contains("://") {
+            true => address::fault(&error.to_string()).to_owned(),
+            false => "it does not begin with https:// or http://".to_owned(),
         };
-        SourceError::permanent(format!("`{BASE_URL}` is no address: {hint}"))
+        SourceError::permanent(format!(
+            "`{BASE_URL}` is no address: {why}; expected one such as https://api.example.com/v1/"
+        ))
     })?;
     let has_password = !url.username().is_empty() || url.password().is_some();
     if !matches!(url.scheme(), "http" | "https") {
@@ -166,8 +167,10 @@ pub(super) fn address(base_url: &Setting, path: &str) -> Result<Url, SourceError
         return Ok(url);
     }
     let whole = format!("{}/{}", url.as_str().trim_end_matches('/'), path.trim_start_matches('/'));
-    Url::parse(&whole)
-        .map_err(|error| SourceError::permanent(format!("{whole} is no address: {error}")))
+    Url::parse(&whole).map_err(|error| {
+        let why = address::fault(&error.to_string()).to_owned();
+        SourceError::permanent(format!("{whole} is no address: {why}"))
+    })
 }
 
 impl From<SettingError> for SourceError {

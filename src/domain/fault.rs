@@ -4,17 +4,41 @@
 use super::suggest;
 
 /// What serde complains of.
-pub(super) enum Fault {
-    UnknownKey { key: String, known: Vec<String> },
-    UnknownWord { word: String, known: Vec<String> },
-    MissingKey { key: String },
-    WrongType { found: String, expected: String },
+#[derive(Debug)]
+pub enum Fault {
+    /// A key that nobody knows.
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Those that are known.
+        known: Vec<String>,
+    },
+    /// A word that nobody knows.
+    UnknownWord {
+        /// The word.
+        word: String,
+        /// Those that are known.
+        known: Vec<String>,
+    },
+    /// A key that is not there.
+    MissingKey {
+        /// The key.
+        key: String,
+    },
+    /// A value of another type, in serde's words.
+    WrongType {
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: String,
+    },
+    /// Anything else.
     Other(String),
 }
 
 impl Fault {
     /// Reads a message of serde's.
-    pub(super) fn of(message: &str) -> Self {
+    pub fn of(message: &str) -> Self {
         let unknown = |prefix: &str| {
             let rest = message.strip_prefix(prefix)?;
             let (word, known) = rest
@@ -50,12 +74,12 @@ impl Fault {
     }
 
     /// Whether the fault is the presence of a key of this name.
-    pub(super) fn names(&self, name: &str) -> bool {
+    pub fn names(&self, name: &str) -> bool {
         matches!(self, Self::UnknownKey { key, .. } if key == name)
     }
 
     /// The fault of the value that `keys` lead to.
-    pub(super) fn describe(&self, keys: &[String]) -> String {
+    pub fn describe(&self, keys: &[String]) -> String {
         match self {
             Self::UnknownKey { key, known } => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
