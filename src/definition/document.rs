@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::error::{DefinitionError, Problem};
 use super::line::Place;
+use super::stand_in::{self, StandIns};
 use super::syntax;
 use crate::domain::fault::Fault;
 
@@ -115,17 +116,28 @@ impl<'a> Document<'a> {
         problems: &mut Vec<Problem>,
     ) -> Option<T> {
         let (_, value) = self.find(keys)?;
+        let behind = stand_in::behind(self.text);
+        let mut stand_ins = StandIns::new(&behind);
         let mut value = value.clone();
         let before = problems.len();
         while problems.len() < before + MAX_PROBLEMS {
             let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
-                Ok(read) => return Some(read),
+                Ok(read) => return Some(read).filter(|_| stand_ins.is_empty()),
                 Err(error) => error,
             };
             let span = error.span().unwrap_or_else(|| value.span());
             let fault = Fault::of(error.message());
             let mut path: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
             let offset = locate(&value, &span, &fault, &mut path);
+            // What serde now says may come of the value that stands in; only that more is missing does not.
+            let is_missing =
+                matches!(fault, Fault::MissingKey { .. }) && span.start < self.text.len();
+            if !stand_ins.is_empty() && !is_missing {
+                if stand_ins.change(&mut value) {
+                    continue;
+                }
+                return None;
+            }
             if let Fault::MissingKey { key } = &fault {
                 path.push(key.clone());
                 // What was taken out is no news, nor is what was there under a misspelled name.
@@ -135,9 +147,14 @@ impl<'a> Document<'a> {
                     problem.keys == path
                         || (problem.message.ends_with(&meant) && problem.keys.starts_with(table))
                 };
-                if problems[before..].iter().any(known) {
+                if !problems[before..].iter().any(known) {
+                    let place = Place::of(self.text, offset.unwrap_or(span.start));
+                    problems.push(place.problem(path.clone(), fault.describe(&path)));
+                }
+                if !stand_ins.give(&mut value, &path[keys.len()..]) {
                     return None;
                 }
+                continue;
             }
             let place = Place::of(self.text, offset.unwrap_or(span.start));
             problems.push(place.problem(path.clone(), fault.describe(&path)));
@@ -275,6 +292,34 @@ mod tests {
     fn a_text_in_place_of_a_table_is_not_repeated() {
         let found = problems("[api]\nbase_url = 'x'\nauth = 'Bearer c4nary'\n");
         assert_eq!(found, ["3:1 api.auth: expected a table, found a text"]);
+    }
+
+    #[test]
+    fn all_missing_keys_of_a_table_are_named_whatever_their_type() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code)]
+        struct Table {
+            text: String,
+            list: Vec<u8>,
+            number: u16,
+            word: std::num::NonZeroU8,
+            table: Auth,
+            last: bool,
+        }
+        let said = |text: &str| {
+            let document = Document::parse(Path::new("x.toml"), text).unwrap();
+            let mut problems = Vec::new();
+            assert!(document.read::<Table>(&["api"], &mut problems).is_none());
+            problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            said("[api]\n")[..4],
+            ["api.text: missing", "api.list: missing", "api.number: missing", "api.word: missing"]
+        );
+        let found = said("[api]\nnumber = 'x'\ntabel = {}\n");
+        let number = "api.number: expected a whole number from 0 to 65535, found the text \"x\"";
+        assert!(found.contains(&number.to_owned()), "{found:?}");
+        assert!(found.contains(&"api.text: missing".to_owned()), "{found:?}");
     }
 
     #[test]

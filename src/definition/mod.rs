@@ -28,6 +28,7 @@ pub mod row;
 pub mod schedule;
 pub mod setting;
 mod sheet;
+mod stand_in;
 mod syntax;
 pub mod timestamp;
 
