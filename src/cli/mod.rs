@@ -11,6 +11,7 @@ mod facts;
 mod follow;
 mod joining;
 mod out;
+mod patience;
 mod processes;
 mod progress;
 mod quarantine;

@@ -10,6 +10,7 @@ use super::AccessArgs;
 use super::check::no_job_file;
 use super::database::{Database, Schema};
 use super::follow::follow;
+use super::patience::patiently;
 use super::processes::{self, API_CONNECTIONS};
 use super::progress::Progress;
 use super::{joining, out, runs};
@@ -60,7 +61,13 @@ pub(super) async fn up(
     let connections = WorkerOptions::connections(settings.workers) + API_CONNECTIONS;
     let database = Database::open(settings, connections, Schema::Migrate).await?;
     let access = args.access.access();
-    let admission = match processes::admission(settings, &database.pool).await {
+    let admitting =
+        patiently("the API", async || processes::admission(settings, &database.pool).await);
+    let admitted = tokio::select! {
+        admitted = admitting => admitted,
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the start")),
+    };
+    let admission = match admitted {
         Ok(admission) => admission,
         Err(error) => {
             database.close().await?;
@@ -73,10 +80,10 @@ pub(super) async fn up(
     if !args.no_initial_run {
         let shown = initial_runs(&database.pool, &definitions, access, args.restart, progress);
         tokio::select! {
-            // The runs go on whether they can be shown or not.
+            // Those that were begun go on whether they can be shown or not.
             result = shown => if let Err(error) = result {
                 let why = chain(error.as_ref());
-                out::remark(format!("error: the first runs cannot be shown: {why}"));
+                out::remark(format!("error: the first runs cannot be begun or shown: {why}"));
             },
             () = stop.cancelled() => {}
         }
@@ -152,6 +159,8 @@ async fn ending<T>(stop: CancellationToken, service: impl Future<Output = T>) ->
     service.await
 }
 
+/// Starts a run of every source and shows how they go. While the database is away they wait: the run of
+/// each source is begun, whatever happens in the first second.
 async fn initial_runs(
     pool: &PgPool,
     definitions: &[Definition],
@@ -162,41 +171,55 @@ async fn initial_runs(
     let _notes = progress.until_notes_are_shown();
     let mut ids: Vec<RunId> = Vec::new();
     for definition in definitions {
-        let request = RunRequest {
-            mode: Mode::Incremental,
-            trigger: Trigger::Cli,
-            access,
-            idempotency_key: None,
-            raw: RawRange::default(),
-            dry_run: false,
-        };
-        let mut transaction = Transaction::begin(pool).await?;
-        if restart {
-            joining::cancel_active(&mut transaction, definition).await?;
-        }
-        let started = start_run(&mut transaction, definition, &request).await?;
-        transaction.commit().await?;
-        match started {
-            Started::New(id) | Started::Same(id) => ids.push(id),
-            Started::Busy(id) => {
-                let active = db_runs::get(pool, id).await?;
-                let asked = (request.mode, access, false);
-                if let Some(run) = active.filter(|run| joining::differs(run, asked)) {
-                    out::remark(joining::remark(&run));
-                }
-                ids.push(id);
-            }
-            Started::Paused(pause) => out::remark(pause),
-            Started::NothingToReplay(nothing) => out::remark(nothing),
-            Started::Invalid(problem) => out::remark(format!("error: {problem}")),
-        }
+        let what = format!("the first run of {}", definition.source);
+        let begun = patiently(&what, async || initial_run(pool, definition, access, restart).await);
+        ids.extend(begun.await?);
     }
-    let runs = follow(pool, &ids, Some(progress)).await?;
+    let runs =
+        patiently("the first runs", async || follow(pool, &ids, Some(progress)).await).await?;
     let views: Vec<_> = runs.into_iter().map(RunView::from).collect();
     if !views.is_empty() {
         out::table(&runs::table(&views));
     }
     Ok(())
+}
+
+/// `None` when the source has no run to be shown.
+async fn initial_run(
+    pool: &PgPool,
+    definition: &Definition,
+    access: Access,
+    restart: bool,
+) -> anyhow::Result<Option<RunId>> {
+    let request = RunRequest {
+        mode: Mode::Incremental,
+        trigger: Trigger::Cli,
+        access,
+        idempotency_key: None,
+        raw: RawRange::default(),
+        dry_run: false,
+    };
+    let mut transaction = Transaction::begin(pool).await?;
+    if restart {
+        joining::cancel_active(&mut transaction, definition).await?;
+    }
+    let started = start_run(&mut transaction, definition, &request).await?;
+    transaction.commit().await?;
+    match started {
+        Started::New(id) | Started::Same(id) => return Ok(Some(id)),
+        Started::Busy(id) => {
+            let active = db_runs::get(pool, id).await?;
+            let asked = (request.mode, access, false);
+            if let Some(run) = active.filter(|run| joining::differs(run, asked)) {
+                out::remark(joining::remark(&run));
+            }
+            return Ok(Some(id));
+        }
+        Started::Paused(pause) => out::remark(pause),
+        Started::NothingToReplay(nothing) => out::remark(nothing),
+        Started::Invalid(problem) => out::remark(format!("error: {problem}")),
+    }
+    Ok(None)
 }
 
 fn print_addresses(settings: &Settings) {

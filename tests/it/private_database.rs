@@ -64,6 +64,34 @@ async fn up_goes_on_when_its_private_server_was_killed() {
     app.database.close().await;
 }
 
+/// Whether they were begun, under way or not yet when it happened.
+#[tokio::test]
+async fn the_first_runs_of_up_are_begun_when_a_server_that_was_killed_is_back() {
+    let app = TestApp::shipped().await;
+    let folder = folder();
+    let data_dir = folder.path().join("kasparro");
+    let address = free_address();
+    let mut up =
+        Process::start(private(&app, &data_dir, &["up", "--offline", "--listen", &address]));
+    up.says("Swagger UI").await;
+    let pid_file = std::fs::read_to_string(data_dir.join("data/postmaster.pid")).unwrap();
+    let postmaster = Pid::from_raw(pid_file.lines().next().unwrap().parse().unwrap());
+    kill(postmaster, Signal::SIGKILL).unwrap();
+    up.says("the private PostgreSQL runs again").await;
+    let ended = "select count(distinct source) from etl_runs where status like 'success%'";
+    crate::process::until("every source is loaded", async || {
+        let psql = private(&app, &data_dir, &["exec", "--", "psql", "-XAtqc", ended]);
+        let asked = Process::start(psql).ended().await;
+        asked.stdout.trim() == "3"
+    })
+    .await;
+    up.says("started (UTC)").await;
+    assert!(!up.said().contains("cannot be begun"), "{}", up.said());
+    up.signal(Signal::SIGINT);
+    up.ended().await.code(0);
+    app.database.close().await;
+}
+
 #[tokio::test]
 async fn two_projects_do_not_get_into_one_private_database() {
     let (shop, farm) = (TestApp::shipped().await, TestApp::shipped().await);
