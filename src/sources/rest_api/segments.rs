@@ -4,7 +4,7 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use crate::definition::json_path;
-use crate::definition::suggest::nearest_field;
+use crate::domain::suggest::nearest_field;
 
 /// The most keys that are looked through for the one that was meant.
 const MOST_KEYS: usize = 10_000;
