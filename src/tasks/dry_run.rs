@@ -3,7 +3,7 @@
 //!
 //! Rows count as if those before them had been written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::plan_run::{self, FoundFile, FoundFiles};
 use super::remark::Remark;
 use super::settled_pages::PagesOfBatch;
 use super::snapshot_schema::{LeadingNowhere, absent_fields};
-use super::{Effects, Task, TaskContext, TaskError, blocking, emptied, plan_replay};
+use super::{Effects, Task, TaskContext, TaskError, blocking, emptied, plan_replay, repeated};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
 use crate::definition::contract::Gone;
@@ -32,6 +32,7 @@ use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordView};
 use crate::domain::reject::Reject;
+use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::sample::{Sample, SampleChange, SampleDefect, Samples};
 use crate::domain::schema::Schema;
@@ -98,6 +99,8 @@ impl Task for DryRun {
         trial.remarks.extend(absent);
         let reads = emptied::reads(&context.source.source, context.mode);
         trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads));
+        let exact = trial.counters.slices <= 1;
+        trial.remarks.extend(repeated::of(&trial.repeated, exact, &trial.names));
         let samples = trial.samples.shown();
         let shown = Shown { samples, set_aside: trial.set_aside, remarks: trial.remarks };
         Ok((trial.counters, shown))
@@ -128,6 +131,9 @@ struct Trial<'a> {
     shape: Shape,
     leading_nowhere: LeadingNowhere,
     gaps: Gaps,
+    repeated: RepeatedKeys,
+    /// What payloads are called.
+    names: HashMap<String, String>,
 }
 
 /// The most bytes of pages that wait until it is known whether a field is gone.
@@ -164,6 +170,8 @@ impl<'a> Trial<'a> {
             shape: Shape::default(),
             leading_nowhere: LeadingNowhere::default(),
             gaps: Gaps::default(),
+            repeated: RepeatedKeys::default(),
+            names: HashMap::new(),
         }
     }
 
@@ -237,16 +245,25 @@ impl<'a> Trial<'a> {
         let FoundFiles { files, remarks, order, .. } = plan_run::find_files(self.context).await?;
         self.remarks.extend(remarks);
         self.pending = Pending::for_order(&order);
-        for FoundFile { url, plan, .. } in files {
+        for (FoundFile { url, plan, .. }, file) in files.into_iter().zip(1..) {
             let (FilePlan::Whole(scan) | FilePlan::Appended(scan)) = plan else { continue };
+            // None of them is kept, so none has a number of its own.
+            let file = -file;
+            self.names.insert(RawRef::File(file).to_string(), url.clone());
             for chunk in scan.chunks.clone() {
-                self.chunk(&url, &scan, chunk).await?;
+                self.chunk(&url, &scan, chunk, file).await?;
             }
         }
         Ok(())
     }
 
-    async fn chunk(&mut self, url: &str, scan: &FileScan, chunk: Chunk) -> Result<(), TaskError> {
+    async fn chunk(
+        &mut self,
+        url: &str,
+        scan: &FileScan,
+        chunk: Chunk,
+        file: i64,
+    ) -> Result<(), TaskError> {
         let source = self.context.source.clone();
         let path = source.definition.base_dir().join(url);
         let stamp = FileStamp { size: scan.size, modified: scan.modified };
@@ -255,13 +272,13 @@ impl<'a> Trial<'a> {
             let Source::Files(files) = &source.source else {
                 return Err(TaskError::Inconsistent("pages have no chunks".into()));
             };
-            Ok(files.read(&path, &stamp, &layout, &chunk, NO_FILE, None)?)
+            Ok(files.read(&path, &stamp, &layout, &chunk, file, None)?)
         })
         .await?;
         self.see(&parsed.shape, Vec::new(), BTreeMap::new());
         let layout = Arc::new(scan.layout.clone());
         let rows = Arc::new(ChosenRows::All);
-        self.mapper.blocks(parsed.blocks, layout, RawRef::File(NO_FILE), rows).await?;
+        self.mapper.blocks(parsed.blocks, layout, RawRef::File(file), rows).await?;
         self.compare(chunk.end - chunk.start, Some(url)).await
     }
 
@@ -273,9 +290,16 @@ impl<'a> Trial<'a> {
         let source = &self.context.source_name;
         // Only for settings that end with it.
         let mut transaction = Transaction::begin(&self.context.pool).await?;
-        let compared =
-            unified_records::compare(&mut transaction, source, &mapped.records, &mut self.pending)
-                .await?;
+        let compared = unified_records::compare(
+            &mut transaction,
+            source,
+            self.context.run,
+            &mapped.records,
+            &mut self.pending,
+            repeated::scope(self.context),
+        )
+        .await?;
+        self.repeated.merge(compared.counts.repeated.clone());
         self.counters += Counters {
             slices: 1,
             bytes: bytes as i64,
@@ -312,9 +336,6 @@ impl<'a> Trial<'a> {
         }
     }
 }
-
-/// The number of a file that is not kept.
-const NO_FILE: i64 = 0;
 
 /// A dry run is one task: given back to the queue it would begin anew.
 async fn wait_here(context: &TaskContext, pages: &dyn PageSource) -> Result<(), TaskError> {

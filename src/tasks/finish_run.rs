@@ -8,7 +8,7 @@ use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{Planned, PlannedFile};
 use super::remark::Remark;
 use super::snapshot_schema::Snapshot;
-use super::{SourceInUse, TaskError, dry_run, emptied};
+use super::{SourceInUse, TaskError, dry_run, emptied, repeated};
 use crate::db::runs::books::{self, Books};
 use crate::db::runs::{self, Run};
 use crate::db::{
@@ -129,6 +129,7 @@ async fn remarks(
         })?;
         remarks.extend(snapshot.remarks);
     }
+    remarks.extend(repeated::remark(transaction, run.id).await?);
     Ok(remarks)
 }
 

@@ -26,6 +26,7 @@ mod parse_csv_chunk;
 mod plan_replay;
 mod plan_run;
 mod remark;
+mod repeated;
 mod settle;
 mod settled_pages;
 mod snapshot_schema;

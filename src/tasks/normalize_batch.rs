@@ -8,7 +8,7 @@ use super::chunks_at_hand::Normalizing;
 use super::mapper::Mapper;
 use super::parse_csv_chunk::SliceResult;
 use super::settled_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError};
+use super::{Effects, Task, TaskContext, TaskError, repeated};
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
 use crate::definition::contract::Gone;
@@ -16,6 +16,7 @@ use crate::definition::mapping::Before;
 use crate::domain::counters::Counters;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
+use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::task::Rows;
 use crate::sources::Source;
 
@@ -31,6 +32,9 @@ struct BatchResult {
     /// What the records lack.
     #[serde(skip_serializing_if = "Gaps::is_empty")]
     gaps: Gaps,
+    /// The keys whose rows overwrote each other.
+    #[serde(skip_serializing_if = "RepeatedKeys::is_empty")]
+    repeated: RepeatedKeys,
 }
 
 impl BatchResult {
@@ -74,9 +78,15 @@ impl Task for NormalizeBatch {
         let Mapper { mapped, pages, judged, .. } = mapper;
         let source = &context.source_name;
         let expect = self.expect(context);
-        let upserted =
-            unified_records::upsert(transaction, source, context.run, &mapped.records, expect)
-                .await?;
+        let upserted = unified_records::upsert(
+            transaction,
+            source,
+            context.run,
+            &mapped.records,
+            expect,
+            repeated::scope(context),
+        )
+        .await?;
         judged.settle(transaction, source, &mapped.rejects).await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
@@ -93,7 +103,8 @@ impl Task for NormalizeBatch {
         set_aside.merge(reasons.clone());
         let mut gaps = mapped.gaps_since(&context.source.definition, &Before::default());
         gaps.merge(pages.gaps());
-        let left = BatchResult { passed_over: passed_over.to_vec(), set_aside, gaps };
+        let (passed_over, repeated) = (passed_over.to_vec(), upserted.repeated);
+        let left = BatchResult { passed_over, set_aside, gaps, repeated };
         Ok(Effects { counters, result: left.to_value()?, ..Effects::default() })
     }
 }

@@ -87,6 +87,18 @@ impl<'a> Case<'a> {
         assert_same(&self.texts(set_aside).await, &self.model.set_aside(), &what);
         let Counters { slices, bytes, .. } = ended.counters;
         assert_eq!(ended.counters, Counters { slices, bytes, ..expected }, "{what}");
+        self.compare_repeated(ended.stop_reason.as_deref().unwrap_or_default(), &what);
+    }
+
+    /// The keys that the note counts are those of which rows of one file differ, or no more than these.
+    fn compare_repeated(&self, note: &str, what: &str) {
+        let (before, _) = note.split_once(" in several rows that differ").unwrap_or_default();
+        let counted = before.rsplit_once("; ").map_or(before, |(_, counted)| counted);
+        let number = counted.split(' ').find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        match counted.starts_with("at least") || counted.is_empty() {
+            true => assert!(number <= self.model.repeated, "{what}: {note}"),
+            false => assert_eq!(number, self.model.repeated, "{what}: {note}"),
+        }
     }
 
     /// The numbers of the files that a run read.

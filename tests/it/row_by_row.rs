@@ -42,6 +42,8 @@ type Row = Option<(String, (String, u32))>;
 pub struct Model {
     records: BTreeMap<String, Record>,
     set_aside: BTreeSet<String>,
+    /// Keys of which rows of one file say different things, of those that the last run read.
+    pub repeated: u64,
 }
 
 struct Record {
@@ -188,7 +190,14 @@ impl Model {
     /// knows the files.
     pub fn read(&mut self, files: &mut Files, run: i64, raw: &BTreeMap<String, i64>) -> Counters {
         let mut counters = Counters::default();
+        let mut repeated = BTreeSet::new();
         for file in &mut files.files {
+            let mut said = BTreeMap::new();
+            for (key, content) in file.rows[file.read..].iter().flatten() {
+                if said.insert(key, content).is_some_and(|before| before != content) {
+                    repeated.insert(key.clone());
+                }
+            }
             for at in file.read..file.rows.len() {
                 let id = raw.get(&file.name).expect("a file that the run read");
                 let raw = format!("file/{id} {}", at + 1);
@@ -196,6 +205,7 @@ impl Model {
             }
             file.read = file.rows.len();
         }
+        self.repeated = repeated.len() as u64;
         counters
     }
 
@@ -246,7 +256,8 @@ pub fn job(source: &str, files: &Files, chunk_size: u64) -> String {
         job,
         "paths = [\"{source}/*.csv\"]\nchunk_size = {chunk_size}\ndelimiter = \",\"\n\
          quote = '\"'\nescape = '\"'\n[fields]\nname = {{ column = \"name\", required = true }}\n\
-         price = {{ column = \"price\", type = \"decimal\" }}\n"
+         price = {{ column = \"price\", type = \"decimal\" }}\n\
+         [checks]\nmax_quarantine_ratio = 1.0\n"
     )
     .expect("text");
     job

@@ -17,8 +17,8 @@ use crate::domain::task::{TaskKind, TaskPayload};
 use crate::domain::words::words;
 pub use list::{LedgerTask, list, moved, unsettled};
 pub use slices::{
-    ReadSlice, any_unread, files_of_slices, gaps, last_result, next_batch, read_slices, result,
-    results_of_slices, set_aside,
+    ReadSlice, any_unread, files_of_slices, gaps, last_result, next_batch, read_slices,
+    repeated_keys, repeats_are_seen, result, results_of_slices, set_aside,
 };
 
 words! {

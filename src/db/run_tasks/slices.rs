@@ -8,6 +8,7 @@ use sqlx::{PgConnection, PgExecutor};
 use crate::db::source_files::JudgedFile;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
+use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskPayload;
 
@@ -107,6 +108,51 @@ pub async fn files_of_slices(
         run.0,
     )
     .fetch_all(executor)
+    .await
+}
+
+/// The keys whose rows overwrote each other, all batches of a run together.
+///
+/// # Errors
+/// Database errors.
+pub async fn repeated_keys(
+    connection: &mut PgConnection,
+    run: RunId,
+) -> Result<RepeatedKeys, sqlx::Error> {
+    let mut of_batches = sqlx::query_scalar!(
+        r#"select result -> 'repeated' as "repeated!" from run_tasks
+         where run_id = $1 and kind = 'normalize_batch' and state = 'done' and result ? 'repeated'
+         order by first_slice, task_key"#,
+        run.0,
+    )
+    .fetch(connection);
+    let mut merged = RepeatedKeys::default();
+    while let Some(keys) = of_batches.try_next().await? {
+        merged.merge(serde_json::from_value(keys).map_err(|e| sqlx::Error::Decode(e.into()))?);
+    }
+    Ok(merged)
+}
+
+/// Whether the batches of a run have seen every key whose rows overwrote each other: where the source
+/// had no record and is one file, or all rows whose keys come back were in one batch. Else a first row
+/// may have said what the table held, and a batch with the second one knows nothing of it.
+///
+/// # Errors
+/// Database errors.
+pub async fn repeats_are_seen(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) filter (
+                where t.kind = 'normalize_batch' and t.payload ->> 'rows' <> 'single'
+            ) <= 1
+            or bool_and(r.from_empty) and count(distinct t.payload ->> 'file_id') <= 1 as "seen!"
+         from run_tasks as t inner join etl_runs as r on r.id = t.run_id
+         where t.run_id = $1 and t.kind in ('normalize_batch', 'parse_csv_chunk')"#,
+        run.0,
+    )
+    .fetch_one(executor)
     .await
 }
 

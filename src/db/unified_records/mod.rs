@@ -15,9 +15,11 @@ use sqlx::PgConnection;
 use super::pgcopy::{CopyBuffer, copy_in};
 use crate::domain::hash::ContentHash;
 use crate::domain::key_sieve::KeyOrder;
+use crate::domain::raw::RawRef;
 use crate::domain::record::{Column, RecordBatch, RecordView};
+use crate::domain::repeated_keys::{Place, RepeatedKeys};
 use crate::domain::run::RunId;
-use probe::probe;
+use probe::{Probed, probe};
 pub use read::{After, Fitting, Record, any, fitting, get, list};
 
 /// So many new rows are merged like changed ones. A COPY in a savepoint takes four round trips more, and
@@ -35,6 +37,8 @@ pub struct Upserted {
     pub unchanged: i64,
     /// The rows that replaced what their keys had in the table.
     pub changed: Vec<usize>,
+    /// The keys of which a row replaced what an earlier one of the run had said.
+    pub repeated: RepeatedKeys,
 }
 
 /// What the rows of a batch come to: one record per key at most.
@@ -55,6 +59,15 @@ pub enum Expect {
     NewKeys,
 }
 
+/// Which rows of a run must not differ under one key without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of one payload: files of a source follow each other, and may bring news of a key.
+    Payload,
+    /// All: the pages of an API are one answer.
+    Run,
+}
+
 /// Upserts a batch; rows of the batch with equal keys count in row order and the last one stays.
 ///
 /// # Errors
@@ -65,6 +78,7 @@ pub async fn upsert(
     run: RunId,
     batch: &RecordBatch,
     expect: Expect,
+    scope: Scope,
 ) -> Result<Upserted, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Upserted::default());
@@ -74,8 +88,9 @@ pub async fn upsert(
     if all_new && insert_new(connection, source, run, batch, &order).await? {
         return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
     }
-    let stored = probe(&mut *connection, source, batch, &order).await?;
-    let mut plan = plan(batch, &order, &stored);
+    let probed = probe(&mut *connection, source, run, batch, &order).await?;
+    let repeated = repeated(batch, &order, &probed, scope);
+    let mut plan = plan(batch, &order, &probed.stored);
     let many_new = plan.new.len() > FEW;
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
         // A key appeared between probe and COPY; the merge settles it.
@@ -88,13 +103,13 @@ pub async fn upsert(
     if !merged.is_empty() {
         merge(connection, source, run, batch, &merged).await?;
     }
-    Ok(Upserted { changed: plan.changed, ..plan.counts })
+    Ok(Upserted { changed: plan.changed, repeated, ..plan.counts })
 }
 
 /// What batches that were only compared would have written, by the hash of their keys.
 #[derive(Debug, Default)]
 pub struct Pending {
-    written: HashMap<ContentHash, ContentHash>,
+    written: HashMap<ContentHash, Written>,
     /// No key comes back in a later batch, so there is nothing to remember.
     forget: bool,
 }
@@ -104,6 +119,14 @@ impl Pending {
     pub fn for_order(order: &KeyOrder) -> Self {
         Self { forget: *order == KeyOrder::Distinct, ..Self::default() }
     }
+}
+
+/// What a key would have, and the row it would come from.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    hash: ContentHash,
+    raw: RawRef,
+    row: i64,
 }
 
 /// What a batch would do to the table.
@@ -125,26 +148,69 @@ pub struct Compared {
 pub async fn compare(
     connection: &mut PgConnection,
     source: &str,
+    run: RunId,
     batch: &RecordBatch,
     pending: &mut Pending,
+    scope: Scope,
 ) -> Result<Compared, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Compared::default());
     }
     let order = sorted(batch);
-    let mut stored = probe(connection, source, batch, &order).await?;
-    for (group, stored) in groups(batch, &order).zip(&mut stored) {
+    let mut probed = probe(connection, source, run, batch, &order).await?;
+    let Probed { stored, of_run } = &mut probed;
+    for (at, (group, stored)) in groups(batch, &order).zip(stored).enumerate() {
         let Some(last) = group.last().map(|row| batch.get(*row)) else { continue };
         let key = ContentHash::of(last.external_id().as_bytes());
-        if let Some(written) = pending.written.get(&key) {
-            *stored = Some(*written);
+        if let Some(Written { hash, raw, row }) = pending.written.get(&key) {
+            *stored = Some(*hash);
+            of_run.insert(at, Place { raw: raw.to_string(), row: *row });
         }
-        if !pending.forget && *stored != Some(last.content_hash()) {
-            pending.written.insert(key, last.content_hash());
+        let hash = last.content_hash();
+        if !pending.forget && *stored != Some(hash) {
+            let (raw, row) = (last.raw(), last.raw_row());
+            pending.written.insert(key, Written { hash, raw, row });
         }
     }
-    let Plan { counts, new, changed } = plan(batch, &order, &stored);
-    Ok(Compared { counts, new, changed })
+    let repeated = repeated(batch, &order, &probed, scope);
+    let Plan { counts, new, changed } = plan(batch, &order, &probed.stored);
+    Ok(Compared { counts: Upserted { repeated, ..counts }, new, changed })
+}
+
+/// The keys of which a row says something else than an earlier one within the scope, in the batch or,
+/// as `probed` tells by the groups, before it. Of each the rows that changed what it says.
+fn repeated(batch: &RecordBatch, order: &[usize], probed: &Probed, scope: Scope) -> RepeatedKeys {
+    let mut repeated = RepeatedKeys::default();
+    for (at, group) in groups(batch, order).enumerate() {
+        let before = probed.of_run.get(&at);
+        if group.len() == 1 && before.is_none() {
+            continue;
+        }
+        let mut said = before.and_then(|place| Some((probed.stored[at]?, place.clone())));
+        let mut places: Vec<Place> = said.iter().map(|(_, place)| place.clone()).collect();
+        for row in group.iter().map(|row| batch.get(*row)) {
+            let place = Place { raw: row.raw().to_string(), row: row.raw_row() };
+            let hash = row.content_hash();
+            let known = said.as_ref();
+            let elsewhere =
+                scope == Scope::Payload && known.is_some_and(|(_, p)| p.raw != place.raw);
+            // A row that is applied once more after a retry does not repeat itself.
+            if !elsewhere && known.is_some_and(|(said, p)| *said == hash || *p == place) {
+                continue;
+            }
+            if elsewhere && places.len() == 1 {
+                places.clear();
+            }
+            if !elsewhere || places.is_empty() {
+                places.push(place.clone());
+            }
+            said = Some((hash, place));
+        }
+        if places.len() > 1 {
+            repeated.add(batch.get(group[0]).external_id(), places.into_iter());
+        }
+    }
+    repeated
 }
 
 /// Row indexes by key, equal keys in row order.
@@ -306,7 +372,6 @@ pub fn encode_record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::raw::RawRef;
 
     fn batch_of(rows: &[(&str, &str)]) -> RecordBatch {
         let mut batch = RecordBatch::new();
@@ -343,6 +408,59 @@ mod tests {
             Upserted { inserted: 1, updated: 1, unchanged: 2, ..Upserted::default() }
         );
         assert_eq!((plan.new, plan.changed), (vec![2], vec![]));
+    }
+
+    /// What is said of the keys of a batch of which `before` stood in the table, written by row 9 of the
+    /// same run and file.
+    fn said(rows: &[(&str, &str)], before: Option<&str>, scope: Scope) -> Option<String> {
+        let batch = batch_of(rows);
+        let order = sorted(&batch);
+        let mut probed = Probed { stored: vec![None; rows.len()], ..Probed::default() };
+        if let Some(before) = before {
+            probed.stored[0] = Some(batch_of(&[("k", before)]).get(0).content_hash());
+            probed.of_run.insert(0, Place { raw: "file/1".to_owned(), row: 9 });
+        }
+        repeated(&batch, &order, &probed, scope).sentence(true, str::to_owned)
+    }
+
+    #[test]
+    fn a_key_is_named_when_a_row_of_it_says_what_an_earlier_one_of_the_file_did_not() {
+        for (rows, before, places) in [
+            (&[("k", "a"), ("l", "a"), ("k", "b")][..], None, Some("rows 1 and 3 of")),
+            (&[("k", "a"), ("k", "a"), ("l", "b")], None, None),
+            (&[("k", "a"), ("k", "a"), ("k", "b")], None, Some("rows 1 and 3 of")),
+            (&[("k", "a")], Some("a"), None),
+            (&[("k", "b")], Some("a"), Some("rows 9 and 1 of")),
+            (&[("k", "a"), ("k", "b")], Some("a"), Some("rows 9 and 2 of")),
+        ] {
+            let said = said(rows, before, Scope::Payload);
+            assert_eq!(said.is_some(), places.is_some(), "{rows:?} {said:?}");
+            assert!(said.unwrap_or_default().contains(places.unwrap_or_default()), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_several_files_repeat_each_other_only_when_all_is_one_answer() {
+        let mut batch = RecordBatch::new();
+        for (file, name) in [(1, "a"), (2, "b"), (2, "b"), (3, "c"), (3, "d")] {
+            batch.enter_raw(RawRef::File(file));
+            batch.begin();
+            let start = batch.arena().len();
+            batch.arena().push('k');
+            batch.close_id(start);
+            batch.set(Column::Name, name);
+            batch.commit(file);
+        }
+        let order = sorted(&batch);
+        let probed = Probed { stored: vec![None], ..Probed::default() };
+        let said = |rows: &[usize], scope| {
+            repeated(&batch, rows, &probed, scope).sentence(true, str::to_owned).unwrap_or_default()
+        };
+        assert_eq!(said(&order[..4], Scope::Payload), "");
+        assert!(
+            said(&order[..4], Scope::Run).contains("row 1 of file/1, row 2 of file/2, row 3 of")
+        );
+        assert!(said(&order, Scope::Payload).contains("`k` in rows 3 and 3 of file/3"));
     }
 
     #[test]

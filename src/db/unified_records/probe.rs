@@ -1,18 +1,32 @@
 //! Owns the look-up of a batch's keys: which of them the table does not hold as they are.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 
 use super::groups;
 use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::record::{RecordBatch, RecordView};
+use crate::domain::repeated_keys::Place;
+use crate::domain::run::RunId;
 
-/// The hash of what each group's key has in the table, in group order.
+/// What the table holds of the keys of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Probed {
+    /// The hash of what each group's key has, in group order.
+    pub stored: Vec<Option<ContentHash>>,
+    /// The groups whose keys got another content from an earlier row of the same run, and that row.
+    pub of_run: HashMap<usize, Place>,
+}
+
+/// Looks the keys of a batch up.
 pub(super) async fn probe(
     connection: &mut PgConnection,
     source: &str,
+    run: RunId,
     batch: &RecordBatch,
     order: &[usize],
-) -> Result<Vec<Option<ContentHash>>, sqlx::Error> {
+) -> Result<Probed, sqlx::Error> {
     let lasts = || groups(batch, order).filter_map(|g| g.last()).map(|row| batch.get(*row));
     let keys: Vec<&str> = lasts().map(RecordView::external_id).collect();
     let hashes: Vec<_> = lasts().map(RecordView::content_hash).collect();
@@ -27,8 +41,8 @@ pub(super) async fn probe(
     .fetch_one(&mut *connection)
     .await?;
     let different = match dense {
-        true => different_in_range(&mut *connection, source, &keys, &sent).await?,
-        false => different(&mut *connection, source, &keys, &sent).await?,
+        true => different_in_range(&mut *connection, source, run, &keys, &sent).await?,
+        false => different(&mut *connection, source, run, &keys, &sent).await?,
     };
     sqlx::query!(
         "select set_config('enable_seqscan', 'on', true) as seqscan,
@@ -39,11 +53,15 @@ pub(super) async fn probe(
     let groups: Vec<_> = groups(batch, order).collect();
     let mut stored: Vec<_> = hashes.into_iter().map(Some).collect();
     let mut scratch = Vec::new();
-    for (position, hash) in different {
+    let mut of_run = HashMap::new();
+    for Different { position, content_hash, raw_ref, raw_row } in different {
         let at = position as usize - 1;
-        stored[at] = hash.map(|hash| known(batch, groups[at], &hash, &mut scratch));
+        stored[at] = content_hash.map(|hash| known(batch, groups[at], &hash, &mut scratch));
+        if let Some((raw, row)) = raw_ref.zip(raw_row) {
+            of_run.insert(at, Place { raw, row });
+        }
     }
-    Ok(stored)
+    Ok(Probed { stored, of_run })
 }
 
 /// The content hash of what is stored. An old kind of hash tells whether a row of the group says the
@@ -59,9 +77,17 @@ fn known(batch: &RecordBatch, group: &[usize], hash: &[u8], scratch: &mut Vec<u8
     }
 }
 
-/// A key that is new, or whose content is another: its place among the keys, from 1, and the stored
-/// hash. Most keys of a file that is read again are unchanged; those are not worth an answer.
-type Different = (i64, Option<Vec<u8>>);
+/// A key that is new, or whose content is another. Most keys of a file that is read again are
+/// unchanged; those are not worth an answer.
+struct Different {
+    /// Its place among the keys, from 1.
+    position: i64,
+    /// The stored hash.
+    content_hash: Option<Vec<u8>>,
+    /// The row that its content came from, when that was in the same run.
+    raw_ref: Option<String>,
+    raw_row: Option<i64>,
+}
 
 /// Whether the table holds few other keys between the first and the last of these: then reading
 /// that range of the index costs a fraction of looking each key up. The keys are sorted.
@@ -91,15 +117,19 @@ async fn is_dense(
 async fn different_in_range(
     connection: &mut PgConnection,
     source: &str,
+    run: RunId,
     keys: &[&str],
     hashes: &[&[u8]],
 ) -> Result<Vec<Different>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select p.position as "position!", r.content_hash as "content_hash?"
+    sqlx::query_as!(
+        Different,
+        r#"select p.position as "position!", r.content_hash as "content_hash?",
+            case when r.last_run_id = $6 then r.raw_ref end as raw_ref,
+            case when r.last_run_id = $6 then r.raw_row end as raw_row
          from unnest($2::text[], $3::bytea[]) with ordinality
             as p (external_id, content_hash, position)
          left join (
-            select external_id, content_hash from unified_records
+            select external_id, content_hash, last_run_id, raw_ref, raw_row from unified_records
             where source = $1 and external_id between $4 and $5
          ) as r on r.external_id = p.external_id
          where r.content_hash is distinct from p.content_hash"#,
@@ -108,24 +138,28 @@ async fn different_in_range(
         hashes as &[&[u8]],
         keys.first().copied(),
         keys.last().copied(),
+        run.0,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.position, row.content_hash)).collect())
+    .await
 }
 
 async fn different(
     connection: &mut PgConnection,
     source: &str,
+    run: RunId,
     keys: &[&str],
     hashes: &[&[u8]],
 ) -> Result<Vec<Different>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select p.position as "position!", r.content_hash as "content_hash?"
+    sqlx::query_as!(
+        Different,
+        r#"select p.position as "position!", r.content_hash as "content_hash?",
+            case when r.last_run_id = $4 then r.raw_ref end as raw_ref,
+            case when r.last_run_id = $4 then r.raw_row end as raw_row
          from unnest($2::text[], $3::bytea[]) with ordinality
             as p (external_id, content_hash, position)
          left join lateral (
-            select content_hash from unified_records
+            select content_hash, last_run_id, raw_ref, raw_row from unified_records
             where source = $1 and external_id = p.external_id
             limit 1
          ) as r on true
@@ -133,8 +167,8 @@ async fn different(
         source,
         keys as &[&str],
         hashes as &[&[u8]],
+        run.0,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.position, row.content_hash)).collect())
+    .await
 }

@@ -1,0 +1,61 @@
+//! Owns what a run says of keys whose rows overwrite each other.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use super::remark::Remark;
+use super::{TaskContext, TaskError};
+use crate::db::unified_records::Scope;
+use crate::db::{run_tasks, source_files};
+use crate::domain::raw::RawRef;
+use crate::domain::repeated_keys::RepeatedKeys;
+use crate::domain::run::{Mode, RunId};
+use crate::domain::text::{cut, printable};
+use crate::sources::Source;
+
+/// The most bytes of a payload's name that are shown.
+const SHOWN: usize = 100;
+
+/// Which rows of the run are compared. A replay may normalize pages of several runs, which are several
+/// answers.
+pub(super) fn scope(context: &TaskContext) -> Scope {
+    match (&context.source.source, context.mode) {
+        (Source::Pages(_), Mode::Incremental | Mode::Full) => Scope::Run,
+        (Source::Pages(_), Mode::Replay) | (Source::Files(_), _) => Scope::Payload,
+    }
+}
+
+/// What there is to say of the keys that the tasks of a run have met several times.
+pub(super) async fn remark(
+    transaction: &mut PgConnection,
+    run: RunId,
+) -> Result<Option<Remark>, TaskError> {
+    let keys = run_tasks::repeated_keys(&mut *transaction, run).await?;
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let mut names = HashMap::new();
+    for place in keys.example().iter().flat_map(|example| &example.places) {
+        if let Ok(RawRef::File(id)) = place.raw.parse() {
+            let location = source_files::location(&mut *transaction, id).await?;
+            names.insert(place.raw.clone(), location.url);
+        }
+    }
+    let exact = run_tasks::repeats_are_seen(transaction, run).await?;
+    Ok(of(&keys, exact, &names))
+}
+
+/// The same of keys that were found otherwise; `names` are those of payloads, by what they are called in
+/// the table.
+pub(super) fn of(
+    keys: &RepeatedKeys,
+    exact: bool,
+    names: &HashMap<String, String>,
+) -> Option<Remark> {
+    let named = |raw: &str| match names.get(raw) {
+        Some(name) => printable(&cut(name, SHOWN)).into_owned(),
+        None => raw.to_owned(),
+    };
+    keys.sentence(exact, named).map(Remark::note)
+}
