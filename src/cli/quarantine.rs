@@ -14,7 +14,7 @@ use crate::api::quarantine::{self, Group, Groups, QuarantinedRow};
 use crate::config::Settings;
 use crate::db::quarantined_rows;
 use crate::definition::JobsFolder;
-use crate::domain::reject::ReasonCode;
+use crate::domain::reject::{ReasonCode, what_to_do};
 use crate::domain::source_name::SourceName;
 
 pub(super) const EXAMPLES: &str = "\
@@ -102,9 +102,8 @@ async fn groups(
     }
     out::table(&table);
     if !groups.items.is_empty() {
-        out::remark(
-            "`kasparro run SOURCE --redrive` puts them through again after the job file was mended",
-        );
+        let reasons = groups.items.iter().filter_map(|group| group.reason.parse().ok());
+        out::remark(what_to_do(reasons));
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use crate::domain::reject::{Fingerprint, Reject};
 use crate::domain::run::RunId;
 use crate::domain::text;
 
-/// Sets rows aside, one table row per defect. A defect that stands there already stays as it is, and
-/// is open again if it was settled.
+/// Sets rows aside, one table row per defect. A defect that stands there already is open again if it was
+/// settled, and its message is that of the job file of now; the rest of it stays as it is.
 ///
 /// # Errors
 /// Database errors.
@@ -59,8 +59,11 @@ pub async fn store(
     .await?;
     sqlx::query(
         "insert into quarantined_rows select * from quarantined_rows_stage
-         on conflict (source, raw_ref, raw_row, field, reason) do update set status = 'open'
-            where quarantined_rows.status in ('resolved', 'superseded')",
+         on conflict (source, raw_ref, raw_row, field, reason) do update set
+            status = case quarantined_rows.status when 'redriven' then 'redriven' else 'open' end,
+            message = excluded.message
+            where quarantined_rows.status in ('resolved', 'superseded')
+               or quarantined_rows.message <> excluded.message",
     )
     .execute(&mut *connection)
     .await?;

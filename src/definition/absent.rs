@@ -7,7 +7,7 @@ use super::Definition;
 use super::contract::first_segment;
 use super::field::{Locator, plain_header};
 use crate::domain::suggest::nearest_field;
-use crate::domain::text::{cut, printable};
+use crate::domain::text::{cut, visible};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;
@@ -88,7 +88,7 @@ impl FieldsSeen<'_> {
 
 /// A name from outside, as a message shows it.
 fn shown(name: &str) -> String {
-    printable(&cut(name, SHOWN)).into_owned()
+    visible(&cut(name, SHOWN)).into_owned()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::row::Cell;
 use super::timestamp::{TimeError, TimeFormat};
 use crate::domain::decimal::{self, DecimalError, DecimalNotation};
 use crate::domain::reject::ReasonCode;
+use crate::domain::text::visible;
 
 /// The most bytes of one text; PostgreSQL's own limit is a gigabyte for a whole row.
 const MAX_TEXT: usize = json::MAX_BYTES;
@@ -303,11 +304,11 @@ pub(super) fn shown(cell: Cell<'_>) -> String {
         Cell::Null => "null".into(),
         Cell::Text(text) => {
             let (text, more) = cut(text);
-            format!("{text:?}{more}")
+            format!("\"{}\"{more}", visible(&text))
         }
         Cell::Json(value) => {
             let (text, more) = cut(&value.to_string());
-            format!("{text}{more}")
+            format!("{}{more}", visible(&text))
         }
     }
 }

@@ -280,7 +280,7 @@ impl Draft<'_> {
         match decimal::write_canonical(&text, DecimalNotation::PLAIN, &mut canonical) {
             Ok(()) => Some(canonical),
             Err(error) => {
-                self.problem(key, format!("{text:?}: {error}"));
+                self.problem(key, format!("{}: {error}", text::quoted(&text)));
                 None
             }
         }
@@ -332,14 +332,14 @@ impl Draft<'_> {
     fn check_values(&mut self, field: &FieldDefinition) {
         if let Err(why) = Converter::new(field) {
             let format = self.table.date_format.as_deref().unwrap_or_default();
-            self.problem("date_format", format!("{format:?} {why}"));
+            self.problem("date_format", format!("{} {why}", text::quoted(format)));
         }
         let plain = Converter::plain(field);
         for (key, value) in [("const", &field.constant), ("default", &field.default)] {
             let Some(text) = value else { continue };
             let mut out = String::new();
             if let Err(flaw) = plain.write(Cell::Text(text), false, Form::Column, &mut out) {
-                self.problem(key, format!("{text:?} {}", flaw.problem));
+                self.problem(key, format!("{} {}", text::quoted(&text), flaw.problem));
             }
         }
     }

@@ -81,6 +81,7 @@ impl Definition {
             return Err(DefinitionError::invalid(path, vec![whole.problem_at(&[], NOTHING_SAID)]));
         }
         let mut document = whole.clone();
+        set_strangers_aside(&mut document, kinds, &mut problems);
         let kind = set_parameters_aside(&mut document, kinds, &mut problems);
         let file = document.read::<JobFile>(&[], &mut problems);
         let of_types = problems.len();
@@ -173,6 +174,41 @@ fn forget_consequences(problems: &mut Vec<Problem>, of_types: usize) {
     });
 }
 
+/// The keys of a job file, but for the tables of kinds.
+const KEYS: [&str; 10] = [
+    "kind",
+    "description",
+    "schedule",
+    "time_zone",
+    "primary_key",
+    "external_id",
+    "fields",
+    "contract",
+    "checks",
+    "retention",
+];
+
+/// Takes out what is no key of a job file, and says what it may have been meant to be: serde does not
+/// know the tables of kinds.
+fn set_strangers_aside<K: KindRules>(
+    document: &mut Document<'_>,
+    kinds: &[K],
+    problems: &mut Vec<Problem>,
+) {
+    let own = document.text_at(&["kind"]).map(str::to_owned);
+    let all: Vec<&str> = kinds.iter().map(KindRules::name).collect();
+    // The table of the file's kind; of all when nobody knows which it is.
+    let tables = all.iter().copied().filter(|kind| own.as_deref().is_none_or(|own| own == *kind));
+    let known: Vec<&str> = KEYS.into_iter().chain(tables).collect();
+    for key in document.keys(&[]) {
+        if !KEYS.contains(&&*key) && !all.contains(&&*key) && own.as_deref() != Some(&*key) {
+            let message = format!("unknown key{}", suggest::hint(&key, "keys", &known));
+            problems.push(document.problem_at(&[&key], message));
+            document.remove(&key);
+        }
+    }
+}
+
 /// Takes the kind's own table out of the document, and says what is wrong with `kind`.
 fn set_parameters_aside<'k, K: KindRules>(
     document: &mut Document<'_>,
@@ -200,7 +236,7 @@ fn set_parameters_aside<'k, K: KindRules>(
         problems
             .push(document.problem_at(&["kind"], format!("unknown kind `{name}`{hint}{known}")));
         names.iter().for_each(|kind| document.remove(kind));
-    } else if !document.has_table(&[&name]) {
+    } else if !document.has_table(&[&name]) && !is_misspelt(&name, problems) {
         let message = match document.has(&[&name]) {
             true => format!("expected a table: [{name}], and the parameters below it"),
             false => format!("missing table with the parameters of kind = \"{name}\""),
@@ -224,6 +260,12 @@ fn set_parameters_aside<'k, K: KindRules>(
         document.remove(&name);
     }
     kind
+}
+
+/// Whether the table of this name is there under another one, which is said already.
+fn is_misspelt(name: &str, problems: &[Problem]) -> bool {
+    let meant = format!("; did you mean `{name}`?");
+    problems.iter().any(|problem| problem.keys.len() == 1 && problem.message.ends_with(&meant))
 }
 
 struct Reader<'a> {

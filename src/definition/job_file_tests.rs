@@ -309,3 +309,22 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn every_key_of_a_job_file_is_known_before_it_is_read() {
+    let schema = schemars::schema_for!(JobFile).to_value();
+    let mut written: Vec<&str> =
+        schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    let mut known = KEYS.to_vec();
+    written.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(written, known);
+}
+
+#[test]
+fn a_misspelt_table_of_a_kind_is_offered_its_name_and_said_once() {
+    assert_eq!(refused("[csv]", "[cvs]"), "7: cvs: unknown key; did you mean `csv`?");
+    let error = refused("[csv]", "[xyz]");
+    assert!(error.contains("xyz: unknown key; known keys: kind, description"), "{error}");
+    assert!(error.contains("csv: missing table with the parameters"), "{error}");
+}

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::reject::{Defect, Reject};
-use super::text::printable;
+use super::text::{cut, visible};
 use super::words::grouped;
 
 /// The most kinds that a tally holds: the ledger keeps one for each task.
@@ -17,8 +17,10 @@ const MOST_KINDS: usize = 32;
 const SHOWN_KINDS: usize = 3;
 /// The most characters of a field's name, …
 const FIELD_CHARACTERS: usize = 60;
-/// … and of an example.
+/// … and of a value that is an example.
 const EXAMPLE_CHARACTERS: usize = 100;
+/// The most bytes of a message that is one. It ends in what to do, so its middle is left out.
+const MESSAGE_BYTES: usize = 400;
 
 /// What tells kinds of defects apart: the field, empty when the row as a whole is bad, and the reason.
 type Kind = (String, String);
@@ -66,9 +68,10 @@ impl ReasonTally {
         let kind = (shown(field, FIELD_CHARACTERS), defect.reason.as_str().to_owned());
         let message = || {
             let label = defect.message.strip_prefix(field).and_then(|text| text.strip_prefix(": "));
-            label.unwrap_or(&defect.message)
+            visible(&cut(label.unwrap_or(&defect.message), MESSAGE_BYTES)).into_owned()
         };
-        let example = shown(defect.found.as_deref().unwrap_or_else(message), EXAMPLE_CHARACTERS);
+        let value = defect.found.as_deref().map(|found| shown(found, EXAMPLE_CHARACTERS));
+        let example = value.unwrap_or_else(message);
         self.add(kind, Count { rows: 1, at_least: false, example });
     }
 
@@ -157,8 +160,8 @@ impl fmt::Display for ReasonTally {
 /// A text as people may be shown it: in one line, nothing that a terminal obeys, and not long.
 fn shown(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", printable(&text[..end])),
-        None => printable(text).into_owned(),
+        Some((end, _)) => format!("{}…", visible(&text[..end])),
+        None => visible(text).into_owned(),
     }
 }
 
@@ -240,6 +243,17 @@ mod tests {
             ReasonTally::of(&[reject(vec![missing])]).to_string(),
             "1 × `id` missing_key: a part of the key is missing or empty"
         );
+    }
+
+    #[test]
+    fn what_a_message_says_to_do_is_not_cut_off() {
+        let long = "x".repeat(500);
+        let message =
+            format!("the row has 2 fields: the first without one is {long}; set ragged_rows");
+        let short = Defect::without_value(None, ReasonCode::WrongFieldCount, message);
+        let text = ReasonTally::of(&[reject(vec![short])]).to_string();
+        assert!(text.starts_with("1 × wrong_field_count: the row has 2 fields"), "{text}");
+        assert!(text.ends_with("; set ragged_rows") && text.len() < 500, "{text}");
     }
 
     #[test]

@@ -54,6 +54,58 @@ words! {
     }
 }
 
+/// Where what is wrong can be put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Only in the job file: the rows are as the source means them.
+    JobFile,
+    /// Only at the source.
+    Data,
+    /// In either, whichever is wrong.
+    Either,
+}
+
+impl ReasonCode {
+    /// Where rows that were set aside for this can be put right.
+    pub fn remedy(self) -> Remedy {
+        match self {
+            Self::NulCharacter => Remedy::Data,
+            Self::NotAnObject | Self::InvalidText | Self::NewField | Self::TypeChanged => {
+                Remedy::JobFile
+            }
+            Self::WrongFieldCount
+            | Self::UnclosedQuote
+            | Self::StrayQuote
+            | Self::InvalidEncoding
+            | Self::RowTooLong
+            | Self::MissingKey
+            | Self::MissingField
+            | Self::InvalidDecimal
+            | Self::InvalidInteger
+            | Self::InvalidBoolean
+            | Self::InvalidTimestamp
+            | Self::InvalidDate
+            | Self::InvalidJson
+            | Self::OutOfRange
+            | Self::TooLong => Remedy::Either,
+        }
+    }
+}
+
+/// What to do about rows that were set aside for these reasons.
+pub fn what_to_do(reasons: impl Iterator<Item = ReasonCode>) -> &'static str {
+    let remedies: Vec<Remedy> = reasons.map(ReasonCode::remedy).collect();
+    let all = |remedy| remedies.iter().all(|other| *other == remedy);
+    if all(Remedy::JobFile) {
+        "mend the job file, then `kasparro run SOURCE --redrive` puts the rows through again"
+    } else if all(Remedy::Data) {
+        "mend the data at the source, then the next `kasparro run SOURCE` reads it"
+    } else {
+        "mend the job file, then `kasparro run SOURCE --redrive` puts the rows through again; or mend the \
+         data, then the next `kasparro run SOURCE` reads it"
+    }
+}
+
 /// What defects of one source, field and reason share, for people to name them by. It is xxh3-128:
 /// whoever makes two fields of one fingerprint has them redriven together, which a redrive does with
 /// all rows behind the first one anyway.
@@ -157,4 +209,21 @@ impl Reject {
 
     /// The most raw bytes kept with a quarantined row; the whole row stays in the raw tables.
     pub const MAX_RAW: usize = 1 << 20;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_source_can_mend_is_not_put_through_again() {
+        let say = |reasons: &[ReasonCode]| what_to_do(reasons.iter().copied());
+        assert!(!say(&[ReasonCode::NulCharacter]).contains("--redrive"));
+        assert!(!say(&[ReasonCode::NewField, ReasonCode::NotAnObject]).contains("data"));
+        for either in
+            [&[ReasonCode::InvalidDecimal][..], &[ReasonCode::NulCharacter, ReasonCode::NewField]]
+        {
+            assert!(say(either).contains("--redrive") && say(either).contains("mend the data"));
+        }
+    }
 }

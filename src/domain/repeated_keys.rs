@@ -8,7 +8,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use super::key_sieve::key_hash;
-use super::text::{cut, printable};
+use super::text::{cut, visible};
 use super::words::grouped;
 
 /// The most keys that a task leaves in the ledger.
@@ -59,7 +59,7 @@ impl RepeatedKeys {
         self.keys.insert(key_hash(key));
         self.trim(MOST_OF_A_TASK);
         // The same one, however rows are cut into tasks and in whatever order these end.
-        let shown = printable(&cut(key, SHOWN)).into_owned();
+        let shown = visible(&cut(key, SHOWN)).into_owned();
         if self.example.as_ref().is_none_or(|example| shown < example.key) {
             let mut places: Vec<_> = places.take(MOST_PLACES + 1).collect();
             let more = places.len() > MOST_PLACES;

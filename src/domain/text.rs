@@ -37,9 +37,15 @@ pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}… ({missing} bytes cut) …{}", &text[..head], &text[tail..]))
 }
 
+/// As [`printable`], and spaces that look like another one are named: of `1\u{a0}234,50`, shown as
+/// `1<U+00A0>234,50`, one sees why it is no number. For values and names that messages quote.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_unprintable(c) || is_strange_space(c))
+}
+
 /// What a message says of a value from outside: in one line, and no more than [`MAX_QUOTED`] bytes.
 pub fn quoted(text: &str) -> String {
-    format!("{:?}", Shown(&cut(text, MAX_QUOTED)))
+    format!("\"{}\"", visible(&cut(text, MAX_QUOTED)))
 }
 
 /// An error's text, as it is stored and shown: printable, and at most [`MAX_ERROR`] bytes and the
@@ -106,15 +112,22 @@ fn is_unprintable(c: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Whether the character is a space and not the usual one, such as the no-break spaces.
+fn is_strange_space(c: char) -> bool {
+    c != ' ' && c.is_whitespace()
+}
+
 fn escaped(text: &str, mut is_bad: impl FnMut(char) -> bool) -> Cow<'_, str> {
     let Some(first) = text.find(&mut is_bad) else { return Cow::Borrowed(text) };
     let mut out = String::with_capacity(text.len() + 16);
     out.push_str(&text[..first]);
     for c in text[first..].chars() {
-        if is_bad(c) {
+        if !is_bad(c) {
+            out.push(c);
+        } else if is_unprintable(c) {
             out.extend(c.escape_default());
         } else {
-            out.push(c);
+            out.push_str(&format!("<U+{:04X}>", u32::from(c)));
         }
     }
     Cow::Owned(out)
@@ -140,6 +153,20 @@ mod tests {
         }
         assert_eq!(printable_lines("a\n\u{1b}b"), "a\n\\u{1b}b");
         assert_eq!(quoted("a\nb"), "\"a\\nb\"");
+    }
+
+    #[test]
+    fn spaces_that_look_like_another_one_are_named_where_messages_quote_them() {
+        for (text, shown) in [
+            ("1 234,50", "1 234,50"),
+            ("1\u{a0}234\u{202f}567,50", "1<U+00A0>234<U+202F>567,50"),
+            ("\u{3000}a\u{2009}\tb", "<U+3000>a<U+2009>\\tb"),
+        ] {
+            assert_eq!(visible(text), shown);
+            assert_eq!(visible(&visible(text)), shown);
+            assert_eq!(quoted(text), format!("\"{shown}\""));
+        }
+        assert_eq!(printable("12\u{a0}\u{20ac}"), "12\u{a0}\u{20ac}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
         (paths, "paths = [1]", "5: csv.paths[0]: expected a text, found the number 1"),
         (paths, "path = [\"a\"]", "5: csv.path: unknown key; did you mean `paths`?"),
         (paths, "", "4: csv.paths: missing"),
-        ("[csv]", "[cvs]", "1: csv: missing table with the parameters of kind = \"csv\""),
+        ("[csv]", "[xyz]", "1: csv: missing table with the parameters of kind = \"csv\""),
         (
             paths,
             "paths = [\"a\"]\ndelimiter = \"comma\"",

@@ -13,7 +13,7 @@ use crate::definition::policy::Policy;
 use crate::domain::field_name;
 use crate::domain::presence::{Gaps, Presence, Reads};
 use crate::domain::run::Mode;
-use crate::domain::text::{cut, printable};
+use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
 use crate::sources::Source;
 
@@ -46,7 +46,7 @@ pub(super) fn remark(
         let is_missed = |before: &Presence| before.is_missed_in(gaps.records, reads);
         if gaps.with_value(&field.name) == 0 && before(field, &label, known).is_some_and(is_missed)
         {
-            let text = format!("`{}`", printable(&cut(&label, SHOWN)));
+            let text = format!("`{}`", visible(&cut(&label, SHOWN)));
             if !missed.contains(&text) {
                 missed.push(text);
             }

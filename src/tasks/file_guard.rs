@@ -16,7 +16,7 @@ use super::{TaskContext, TaskError};
 use crate::db::source_files;
 use crate::definition::policy::Policy;
 use crate::domain::file::{KnownFile, Layout};
-use crate::domain::text::{cut, printable};
+use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
 use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, Source};
 
@@ -185,5 +185,5 @@ pub(super) fn emptiness(files: &dyn FileSource, scan: &FileScan) -> &'static str
 
 /// The name of a file or a column, as a note shows it.
 pub(super) fn shown(name: &str) -> String {
-    printable(&cut(name, SHOWN)).into_owned()
+    visible(&cut(name, SHOWN)).into_owned()
 }

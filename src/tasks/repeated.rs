@@ -11,7 +11,7 @@ use crate::db::{run_tasks, source_files};
 use crate::domain::raw::RawRef;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::{Mode, RunId};
-use crate::domain::text::{cut, printable};
+use crate::domain::text::{cut, visible};
 use crate::sources::Source;
 
 /// The most bytes of a payload's name that are shown.
@@ -54,7 +54,7 @@ pub(super) fn of(
     names: &HashMap<String, String>,
 ) -> Option<Remark> {
     let named = |raw: &str| match names.get(raw) {
-        Some(name) => printable(&cut(name, SHOWN)).into_owned(),
+        Some(name) => visible(&cut(name, SHOWN)).into_owned(),
         None => raw.to_owned(),
     };
     keys.sentence(exact, named).map(Remark::note)

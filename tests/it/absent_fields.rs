@@ -7,6 +7,7 @@ use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDup
 use kasparro::tasks::start_run::RunRequest;
 
 use crate::app::{TestApp, request};
+use crate::process::call;
 
 const RECORDS: &str =
     "select concat_ws(' ', external_id, coalesce(name, '-'), coalesce(price::text, '-'),
@@ -70,6 +71,57 @@ async fn a_column_that_no_file_has_is_named_with_the_nearest_header() {
     }
     app.write("items.toml", csv_job("vendor", ""));
     assert_eq!(app.run("items").await.stop_reason, None);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn every_run_that_reads_rows_names_a_column_that_no_file_ever_had() {
+    let app = csv("").await;
+    app.write("items.toml", csv_job("Verndor", ""));
+    app.write("a.csv", "id,name,price,Vendor\n1,a,1,x\n");
+    let says = "no row has `Verndor`; did you mean `Vendor`?";
+    assert_eq!(note(&app.run("items").await), says);
+    for news in ["2,b,2,y\n", "3,c,2,y\n"] {
+        let file = app.read("a.csv");
+        app.write("a.csv", file + news);
+        assert_eq!(note(&app.run("items").await), says);
+    }
+    app.write("b.csv", "id,name,price,Vendor\n7,a,1,x\n");
+    assert_eq!(note(&app.run("items").await), says);
+    app.write("a.csv", "id,name,price,Vendor\n1,z,1,x\n");
+    assert_eq!(note(&app.run("items").await), says);
+    assert_eq!(note(&app.run_mode("items", Mode::Full).await), says);
+    assert_eq!(note(&app.run_mode("items", Mode::Replay).await), says);
+    assert_eq!(note(&dry_run(&app, Mode::Full).await), says);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn check_looks_at_the_headers_and_warns_of_columns_that_no_file_has() {
+    let app = csv("").await;
+    app.write("items.toml", csv_job("Verndor", ""));
+    app.write("a.csv", "id,name,price,Vendor\n1,a,1,x\n");
+    app.write("b.csv", "id,name,price\n1,a,1\n");
+    app.write("empty.csv", "");
+    let says = "items.toml:8: fields.brand.column: none of the files has a column \"Verndor\"; did you \
+                mean \"Vendor\"?";
+    call(&app, &["check"]).await.code(0).prints(&["ok ", says]);
+    call(&app, &["check", "--strict"]).await.code(1);
+    // What one of them has is no slip.
+    app.write("items.toml", csv_job("Vendor", ""));
+    call(&app, &["check", "--strict"]).await.code(0);
+    // A file that a run would refuse.
+    app.write("c.csv", "sku;name;price\n1;a;1\n");
+    app.write(
+        "items.toml",
+        csv_job("Vendor", "").replace("[fields]", "delimiter = \",\"\n[fields]"),
+    );
+    let warned = call(&app, &["check"]).await;
+    warned.code(0).prints(&[
+        "items.toml:4: csv.paths[0]: ",
+        "c.csv: no column \"id\"",
+        "csv.delimiter = \";\"",
+    ]);
     app.database.close().await;
 }
 

@@ -104,6 +104,44 @@ async fn a_success_that_set_rows_aside_says_why_wherever_runs_are_shown() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_set_aside_once_more_says_what_is_wrong_with_it_now() {
+    let app = csv(3, |_| false, "").await;
+    app.write("items.toml", JOB.replace("type = \"decimal\"", "type = \"decimal\", min = 2"));
+    let messages = "select message || ' ' || status from quarantined_rows order by raw_row";
+    assert_eq!(app.run("items").await.status, Degraded);
+    assert!(app.texts(messages).await[0].contains("2"), "{:?}", app.texts(messages).await);
+    app.write("items.toml", JOB.replace("type = \"decimal\"", "type = \"decimal\", min = 7"));
+    assert_eq!(app.run_mode("items", Mode::Replay).await.status, Degraded);
+    for message in app.texts(messages).await {
+        assert!(message.contains('7') && message.ends_with(" redriven"), "{message}");
+    }
+    let other = "type = \"date\", date_format = \"%d.%m.%Y\"";
+    let job = JOB.replace("price = {", "cost = {").replace("type = \"decimal\"", other);
+    app.write("items.toml", job);
+    assert_eq!(app.run_mode("items", Mode::Replay).await.status, Degraded);
+    let reasons = "select distinct reason || ' ' || status from quarantined_rows order by 1";
+    assert_eq!(app.texts(reasons).await, ["invalid_date open", "out_of_range resolved"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_space_that_looks_like_another_one_is_named() {
+    let app = csv(3, |_| false, "").await;
+    let file = items(3, |_| false)
+        .replace(",n1,1,", ",n1,1\u{a0}234,")
+        .replace(",n2,1,", ",n2,1\u{202f}5,");
+    app.write("items.csv", file);
+    let run = app.run("items").await;
+    assert!(note(&run).contains("2 × `price` invalid_decimal: \"1<U+00A0>234\""), "{run:?}");
+    let messages = app.texts("select message from quarantined_rows order by raw_row").await;
+    assert!(
+        messages[1].starts_with("price: \"1<U+202F>5\" is not a decimal number"),
+        "{messages:?}"
+    );
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn records_that_are_no_records_degrade_the_run_of_an_api() {
     let app = TestApp::empty().await;
     app.write(

@@ -6,12 +6,14 @@ use std::fmt::Write;
 use kasparro::db::run_tasks;
 use kasparro::db::runs::Run;
 use kasparro::domain::run::{Mode, RunStatus};
+use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::api::TestApi;
 use crate::app::TestApp;
+use crate::process::{Process, kasparro};
 
 const SEED: u64 = 11;
 
@@ -299,4 +301,43 @@ async fn names_that_are_kept_as_one_are_set_aside_once() {
     app.write("pages/page-0001.json", page);
     assert_counted(&app.run("items").await, 1, 0);
     assert_eq!(app.texts("select field from quarantined_rows").await, ["x\u{fffd}"]);
+}
+
+fn pipe(app: &TestApp, name: &str) {
+    nix::unistd::mkfifo(&app.path(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+#[tokio::test]
+async fn a_pipe_in_place_of_a_file_or_a_recording_is_refused_and_delays_no_stop() {
+    let app = app(&api_job("$[*]", "")).await;
+    app.write("pages/page-0002.json", "[]");
+    pipe(&app, "pages/page-0001.json");
+    app.write(
+        "files.toml",
+        "kind = 'csv'\nprimary_key = ['id']\n[csv]\npaths = ['data/*.csv']\n[fields]\nname = {}\n",
+    );
+    app.write("data/a.csv", "id,name\n1,a\n");
+    pipe(&app, "data/b.csv");
+    for (source, file) in [("items", "page-0001.json"), ("files", "b.csv")] {
+        let run = app.run(source).await;
+        assert_eq!(run.status, RunStatus::Failed, "{run:?}");
+        let error = run.error.unwrap_or_default();
+        assert!(
+            error.contains(file) && error.contains("it is a named pipe, not a file"),
+            "{error}"
+        );
+    }
+    // Nobody who has it under way waits for somebody who writes into it.
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut worker = Process::start(kasparro(&app, &["worker"]));
+        worker.says("worker started").await;
+        app.start("items", Mode::Full).await;
+        app.start("files", Mode::Full).await;
+        worker.signal(signal);
+        let begun = std::time::Instant::now();
+        worker.ended().await.code(0);
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+        app.drain().await;
+    }
+    app.database.close().await;
 }

@@ -442,14 +442,15 @@ mod tests {
     #[test]
     fn rows_of_several_files_repeat_each_other_only_when_all_is_one_answer() {
         let mut batch = RecordBatch::new();
-        for (file, name) in [(1, "a"), (2, "b"), (2, "b"), (3, "c"), (3, "d")] {
+        let rows = [(1, "a"), (2, "b"), (2, "b"), (3, "c"), (3, "d")];
+        for ((file, name), row) in rows.into_iter().zip(1..) {
             batch.enter_raw(RawRef::File(file));
             batch.begin();
             let start = batch.arena().len();
             batch.arena().push('k');
             batch.close_id(start);
             batch.set(Column::Name, name);
-            batch.commit(file);
+            batch.commit(row);
         }
         let order = sorted(&batch);
         let probed = Probed { stored: vec![None], ..Probed::default() };
@@ -458,9 +459,9 @@ mod tests {
         };
         assert_eq!(said(&order[..4], Scope::Payload), "");
         assert!(
-            said(&order[..4], Scope::Run).contains("row 1 of file/1, row 2 of file/2, row 3 of")
+            said(&order[..4], Scope::Run).contains("row 1 of file/1, row 2 of file/2, row 4 of")
         );
-        assert!(said(&order, Scope::Payload).contains("`k` in rows 3 and 3 of file/3"));
+        assert!(said(&order, Scope::Payload).contains("`k` in rows 4 and 5 of file/3"));
     }
 
     #[test]

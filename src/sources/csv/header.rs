@@ -227,8 +227,17 @@ fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
     /// The columns that are listed.
     const LISTED: usize = 50;
     let wanted = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
+    if let [whole] = columns
+        && let Some(delimiter) = delimiter_within(whole)
+    {
+        return SourceError::permanent(format!(
+            "{file}: no column {wanted}: the whole header is one column, {}. It looks as if {delimiter} \
+             stands between fields; set csv.delimiter = {delimiter}",
+            quoted(whole)
+        ));
+    }
     let hint = match nearest(columns, names) {
-        Some(name) => format!(" Did you mean {name:?}?"),
+        Some(name) => format!(" Did you mean {}?", quoted(name)),
         None => String::new(),
     };
     let listed = columns.iter().take(LISTED).map(|name| quoted(name)).collect::<Vec<_>>();
@@ -241,6 +250,25 @@ fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
         "{file}: no column {wanted}.{hint} The columns are {has}{more}; give the right name, or another \
          alias, in the job file"
     ))
+}
+
+/// What a header that was taken for one column is probably cut by, as a job file writes it.
+fn delimiter_within(header: &str) -> Option<&'static str> {
+    /// The likelier ones first.
+    const DELIMITERS: [(&str, &str); 9] = [
+        (";", "\";\""),
+        ("\t", "\"tab\""),
+        (",", "\",\""),
+        ("|", "\"|\""),
+        ("^", "\"^\""),
+        ("~", "\"~\""),
+        (":", "\":\""),
+        ("\u{1f}", "\"\\u001f\""),
+        ("\u{1}", "\"\\u0001\""),
+    ];
+    let counted = DELIMITERS.map(|(delimiter, shown)| (header.matches(delimiter).count(), shown));
+    let most = counted.iter().map(|(count, _)| *count).max().filter(|most| *most > 0)?;
+    counted.iter().find(|(count, _)| *count == most).map(|(_, shown)| *shown)
 }
 
 /// How a file is named in messages.
@@ -302,6 +330,25 @@ mod tests {
         for part in ["f.csv", "\"price\"", "Did you mean \"prise\"", "\"name\""] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_header_that_is_one_column_is_said_to_be_cut_by_something_else() {
+        for (header, delimiter) in [
+            ("sku,title,brand,price", "\",\""),
+            ("sku;title, German;price;x", "\";\""),
+            ("sku\ttitle", "\"tab\""),
+            ("sku^title^price", "\"^\""),
+        ] {
+            let error = look(&[header], &["sku"], true).unwrap_err();
+            for part in
+                ["whole header is one column", &format!("set csv.delimiter = {delimiter}"), "f.csv"]
+            {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+            assert!(!error.contains("Did you mean"), "{error}");
+        }
+        assert!(!look(&["skus"], &["sku"], true).unwrap_err().contains("one column"));
     }
 
     #[test]

@@ -1,9 +1,15 @@
 //! Owns what is wrong with the job file of a CSV source: its parameters, fields that are found in some
-//! other way than columns are, and files that are not there.
+//! other way than columns are, and files that are not there or lack columns.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::header::{self, Wanted};
 use super::params::CsvParams;
+use super::plan;
 use super::{CsvSource, SourceError, source_of};
 use crate::definition::{Definition, Inspection};
+use crate::domain::text::quoted;
 use crate::sources::Reach;
 
 /// What is wrong on every machine.
@@ -58,6 +64,7 @@ fn last_name(path: &str) -> &str {
 pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<'_>) {
     let Ok(source) = source_of(definition) else { return };
     let source = source.within(reach.clone());
+    let mut at_hand = Vec::new();
     for (at, entry) in source.params.paths.iter().enumerate() {
         let at = at.to_string();
         let keys = ["csv", "paths", at.as_str()];
@@ -73,15 +80,97 @@ pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<
                         job.warning(&keys, message);
                     } else if let Err(error) = source.within_reach(&file) {
                         job.problem(&keys, plain(error));
+                    } else {
+                        at_hand.push((keys[2].to_owned(), file));
                     }
                 }
             }
         }
     }
+    source.look_at_headers(definition, &at_hand, job);
 }
 
+/// The most files whose headers are looked at.
+const MOST_HEADERS: usize = 200;
+/// The most files of which it is said one by one what they lack.
+const MOST_TOLD: usize = 5;
+
 impl CsvSource {
-    fn within_reach(&self, file: &std::path::Path) -> Result<(), SourceError> {
+    /// Says which columns of the mapping the files at hand, each with its place in `paths`, lack: that
+    /// no file has one that may be absent, and that a file lacks one without which it is not read.
+    fn look_at_headers(
+        &self,
+        definition: &Definition,
+        files: &[(String, PathBuf)],
+        job: &mut Inspection<'_>,
+    ) {
+        let looked_at = &files[..files.len().min(MOST_HEADERS)];
+        let (mut with_columns, mut told) = (0, 0);
+        // The optional columns by how many files lack each, with the nearest header of one of them.
+        let mut lacking: BTreeMap<String, (usize, Option<String>)> = BTreeMap::new();
+        for (at, file) in looked_at {
+            let columns =
+                self.open_file(file).and_then(|open| plan::columns(&self.params, file, open));
+            let columns = match columns {
+                Ok(columns) if columns.is_empty() => continue,
+                Ok(columns) => columns,
+                Err(error) => {
+                    told += 1;
+                    if told <= MOST_TOLD {
+                        job.warning(&["csv", "paths", at], error.message);
+                    }
+                    continue;
+                }
+            };
+            with_columns += 1;
+            let resolved = header::resolve(&header::shown(file), &columns, &self.wanted);
+            if let Err(error) = resolved {
+                told += 1;
+                if told <= MOST_TOLD {
+                    job.warning(&["csv", "paths", at], error.message);
+                }
+            }
+            for absent in header::lacking(&columns, &self.optional()) {
+                let entry = lacking.entry(absent.column).or_default();
+                entry.0 += 1;
+                entry.1 = entry.1.take().or(absent.nearest);
+            }
+        }
+        if told > MOST_TOLD {
+            let message = format!("{} more files cannot be read either", told - MOST_TOLD);
+            job.warning(&["csv", "paths"], message);
+        }
+        let everywhere = lacking.into_iter().filter(|(_, (files, _))| *files == with_columns);
+        for (column, (_, nearest)) in everywhere {
+            let which = match (with_columns, files.len() > looked_at.len()) {
+                (1, false) => "the file has".to_owned(),
+                (_, false) => "none of the files has".to_owned(),
+                (_, true) => format!("none of the first {MOST_HEADERS} files has"),
+            };
+            let meant = match nearest {
+                Some(nearest) => format!("; did you mean {}?", quoted(&nearest)),
+                None => String::new(),
+            };
+            let message = format!("{which} a column {}{meant}", quoted(&column));
+            for field in &definition.fields {
+                if field.from.label() == Some(&column) {
+                    let name = field.name.as_str();
+                    let key = ["column", "aliases"]
+                        .into_iter()
+                        .find(|key| job.text(&["fields", name, key]).is_some());
+                    let keys = ["fields", name].into_iter().chain(key).collect::<Vec<_>>();
+                    job.warning(&keys, message.clone());
+                }
+            }
+        }
+    }
+
+    /// The columns without which a file is read all the same.
+    fn optional(&self) -> Vec<Wanted> {
+        self.wanted.iter().filter(|wanted| !wanted.needed).cloned().collect()
+    }
+
+    fn within_reach(&self, file: &Path) -> Result<(), SourceError> {
         let failed = |error| super::io_error(file, error);
         self.reach.check(&self.base_dir, file, super::PATHS, failed)
     }

@@ -83,18 +83,39 @@ fn read_head(
     path: &Path,
     stream: &mut Stream<'_>,
 ) -> Result<Head, SourceError> {
+    let head = understand_head(params, path, stream)?;
+    if !head.layout.columns.is_empty() {
+        header::resolve(&header::shown(path), &head.layout.columns, wanted)?;
+    }
+    Ok(head)
+}
+
+fn understand_head(
+    params: &CsvParams,
+    path: &Path,
+    stream: &mut Stream<'_>,
+) -> Result<Head, SourceError> {
     let file = header::shown(path);
     loop {
         stream.more()?;
-        let found = head::understand(&file, params, stream.rest(), stream.ended())?;
-        if let Some(head) = found {
-            if !head.layout.columns.is_empty() {
-                header::resolve(&file, &head.layout.columns, wanted)?;
-            }
+        if let Some(head) = head::understand(&file, params, stream.rest(), stream.ended())? {
             return Ok(head);
         }
         refuse_endless_row(path, params.max_row_bytes, stream)?;
     }
+}
+
+/// The names of the columns of a file, of which no more is read than its start; none in an empty one.
+///
+/// # Errors
+/// As of [`plan`], but for columns that are absent.
+pub(super) fn columns(
+    params: &CsvParams,
+    path: &Path,
+    file: File,
+) -> Result<Vec<String>, SourceError> {
+    let mut stream = Stream::new(path, file, 0);
+    Ok(understand_head(params, path, &mut stream)?.layout.columns)
 }
 
 /// Rows beyond `csv.max_row_bytes` are set aside; but of one that goes on and on, nobody waits for the

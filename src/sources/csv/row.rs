@@ -12,6 +12,7 @@ use crate::definition::row::{Cell, Row};
 use crate::domain::field_name;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
+use crate::domain::text::quoted;
 
 /// How many fields a row may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,8 +213,8 @@ impl RowReader {
             add(ReasonCode::InvalidEncoding, self.invalid_encoding(index, cell, at));
         }
         if memchr::memchr(0, cell).is_some() {
-            let name = self.name(index);
-            let message = format!("column {name:?} contains U+0000, which no text may; remove it");
+            let name = quoted(&self.name(index));
+            let message = format!("column {name} contains U+0000, which no text may; remove it");
             add(ReasonCode::NulCharacter, message);
         }
     }
@@ -253,25 +254,25 @@ impl RowReader {
 
     fn unclosed(&self, index: usize) -> String {
         format!(
-            "the quote that opens column {:?} never closes; close it, or set csv.quote = \"none\" \
+            "the quote that opens column {} never closes; close it, or set csv.quote = \"none\" \
              if quotes mean nothing in this file",
-            self.name(index)
+            quoted(&self.name(index))
         )
     }
 
     fn stray(&self, index: usize) -> String {
         format!(
-            "column {:?} has a quote where none may stand; quote the field and mark the quotes in \
+            "column {} has a quote where none may stand; quote the field and mark the quotes in \
              it, or set csv.stray_quotes = \"keep\"",
-            self.name(index)
+            quoted(&self.name(index))
         )
     }
 
     fn invalid_encoding(&self, index: usize, cell: &[u8], at: usize) -> String {
         format!(
-            "column {:?} is not {}: byte {} of it is 0x{:02X}; if the file has another encoding, \
+            "column {} is not {}: byte {} of it is 0x{:02X}; if the file has another encoding, \
              name it in csv.encoding, for example \"windows-1252\"",
-            self.name(index),
+            quoted(&self.name(index)),
             self.encoding.name(),
             at + 1,
             cell.get(at).copied().unwrap_or_default()
@@ -286,8 +287,9 @@ impl RowReader {
         }
         let hint = match self.columns.get(found) {
             Some(first) => format!(
-                "the first without a value is {first:?}; add the missing fields, or set \
-                 csv.ragged_rows = \"pad\""
+                "the first without a value is {}; add the missing fields, or set \
+                 csv.ragged_rows = \"pad\"",
+                quoted(first)
             ),
             None => format!(
                 "there is no column for field {}; look for a delimiter that should be in quotes",
