@@ -339,7 +339,7 @@ impl Draft<'_> {
             let Some(text) = value else { continue };
             let mut out = String::new();
             if let Err(flaw) = plain.write(Cell::Text(text), false, Form::Column, &mut out) {
-                self.problem(key, format!("{} {}", text::quoted(&text), flaw.problem));
+                self.problem(key, format!("{} {}", text::quoted(text), flaw.problem));
             }
         }
     }
