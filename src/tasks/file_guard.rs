@@ -9,19 +9,23 @@
 //! again, and says so again.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::plan_run::FoundFile;
 use super::remark::{Remark, few};
 use super::{TaskContext, TaskError};
 use crate::db::source_files;
 use crate::definition::policy::Policy;
+use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::{KnownFile, Layout};
 use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
-use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, Source};
+use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, Source, SourceError};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;
+/// The most bytes of what is wrong with a file.
+const MAX_REASON: usize = 500;
 /// The most bytes of a path, relative to the job file if it is below its folder: paths are kept in an
 /// index, whose entries have a bound.
 const MAX_PATH: usize = 2_000;
@@ -33,6 +37,9 @@ pub(super) struct FileGuard {
     lacking_before: Option<Before>,
     kept_out: Vec<String>,
     too_long: Vec<String>,
+    /// Files that cannot be read, and what the first of them says.
+    unreadable: Vec<String>,
+    first_error: Option<SourceError>,
 }
 
 /// What the files were that the source had so far.
@@ -52,6 +59,26 @@ impl FileGuard {
             self.too_long.push(format!("{} ({} bytes)", shown(url), url.len()));
         }
         fits
+    }
+
+    /// Keeps a file out that cannot be read, whatever is done about the job file's guard: the others have
+    /// nothing to do with it. What may pass by itself is handed back.
+    pub fn keep_out(&mut self, path: &Path, url: &str, error: TaskError) -> Result<(), TaskError> {
+        let error = match error {
+            TaskError::Source(error) if error.class == FailureClass::Permanent => error,
+            other => return Err(other),
+        };
+        // Messages begin with the whole path.
+        let text = chain(&error).replacen(&path.display().to_string(), url, 1);
+        self.unreadable.push(visible(&cut(&text, MAX_REASON)).into_owned());
+        self.first_error.get_or_insert(error);
+        Ok(())
+    }
+
+    /// What is wrong with the first file that cannot be read: where no other is there either, that is
+    /// what the run dies of.
+    pub fn take_error(&mut self) -> Option<SourceError> {
+        self.first_error.take()
     }
 
     /// Whether the file may be read.
@@ -126,6 +153,10 @@ impl FileGuard {
                 not_loaded(&self.too_long),
                 few(self.too_long)
             )));
+        }
+        if !self.unreadable.is_empty() {
+            let number = not_loaded(&self.unreadable);
+            remarks.push(Remark::degrading(format!("{number}: {}", few(self.unreadable))));
         }
         remarks
     }

@@ -192,14 +192,28 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
         let committed = source_files::committed(&context.pool, &context.source_name, &url).await?;
         let known = usable(context, committed.as_ref()).await?;
         let source = context.source.clone();
-        let plan;
-        (plan, sieve) = blocking(move || plan_file(&source, &path, known.as_ref(), sieve)).await?;
         urls.push(url.clone());
+        let (plan, file);
+        (plan, sieve, file) = blocking(move || {
+            let (plan, sieve) = plan_file(&source, &path, known.as_ref(), sieve);
+            Ok((plan, sieve, path))
+        })
+        .await?;
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                guard.keep_out(&file, &url, error)?;
+                continue;
+            }
+        };
         let found = FoundFile { url, committed, plan };
         if guard.admits(context, &found).await? {
             said.look_at(context, &found);
             files.push(found);
         }
+    }
+    if let (true, Some(error)) = (files.is_empty(), guard.take_error()) {
+        return Err(error.into());
     }
     said.look_for_missing(context, &urls).await?;
     let remarks = guard.remarks().into_iter().chain(said.remarks(context)).collect();
@@ -211,9 +225,9 @@ fn plan_file(
     path: &Path,
     known: Option<&KnownFile>,
     mut sieve: KeySieve,
-) -> Result<(FilePlan, KeySieve), TaskError> {
+) -> (Result<FilePlan, TaskError>, KeySieve) {
     let Source::Files(files) = &source.source else {
-        return Err(TaskError::Inconsistent("pages have no files".into()));
+        return (Err(TaskError::Inconsistent("pages have no files".into())), sieve);
     };
     let mapping = Mapping::new(&source.definition, None);
     let mut scratch = String::new();
@@ -222,8 +236,8 @@ fn plan_file(
             sieve.see(hash);
         }
     };
-    let plan = files.plan(path, known, &mut visit)?;
-    Ok((plan, sieve))
+    let plan = files.plan(path, known, &mut visit).map_err(TaskError::from);
+    (plan, sieve)
 }
 
 /// What the checkpoint allows to build upon: nothing in a full run, after the job file changed,

@@ -107,6 +107,9 @@ async fn check_looks_at_the_headers_and_warns_of_columns_that_no_file_has() {
                 mean \"Vendor\"?";
     call(&app, &["check"]).await.code(0).prints(&["ok ", says]);
     call(&app, &["check", "--strict"]).await.code(1);
+    app.write("items.toml", csv_job("Verndor", "").replace("*.csv", "a.csv"));
+    let says = "fields.brand.column: the file has no column \"Verndor\"; did you mean \"Vendor\"?";
+    call(&app, &["check"]).await.code(0).prints(&[says]);
     // What one of them has is no slip.
     app.write("items.toml", csv_job("Vendor", ""));
     call(&app, &["check", "--strict"]).await.code(0);

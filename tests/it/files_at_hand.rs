@@ -3,7 +3,7 @@
 
 use kasparro::db::runs::Run;
 use kasparro::domain::run::Mode;
-use kasparro::domain::run::RunStatus::{Degraded, Success, SuccessWithDuplicates};
+use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 use kasparro::tasks::start_run::{RawRange, RunRequest};
 
 use crate::app::{TestApp, request};
@@ -232,5 +232,38 @@ async fn a_file_that_is_gone_is_named_once_and_again_after_it_came_back() {
     assert!(note(&run).contains("day-5.csv and 2 more; their records stay"), "{run:?}");
     assert_eq!(note(&app.run("items").await), "nothing new");
     assert_eq!(app.texts(NAMES).await.len(), 8);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_keeps_no_other_one_out() {
+    let app = app("", "").await;
+    app.write("a.csv", "id,name,price,brand\n1,a,1,x\n");
+    app.write("b.csv", "<!DOCTYPE html><html><body>502 Bad Gateway</body></html>\n");
+    app.write("c.csv", "id,name,price,brand\n3,c,3,x\n");
+    nix::unistd::mkfifo(&app.path("d.csv"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let says =
+        "2 files were not loaded: b.csv: no column \"id\". The columns are \"<!DOCTYPE html>";
+    for (run, read) in
+        [(dry_run(&app).await, 2), (app.run("items").await, 2), (app.run("items").await, 0)]
+    {
+        assert_eq!((run.status, run.counters.rows_read), (Degraded, read), "{run:?}");
+        assert!(note(&run).starts_with(says), "{run:?}");
+        assert!(
+            note(&run).ends_with("d.csv is not read: it is a named pipe, not a file"),
+            "{run:?}"
+        );
+    }
+    app.write("b.csv", "id,name,price,brand\n2,b,2,x\n");
+    std::fs::remove_file(app.path("d.csv")).unwrap();
+    assert_eq!(app.run("items").await.stop_reason, None);
+    assert_eq!(app.texts(NAMES).await, ["1 a 1 x", "2 b 2 x", "3 c 3 x"]);
+    // Where no file can be read, the run has failed.
+    for file in ["a.csv", "b.csv", "c.csv"] {
+        app.write(file, "no table\n");
+    }
+    let run = app.run("items").await;
+    assert_eq!(run.status, Failed, "{run:?}");
+    assert!(run.error.as_ref().unwrap().contains("a.csv: no column \"id\""), "{run:?}");
     app.database.close().await;
 }

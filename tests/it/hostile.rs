@@ -314,11 +314,11 @@ async fn a_pipe_in_place_of_a_file_or_a_recording_is_refused_and_delays_no_stop(
     pipe(&app, "pages/page-0001.json");
     app.write(
         "files.toml",
-        "kind = 'csv'\nprimary_key = ['id']\n[csv]\npaths = ['data/*.csv']\n[fields]\nname = {}\n",
+        "kind = 'csv'\nprimary_key = ['id']\n[csv]\npaths = ['data/only.csv']\n[fields]\nname = {}\n",
     );
     app.write("data/a.csv", "id,name\n1,a\n");
-    pipe(&app, "data/b.csv");
-    for (source, file) in [("items", "page-0001.json"), ("files", "b.csv")] {
+    pipe(&app, "data/only.csv");
+    for (source, file) in [("items", "page-0001.json"), ("files", "only.csv")] {
         let run = app.run(source).await;
         assert_eq!(run.status, RunStatus::Failed, "{run:?}");
         let error = run.error.unwrap_or_default();

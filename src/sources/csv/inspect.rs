@@ -9,6 +9,7 @@ use super::params::CsvParams;
 use super::plan;
 use super::{CsvSource, SourceError, source_of};
 use crate::definition::{Definition, Inspection};
+use crate::domain::failure::chain;
 use crate::domain::text::quoted;
 use crate::sources::Reach;
 
@@ -117,7 +118,7 @@ impl CsvSource {
                 Err(error) => {
                     told += 1;
                     if told <= MOST_TOLD {
-                        job.warning(&["csv", "paths", at], error.message);
+                        job.warning(&["csv", "paths", at], chain(&error));
                     }
                     continue;
                 }
@@ -127,7 +128,7 @@ impl CsvSource {
             if let Err(error) = resolved {
                 told += 1;
                 if told <= MOST_TOLD {
-                    job.warning(&["csv", "paths", at], error.message);
+                    job.warning(&["csv", "paths", at], chain(&error));
                 }
             }
             for absent in header::lacking(&columns, &self.optional()) {
@@ -143,15 +144,15 @@ impl CsvSource {
         let everywhere = lacking.into_iter().filter(|(_, (files, _))| *files == with_columns);
         for (column, (_, nearest)) in everywhere {
             let which = match (with_columns, files.len() > looked_at.len()) {
-                (1, false) => "the file has".to_owned(),
-                (_, false) => "none of the files has".to_owned(),
-                (_, true) => format!("none of the first {MOST_HEADERS} files has"),
+                (1, false) => "the file has no".to_owned(),
+                (_, false) => "none of the files has a".to_owned(),
+                (_, true) => format!("none of the first {MOST_HEADERS} files has a"),
             };
             let meant = match nearest {
                 Some(nearest) => format!("; did you mean {}?", quoted(&nearest)),
                 None => String::new(),
             };
-            let message = format!("{which} a column {}{meant}", quoted(&column));
+            let message = format!("{which} column {}{meant}", quoted(&column));
             for field in &definition.fields {
                 if field.from.label() == Some(&column) {
                     let name = field.name.as_str();
