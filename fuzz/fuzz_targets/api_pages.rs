@@ -7,7 +7,7 @@
 #![no_main]
 
 use kasparro_fuzz::definition::Definition;
-use kasparro_fuzz::sources::rest_api::{Answer, RestApiParams, RestApiSource};
+use kasparro_fuzz::sources::rest_api::{Answer, PageHeaders, RestApiParams, RestApiSource};
 use kasparro_fuzz::sources::{Page, PageSource};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn open(params: &str) -> Option<RestApiSource> {
 fn read(source: &RestApiSource, position: &Value, body: &str) -> Option<Page> {
     let body = body.as_bytes().to_vec();
     let answer =
-        Answer { from: "fuzzed".into(), status: 200, content_type: None, link: None, body };
+        Answer { from: "fuzzed".into(), status: 200, content_type: None, headers: PageHeaders::default(), body };
     match source.read(position, answer) {
         Ok(page) => Some(page),
         Err(error) => {

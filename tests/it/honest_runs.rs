@@ -266,9 +266,16 @@ async fn one_page_of_an_api_that_has_more_is_degraded_and_says_what_to_set() {
     let link = ResponseTemplate::new(200)
         .insert_header("link", "<https://api.example.com/items?page=2>; rel=\"next\"")
         .set_body_json(serde_json::json!([{ "id": 1, "name": "a" }]));
-    for (answer, selector, shows) in
-        [(body, "$.data[*]", "it says so in `has_more`"), (link, "$[*]", "`Link` has rel=\"next\"")]
-    {
+    let listed = |status, header: &str, value: &str| {
+        let list = serde_json::json!([{ "id": 1, "name": "a" }]);
+        ResponseTemplate::new(status).insert_header(header, value).set_body_json(list)
+    };
+    for (answer, selector, shows) in [
+        (body, "$.data[*]", "it says so in `has_more`"),
+        (link, "$[*]", "`Link` has rel=\"next\""),
+        (listed(200, "X-Total-Pages", "7"), "$[*]", "its header `X-Total-Pages` is 7"),
+        (listed(206, "Content-Range", "0-0/*"), "$[*]", "its status is 206"),
+    ] {
         let (_server, app) = api(answer.clone(), selector, "").await;
         let online = RunRequest {
             access: kasparro::sources::Access::Network,

@@ -4,11 +4,12 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LINK, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, Url};
 
 use super::answer::{Refusal, Waits};
+use super::more_pages::PageHeaders;
 use super::onward::{Bounds, Place};
 use super::params::RestApiParams;
 use super::public::{NotPublic, PublicOnly};
@@ -34,8 +35,8 @@ pub struct Answer {
     pub status: u16,
     /// What the server says that the body is.
     pub content_type: Option<String>,
-    /// The headers `Link`, which may lead to other pages.
-    pub link: Option<String>,
+    /// The headers that may tell pages apart.
+    pub headers: PageHeaders,
     /// The body, in whole.
     pub body: Vec<u8>,
 }
@@ -108,16 +109,9 @@ pub(super) async fn ask(
     let status = response.status().as_u16();
     let content_type = response.headers().get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let link = links(&response);
+    let headers = PageHeaders::among(response.headers());
     let body = body(response, request, params).await?;
-    Ok(Answer { from: request.shown.clone(), status, content_type, link, body })
-}
-
-/// Its headers `Link`, joined as RFC 9110 allows.
-fn links(response: &Response) -> Option<String> {
-    let links = response.headers().get_all(LINK).iter().filter_map(|link| link.to_str().ok());
-    let links = links.collect::<Vec<_>>().join(", ");
-    (!links.is_empty()).then_some(links)
+    Ok(Answer { from: request.shown.clone(), status, content_type, headers, body })
 }
 
 /// The answer at the end of all redirects.

@@ -38,6 +38,8 @@ use serde_json::value::RawValue;
 
 pub use self::exchange::Answer;
 use self::exchange::Clients;
+use self::more_pages::OnlyPage;
+pub use self::more_pages::PageHeaders;
 pub use self::onward::AllowedHost;
 pub use self::paginator::Paginator;
 use self::paginator::Position;
@@ -154,7 +156,8 @@ impl RestApiSource {
         let page = self.params.paginator.ordinal(position);
         let body = recording.read(page, self.params.max_response_bytes.get()).await?;
         let from = recording.address(page);
-        let answer = Answer { from, status: 200, content_type: None, link: None, body };
+        let headers = PageHeaders::default();
+        let answer = Answer { from, status: 200, content_type: None, headers, body };
         // A recorded page is the same whenever it is read: trying again cannot help.
         let permanent = |error| SourceError { class: FailureClass::Permanent, ..error };
         self.page_of(answer, position).await.map_err(permanent)
@@ -167,19 +170,30 @@ impl RestApiSource {
     /// As of [`PageSource::fetch`].
     pub fn read(&self, position: &Value, answer: Answer) -> Result<Page, SourceError> {
         let position = Position::of_json(position)?;
-        let Answer { from, status, content_type, link, body } = answer;
-        let contents = contents_of(&self.records, body, content_type.as_deref(), link.as_deref());
+        let (from, status) = (answer.from.clone(), answer.status);
+        let contents = contents_of(&self.records, answer, self.asked_once(&position).as_deref());
         self.page_with(contents, &position, from, status)
     }
 
     async fn page_of(&self, answer: Answer, position: &Position) -> Result<Page, SourceError> {
-        let Answer { from, status, content_type, link, body } = answer;
+        let (from, status) = (answer.from.clone(), answer.status);
         let records = Arc::clone(&self.records);
-        let read = move || contents_of(&records, body, content_type.as_deref(), link.as_deref());
-        let contents = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?;
+        let asked = self.asked_once(position);
+        let contents =
+            tokio::task::spawn_blocking(move || contents_of(&records, answer, asked.as_deref()))
+                .await
+                .map_err(|error| {
+                    SourceError::transient("reading the page failed").caused_by(error)
+                })?;
         self.page_with(contents, position, from, status)
+    }
+
+    /// The address that is asked, without secrets, if there is to be one page only.
+    fn asked_once(&self, position: &Position) -> Option<String> {
+        let paginator = &self.params.paginator;
+        let asked = || request::asked(&self.params, &paginator.query(position));
+        // An address that cannot be made was refused with the job file, or sent nobody here.
+        paginator.expects_one().then(|| asked().map(String::from).unwrap_or_default())
     }
 
     fn page_with(
@@ -197,7 +211,7 @@ impl RestApiSource {
             contents.map_err(named)?;
         let next = self.params.paginator.next(position, records, hash).map_err(named)?;
         let next = next.as_ref().map(Position::to_json);
-        let more = more.filter(|_| self.params.paginator.expects_one()).map(more_than_one);
+        let more = more.map(more_than_one);
         let records = records as i64;
         Ok(Page { url: from, status, body, hash, records, shape, leading_nowhere, next, more })
     }
@@ -276,22 +290,27 @@ impl PageSource for RestApiSource {
     }
 }
 
+/// What an answer holds. `asked` is its address when there is to be no page besides it.
 fn contents_of(
     records: &Records,
-    body: Vec<u8>,
-    content_type: Option<&str>,
-    link: Option<&str>,
+    answer: Answer,
+    asked: Option<&str>,
 ) -> Result<Contents, SourceError> {
+    let Answer { status, content_type, headers, body, .. } = answer;
     let mut body = String::from_utf8(body)
         .map_err(|error| SourceError::permanent("the answer is no UTF-8 text").caused_by(error))?;
     // Some servers begin with a byte order mark, which is no JSON: RFC 8259 lets readers drop it.
     if body.starts_with('\u{feff}') {
         body.drain(..'\u{feff}'.len_utf8());
     }
-    check_json(&body, content_type)?;
+    check_json(&body, content_type.as_deref())?;
     let found = records.select(&body)?;
     let hash = ContentHash::of(body.as_bytes());
-    let more = more_pages::evidence(&body, records.path(), found.len(), link);
+    let more = asked.and_then(|asked| {
+        let (headers, place) = (&headers, records.place());
+        let only = OnlyPage { asked, status, headers, body: &body, place, records: found.len() };
+        only.evidence_of_more()
+    });
     let (shape, leading_nowhere) = records.shape_of(&found, hash);
     let records = found.len();
     Ok(Contents { body, hash, records, shape, leading_nowhere, more })

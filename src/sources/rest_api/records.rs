@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
 
+use super::more_pages::RecordsPlace;
 use super::path::{Path, walk};
 use super::segments::meant;
 use super::selector::Selector;
@@ -82,12 +83,9 @@ impl Records {
         Ok(Self { selector: Selector::new(selector)?, cells, paths: paths.collect() })
     }
 
-    /// The keys that lead to the records, when it takes no more than keys.
-    pub fn path(&self) -> Option<&[String]> {
-        match &self.selector.path {
-            Path::Keys(keys) => Some(keys),
-            Path::Query(_) => None,
-        }
+    /// Where the records are in a body.
+    pub fn place(&self) -> &RecordsPlace {
+        &self.selector.place
     }
 
     /// The JSON text of the records of a body, in order; some may turn out to be no objects.

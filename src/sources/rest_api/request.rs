@@ -28,6 +28,18 @@ pub(super) struct Request {
     pub secrets: Secrets,
 }
 
+/// The address of the page that `query` asks for, without secrets.
+pub(super) fn asked(params: &RestApiParams, query: &[(&str, String)]) -> Result<Url, SourceError> {
+    let mut url = address(&params.base_url, &params.path)?;
+    for (name, value) in &params.params {
+        url.query_pairs_mut().append_pair(name, &value.to_string());
+    }
+    for (name, value) in query {
+        url.query_pairs_mut().append_pair(name, value);
+    }
+    Ok(url)
+}
+
 impl Request {
     /// The request for the page that `query` asks for.
     pub fn build(
@@ -35,13 +47,7 @@ impl Request {
         base_dir: &Path,
         query: &[(&str, String)],
     ) -> Result<Self, SourceError> {
-        let mut url = address(&params.base_url, &params.path)?;
-        for (name, value) in &params.params {
-            url.query_pairs_mut().append_pair(name, &value.to_string());
-        }
-        for (name, value) in query {
-            url.query_pairs_mut().append_pair(name, value);
-        }
+        let url = asked(params, query)?;
         let shown = url.to_string();
         let mut request = Self {
             url,

@@ -54,8 +54,8 @@ pub(super) enum Asks<'p> {
     Key(&'p str),
     /// A key at any depth.
     KeyBelow(&'p str),
-    /// An element by its number.
-    Element,
+    /// An element by its number, from the end when that is negative.
+    Element(i64),
     /// All values, some of them, or several keys.
     Several,
 }
@@ -68,7 +68,7 @@ pub(super) fn asks(segment: &str) -> Asks<'_> {
     };
     let bracketed = name.trim().strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let key = match bracketed.map(str::trim) {
-        Some(inner) if !below && inner.parse::<i64>().is_ok() => return Asks::Element,
+        Some(inner) if !below && let Ok(number) = inner.parse() => return Asks::Element(number),
         Some(inner) => quoted(inner),
         None => Some(name.trim()).filter(|name| !name.is_empty() && *name != "*"),
     };
@@ -139,7 +139,7 @@ pub(super) fn meant(path: &str, value: &Value) -> Option<String> {
             end.found.iter().for_each(|value| keys_below(value, &mut keys));
             (key, "..")
         }
-        Asks::Element | Asks::Several => return None,
+        Asks::Element(_) | Asks::Several => return None,
     };
     let keys = keys.iter().take(MOST_KEYS).map(|key| key.as_str());
     let meant = nearest_field(key, keys.filter(|other| *other != key))?;
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(asks(".a"), Asks::Key("a"));
         assert_eq!(asks("['a b']"), Asks::Key("a b"));
         assert_eq!(asks("..a"), Asks::KeyBelow("a"));
-        assert_eq!(asks("[-1]"), Asks::Element);
+        assert_eq!(asks("[-1]"), Asks::Element(-1));
         for several in ["[*]", ".*", "..*", "['a','b']", "[?@.a]", "[1:]", "..[0]"] {
             assert_eq!(asks(several), Asks::Several, "{several}");
         }

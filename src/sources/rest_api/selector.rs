@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer;
+use super::more_pages::RecordsPlace;
 use super::path::{Path, walk_text};
 use super::records::invalid;
 use super::segments::{Asks, End, asks, end_of, segments};
@@ -26,7 +27,9 @@ pub(super) struct Selector {
     text: String,
     /// The text without the `[*]` at its end.
     list: String,
-    pub path: Path,
+    path: Path,
+    /// Where in an answer that is.
+    pub place: RecordsPlace,
     /// Whether it ends in `[*]`. JSONPath would take the values of an object as well there; an
     /// object in place of the list is an error message, and its values are no records.
     wants_list: bool,
@@ -40,7 +43,8 @@ impl Selector {
             _ => (text, false),
         };
         let path = Path::parse(list).map_err(|error| invalid("data_selector", text, &error))?;
-        Ok(Self { text: text.to_owned(), list: list.to_owned(), path, wants_list })
+        let place = RecordsPlace::of(list);
+        Ok(Self { text: text.to_owned(), list: list.to_owned(), path, place, wants_list })
     }
 
     /// The JSON text of the records of a body, in order.
@@ -157,7 +161,7 @@ fn is_gone(end: &End<'_, '_>) -> bool {
         Asks::Key(_) => true,
         Asks::Several if several_keys => true,
         Asks::KeyBelow(_) => !end.found.iter().any(|value| has_room(value)),
-        Asks::Element => !end.found.iter().any(may_be_empty),
+        Asks::Element(_) => !end.found.iter().any(may_be_empty),
         Asks::Several => !end.found.iter().any(|value| may_be_empty(value) || value.is_object()),
     }
 }

@@ -1,0 +1,384 @@
+//! Owns what keys and headers say of pages, and what all of it comes to.
+
+use std::collections::BTreeSet;
+
+use reqwest::Url;
+use serde_json::Value;
+
+/// How deep values around the records are looked into, as in `meta.pagination.links.next`.
+const MOST_LEVELS: usize = 4;
+
+/// What an answer says of its pages. Places are quoted as they are shown.
+#[derive(Debug, Default)]
+pub(super) struct Findings<'a> {
+    /// The address that was asked.
+    asked: &'a str,
+    /// The address that the answer says it has.
+    own: Option<String>,
+    /// Where a yes or no says that there is another page …
+    affirms: Option<String>,
+    /// … or that there is none, whatever links and cursors there are: some APIs give a cursor for later.
+    denies: bool,
+    /// Where links and cursors lead to another page, and the links themselves.
+    onward: Vec<(String, Option<String>)>,
+    /// Whether there is a place for such a link, and none in it.
+    says_last: bool,
+    /// What suggests that there is another page.
+    suggests: Option<String>,
+    pages: Option<(String, u64)>,
+    /// How many records there are on all pages.
+    total: Option<(String, u64)>,
+    /// The same of a `count`, which may count something else.
+    count: Option<(String, u64)>,
+    /// Whether anything is there that only pages have.
+    is_paged: bool,
+    /// Whether there are sums of money, and `total` may be one of them.
+    has_sums: bool,
+    /// The page's number, if it gives one, …
+    page: Option<u64>,
+    /// … whether pages are numbered from 0, …
+    from_zero: bool,
+    /// … or how many records come before it.
+    offset: Option<u64>,
+}
+
+impl<'a> Findings<'a> {
+    /// Nothing yet, of an answer from this address.
+    pub fn new(asked: &'a str) -> Self {
+        Self { asked, ..Self::default() }
+    }
+
+    /// Nothing comes behind this page.
+    pub fn says_last(&mut self) {
+        self.says_last = true;
+    }
+
+    /// Looks at what stands behind a key of an object around the records.
+    pub fn look(&mut self, at: &str, key: &str, value: &Value) {
+        let place = join(at, key);
+        self.see(&format!("`{place}`"), key, value);
+        self.see_within(&place, key, value, 1);
+    }
+
+    /// Looks at a header; `key` is its name without marks.
+    pub fn look_at_header(&mut self, header: &str, key: &str, value: &Value) {
+        let place = format!("its header `{header}`");
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    self.see(&place, name, value);
+                }
+            }
+            value => self.see(&place, key, value),
+        }
+    }
+
+    /// What all of it comes to, of an answer with so many records, as the end of a sentence.
+    pub fn evidence(self, records: Option<u64>) -> Option<String> {
+        let onward = self.onward.iter().find(|(_, link)| !self.is_here(link.as_deref()));
+        let onward = onward.map(|(place, _)| place).filter(|_| !self.denies);
+        if let Some(place) = self.affirms.as_ref().or(onward) {
+            return Some(format!("it says so in {place}"));
+        }
+        if self.denies || self.says_last {
+            return None;
+        }
+        if let Some((place, pages)) = self.pages.filter(|(_, pages)| *pages > 1)
+            && self.page.is_none_or(|page| page + u64::from(self.from_zero) < pages)
+        {
+            return Some(format!("{place} is {pages}"));
+        }
+        let records = records.unwrap_or(0);
+        let is_count = |count: &(String, u64)| {
+            self.total.is_none() && count.1 > records && (self.is_paged || fills_a_page(records))
+        };
+        let is_sum = self.has_sums && !self.is_paged;
+        let total = self.total.clone().filter(|_| !is_sum).or(self.count.clone().filter(is_count));
+        // APIs count pages from 0 or from 1; the first page has no smaller number than that.
+        if let Some((place, total)) = total
+            && records > 0
+            && total > records.saturating_add(self.offset.unwrap_or(0))
+            && self.page.is_none_or(|page| page <= 1)
+        {
+            return Some(format!("{place} is {total}, and it has {records} records"));
+        }
+        self.suggests.map(|place| format!("it has {place}"))
+    }
+
+    /// Whether a link leads to where the answer came from.
+    fn is_here(&self, link: Option<&str>) -> bool {
+        let Some(link) = link else { return false };
+        let own = self.own.as_deref();
+        own == Some(link) || [Some(self.asked), own].iter().flatten().any(|at| leads_back(at, link))
+    }
+
+    fn see(&mut self, place: &str, key: &str, value: &Value) {
+        let plain = plain(key);
+        match plain.as_str() {
+            "self" => self.own = link_in(value).or(self.own.take()),
+            "next"
+            | "nextpage"
+            | "nexturl"
+            | "nexturi"
+            | "nextlink"
+            | "odatanextlink"
+            | "nexthref"
+            | "nextpageurl"
+            | "nextpageuri"
+            | "nextpagelink"
+            | "nextcursor"
+            | "nextpagecursor"
+            | "nextpagetoken"
+            | "nexttoken"
+            | "nextoffset"
+            | "nextrecordsurl"
+            | "nextmarker"
+            | "nextcontinuationtoken"
+            | "nextresults"
+            | "continuationtoken"
+            | "lastevaluatedkey"
+                if !is_date(value) =>
+            {
+                self.see_link(place, value);
+            }
+            // MediaWiki and Kubernetes.
+            "continue" if value.is_object() || value.is_string() => self.see_link(place, value),
+            // Azure's header.
+            "continuation" if value.is_string() => self.see_link(place, value),
+            "remainingitemcount" if number(value).is_some_and(|left| left > 0) => {
+                self.onward.push((place.to_owned(), None));
+            }
+            "hasmore"
+            | "hasnext"
+            | "hasnextpage"
+            | "hasmorepages"
+            | "hasmoreitems"
+            | "hasmoreresults"
+            | "morerecords"
+            | "moreitemsincollection"
+            | "moreresultsavailable"
+            | "exceededtransferlimit"
+            | "istruncated" => self.says_if(place, value, true),
+            "more" | "truncated" if value.is_boolean() => self.says_if(place, value, true),
+            "last" | "islast" | "lastpage" | "islastpage" | "eof" if value.is_boolean() => {
+                self.says_if(place, value, false);
+            }
+            // Salesforce; elsewhere only the yes says anything of pages.
+            "done" if value.as_bool() == Some(true) => self.denies = true,
+            "totalpages" | "pagestotal" | "totalpagecount" | "pagecount" | "pages" | "numpages"
+            | "nbpages" | "lastpage" => {
+                self.pages = number(value).map(|n| (place.to_owned(), n)).or(self.pages.take());
+                // Algolia.
+                self.from_zero |= plain == "nbpages";
+                self.is_paged = true;
+            }
+            "page" | "currentpage" | "pagenumber" | "number" | "pageindex" => {
+                self.page = number(value).or(self.page);
+                // Spring.
+                self.from_zero |= matches!(plain.as_str(), "number" | "pageindex");
+                self.is_paged |= plain != "number";
+            }
+            "offset" if value.is_string() && number(value).is_none() => {
+                // Airtable's is a cursor.
+                self.suggests(place, value);
+            }
+            "offset" | "skip" | "start" | "startat" | "startindex" => {
+                self.offset = number(value).or(self.offset);
+                self.is_paged |= number(value).is_some();
+            }
+            "limit" | "perpage" | "pagesize" | "itemsperpage" | "resultsperpage" | "pagelen"
+            | "maxresults" | "previous" | "previouspage" | "prev" => self.is_paged = true,
+            "currency" | "currencycode" | "subtotal" | "amount" | "tax" => self.has_sums = true,
+            "cursor" | "bookmark" | "after" if !is_date(value) => self.suggests(place, value),
+            _ => self.see_number(place, &plain, value),
+        }
+    }
+
+    /// Looks at what may be the number of all records.
+    fn see_number(&mut self, place: &str, plain: &str, value: &Value) {
+        let most = match plain {
+            "total" | "totalcount" | "totalresults" | "totalrecords" | "totalitems"
+            | "totalelements" | "totalentries" | "totalhits" | "totalsize" | "nbhits"
+            | "numfound" | "odatacount" | "recordstotal" => &mut self.total,
+            // They often count something else.
+            "count" | "resultcount" | "hits" => &mut self.count,
+            _ => return,
+        };
+        // Elasticsearch puts the number into an object.
+        let Some(found) = number(value.get("value").unwrap_or(value)) else { return };
+        if most.as_ref().is_none_or(|(_, most)| found > *most) {
+            *most = Some((place.to_owned(), found));
+        }
+    }
+
+    fn see_link(&mut self, place: &str, value: &Value) {
+        match leads_on(value) {
+            true => self.onward.push((place.to_owned(), link_in(value))),
+            false => self.says_last = true,
+        }
+    }
+
+    fn suggests(&mut self, place: &str, value: &Value) {
+        match value {
+            Value::Null => self.says_last = true,
+            // The cursor that was asked for is not the next one.
+            Value::String(cursor) if self.was_asked_for(cursor) => {}
+            value if leads_on(value) => {
+                self.suggests.get_or_insert_with(|| format!("a {place}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn was_asked_for(&self, cursor: &str) -> bool {
+        Url::parse(self.asked)
+            .is_ok_and(|asked| asked.query_pairs().any(|(_, value)| value == cursor))
+    }
+
+    fn says_if(&mut self, place: &str, value: &Value, more: bool) {
+        match yes_or_no(value) {
+            Some(said) if said == more => {
+                self.affirms.get_or_insert_with(|| place.to_owned());
+            }
+            Some(_) => self.denies = true,
+            None => {}
+        }
+    }
+
+    /// Looks into what APIs put around the things that tell pages apart.
+    fn see_within(&mut self, place: &str, key: &str, value: &Value, level: usize) {
+        let plain = plain(key);
+        let around = matches!(
+            plain.as_str(),
+            "meta"
+                | "metadata"
+                | "additionaldata"
+                | "pagination"
+                | "paginationinfo"
+                | "paging"
+                | "pager"
+                | "pageinfo"
+                | "page"
+                | "pages"
+                | "link"
+                | "links"
+                | "cursor"
+                | "cursors"
+                | "responsemetadata"
+                | "searchmetadata"
+                | "info"
+                | "status"
+                | "hits"
+        );
+        // openFDA has it in `meta.results`.
+        if !around && (level < 2 || plain != "results") || level >= MOST_LEVELS {
+            return;
+        }
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    // Facebook's cursors are there on the last page, too.
+                    if plain == "cursors" && self::plain(name) == "after" {
+                        continue;
+                    }
+                    let place = join(place, name);
+                    self.see(&format!("`{place}`"), name, value);
+                    self.see_within(&place, name, value, level + 1);
+                }
+            }
+            // As in `"links": [{ "rel": "next", "href": "…" }]`, which FHIR calls relation.
+            Value::Array(links) => {
+                for link in links {
+                    let relation = link.get("rel").or_else(|| link.get("relation"));
+                    match relation.and_then(Value::as_str) {
+                        Some("next") => {
+                            let place = format!("`{}`", join(place, "next"));
+                            self.onward.push((place, link_in(link)));
+                        }
+                        Some("self") => self.own = link_in(link).or(self.own.take()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A key without what APIs spell differently: `hasMore`, `has_more` and `has-more` are the same.
+pub(super) fn plain(key: &str) -> String {
+    key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+pub(super) fn join(place: &str, key: &str) -> String {
+    if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
+}
+
+/// Whether so many records are what APIs give on a full page: a round number, or 2, 3, 5 … times 16.
+fn fills_a_page(records: u64) -> bool {
+    records >= 10
+        && (records.is_multiple_of(10) || records.is_multiple_of(25) || records.is_multiple_of(16))
+}
+
+/// Whether a link, as it stands in an answer from `at`, leads to where it came from: to the same path with
+/// the same parameters. What was struck out of it counts as equal.
+fn leads_back(at: &str, link: &str) -> bool {
+    let Ok(at) = Url::parse(at) else { return false };
+    let Ok(link) = at.join(link) else { return false };
+    let parameters = |url: &Url| -> BTreeSet<(String, String)> {
+        let pairs = url.query_pairs().filter(|(_, value)| !value.contains("***"));
+        pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+    };
+    let path = |url: &Url| url.path().trim_end_matches('/').to_owned();
+    path(&at) == path(&link) && parameters(&at) == parameters(&link)
+}
+
+/// The link that a value is or holds.
+fn link_in(value: &Value) -> Option<String> {
+    let held = || ["href", "url", "uri", "link"].iter().find_map(|key| value.get(key)?.as_str());
+    value.as_str().or_else(held).map(str::to_owned)
+}
+
+/// Whether a value names another page; null, nothing, zero and `false` name none.
+fn leads_on(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !matches!(text.trim(), "" | "0" | "null" | "false"),
+        Value::Array(links) => links.iter().any(leads_on),
+        Value::Object(fields) => fields.values().any(leads_on),
+    }
+}
+
+/// A truth value, also as APIs without a type for it spell it.
+fn yes_or_no(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(said) => Some(*said),
+        Value::Number(number) => Some(number.as_u64()? != 0),
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "1" => Some(true),
+            "false" | "no" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A field `next` may be a day, such as that of the next delivery: `2026-11-28`, with or without a time.
+fn is_date(value: &Value) -> bool {
+    value.as_str().and_then(|text| text.get(..10)).is_some_and(|day| {
+        day.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+    })
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(digits) => digits.trim().parse().ok(),
+        _ => None,
+    }
+}
