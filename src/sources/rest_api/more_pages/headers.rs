@@ -30,7 +30,7 @@ impl PageHeaders {
 
     /// Notes what they say; answers what shows for certain that there are more pages.
     pub(super) fn look(&self, status: u16, findings: &mut Findings<'_>) -> Option<String> {
-        if self.of("link").any(|link| links_to_next(link)) {
+        if self.of("link").any(links_to_next) {
             return Some("its header `Link` has rel=\"next\"".to_owned());
         }
         if self.of("next-range").any(|range| !range.trim().is_empty()) {
