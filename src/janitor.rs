@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 
 use crate::db::clock::Clock;
-use crate::db::{retention, runs};
+use crate::db::{in_time, retention, runs};
 use crate::domain::failure::chain;
 use crate::queue;
 use crate::sources::Reach;
@@ -20,6 +20,8 @@ use crate::tasks::SourcesInUse;
 
 /// Between two sweeps, half as much again at most, so that replicas part.
 const EVERY: Duration = Duration::from_secs(300);
+/// A sweep that takes longer is given up: the next goes on where it was.
+const SWEEP_WITHIN: Duration = Duration::from_secs(3600);
 /// Rows removed by one statement: few enough that nobody waits for them.
 const BATCH: i64 = 1_000;
 /// How long queue items stay whose task is done …
@@ -51,7 +53,7 @@ pub async fn run(pool: &PgPool, reach: Reach, stop: impl Future<Output = ()> + S
         }
         tokio::select! {
             () = &mut stop => return,
-            swept = sweep_now(pool, &sources, &clock) => match swept {
+            swept = in_time(SWEEP_WITHIN, sweep_now(pool, &sources, &clock)) => match swept {
                 Ok(swept) if swept == Swept::default() => {}
                 Ok(Swept { items, tasks, pages, blocks }) => {
                     tracing::info!(items, tasks, pages, blocks, "old rows removed");

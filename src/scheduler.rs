@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
 use crate::db::clock::Clock;
-use crate::db::{Transaction, schedule_ticks};
+use crate::db::{Transaction, in_time, schedule_ticks};
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::run::{Mode, Trigger};
@@ -18,6 +18,8 @@ use crate::telemetry::Seldom;
 
 /// The longest sleep: clocks jump and job files are edited.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// A database that takes longer is asked again later.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 /// A tick that lies further ahead was acted upon by a clock that was ahead. It keeps nobody from acting
 /// on those before it; nearer ones do, so that a clock that steps back a little starts nothing twice.
 const AHEAD: TimeDelta = TimeDelta::hours(1);
@@ -32,7 +34,7 @@ pub async fn run(
     let mut stop = std::pin::pin!(stop);
     let (clock, said) = (Clock::default(), Seldom::default());
     loop {
-        let sleep = match clock.now(pool).await {
+        let sleep = match in_time(ANSWERS_WITHIN, clock.now(pool)).await {
             Ok(now) => act_on_all(pool, jobs, access, now, &said).await,
             Err(error) => {
                 if let Some(left_out) = said.say("clock") {
@@ -79,7 +81,8 @@ async fn act_on_all(
     for definition in definitions.into_iter().flatten() {
         let Some(schedule) = &definition.schedule else { continue };
         if let Some(due) = schedule.last_due(now)
-            && let Err(error) = act(pool, &definition, access, due, now, said).await
+            && let Err(error) =
+                in_time(ANSWERS_WITHIN, act(pool, &definition, access, due, now, said)).await
         {
             tracing::warn!(
                 source = definition.source.as_str(), error = %error,

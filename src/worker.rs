@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use crate::queue::{self, Concurrency, WorkError};
+use crate::queue::{self, Concurrency, Patience, WorkError};
 use crate::sources::Reach;
 use crate::tasks::perform::{Performer, RetryPolicy};
 
@@ -48,7 +48,8 @@ pub async fn run(
     let performer =
         Performer::new(pool.clone(), options.retry, options.computing, options.reach.clone());
     let concurrency = Concurrency { computing: options.computing, waiting: WAITING_TASKS };
-    queue::work(pool, &options.name, concurrency, performer, options.grace, stop).await
+    let patience = Patience::default();
+    queue::work(pool, &options.name, concurrency, patience, performer, options.grace, stop).await
 }
 
 /// A name for this process's worker: host and process number, for people who look at the ledger.

@@ -32,6 +32,8 @@ pub mod totals;
 mod transaction;
 pub mod unified_records;
 
+use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -233,6 +235,21 @@ fn stored_hash(bytes: &[u8]) -> Result<StoredHash, sqlx::Error> {
     })
 }
 
+/// What the database answers within a time. A server that is gone without a word never does, and the
+/// system does not tell: whoever goes on for ever asks like this.
+///
+/// # Errors
+/// Those of the question, and [`sqlx::Error::Io`] when there is no answer in time.
+pub async fn in_time<T, E: From<sqlx::Error>>(
+    within: Duration,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(within, asking).await.unwrap_or_else(|_elapsed| {
+        let text = format!("no answer within {} s", within.as_secs());
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text)).into())
+    })
+}
+
 /// What a database error means for the task that met it.
 pub fn failure_class(error: &sqlx::Error) -> FailureClass {
     match error {
@@ -265,5 +282,13 @@ mod tests {
     #[test]
     fn a_connection_that_cannot_be_had_is_no_fault_of_the_task() {
         assert_eq!(failure_class(&sqlx::Error::PoolTimedOut), FailureClass::Infrastructure);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_answers_is_not_waited_for() {
+        let silent = std::future::pending::<Result<(), sqlx::Error>>();
+        let error = in_time(Duration::from_secs(60), silent).await.expect_err("no answer");
+        assert_eq!(failure_class(&error), FailureClass::Infrastructure);
+        assert!(error.to_string().contains("no answer within 60 s"), "{error}");
     }
 }

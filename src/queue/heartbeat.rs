@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::keepers::keep_at;
 use super::pulse::Pulse;
 
 /// Several times within the time after which a worker is taken for dead.
@@ -60,7 +61,8 @@ impl Heartbeat {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (of_thread, until) = (lives.clone(), stop.clone());
         std::thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
-            runtime.block_on(until.run_until_cancelled(of_thread.beat(&options)));
+            let beat = keep_at("the heartbeat", || of_thread.beat(&options));
+            runtime.block_on(until.run_until_cancelled(beat));
         })?;
         let stirring = {
             let lives = lives.clone();

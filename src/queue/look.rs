@@ -7,20 +7,20 @@
 //! goes on whatever the worker is busy with.
 
 use std::future::pending;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::{Task, TaskBuilder, TaskId};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::task::JoinError;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ask::ask;
 use super::faults::{Faults, Pauses};
 use super::pulse::Pulse;
 use super::{Delivery, Lease, register};
@@ -31,8 +31,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// After news the queue is looked at at once, and so much later.
 const AFTER_NEWS: [Duration; 3] =
     [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(125)];
-/// A look that takes longer is given up, and its connection with it.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// Whoever is not registered may lock nothing.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 
@@ -44,6 +42,8 @@ pub(super) type Items = BoxStream<'static, Result<Option<Task<Delivery>>, JoinEr
 pub(super) struct Look {
     pub pool: PgPool,
     pub queue: TaskKind,
+    /// A look that takes longer is given up, and its connection with it.
+    pub within: Duration,
     pub pulse: Arc<Pulse>,
     pub news: watch::Receiver<()>,
     pub faults: Arc<Faults>,
@@ -103,37 +103,35 @@ impl Look {
     }
 
     async fn look(&self) -> Result<Option<Delivery>, sqlx::Error> {
-        match self.look_once().await {
+        match ask(&self.pool, self.within, async |connection| self.look_once(connection).await)
+            .await
+        {
             // Somebody has removed the worker's name: the database was restored, or the process
-            // slept for days.
+            // slept for days. It is looked again when it is known.
             Err(error) if is_unregistered(&error) => {
-                register(&self.pool, self.pulse.worker(), self.queue).await?;
-                self.look_once().await
+                ask(&self.pool, self.within, async |connection| {
+                    register(connection, self.pulse.worker(), self.queue).await
+                })
+                .await?;
+                Ok(None)
             }
             looked => looked,
         }
     }
 
-    async fn look_once(&self) -> Result<Option<Delivery>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        let looking = sqlx::query!(
+    async fn look_once(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Delivery>, sqlx::Error> {
+        let found = sqlx::query!(
             r#"select id as "id!", job as "job!", attempts as "attempts!"
              from apalis.get_jobs($1, $2, 1)"#,
             self.pulse.worker(),
             self.queue.as_str(),
         )
-        .fetch_all(&mut *connection);
-        let looked = match timeout(ANSWERS_WITHIN, looking).await {
-            Ok(looked) => looked,
-            Err(_) => {
-                let text = format!("no answer within {} s", ANSWERS_WITHIN.as_secs());
-                Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
-            }
-        };
-        if looked.is_err() {
-            connection.close_on_drop();
-        }
-        Ok(looked?.into_iter().next().map(|item| Delivery {
+        .fetch_all(connection)
+        .await?;
+        Ok(found.into_iter().next().map(|item| Delivery {
             lease: Lease::new(item.id, self.pulse.worker().to_owned(), item.attempts),
             message: serde_json::from_slice(&item.job).map_err(|error| error.to_string()),
             attempt: item.attempts.saturating_add(1),
@@ -146,11 +144,10 @@ impl Look {
             self.pulse.found(&delivery.lease);
             return Some(delivery);
         }
-        let putting_back = async {
-            let mut connection = self.pool.acquire().await?;
-            delivery.lease.release(&mut connection, Duration::ZERO, false).await
-        };
-        if let Err(error) = putting_back.await {
+        let put_back = ask(&self.pool, self.within, async |connection| {
+            delivery.lease.release(connection, Duration::ZERO, false).await
+        });
+        if let Err(error) = put_back.await {
             tracing::debug!(%error, "what was found last is taken over by others");
         }
         None

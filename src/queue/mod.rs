@@ -10,10 +10,14 @@
 //! was ahead is recognized (`upkeep`). What was delivered was due: put back, it is due at once, whatever
 //! an earlier clock has said.
 //!
-//! A connection on which something failed is closed: its server may have become a read-only one.
+//! A connection on which something failed is closed: its server may have become a read-only one. Nothing
+//! is waited for without end: a server that is gone without a word says nothing.
 
+mod ask;
 mod faults;
 mod heartbeat;
+mod keepers;
+mod lease;
 mod look;
 mod news;
 mod presence;
@@ -21,8 +25,9 @@ mod pulse;
 mod upkeep;
 mod worker;
 
+pub use lease::Lease;
 pub use presence::{Held, anybody_works, holders};
-pub use worker::{Concurrency, Handler, WorkError, work};
+pub use worker::{Concurrency, Handler, Patience, WorkError, work};
 
 use std::time::Duration;
 
@@ -68,15 +73,6 @@ pub struct Delivery {
     pub attempt: i32,
 }
 
-/// A worker's claim on a queue item. It may be lost: the item is then someone else's, or the same
-/// worker's again after it was taken for dead, which the number of tries tells.
-#[derive(Debug, Clone)]
-pub struct Lease {
-    job: String,
-    worker: String,
-    tries_before: i32,
-}
-
 /// Creates and mends apalis's own tables and functions. Concurrent callers wait for each other.
 ///
 /// # Errors
@@ -112,21 +108,21 @@ async fn retry_concurrent_alter(pool: &PgPool, statement: &str) -> Result<(), sq
 }
 
 /// Makes a worker known: only such may lock items.
-async fn register(pool: &PgPool, worker: &str, queue: TaskKind) -> Result<(), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let registered = sqlx::query!(
+async fn register(
+    connection: &mut PgConnection,
+    worker: &str,
+    queue: TaskKind,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
         "insert into apalis.workers (id, worker_type, storage_name, last_seen)
          values ($1, $2, 'kasparro', now())
          on conflict (id) do update set last_seen = now()",
         worker,
         queue.as_str(),
     )
-    .execute(&mut *connection)
-    .await;
-    if registered.is_err() {
-        connection.close_on_drop();
-    }
-    registered.map(drop)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// Tells the workers of these queues that there is something for them, when the caller's transaction
@@ -308,116 +304,4 @@ pub async fn hasten(
 /// The queues of tasks, and the keys of their items there.
 fn names(run: RunId, tasks: &[(String, TaskKind)]) -> (Vec<String>, Vec<String>) {
     tasks.iter().map(|(task, kind)| (kind.as_str().to_owned(), format!("{run}:{task}"))).unzip()
-}
-
-// `is not distinct from` keeps the planner off the index of `lock_by`: it knows nothing yet of a worker
-// that has just begun, takes it to hold nothing, and each look would pass over all that it has done.
-impl Lease {
-    /// The claim of `worker` on the item `job`, which was tried so often before.
-    pub fn new(job: String, worker: String, tries_before: i32) -> Self {
-        Self { job, worker, tries_before }
-    }
-
-    /// The worker that holds the claim.
-    pub fn worker(&self) -> &str {
-        &self.worker
-    }
-
-    /// The task that the item's key names, for items whose content cannot be read.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn task_by_key(
-        &self,
-        connection: &mut PgConnection,
-    ) -> Result<Option<Message>, sqlx::Error> {
-        let key =
-            sqlx::query_scalar!("select idempotency_key from apalis.jobs where id = $1", self.job,)
-                .fetch_optional(connection)
-                .await?
-                .flatten();
-        Ok(key.and_then(|key| {
-            let (run, task) = key.split_once(':')?;
-            Some(Message { run: RunId(run.parse().ok()?), task: task.to_owned() })
-        }))
-    }
-
-    /// Locks the item's row until the transaction ends. `false`: the claim is lost, and with it
-    /// the right to write anything.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn fence(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        let held = sqlx::query_scalar!(
-            r#"select 1 as "one!" from apalis.jobs
-             where id = $1 and lock_by is not distinct from $2 and attempts = $3
-               and status in ('Queued', 'Running')
-             for update"#,
-            self.job,
-            self.worker,
-            self.tries_before,
-        )
-        .fetch_optional(connection)
-        .await?;
-        Ok(held.is_some())
-    }
-
-    /// Ends the item: its task is settled.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn complete(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        self.end(connection, "Done").await
-    }
-
-    /// Ends the item: its task is dead.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn bury(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        self.end(connection, "Killed").await
-    }
-
-    async fn end(&self, connection: &mut PgConnection, status: &str) -> Result<(), sqlx::Error> {
-        sqlx::query!(
-            "update apalis.jobs set status = $4, done_at = now()
-             where id = $1 and lock_by is not distinct from $2 and attempts = $3
-               and status in ('Queued', 'Running')",
-            self.job,
-            self.worker,
-            self.tries_before,
-            status,
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-
-    /// Puts the item back, to be delivered again after `delay`. `spent`: the try counts.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn release(
-        &self,
-        connection: &mut PgConnection,
-        delay: Duration,
-        spent: bool,
-    ) -> Result<(), sqlx::Error> {
-        let queue = sqlx::query_scalar!(
-            "update apalis.jobs set
-                status = 'Pending', lock_by = null, lock_at = now(),
-                attempts = attempts + $5, run_at = now() + make_interval(secs => $4)
-             where id = $1 and lock_by is not distinct from $2 and attempts = $3
-               and status in ('Queued', 'Running')
-             returning job_type",
-            self.job,
-            self.worker,
-            self.tries_before,
-            delay.as_secs_f64(),
-            i32::from(spent),
-        )
-        .fetch_all(&mut *connection)
-        .await?;
-        if delay.is_zero() { notify(connection, &queue).await } else { Ok(()) }
-    }
 }

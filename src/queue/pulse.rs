@@ -12,9 +12,6 @@ use tokio::time::sleep;
 
 use super::Lease;
 
-/// A worker that has had no turn, or has asked for nothing with room for more, for so long is stuck.
-/// Longer than any look at the queue may take.
-pub(super) const STUCK_AFTER: Duration = Duration::from_secs(60);
 const TURN_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -23,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Pulse {
     worker: String,
     slots: usize,
+    /// A worker that has had no turn, or has asked for nothing with room for more, for so long is stuck.
+    stuck_after: Duration,
     state: Mutex<State>,
 }
 
@@ -49,8 +48,8 @@ enum Asking {
 }
 
 impl Pulse {
-    /// Of a worker that begins now and works on so many items at once.
-    pub(super) fn new(worker: String, slots: usize) -> Self {
+    /// Of a worker that begins now, works on so many items at once, and is stuck after so long.
+    pub(super) fn new(worker: String, slots: usize, stuck_after: Duration) -> Self {
         let now = Instant::now();
         let state = State {
             under_way: BTreeMap::new(),
@@ -59,7 +58,7 @@ impl Pulse {
             turn: now,
             stopping: false,
         };
-        Self { worker, slots, state: Mutex::new(state) }
+        Self { worker, slots, stuck_after, state: Mutex::new(state) }
     }
 
     pub(super) fn worker(&self) -> &str {
@@ -105,7 +104,7 @@ impl Pulse {
     /// Resolves when the worker is stuck.
     pub(super) async fn is_stuck(&self) {
         while self.is_well() {
-            sleep(LOOK_EVERY).await;
+            sleep(LOOK_EVERY.min(self.stuck_after)).await;
         }
     }
 
@@ -114,7 +113,7 @@ impl Pulse {
     }
 
     fn is_well_at(&self, now: Instant) -> bool {
-        let lately = |at: Instant| now.saturating_duration_since(at) <= STUCK_AFTER;
+        let lately = |at: Instant| now.saturating_duration_since(at) <= self.stuck_after;
         let state = self.state();
         let has_room = state.under_way.len() < self.slots;
         let ought_to_ask = has_room || state.asking != Asking::Resting;
@@ -159,6 +158,7 @@ impl Drop for UnderWay {
 mod tests {
     use super::*;
 
+    const STUCK_AFTER: Duration = Duration::from_secs(60);
     const SOON: Duration = Duration::from_secs(59);
     const LATER: Duration = Duration::from_secs(61);
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_asks_for_nothing_for_a_minute_though_it_has_room_is_stuck() {
-        let pulse = Arc::new(Pulse::new("w".to_owned(), 2));
+        let pulse = Arc::new(Pulse::new("w".to_owned(), 2, STUCK_AFTER));
         assert!(well_after(&pulse, SOON) && !well_after(&pulse, LATER));
         pulse.asked();
         assert!(well_after(&pulse, SOON) && !well_after(&pulse, LATER));
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_worker_without_a_turn_for_a_minute_is_stuck_however_busy_it_is() {
-        let pulse = Arc::new(Pulse::new("w".to_owned(), 1));
+        let pulse = Arc::new(Pulse::new("w".to_owned(), 1, STUCK_AFTER));
         let _a = pulse.begin(&lease("a"));
         assert!(pulse.is_well_at(Instant::now() + SOON));
         assert!(!pulse.is_well_at(Instant::now() + LATER));
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_worker_holds_what_it_was_given_until_it_is_no_longer_under_way() {
-        let pulse = Arc::new(Pulse::new("w".to_owned(), 1));
+        let pulse = Arc::new(Pulse::new("w".to_owned(), 1, STUCK_AFTER));
         assert!(!pulse.holds("a", 0));
         pulse.found(&lease("a"));
         assert!(pulse.holds("a", 0) && !pulse.holds("a", 1) && !pulse.holds("b", 0));

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
+use super::ask::ask;
 use super::faults::Faults;
 use super::heartbeat::Heartbeat;
 use super::notify;
@@ -79,43 +79,36 @@ struct Upkeep {
 
 impl Upkeep {
     async fn look(&mut self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut connection = pool.acquire().await?;
-        let looking = async {
-            let asked = Instant::now();
-            let (items, now) = pull_back(&mut connection).await?;
-            if items > 0
-                && let Some(left_out) = self.steps.say("back")
-            {
-                tracing::warn!(
-                    items,
-                    left_out,
-                    "the database's clock has stepped back; items that would have waited for it \
-                     were pulled back"
-                );
-            }
-            if let Some((then, there)) = self.looked.replace((asked, now))
-                && (now - there).to_std().is_ok_and(|passed| passed > then.elapsed() + STEP)
-            {
-                self.failed = Some(Instant::now());
-            }
-            if self.failed.is_none_or(|failed| failed.elapsed() > THERE_FOR) {
-                take_over(&mut connection).await?;
-            }
-            if self.faults.since().is_some_and(|ago| ago < FAULTS_COUNT_FOR) {
-                self.put_strays_back(&mut connection).await?;
-            } else {
-                self.strays = None;
-            }
-            Ok(())
-        };
-        let looked = match timeout(ANSWERS_WITHIN, looking).await {
-            Ok(looked) => looked,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into()),
-        };
-        if looked.is_err() {
-            connection.close_on_drop();
+        ask(pool, ANSWERS_WITHIN, async |connection| self.look_once(connection).await).await
+    }
+
+    async fn look_once(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let asked = Instant::now();
+        let (items, now) = pull_back(connection).await?;
+        if items > 0
+            && let Some(left_out) = self.steps.say("back")
+        {
+            tracing::warn!(
+                items,
+                left_out,
+                "the database's clock has stepped back; items that would have waited for it \
+                 were pulled back"
+            );
         }
-        looked
+        if let Some((then, there)) = self.looked.replace((asked, now))
+            && (now - there).to_std().is_ok_and(|passed| passed > then.elapsed() + STEP)
+        {
+            self.failed = Some(Instant::now());
+        }
+        if self.failed.is_none_or(|failed| failed.elapsed() > THERE_FOR) {
+            take_over(connection).await?;
+        }
+        if self.faults.since().is_some_and(|ago| ago < FAULTS_COUNT_FOR) {
+            self.put_strays_back(connection).await
+        } else {
+            self.strays = None;
+            Ok(())
+        }
     }
 
     /// Items may be locked by a living worker of ours that knows nothing of them: the answer that

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use ulid::Ulid;
 
+use super::ask::ask;
 use super::faults::{Faults, Pauses};
 use super::heartbeat::Heartbeat;
+use super::keepers::keep_at;
 use super::look::{Items, Look};
 use super::news::Newsroom;
-use super::pulse::{Pulse, STUCK_AFTER};
+use super::pulse::Pulse;
 use super::{Delivery, notify, register, upkeep};
 use crate::domain::task::TaskKind;
 
@@ -46,6 +48,22 @@ pub struct Concurrency {
     pub computing: usize,
     /// For tasks that wait: planning, requests, snapshots.
     pub waiting: usize,
+}
+
+/// How long things may take that the database is asked on the queue's own behalf.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A look for an item that takes longer is given up.
+    pub look: Duration,
+    /// A worker that has asked for nothing for so long, though it has room for more, is stuck and is
+    /// started again. Longer than any look and the pause after it.
+    pub stuck: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { look: Duration::from_secs(20), stuck: Duration::from_secs(60) }
+    }
 }
 
 /// The workers stopped for a reason other than the signal.
@@ -75,6 +93,7 @@ pub async fn work<H: Handler>(
     pool: &PgPool,
     process: &str,
     concurrency: Concurrency,
+    patience: Patience,
     handler: H,
     grace: Duration,
     stop: impl Future<Output = ()> + Send,
@@ -86,11 +105,19 @@ pub async fn work<H: Handler>(
     let looks = TaskTracker::new();
     let listening = {
         let (newsroom, pool, faults) = (newsroom.clone(), pool.clone(), faults.clone());
-        tokio::spawn(async move { newsroom.listen(&pool, &faults).await })
+        tokio::spawn(async move {
+            keep_at("listening for items", || newsroom.listen(&pool, &faults)).await
+        })
     };
     // Whoever stops waiting for the workers stops these, too.
     let _listening = AbortOnDropHandle::new(listening);
-    let upkeep = tokio::spawn(upkeep::keep(pool.clone(), heartbeat.clone(), faults.clone()));
+    let upkeep = {
+        let (pool, heartbeat, faults) = (pool.clone(), heartbeat.clone(), faults.clone());
+        tokio::spawn(async move {
+            let keep = || upkeep::keep(pool.clone(), heartbeat.clone(), faults.clone());
+            keep_at("the upkeep of the queue", keep).await
+        })
+    };
     let _upkeep = AbortOnDropHandle::new(upkeep);
     let mut queues = JoinSet::new();
     for kind in TaskKind::ALL.iter().copied() {
@@ -99,6 +126,7 @@ pub async fn work<H: Handler>(
             process: process.to_owned(),
             kind,
             slots: concurrency.of(kind),
+            patience,
             handler: handler.clone(),
             newsroom: newsroom.clone(),
             heartbeat: heartbeat.clone(),
@@ -106,7 +134,7 @@ pub async fn work<H: Handler>(
             stop: stopping.clone(),
             looks: looks.clone(),
         };
-        queues.spawn(queue.serve());
+        queues.spawn(async move { keep_at("a queue", || queue.serve()).await });
     }
     stop.await;
     stopping.cancel();
@@ -131,6 +159,7 @@ struct Queue<H> {
     process: String,
     kind: TaskKind,
     slots: usize,
+    patience: Patience,
     handler: H,
     newsroom: Arc<Newsroom>,
     heartbeat: Arc<Heartbeat>,
@@ -141,7 +170,7 @@ struct Queue<H> {
 
 impl<H: Handler> Queue<H> {
     /// Has one worker after the other until told to stop.
-    async fn serve(self) {
+    async fn serve(&self) {
         let mut pauses = Pauses::new();
         while let Some(pulse) = self.next_worker().await {
             let began = Instant::now();
@@ -167,7 +196,9 @@ impl<H: Handler> Queue<H> {
         loop {
             let registered = tokio::select! {
                 () = self.stop.cancelled() => return None,
-                registered = register(&self.pool, &name, self.kind) => registered,
+                registered = ask(&self.pool, self.patience.look, async |connection| {
+                    register(connection, &name, self.kind).await
+                }) => registered,
             };
             let Err(error) = registered else { break };
             self.faults.meet("a queue worker cannot be registered", &error);
@@ -176,7 +207,7 @@ impl<H: Handler> Queue<H> {
                 () = sleep(pauses.next()) => {}
             }
         }
-        let pulse = Arc::new(Pulse::new(name, self.slots));
+        let pulse = Arc::new(Pulse::new(name, self.slots, self.patience.stuck));
         self.heartbeat.enter(pulse.clone());
         Some(pulse)
     }
@@ -189,6 +220,7 @@ impl<H: Handler> Queue<H> {
         let look = Look {
             pool: self.pool.clone(),
             queue: self.kind,
+            within: self.patience.look,
             pulse: pulse.clone(),
             news: self.newsroom.of(self.kind)?,
             faults: self.faults.clone(),
@@ -219,7 +251,7 @@ impl<H: Handler> Queue<H> {
                 Err(error) => Some(format!("ended: {error}")),
             },
             () = pulse.is_stuck() => {
-                Some(format!("has asked for nothing for {} s", STUCK_AFTER.as_secs()))
+                Some(format!("has asked for nothing for {} s", self.patience.stuck.as_secs()))
             }
         }
     }
@@ -267,8 +299,7 @@ type Nowhere =
 /// Puts back what workers that have stopped still hold: items that were fetched just before the end
 /// and came to nobody, and what was under way. Nobody needs to wait until they are taken for dead.
 async fn release(pool: &PgPool, workers: &[String]) -> Result<(), sqlx::Error> {
-    let releasing = async {
-        let mut connection = pool.acquire().await?;
+    ask(pool, RELEASED_WITHIN, async |connection| {
         let queues = sqlx::query_scalar!(
             "update apalis.jobs set
                 status = 'Pending', lock_by = null, lock_at = now(), run_at = least(run_at, now())
@@ -278,9 +309,9 @@ async fn release(pool: &PgPool, workers: &[String]) -> Result<(), sqlx::Error> {
         )
         .fetch_all(&mut *connection)
         .await?;
-        notify(&mut connection, &queues).await
-    };
-    timeout(RELEASED_WITHIN, releasing).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+        notify(connection, &queues).await
+    })
+    .await
 }
 
 /// The same of a worker that another has replaced. Its database may be what it died of.

@@ -13,6 +13,7 @@ pub mod redrive;
 pub mod retry_run;
 pub mod start_run;
 
+mod book;
 mod chunks_at_hand;
 mod emptied;
 mod fetch_page;

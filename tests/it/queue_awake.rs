@@ -5,7 +5,7 @@ use std::time::Duration;
 use kasparro::db::rate_limits;
 use kasparro::domain::run::RunId;
 use kasparro::domain::task::TaskKind;
-use kasparro::queue;
+use kasparro::queue::{self, Patience};
 use sqlx::postgres::PgListener;
 
 use crate::app::TestApp;
@@ -46,6 +46,51 @@ async fn an_item_that_becomes_due_after_a_look_that_took_long_is_delivered_thoug
     execute(&app, LATER).await;
     let held = worker.expect("later", 1).await;
     held.complete(&app).await;
+    worker.stop().await;
+    app.database.close().await;
+}
+
+/// The first look at this queue never ends.
+const HANGS_ONCE: &str = "
+    create sequence looks;
+    alter function apalis.get_jobs(text, text, integer) rename to get_jobs_in_time;
+    create function apalis.get_jobs(worker text, queue text, most integer default 5)
+    returns setof apalis.jobs language plpgsql as $$
+    begin
+        if queue = 'fetch_page' and nextval('looks') = 1 then
+            perform pg_sleep(86400);
+        end if;
+        return query select * from apalis.get_jobs_in_time(worker, queue, most);
+    end $$";
+
+const WORKERS: &str =
+    "select count(distinct id) from apalis.workers where worker_type = 'fetch_page'";
+
+#[tokio::test]
+async fn a_look_that_hangs_is_given_up_and_the_next_finds_the_item() {
+    let app = TestApp::empty().await;
+    sqlx::raw_sql(HANGS_ONCE).execute(&app.pool).await.unwrap();
+    let patience = Patience { look: Duration::from_secs(1), ..Patience::default() };
+    let mut worker = Worker::with(&app, patience).await;
+    until(&app, "select is_called from looks").await;
+    enqueue(&app, &["a"]).await;
+    worker.expect("a", 1).await.complete(&app).await;
+    assert_eq!(app.number(WORKERS).await, 1, "its worker went on");
+    worker.stop().await;
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_queue_whose_look_hangs_is_started_again_and_takes_its_item() {
+    let app = TestApp::empty().await;
+    sqlx::raw_sql(HANGS_ONCE).execute(&app.pool).await.unwrap();
+    // Nobody but the watchdog notices.
+    let patience = Patience { look: Duration::from_secs(86_400), stuck: Duration::from_secs(3) };
+    let mut worker = Worker::with(&app, patience).await;
+    until(&app, "select is_called from looks").await;
+    enqueue(&app, &["a"]).await;
+    worker.expect("a", 1).await.complete(&app).await;
+    assert_eq!(app.number(WORKERS).await, 2, "another worker looked");
     worker.stop().await;
     app.database.close().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kasparro::domain::run::RunId;
 use kasparro::domain::task::TaskKind;
-use kasparro::queue::{self, Concurrency, Delivery, Handler, Lease};
+use kasparro::queue::{self, Concurrency, Delivery, Handler, Lease, Patience};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -79,6 +79,10 @@ pub struct Worker {
 
 impl Worker {
     pub async fn start(app: &TestApp) -> Self {
+        Self::with(app, Patience::default()).await
+    }
+
+    pub async fn with(app: &TestApp, patience: Patience) -> Self {
         let options = PgPoolOptions::new().max_connections(15);
         let pool = options.connect(app.database.url()).await.unwrap();
         let (report, deliveries) = unbounded_channel();
@@ -88,7 +92,9 @@ impl Worker {
             let concurrency = Concurrency { computing: 1, waiting: 1 };
             let until = async { stopped.await.unwrap_or_default() };
             let (handler, grace) = (Reporter(report), PATIENCE);
-            queue::work(&of_worker, "same", concurrency, handler, grace, until).await.unwrap();
+            let working =
+                queue::work(&of_worker, "same", concurrency, patience, handler, grace, until);
+            working.await.unwrap();
         });
         Self { deliveries, stop, working, pool }
     }
