@@ -91,6 +91,10 @@ async fn a_queue_whose_look_hangs_is_started_again_and_takes_its_item() {
     enqueue(&app, &["a"]).await;
     worker.expect("a", 1).await.complete(&app).await;
     assert_eq!(app.number(WORKERS).await, 2, "another worker looked");
+    // What hangs holds a connection that the worker's pool waits for.
+    let hanging = "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and wait_event = 'PgSleep'";
+    execute(&app, hanging).await;
     worker.stop().await;
     app.database.close().await;
 }
