@@ -20,8 +20,12 @@ use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
+use crate::domain::text::cut;
 use crate::domain::words::grouped;
 use crate::sources::Source;
+
+/// The most bytes of each of the remarks that make a run's note, of which there are a dozen at most.
+const MAX_REMARK: usize = 4 << 10;
 
 /// Ends a run whose tasks have all settled. The checkpoint moves only if none of them died.
 pub(super) async fn finish_run(
@@ -49,6 +53,11 @@ pub(super) async fn finish_run(
         remarks.extend(look_at_fields(transaction, &run, source).await?);
     }
     // Of files that are empty planning has told.
+    if let (0, Some(source), false, false) =
+        (run.dead_tasks, source, anything_new, run.dry_run || run.mode == Mode::Replay)
+    {
+        remarks.extend(still_so(transaction, &run, source).await?);
+    }
     let asked = source.is_some_and(|source| matches!(source.source, Source::Pages(_)));
     if asked && anything_new && run.counters.rows_read == 0 && run.mode != Mode::Replay {
         remarks.extend(nothing_read(transaction, &run).await?);
@@ -161,6 +170,40 @@ async fn look_at_fields(
     Ok(emptied::remark(definition, &known, &gaps, reads))
 }
 
+/// What made the last run that read anything degraded of its rows as a whole: that is not mended by
+/// nothing being new.
+async fn still_so(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+) -> Result<Vec<Remark>, TaskError> {
+    let last = runs::last_reading(&mut *transaction, &run.source, run.id).await?;
+    let Some(last) = last.filter(|last| last.status == RunStatus::Degraded) else {
+        return Ok(Vec::new());
+    };
+    let mut remarks = Vec::new();
+    remarks.extend(too_few(&last.counters, &source.definition.checks));
+    let gaps = run_tasks::gaps(&mut *transaction, last.id).await?;
+    let Counters { inserted, updated, unchanged, .. } = last.counters;
+    if !gaps.is_empty() && gaps.records as i64 == inserted + updated + unchanged {
+        let known = field_presence::get(&mut *transaction, &run.source).await?;
+        let reads = emptied::reads(&source.source, last.mode);
+        remarks.extend(emptied::remark(&source.definition, &known, &gaps, reads));
+    }
+    let still = |remark: Remark| Remark {
+        text: format!("nothing is new since run {}: {}", last.id, remark.text),
+        ..remark
+    };
+    Ok(remarks.into_iter().map(still).collect())
+}
+
+/// What makes a run degraded that read fewer rows than it must.
+fn too_few(counters: &Counters, checks: &Checks) -> Option<Remark> {
+    let read = counters.rows_read.unsigned_abs();
+    let min = checks.min_rows.filter(|min| read < *min)?;
+    Some(Remark::degrading(format!("{read} rows read, at least {min} expected")))
+}
+
 /// What there is to say when there was nothing to read, and was before.
 async fn nothing_read(
     transaction: &mut PgConnection,
@@ -216,17 +259,16 @@ impl Outcome<'_> {
             () if self.counters.unchanged > 0 => RunStatus::SuccessWithDuplicates,
             () => RunStatus::Success,
         };
-        let texts: Vec<_> = self.remarks.into_iter().map(|remark| remark.text).collect();
-        (status, (!texts.is_empty()).then(|| texts.join("; ")))
+        // What helps stands at the end of each.
+        let texts = self.remarks.iter().map(|remark| cut(&remark.text, MAX_REMARK));
+        let texts = texts.collect::<Vec<_>>().join("; ");
+        (status, (!texts.is_empty()).then_some(texts))
     }
 
     fn check_rows(&mut self) {
         let read = self.counters.rows_read;
-        if let Some(min) = self.checks.min_rows.filter(|min| (read as u64) < *min)
-            && self.anything_new
-        {
-            let text = format!("{read} rows read, at least {min} expected");
-            self.remarks.push(Remark::degrading(text));
+        if self.anything_new {
+            self.remarks.extend(too_few(self.counters, self.checks));
         }
         if self.none_loaded() && self.counters.quarantined == 0 {
             self.remarks.push(Remark::degrading(format!("none of {read} rows was loaded")));
@@ -347,5 +389,23 @@ mod tests {
             prop_assert_eq!(note.contains("quarantined"), quarantined > 0);
             prop_assert!(remark.is_none() || note.contains("look"));
         }
+    }
+
+    #[test]
+    fn a_note_is_bounded_and_keeps_what_helps() {
+        let text = format!("a file was not loaded: {}. Mend the file", "x".repeat(1 << 20));
+        let (_, note) = Outcome {
+            counters: &Counters::default(),
+            any_dead: false,
+            anything_new: true,
+            checks: &Checks::default(),
+            set_aside: &ReasonTally::default(),
+            files: None,
+            remarks: vec![Remark::degrading(text.clone()), Remark::note(text)],
+        }
+        .conclude();
+        let note = note.unwrap();
+        assert!(note.len() < 3 * MAX_REMARK && note.ends_with(". Mend the file"), "{}", note.len());
+        assert_eq!(note.matches(". Mend the file").count(), 2);
     }
 }

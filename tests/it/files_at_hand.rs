@@ -267,3 +267,30 @@ async fn a_file_that_cannot_be_read_keeps_no_other_one_out() {
     assert!(run.error.as_ref().unwrap().contains("a.csv: no column \"id\""), "{run:?}");
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn what_was_wrong_with_all_rows_is_not_mended_by_nothing_being_new() {
+    let app = app("", "[checks]\nmin_rows = 3\n").await;
+    app.write("a.csv", "id,name,price,brand\n1,a,1,x\n2,b,2,x\n");
+    let first = app.run("items").await;
+    assert_eq!((first.status, note(&first)), (Degraded, "2 rows read, at least 3 expected"));
+    let says = format!("nothing is new since run {}: 2 rows read, at least 3 expected", first.id);
+    for run in [app.run("items").await, app.run("items").await] {
+        assert_eq!((run.status, note(&run)), (Degraded, says.as_str()), "{run:?}");
+    }
+    let rows: String = (0..30).map(|row| format!("{row},n,1,x\n")).collect();
+    app.write("a.csv", format!("id,name,price,brand\n{rows}"));
+    assert!(app.run("items").await.status.is_success());
+    assert_eq!(app.run("items").await.stop_reason.as_deref(), Some("nothing new"));
+    // Values that all records have lost.
+    app.write("a.csv", format!("id,name,price,brand\n{}", rows.replace('x', "")));
+    let lost = app.run("items").await;
+    assert!(note(&lost).contains("has a value of `brand`"), "{lost:?}");
+    let run = app.run("items").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    assert!(note(&run).starts_with(&format!("nothing is new since run {}: none of 30", lost.id)));
+    app.write("a.csv", format!("id,name,price,brand\n{}", rows.replace('n', "m")));
+    assert!(app.run("items").await.status.is_success());
+    assert_eq!(app.run("items").await.stop_reason.as_deref(), Some("nothing new"));
+    app.database.close().await;
+}

@@ -10,7 +10,7 @@ use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
 use crate::domain::words::UnknownWord;
 use books::Books;
-pub use read::{Run, RunFilter, get, last_with_rows, latest_per_source, list};
+pub use read::{Run, RunFilter, get, last_reading, last_with_rows, latest_per_source, list};
 
 /// A run to begin.
 #[derive(Debug, Clone)]

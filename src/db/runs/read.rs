@@ -210,6 +210,28 @@ pub async fn latest_per_source(executor: impl PgExecutor<'_>) -> Result<Vec<Run>
     rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
 }
 
+/// The last ended run before this one that read anything of a source.
+///
+/// # Errors
+/// Database errors.
+pub async fn last_reading(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    before: RunId,
+) -> Result<Option<Run>, sqlx::Error> {
+    let row = select_runs!(
+        "where id = (
+            select r.id from etl_runs as r
+            where r.source = $1 and r.id < $2 and r.slices > 0 and r.finished_at is not null
+              and r.mode <> 'replay' and not r.dry_run
+            order by r.id desc limit 1
+         )",
+        source,
+        before.0
+    );
+    row.fetch_optional(executor).await?.map(Run::try_from).transpose()
+}
+
 /// The last run before this one that read any rows of a source, and how many.
 ///
 /// # Errors
