@@ -237,6 +237,20 @@ pub struct FileScan {
     pub end: Progress,
     /// How far its rows reach; `None` where rows of another length than the header's are no rows.
     pub widths: Option<Widths>,
+    /// What the first row is, where the file is said to have no header.
+    pub first_row: FirstRow,
+}
+
+/// What the first row of a file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FirstRow {
+    /// A row like any other.
+    #[default]
+    Data,
+    /// A header, which says what the job file says.
+    Header,
+    /// A header that has the names of the job file in another order.
+    OtherHeader,
 }
 
 /// The most fields that a row has, rows with too many left out.

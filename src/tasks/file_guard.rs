@@ -20,7 +20,7 @@ use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::{KnownFile, Layout};
 use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
-use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, Source, SourceError};
+use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, Source, SourceError};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;
@@ -97,6 +97,13 @@ impl FileGuard {
             let text =
                 format!("{} {what}, and its earlier version had {before}", shown(&found.url));
             self.kept_out.push(text);
+            return Ok(false);
+        }
+        if scan.first_row == FirstRow::OtherHeader && contract.missing_field != Policy::Evolve {
+            self.kept_out.push(format!(
+                "{}: its first row is a header, in another order than the job file names the columns",
+                shown(&found.url)
+            ));
             return Ok(false);
         }
         if !contract.guards() || scan.end.rows == 0 {

@@ -8,7 +8,7 @@ use super::remark::{Remark, few};
 use super::{TaskContext, TaskError};
 use crate::db::source_files::{self, Standing};
 use crate::domain::words::grouped;
-use crate::sources::{FilePlan, Source};
+use crate::sources::{FilePlan, FirstRow, Source};
 
 /// The most missing files that are named.
 const MOST_NAMED: i64 = 5;
@@ -19,7 +19,8 @@ pub(super) struct FileRemarks {
     empty: Vec<String>,
     bad: Vec<String>,
     quarantined: Vec<String>,
-    short: Vec<String>,
+    /// Rows that are odd.
+    odd: Vec<String>,
     missing: Option<String>,
 }
 
@@ -31,6 +32,12 @@ impl FileRemarks {
         match (&found.plan, &found.committed) {
             (FilePlan::Whole(scan), _) if scan.end.rows == 0 => {
                 self.empty.push(format!("{name} {}", emptiness(files.as_ref(), scan)));
+            }
+            (FilePlan::Whole(scan), _) if scan.first_row == FirstRow::Header => {
+                self.odd.push(format!(
+                    "the first row of {name} is a header, and is loaded as a row: csv.skip_lines = 1 \
+                     passes over it"
+                ));
             }
             (FilePlan::Unchanged { .. }, Some(committed)) => {
                 let (rows, run) = (committed.known.end.rows, committed.run);
@@ -60,7 +67,7 @@ impl FileRemarks {
                 if scan.end.rows > committed.known.end.rows && !lost.is_empty() {
                     let columns = lost.iter().map(|lost| format!("`{}`", shown(&lost.column)));
                     let columns = few(columns.collect());
-                    self.short.push(format!(
+                    self.odd.push(format!(
                         "no new row of {name} reaches as far as the column {columns}, which earlier \
                          rows have"
                     ));
@@ -104,7 +111,7 @@ impl FileRemarks {
             );
             remarks.push(Remark::degrading(format!("{}; {advice}", few(self.bad))));
         }
-        let notes = [self.short, self.quarantined, self.empty];
+        let notes = [self.odd, self.quarantined, self.empty];
         let notes = notes.into_iter().filter(|texts| !texts.is_empty()).map(few);
         remarks.extend(notes.chain(self.missing).map(Remark::note));
         remarks

@@ -294,3 +294,26 @@ async fn what_was_wrong_with_all_rows_is_not_mended_by_nothing_being_new() {
     assert_eq!(app.run("items").await.stop_reason.as_deref(), Some("nothing new"));
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn a_header_in_a_file_that_is_said_to_have_none_is_noticed() {
+    let header = "header = [\"id\", \"name\", \"price\", \"brand\"]";
+    let app = app(header, "").await;
+    app.write("a.csv", "1,a,1,x\n2,b,2,x\n3,c,2,x\n");
+    assert_eq!(app.run("items").await.stop_reason, None);
+    let before = app.texts(NAMES).await;
+    app.write("a.csv", "id,brand,price,name\n1,x,1,a\n2,x,2,b\n3,x,2,c\n");
+    for run in [dry_run(&app).await, app.run("items").await, app.run("items").await] {
+        assert_eq!((run.status, run.counters.rows_read), (Degraded, 0), "{run:?}");
+        assert!(
+            note(&run).contains("a.csv: its first row is a header, in another order"),
+            "{run:?}"
+        );
+    }
+    assert_eq!(app.texts(NAMES).await, before);
+    app.write("a.csv", "id,name,price,brand\n1,a,1,x\n2,b,2,x\n3,c,2,x\n");
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.unchanged), (SuccessWithDuplicates, 3), "{run:?}");
+    assert!(note(&run).starts_with("the first row of a.csv is a header, and is loaded as a row"));
+    app.database.close().await;
+}

@@ -9,6 +9,7 @@ use std::slice;
 use super::{AbsentColumn, SourceError};
 use crate::definition::field::Locator;
 use crate::domain::text::{MAX_QUOTED, quoted};
+use crate::sources::FirstRow;
 
 /// The most lacking columns for which the nearest header is looked for.
 const SUGGESTED: usize = 20;
@@ -187,6 +188,23 @@ pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn
     lacking
 }
 
+/// What the first row of a file is whose columns the job file names: a header if most of its cells, and two
+/// at least, are such names.
+pub(super) fn first_row(names: &[String], cells: &[&str]) -> FirstRow {
+    let folded: Vec<String> = names.iter().map(|name| fold(name)).collect();
+    let places: Vec<Option<usize>> =
+        cells.iter().map(|cell| folded.iter().position(|name| *name == fold(cell))).collect();
+    let known = places.iter().flatten().count();
+    let in_place = |(at, place): (usize, &Option<usize>)| place.is_none_or(|place| place == at);
+    if known < 2 || known * 2 < cells.len() {
+        FirstRow::Data
+    } else if places.iter().enumerate().all(in_place) {
+        FirstRow::Header
+    } else {
+        FirstRow::OtherHeader
+    }
+}
+
 /// The columns behind the first `width`: those that are mapped, or all when they are known by their
 /// places only.
 pub(super) fn unreached(
@@ -349,6 +367,20 @@ mod tests {
             assert!(!error.contains("Did you mean"), "{error}");
         }
         assert!(!look(&["skus"], &["sku"], true).unwrap_err().contains("one column"));
+    }
+
+    #[test]
+    fn a_first_row_of_the_columns_names_is_a_header_and_one_of_values_is_none() {
+        let names = columns(&["id", "Unit Price", "name"]);
+        for (cells, found) in [
+            (&["id", "unit price", "NAME"][..], FirstRow::Header),
+            (&["id", "unit_price"], FirstRow::Header),
+            (&["id", "name", "Unit Price"], FirstRow::OtherHeader),
+            (&["1", "2.5", "name"], FirstRow::Data),
+            (&["name", "2.5", "x"], FirstRow::Data),
+        ] {
+            assert_eq!(first_row(&names, cells), found, "{cells:?}");
+        }
     }
 
     #[test]

@@ -9,14 +9,14 @@ use super::grammar::{Field, Grammar, Quiet};
 use super::head::{self, Head};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
-use super::params::{CsvParams, HELD_ROW_BYTES, RaggedRows};
+use super::params::{CsvParams, HELD_ROW_BYTES, Header, RaggedRows};
 use super::row::{RowBuffer, RowReader};
 use super::stream::{Stream, stamp, whole_micros};
 use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::hash::ChunkHash;
 use crate::domain::task::Chunk;
-use crate::sources::{FilePlan, FileScan, Widths};
+use crate::sources::{FilePlan, FileScan, FirstRow, Widths};
 
 /// Looks at a file and cuts what is new of it into chunks.
 ///
@@ -47,6 +47,9 @@ pub(super) fn plan(
         false => Some(RowReader::new(&file, &head.layout, wanted, nulls)?),
     };
     let mut pass = Pass::new(&head, known, reader, visit);
+    if let Header::Names(names) = &params.header {
+        pass.names = Some(names);
+    }
     pass.start(&head, &mut stream);
     while pass.row(path, &mut stream)? {}
     let lines = stream.lines() + i64::from(stream.ends_within_line());
@@ -65,7 +68,8 @@ pub(super) fn plan(
     let (appended, widths) = (pass.appended, pass.widths.map(|widths| widths.found));
     let (chunks, next_chunk) = pass.cutter.finish(&mut stream);
     let end = Progress { bytes: size, rows: pass.rows, lines, chunks: next_chunk };
-    let scan = FileScan { size, modified: before.modified, hashes, layout, chunks, end, widths };
+    let (modified, first_row) = (before.modified, pass.first_row);
+    let scan = FileScan { size, modified, hashes, layout, chunks, end, widths, first_row };
     Ok(if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) })
 }
 
@@ -151,6 +155,9 @@ struct Pass<'a> {
     appended: bool,
     /// How far rows reach, where short ones are filled up.
     widths: Option<Counted>,
+    /// The names that the job file gives to columns, until the first row was looked at.
+    names: Option<&'a [String]>,
+    first_row: FirstRow,
 }
 
 /// How far rows reach, as far as they were counted.
@@ -200,6 +207,8 @@ impl<'a> Pass<'a> {
             rows: 0,
             appended: false,
             widths: Counted::of(layout),
+            names: None,
+            first_row: FirstRow::Data,
         }
     }
 
@@ -228,6 +237,12 @@ impl<'a> Pass<'a> {
         self.quiet.advance(extent.next);
         let content = self.grammar.content(&stream.rest()[..extent.next]);
         let reader = self.reader.as_ref();
+        if let Some((names, reader)) = self.names.take().zip(reader)
+            && let Ok(row) = reader.read(content, &mut self.buffer)
+        {
+            let cells: Vec<&str> = (0..row.len()).filter_map(|column| row.text(column)).collect();
+            self.first_row = header::first_row(names, &cells);
+        }
         if let Some(row) = reader.and_then(|r| r.read_key(content, &mut self.buffer)) {
             (self.visit)(&row);
         }
