@@ -3,7 +3,7 @@
 
 use kasparro::db::runs::Run;
 use kasparro::domain::run::Mode::{Full, Incremental};
-use kasparro::domain::run::RunStatus::{Degraded, Success};
+use kasparro::domain::run::RunStatus::{Degraded, Failed, Success};
 use kasparro::domain::run::{Mode, Trigger};
 use kasparro::sources::kinds;
 use kasparro::tasks::redrive::{RedriveRequest, Redriven, redrive};
@@ -99,6 +99,38 @@ async fn what_vanishes_within_a_field_keeps_the_records_out_whatever_the_path() 
         assert_eq!((run.status, run.counters.updated), (Success, 3), "{path} {run:?}");
         app.database.close().await;
     }
+}
+
+#[tokio::test]
+async fn what_comes_late_in_the_sweep_is_not_gone_and_what_breaks_off_overwrites_nothing() {
+    let app = TestApp::empty().await;
+    let pages = "recording = \"pages\"\npaginator = { type = \"page_number\", size = 3 }";
+    app.write("items.toml", api_job("$.cust.name", "").replace("recording = \"pages\"", pages));
+    let good = |_| r#""cust":{"name":"x"}"#.to_owned();
+    publish(&app, 1, 3, good);
+    let page = app.read("pages/page-0001.json");
+    app.write("pages/page-0002.json", "[]");
+    assert_eq!(app.run("items").await.status, Success);
+    // The first page lacks it, the second does not.
+    publish(&app, 2, 3, |_| r#""cust":{}"#.to_owned());
+    app.write("pages/page-0002.json", page.replace("\"id\":\"", "\"id\":\"1"));
+    app.write("pages/page-0003.json", "[]");
+    for run in [dry_run(&app, Incremental).await, app.run("items").await] {
+        assert_eq!((run.status, run.counters.updated, run.counters.inserted), (Success, 3, 3));
+    }
+    assert_eq!(app.texts(BRANDS).await, ["0 -", "1 -", "10 x", "11 x", "12 x", "2 -"]);
+    // From now on records may lack it, and another sweep breaks off.
+    publish(&app, 3, 3, good);
+    app.write("pages/page-0002.json", "[]");
+    sqlx::query("delete from field_presence").execute(&app.pool).await.unwrap();
+    assert!(app.run("items").await.status.is_success());
+    publish(&app, 4, 3, |_| r#""cust":{}"#.to_owned());
+    app.write("pages/page-0002.json", "no json");
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.quarantined), (Failed, 3), "{run:?}");
+    let prices = "select distinct price::text from unified_records where length(external_id) = 1";
+    assert_eq!(app.texts(prices).await, ["3"]);
+    app.database.close().await;
 }
 
 #[tokio::test]

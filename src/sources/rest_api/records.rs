@@ -36,7 +36,7 @@ pub(super) struct Records {
 }
 
 /// Records of a page in which a key that was meant is looked for.
-const LOOKED_THROUGH: usize = 20;
+const LOOKED_THROUGH: usize = 5;
 
 /// Why a record cannot be looked into.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,10 @@ use serde_json_path::JsonPath;
 use crate::definition::json_path;
 use crate::domain::suggest::nearest_field;
 
-/// The most keys that are looked through for the one that was meant.
-const MOST_KEYS: usize = 10_000;
+/// The most keys of a value that are looked through for the one that was meant …
+const MOST_KEYS: usize = 300;
+/// … and the longest: how alike two words are takes time by the product of their lengths.
+const LONGEST_KEY: usize = 200;
 
 /// The segments of a path behind its `$`: `.a`, `['b c']`, `[0]`, `..d`, `[?@.e]`.
 pub(super) fn segments(path: &str) -> Vec<&str> {
@@ -142,7 +144,8 @@ pub(super) fn meant(path: &str, value: &Value) -> Option<String> {
         Asks::Element(_) | Asks::Several => return None,
     };
     let keys = keys.iter().take(MOST_KEYS).map(|key| key.as_str());
-    let meant = nearest_field(key, keys.filter(|other| *other != key))?;
+    let keys = keys.filter(|other| *other != key && other.len() <= LONGEST_KEY);
+    let meant = nearest_field(Some(key).filter(|key| key.len() <= LONGEST_KEY)?, keys)?;
     let simple = meant.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !meant.starts_with(|c: char| c.is_ascii_digit());
     let segment = match (simple, below.is_empty()) {
@@ -215,6 +218,21 @@ mod tests {
         ] {
             assert_eq!(meant(path, &record).as_deref(), offered, "{path}");
         }
+    }
+
+    #[test]
+    fn hostile_keys_are_not_looked_through() {
+        let mut record: serde_json::Map<_, _> =
+            (0..200_000).map(|n| (format!("nam{n}"), json!(1))).collect();
+        record.insert("n".repeat(8 << 20), json!(1));
+        let record = json!({ "a": record });
+        let began = std::time::Instant::now();
+        for path in ["$.a.name", "$..name"] {
+            assert!(meant(path, &record).is_some(), "{path}");
+        }
+        let long = format!("$.a.{}", "n".repeat(1_900));
+        assert_eq!(meant(&long, &record), None);
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     proptest::proptest! {

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// How deep values around the records are looked into, as in `meta.pagination.links.next`.
 const MOST_LEVELS: usize = 4;
+/// The most links to other pages that are kept.
+const MOST_LINKS: usize = 32;
 
 /// What an answer says of its pages. Places are quoted as they are shown.
 #[derive(Debug, Default)]
@@ -146,7 +148,7 @@ impl<'a> Findings<'a> {
             // Azure's header.
             "continuation" if value.is_string() => self.see_link(place, value),
             "remainingitemcount" if number(value).is_some_and(|left| left > 0) => {
-                self.onward.push((place.to_owned(), None));
+                self.leads_on(place, None);
             }
             "hasmore"
             | "hasnext"
@@ -211,9 +213,15 @@ impl<'a> Findings<'a> {
         }
     }
 
+    fn leads_on(&mut self, place: &str, link: Option<String>) {
+        if self.onward.len() < MOST_LINKS {
+            self.onward.push((place.to_owned(), link));
+        }
+    }
+
     fn see_link(&mut self, place: &str, value: &Value) {
         match leads_on(value) {
-            true => self.onward.push((place.to_owned(), link_in(value))),
+            true => self.leads_on(place, link_in(value)),
             false => self.says_last = true,
         }
     }
@@ -293,7 +301,7 @@ impl<'a> Findings<'a> {
                     match relation.and_then(Value::as_str) {
                         Some("next") => {
                             let place = format!("`{}`", join(place, "next"));
-                            self.onward.push((place, link_in(link)));
+                            self.leads_on(&place, link_in(link));
                         }
                         Some("self") => self.own = link_in(link).or(self.own.take()),
                         _ => {}
