@@ -51,11 +51,19 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// A frozen process, or one whose machine has vanished, holds its locks until the server gives it
 /// up; nobody can take its tasks over before. On a Unix socket nobody vanishes.
 ///
+/// A statement whose asker has given up, and closed the connection, ends soon: else it would hold its
+/// locks, and one of the server's connections, for as long as it takes. Not every system can tell.
+///
 /// Statements outside of a [`Transaction`] are written for the level that is PostgreSQL's own default,
 /// whatever the database's or the user's may be.
 const SESSION: &str = "set idle_in_transaction_session_timeout = '30s';
     set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 3; set tcp_keepalives_count = 2;
-    set default_transaction_isolation = 'read committed'";
+    set default_transaction_isolation = 'read committed';
+    do $$ begin
+        perform set_config('client_connection_check_interval', '5s', false);
+    exception when others then
+        null;
+    end $$";
 
 /// Why the database could not be opened. Texts are for the person who starts kasparro.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kasparro::db::rate_limits;
+use kasparro::db::{self, Transaction, rate_limits};
 use kasparro::domain::run::RunId;
 use kasparro::domain::task::TaskKind;
 use kasparro::queue::{self, Patience};
@@ -214,5 +214,20 @@ async fn a_worker_whose_name_was_removed_is_known_again_and_goes_on() {
     enqueue(&app, &["b"]).await;
     worker.expect("b", 1).await.complete(&app).await;
     worker.stop().await;
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_statement_whose_asker_has_gone_ends_and_leaves_its_locks() {
+    let app = TestApp::empty().await;
+    let pool = db::connect(app.database.url(), 2, PATIENCE, |_| ()).await.unwrap();
+    let mut transaction = Transaction::begin(&pool).await.unwrap();
+    let hanging = "select pg_sleep(86400) from (select pg_advisory_xact_lock(7)) as locked";
+    let asking = sqlx::query(hanging).execute(&mut *transaction);
+    let asked = db::in_time::<_, sqlx::Error>(Duration::from_millis(500), asking).await;
+    assert!(asked.is_err());
+    drop(transaction);
+    until(&app, "select pg_try_advisory_lock(7)").await;
+    pool.close().await;
     app.database.close().await;
 }
