@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::db;
 use crate::db::source_pauses::SourcePause;
 use crate::domain::failure::FailureClass;
+use crate::domain::suggest;
 use crate::domain::words::words;
 
 words! {
@@ -170,7 +171,9 @@ impl Problem {
     /// The source asked for has no job file.
     pub(super) fn unknown_source(name: &str, known: Vec<String>) -> Self {
         let list = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let detail = format!("there is no source {name:?}; known sources: {list}");
+        let near = suggest::nearest(name, known.iter().map(String::as_str));
+        let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+        let detail = format!("there is no source {name:?}{near}; known sources: {list}");
         Self { known_sources: Some(known), ..Self::new(Kind::UnknownSource, detail) }
     }
 

@@ -316,7 +316,8 @@ impl Example for Run {
             counters: counters.into(),
             error: None,
             stop_reason: None,
-            config_hash: "5f1d7a84db00d2fce00b31a7fc73224f".to_owned(),
+            config_hash: "5f1d7a84db00d2fce00b31a7fc73224f9c3be08a4d6712f5b8e0c1d2a3f49576"
+                .to_owned(),
             dry_run: false,
             replay_from: None,
             replay_to: None,

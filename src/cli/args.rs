@@ -12,6 +12,7 @@ use crate::definition::{DefinitionError, JobsFolder};
 use crate::domain::number::whole;
 use crate::domain::run::RunId;
 use crate::domain::source_name::SourceName;
+use crate::domain::suggest;
 
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -51,6 +52,14 @@ pub(super) fn source_of(text: &str) -> &str {
     stem.and_then(|stem| stem.to_str()).unwrap_or(text)
 }
 
+/// The source whose runs are meant; a number alone is that of a run.
+pub(super) fn source_of_runs(text: &str) -> Result<SourceName, String> {
+    match text.parse::<u64>() {
+        Ok(run) => Err(format!("to see a run: kasparro runs show {run}")),
+        Err(_) => source(text),
+    }
+}
+
 /// Parses [`source_of`] the text.
 pub(super) fn source(text: &str) -> Result<SourceName, String> {
     source_of(text).parse().map_err(|error| format!("{error}"))
@@ -72,6 +81,21 @@ pub(super) fn must_be_known(jobs: &JobsFolder, source: &SourceName) -> anyhow::R
         // A broken job file is one all the same.
         _ => Ok(()),
     }
+}
+
+/// As [`must_be_known`], for a word behind `command`, where one of its `words` may have been meant.
+pub(super) fn must_be_known_behind(
+    jobs: &JobsFolder,
+    source: &SourceName,
+    command: &str,
+    words: &[&str],
+) -> anyhow::Result<()> {
+    must_be_known(jobs, source).map_err(|error| {
+        match suggest::nearest(source.as_str(), words.iter().copied()) {
+            Some(word) => anyhow::anyhow!("{error}; or did you mean `kasparro {command} {word}`?"),
+            None => error,
+        }
+    })
 }
 
 /// Says how to see the rest of a list.

@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::definition::error::Problem;
 use crate::definition::{Definition, DefinitionError, JobsFolder};
 use crate::domain::failure::chain;
+use crate::domain::text::{Shown, printable};
 use crate::sources::{self, Reach};
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,7 @@ pub(super) fn check(
         let mut text = String::new();
         checked.iter().for_each(|file| text += &file.lines());
         for (file, why) in &stray {
-            text += &format!("warning  {}: {why}\n", file.display());
+            text += &format!("warning  {}: {why}\n", Shown(file.display()));
         }
         if checked.is_empty() {
             text += &no_job_file(jobs);
@@ -91,7 +92,7 @@ impl Checked {
                 let line = |found: &Problem| (found.line_of(path), Some(found.clone()));
                 problems.iter().map(line).collect()
             }
-            other => vec![(chain(other), None)],
+            other => vec![(printable(&chain(other)).into_owned(), None)],
         };
         Self { file, source: None, problems, warnings: Vec::new() }
     }
@@ -118,7 +119,7 @@ impl Checked {
     fn lines(&self) -> String {
         let mut lines = String::new();
         if self.problems.is_empty() {
-            lines += &format!("ok       {}\n", self.file.display());
+            lines += &format!("ok       {}\n", Shown(self.file.display()));
         }
         for (line, _) in &self.problems {
             lines += &format!("error    {line}\n");

@@ -8,7 +8,7 @@ use super::{out, times};
 use crate::db::runs::{self, Run};
 use crate::definition::Definition;
 use crate::domain::run::Mode;
-use crate::sources::Access;
+use crate::sources::{self, Access};
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 
 /// Whether a run is another than the one asked for.
@@ -17,7 +17,7 @@ pub(super) fn differs(run: &Run, (mode, access, dry_run): (Mode, Access, bool)) 
 }
 
 /// What the run was started to do.
-fn purpose(run: &Run) -> String {
+fn purpose(run: &Run, definition: &Definition) -> String {
     let what = match run.mode {
         Mode::Incremental => "to read what is new",
         Mode::Full => "to read everything (--full)",
@@ -26,7 +26,7 @@ fn purpose(run: &Run) -> String {
     let from = match run.access.as_str() {
         "offline" => " from recorded pages (--offline)",
         "record" => " and record the pages (--record)",
-        _ if run.mode == Mode::Replay => "",
+        _ if run.mode == Mode::Replay || !sources::has_pages(definition) => "",
         _ => " from the network",
     };
     let dry = if run.dry_run { ", as a dry run" } else { "" };
@@ -34,24 +34,24 @@ fn purpose(run: &Run) -> String {
 }
 
 /// For a command that goes on with the run all the same.
-pub(super) fn remark(run: &Run) -> String {
+pub(super) fn remark(run: &Run, definition: &Definition) -> String {
     let Run { id, source, .. } = run;
     format!(
         "{source}: going on with run {id}, started at {} UTC {}; to start anew instead, give \
          --restart, or `kasparro runs cancel {id}` first",
         times::second(run.created_at),
-        purpose(run)
+        purpose(run, definition)
     )
 }
 
 /// For a command that asks for something else.
-pub(super) fn refusal(run: &Run) -> String {
+pub(super) fn refusal(run: &Run, definition: &Definition) -> String {
     let Run { id, source, .. } = run;
     format!(
         "{source}: run {id} is under way, started at {} UTC {}; wait for it, or give --restart to \
          cancel it and start anew",
         times::second(run.created_at),
-        purpose(run)
+        purpose(run, definition)
     )
 }
 

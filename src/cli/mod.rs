@@ -30,7 +30,7 @@ mod up;
 mod wrap;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -48,7 +48,7 @@ use crate::telemetry;
 #[command(name = "kasparro", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 
     #[command(flatten, next_help_heading = GLOBAL)]
     settings: SettingsLayer,
@@ -70,6 +70,26 @@ struct Cli {
 
 /// What every command takes stands apart from what only one does.
 const GLOBAL: &str = "Global options";
+
+/// What is said to somebody who says nothing: it fits a terminal of 80 columns and 24 lines.
+const EVERY_DAY: &str = "\
+kasparro: APIs and files into one clean, auditable PostgreSQL table
+
+  kasparro up                    start everything and load every source once
+  kasparro up --offline          the same without any network
+  kasparro check                 what is wrong with the job files
+  kasparro run SOURCE            load a source now and wait for it
+  kasparro run SOURCE --dry-run  show what that would do
+  kasparro run --all             load every source
+  kasparro sources               the sources with their last run
+  kasparro runs                  the last runs; runs show ID has one of them
+  kasparro quarantine            the rows that were set aside, and why
+  kasparro records SOURCE        the clean table
+  kasparro stats                 records and rows per source, and what waits
+  kasparro exec psql             a prompt on the database
+
+`kasparro help` lists all commands, `kasparro help run` the flags of one.
+";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -178,7 +198,11 @@ pub fn main() -> ExitCode {
         }
     };
     out::set_color(cli.color);
-    let ended = start(cli);
+    let Some(command) = cli.command else {
+        out::raw(EVERY_DAY);
+        return ExitCode::from(USAGE);
+    };
+    let ended = start(command, cli.settings, cli.config.as_deref());
     let unwritten = out::failure();
     if let Some(error) = &unwritten {
         out::remark(format!("error: standard output cannot be written: {error}"));
@@ -204,18 +228,18 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty_variables)
 }
 
-fn start(cli: Cli) -> anyhow::Result<ExitCode> {
-    if matches!(cli.command, Command::Up(_) | Command::Run(_) | Command::Worker) {
+fn start(command: Command, given: SettingsLayer, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    if matches!(command, Command::Up(_) | Command::Run(_) | Command::Worker) {
         allocator::give_buffers_back();
     }
-    let settings = Settings::resolve(cli.settings, cli.config.as_deref())?;
+    let settings = Settings::resolve(given, file)?;
     // Library code that makes TLS connections asks for the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let draws = std::io::stdout().is_terminal();
     let is_asked_for = settings.log.is_some() || settings.log_format == LogFormat::Json;
     let notes_replace_log = draws && std::io::stderr().is_terminal() && !is_asked_for;
     let progress = progress::Progress::new(draws, notes_replace_log);
-    let default = match &cli.command {
+    let default = match &command {
         Command::Up(_) | Command::Run(_) if progress.draws() => "warn",
         Command::Serve(_) | Command::Worker | Command::Scheduler(_) | Command::Up(_) => "info",
         _ => "warn",
@@ -237,7 +261,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("the async runtime cannot start")?;
-    runtime.block_on(dispatch(cli.command, &settings, &progress))
+    runtime.block_on(dispatch(command, &settings, &progress))
 }
 
 async fn dispatch(
@@ -283,5 +307,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn who_says_nothing_is_answered_on_one_screen() {
+        assert!(EVERY_DAY.lines().count() <= 24);
+        assert!(EVERY_DAY.lines().all(|line| line.len() <= 80));
+        for line in EVERY_DAY.lines().filter_map(|line| line.strip_prefix("  kasparro ")) {
+            let word = line.split(' ').next().unwrap_or_default();
+            assert!(Cli::command().find_subcommand(word).is_some(), "{line}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::facts::Facts;
 use super::table::{Style, Table};
 use super::wrap::fold;
-use crate::domain::text::{escape_in_json, printable_lines};
+use crate::domain::text::{escape_in_json, printable, printable_lines};
 
 /// Why standard output cannot be written any more.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -28,9 +28,9 @@ pub(super) fn set_color(choice: ColorChoice) {
     let _ = COLOR.set(choice);
 }
 
-/// A line of the result, or several.
+/// A line of the result: one, whatever the text holds.
 pub(super) fn line(text: impl Display) {
-    text_hanging(&format!("{text}\n"), HANG);
+    text_hanging(&format!("{}\n", printable(&text.to_string())), HANG);
 }
 
 /// A line of the result that somebody copies: never broken.

@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::out;
 use crate::db::runs::Run;
 use crate::domain::run::RunId;
+use crate::domain::text::printable;
 use crate::telemetry::{NotesAreShown, StepAside};
 
 /// Bars on standard output; cheap to clone. Log lines make them step aside.
@@ -127,12 +128,13 @@ fn bar_line(run: &Run, elapsed: Duration, width: usize) -> String {
     let tasks = format!("{settled}/{tasks} tasks");
     let elapsed = format!("{} s", elapsed.as_secs());
     let mut figures = figures(run);
-    let name = |room: usize| truncate_str(&run.source, room, "…").into_owned();
+    let source = printable(&run.source).into_owned();
+    let name = |room: usize| truncate_str(&source, room, "…").into_owned();
     let figures_text = figures.join(", ");
     for parts in [
-        &[&run.source, &bar, &tasks, &elapsed, &figures_text] as &[&String],
-        &[&run.source, &tasks, &elapsed, &figures_text],
-        &[&run.source, &tasks, &figures_text],
+        &[&source, &bar, &tasks, &elapsed, &figures_text] as &[&String],
+        &[&source, &tasks, &elapsed, &figures_text],
+        &[&source, &tasks, &figures_text],
     ] {
         let line = parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join("  ");
         if measure_text_width(&line) <= width {

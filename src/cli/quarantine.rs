@@ -1,5 +1,6 @@
 //! Owns `quarantine`: the rows that were set aside, by what is wrong with them or one by one.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap_complete::ArgValueCompleter;
@@ -12,8 +13,9 @@ use super::{completions, out};
 use crate::api::page::Page;
 use crate::api::quarantine::{self, Group, Groups, QuarantinedRow};
 use crate::config::Settings;
-use crate::db::quarantined_rows;
+use crate::db::{quarantined_rows, source_files};
 use crate::definition::JobsFolder;
+use crate::domain::raw::{self, RawRef};
 use crate::domain::reject::{ReasonCode, what_to_do};
 use crate::domain::source_name::SourceName;
 
@@ -65,6 +67,7 @@ async fn groups(
     let limit = args.part.limit.items();
     let groups = quarantined_rows::groups(&database.pool, source, reason, limit).await?;
     let examples = quarantined_rows::examples(&database.pool, &groups).await?;
+    let files = files(database, examples.iter().map(|row| row.raw_ref.as_str())).await?;
     let items: Vec<Group> = groups.into_iter().map(Group::from).collect();
     if items.is_empty() {
         known(jobs, args)?;
@@ -86,7 +89,7 @@ async fn groups(
             row.source == group.source && quarantine::hex(&row.fingerprint) == group.fingerprint
         });
         let example = example.cloned().map(QuarantinedRow::from);
-        let place = example.as_ref().map(place).unwrap_or_default();
+        let place = example.as_ref().map(|row| place(row, &files)).unwrap_or_default();
         table.row([
             Cell::from(group.rows),
             Cell::from(&group.source),
@@ -97,7 +100,7 @@ async fn groups(
                 Some(row) => format!("{place}: {}", row.message),
                 None => group.example.clone(),
             }),
-            Cell::from(example.as_ref().map(raw).unwrap_or_default()),
+            Cell::from(example.as_ref().map(row_as_it_came).unwrap_or_default()),
         ]);
     }
     out::table(&table);
@@ -118,6 +121,7 @@ async fn rows(database: &Database, jobs: &JobsFolder, args: &QuarantineArgs) -> 
     if rows.is_empty() {
         known(jobs, args)?;
     }
+    let files = files(database, rows.iter().map(|row| row.raw_ref.as_str())).await?;
     let page: Page<QuarantinedRow> = Page::new(rows, part.limit, "quarantine", quarantine::key);
     if part.output.json {
         return out::json(&page.to_json());
@@ -135,12 +139,12 @@ async fn rows(database: &Database, jobs: &JobsFolder, args: &QuarantineArgs) -> 
         table.row([
             Cell::from(row.run_id),
             Cell::from(&row.source),
-            Cell::from(place(row)),
+            Cell::from(place(row, &files)),
             Cell::from(row.field.as_deref().unwrap_or("(row)")),
             Cell::from(&row.reason),
             Cell::from(&row.status),
             Cell::from(&row.message),
-            Cell::from(raw(row)),
+            Cell::from(row_as_it_came(row)),
         ]);
     }
     out::table(&table);
@@ -152,16 +156,30 @@ fn known(jobs: &JobsFolder, args: &QuarantineArgs) -> anyhow::Result<()> {
     args.source.as_ref().map_or(Ok(()), |source| args::must_be_known(jobs, source))
 }
 
-/// Where a row is: its line in the file, or its number on the page.
-fn place(row: &QuarantinedRow) -> String {
-    match row.line {
-        Some(line) => format!("{} line {line}", row.raw_ref),
-        None => format!("{} row {}", row.raw_ref, row.raw_row),
+/// The names of the files that rows are in, by their numbers.
+async fn files(
+    database: &Database,
+    raw_refs: impl Iterator<Item = &str>,
+) -> anyhow::Result<HashMap<i64, String>> {
+    let ids: Vec<i64> = raw_refs.filter_map(file_id).collect();
+    Ok(source_files::urls(&database.pool, &ids).await?)
+}
+
+fn file_id(raw_ref: &str) -> Option<i64> {
+    match raw_ref.parse() {
+        Ok(RawRef::File(id)) => Some(id),
+        _ => None,
     }
 }
 
+fn place(row: &QuarantinedRow, files: &HashMap<i64, String>) -> String {
+    let file = file_id(&row.raw_ref).and_then(|id| files.get(&id));
+    let name = file.and_then(|url| url.rsplit('/').next());
+    raw::place(name.unwrap_or(&row.raw_ref), row.line, row.raw_row)
+}
+
 /// The beginning of a row as it came.
-fn raw(row: &QuarantinedRow) -> String {
+fn row_as_it_came(row: &QuarantinedRow) -> String {
     const SHOWN: usize = 300;
     let text = match (&row.raw_text, &row.raw_base64) {
         (Some(text), _) => text.trim_end_matches(['\r', '\n']).to_owned(),

@@ -20,7 +20,7 @@ use crate::domain::source_name::SourceName;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  kasparro records --source shop           the first records, by key
+  kasparro records shop                    the first records, by key
   kasparro records show shop 007           one record, with where it came from";
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,15 @@ Examples:
 pub(super) struct RecordsArgs {
     #[command(subcommand)]
     command: Option<RecordsCommand>,
+
+    /// Only those of this source
+    #[arg(
+        value_name = "SOURCE",
+        value_parser = args::source,
+        conflicts_with = "source",
+        add = ArgValueCompleter::new(completions::sources)
+    )]
+    named: Option<SourceName>,
 
     /// Only records of this source
     #[arg(
@@ -39,6 +48,13 @@ pub(super) struct RecordsArgs {
 
     #[command(flatten)]
     part: PartArgs,
+}
+
+impl RecordsArgs {
+    /// The source that is asked for, in either way.
+    fn of_source(&self) -> Option<&SourceName> {
+        self.named.as_ref().or(self.source.as_ref())
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -81,14 +97,14 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RecordsArgs) -> any
             .map(|[source, external_id]| After { source, external_id })?,
         None => After::default(),
     };
-    let source = args.source.as_ref().map(SourceName::as_str);
+    let source = args.of_source().map(SourceName::as_str);
     let mut connection = database.pool.acquire().await?;
     let page = read_page(&mut connection, source, &after, *limit).await?;
     drop(connection);
     if page.items.is_empty()
-        && let Some(source) = &args.source
+        && let Some(source) = args.of_source()
     {
-        args::must_be_known(jobs, source)?;
+        args::must_be_known_behind(jobs, source, "records", &["show", "find"])?;
     }
     if output.json {
         return out::json(&page.to_json());

@@ -119,8 +119,8 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    fn access(&self) -> Access {
-        match (self.offline, self.record) {
+    fn access(&self, definition: &Definition) -> Access {
+        match (self.offline, self.record && sources::has_pages(definition)) {
             (true, _) => Access::Offline,
             (_, true) => Access::Record,
             _ => Access::Network,
@@ -129,7 +129,7 @@ impl RunArgs {
 
     /// Whether a run that is under way already may not be what is asked for.
     fn asks_for_more(&self) -> bool {
-        self.mode() != Mode::Incremental || self.access() != Access::Network || self.dry_run
+        self.mode() != Mode::Incremental || self.offline || self.record || self.dry_run
     }
 
     fn mode(&self) -> Mode {
@@ -175,6 +175,15 @@ fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>,
         if !definitions.iter().any(|d| d.source.as_str() == name) {
             definitions.push(jobs.get(name, kinds)?);
         }
+    }
+    if args.record
+        && let Some(files) = definitions.iter().find(|d| !sources::has_pages(d))
+    {
+        bail!(
+            "--record keeps the pages of an API, and {} reads files ({}): leave it out for this source",
+            files.source,
+            files.kind
+        );
     }
     Ok((definitions, true))
 }
@@ -311,14 +320,16 @@ async fn start(
             Started::Invalid(problem) => out::remark(format!("error: {problem}")),
             Started::Busy(id) => {
                 let active = db_runs::get(pool, id).await?;
-                let asked = (args.mode(), args.access(), args.dry_run);
+                let asked = (args.mode(), args.access(definition), args.dry_run);
                 // Two replays may be of other rows.
                 let other = active
                     .as_ref()
                     .filter(|run| args.mode() == Mode::Replay || joining::differs(run, asked));
                 match other {
-                    Some(run) if args.asks_for_more() => bail!("{}", joining::refusal(run)),
-                    Some(run) => out::remark(joining::remark(run)),
+                    Some(run) if args.asks_for_more() => {
+                        bail!("{}", joining::refusal(run, definition))
+                    }
+                    Some(run) => out::remark(joining::remark(run, definition)),
                     None => {
                         let source = &definition.source;
                         out::remark(format!("{source}: run {id} is under way; going on with it"));
@@ -356,7 +367,7 @@ async fn begin(
         let request = RunRequest {
             mode: args.mode(),
             trigger: Trigger::Cli,
-            access: args.access(),
+            access: args.access(definition),
             idempotency_key: None,
             raw: RawRange { from: args.from_run, to: args.to_run },
             dry_run: args.dry_run,

@@ -16,9 +16,13 @@ use crate::api::runs::{Run, Task};
 use crate::api::samples;
 use crate::db::run_tasks::{self, LedgerTask};
 use crate::db::runs as db_runs;
+use crate::definition::JobsFolder;
+use crate::domain::raw;
 use crate::domain::run::RunId;
 use crate::domain::sample::Sample;
+use crate::domain::text::printable;
 use crate::queue::{self, Held};
+use crate::sources;
 use crate::tasks::dry_run;
 
 /// Open and dead tasks that are shown with a run.
@@ -35,7 +39,12 @@ pub(super) fn unknown(id: RunId) -> String {
 }
 
 /// `runs show ID`
-pub(super) async fn show(database: &Database, id: RunId, args: OutputArgs) -> anyhow::Result<()> {
+pub(super) async fn show(
+    database: &Database,
+    jobs: &JobsFolder,
+    id: RunId,
+    args: OutputArgs,
+) -> anyhow::Result<()> {
     let run = get(database, id).await?;
     let rows = run_tasks::unsettled(&database.pool, id, TASKS + 1).await?;
     let open = rows.iter().filter(|task| task.state == "open");
@@ -53,7 +62,8 @@ pub(super) async fn show(database: &Database, id: RunId, args: OutputArgs) -> an
             .collect();
         return out::json(&document);
     }
-    out::facts(&about(&run));
+    let definition = jobs.get(&run.source, sources::kinds());
+    out::facts(&about(&run, definition.is_ok_and(|definition| sources::has_pages(&definition))));
     if !tasks.is_empty() {
         out::line("");
         out::table(&task_table(&tasks, &held));
@@ -65,12 +75,13 @@ pub(super) async fn show(database: &Database, id: RunId, args: OutputArgs) -> an
 }
 
 /// What is known of a run, a line each.
-fn about(run: &Run) -> Facts {
+fn about(run: &Run, has_pages: bool) -> Facts {
     let head = format!("run {} of {}: ", run.id, run.source);
     let mut facts = Facts::new(&head, Some(runs::status(run)));
     let time = |at: Option<_>| at.map_or("not yet".to_owned(), times::second);
     let dry = if run.dry_run { ", writes nothing" } else { "" };
-    facts.say("mode", format!("{}, pages from: {}{dry}", run.mode, run.access));
+    let pages = if has_pages { format!(", pages from: {}", run.access) } else { String::new() };
+    facts.say("mode", format!("{}{pages}{dry}", run.mode));
     if let (Some(from), Some(to)) = (run.replay_from, run.replay_to) {
         facts.say("replays", format!("what runs {from} to {to} have read"));
     }
@@ -189,9 +200,13 @@ pub(super) fn sample_lines(source: &str, samples: &[Sample]) -> String {
     let mut lines = String::new();
     for Sample { change, external_id, payload, row, before, after, defects } in samples {
         let key = external_id.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
-        lines += &format!("{source}: {change}{key} ({payload}, row {row})\n");
+        let place = raw::place(payload, None, *row);
+        // What a source says is in one line, whatever it holds.
+        let (source, key, place) = (printable(source), printable(&key), printable(&place));
+        lines += &format!("{source}: {change}{key} ({place})\n");
         for defect in defects {
-            lines += &format!("    {} ({})\n", defect.message, defect.reason);
+            let (message, reason) = (printable(&defect.message), printable(&defect.reason));
+            lines += &format!("    {message} ({reason})\n");
         }
         let column = |side: &Option<Value>, name: &str| {
             side.as_ref().and_then(|columns| columns.get(name)).cloned().unwrap_or(Value::Null)
@@ -201,10 +216,11 @@ pub(super) fn sample_lines(source: &str, samples: &[Sample]) -> String {
         for name in names {
             let (before, after) = (column(before, name), column(after, name));
             if before != after {
-                lines += &match before {
-                    Value::Null => format!("    {name}: {after}\n"),
-                    before => format!("    {name}: {before} -> {after}\n"),
+                let change = match before {
+                    Value::Null => format!("{name}: {after}"),
+                    before => format!("{name}: {before} -> {after}"),
                 };
+                lines += &format!("    {}\n", printable(&change));
             }
         }
     }

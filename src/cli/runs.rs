@@ -32,6 +32,15 @@ pub(super) struct RunsArgs {
     #[command(subcommand)]
     command: Option<RunsCommand>,
 
+    /// Only those of this source
+    #[arg(
+        value_name = "SOURCE",
+        value_parser = args::source_of_runs,
+        conflicts_with = "source",
+        add = ArgValueCompleter::new(completions::sources)
+    )]
+    named: Option<SourceName>,
+
     /// Only runs of this source
     #[arg(
         long,
@@ -46,6 +55,13 @@ pub(super) struct RunsArgs {
 
     #[command(flatten)]
     part: PartArgs,
+}
+
+impl RunsArgs {
+    /// The source that is asked for, in either way.
+    fn of_source(&self) -> Option<&SourceName> {
+        self.named.as_ref().or(self.source.as_ref())
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -110,7 +126,9 @@ pub(super) async fn runs(
     let mut code = ExitCode::SUCCESS;
     let done = match &args.command {
         None => list(&database, jobs, args).await,
-        Some(RunsCommand::Show { id, output }) => run_details::show(&database, *id, *output).await,
+        Some(RunsCommand::Show { id, output }) => {
+            run_details::show(&database, jobs, *id, *output).await
+        }
         Some(RunsCommand::Tasks { id, part }) => run_details::tasks(&database, *id, part).await,
         Some(RunsCommand::Samples { id, output }) => {
             run_details::samples(&database, *id, *output).await
@@ -152,15 +170,20 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow
     let PartArgs { limit, cursor, output } = &args.part;
     let before = cursor.as_ref().map(|cursor| page::decode_number("runs", cursor)).transpose()?;
     let filter = RunFilter {
-        source: args.source.as_ref().map(ToString::to_string),
+        source: args.of_source().map(ToString::to_string),
         status: args.status,
         before: before.map(RunId),
     };
     let rows = runs::list(&database.pool, &filter, limit.rows()).await?;
     if rows.is_empty()
-        && let Some(source) = &args.source
+        && let Some(source) = args.of_source()
     {
-        args::must_be_known(jobs, source)?;
+        args::must_be_known_behind(
+            jobs,
+            source,
+            "runs",
+            &["show", "tasks", "samples", "follow", "cancel", "retry"],
+        )?;
     }
     let page: Page<Run> = Page::new(rows, *limit, "runs", |run: &runs::Run| [run.id.to_string()]);
     if output.json {
@@ -223,7 +246,9 @@ pub(super) fn status(run: &Run) -> Cell {
         _ => Tone::Plain,
     };
     let stalled = if run.stalled { ", stalled" } else { "" };
-    Cell::new(format!("{}{stalled}", run.status), tone)
+    // It looks like a run that wrote something.
+    let dry = if run.dry_run { ", dry run" } else { "" };
+    Cell::new(format!("{}{stalled}{dry}", run.status), tone)
 }
 
 /// Rows set aside.

@@ -21,6 +21,7 @@ use crate::config::Settings;
 use crate::db::Transaction;
 use crate::db::runs::{self as db_runs, RunFilter};
 use crate::db::source_files::{self, ListedFile};
+use crate::db::source_pauses;
 use crate::definition::{Definition, JobsFolder};
 use crate::domain::pause::PauseReason;
 use crate::domain::source_name::SourceName;
@@ -258,9 +259,15 @@ async fn pause(
     reason: &PauseReason,
 ) -> anyhow::Result<()> {
     let mut transaction = Transaction::begin(&database.pool).await?;
+    let before = source_pauses::in_force(&mut *transaction, source.as_str()).await?;
     let pause = pause_source(&mut transaction, source.as_str(), &actor(), reason).await?;
     transaction.commit().await?;
-    out::line(pause);
+    out::line(&pause);
+    if before.is_some() {
+        out::remark(
+            "it was paused already, and that pause stays as it was; `sources resume` ends it",
+        );
+    }
     Ok(())
 }
 

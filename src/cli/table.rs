@@ -24,7 +24,7 @@ enum Kind {
     Id,
     /// A word, a time: whole or not at all.
     Word,
-    /// A name: shortened to [`SHORTEST_NAME`] if need be.
+    /// A name, which people copy: shortened last, to [`SHORTEST_NAME`] if need be, and then whole below.
     Name,
     /// A number of things; below the row where there is no room: `3 read, 2 inserted`.
     Count,
@@ -153,33 +153,45 @@ impl Table {
             .copied()
             .filter(|column| !matches!(self.columns[*column].1, Kind::Count | Kind::Text))
             .collect();
-        let mut layout = self.natural(&all);
+        let mut layout = self.natural(&all, room);
         let Some(room) = room else { return layout };
         if layout.total() > room && !beside.is_empty() {
-            layout = self.natural(&beside);
+            layout = self.natural(&beside, Some(room));
         }
+        let is_name = |column: &usize| self.columns[*column].1 == Kind::Name;
         while layout.total() > room {
-            let widest_name = (0..layout.columns.len())
-                .filter(|at| self.columns[layout.columns[*at]].1 == Kind::Name)
-                .filter(|at| layout.widths[*at] > SHORTEST_NAME)
+            // From the right: what names a row stands first, and people copy names.
+            let others = layout.columns.iter().rposition(|column| !is_name(column));
+            let widest = (0..layout.columns.len())
+                .filter(|at| is_name(&layout.columns[*at]) && layout.widths[*at] > SHORTEST_NAME)
                 .max_by_key(|at| layout.widths[*at]);
-            match widest_name {
-                Some(at) => layout.widths[at] -= 1,
-                // From the right: what names a row stands first.
-                None if layout.columns.len() > 1 => {
-                    let keep = layout.columns[..layout.columns.len() - 1].to_vec();
-                    layout = self.natural(&keep);
+            match (others.filter(|at| *at > 0), widest) {
+                (Some(at), _) => {
+                    let mut keep = layout.columns.clone();
+                    keep.remove(at);
+                    layout = self.natural(&keep, Some(room));
                 }
-                None => break,
+                (None, Some(at)) => layout.widths[at] -= 1,
+                (None, None) if layout.columns.len() > 1 => {
+                    let keep = layout.columns[..layout.columns.len() - 1].to_vec();
+                    layout = self.natural(&keep, Some(room));
+                }
+                (None, None) => break,
             }
         }
         layout
     }
 
-    fn natural(&self, columns: &[usize]) -> Layout {
+    /// As wide as what stands in them, but a name takes no more than half of the room: a single long
+    /// one moves nothing of the other rows.
+    fn natural(&self, columns: &[usize], room: Option<usize>) -> Layout {
         let width = |column: &usize| {
             let cells = self.rows.iter().map(|row| measure_text_width(&row[*column].text));
-            cells.max().unwrap_or(0).max(measure_text_width(self.columns[*column].0))
+            let widest = cells.max().unwrap_or(0).max(measure_text_width(self.columns[*column].0));
+            match (room, self.columns[*column].1) {
+                (Some(room), Kind::Name) => widest.min((room / 2).max(SHORTEST_NAME)),
+                _ => widest,
+            }
         };
         Layout { columns: columns.to_vec(), widths: columns.iter().map(width).collect() }
     }
@@ -222,18 +234,22 @@ impl Layout {
         cells.collect::<Vec<_>>().join(GAP)
     }
 
-    /// The values that had no room, under the second column.
+    /// The values that had no room, or not enough, under the second column.
     fn below(&self, table: &Table, row: &[Cell], style: &Style) -> Vec<String> {
         let mut parts = Vec::new();
-        let mut texts = Vec::new();
+        let (mut names, mut texts) = (Vec::new(), Vec::new());
         let mut counts = 0;
         for (column, (header, kind)) in table.columns.iter().enumerate() {
             let Cell { text, tone } = &row[column];
-            if self.columns.contains(&column) || text.is_empty() {
+            let beside = self.columns.iter().position(|beside| *beside == column);
+            let is_whole = beside.is_some_and(|at| measure_text_width(text) <= self.widths[at]);
+            if is_whole || text.is_empty() {
                 continue;
             }
             match kind {
                 Kind::Text => texts.push((text.clone(), *tone)),
+                // On a line of its own: it is copied.
+                Kind::Name => names.push((format!("{header} {text}"), *tone)),
                 Kind::Count => {
                     counts += 1;
                     // The first says that there was nothing.
@@ -250,10 +266,14 @@ impl Layout {
             _ => GAP.len(),
         };
         let room = style.width.map(|width| width.saturating_sub(indent));
-        let mut lines = flowing(&parts, room, style);
-        for (text, tone) in texts {
-            lines.extend(fold(&text, room, 0).iter().map(|line| toned(line, tone, style)));
-        }
+        let folded = |(text, tone): &(String, Tone), hang| {
+            let lines = fold(text, room, hang).into_iter();
+            lines.map(|line| toned(&line, *tone, style)).collect::<Vec<_>>()
+        };
+        let mut lines: Vec<String> =
+            names.iter().flat_map(|name| folded(name, GAP.len())).collect();
+        lines.extend(flowing(&parts, room, style));
+        lines.extend(texts.iter().flat_map(|text| folded(text, 0)));
         lines.into_iter().map(|line| format!("{}{line}", " ".repeat(indent))).collect()
     }
 }
@@ -358,8 +378,11 @@ run  source            status
 ";
         assert_eq!(table.render(&at(40)), expected);
         let expected = "\
-run  source     status
-  7  a_very_l…  success
+run  source
+  7  a_very_lon…
+     source
+       a_very_long_name
+     status success,
      400000 read,
      1 quarantined
      A price list
@@ -367,13 +390,39 @@ run  source     status
         assert_eq!(table.render(&at(23)), expected);
         let expected = "\
 run  source
-  7  a_very_long_na…
+  7  a_very_lo…
+     source
+       a_very_long_
+       name
      status success,
      400000 read,
      1 quarantined
      A price list
 ";
         assert_eq!(table.render(&at(20)), expected);
+    }
+
+    #[test]
+    fn names_that_people_copy_are_whole_where_others_give_way() {
+        let mut table = Table::new("")
+            .id("rows")
+            .name("source")
+            .name("field")
+            .word("reason")
+            .word("fingerprint");
+        let hash = "f8e807caf6884500ddb9c6b261742807";
+        table.row(
+            ["1", "products_of_vendors", "unit_price", "invalid_decimal", hash].map(Cell::from),
+        );
+        let shown = table.render(&at(80));
+        assert!(shown.contains("products_of_vendors  unit_price"), "{shown}");
+        assert!(shown.contains(&format!("fingerprint {hash}")), "{shown}");
+        // A single long name moves nothing, and is whole all the same.
+        let long = "x".repeat(70);
+        table.row(["2", "shop", &long, "invalid_decimal", hash].map(Cell::from));
+        let shown = table.render(&at(80));
+        assert!(shown.contains(&format!("      {long}\n")), "{shown}");
+        assert!(shown.contains("  unit_price"), "{shown}");
     }
 
     #[test]

@@ -105,8 +105,8 @@ async fn create(database: &Database, args: &CreateArgs) -> anyhow::Result<()> {
 async fn list(database: &Database, args: &OutputArgs) -> anyhow::Result<()> {
     let tokens = api_tokens::list(&database.pool).await?;
     if args.json {
-        let items = tokens.iter().map(token_json).collect();
-        return out::json(&args::list(items, None, "tokens"));
+        let items: Vec<Value> = tokens.iter().map(token_json).collect();
+        return out::json(&json!({ "items": items, "next_cursor": null }));
     }
     out::table(&table(&tokens));
     Ok(())

@@ -211,7 +211,7 @@ async fn initial_run(
             let active = db_runs::get(pool, id).await?;
             let asked = (request.mode, access, false);
             if let Some(run) = active.filter(|run| joining::differs(run, asked)) {
-                out::remark(joining::remark(&run));
+                out::remark(joining::remark(&run, definition));
             }
             return Ok(Some(id));
         }

@@ -1,5 +1,7 @@
 //! Owns `source_files`: the versions of files that were seen, and how far each has been read.
 
+use std::collections::HashMap;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
@@ -356,6 +358,19 @@ pub struct ListedFile {
     pub run: Option<i64>,
     /// When this was noted.
     pub updated_at: DateTime<Utc>,
+}
+
+/// The paths or addresses of files by their numbers; those that are not kept any more are left out.
+///
+/// # Errors
+/// Database errors.
+pub async fn urls(
+    executor: impl PgExecutor<'_>,
+    ids: &[i64],
+) -> Result<HashMap<i64, String>, sqlx::Error> {
+    let rows = sqlx::query!("select id, url from source_files where id = any($1)", ids);
+    let rows = rows.fetch_all(executor).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.url)).collect())
 }
 
 /// The newest version of each file of a source, in the order of names.

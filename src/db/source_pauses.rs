@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::actor::Actor;
 use crate::domain::pause::PauseReason;
+use crate::domain::text::Shown;
 
 /// A pause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,7 @@ impl fmt::Display for SourcePause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, paused_by, reason, .. } = self;
         let since = self.paused_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let (paused_by, reason) = (Shown(paused_by), Shown(reason));
         write!(f, "source {source:?} is paused since {since} by {paused_by}: {reason}")
     }
 }

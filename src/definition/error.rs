@@ -74,7 +74,7 @@ pub enum DefinitionError {
         problems: Vec<Problem>,
     },
     /// The file's name cannot be the name of a source.
-    #[error("{}: the file's name is the source's name, and {source}", path.display())]
+    #[error("{}: the file's name is the source's name, and {source}", Shown(path.display()))]
     Name {
         /// The job file.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum DefinitionError {
         source: InvalidSourceName,
     },
     /// The file is called `.TOML` or the like, which some systems find under `.toml` and some not.
-    #[error("{}: a job file's extension is written `.toml`, in small letters", path.display())]
+    #[error("{}: a job file's extension is written `.toml`, in small letters", Shown(path.display()))]
     Extension {
         /// The file.
         path: PathBuf,
@@ -90,8 +90,8 @@ pub enum DefinitionError {
     /// Names that differ in capital letters only are one source.
     #[error(
         "{} and {}: two sources' files of one name; rename or remove one",
-        first.display(),
-        second.display()
+        Shown(first.display()),
+        Shown(second.display())
     )]
     SameName {
         /// The file that comes first.
@@ -100,7 +100,7 @@ pub enum DefinitionError {
         second: PathBuf,
     },
     /// The file cannot be read.
-    #[error("{}: the job file cannot be read", path.display())]
+    #[error("{}: the job file cannot be read", Shown(path.display()))]
     Unreadable {
         /// The job file.
         path: PathBuf,
@@ -111,7 +111,7 @@ pub enum DefinitionError {
     #[error(
         "{}: the folder of job files cannot be read; create it with a job file for each source, or \
          name another one with --jobs-dir",
-        path.display()
+        Shown(path.display())
     )]
     Folder {
         /// The folder.

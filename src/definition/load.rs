@@ -123,15 +123,17 @@ impl JobsFolder {
         Err(DefinitionError::UnknownSource { source_name: source.to_owned(), known: self.names()? })
     }
 
-    /// The names of the sources, without a look into their files.
+    /// The names of the sources, without a look into their files. A file may be called anything; what
+    /// cannot be the name of a source is none.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn names(&self) -> Result<Vec<String>, DefinitionError> {
         let files = job_files(&self.dir)
             .map_err(|source| DefinitionError::Folder { path: self.dir.clone(), source })?;
-        let stem = |path: &PathBuf| Some(path.file_stem()?.to_string_lossy().into_owned());
-        Ok(files.iter().filter_map(stem).collect())
+        let stem = |path: &PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+        let is_name = |stem: &String| stem.parse::<SourceName>().is_ok();
+        Ok(files.iter().filter_map(stem).filter(is_name).collect())
     }
 }
 

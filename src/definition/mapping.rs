@@ -15,7 +15,7 @@ use super::sheet::Sheet;
 use crate::domain::hash::ContentHash;
 use crate::domain::key_sieve;
 use crate::domain::presence::{Gaps, Presence};
-use crate::domain::raw::RawRef;
+use crate::domain::raw::{RawRef, place};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, Reject};
@@ -66,7 +66,7 @@ pub struct Before {
 
 /// The contract says `freeze`, and a row does not fit the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("row {raw_row} of {raw}: {message}")]
+#[error("{}: {message}", place(&raw.to_string(), None, *raw_row))]
 pub struct Frozen {
     /// The raw payload of the row.
     pub raw: RawRef,

@@ -369,7 +369,7 @@ fn a_contract_says_what_happens_to_a_new_field() {
     assert_eq!(reasons(&mapped), [ReasonCode::NewField]);
     assert_eq!(
         under("new_field = 'freeze'", row, true).unwrap_err().to_string(),
-        "row 1 of file/1: extra: the schema has no such field (contract: new_field = \"freeze\")"
+        "file/1 row 1: extra: the schema has no such field (contract: new_field = \"freeze\")"
     );
 }
 

@@ -25,6 +25,15 @@ impl fmt::Display for RawRef {
     }
 }
 
+/// Where a row stands, as people are told everywhere: `shop.csv line 12 (row 11)`, `page/5f1d row 11`.
+/// Rows are counted without the header, lines with it.
+pub fn place(payload: &str, line: Option<i64>, row: i64) -> String {
+    match line {
+        Some(line) => format!("{payload} line {line} (row {row})"),
+        None => format!("{payload} row {row}"),
+    }
+}
+
 /// A text that is no raw reference.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a raw reference: expected `file/ID` or `page/HASH`")]

@@ -360,6 +360,8 @@ pub enum Source {
 pub struct Kind {
     /// The value of `kind` in a job file, and the name of the table with its parameters.
     pub name: &'static str,
+    /// Whether it asks for pages, which can be recorded.
+    pub has_pages: bool,
     /// Says everything that is wrong with a job file, wherever the source will be read.
     pub inspect: fn(&mut Inspection<'_>),
     /// Says what is wrong with it on this machine: files and secrets that are not there.
@@ -401,6 +403,11 @@ fn kind_of(definition: &Definition) -> Result<&'static Kind, SourceError> {
         let known = kind_names().join(", ");
         SourceError::permanent(format!("{}: unknown kind; known are {known}", definition.kind))
     })
+}
+
+/// Whether a source is read page by page; where pages come from means nothing to others.
+pub fn has_pages(definition: &Definition) -> bool {
+    kind_of(definition).is_ok_and(|kind| kind.has_pages)
 }
 
 /// Checks what can be checked of a definition on any machine.

@@ -261,7 +261,7 @@ async fn freeze_fails_the_run_naming_field_and_row_run_after_run() {
             let run = run_pages(&app, &[page, "[]"]).await;
             assert_eq!(run.status, RunStatus::Failed, "{}", case.rule);
             let error = run.error.unwrap();
-            for part in ["row 2 of page/", case.frozen, case.rule, "freeze"] {
+            for part in ["page/", " row 2: ", case.frozen, case.rule, "freeze"] {
                 assert!(error.contains(part), "{}: {error}", case.rule);
             }
         }

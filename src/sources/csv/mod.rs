@@ -49,6 +49,7 @@ const PATHS: &str = "csv.paths";
 /// The kind, for [`super::KINDS`].
 pub(super) const KIND: Kind = Kind {
     name: "csv",
+    has_pages: false,
     inspect: inspect::inspect,
     check,
     look: inspect::look,

@@ -60,6 +60,7 @@ use crate::domain::shape::Shape;
 /// The kind, for [`super::KINDS`].
 pub(super) const KIND: Kind = Kind {
     name: "rest_api",
+    has_pages: true,
     inspect: inspect::inspect,
     check,
     look: inspect::look,
