@@ -21,9 +21,10 @@ use super::rate::Client;
 /// Connections at once.
 const PLACES: usize = 512;
 /// Further ones when those are at work that the client may have: the lobby.
-const LOBBY: usize = 64;
-/// Of these, of one client.
-const LOBBY_OF_ONE: usize = 32;
+const LOBBY: usize = 256;
+/// Of these, of one client: so many that whoever speaks at once has done so before 600 clients that come
+/// again and again have displaced it.
+const LOBBY_OF_ONE: usize = 192;
 /// Whoever has been silent for less may just have come, and has his request on the way.
 const COURTESY: Duration = Duration::from_millis(500);
 

@@ -140,7 +140,7 @@ async fn an_address_with_all_its_connections_at_work_is_told_so_but_its_probes_a
     assert!(asked(&app, "127.0.0.2", "/stats").await.starts_with("HTTP/1.1 200"));
     // Those that are silent in the lobby give way.
     let mut silent = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..300 {
         silent.push(said(&app, "").await);
     }
     assert!(probe(&app, "127.0.0.1").await.starts_with("HTTP/1.1 200"));
