@@ -61,7 +61,7 @@ pub(super) fn understand(
     Ok(Some(Head { layout, header_end, first_row: header_end + blank }))
 }
 
-/// Length of UTF-8's byte order mark.
+/// Length of UTF-8's byte order mark. What begins like another kind of file is refused.
 fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize, SourceError> {
     let encoding = params.given_encoding()?;
     match text {
@@ -74,6 +74,13 @@ fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize,
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Err(SourceError::permanent(format!(
             "{file} is UTF-16, which cannot be read: convert it first, for example with \
              `iconv -f UTF-16 -t UTF-8`"
+        ))),
+        [0x1F, 0x8B, ..] => Err(SourceError::permanent(format!(
+            "{file} is packed with gzip: unpack it first, for example with `gunzip`"
+        ))),
+        [b'P', b'K', 3, 4, ..] => Err(SourceError::permanent(format!(
+            "{file} is a ZIP archive, as spreadsheets (.xlsx, .ods) are: unpack it, or export the \
+             table as CSV"
         ))),
         _ => Ok(0),
     }

@@ -60,6 +60,7 @@ pub(super) fn plan(
             path.display()
         )));
     }
+    refuse_one_line(&file, &head.layout.columns, pass.rows)?;
     let hashes = stream.hashes();
     if known.is_some_and(|known| known.size == size && hashes.matches(known.hash)) {
         let hash = Some(hashes.content);
@@ -92,6 +93,19 @@ fn read_head(
         header::resolve(&header::shown(path), &head.layout.columns, wanted)?;
     }
     Ok(head)
+}
+
+/// Refuses a file that is all header because its lines end in CR, and one of them in LF: it has rows,
+/// and would pass for one without any.
+fn refuse_one_line(file: &str, columns: &[String], rows: i64) -> Result<(), SourceError> {
+    let lone = |name: &String| name.replace("\r\n", "").contains('\r');
+    if rows > 0 || !columns.iter().any(lone) {
+        return Ok(());
+    }
+    Err(SourceError::permanent(format!(
+        "{file}: the whole file is one line, for its lines end in CR and one in LF: convert it first, for \
+         example with `tr '\\r' '\\n'`"
+    )))
 }
 
 fn understand_head(

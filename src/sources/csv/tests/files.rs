@@ -105,6 +105,22 @@ fn headers_may_be_absent_named_or_of_several_rows_behind_a_preamble() {
 }
 
 #[test]
+fn what_is_no_text_and_what_is_one_line_is_refused_in_one_sentence() {
+    for (file, says) in [
+        (&b"\x1f\x8b\x08\0\0\0"[..], "is packed with gzip"),
+        (b"PK\x03\x04\x14\0", "is a ZIP archive"),
+        (b"sku,name\rM1,Mug\rM2,Kettle\n", "the whole file is one line"),
+    ] {
+        let error = Bench::new(params(), file).plan_error();
+        assert!(error.contains("file.csv") && error.contains(says), "{error}");
+        assert!(error.len() < 300, "{error}");
+    }
+    for good in ["a,b\n", "a,b\r", "a,\"b\r\nc\"\r\n", "a,b\rc\nd,e\n"] {
+        Bench::new(params(), good).whole();
+    }
+}
+
+#[test]
 fn utf16_and_a_foreign_byte_order_mark_are_refused() {
     let error = Bench::new(params(), b"\xff\xfea\0").plan_error();
     assert!(error.contains("UTF-16") && error.contains("iconv"), "{error}");
