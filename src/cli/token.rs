@@ -106,7 +106,7 @@ async fn list(database: &Database, args: &OutputArgs) -> anyhow::Result<()> {
     let tokens = api_tokens::list(&database.pool).await?;
     if args.json {
         let items: Vec<Value> = tokens.iter().map(token_json).collect();
-        return out::json(&json!({ "items": items, "next_cursor": null }));
+        return out::json(&args::list(items, None, "tokens"));
     }
     out::table(&table(&tokens));
     Ok(())

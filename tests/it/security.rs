@@ -292,6 +292,7 @@ async fn a_token_is_shown_once_listed_without_its_secret_and_revoked() {
     assert!(!list.stdout.contains(secret));
     let json = call(&app, &["token", "list", "--json"]).await.code(0).json();
     assert_eq!(json["items"][0]["state"], "good");
+    assert_eq!(json["tokens"], json["items"], "the earlier name");
     let lasts = "select (expires_at - created_at)::text from api_tokens";
     assert_eq!(app.texts(lasts).await, ["90 days"]);
     let revoked = call(&app, &["token", "revoke", id]).await;
