@@ -1,5 +1,5 @@
-//! Owns what a newcomer has said before anybody listens to it: whether it asks for a probe. So one that
-//! asks is told from those that only hold a connection.
+//! Owns what a newcomer has said before anybody listens to it: whether it asks for a probe, for something
+//! else, or for nothing yet. So one that asks is told from those that only hold a connection.
 
 use std::io;
 
@@ -9,17 +9,49 @@ use super::needs;
 
 /// The longest head of a probe that is made out.
 const HEAD: usize = 4096;
+/// The end of a head.
+const END: &[u8] = b"\r\n\r\n";
 
-/// Whether all of a request for a probe has arrived on a connection; it is still to be read.
+/// What has been said on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// No whole request yet.
+    Nothing,
+    /// A request for a probe.
+    Probe,
+    /// Another request.
+    Request,
+}
+
+/// What has arrived on a connection; it is still to be read.
 ///
 /// # Errors
 /// When the system does not give the connection back.
-pub(super) fn asks_for_a_probe(stream: TcpStream) -> io::Result<(TcpStream, bool)> {
+pub(super) fn so_far(stream: TcpStream) -> io::Result<(TcpStream, Heard)> {
     // Tokio's own peek waits until its reactor has seen the connection.
     let stream = stream.into_std()?;
     let mut said = [0; HEAD];
     let read = stream.peek(&mut said).unwrap_or(0);
-    Ok((TcpStream::from_std(stream)?, is_probe(&said[..read])))
+    Ok((TcpStream::from_std(stream)?, heard(&said[..read])))
+}
+
+/// Waits for what arrives first on a connection; it is still to be read.
+///
+/// # Errors
+/// When the connection is broken.
+pub(super) async fn first_words(stream: &TcpStream) -> io::Result<Heard> {
+    let mut said = [0; HEAD];
+    let read = stream.peek(&mut said).await?;
+    Ok(heard(&said[..read]))
+}
+
+fn heard(said: &[u8]) -> Heard {
+    let whole = said.windows(END.len()).any(|end| end == END);
+    match is_probe(said) {
+        true => Heard::Probe,
+        false if whole => Heard::Request,
+        false => Heard::Nothing,
+    }
 }
 
 /// Whether that is the whole head of a request for a probe.
@@ -39,16 +71,16 @@ mod tests {
     #[test]
     fn only_a_whole_request_for_a_probe_is_one() {
         for (said, expected) in [
-            ("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", true),
-            ("HEAD /health/ready?now=1 HTTP/1.1\r\n\r\n", true),
-            ("GET /health HTTP/1.1\r\nHost: a\r\n", false),
-            ("GET /health", false),
-            ("GET /stats HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n", false),
-            ("POST /health HTTP/1.1\r\n\r\n", false),
-            ("\r\n\r\n", false),
-            ("", false),
+            ("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", Heard::Probe),
+            ("HEAD /health/ready?now=1 HTTP/1.1\r\n\r\n", Heard::Probe),
+            ("GET /health HTTP/1.1\r\nHost: a\r\n", Heard::Nothing),
+            ("GET /health", Heard::Nothing),
+            ("GET /stats HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n", Heard::Request),
+            ("POST /health HTTP/1.1\r\n\r\n", Heard::Request),
+            ("\r\n\r\n", Heard::Request),
+            ("", Heard::Nothing),
         ] {
-            assert_eq!(is_probe(said.as_bytes()), expected, "{said:?}");
+            assert_eq!(heard(said.as_bytes()), expected, "{said:?}");
         }
     }
 }

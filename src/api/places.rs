@@ -57,7 +57,7 @@ pub(super) enum Admitted {
     /// A place.
     Place(Place),
     /// None but in the lobby: ask there.
-    Crowded,
+    Crowded(Crowd),
     /// Nothing: its client has all the places that one may have in the lobby, too, and is being
     /// answered on all of them.
     TooMany,
@@ -102,11 +102,13 @@ impl Places {
     fn admit_at(self: &Arc<Self>, client: &Client, now: Instant) -> Admitted {
         let mut guests = self.lock();
         let of_client = |guest: &Guest| !guest.in_lobby && guest.client == *client;
-        let is_crowded = guests.settled_of(client) >= self.per_client
+        if guests.settled_of(client) >= self.per_client
             && !guests.let_go_longest_silent(now, COURTESY, of_client)
-            || guests.settled() >= PLACES && !guests.let_go_of_the_largest(now, COURTESY, false);
-        if is_crowded {
-            return Admitted::Crowded;
+        {
+            return Admitted::Crowded(Crowd::ItsClient);
+        }
+        if guests.settled() >= PLACES && !guests.let_go_of_the_largest(now, COURTESY, false) {
+            return Admitted::Crowded(Crowd::All);
         }
         Admitted::Place(self.settle(&mut guests, client, Some(now), false))
     }
@@ -218,7 +220,15 @@ impl Place {
         self.leave.cancelled().await;
     }
 
-    /// Notes that the guest has asked something.
+    /// Notes that the guest has asked something that is about to be read. `false` when the place is
+    /// somebody else's already.
+    pub(super) fn keep(&self) -> bool {
+        let mut guests = self.places.lock();
+        let guest = guests.by_id.get_mut(&self.id);
+        guest.map(|guest| guest.silent_since = None).is_some()
+    }
+
+    /// Notes that the guest is being answered.
     pub(super) fn answering(&self) -> Answering {
         if let Some(guest) = self.places.lock().by_id.get_mut(&self.id) {
             guest.silent_since = None;
@@ -301,7 +311,7 @@ mod tests {
     fn place(admitted: Admitted) -> Place {
         match admitted {
             Admitted::Place(place) => place,
-            Admitted::Crowded => panic!("crowded"),
+            Admitted::Crowded(_) => panic!("crowded"),
             Admitted::TooMany => panic!("too many"),
             Admitted::Wait => panic!("no place"),
         }
@@ -318,7 +328,10 @@ mod tests {
         let house = House::new(2);
         let first = house.place(1, NOW);
         let second = house.place(1, COURTESY / 2);
-        assert!(matches!(house.comes(1, COURTESY / 2), Admitted::Crowded), "they just came");
+        assert!(
+            matches!(house.comes(1, COURTESY / 2), Admitted::Crowded(Crowd::ItsClient)),
+            "they just came"
+        );
         let _other = house.place(2, COURTESY / 2);
         let third = house.place(1, COURTESY);
         assert_eq!((has_left(&first), has_left(&second)), (true, false));
@@ -332,7 +345,7 @@ mod tests {
         let house = House::new(1);
         let place = house.place(1, NOW);
         let answering = place.answering();
-        assert!(matches!(house.comes(1, COURTESY * 9), Admitted::Crowded));
+        assert!(matches!(house.comes(1, COURTESY * 9), Admitted::Crowded(_)));
         drop(answering);
         let _next = house.place(1, COURTESY * 99);
         assert!(has_left(&place));
@@ -357,7 +370,7 @@ mod tests {
             (0..PLACES as u32).map(|client| house.place(client, NOW)).collect();
         let mut answering: Vec<_> = guests.iter().map(Place::answering).collect();
         assert!(guests[0].is_wanted());
-        assert!(matches!(house.comes(1000, NOW), Admitted::Crowded));
+        assert!(matches!(house.comes(1000, NOW), Admitted::Crowded(Crowd::All)));
         let lobby: Vec<_> = (1000..1000 + LOBBY as u32)
             .map(|client| place(house.comes_to_lobby(client, false)))
             .collect();
@@ -388,12 +401,17 @@ mod tests {
             (1..LOBBY_OF_ONE).map(|_| place(house.comes_to_lobby(1, false))).collect();
         let other = place(house.comes_to_lobby(2, false));
         let mut storm: Vec<_> = (0..500).map(|_| place(house.comes_to_lobby(1, false))).collect();
-        assert!(silent.iter().all(has_left));
+        assert!(silent.iter().all(|place| has_left(place) && !place.keep()));
         assert!(!has_left(&asked) && !has_left(&other) && !has_left(&settled));
         assert_eq!(asked.is_in_lobby(), Some(Crowd::ItsClient));
         assert_eq!(storm.iter().filter(|place| !has_left(place)).count(), LOBBY_OF_ONE - 1);
+        // Whoever speaks while it still has its place keeps it.
+        assert!(storm[499].keep());
+        let _more: Vec<_> = (0..500).map(|_| place(house.comes_to_lobby(1, false))).collect();
+        assert!(!has_left(&storm[499]) && has_left(&storm[498]));
+        drop(_more);
         // The places of those who were let go are somebody else's.
-        drop((silent, storm.drain(..100)));
+        drop((silent, storm.drain(..)));
         let probes: Vec<_> =
             (1..LOBBY_OF_ONE).map(|_| place(house.comes_to_lobby(1, true))).collect();
         assert!(matches!(house.comes_to_lobby(1, true), Admitted::TooMany));

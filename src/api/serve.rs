@@ -20,16 +20,17 @@ use poem::{Addr, Endpoint, IntoResponse, Response};
 use poem_openapi::types::ToJSON;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
+use super::overheard::{self, Heard};
 use super::places::{Admitted, Crowd, Place, Places};
 use super::problem::{Kind, Problem};
 use super::rate::Client;
-use super::{Admission, ApiState, arrival, endpoint, needs, overheard};
+use super::{Admission, ApiState, arrival, endpoint, needs};
 
 /// How long the head of a request may take, the wait for it on an open connection included.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -93,14 +94,26 @@ pub async fn serve(
             () = &mut stop => break,
             accepted = admit(&listener, &places) => accepted,
         };
-        let Some(place) = admitted else {
-            let farewell = farewells.clone().try_acquire_owned();
-            turn_away(stream, farewell.ok(), &connections);
-            continue;
+        let place = match admitted {
+            Ok(place) => place,
+            Err(crowd) => {
+                turn_away(stream, crowd, &farewells, &connections);
+                continue;
+            }
         };
         let (endpoint, stopping, killed) = (endpoint.clone(), stopping.clone(), killed.clone());
+        let (farewells, others) = (farewells.clone(), connections.clone());
         connections.spawn(async move {
             let place = Arc::new(place);
+            if let Some(crowd) = place.is_in_lobby() {
+                let speaks = tokio::select! {
+                    speaks = speaks(&stream, &place) => speaks,
+                    () = stopping.cancelled() => return,
+                };
+                if !speaks {
+                    return turn_away(stream, crowd, &farewells, &others);
+                }
+            }
             tokio::select! {
                 () = converse(endpoint, stream, local, remote, &place, stopping) => {}
                 () = place.lost() => {}
@@ -118,27 +131,44 @@ pub async fn serve(
     Ok(())
 }
 
-/// The next connection, with its place if its client may have one.
+/// Whether a guest of the lobby says something before the next takes its place. Whoever is let go
+/// without having been listened to is told why.
+async fn speaks(stream: &TcpStream, place: &Place) -> bool {
+    tokio::select! {
+        biased;
+        heard = timeout(HEAD_PATIENCE, overheard::first_words(stream)) => match heard {
+            Ok(Ok(Heard::Probe | Heard::Request)) => place.keep(),
+            Ok(_) => true,
+            Err(_) => false,
+        },
+        () = place.lost() => false,
+    }
+}
+
+/// The next connection, with its place if its client may have one, or who has all of them.
 async fn admit(
     listener: &TcpListener,
     places: &Arc<Places>,
-) -> (TcpStream, SocketAddr, Option<Place>) {
+) -> (TcpStream, SocketAddr, Result<Place, Crowd>) {
     loop {
         let (mut stream, remote) = accept(listener).await;
         let client = Client::at(Some(remote.ip()));
         let mut admitted = places.admit(&client);
         loop {
             match admitted {
-                Admitted::Place(place) => return (stream, remote, Some(place)),
-                Admitted::TooMany => return (stream, remote, None),
-                Admitted::Crowded => {
-                    let asks;
+                Admitted::Place(place) => return (stream, remote, Ok(place)),
+                Admitted::TooMany => return (stream, remote, Err(Crowd::ItsClient)),
+                Admitted::Crowded(crowd) => {
+                    let heard;
                     // One that the system does not give back is gone.
-                    (stream, asks) = match overheard::asks_for_a_probe(stream) {
+                    (stream, heard) = match overheard::so_far(stream) {
                         Ok(overheard) => overheard,
                         Err(_) => break,
                     };
-                    admitted = places.admit_to_lobby(&client, asks);
+                    if heard == Heard::Request {
+                        return (stream, remote, Err(crowd));
+                    }
+                    admitted = places.admit_to_lobby(&client, heard == Heard::Probe);
                 }
                 Admitted::Wait => {
                     let _ = timeout(LOOK_AGAIN, places.left()).await;
@@ -173,10 +203,19 @@ fn too_many() -> Problem {
     )
 }
 
-/// Says that the client has all the connections it may have. With leave to wait, what it still sends
-/// is read: a connection that is closed before is reset, and the answer may be lost.
-fn turn_away(stream: TcpStream, leave: Option<OwnedSemaphorePermit>, tasks: &TaskTracker) {
-    let body = too_many().to_json_string();
+/// The problem that there is no connection to be had.
+fn crowded(crowd: Crowd) -> Problem {
+    match crowd {
+        Crowd::ItsClient => too_many(),
+        Crowd::All => arrival::busy(),
+    }
+}
+
+/// Says that there is no connection to be had. With a farewell, what the client still sends is read: a
+/// connection that is closed before is reset, and the answer may be lost.
+fn turn_away(stream: TcpStream, crowd: Crowd, farewells: &Arc<Semaphore>, tasks: &TaskTracker) {
+    let leave = farewells.clone().try_acquire_owned().ok();
+    let body = crowded(crowd).to_json_string();
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -214,10 +253,9 @@ async fn converse<E: Endpoint<Output = Response> + 'static>(
             let request = poem::Request::from(request);
             let in_lobby = place.is_in_lobby();
             let mut response = match in_lobby {
-                Some(crowd) if !needs::is_probe(request.uri().path()) => match crowd {
-                    Crowd::ItsClient => too_many().into_response(),
-                    Crowd::All => arrival::busy().into_response(),
-                },
+                Some(crowd) if !needs::is_probe(request.uri().path()) => {
+                    crowded(crowd).into_response()
+                }
                 _ => endpoint.get_response(request).await,
             };
             if in_lobby.is_some() || place.is_wanted() {

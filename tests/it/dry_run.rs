@@ -114,7 +114,7 @@ async fn a_dry_replay_shows_what_another_mapping_changes() {
 
     let said = call(&app, &["run", "lines", "--replay", "--dry-run"]).await.stdout;
     assert!(said.contains("dry run: nothing was written"), "{said}");
-    assert!(said.contains("lines: updated 1 (file/1, row 1)\n    currency: \"EUR\"\n"), "{said}");
+    assert!(said.contains("lines: updated 1 (file/1 row 1)\n    currency: \"EUR\"\n"), "{said}");
     app.database.close().await;
 }
 

@@ -145,7 +145,10 @@ async fn what_was_normalized_is_not_passed_over_to_see_what_is_next() {
     sqlx::query(read).execute(&mut *connection).await.unwrap();
     let _somebody = hold_a_snapshot(&app).await;
     let next = include_str!("../../../src/db/run_tasks/next_batch.sql");
-    let next = next.replace("$1", "1").replace("$2", "10").replace("$3", "1");
+    let mut next = next.to_owned();
+    for (parameter, value) in [("$1", "1"), ("$2", "10"), ("$3", "1"), ("$4", "67108864")] {
+        next = next.replace(parameter, value);
+    }
     let mut touched = Vec::new();
     for (first, last) in [(0, 20), (21, 2_000)] {
         sqlx::query(normalized).bind(first).bind(last).execute(&mut *connection).await.unwrap();
