@@ -50,8 +50,13 @@ fn open(params: &str) -> Option<RestApiSource> {
 /// The page; `None` when the answer is refused.
 fn read(source: &RestApiSource, position: &Value, body: &str) -> Option<Page> {
     let body = body.as_bytes().to_vec();
-    let answer =
-        Answer { from: "fuzzed".into(), status: 200, content_type: None, headers: PageHeaders::default(), body };
+    let answer = Answer {
+        from: "fuzzed".into(),
+        status: 200,
+        content_type: None,
+        headers: PageHeaders::default(),
+        body,
+    };
     match source.read(position, answer) {
         Ok(page) => Some(page),
         Err(error) => {

@@ -36,8 +36,13 @@ fn case(job: &str, body: &str) -> Option<()> {
     let params = definition.params().ok()?;
     let source = RestApiSource::new(params, "".into(), definition.locators()).ok()?;
     let body = body.as_bytes().to_vec();
-    let answer =
-        Answer { from: "fuzzed".into(), status: 200, content_type: None, headers: PageHeaders::default(), body };
+    let answer = Answer {
+        from: "fuzzed".into(),
+        status: 200,
+        content_type: None,
+        headers: PageHeaders::default(),
+        body,
+    };
     let page = source.read(&source.first(), answer).map_err(|error| check_error(&error)).ok()?;
     let rows = usize::try_from(page.records).expect("a number of records");
     assert!(page.shape.rows <= rows as u64, "the shape is of more rows than there are");
