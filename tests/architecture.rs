@@ -75,6 +75,16 @@ fn all_sources() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(read).collect()
 }
 
+/// A program that is run as the server's user must not share our terminal; `Account::command` sees to it.
+#[test]
+fn whatever_the_private_postgresql_runs_begins_in_one_place() {
+    let begins = |(path, text): &(PathBuf, String)| {
+        module_of(path) == "embedded" && text.contains("Command::new(")
+    };
+    let found: Vec<_> = all_sources().into_iter().filter(begins).map(|(path, _)| path).collect();
+    assert_eq!(found, [Path::new("embedded/account.rs")]);
+}
+
 /// The top module that a file belongs to.
 fn module_of(path: &Path) -> String {
     let first = path.components().next().expect("a name").as_os_str().to_string_lossy();

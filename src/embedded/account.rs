@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
+use process_wrap::tokio::{CommandWrap, CommandWrapper, ProcessSession};
 use tokio::process::Command;
 
 use super::error::EmbeddedError;
@@ -59,7 +60,11 @@ impl Account {
     /// A command that will run as this user, in a folder it can enter, with nothing of our
     /// environment but what finding programs and libraries takes: a stray `PGDATA`, `PGPORT` or
     /// locale must not reach the cluster.
-    pub(super) fn command(&self, program: &Path, folder: &Path) -> Command {
+    ///
+    /// It begins a session of its own, without a terminal. Who shares root's terminal can type into it
+    /// (TIOCSTI), and whoever is this user decides what the server runs. It also keeps Ctrl-C, which
+    /// goes to our group, from stopping the server before our work is settled.
+    pub(super) fn command(&self, program: &Path, folder: &Path) -> io::Result<Command> {
         let mut command = Command::new(program);
         command.env_clear().env("LC_ALL", "C").current_dir(folder);
         for name in ["PATH", "LD_LIBRARY_PATH"] {
@@ -71,7 +76,9 @@ impl Account {
             // As root the standard library also drops the supplementary groups.
             command.uid(*uid).gid(*gid);
         }
-        command
+        // It only prepares the command, and has no use for the other that it is shown.
+        ProcessSession.pre_spawn(&mut command, &CommandWrap::from(Command::new(program)))?;
+        Ok(command)
     }
 
     /// Gives an open file or folder (not what is in it) to this user.
@@ -108,5 +115,23 @@ impl Account {
             0o001
         };
         folder.permissions().mode() & bit != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn whatever_runs_for_the_server_has_a_session_of_its_own() {
+        let account = Account::choose().unwrap();
+        let mut command = account.command(Path::new("cat"), Path::new("/")).unwrap();
+        let output = command.arg("/proc/self/stat").output().await.unwrap();
+        let stat = String::from_utf8(output.stdout).unwrap();
+        // Behind its number and name: state, parent, group, session, terminal; see proc(5).
+        let (number, rest) = stat.split_once(" (cat) ").unwrap();
+        let fields: Vec<&str> = rest.split(' ').collect();
+        assert_eq!((fields[2], fields[3], fields[4]), (number, number, "0"), "{stat}");
     }
 }

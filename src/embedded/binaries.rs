@@ -210,15 +210,17 @@ async fn output_of(
     arguments: &[&str],
     account: &Account,
 ) -> Result<String, String> {
-    let mut command = account.command(&folder.join(program), Path::new("/"));
+    let cannot_run = |error| match account {
+        Account::Other { name, .. } => format!("`{program}` cannot be run by {name}: {error}"),
+        Account::Ourselves => format!("`{program}` cannot be run: {error}"),
+    };
+    let command = account.command(&folder.join(program), Path::new("/"));
+    let mut command = command.map_err(cannot_run)?;
     command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PROGRAM_PATIENCE, command.output())
         .await
         .map_err(|_| format!("`{program}` does not answer"))?
-        .map_err(|error| match account {
-            Account::Other { name, .. } => format!("`{program}` cannot be run by {name}: {error}"),
-            Account::Ourselves => format!("`{program}` cannot be run: {error}"),
-        })?;
+        .map_err(cannot_run)?;
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
     said.push_str(&String::from_utf8_lossy(&output.stderr));
     if output.status.success() {

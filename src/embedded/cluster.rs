@@ -55,19 +55,19 @@ async fn initdb(
         folder.root().display()
     ));
     let program = binaries.program("initdb");
-    let mut command = folder.account().command(&program, Path::new("/"));
+    let command = folder.account().command(&program, Path::new("/"));
+    let cannot_run = |source| EmbeddedError::CannotRun { program: program.clone(), source };
+    let mut command = command.map_err(cannot_run)?;
     command
         .arg("-D")
         .arg(into)
         .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
         .stdin(Stdio::null())
-        .process_group(0)
         .kill_on_drop(true);
     if !durable {
         command.arg("--no-sync");
     }
-    let output = command.output().await;
-    let output = output.map_err(|source| EmbeddedError::CannotRun { program, source })?;
+    let output = command.output().await.map_err(cannot_run)?;
     if output.status.success() {
         return Ok(());
     }

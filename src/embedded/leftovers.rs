@@ -144,7 +144,9 @@ fn belongs_to(pid: Pid, account: &Account) -> bool {
 /// another user's process works; that user itself may.
 async fn ask_as_the_user(pids: &[Pid], account: &Account) -> Vec<(Pid, PathBuf)> {
     let script = r#"for pid do folder=$(readlink "/proc/$pid/cwd") && echo "$pid $folder"; done"#;
-    let mut shell = account.command(Path::new("/bin/sh"), Path::new("/"));
+    let Ok(mut shell) = account.command(Path::new("/bin/sh"), Path::new("/")) else {
+        return Vec::new();
+    };
     shell
         .args(["-c", script, "sh"])
         .args(pids.iter().map(Pid::to_string))
@@ -164,7 +166,9 @@ async fn ask_as_the_user(pids: &[Pid], account: &Account) -> Vec<(Pid, PathBuf)>
 
 /// Systems without /proc: our postmaster is started with its folder as an argument.
 async fn names_folder_on_its_command_line(pid: Pid, cluster: &Path) -> bool {
-    let mut ps = tokio::process::Command::new("ps");
+    let Ok(mut ps) = Account::Ourselves.command(Path::new("ps"), Path::new("/")) else {
+        return false;
+    };
     ps.args(["-ww", "-o", "command=", "-p", &pid.to_string()]).stdin(Stdio::null());
     let Ok(output) = ps.output().await else { return false };
     String::from_utf8_lossy(&output.stdout).contains(&*cluster.to_string_lossy())

@@ -107,7 +107,8 @@ fn spawn(
 ) -> Result<(Pid, oneshot::Receiver<()>), EmbeddedError> {
     let program = binaries.program("postgres");
     tracing::debug!(programs = %binaries.folder().display(), "starting the private PostgreSQL");
-    let mut command = folder.account().command(&program, folder.root());
+    let cannot_run = |source| EmbeddedError::CannotRun { program: program.clone(), source };
+    let mut command = folder.account().command(&program, folder.root()).map_err(cannot_run)?;
     command.arg("-D").arg(folder.cluster());
     let socket = socket.to_string_lossy().replace('"', "\"\"");
     command.arg("-c").arg(format!("unix_socket_directories=\"{socket}\""));
@@ -117,10 +118,7 @@ fn spawn(
     }
     let (out, err) = (log.for_writing()?, log.for_writing()?);
     command.stdin(Stdio::null()).stdout(out).stderr(err);
-    // Its own group: Ctrl-C goes to ours, and must not stop the server before our work is settled.
-    command.process_group(0);
-    let child = command.into_std().spawn();
-    let mut child = child.map_err(|source| EmbeddedError::CannotRun { program, source })?;
+    let mut child = command.into_std().spawn().map_err(cannot_run)?;
     let pid = Pid::from_raw(child.id().cast_signed());
     let (ended, ending) = oneshot::channel();
     // Somebody has to collect the process when it ends, whoever stops it and however long after;

@@ -1,15 +1,54 @@
 //! Starting, joining, sharing and stopping.
 
-use std::io::BufReader;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 use kasparro::embedded::{Leaving, Options, find_or_start, stop_if_unused};
-use nix::unistd::{geteuid, getpgid};
+use nix::pty::{OpenptyResult, openpty};
+use nix::unistd::{geteuid, getpgid, getsid, ttyname};
+use process_wrap::tokio::{CommandWrap, ProcessSession};
 use sqlx::{Connection, PgConnection};
 
-use super::{next_word, number, options, parent_folder, postmaster, start_another_process};
+use super::{
+    CHILD_DATA_DIR, next_word, number, options, parent_folder, postmaster, start_another_process,
+};
+
+/// Who shares a terminal can type into it: root's server runs what another user says.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_server_has_no_part_in_the_terminal_of_who_starts_it() {
+    let parent = parent_folder();
+    let data_dir = parent.path().join("kasparro");
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    // The first of a session gets the terminal that it opens.
+    let mut person = CommandWrap::with_new("sh", |shell| {
+        shell.args(["-c", "exec \"$@\" < \"$0\""]).arg(ttyname(&slave).unwrap());
+        shell.arg(std::env::current_exe().unwrap());
+        shell.args(["--exact", "another_process", "--ignored", "--nocapture"]);
+        shell.env(CHILD_DATA_DIR, &data_dir).stdout(Stdio::piped());
+    });
+    let mut person = person.wrap(ProcessSession).spawn().unwrap();
+    let stdout = person.stdout().take().unwrap().into_owned_fd().unwrap();
+    let mut output = BufReader::new(File::from(stdout));
+    assert!(next_word(&mut output).starts_with("true "), "it started the server");
+
+    let server = postmaster(&data_dir).unwrap();
+    let terminal = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // Behind the name: state, parent, group, session, terminal; see proc(5).
+        stat.rsplit(") ").next().unwrap().split(' ').nth(4).unwrap().parse::<i64>().unwrap()
+    };
+    assert_ne!(terminal(person.id().unwrap()), 0, "whoever starts it sits at a terminal");
+    assert_eq!(terminal(server.as_raw().cast_unsigned()), 0);
+    assert_eq!(getsid(Some(server)).unwrap(), server);
+
+    File::from(master).write_all(b"\n").unwrap();
+    assert_eq!(next_word(&mut output), "ServerStopped");
+    output.read_to_end(&mut Vec::new()).unwrap();
+}
 
 #[tokio::test]
 async fn a_cold_folder_starts_a_second_user_joins_and_the_last_one_stops() {
