@@ -272,7 +272,7 @@ pub(super) fn exit_code(
 async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()> {
     let views: Vec<RunView> = runs.iter().cloned().map(RunView::from).collect();
     if !args.json && !runs.is_empty() {
-        out::table(&runs::table(&views));
+        out::table(&runs::table(&views).of_few());
     }
     let mut answers: Vec<Value> = views.iter().filter_map(RunView::to_json).collect();
     for (run, answer) in runs.iter().zip(&mut answers).filter(|(run, _)| run.dry_run) {

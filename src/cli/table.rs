@@ -52,17 +52,20 @@ pub(super) struct Cell {
 }
 
 /// Rows under headers, and notes below.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Table {
     columns: Vec<(&'static str, Kind)>,
     rows: Vec<Vec<Cell>>,
     notes: Vec<(String, Cell)>,
     empty: &'static str,
+    few: bool,
 }
 
 const GAP: &str = "  ";
-/// Lines that a note may take in a window.
+/// Lines that a note may take in a window, so that the notes of many runs leave room for their table.
 const NOTE_LINES: usize = 4;
+/// … and where the notes are what one waits for.
+const NOTE_LINES_OF_FEW: usize = 24;
 
 impl Cell {
     /// A value; control characters are shown, not sent to the terminal.
@@ -132,6 +135,12 @@ impl Table {
         self.notes.push((printable(&title.to_string()).into_owned(), note));
     }
 
+    /// Gives the notes room to be read whole: they belong to what the person has just begun.
+    pub(super) fn of_few(mut self) -> Self {
+        self.few = true;
+        self
+    }
+
     /// The lines of the table.
     pub(super) fn render(&self, style: &Style) -> String {
         let mut lines = match self.rows.is_empty() {
@@ -139,18 +148,19 @@ impl Table {
             false => self.layout(style.width).lines(self, style),
         };
         for (title, note) in &self.notes {
-            lines.extend(note_lines(title, note, style));
+            let most = if self.few { NOTE_LINES_OF_FEW } else { NOTE_LINES };
+            lines.extend(note_lines(title, note, style, most));
         }
         lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 }
 
-fn note_lines(title: &str, note: &Cell, style: &Style) -> Vec<String> {
+fn note_lines(title: &str, note: &Cell, style: &Style, most: usize) -> Vec<String> {
     let mut lines = fold(&format!("{title}: {}", note.text), style.width, GAP.len());
     if let Some(width) = style.width
-        && lines.len() > NOTE_LINES
+        && lines.len() > most
     {
-        lines.truncate(NOTE_LINES);
+        lines.truncate(most);
         if let Some(last) = lines.last_mut() {
             // Whole words: a number that is cut through reads as another.
             let kept = fold(last, Some(width.saturating_sub(2)), 0).swap_remove(0);
@@ -280,6 +290,8 @@ run 7: the file data/shop.csv
         table.note("run 7", "word ".repeat(400).into());
         assert!(table.render(&at(80)).lines().count() <= 2 + 1 + NOTE_LINES);
         assert!(table.render(&at(80)).trim_end().ends_with('…'));
+        let lines = table.clone().of_few().render(&at(80)).lines().count();
+        assert!(lines > 2 + 1 + NOTE_LINES && lines <= 2 + 1 + NOTE_LINES_OF_FEW);
         assert_eq!(table.render(&Style::default()).lines().count(), 4, "a pipe has it whole");
     }
 

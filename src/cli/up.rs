@@ -179,7 +179,7 @@ async fn initial_runs(
         patiently("the first runs", async || follow(pool, &ids, Some(progress)).await).await?;
     let views: Vec<_> = runs.into_iter().map(RunView::from).collect();
     if !views.is_empty() {
-        out::table(&runs::table(&views));
+        out::table(&runs::table(&views).of_few());
     }
     Ok(())
 }

@@ -65,6 +65,19 @@ pub enum Target {
 }
 
 impl Target {
+    /// The names of the columns that fields can go to.
+    pub const COLUMNS: [&'static str; 9] = [
+        "name",
+        "description",
+        "category",
+        "price",
+        "currency",
+        "quantity",
+        "url",
+        "attributes",
+        "source_updated_at",
+    ];
+
     /// Where the field of this name goes.
     pub fn of(name: &str) -> Self {
         match name {

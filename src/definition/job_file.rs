@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::Definition;
 use super::document::Document;
 use super::error::{DefinitionError, Problem};
-use super::field::ExternalId;
+use super::field::{ExternalId, FieldDefinition, Target};
 use super::field_table::{self, FieldTable};
 use super::inspection::{Inspection, KindRules};
 use super::json_path;
@@ -106,6 +106,14 @@ impl Definition {
             problems.extend(inspection.problems);
             warnings = inspection.warnings;
         }
+        let fields_read = read.iter().flat_map(|(fields, ..)| fields);
+        warnings.extend(fields_read.filter_map(|FieldDefinition { name, .. }| {
+            let column = meant_column(name)?;
+            let text = format!(
+                "is no column and becomes a key of `attributes`; did you mean the column `{column}`?"
+            );
+            Some(document.problem_at(&["fields", name], text))
+        }));
         let (Some(file), Some((fields, schedule, Some(external_id))), true) =
             (file, read, problems.is_empty())
         else {
@@ -155,6 +163,25 @@ impl Definition {
         look(&mut inspection);
         Ok((inspection.problems, inspection.warnings))
     }
+}
+
+/// The column that a key of `attributes` was perhaps meant to be: one written otherwise, or with a slip.
+fn meant_column(field: &str) -> Option<&'static str> {
+    if Target::of(field) != Target::Attribute {
+        return None;
+    }
+    let letters = |name: &str| {
+        name.chars()
+            .filter(|c| c.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
+    let written = letters(field);
+    Target::COLUMNS.into_iter().find(|column| {
+        let column = letters(column);
+        let slips = strsim::damerau_levenshtein(&written, &column);
+        slips == 0 || slips == 1 && column.len() > 4
+    })
 }
 
 /// What is wrong with a value is no news where its type was wrong already, nor what follows from that

@@ -63,6 +63,9 @@ pub enum Remedy {
     Data,
     /// In either, whichever is wrong.
     Either,
+    /// In either, but how a file is cut into rows is kept with what was read of it: it has to be read
+    /// anew.
+    Dialect,
 }
 
 impl ReasonCode {
@@ -77,8 +80,8 @@ impl ReasonCode {
             | Self::UnclosedQuote
             | Self::StrayQuote
             | Self::InvalidEncoding
-            | Self::RowTooLong
-            | Self::MissingKey
+            | Self::RowTooLong => Remedy::Dialect,
+            Self::MissingKey
             | Self::MissingField
             | Self::InvalidDecimal
             | Self::InvalidInteger
@@ -100,6 +103,9 @@ pub fn what_to_do(reasons: impl Iterator<Item = ReasonCode>) -> &'static str {
         "mend the job file, then `kasparro run SOURCE --redrive` puts the rows through again"
     } else if all(Remedy::Data) {
         "mend the data at the source, then the next `kasparro run SOURCE` reads it"
+    } else if remedies.contains(&Remedy::Dialect) {
+        "mend the data, or say under [csv] how the file is to be read; then `kasparro run SOURCE` reads it \
+         anew"
     } else {
         "mend the job file, then `kasparro run SOURCE --redrive` puts the rows through again; or mend the \
          data, then the next `kasparro run SOURCE` reads it"
@@ -224,6 +230,11 @@ mod tests {
             [&[ReasonCode::InvalidDecimal][..], &[ReasonCode::NulCharacter, ReasonCode::NewField]]
         {
             assert!(say(either).contains("--redrive") && say(either).contains("mend the data"));
+        }
+        // Rows that were kept under another encoding or another quote stay as they were cut.
+        for dialect in [ReasonCode::InvalidEncoding, ReasonCode::WrongFieldCount] {
+            let said = say(&[dialect, ReasonCode::InvalidDecimal]);
+            assert!(said.contains("[csv]") && !said.contains("--redrive"), "{said}");
         }
     }
 }

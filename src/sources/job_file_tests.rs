@@ -191,7 +191,7 @@ fn each_problem_of_an_api_has_its_line_and_its_key() {
             "base_url = \"https://example.com\"\npath = \"https://example.com/v1\"",
             "6: rest_api.path: the address belongs into `base_url`; this is what follows it",
         ),
-        ("\"$.data[*]\"", "\"$.data[\"", "6: rest_api.data_selector: = `$.data[` is no JSONPath:"),
+        ("\"$.data[*]\"", "\"$.data[\"", "6: rest_api.data_selector: `$.data[` is no JSONPath:"),
         (
             "{ from = \"$.name\" }",
             "{ column = \"Name\" }",
@@ -458,6 +458,36 @@ fn what_is_not_there_on_this_machine_is_a_warning_and_what_may_not_be_read_a_pro
         assert!(said.starts_with(expected), "{said}");
     }
     assert_eq!(said.len(), 9, "{said:#?}");
+}
+
+#[test]
+fn a_field_that_is_called_almost_like_a_column_is_asked_about() {
+    let warned = |name: &str| {
+        let text = CSV.replacen("name = {", &format!("{name} = {{"), 1);
+        let warnings = parse(&text).unwrap().warnings;
+        warnings.iter().map(|found| format!("{}: {found}", found.line)).collect::<Vec<_>>()
+    };
+    for (name, column) in [
+        ("Name", "name"),
+        ("prize", "price"),
+        ("quantiy", "quantity"),
+        ("Source-Updated_At", "source_updated_at"),
+    ] {
+        let [warning] = &warned(name)[..] else { panic!("{name}: {:?}", warned(name)) };
+        assert!(warning.contains(&format!("fields.{name}: is no column")), "{warning}");
+        assert!(warning.contains(&format!("did you mean the column `{column}`?")), "{warning}");
+        assert!(warning.starts_with("8: "), "{warning}");
+    }
+    for name in ["name", "names", "brand", "unit_price", "updated_at", "link"] {
+        assert!(warned(name).is_empty(), "{:?}", warned(name));
+    }
+}
+
+#[test]
+fn a_key_in_place_of_a_selector_is_answered_with_the_selector() {
+    let said = refused(API, "\"$.data[*]\"", "\"items\"");
+    assert!(said[0].starts_with("6: rest_api.data_selector: `items` is no JSONPath: "), "{said:?}");
+    assert!(said[0].ends_with("; write `$.items[*]` for the list under that key"), "{said:?}");
 }
 
 proptest! {

@@ -105,8 +105,8 @@ impl FileRemarks {
         let mut remarks = Vec::new();
         if !self.bad.is_empty() {
             let advice = format!(
-                "mend the job file and `kasparro run {} --redrive`, or mend the file: a new version \
-                 of it is read by itself",
+                "mend the job file or the file, and `kasparro run {}`: it reads a file anew when \
+                 either has changed",
                 context.source_name
             );
             remarks.push(Remark::degrading(format!("{}; {advice}", few(self.bad))));

@@ -259,7 +259,8 @@ impl Outcome<'_> {
             () if self.counters.unchanged > 0 => RunStatus::SuccessWithDuplicates,
             () => RunStatus::Success,
         };
-        // What helps stands at the end of each.
+        // Where little room is, the reasons are seen first. What helps stands at the end of each.
+        self.remarks.sort_by_key(|remark| !remark.degrades);
         let texts = self.remarks.iter().map(|remark| cut(&remark.text, MAX_REMARK));
         let texts = texts.collect::<Vec<_>>().join("; ");
         (status, (!texts.is_empty()).then_some(texts))
@@ -389,6 +390,23 @@ mod tests {
             prop_assert_eq!(note.contains("quarantined"), quarantined > 0);
             prop_assert!(remark.is_none() || note.contains("look"));
         }
+    }
+
+    #[test]
+    fn what_makes_a_run_degraded_is_said_first() {
+        let (_, note) = Outcome {
+            counters: &Counters { rows_read: 2, quarantined: 2, ..Counters::default() },
+            any_dead: false,
+            anything_new: true,
+            checks: &Checks::default(),
+            set_aside: &ReasonTally::default(),
+            files: None,
+            remarks: vec![Remark::note("a note"), Remark::degrading("a fault")],
+        }
+        .conclude();
+        let note = note.unwrap();
+        assert!(note.starts_with("a fault; 2 of 2 rows quarantined"), "{note}");
+        assert!(note.ends_with("; a note"), "{note}");
     }
 
     #[test]

@@ -230,7 +230,11 @@ fn no_answer(
         ));
     }
     if error.is_connect() || error.is_dns() {
-        let host = asked.host_str().unwrap_or(shown);
+        let host = match (asked.host_str(), asked.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (Some(host), None) => host.to_owned(),
+            (None, _) => shown.to_owned(),
+        };
         let hint = match &params.recording {
             Some(_) => {
                 "; without a network `kasparro run SOURCE --offline --restart` reads the recording instead"

@@ -143,7 +143,8 @@ fn is_suspicious(name: &str) -> bool {
 /// The message without the key that it begins with, which stands in front of it already.
 fn without_key(error: &SourceError, key: &str) -> String {
     let message = &error.message;
-    message.strip_prefix(&format!("`{key}` ")).unwrap_or(message).to_owned()
+    let rest = message.strip_prefix(&format!("`{key}` ")).unwrap_or(message);
+    rest.strip_prefix("= ").unwrap_or(rest).to_owned()
 }
 
 /// What is wrong on this machine: a recording that may not be read is a problem; what is not there is

@@ -194,7 +194,14 @@ impl CellPath {
 
 pub(super) fn invalid(key: &str, path: &str, error: &str) -> SourceError {
     let path = text::cut(path, text::MAX_QUOTED);
-    SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}"))
+    // A key alone is what most tools would take.
+    let advice = match path.starts_with('$') {
+        false if key == "data_selector" => {
+            format!("; write `$.{path}[*]` for the list under that key")
+        }
+        _ => String::new(),
+    };
+    SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}{advice}"))
 }
 
 /// The type of a value; `None` is null.
