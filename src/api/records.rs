@@ -1,5 +1,7 @@
 //! Owns reading records. Numbers leave as text: JSON readers would round their digits.
 
+use std::io;
+
 use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -87,12 +89,53 @@ pub(crate) async fn read_page(
 ) -> Result<Page<Record>, sqlx::Error> {
     let fitting =
         unified_records::fitting(&mut *connection, source, after, limit.rows(), MAX_BYTES).await?;
-    let rows = unified_records::list(&mut *connection, source, after, fitting.rows).await?;
+    let mut rows = unified_records::list(&mut *connection, source, after, fitting.rows).await?;
     let key = |row: &unified_records::Record| [row.source.clone(), row.external_id.clone()];
-    Ok(match fitting.cut {
+    let fits = fitting_as_sent(&rows);
+    let cut = fitting.cut || fits < rows.len();
+    rows.truncate(fits);
+    Ok(match cut {
         true => Page::cut(rows, "records", key),
         false => Page::new(rows, limit, "records", key),
     })
+}
+
+/// How many of the first records an answer has room for as JSON, one at least: the database does not
+/// count what escapes take.
+fn fitting_as_sent(rows: &[unified_records::Record]) -> usize {
+    let mut bytes = 0;
+    let fits = rows.iter().take_while(|row| {
+        bytes += sent_bytes(row);
+        bytes <= MAX_BYTES as u64
+    });
+    fits.count().max(1).min(rows.len())
+}
+
+/// The length of a record as JSON.
+fn sent_bytes(row: &unified_records::Record) -> u64 {
+    /// More than names, numbers and times take.
+    const REST: u64 = 500;
+    let texts = (&row.name, &row.description, &row.category, &row.currency, &row.url);
+    let others = (&row.source, &row.external_id, &row.price, &row.quantity, &row.raw_ref);
+    let mut counted = Counted(REST);
+    let parts = (texts, others, &row.attributes, &row.left_out);
+    // Neither writing nor these types can fail.
+    let _ = serde_json::to_writer(&mut counted, &parts);
+    counted.0
+}
+
+/// Counts what is written to it.
+struct Counted(u64);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The operations on records.

@@ -138,7 +138,7 @@ impl Converter {
             Ok(()) => {}
             Err(DecimalError::Invalid) => return Err(self.not_a_number()),
             Err(DecimalError::OutOfRange) => {
-                let problem = "has more digits than PostgreSQL's numeric can hold";
+                let problem = "has more than 1,000 digits when it is written out";
                 return Err(Flaw::new(ReasonCode::OutOfRange, problem));
             }
         }
@@ -290,7 +290,12 @@ fn write_json(cell: Cell<'_>, typed: bool, out: &mut String) -> Result<(), Flaw>
 }
 
 pub(super) fn not_json(error: JsonError) -> Flaw {
-    Flaw::new(ReasonCode::InvalidJson, error.to_string())
+    let reason = match error {
+        JsonError::Invalid(_) | JsonError::Nul => ReasonCode::InvalidJson,
+        JsonError::Number => ReasonCode::OutOfRange,
+        JsonError::TooLong => ReasonCode::TooLong,
+    };
+    Flaw::new(reason, error.to_string())
 }
 
 /// A value as messages show it: quoted, and cut when it is long.

@@ -9,8 +9,8 @@ use crate::domain::decimal::{self, DecimalNotation};
 
 /// The most bytes of one JSON text; `jsonb` holds 256 MB and spends some on its own structure.
 pub(super) const MAX_BYTES: usize = 200 * 1_000_000;
-/// Numbers up to this length without exponent are within `numeric`'s range for sure.
-pub(super) const PLAIN_NUMBER: usize = 1_000;
+/// Numbers up to this length without exponent have no more digits than they may.
+pub(super) const PLAIN_NUMBER: usize = decimal::MAX_DIGITS as usize;
 
 /// Why a JSON value cannot be stored, as the end of a sentence about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,9 +19,9 @@ pub(super) enum JsonError {
     Invalid(String),
     #[error("contains U+0000, which PostgreSQL cannot store")]
     Nul,
-    #[error("contains a number with more digits than PostgreSQL's numeric can hold")]
+    #[error("contains a number with more than 1,000 digits when it is written out")]
     Number,
-    #[error("is longer than 200 MB")]
+    #[error("is longer than 200 MB when it is written out")]
     TooLong,
 }
 
@@ -101,6 +101,34 @@ fn write_number(digits: &str, out: &mut String) -> Result<(), JsonError> {
     }
     out.push_str(digits);
     Ok(())
+}
+
+/// The length of JSON that was written here as PostgreSQL writes it: its numbers have no exponents.
+pub(super) fn written_out(json: &str) -> usize {
+    let (mut length, mut at, mut quoted) = (json.len(), 0, false);
+    let bytes = json.as_bytes();
+    let mut digits = String::new();
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' => at += 1,
+            b'-' | b'0'..=b'9' if !quoted => {
+                let is_part = |b: &u8| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let number = bytes[at..].iter().take_while(|b| is_part(b)).count();
+                let text = &json[at..at + number];
+                if text.contains(['e', 'E']) {
+                    digits.clear();
+                    let written =
+                        decimal::write_canonical(text, DecimalNotation::PLAIN, &mut digits);
+                    length += if written.is_ok() { digits.len() } else { 0 };
+                }
+                at += number - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    length
 }
 
 /// Appends a JSON string.
@@ -183,9 +211,21 @@ mod tests {
         }
         assert_eq!(written(r#"["a\u0000b"]"#), Err(JsonError::Nul));
         assert_eq!(written(r#"{"a\u0000b":1}"#), Err(JsonError::Nul));
-        assert_eq!(written("1e200000"), Err(JsonError::Number));
+        assert_eq!(written("1e131000"), Err(JsonError::Number));
+        assert_eq!(written(r#"{"a":[1e-1001]}"#), Err(JsonError::Number));
         assert_eq!(written(&"9".repeat(200_000)), Err(JsonError::Number));
         assert!(matches!(written(&"[".repeat(100_000)), Err(JsonError::Invalid(_))));
+    }
+
+    #[test]
+    fn numbers_count_as_they_are_written_out() {
+        for (json, more) in [
+            ("[1,-2.5,\"1e9\",\"\\\"1e9\"]", 0),
+            ("[1e9]", 10),
+            (r#"{"1e9":-1E+2,"b":[5e-3,12]}"#, 4 + 5),
+        ] {
+            assert_eq!(written_out(json), json.len() + more, "{json}");
+        }
     }
 
     #[test]

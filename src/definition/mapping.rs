@@ -18,7 +18,7 @@ use crate::domain::presence::{Gaps, Presence};
 use crate::domain::raw::{RawRef, place};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordBatch};
-use crate::domain::reject::{Defect, Reject};
+use crate::domain::reject::{Defect, ReasonCode, Reject};
 use crate::domain::schema::Schema;
 
 /// What mapping rows gave.
@@ -193,7 +193,12 @@ impl Mapping {
         out.records.begin();
         let mut sheet = Sheet::new(self, row, &mut out.records, &mut out.gaps);
         let filled = sheet.fill();
-        let defects = sheet.defects;
+        let mut defects = sheet.defects;
+        if defects.is_empty() && !out.records.has_room() {
+            let message = "the records that are written together have more than 1 GiB of text with \
+                           this one; make max_response_bytes, the page or csv.chunk_size smaller";
+            defects.push(Defect::without_value(None, ReasonCode::TooLong, message));
+        }
         if filled.is_ok() && defects.is_empty() {
             out.records.commit(raw_row);
             out.gaps.close();

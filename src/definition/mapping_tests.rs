@@ -473,6 +473,60 @@ fn a_row_after_a_reject_is_not_touched_by_it() {
     assert_eq!(out.records.get(0).raw_row(), 2);
 }
 
+#[test]
+fn a_number_of_a_few_bytes_that_would_fill_pages_sets_its_row_aside() {
+    let attribute = |kind: &str| format!("[fields]\nx = {{ column = 'x', type = '{kind}' }}");
+    for (mapped, field) in [
+        (csv(PRICE, r#"{"id":"1","Price":"1e131000"}"#), "Price"),
+        (json(PRICE, r#"{"id":1,"Price":1e-1001}"#), "Price"),
+        (csv(&attribute("integer"), r#"{"id":"1","x":"1e1000"}"#), "x"),
+        (csv(&attribute("json"), r#"{"id":"1","x":"[1e131000]"}"#), "x"),
+        (csv("[fields.attributes]\ncolumn = 'x'", r#"{"id":"1","x":"{\"a\":1e131000}"}"#), "x"),
+    ] {
+        assert_eq!(reasons(&mapped), [ReasonCode::OutOfRange]);
+        assert!(messages(&mapped)[0].contains("more than 1,000 digits"), "{:?}", messages(&mapped));
+        assert_eq!(mapped.rejects[0].1.defects[0].field.as_deref(), Some(field));
+    }
+    let most = csv(PRICE, r#"{"id":"1","Price":"1e999","x":"1e131000"}"#);
+    assert_eq!(column(&most, Column::Price).map(str::len), Some(1000));
+}
+
+#[test]
+fn attributes_are_measured_as_their_numbers_are_written_out() {
+    let toml = "[fields]\nx = { column = 'x', type = 'json' }\ny = { column = 'y', type = 'json' }";
+    let numbers = |count: usize| format!("[{}1]", "1e999,".repeat(count));
+    let row = |x, y| format!(r#"{{"id":"1","x":"{}","y":"{}"}}"#, numbers(x), numbers(y));
+    assert_eq!(csv(toml, &row(90_000, 90_000)).rejects, []);
+    assert_eq!(reasons(&csv(toml, &row(110_000, 110_000))), [ReasonCode::TooLong]);
+}
+
+#[test]
+fn rows_for_which_a_batch_has_no_room_are_set_aside_and_the_others_stay() {
+    let definition = definition("[fields]\nprice = { column = 'Price', type = 'decimal' }");
+    let mapping = Mapping::new(&definition, None);
+    let records = RecordBatch::small(5_000);
+    let mut out = Mapped { records, ..Mapped::default() };
+    out.records.enter_raw(RawRef::File(1));
+    for number in 1..=9 {
+        let price = if number == 9 { "1" } else { "1e999" };
+        let row = format!(r#"{{"id":"{number}","Price":"{price}"}}"#);
+        let fields = serde_json::from_str(&row).unwrap();
+        let row = TestRow { fields, typed: false, locators: definition.locators() };
+        let reject = |defects| Reject {
+            raw_row: number,
+            line: None,
+            byte_range: None,
+            raw: vec![],
+            defects,
+        };
+        mapping.map(&row, RawRef::File(1), number, &mut out, reject).unwrap();
+    }
+    let rows: Vec<_> = out.records.iter().map(|record| record.raw_row()).collect();
+    assert_eq!(rows, [1, 2, 3, 4, 9]);
+    assert_eq!(out.rejects.len(), 4);
+    assert_eq!(reasons(&out), [ReasonCode::TooLong]);
+}
+
 const EVERYTHING: &str = "[fields]\nname = {}\nprice = { type = 'decimal' }\nsource_updated_at = {}\n\
     attributes = {}\nbrand = {}\nday = { type = 'date' }\nat = { type = 'timestamp' }\n\
     stock = { type = 'integer' }\nflag = { type = 'boolean' }\ndata = { type = 'json' }";

@@ -10,6 +10,7 @@ use super::mapping::{Field, Key, Mapping, Part};
 use super::object;
 use super::policy::Policy;
 use super::row::{Cell, Row};
+use crate::domain::decimal;
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode};
 
@@ -94,6 +95,9 @@ impl<'a, R: Row> Sheet<'a, R> {
             if written.is_none() {
                 self.records.arena().truncate(before);
             }
+            if self.records.arena().len() - start > json::MAX_BYTES {
+                break;
+            }
         }
         let arena = self.records.arena();
         let has_own = arena.len() > own;
@@ -103,7 +107,7 @@ impl<'a, R: Row> Sheet<'a, R> {
         if has_base && has_own {
             object::merge(arena, start, own);
         }
-        if arena.len() - start > json::MAX_BYTES {
+        if written_out(&arena[start..]) > json::MAX_BYTES {
             let flaw = convert::not_json(json::JsonError::TooLong);
             let message = format!("all attributes together: {}", flaw.problem);
             self.defects.push(Defect::without_value(None, flaw.reason, message));
@@ -125,6 +129,8 @@ impl<'a, R: Row> Sheet<'a, R> {
                     let problem = "a part of the key is missing or empty";
                     self.flaw(&part.label, None, Flaw::new(ReasonCode::MissingKey, problem));
                 }
+                // What is that long is no key, however much longer it gets.
+                Some(_) if self.records.arena().len() - start > json::MAX_BYTES => {}
                 Some(cell) => match convert::storable_text(cell) {
                     Ok(text) => push_part(text, id.escaped, self.records.arena()),
                     Err(flaw) => self.flaw(&part.label, Some(cell), flaw),
@@ -239,6 +245,13 @@ impl<'a, R: Row> Sheet<'a, R> {
         let field = Some(label.to_owned());
         self.defects.push(Defect { field, reason: flaw.reason, message, found });
     }
+}
+
+/// See [`json::written_out`]. Only a number whose digits are few bytes can become more than that, so
+/// short texts need no look.
+fn written_out(attributes: &str) -> usize {
+    let most = attributes.len().saturating_mul(2 * decimal::MAX_DIGITS as usize);
+    if most > json::MAX_BYTES { json::written_out(attributes) } else { attributes.len() }
 }
 
 /// The conversion of the field named `attributes`.

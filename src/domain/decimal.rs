@@ -5,11 +5,13 @@
 
 use std::cmp::Ordering;
 
-/// Digits before the decimal point that PostgreSQL's `numeric` can hold.
-/// Source: PostgreSQL documentation, "Numeric Types".
-const MAX_INTEGER_DIGITS: usize = 131_072;
-/// Digits after the decimal point that PostgreSQL's `numeric` can hold.
-const MAX_FRACTION_DIGITS: usize = 16_383;
+/// The most digits of a number once it is written out, whole part and fraction together. A
+/// floating-point number of 64 bits, with the 17 digits that programs write, has 341 at most. PostgreSQL's
+/// `numeric` holds 131,072, but then eight bytes of a source, `1e131000`, would become 131 KB wherever the
+/// number goes.
+pub const MAX_DIGITS: i64 = 1_000;
+/// Exponents beyond this are as good as this.
+const MAX_EXPONENT: i64 = 1 << 40;
 
 /// Why a text is no decimal number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +19,8 @@ pub enum DecimalError {
     /// Not a number in the expected notation.
     #[error("not a decimal number")]
     Invalid,
-    /// A number with more digits than PostgreSQL's `numeric` holds.
-    #[error("more digits than PostgreSQL's numeric can hold")]
+    /// A number with more than [`MAX_DIGITS`].
+    #[error("more than 1,000 digits when it is written out")]
     OutOfRange,
 }
 
@@ -102,8 +104,9 @@ fn split_exponent(text: &[u8]) -> Result<(&[u8], i64), DecimalError> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(DecimalError::Invalid);
     }
-    // More digits than an i64 holds are out of any range that numeric has.
+    // More digits than an i64 holds are out of any range.
     let value: i64 = digits.parse().map_err(|_| DecimalError::OutOfRange)?;
+    let value = value.min(MAX_EXPONENT);
     Ok((&text[..at], if negative { -value } else { value }))
 }
 
@@ -132,10 +135,10 @@ fn push_whole(whole: &[u8], group: Option<u8>, out: &mut String) -> Result<(), D
 /// Turns the digits from `digits` on into a number whose point stands after `whole` of them.
 fn place_point(out: &mut String, digits: usize, whole: i64) -> Result<(), DecimalError> {
     let count = (out.len() - digits) as i64;
-    let fraction = (count - whole).max(0);
-    if whole > MAX_INTEGER_DIGITS as i64 || fraction > MAX_FRACTION_DIGITS as i64 {
-        let zero = out[digits..].bytes().all(|b| b == b'0');
-        if !zero {
+    let leading = out[digits..].bytes().take_while(|b| *b == b'0').count() as i64;
+    let written = (whole - leading).max(0) + (count - whole).max(0);
+    if written > MAX_DIGITS {
+        if leading < count {
             return Err(DecimalError::OutOfRange);
         }
         out.replace_range(digits.., "0");
@@ -147,13 +150,12 @@ fn place_point(out: &mut String, digits: usize, whole: i64) -> Result<(), Decima
         return Ok(());
     }
     if whole >= count {
-        out.extend(std::iter::repeat_n('0', (whole - count) as usize));
+        out.push_str(&"0".repeat((whole - count) as usize));
     } else {
         out.insert(digits + whole as usize, '.');
     }
     let leading = out[digits..].bytes().take_while(|b| *b == b'0').count();
-    let whole_end = digits + whole as usize;
-    let superfluous = leading.min(whole_end - digits - 1);
+    let superfluous = leading.min(whole as usize - 1);
     out.replace_range(digits..digits + superfluous, "");
     Ok(())
 }
@@ -218,9 +220,34 @@ mod tests {
             assert_eq!(result, Err(DecimalError::Invalid), "{text}");
             assert_eq!(out, "kept");
         }
-        assert_eq!(canonical("1e200000"), Err(DecimalError::OutOfRange));
-        assert_eq!(canonical("1e-20000"), Err(DecimalError::OutOfRange));
-        assert_eq!(canonical("1e99999999999999999999"), Err(DecimalError::OutOfRange));
+    }
+
+    #[test]
+    fn a_few_bytes_never_become_many_digits() {
+        let most = MAX_DIGITS as usize;
+        for text in [
+            "1e1000".to_owned(),
+            "1e-1001".to_owned(),
+            "1e131000".to_owned(),
+            "-12.5e-16000".to_owned(),
+            format!("1e{}", i64::MAX),
+            format!("1e-{}", i64::MAX),
+            "1e99999999999999999999".to_owned(),
+            "9".repeat(most + 1),
+            format!("1.{}", "0".repeat(most)),
+        ] {
+            let mut out = String::from("kept");
+            let result = write_canonical(&text, DecimalNotation::PLAIN, &mut out);
+            assert_eq!((result, out.as_str()), (Err(DecimalError::OutOfRange), "kept"), "{text}");
+        }
+        for text in ["1e999", "1.7976931348623157e308", "4.9406564584124654e-324", "1e-1000"] {
+            let digits = canonical(text).unwrap().bytes().filter(u8::is_ascii_digit).count();
+            assert!((300..=most + 1).contains(&digits), "{text} {digits}");
+        }
+        assert_eq!(canonical(&"9".repeat(most)).unwrap().len(), most);
+        assert_eq!(canonical(&format!("{}7", "0".repeat(5 * most))).as_deref(), Ok("7"));
+        assert_eq!(canonical(&format!("0e{}", i64::MAX)).as_deref(), Ok("0"));
+        assert_eq!(canonical(&format!("0e-{}", i64::MAX)).as_deref(), Ok("0"));
     }
 
     #[test]

@@ -77,8 +77,9 @@ impl Entry {
 }
 
 /// Canonical records of one batch in the order in which their rows came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RecordBatch {
+    most_bytes: usize,
     arena: String,
     entries: Vec<Entry>,
     raws: Vec<RawRef>,
@@ -86,6 +87,12 @@ pub struct RecordBatch {
     open_at: usize,
     /// What is hashed of a record: only memory.
     hashed: Vec<u8>,
+}
+
+impl Default for RecordBatch {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A record of a batch, read only.
@@ -96,12 +103,36 @@ pub struct RecordView<'a> {
 }
 
 impl RecordBatch {
-    /// The most text one batch may hold; spans are 32-bit.
-    pub const MAX_BYTES: usize = u32::MAX as usize / 2;
+    /// The most text one batch may hold, unless its first record alone has more. A record that is open
+    /// may go beyond it by what its own bounds allow, 3 GB; spans are 32-bit.
+    pub const MAX_BYTES: usize = 1 << 30;
 
     /// An empty batch.
     pub fn new() -> Self {
-        Self::default()
+        Self::of_at_most(Self::MAX_BYTES)
+    }
+
+    fn of_at_most(most_bytes: usize) -> Self {
+        Self {
+            most_bytes,
+            arena: String::new(),
+            entries: Vec::new(),
+            raws: Vec::new(),
+            open: None,
+            open_at: 0,
+            hashed: Vec::new(),
+        }
+    }
+
+    /// The same for tests, which do not fill a GiB.
+    #[cfg(test)]
+    pub fn small(most_bytes: usize) -> Self {
+        Self::of_at_most(most_bytes)
+    }
+
+    /// Whether the open record as it is now still belongs into the batch.
+    pub fn has_room(&self) -> bool {
+        self.open_at == 0 || self.arena.len() <= self.most_bytes
     }
 
     /// Makes room for more records, of so many bytes of text.
@@ -131,7 +162,7 @@ impl RecordBatch {
     }
 
     fn span_from(&self, start: usize) -> Span {
-        debug_assert!(self.arena.len() <= Self::MAX_BYTES);
+        debug_assert!(u32::try_from(self.arena.len()).is_ok());
         Span { start: start as u32, end: self.arena.len() as u32 }
     }
 

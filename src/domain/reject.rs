@@ -43,7 +43,7 @@ words! {
         InvalidJson = "invalid_json",
         /// A JSON object or list stands where a single value was declared.
         InvalidText = "invalid_text",
-        /// A number beyond the declared bounds or beyond what PostgreSQL's `numeric` holds.
+        /// A number beyond the declared bounds, or with more than 1,000 digits when it is written out.
         OutOfRange = "out_of_range",
         /// A value longer than PostgreSQL can store or index.
         TooLong = "too_long",

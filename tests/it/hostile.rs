@@ -218,6 +218,41 @@ async fn an_answer_of_the_api_is_bounded_in_bytes_and_says_what_it_leaves_out() 
     assert_eq!((&one["name"], &one["left_out"]), (&Value::Null, &json!(["name"])));
 }
 
+/// Rows such as earlier versions have let in: 131,000 digits in a few bytes, and texts that escapes make
+/// six times as long.
+#[tokio::test]
+async fn an_answer_is_bounded_in_the_bytes_that_are_sent() {
+    let api = TestApi::admitting_this_machine().await;
+    api.app.write("items.toml", api_job("$[*]", ""));
+    api.app.write("pages/page-0001.json", r#"[{"id":"first"}]"#);
+    api.app.run("items").await;
+    let written = "with written as (
+        insert into unified_records (source, external_id, content_hash, raw_ref, raw_row,
+            first_run_id, last_run_id, price, quantity, name, attributes)
+        select 'items', to_char(n, 'fm0000'), content_hash, raw_ref, raw_row, first_run_id,
+            last_run_id, case when n < 300 then '1e131000'::numeric end,
+            case when n < 300 then '-1e-16000'::numeric end,
+            case when n >= 300 then repeat(chr(1), 9000) end,
+            case when n % 50 = 0 then '{\"a\": [1e131000, 1e131000]}'::jsonb end
+        from unified_records, generate_series(1, 900) as n
+        returning 1) select count(*) from written";
+    assert_eq!(api.app.number(written).await, 900);
+    let (mut seen, mut largest) = (0, 0);
+    let mut path = "/records?limit=1000".to_owned();
+    loop {
+        let body = api.get(&path).await.bytes().await.unwrap();
+        largest = largest.max(body.len());
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        seen += body["items"].as_array().unwrap().len();
+        match body["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/records?limit=1000&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, 901);
+    assert!((12 << 20..16 << 20).contains(&largest), "{largest}");
+}
+
 /// Attributes compress well: what a row takes on disk says little of what it is.
 #[tokio::test]
 async fn large_attributes_are_left_out_of_a_large_record_only() {

@@ -2,15 +2,15 @@
 -- $5 the most bytes of their texts.
 with
 -- The keys of the page and what their records take. Sizes of texts are known without reading them;
--- attributes have to be written out.
+-- numbers and attributes have to be written out: a numeric of a few bytes may have 131,072 digits.
 page as (
     select
         source, external_id,
         200 + octet_length(external_id)
         + coalesce(octet_length(name), 0) + coalesce(octet_length(description), 0)
         + coalesce(octet_length(category), 0) + coalesce(octet_length(currency), 0)
-        + coalesce(octet_length(url), 0) + coalesce(pg_column_size(price), 0) * 3
-        + coalesce(pg_column_size(quantity), 0) * 3
+        + coalesce(octet_length(url), 0) + coalesce(octet_length(price::text), 0)
+        + coalesce(octet_length(quantity::text), 0)
         + coalesce(octet_length(attributes::text), 0)::bigint as bytes
     from unified_records
     where ($1::text is null or source = $1) and (source, external_id) > (coalesce($1, $2), $3)
