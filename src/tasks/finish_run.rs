@@ -8,7 +8,7 @@ use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{Planned, PlannedFile};
 use super::remark::Remark;
 use super::snapshot_schema::Snapshot;
-use super::{SourceInUse, TaskError, dry_run, emptied, repeated};
+use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated};
 use crate::db::runs::books::{self, Books};
 use crate::db::runs::{self, Run};
 use crate::db::{
@@ -51,6 +51,7 @@ pub(super) async fn finish_run(
     let mut remarks = remarks(transaction, &run, &planned).await?;
     if let (0, Some(source)) = (run.dead_tasks, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
+        remarks.extend(key_change::remark(transaction, &run, source).await?);
     }
     // Of files that are empty planning has told.
     if let (0, Some(source), false, false) =

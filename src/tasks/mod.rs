@@ -21,6 +21,7 @@ mod file_guard;
 mod file_remarks;
 mod finish_run;
 mod judged_rows;
+mod key_change;
 mod mapper;
 mod normalize_batch;
 mod parse_csv_chunk;

@@ -2,7 +2,7 @@
 
 use kasparro::db::runs::Run;
 use kasparro::domain::run::Mode;
-use kasparro::domain::run::RunStatus::{Success, SuccessWithDuplicates};
+use kasparro::domain::run::RunStatus::{Degraded, Success, SuccessWithDuplicates};
 use kasparro::tasks::start_run::RunRequest;
 
 use crate::app::{TestApp, request};
@@ -100,5 +100,34 @@ async fn a_record_that_stands_on_two_pages_in_two_ways_is_named() {
         assert!(note(&run).contains("1 key occurs in several rows that differ"), "{run:?}");
         assert!(note(&run).contains("`k1` in row 1 of page/"), "{run:?}");
     }
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn records_under_keys_of_another_make_are_named_with_how_to_remove_those_of_before() {
+    let app = shop(1 << 20).await;
+    app.write("shop.csv", VARIANTS);
+    app.run("shop").await;
+    let job = app.read("shop.toml").replace("\"Handle\"", "\"Handle\", \"Title\"");
+    app.write("shop.toml", job.replace("[csv]", "[csv]\nnull_values = []"));
+    let run = app.run("shop").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    let says = "records are told apart by `Handle` and `Title`, and were by `Handle` in run 1: the 3 \
+                records of before stay beside the";
+    assert!(note(&run).starts_with(says), "{run:?}");
+    let delete = "delete from unified_records where source = 'shop' and last_run_id < 2";
+    assert!(note(&run).contains(delete), "{run:?}");
+
+    // The advice leads to what the file says, and the figures follow.
+    sqlx::query(delete).execute(&app.pool).await.unwrap();
+    let run = app.run_mode("shop", Mode::Full).await;
+    assert_eq!((run.status, run.counters.inserted), (SuccessWithDuplicates, 0), "{run:?}");
+    let counted =
+        "select (select count(*) from unified_records) || ' ' || records from source_totals";
+    let figures = app.texts(counted).await;
+    let (there, said) = figures[0].split_once(' ').unwrap();
+    assert_eq!(there, said);
+    sqlx::query("truncate unified_records").execute(&app.pool).await.unwrap();
+    assert_eq!(app.texts(counted).await, ["0 0"]);
     app.database.close().await;
 }

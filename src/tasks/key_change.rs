@@ -1,0 +1,70 @@
+//! Owns noticing that the job file makes its keys of other fields than before: the records that earlier
+//! runs have loaded stay, and the same things stand beside them under their new keys.
+
+use std::path::Path;
+
+use sqlx::PgConnection;
+
+use super::remark::Remark;
+use super::{SourceInUse, TaskError};
+use crate::db::runs::Run;
+use crate::db::{definitions, runs, totals};
+use crate::definition::Definition;
+use crate::definition::field::{ExternalId, Locator};
+use crate::domain::text::{cut, printable};
+use crate::domain::words::grouped;
+use crate::sources;
+
+/// The most bytes of a key that is shown.
+const SHOWN: usize = 200;
+
+/// What there is to say when records have come under keys of another make than those of the last run
+/// that read anything.
+pub(super) async fn remark(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+) -> Result<Option<Remark>, TaskError> {
+    if run.counters.inserted == 0 {
+        return Ok(None);
+    }
+    let last = runs::last_reading(&mut *transaction, &run.source, run.id).await?;
+    let Some(last) = last.filter(|last| last.config_hash != run.config_hash) else {
+        return Ok(None);
+    };
+    let stored = match definitions::load(&mut *transaction, last.config_hash).await {
+        Ok(stored) => stored,
+        Err(sqlx::Error::RowNotFound) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (name, path) = (source.definition.source.clone(), Path::new(&stored.path));
+    // One that an earlier version took and this one does not says nothing of the keys.
+    let Ok(before) = Definition::parse(name, path, stored.toml, &sources::kind_names()) else {
+        return Ok(None);
+    };
+    let (then, now) = (&before.external_id, &source.definition.external_id);
+    let records = totals::records(&mut *transaction, &run.source).await?;
+    if then == now || records == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Remark::degrading(format!(
+        "records are told apart by {}, and were by {} in run {}: the {} records of before stay beside the {} \
+         new ones. Once these are right: `delete from unified_records where source = '{}' and \
+         last_run_id < {}`, then `kasparro run {} --full`",
+        shown(now),
+        shown(then),
+        last.id,
+        grouped(records.unsigned_abs()),
+        grouped(run.counters.inserted.unsigned_abs()),
+        run.source,
+        run.id,
+        run.source,
+    ))))
+}
+
+fn shown(key: &ExternalId) -> String {
+    let parts = key.parts.iter().filter_map(Locator::label);
+    let parts =
+        parts.map(|part| format!("`{}`", printable(part))).collect::<Vec<_>>().join(" and ");
+    cut(&parts, SHOWN).into_owned()
+}
