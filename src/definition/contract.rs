@@ -171,8 +171,10 @@ impl RowContract {
         let found = if watch.nested { found_above(row, &watch.field) } else { found_in(cell) };
         match found {
             Found::Missing
-                if !schema.optional
-                    && (!self.rules.guards() || self.gone.fields.contains(&watch.field)) =>
+                if match self.rules.guards() {
+                    true => self.gone.fields.contains(&watch.field),
+                    false => !schema.optional,
+                } =>
             {
                 let what =
                     format!("the row has no such field, and every row had \"{}\"", watch.field);
@@ -228,7 +230,11 @@ pub(super) fn guarded(
     if !definition.contract.guards() {
         return Gone::default();
     }
-    let fields = schema.map(|schema| guarded_fields(&definition.locators(), schema));
+    let fields = schema.map(|schema| {
+        let mut fields = guarded_fields(&definition.locators(), schema);
+        fields.extend(missed_fields(definition, schema, known));
+        fields
+    });
     let paths = definition.fields.iter().filter_map(|field| {
         let path = field.from.nested_path()?;
         let always = known.get(&field.name).is_some_and(|known| {
@@ -243,6 +249,23 @@ fn guarded_fields(locators: &[Locator], schema: &Schema) -> BTreeSet<String> {
     let mapped = locators.iter().filter_map(|locator| top_level(locator, schema));
     let had = |field: &String| schema.fields.get(field).is_some_and(|known| !known.optional);
     mapped.map(|(field, _)| field).filter(had).collect()
+}
+
+/// The top-level fields that every record had until hardly any had it. A single record without a field
+/// makes it optional in the schema, which would end the guard just then.
+fn missed_fields(
+    definition: &Definition,
+    schema: &Schema,
+    known: &BTreeMap<String, Presence>,
+) -> BTreeSet<String> {
+    let fields = definition.fields.iter().filter(|field| field.from.nested_path().is_none());
+    let missed = fields.filter_map(|field| {
+        let from = field_name::kept(field.from.label()?);
+        let known = known.get(&field.name).filter(|known| known.from == from)?;
+        let (name, _) = top_level(&field.from, schema).filter(|_| known.always && known.missed)?;
+        schema.fields.contains_key(&name).then_some(name)
+    });
+    missed.collect()
 }
 
 /// The top-level field that a locator leads to, as the schema names it, and whether it leads on from
@@ -270,7 +293,7 @@ fn known_name(names: &[String], schema: &Schema) -> Option<String> {
 
 /// The top-level field that a JSONPath leads through, and whether it leads on from there. `None`
 /// when it selects by something else than a name.
-pub(super) fn first_segment(path: &str) -> Option<(String, bool)> {
+pub fn first_segment(path: &str) -> Option<(String, bool)> {
     let rest = path.strip_prefix('$')?;
     let (name, rest) = if let Some(rest) = rest.strip_prefix('.') {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());

@@ -601,3 +601,19 @@ fn records_are_counted_that_have_no_value_of_a_field() {
     // A row that is set aside is no record.
     assert!(gaps(r#"{"name":"a"}"#, true).is_empty());
 }
+
+#[test]
+fn lists_objects_and_texts_of_nothing_are_no_values() {
+    let toml = "[fields]\ntags = { type = 'json' }";
+    let gaps = |tags: &str, typed: bool| {
+        let mapped = map_as(toml, None, &format!(r#"{{"id":"1","tags":{tags}}}"#), typed).unwrap();
+        mapped.gaps_since(&definition(toml), &Before::default()).with_value("tags") == 0
+    };
+    for nothing in ["{}", "[]", "[null]", r#"{"a":null,"b":[]}"#, r#"[{"a":" "}]"#] {
+        assert!(gaps(nothing, true), "{nothing}");
+    }
+    for value in [r#"{"a":1}"#, "[0]", r#"{"a":{"b":false}}"#, "0", "false"] {
+        assert!(!gaps(value, true), "{value}");
+    }
+    assert!(gaps(r#""{}""#, false) && gaps(r#"" [] ""#, false) && !gaps(r#""[1]""#, false));
+}

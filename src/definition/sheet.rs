@@ -1,6 +1,8 @@
 //! Owns what the mapping does with one row: look up, judge by the contract, convert, write. Values
 //! go straight into the batch's arena; nothing is allocated for a row without defects.
 
+use serde_json::Value;
+
 use super::contract::Objection;
 use super::convert::{self, Converter, Flaw, Form};
 use super::field::Target;
@@ -174,7 +176,7 @@ impl<'a, R: Row> Sheet<'a, R> {
         match self.look(&field.part)? {
             None => Ok(None),
             Some(cell @ (Cell::Missing | Cell::Null)) => Ok(self.fall_back(field, cell)),
-            Some(cell @ Cell::Text("")) => {
+            Some(cell) if says_nothing(cell) => {
                 self.gaps.note(field.part.locator);
                 Ok(Some((cell, &field.converter, self.typed)))
             }
@@ -286,6 +288,25 @@ impl Key {
             out.push_str(literal);
         }
         true
+    }
+}
+
+/// Whether a cell holds no value: blanks, or a list or an object of nothing. Zero and `false` are values.
+fn says_nothing(cell: Cell<'_>) -> bool {
+    match cell {
+        Cell::Missing | Cell::Null => true,
+        Cell::Text(text) => matches!(text.trim(), "" | "{}" | "[]"),
+        Cell::Json(value) => holds_nothing(value),
+    }
+}
+
+fn holds_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(elements) => elements.iter().all(holds_nothing),
+        Value::Object(fields) => fields.values().all(holds_nothing),
     }
 }
 

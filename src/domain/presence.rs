@@ -1,5 +1,5 @@
 //! Owns which fields have values: in how many records of a run, in how many of those before it, and
-//! when it is no accident that a run has none.
+//! when it is no accident that a run has none, or hardly any.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 /// It is no accident that a field has no value when the odds of that are smaller than this: a source
 /// that is read every hour is then called to account without cause about once in six weeks.
 const ODDS: f64 = 0.001;
+
+/// Values are missed when the share of records that have one is smaller than this part of what it was:
+/// shares double and halve with seasons and catalogues, and one record of the old kind among thousands
+/// of a new one is no value that came back.
+const HARDLY_ANY: f64 = 0.1;
 
 /// The share of records that is taken to have a field of which nobody knows more than that some
 /// records have it and others do not.
@@ -66,7 +71,8 @@ pub struct Presence {
     /// Records since the last value.
     #[serde(default)]
     pub lacking: u64,
-    /// Whether those were too many for an accident. It stays so until a value comes.
+    /// Whether so few records had a value that it was no accident. It stays so until values come back;
+    /// so long the counts are those from before.
     #[serde(default)]
     pub missed: bool,
 }
@@ -89,10 +95,11 @@ impl Presence {
 
     /// The same after a further run.
     pub fn after(mut self, records: u64, with_value: u64, reads: Reads) -> Self {
-        if with_value == 0 {
-            self.missed = self.is_missed_in(records, reads);
-            self.always &= self.missed || records == 0;
-            self.lacking += records;
+        let missed = self.is_missed_in(records, with_value, reads);
+        if with_value == 0 || missed {
+            self.missed = missed;
+            self.always &= missed || records == 0;
+            self.lacking = if with_value == 0 { self.lacking + records } else { 0 };
             return self;
         }
         if self.records > WELL_KNOWN {
@@ -109,29 +116,46 @@ impl Presence {
         self
     }
 
-    /// Whether so many records without any value are too many for an accident.
-    pub fn is_missed_in(&self, records: u64, reads: Reads) -> bool {
-        if records == 0 || self.missed {
+    /// The share of records that had a value. By the rule of succession: of few records nobody knows
+    /// for certain what the next are like.
+    fn share(&self) -> f64 {
+        self.with_value as f64 / (self.records as f64 + 1.0)
+    }
+
+    /// Whether values of so few of these records are too few for an accident.
+    pub fn is_missed_in(&self, records: u64, with_value: u64, reads: Reads) -> bool {
+        if records == 0 {
             return self.missed;
         }
-        // By the rule of succession: of few records nobody knows for certain what the next are like.
-        let share = (self.with_value as f64 / (self.records as f64 + 1.0)).min(SUREST);
-        let lacking = match reads {
-            Reads::Again => records,
-            Reads::News => self.lacking + records,
+        let looked_at = match reads {
+            Reads::News if !self.missed => self.lacking + records,
+            Reads::News | Reads::Again => records,
         };
-        self.with_value > 0 && none_by_accident(share, lacking) < ODDS
+        let is_large = (with_value as f64) < HARDLY_ANY * self.share() * looked_at as f64;
+        if self.with_value == 0 || !is_large {
+            return false;
+        }
+        self.missed || so_few_by_accident(self.share().min(SUREST), looked_at, with_value) < ODDS
     }
 }
 
 /// Whether a field that some records had and some did not is missed in so many that all lack it.
 pub fn optional_is_missed_in(records: u64) -> bool {
-    none_by_accident(ASSUMED_SHARE, records) < ODDS
+    so_few_by_accident(ASSUMED_SHARE, records, 0) < ODDS
 }
 
-/// The odds that none of so many records has what this share of all records has.
-fn none_by_accident(share: f64, records: u64) -> f64 {
-    (1.0 - share).powf(records as f64)
+/// The odds that of so many records no more than `with_value` have what this share of all records has:
+/// exact for none, and by Chernoff's bound at most this for some.
+fn so_few_by_accident(share: f64, records: u64, with_value: u64) -> f64 {
+    let found = with_value as f64 / records.max(1) as f64;
+    if found >= share {
+        return 1.0;
+    }
+    let mut exponent = (1.0 - found) * ((1.0 - share) / (1.0 - found)).ln();
+    if with_value > 0 {
+        exponent += found * (share / found).ln();
+    }
+    (records as f64 * exponent).exp()
 }
 
 #[cfg(test)]
@@ -142,7 +166,7 @@ mod tests {
 
     fn fewest(records: u64, with_value: u64) -> u64 {
         let before = Presence::first("$.x", records, with_value);
-        (0..1_000_000).find(|now| before.is_missed_in(*now, Reads::Again)).unwrap()
+        (0..1_000_000).find(|now| before.is_missed_in(*now, 0, Reads::Again)).unwrap()
     }
 
     /// The table of docs/job-files.md.
@@ -170,7 +194,7 @@ mod tests {
     fn what_is_missed_stays_so_until_a_value_comes() {
         let before = Presence::first("$.x", 1_000, 500);
         let mut missed = before.clone().after(10, 0, Reads::Again);
-        assert!(missed.missed && missed.is_missed_in(1, Reads::Again));
+        assert!(missed.missed && missed.is_missed_in(1, 0, Reads::Again));
         missed = missed.after(1, 0, Reads::Again);
         let back = missed.after(1, 1, Reads::Again);
         assert_eq!((back.missed, back.records, back.with_value), (false, 1_001, 501));
@@ -184,27 +208,95 @@ mod tests {
         assert_eq!(again.after(2, 1, Reads::Again).records, 1_020);
     }
 
+    /// One old record among thousands, or a deployment that goes on, is no value that came back.
+    #[test]
+    fn hardly_any_values_are_as_much_of_an_alarm_as_none() {
+        let before = Presence::first("$.price", 2_000, 2_000);
+        let missed = |records, with_value| before.is_missed_in(records, with_value, Reads::Again);
+        assert!(missed(2_000, 1) && missed(2_000, 199) && !missed(2_000, 200));
+        assert!(missed(11, 1) && !missed(10, 1), "one of ten is a tenth");
+        // It does not go out by itself, however often, nor with the next old record.
+        let mut now = before.clone();
+        for run in 0..60 {
+            now = now.after(2_000, run % 3, Reads::Again);
+            assert!(now.missed && now.always, "{run}");
+        }
+        assert_eq!((now.records, now.with_value), (2_000, 2_000));
+        let back = now.after(2_000, 1_900, Reads::Again);
+        assert!(!back.missed && !back.always);
+        // A deployment that goes on over days is noticed before it ends.
+        let mut now = before.clone();
+        let days = [1_800, 1_200, 600, 200, 60, 10, 1].map(|with_value| {
+            now = now.clone().after(2_000, with_value, Reads::Again);
+            now.missed
+        });
+        assert_eq!(days, [false, false, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn a_share_that_halves_or_swings_is_no_alarm() {
+        let mut now = Presence::first("$.sale", 2_000, 800);
+        for with_value in [400, 200, 700, 100, 300, 60, 900, 400] {
+            now = now.after(2_000, with_value, Reads::Again);
+            assert!(!now.missed, "{with_value}");
+        }
+        // Of what is rare, few records say nothing.
+        let rare = Presence::first("$.recall", 10_000, 100);
+        assert!(
+            !rare.is_missed_in(600, 0, Reads::Again) && !rare.is_missed_in(1_000, 1, Reads::Again)
+        );
+        assert!(rare.is_missed_in(5_000, 2, Reads::Again));
+    }
+
+    /// Chernoff's bound never takes for unlikely what is likely.
+    #[test]
+    fn odds_are_never_taken_for_smaller_than_they_are() {
+        for (records, share) in [(5_u64, 0.75_f64), (40, 0.75), (60, 0.5), (300, 0.1), (900, 0.02)]
+        {
+            let (mut exact, mut term) = (0.0, (1.0 - share).powf(records as f64));
+            for with_value in 0..=records / 8 {
+                exact += term;
+                let bound = so_few_by_accident(share, records, with_value);
+                assert!(
+                    bound >= exact * 0.999_999,
+                    "{records} {share} {with_value}: {bound} {exact}"
+                );
+                term *=
+                    (records - with_value) as f64 / (with_value + 1) as f64 * share / (1.0 - share);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn more_records_without_a_value_are_never_less_of_an_alarm(
             runs in prop::collection::vec((1..5_000_u64, 0.0..=1.0_f64), 1..20),
-            now in 0..5_000_u64,
+            now in 1..5_000_u64,
+            with_value in 0..500_u64,
             reads in prop::sample::select(vec![Reads::Again, Reads::News]),
         ) {
             let mut before = Presence::first("$.x", 10, 7);
-            let mut missed = false;
             for (records, share) in runs {
-                let with_value = ((records as f64 * share) as u64).saturating_sub(1);
-                missed = with_value == 0 && (missed || before.is_missed_in(records, reads));
-                before = before.after(records, with_value, reads);
-                // An alarm lasts, and ends with the first value.
-                prop_assert_eq!(before.missed, missed);
+                let with_value = ((records as f64 * share.powi(4)) as u64).saturating_sub(1);
+                let missed = before.is_missed_in(records, with_value, reads);
+                let after = before.clone().after(records, with_value, reads);
+                // What is said is what is kept, and what is missed is measured by what was before it.
+                prop_assert_eq!(after.missed, missed);
+                if missed {
+                    prop_assert_eq!((after.records, after.with_value, after.always),
+                        (before.records, before.with_value, before.always));
+                }
+                // An alarm ends with values only.
+                prop_assert!(!before.missed || missed || with_value > 0);
+                before = after;
                 // What was there once is not forgotten.
                 prop_assert!(0 < before.with_value && before.with_value <= before.records);
             }
-            let missed = |now| before.is_missed_in(now, reads);
-            prop_assert!(!missed(now) || missed(now + 1));
-            prop_assert_eq!(missed(0), before.missed);
+            let missed = |now, with_value| before.is_missed_in(now, with_value, reads);
+            let with_value = with_value.min(now);
+            prop_assert!(!missed(now, with_value) || missed(now + 1, with_value));
+            prop_assert!(!missed(now, with_value) || missed(now, with_value.saturating_sub(1)));
+            prop_assert_eq!(missed(0, 0), before.missed);
         }
 
         #[test]
@@ -215,7 +307,7 @@ mod tests {
             let mut always = true;
             for (records, without) in runs {
                 let with_value = records.saturating_sub(without);
-                let missed = before.is_missed_in(records, Reads::Again) && with_value == 0;
+                let missed = before.is_missed_in(records, with_value, Reads::Again);
                 always &= with_value == records || missed;
                 before = before.after(records, with_value, Reads::Again);
                 prop_assert_eq!(before.always, always);

@@ -16,7 +16,7 @@ use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{self, FoundFile, FoundFiles};
 use super::remark::Remark;
 use super::settled_pages::PagesOfBatch;
-use super::snapshot_schema::{LeadingNowhere, absent_fields};
+use super::snapshot_schema::{LeadingNowhere, absent_fields, new_fields};
 use super::{Effects, Task, TaskContext, TaskError, blocking, emptied, plan_replay, repeated};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
@@ -90,6 +90,7 @@ impl Task for DryRun {
             Source::Files(_) => trial.files().await?,
         }
         let known = schemas::current(&context.pool, &context.source_name).await?;
+        let new = new_fields(known.as_ref(), &trial.shape);
         // Of an API everything is read.
         let files = matches!(context.source.source, Source::Files(_));
         let known = known.map(|known| known.accepted).filter(|_| files);
@@ -98,7 +99,7 @@ impl Task for DryRun {
         let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had);
         trial.remarks.extend(absent);
         let reads = emptied::reads(&context.source.source, context.mode);
-        trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads));
+        trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads, &new));
         let exact = trial.counters.slices <= 1;
         trial.remarks.extend(repeated::of(&trial.repeated, exact, &trial.names));
         let samples = trial.samples.shown();

@@ -1,5 +1,6 @@
 //! Owns what there is to say about fields that earlier runs had values of and that no record of a run
-//! has any, whether they are null, empty, discarded or not there; and what is known of fields after it.
+//! has any, or hardly one, whether they are null, empty, discarded or not there; and what is known of
+//! fields after it.
 //!
 //! Fields that are missed stay known as they were: the alarm lasts until values come back or somebody
 //! says that they need not.
@@ -8,11 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::remark::{Remark, few};
 use crate::definition::Definition;
-use crate::definition::field::FieldDefinition;
+use crate::definition::contract::first_segment;
+use crate::definition::field::{FieldDefinition, Locator, plain_header};
 use crate::definition::policy::Policy;
 use crate::domain::field_name;
 use crate::domain::presence::{Gaps, Presence, Reads};
 use crate::domain::run::Mode;
+use crate::domain::suggest::nearest_field;
 use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
 use crate::sources::Source;
@@ -31,35 +34,93 @@ pub(super) fn reads(source: &Source, mode: Mode) -> Reads {
     }
 }
 
-/// What there is to say about fields that the records of a run have lost their values of.
+/// What there is to say about fields that the records of a run have lost their values of. `new` are the
+/// names of fields that came with the run: what was renamed is among them.
 pub(super) fn remark(
     definition: &Definition,
     known: &Known,
     gaps: &Gaps,
     reads: Reads,
+    new: &BTreeSet<String>,
 ) -> Option<Remark> {
     if definition.contract.missing_field == Policy::Evolve {
         return None;
     }
-    let mut missed: Vec<String> = Vec::new();
+    let (mut none, mut hardly_any): (Vec<String>, Vec<String>) = Default::default();
     for (field, label) in read_fields(definition) {
-        let is_missed = |before: &Presence| before.is_missed_in(gaps.records, reads);
-        if gaps.with_value(&field.name) == 0 && before(field, &label, known).is_some_and(is_missed)
-        {
-            let text = format!("`{}`", visible(&cut(&label, SHOWN)));
-            if !missed.contains(&text) {
-                missed.push(text);
-            }
+        let with_value = gaps.with_value(&field.name);
+        let Some(before) = before(field, &label, known) else { continue };
+        if !before.is_missed_in(gaps.records, with_value, reads) {
+            continue;
+        }
+        let mut text = format!("`{}`", visible(&cut(&label, SHOWN)));
+        if with_value > 0 {
+            let now = percent(with_value, gaps.records);
+            let then = percent(before.with_value, before.records);
+            text = format!("{} of {text} ({now}, {then} before)", grouped(with_value));
+        }
+        if let Some(name) = instead_of(definition, &field.from, new) {
+            text = format!("{text}; is it `{}` now?", visible(&cut(name, SHOWN)));
+        }
+        let told = if with_value == 0 { &mut none } else { &mut hardly_any };
+        if !told.contains(&text) {
+            told.push(text);
         }
     }
-    (!missed.is_empty()).then(|| {
+    let records = grouped(gaps.records);
+    let none = (!none.is_empty()).then(|| {
+        format!("none of {records} records has a value of {}, and earlier ones had", few(none))
+    });
+    let hardly_any = (!hardly_any.is_empty())
+        .then(|| format!("of {records} records hardly any has a value: {}", few(hardly_any)));
+    let lost: Vec<String> = none.into_iter().chain(hardly_any).collect();
+    (!lost.is_empty()).then(|| {
         Remark::degrading(format!(
-            "none of {} records has a value of {}, and earlier ones had: they were loaded without; if \
-             that is meant, write missing_field = \"evolve\" under [contract]",
-            grouped(gaps.records),
-            few(missed)
+            "{}: they were loaded without; if that is meant, write missing_field = \"evolve\" under \
+             [contract]",
+            lost.join("; ")
         ))
     })
+}
+
+/// A share of records in hundredths, as exact as it must be to be told from nothing.
+fn percent(some: u64, all: u64) -> String {
+    let percent = some as f64 / all.max(1) as f64 * 100.0;
+    match percent {
+        p if p >= 10.0 => format!("{p:.0} %"),
+        p if p >= 0.1 => format!("{p:.1} %"),
+        _ => "less than 0.1 %".to_owned(),
+    }
+}
+
+/// The field under which the values of another may stand now: of those that are new with a run and that
+/// nothing is read from, the one with the nearest name, or else the only one.
+fn instead_of<'n>(
+    definition: &Definition,
+    from: &Locator,
+    new: &'n BTreeSet<String>,
+) -> Option<&'n str> {
+    if from.nested_path().is_some() {
+        return None;
+    }
+    let read: Vec<String> = definition.locators().iter().flat_map(read_from).collect();
+    let is_free = |name: &&str| !read.iter().any(|read| plain_header(read) == plain_header(name));
+    let free = || new.iter().map(String::as_str).filter(is_free);
+    let near = read_from(from).iter().find_map(|name| nearest_field(name, free()));
+    near.or_else(|| free().next().filter(|_| free().nth(1).is_none()))
+}
+
+/// The names at the top of records that a locator begins with.
+fn read_from(locator: &Locator) -> Vec<String> {
+    match locator {
+        Locator::Nowhere => Vec::new(),
+        Locator::Column(names) => names.clone(),
+        Locator::Named(name) => vec![name.clone()],
+        Locator::Path(path) => match first_segment(path) {
+            Some((name, _)) => vec![name],
+            None => vec![path.clone()],
+        },
+    }
 }
 
 /// What is known after a run that has read all there was to read.
@@ -72,6 +133,9 @@ pub(super) fn after(definition: &Definition, known: &Known, gaps: &Gaps, reads: 
             None if with_value == 0 => return None,
             None => Presence::first(&label, gaps.records, with_value),
             Some(_) if with_value == 0 && may_go => return None,
+            Some(before) if may_go && before.is_missed_in(gaps.records, with_value, reads) => {
+                Presence::first(&label, gaps.records, with_value)
+            }
             Some(before) => before.clone().after(gaps.records, with_value, reads),
         };
         Some((field.name.clone(), presence))
@@ -88,7 +152,7 @@ pub(super) fn missing_by_accident(
 ) -> BTreeSet<String> {
     let accidents = read_fields(definition).filter(|(field, label)| {
         before(field, label, known)
-            .is_some_and(|before| !before.always && !before.is_missed_in(rows, reads))
+            .is_some_and(|before| !before.always && !before.is_missed_in(rows, 0, reads))
     });
     accidents.filter_map(|(field, _)| field.from.label()).map(str::to_owned).collect()
 }
@@ -130,16 +194,50 @@ mod tests {
         let mut known = after(&guarding, &Known::default(), &gaps(10, 0), AGAIN);
         assert_eq!(known.keys().collect::<Vec<_>>(), ["brand", "name"]);
         for _ in 0..50 {
-            let text = remark(&guarding, &known, &gaps(10, 10), AGAIN).unwrap().text;
+            let text =
+                remark(&guarding, &known, &gaps(10, 10), AGAIN, &BTreeSet::new()).unwrap().text;
             assert!(
                 text.starts_with("none of 10 records has a value of `$.vendor.name`"),
                 "{text}"
             );
             known = after(&guarding, &known, &gaps(10, 10), AGAIN);
         }
-        assert_eq!(remark(&guarding, &known, &gaps(10, 9), AGAIN), None);
-        known = after(&guarding, &known, &gaps(10, 9), AGAIN);
+        assert_eq!(remark(&guarding, &known, &gaps(10, 8), AGAIN, &BTreeSet::new()), None);
+        known = after(&guarding, &known, &gaps(10, 8), AGAIN);
         assert!(!known["brand"].always);
+    }
+
+    #[test]
+    fn a_field_that_hardly_any_record_has_is_missed_with_both_shares_and_its_new_name() {
+        let guarding = definition("");
+        let mut known = after(&guarding, &Known::default(), &gaps(2_000, 0), AGAIN);
+        for _ in 0..50 {
+            let new = ["zebra", "vendor_name", "name"].map(str::to_owned).into();
+            let said = remark(&guarding, &known, &gaps(2_000, 1_999), AGAIN, &new).unwrap();
+            assert_eq!(
+                said.text,
+                "of 2,000 records hardly any has a value: 1 of `$.vendor.name` (less than 0.1 %, 100 % \
+                 before): they were loaded without; if that is meant, write missing_field = \"evolve\" \
+                 under [contract]"
+            );
+            known = after(&guarding, &known, &gaps(2_000, 1_999), AGAIN);
+        }
+        let lost = Gaps { records: 60, without: [("name".to_owned(), 57)].into() };
+        let said = |new: &[&str]| {
+            let new = new.iter().map(|name| (*name).to_owned()).collect();
+            remark(&guarding, &known, &lost, AGAIN, &new).unwrap().text
+        };
+        let new_name = |text: &str| {
+            text.split_once("before); ").map(|(_, rest)| rest.split_once("?").unwrap().0.to_owned())
+        };
+        assert!(said(&[]).contains("3 of `name` (5.0 %, 100 % before): "), "{}", said(&[]));
+        assert_eq!(
+            new_name(&said(&["zebra", "fullname", "vendor"])).unwrap(),
+            "is it `fullname` now"
+        );
+        assert_eq!(new_name(&said(&["zebra"])).unwrap(), "is it `zebra` now");
+        assert_eq!(new_name(&said(&["zebra", "cost"])), None);
+        assert_eq!(new_name(&said(&["id", "vendor"])), None, "read already");
     }
 
     #[test]
@@ -147,9 +245,12 @@ mod tests {
         let (guarding, evolving) =
             (definition(""), definition("[contract]\nmissing_field = 'evolve'"));
         let known = after(&guarding, &Known::default(), &gaps(10, 0), AGAIN);
-        assert_eq!(remark(&evolving, &known, &gaps(10, 10), AGAIN), None);
+        assert_eq!(remark(&evolving, &known, &gaps(10, 10), AGAIN, &BTreeSet::new()), None);
+        assert_eq!(remark(&evolving, &known, &gaps(99, 98), AGAIN, &BTreeSet::new()), None);
+        let hardly_any = after(&evolving, &known, &gaps(99, 98), AGAIN);
+        assert_eq!(remark(&guarding, &hardly_any, &gaps(99, 98), AGAIN, &BTreeSet::new()), None);
         let known = after(&evolving, &known, &gaps(10, 10), AGAIN);
-        assert_eq!(remark(&guarding, &known, &gaps(10, 10), AGAIN), None);
+        assert_eq!(remark(&guarding, &known, &gaps(10, 10), AGAIN, &BTreeSet::new()), None);
     }
 
     #[test]
@@ -157,7 +258,7 @@ mod tests {
         let definition = definition("");
         let mut known = after(&definition, &Known::default(), &gaps(10, 0), AGAIN);
         known.get_mut("brand").unwrap().from = "$.vendor.title".to_owned();
-        assert_eq!(remark(&definition, &known, &gaps(10, 10), AGAIN), None);
+        assert_eq!(remark(&definition, &known, &gaps(10, 10), AGAIN, &BTreeSet::new()), None);
         assert!(!after(&definition, &known, &gaps(10, 10), AGAIN).contains_key("brand"));
     }
 
@@ -174,9 +275,13 @@ mod tests {
                 let without = (records as f64 * share) as u64;
                 known = after(&definition, &known, &gaps(records, without), AGAIN);
             }
-            let missed = known.get("brand").is_some_and(|brand| brand.is_missed_in(now, AGAIN));
-            prop_assert_eq!(remark(&definition, &known, &gaps(now, now), AGAIN).is_some(), missed);
-            prop_assert_eq!(remark(&definition, &known, &gaps(now, now - 1), AGAIN), None);
+            let missed = |with_value| {
+                known.get("brand").is_some_and(|brand| brand.is_missed_in(now, with_value, AGAIN))
+            };
+            let hardly_any = remark(&definition, &known, &gaps(now, now - 1), AGAIN, &BTreeSet::new());
+            prop_assert_eq!(hardly_any.is_some(), missed(1));
+            let missed = missed(0);
+            prop_assert_eq!(remark(&definition, &known, &gaps(now, now), AGAIN, &BTreeSet::new()).is_some(), missed);
             let silenced = after(&definition, &known, &gaps(now, now), AGAIN);
             prop_assert_eq!(silenced.get("brand").is_some_and(|brand| brand.missed), missed);
             let accident = missing_by_accident(&definition, &known, now, AGAIN).contains("$.vendor.name");

@@ -132,15 +132,20 @@ async fn remarks(
             remarks.extend(SliceResult::from_value(result)?.more.map(Remark::degrading));
         }
     }
-    let snapshot = TaskPayload::SnapshotSchema {}.key();
-    if let Some(result) = run_tasks::result(&mut *transaction, run.id, &snapshot).await? {
-        let snapshot: Snapshot = serde_json::from_value(result).map_err(|error| {
-            TaskError::Inconsistent(format!("result of the snapshot of run {}: {error}", run.id))
-        })?;
-        remarks.extend(snapshot.remarks);
-    }
+    remarks.extend(snapshot(transaction, run.id).await?.remarks);
     remarks.extend(repeated::remark(transaction, run.id).await?);
     Ok(remarks)
+}
+
+/// What the snapshot of a run left in the ledger; nothing when there was none.
+async fn snapshot(transaction: &mut PgConnection, id: RunId) -> Result<Snapshot, TaskError> {
+    let key = TaskPayload::SnapshotSchema {}.key();
+    match run_tasks::result(&mut *transaction, id, &key).await? {
+        Some(result) => serde_json::from_value(result).map_err(|error| {
+            TaskError::Inconsistent(format!("result of the snapshot of run {id}: {error}"))
+        }),
+        None => Ok(Snapshot::default()),
+    }
 }
 
 /// What there is to say about fields that have lost their values; and what is known of them from now on.
@@ -168,7 +173,8 @@ async fn look_at_fields(
             field_presence::put(transaction, &run.source, &after, run.id).await?;
         }
     }
-    Ok(emptied::remark(definition, &known, &gaps, reads))
+    let new = snapshot(transaction, run.id).await?.new;
+    Ok(emptied::remark(definition, &known, &gaps, reads, &new))
 }
 
 /// What made the last run that read anything degraded of its rows as a whole: that is not mended by
@@ -189,7 +195,8 @@ async fn still_so(
     if !gaps.is_empty() && gaps.records as i64 == inserted + updated + unchanged {
         let known = field_presence::get(&mut *transaction, &run.source).await?;
         let reads = emptied::reads(&source.source, last.mode);
-        remarks.extend(emptied::remark(&source.definition, &known, &gaps, reads));
+        let new = snapshot(transaction, last.id).await?.new;
+        remarks.extend(emptied::remark(&source.definition, &known, &gaps, reads, &new));
     }
     let still = |remark: Remark| Remark {
         text: format!("nothing is new since run {}: {}", last.id, remark.text),

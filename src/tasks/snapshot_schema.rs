@@ -25,6 +25,8 @@ use crate::domain::task::TaskPayload;
 const MAX_DRIFT: usize = 1_000;
 /// The most of them that get a line of the log.
 const MAX_WARNINGS: usize = 20;
+/// The most names of new fields that are kept for whoever looks for one that was renamed.
+const MAX_NEW: usize = 100;
 
 pub(super) struct SnapshotSchema;
 
@@ -43,6 +45,9 @@ pub(super) struct Snapshot {
     /// What there is to say about what was seen.
     #[serde(default)]
     pub remarks: Vec<Remark>,
+    /// Names of fields that no earlier run had, the first ones of them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub new: BTreeSet<String>,
 }
 
 impl Task for SnapshotSchema {
@@ -78,13 +83,16 @@ impl Task for SnapshotSchema {
         let definition = &context.source.definition;
         let had = field_presence::get(&mut *transaction, source).await?;
         let absent = absent_fields(definition, &seen.shape, &seen.leading_nowhere, known, &had);
+        let new = new_fields(current.as_ref(), &seen.shape);
         match current {
             None if seen.complete && seen.shape.rows > 0 => {
                 let observed = Schema::of(&seen.shape);
                 let first = CurrentSchema { version: 1, accepted: observed.clone(), observed };
                 schemas::insert(transaction, source, &first, context.run).await?;
             }
+            // What holds no row says nothing of its fields: nothing is gone from it, nothing new in it.
             None => {}
+            Some(_) if seen.shape.rows == 0 => {}
             Some(current) => evolve(context, transaction, contract, &current, &seen).await?,
         }
         let too_many = seen.shape.cut.then(|| {
@@ -93,11 +101,18 @@ impl Task for SnapshotSchema {
                  compared with earlier runs and judged by the contract; all rows are loaded"
             ))
         });
-        let snapshot = Snapshot { remarks: absent.into_iter().chain(too_many).collect() };
+        let snapshot = Snapshot { remarks: absent.into_iter().chain(too_many).collect(), new };
         let result = serde_json::to_value(&snapshot)
             .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
         Ok(Effects { result: Some(result), ..Effects::default() })
     }
+}
+
+/// The names of fields that no earlier run had, the first ones of them.
+pub(super) fn new_fields(current: Option<&CurrentSchema>, shape: &Shape) -> BTreeSet<String> {
+    let Some(current) = current else { return BTreeSet::new() };
+    let new = shape.fields.keys().filter(|name| !current.observed.fields.contains_key(*name));
+    new.take(MAX_NEW).cloned().collect()
 }
 
 /// The paths that led nowhere in all slices that hold any row.

@@ -229,6 +229,71 @@ async fn values_that_all_become_null_are_an_alarm_until_they_come_back() {
 }
 
 #[tokio::test]
+async fn values_that_nearly_all_records_lose_are_an_alarm_that_one_old_record_does_not_end() {
+    let app = api("$.brand", "").await;
+    let old = r#""brand":"x""#;
+    let new = r#""label":"x""#;
+    publish(&app, 1, 200, |_| old.to_owned());
+    assert_eq!(app.run("items").await.status, Success);
+    publish(&app, 2, 200, |n| if n == 7 { old } else { new }.to_owned());
+    let says = "of 200 records hardly any has a value: 1 of `$.brand` (0.5 %, 100 % before)";
+    let new_name = format!("{says}; is it `label` now?");
+    for (run, says) in [
+        (dry_run(&app, Incremental).await, new_name.as_str()),
+        (app.run("items").await, &new_name),
+        (app.run("items").await, says),
+        (app.run_mode("items", Full).await, says),
+    ] {
+        assert_eq!(run.status, Degraded, "{run:?}");
+        assert!(note(&run).contains(says), "{run:?}");
+    }
+    // Nor does it end the guard: the day without any old record loads no holes.
+    publish(&app, 3, 200, |_| new.to_owned());
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.quarantined), (Degraded, 200), "{run:?}");
+    publish(&app, 4, 200, |n| if n < 3 { new } else { old }.to_owned());
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.stop_reason), (Success, None));
+    app.database.close().await;
+
+    let app = TestApp::empty().await;
+    let job = "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"items.csv\"]\n[fields]\n\
+               brand = { column = \"Vendor\" }\n";
+    app.write("items.toml", job);
+    let csv = |empty: usize| {
+        let rows = (0..300).map(|n| format!("{n},{}\n", if n < empty { "" } else { "x" }));
+        format!("id,Vendor\n{}", rows.collect::<String>())
+    };
+    app.write("items.csv", csv(0));
+    assert_eq!(app.run("items").await.status, Success);
+    app.write("items.csv", csv(299));
+    for run in [dry_run(&app, Incremental).await, app.run("items").await, app.run("items").await] {
+        assert_eq!(run.status, Degraded, "{run:?}");
+        let says = "of 300 records hardly any has a value: 1 of `Vendor` (0.3 %, 100 % before)";
+        assert!(note(&run).contains(says), "{run:?}");
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_without_any_object_is_no_news_of_the_schema() {
+    let app = api("$.brand", "[contract]\nnew_field = \"freeze\"\n").await;
+    let drift = "select field || ' ' || change from schema_drift";
+    let versions = "select count(*) from schema_snapshots";
+    for price in 1..=2 {
+        publish(&app, price, 50, |_| r#""brand":"x","size":1"#.to_owned());
+        assert!(app.run("items").await.status.is_success());
+        for empty in ["[]", "[null,null,null]"] {
+            app.write("pages/page-0001.json", empty);
+            app.run("items").await;
+            assert_eq!(app.texts(drift).await, [""; 0], "{empty}");
+            assert_eq!(app.number(versions).await, 1, "{empty}");
+        }
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn values_that_are_all_discarded_are_an_alarm_and_so_are_defaults_in_their_place() {
     for default in ["", ", default = \"none\""] {
         let job = api_job("$.brand", "[contract]\ntype_change = \"discard_value\"\n")
