@@ -5,13 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use sqlx::PgPool;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::out;
 use crate::config::Settings;
 use crate::db::OpenError;
+use crate::db::waits::Wait;
 use crate::domain::failure::chain;
 use crate::domain::secret_url::SecretUrl;
 use crate::embedded::{self, DownloadSource, PrivatePostgres, Project};
+use crate::telemetry::Seldom;
 use crate::{db, queue};
 
 /// An open database; close it to let a private server stop.
@@ -19,7 +22,11 @@ pub(super) struct Database {
     pub pool: PgPool,
     url: String,
     private: Option<PrivatePostgres>,
+    watch: Option<Watch>,
 }
+
+/// Tells of locks that are waited for, until it is dropped.
+type Watch = AbortOnDropHandle<()>;
 
 /// What a command needs of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,35 +37,76 @@ pub(super) enum Schema {
     Expect,
 }
 
+/// Who is told of locks that are waited for.
+type Tell = fn(&Wait);
+
 impl Database {
-    /// Finds or starts the database and opens a pool of up to `connections`.
+    /// Finds or starts the database and opens a pool of up to `connections`, for a command that somebody
+    /// has typed.
     pub async fn open(
         settings: &Settings,
         connections: u32,
         schema: Schema,
     ) -> anyhow::Result<Self> {
-        let (url, private) = match &settings.database_url {
-            Some(url) => (url.expose().to_owned(), None),
-            None => {
-                let options = private_options(settings)?;
-                let mut private = embedded::find_or_start(&options).await?;
-                private.keep_running(&options);
-                tracing::info!("{}", private.description());
-                (private.url().to_owned(), Some(private))
+        Self::open_telling(settings, connections, schema, |wait| out::remark(wait)).await
+    }
+
+    /// For a process that serves, and logs.
+    pub async fn open_as_service(
+        settings: &Settings,
+        connections: u32,
+        schema: Schema,
+    ) -> anyhow::Result<Self> {
+        Self::open_telling(settings, connections, schema, |wait| tracing::warn!("{wait}")).await
+    }
+
+    async fn open_telling(
+        settings: &Settings,
+        connections: u32,
+        schema: Schema,
+        tell: Tell,
+    ) -> anyhow::Result<Self> {
+        let (url, private) = find(settings).await?;
+        let opening = async {
+            let pool =
+                db::connect(&url, connections, settings.database_wait, waiting(settings)).await?;
+            let watch = watch(&pool, tell);
+            migrate_or_check(&pool, schema, private.is_some()).await?;
+            Ok((pool, Some(watch)))
+        };
+        let opened = opening.await;
+        Self::of(opened, url, private).await
+    }
+
+    /// The database for other programs, who can mend what keeps kasparro from using it: it is not checked,
+    /// and changed only in that a new one gets its tables.
+    pub async fn open_for_others(settings: &Settings) -> anyhow::Result<Self> {
+        let (url, private) = find(settings).await?;
+        let opening = async {
+            let mut reached = db::reach(&url, settings.database_wait, waiting(settings)).await?;
+            let usable = db::check(&mut reached).await.is_ok();
+            let pool = reached.into_pool(1).await?;
+            if usable && !db::has_tables(&pool).await.unwrap_or(true) {
+                let made = migrate_or_check(&pool, Schema::Migrate, private.is_some()).await;
+                if let Err(error) = made {
+                    let why = chain(error.as_ref());
+                    out::remark(format!("note: kasparro's tables are not there: {why}"));
+                }
             }
+            Ok((pool, None))
         };
-        let waiting = |error: &sqlx::Error| {
-            let seconds = settings.database_wait.as_secs();
-            let why = chain(error);
-            out::remark(format!("waiting up to {seconds} s for the database: {why}"));
-        };
-        let opened = db::connect(&url, connections, settings.database_wait, waiting).await;
-        let opened = match opened {
-            Ok(pool) => migrate_or_check(&pool, schema, private.is_some()).await.map(|()| pool),
-            Err(error) => Err(error.into()),
-        };
+        let opened = opening.await;
+        Self::of(opened, url, private).await
+    }
+
+    /// A private server that is of no use is stopped.
+    async fn of(
+        opened: anyhow::Result<(PgPool, Option<Watch>)>,
+        url: String,
+        private: Option<PrivatePostgres>,
+    ) -> anyhow::Result<Self> {
         match opened {
-            Ok(pool) => Ok(Self { pool, url, private }),
+            Ok((pool, watch)) => Ok(Self { pool, url, private, watch }),
             Err(error) => {
                 if let Some(private) = private {
                     private.stop().await.context("the private PostgreSQL did not stop")?;
@@ -75,12 +123,45 @@ impl Database {
 
     /// Closes the pool and, as its last user, stops a private server.
     pub async fn close(self) -> anyhow::Result<()> {
+        drop(self.watch);
         self.pool.close().await;
         if let Some(private) = self.private {
             private.stop().await.context("the private PostgreSQL did not stop")?;
         }
         Ok(())
     }
+}
+
+/// The address of the database that the settings name, else of the private one.
+async fn find(settings: &Settings) -> anyhow::Result<(String, Option<PrivatePostgres>)> {
+    if let Some(url) = &settings.database_url {
+        return Ok((url.expose().to_owned(), None));
+    }
+    let options = private_options(settings)?;
+    let mut private = embedded::find_or_start(&options).await?;
+    private.keep_running(&options);
+    tracing::info!("{}", private.description());
+    Ok((private.url().to_owned(), Some(private)))
+}
+
+/// Says what is waited for.
+fn waiting(settings: &Settings) -> impl FnOnce(&sqlx::Error) {
+    let seconds = settings.database_wait.as_secs();
+    move |error| {
+        let why = chain(error);
+        out::remark(format!("waiting up to {seconds} s for the database: {why}"));
+    }
+}
+
+/// Each holder of a lock is told of once a minute.
+fn watch(pool: &PgPool, tell: Tell) -> Watch {
+    let said = Seldom::default();
+    let watching = db::waits::watch(pool, move |wait| {
+        if said.say(&wait.pid.to_string()).is_some() {
+            tell(wait);
+        }
+    });
+    AbortOnDropHandle::new(tokio::spawn(watching))
 }
 
 async fn migrate_or_check(pool: &PgPool, schema: Schema, private: bool) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use sqlx::postgres::PgConnectOptions;
 
-use super::database::{Database, Schema};
+use super::database::Database;
 use super::signals::Signals;
 use crate::config::Settings;
 
@@ -31,7 +31,7 @@ pub(super) struct ExecArgs {
 }
 
 pub(super) async fn exec(settings: &Settings, args: &ExecArgs) -> anyhow::Result<ExitCode> {
-    let database = Database::open(settings, 1, Schema::Migrate).await?;
+    let database = Database::open_for_others(settings).await?;
     let (program, arguments) = args.command.split_first().context("no command was given")?;
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env("DATABASE_URL", database.url());

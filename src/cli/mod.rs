@@ -239,6 +239,7 @@ fn start(command: Command, given: SettingsLayer, file: Option<&Path>) -> anyhow:
     let is_asked_for = settings.log.is_some() || settings.log_format == LogFormat::Json;
     let notes_replace_log = draws && std::io::stderr().is_terminal() && !is_asked_for;
     let progress = progress::Progress::new(draws, notes_replace_log);
+    out::set_drawing(progress.clone());
     let default = match &command {
         Command::Up(_) | Command::Run(_) if progress.draws() => "warn",
         Command::Serve(_) | Command::Worker | Command::Scheduler(_) | Command::Up(_) => "info",

@@ -14,6 +14,7 @@ use super::facts::Facts;
 use super::table::{Style, Table};
 use super::wrap::fold;
 use crate::domain::text::{escape_in_json, printable, printable_lines};
+use crate::telemetry::StepAside;
 
 /// Why standard output cannot be written any more.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -22,6 +23,14 @@ static COLOR: OnceLock<ColorChoice> = OnceLock::new();
 const HANG: usize = 2;
 /// In a window that is narrower, the terminal breaks lines as it likes.
 const NARROWEST: usize = 20;
+
+/// What draws on the terminal.
+static DRAWING: OnceLock<Box<dyn StepAside>> = OnceLock::new();
+
+/// From now on this steps aside for each remark.
+pub(super) fn set_drawing(drawing: impl StepAside) {
+    let _ = DRAWING.set(Box::new(drawing));
+}
 
 /// Says what was asked for on the command line; to be called before anything is printed.
 pub(super) fn set_color(choice: ColorChoice) {
@@ -77,7 +86,12 @@ pub(super) fn raw(text: &str) {
 pub(super) fn remark(text: impl Display) {
     let width = io::stderr().is_terminal().then(|| width(&console::Term::stderr()));
     let lines = fold(&printable_lines(&text.to_string()), width, HANG);
-    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    let text = format!("{}\n", lines.join("\n"));
+    let mut write = || io::stderr().lock().write_all(text.as_bytes());
+    let _ = match DRAWING.get() {
+        Some(drawing) => drawing.step_aside(&mut write),
+        None => write(),
+    };
 }
 
 /// Why part of the result is missing, unless its reader did not want it.

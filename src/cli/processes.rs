@@ -117,7 +117,7 @@ pub(super) async fn serve(
     access: Access,
 ) -> anyhow::Result<ExitCode> {
     let listener = listen(settings)?;
-    let database = Database::open(settings, API_CONNECTIONS, Schema::Expect).await?;
+    let database = Database::open_as_service(settings, API_CONNECTIONS, Schema::Expect).await?;
     let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
     let served = serve_on(settings, state, listener).await;
     database.close().await?;
@@ -150,7 +150,7 @@ pub(super) async fn work(
 
 pub(super) async fn worker(settings: &Settings) -> anyhow::Result<ExitCode> {
     let connections = WorkerOptions::connections(settings.workers);
-    let database = Database::open(settings, connections, Schema::Expect).await?;
+    let database = Database::open_as_service(settings, connections, Schema::Expect).await?;
     let stop = stop_signal()?;
     let options = worker_options(settings)?;
     tracing::info!(worker = options.name, computing = options.computing, "worker started");
@@ -165,7 +165,7 @@ pub(super) async fn scheduler(
     jobs: &JobsFolder,
     access: Access,
 ) -> anyhow::Result<ExitCode> {
-    let database = Database::open(settings, 2, Schema::Expect).await?;
+    let database = Database::open_as_service(settings, 2, Schema::Expect).await?;
     let stop = stop_signal()?;
     tracing::info!(jobs = %settings.jobs_dir.display(), "scheduler started");
     scheduler::run(&database.pool, jobs, access, stop.cancelled_owned()).await;

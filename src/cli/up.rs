@@ -59,7 +59,7 @@ pub(super) async fn up(
     let listener = processes::listen(settings)?;
     let stop = processes::stop_signal()?;
     let connections = WorkerOptions::connections(settings.workers) + API_CONNECTIONS;
-    let database = Database::open(settings, connections, Schema::Migrate).await?;
+    let database = Database::open_as_service(settings, connections, Schema::Migrate).await?;
     let access = args.access.access();
     let admitting =
         patiently("the API", async || processes::admission(settings, &database.pool).await);

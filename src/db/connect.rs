@@ -30,6 +30,45 @@ pub async fn connect(
     patience: Duration,
     waiting: impl FnOnce(&sqlx::Error),
 ) -> Result<PgPool, OpenError> {
+    let mut reached = reach(url, patience, waiting).await?;
+    check(&mut reached).await?;
+    reached.into_pool(max_connections).await
+}
+
+/// A database that answers, whether kasparro can use it or not.
+#[derive(Debug)]
+pub struct Reached {
+    connection: PgConnection,
+    options: PgConnectOptions,
+    target: Target,
+}
+
+impl Reached {
+    /// A pool on it.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn into_pool(self, max_connections: u32) -> Result<PgPool, OpenError> {
+        self.connection.close().await.map_err(OpenError::Database)?;
+        Ok(PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(30))
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SESSION).await.map(drop) })
+            })
+            .connect_lazy_with(self.options))
+    }
+}
+
+/// Waits like [`connect`] until the database answers, and looks no further.
+///
+/// # Errors
+/// [`OpenError::Url`], [`OpenError::Unreachable`] and [`OpenError::Refused`].
+pub async fn reach(
+    url: &str,
+    patience: Duration,
+    waiting: impl FnOnce(&sqlx::Error),
+) -> Result<Reached, OpenError> {
     // What sqlx says of floating-point numbers at the start is the default since PostgreSQL 12, and
     // PgBouncer refuses it.
     let options = target::read(url).map_err(OpenError::Url)?.extra_float_digits(None);
@@ -41,7 +80,7 @@ pub async fn connect(
     let target = Target::of(&options);
     let deadline = tokio::time::Instant::now() + patience;
     let mut waiting = Some(waiting);
-    let mut connection = loop {
+    let connection = loop {
         let error = match open(&options).await {
             Ok(connection) => break connection,
             Err(error) => error,
@@ -61,18 +100,20 @@ pub async fn connect(
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     };
-    check_server(&mut connection, &target).await?;
-    if shares_backends(&mut connection, &options).await {
-        return Err(OpenError::SharedConnections { target: target.into() });
+    Ok(Reached { connection, options, target })
+}
+
+/// Fails when kasparro cannot use the database.
+///
+/// # Errors
+/// What the server or the database lacks, with advice.
+pub async fn check(reached: &mut Reached) -> Result<(), OpenError> {
+    let Reached { connection, options, target } = reached;
+    check_server(connection, target).await?;
+    if shares_backends(connection, options).await {
+        return Err(OpenError::SharedConnections { target: target.clone().into() });
     }
-    connection.close().await.map_err(OpenError::Database)?;
-    Ok(PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(Duration::from_secs(30))
-        .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute(SESSION).await.map(drop) })
-        })
-        .connect_lazy_with(options))
+    Ok(())
 }
 
 /// One connection of its own, so that a pool's time-out does not hide the reason.

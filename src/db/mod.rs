@@ -31,6 +31,7 @@ mod target;
 pub mod totals;
 mod transaction;
 pub mod unified_records;
+pub mod waits;
 
 use std::future::Future;
 use std::io;
@@ -41,7 +42,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::StoredHash;
-pub use connect::connect;
+pub use connect::{Reached, check, connect, reach};
 pub use target::{Target, UrlError};
 pub use transaction::Transaction;
 
@@ -201,6 +202,15 @@ pub async fn migrate(pool: &PgPool) -> Result<(), OpenError> {
     MIGRATIONS.run(pool).await.map_err(OpenError::Migrate)
 }
 
+/// Whether kasparro's tables are there, of whichever version. Waits for no lock.
+///
+/// # Errors
+/// Database errors.
+pub async fn has_tables(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    // The table is sqlx's; before the first migration there is none.
+    sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await
+}
+
 /// Checks that the database's schema is the one this binary was built for.
 ///
 /// # Errors
@@ -220,12 +230,7 @@ fn latest_known() -> i64 {
 }
 
 async fn latest_applied(pool: &PgPool) -> Result<i64, OpenError> {
-    // The table is sqlx's; before the first migration there is none.
-    let exists: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
-        .fetch_one(pool)
-        .await
-        .map_err(OpenError::Database)?;
-    if !exists {
+    if !has_tables(pool).await.map_err(OpenError::Database)? {
         return Ok(0);
     }
     sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations where success")

@@ -29,6 +29,7 @@ mod files_at_hand;
 mod honest_runs;
 mod hostile;
 mod janitor;
+mod locks;
 mod lost_values;
 mod order;
 mod parrot;
