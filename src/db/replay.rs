@@ -121,6 +121,31 @@ pub async fn slices(
         .collect()
 }
 
+/// Whether a run of the range read the source with another job file than the replay has.
+///
+/// # Errors
+/// Database errors.
+pub async fn read_otherwise(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    range: RunRange,
+    replay: RunId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (
+            select 1 from etl_runs
+            where source = $1 and id between $2 and $3 and slices > 0
+              and config_hash <> (select config_hash from etl_runs where id = $4)
+         ) as "exists!""#,
+        source,
+        range.from.0,
+        range.to.0,
+        replay.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// What a replay took over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TakenOver {

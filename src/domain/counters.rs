@@ -28,6 +28,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Rows of which it is known what became of them.
+    pub fn judged(&self) -> i64 {
+        self.inserted + self.updated + self.unchanged + self.quarantined
+    }
+
     /// For people: `3 of 2,000 rows quarantined`.
     pub fn quarantined_of_all(&self) -> String {
         let shown = |number: i64| grouped(number.unsigned_abs());

@@ -356,6 +356,13 @@ pub enum Source {
     Files(Box<dyn FileSource>),
 }
 
+impl Source {
+    /// Whether it is read page by page.
+    pub fn is_pages(&self) -> bool {
+        matches!(self, Self::Pages(_))
+    }
+}
+
 /// A kind of source, as it is registered.
 pub struct Kind {
     /// The value of `kind` in a job file, and the name of the table with its parameters.

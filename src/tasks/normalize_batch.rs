@@ -17,6 +17,7 @@ use crate::domain::counters::Counters;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::repeated_keys::RepeatedKeys;
+use crate::domain::run::Mode;
 use crate::domain::task::Rows;
 use crate::sources::Source;
 
@@ -98,6 +99,9 @@ impl Task for NormalizeBatch {
             ..Counters::default()
         };
         counters += pages.counters();
+        if context.mode == Mode::Replay && context.source.source.is_pages() {
+            counters.rows_read = counters.judged();
+        }
         let (passed_over, reasons) = pages.passed_over();
         let mut set_aside = mapped.reasons_from(0);
         set_aside.merge(reasons.clone());

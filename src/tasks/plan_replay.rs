@@ -32,6 +32,13 @@ pub(super) async fn remarks(
     context: &TaskContext,
     range: RunRange,
 ) -> Result<Vec<Remark>, TaskError> {
+    let (source, definition) = (&context.source_name, &context.source.definition);
+    // The shape of pages is that of the records that were found in them then.
+    if context.source.source.is_pages()
+        && replay::read_otherwise(&context.pool, source, range, context.run).await?
+    {
+        return Ok(Vec::new());
+    }
     let mut shape = Shape::default();
     let mut leading_nowhere = LeadingNowhere::default();
     for slice in replay::slices(&context.pool, &context.source_name, range).await? {
@@ -41,7 +48,6 @@ pub(super) async fn remarks(
     }
     let known = schemas::current(&context.pool, &context.source_name).await?;
     let known = known.map(|known| known.accepted).filter(|_| shape.lexical);
-    let definition = &context.source.definition;
     let had = field_presence::get(&context.pool, &context.source_name).await?;
     let absent = absent_fields(definition, &shape, &leading_nowhere, known.as_ref(), &had);
     Ok(absent.into_iter().collect())
@@ -57,10 +63,10 @@ pub(super) async fn store(
     let source = &context.source_name;
     let taken = replay::take_over(transaction, source, context.run, range).await?;
     let result = Planned { remarks, ..Planned::default() }.to_value()?;
-    Ok(Effects {
-        counters: taken.counters,
-        result: Some(result),
-        read_already: taken.slices,
-        ..Effects::default()
-    })
+    let mut counters = taken.counters;
+    if context.source.source.is_pages() {
+        // Another job file may find other rows in the pages: normalizing counts them.
+        counters.rows_read = 0;
+    }
+    Ok(Effects { counters, result: Some(result), read_already: taken.slices, ..Effects::default() })
 }

@@ -161,6 +161,27 @@ async fn records_that_are_no_records_degrade_the_run_of_an_api() {
 }
 
 #[tokio::test]
+async fn a_replay_counts_the_rows_that_another_selector_finds() {
+    let app = TestApp::empty().await;
+    let job = "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"http://localhost:1/\"\n\
+               recording = \"pages\"\n[fields]\nname = {}\n";
+    app.write("items.toml", job);
+    let page = r#"{"data":[{"id":1,"name":"a"},{"id":2,"name":"b"},{"id":3,"name":"c"}]}"#;
+    app.write("pages/page-0001.json", page);
+    // The whole answer is taken for a record.
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.rows_read), (Degraded, 1), "{run:?}");
+    let selector = "recording = \"pages\"\ndata_selector = \"$.data[*]\"";
+    app.write("items.toml", job.replace("recording = \"pages\"", selector));
+    let run = app.run_mode("items", Mode::Replay).await;
+    assert_eq!((run.status, note(&run)), (Success, ""), "{run:?}");
+    assert_eq!((run.counters.rows_read, run.counters.inserted), (3, 3), "{run:?}");
+    let run = app.run_mode("items", Mode::Replay).await;
+    assert_eq!((run.counters.rows_read, run.counters.unchanged), (3, 3), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_failed_run_says_what_it_set_aside_beside_what_it_died_of() {
     let app = csv(3, |_| false, "[contract]\ntype_change = \"freeze\"\n").await;
     assert_eq!(app.run("items").await.status, Success);
