@@ -262,7 +262,10 @@ fn start(command: Command, given: SettingsLayer, file: Option<&Path>) -> anyhow:
         .enable_all()
         .build()
         .context("the async runtime cannot start")?;
-    runtime.block_on(dispatch(command, &settings, &progress))
+    let ended = runtime.block_on(dispatch(command, &settings, &progress));
+    // What a thread still reads has nobody any more who waits for it.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn dispatch(

@@ -490,6 +490,37 @@ fn a_key_in_place_of_a_selector_is_answered_with_the_selector() {
     assert!(said[0].ends_with("; write `$.items[*]` for the list under that key"), "{said:?}");
 }
 
+#[test]
+fn what_a_pattern_leads_to_and_a_run_leaves_out_is_a_warning() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(data.join("x.csv")).unwrap();
+    std::fs::write(data.join("a.csv"), "sku,Item,price\n1,a,1\n").unwrap();
+    let latin = std::ffi::OsStr::from_bytes(b"M\xe4rz.csv");
+    std::fs::write(data.join(latin), "sku,Item,price\n2,a,1\n").unwrap();
+    std::os::unix::fs::symlink("/proc/kmsg", data.join("k.csv")).unwrap();
+    std::os::unix::fs::symlink(".", data.join("up0")).unwrap();
+    std::os::unix::fs::symlink(".", data.join("up1")).unwrap();
+    let said = |pattern: &str| {
+        let text = CSV.replacen("data/*.csv", pattern, 1);
+        std::fs::write(folder.path().join("files.toml"), text).unwrap();
+        let definition = load_all(folder.path(), KINDS).unwrap().remove(0).unwrap();
+        let (problems, warnings) = look(&definition, &Reach::default()).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let expected = [
+        "csv.paths[0]: data/M\\xe4rz.csv: its name is not UTF-8",
+        "csv.paths[0]: data/k.csv leads to /proc/kmsg, which is outside the folders",
+        "csv.paths[0]: data/x.csv is a folder; its files are not read unless csv.paths leads",
+    ];
+    let warnings = said("data/*.csv");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings.iter().zip(expected).all(|(said, start)| said.starts_with(start)));
+    assert_eq!(said("data/**/*.csv").len(), 2);
+}
+
 proptest! {
     /// Whatever is broken, the message names the file, a line of it, and a key or that it is no TOML.
     #[test]

@@ -10,6 +10,7 @@ pub mod rest_api;
 pub use reach::Reach;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
@@ -290,13 +291,45 @@ pub struct ParsedChunk {
 /// Picks rows out by their keys; other cells need not be there.
 pub type KeyWatch<'a> = &'a mut dyn FnMut(&dyn Row) -> bool;
 
+/// What the paths and patterns of a source lead to.
+#[derive(Debug, Default)]
+pub struct FoundPaths {
+    /// The files, in the order in which their rows count.
+    pub files: Vec<PathBuf>,
+    /// What a pattern leads to besides, and is not read.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something that a pattern leads to and that is not read, or could not be looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where it is.
+    pub path: PathBuf,
+    /// For people: its name, relative to the folder of the job file, what is wrong and what to do.
+    pub why: String,
+    /// How much that matters.
+    pub loss: Loss,
+}
+
+/// What is lost with something that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// Nothing that the pattern asks for; somebody may have meant it all the same.
+    Nothing,
+    /// A file.
+    File,
+    /// Nobody knows: a folder could not be looked into.
+    Unknown,
+}
+
 /// A source of files that are cut into chunks, which are then read in any order.
 pub trait FileSource: Send + Sync {
-    /// The files, in the order in which their rows count. Blocking I/O.
+    /// The files, in the order in which their rows count. Blocking I/O, which ends soon once
+    /// `stopped` is set.
     ///
     /// # Errors
-    /// When a path or pattern names nothing.
-    fn files(&self) -> Result<Vec<PathBuf>, SourceError>;
+    /// When a path or pattern names nothing, or more than is looked at.
+    fn files(&self, stopped: &AtomicBool) -> Result<FoundPaths, SourceError>;
 
     /// Looks at a file and cuts what is new of it into chunks. Blocking I/O; one streaming pass
     /// at most, none when size and time of modification are unchanged. `visit` is shown the key of

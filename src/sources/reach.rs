@@ -66,6 +66,12 @@ impl Reach {
         self.admit(base_dir, &real_path(path).map_err(failed)?, path, setting)
     }
 
+    /// The folders below which everything may be read, without links.
+    pub fn folders(&self, base_dir: &Path) -> Vec<PathBuf> {
+        let base_dir = if base_dir == Path::new("") { Path::new(".") } else { base_dir };
+        std::fs::canonicalize(base_dir).into_iter().chain(self.roots.iter().cloned()).collect()
+    }
+
     fn admit(
         &self,
         base_dir: &Path,
@@ -73,17 +79,15 @@ impl Reach {
         named: &Path,
         setting: &str,
     ) -> Result<(), SourceError> {
-        let own = std::fs::canonicalize(base_dir).ok();
-        let mut folders = own.iter().chain(self.roots.iter());
-        if folders.any(|folder| real.starts_with(folder)) {
+        let folders = self.folders(base_dir);
+        if folders.iter().any(|folder| real.starts_with(folder)) {
             return Ok(());
         }
         let leads = match real == named {
             true => String::new(),
             false => format!(", which leads to {},", real.display()),
         };
-        let folders: Vec<_> =
-            own.iter().chain(self.roots.iter()).map(|f| f.display().to_string()).collect();
+        let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
         Err(SourceError::permanent(format!(
             "{setting}: {}{leads} is outside the folders that job files may read ({}): move it \
              there, or add its folder to the setting `data_roots`",

@@ -20,7 +20,9 @@ use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::{KnownFile, Layout};
 use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
-use crate::sources::{AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, Source, SourceError};
+use crate::sources::{
+    AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, LeftOut, Loss, Source, SourceError,
+};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;
@@ -40,6 +42,8 @@ pub(super) struct FileGuard {
     /// Files that cannot be read, and what the first of them says.
     unreadable: Vec<String>,
     first_error: Option<SourceError>,
+    /// What patterns do not ask for, and somebody may have meant.
+    besides: Vec<String>,
 }
 
 /// What the files were that the source had so far.
@@ -73,6 +77,18 @@ impl FileGuard {
         self.unreadable.push(visible(&cut(&text, MAX_REASON)).into_owned());
         self.first_error.get_or_insert(error);
         Ok(())
+    }
+
+    /// Keeps something out that was found and cannot be read or looked into.
+    pub fn leave_out(&mut self, left: LeftOut) {
+        let text = visible(&cut(&left.why, MAX_REASON)).into_owned();
+        if left.loss == Loss::Nothing {
+            self.besides.push(text);
+        } else {
+            self.first_error
+                .get_or_insert_with(|| SourceError::permanent(format!("csv.paths: {}", left.why)));
+            self.unreadable.push(text);
+        }
     }
 
     /// What is wrong with the first file that cannot be read: where no other is there either, that is
@@ -164,6 +180,9 @@ impl FileGuard {
         if !self.unreadable.is_empty() {
             let number = not_loaded(&self.unreadable);
             remarks.push(Remark::degrading(format!("{number}: {}", few(self.unreadable))));
+        }
+        if !self.besides.is_empty() {
+            remarks.push(Remark::note(few(self.besides)));
         }
         remarks
     }

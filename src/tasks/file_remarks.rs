@@ -29,6 +29,14 @@ impl FileRemarks {
     pub fn look_at(&mut self, context: &TaskContext, found: &FoundFile) {
         let Source::Files(files) = &context.source.source else { return };
         let name = shown(&found.url);
+        if let (FilePlan::Whole(scan), Some(committed)) = (&found.plan, &found.committed)
+            && has_shrunk(committed.known.end.rows, scan.end.rows)
+        {
+            let number = |rows: i64| grouped(rows.unsigned_abs());
+            let (now, before) = (number(scan.end.rows), number(committed.known.end.rows));
+            let rows = if scan.end.rows == 1 { "row" } else { "rows" };
+            self.odd.push(format!("{name} has {now} {rows}; its earlier version had {before}"));
+        }
         match (&found.plan, &found.committed) {
             (FilePlan::Whole(scan), _) if scan.end.rows == 0 => {
                 self.empty.push(format!("{name} {}", emptiness(files.as_ref(), scan)));
@@ -118,6 +126,13 @@ impl FileRemarks {
     }
 }
 
+/// Whether a file has lost so many of its rows that somebody should look: half of them. Whether that is
+/// wrong, only the job file knows, with `checks.min_rows`: a file may well hold what changed since last
+/// time. What has no rows at all is said otherwise.
+fn has_shrunk(before: i64, now: i64) -> bool {
+    before >= 10 && now > 0 && now <= before / 2
+}
+
 /// What makes a run degraded of files whose rows it has judged, when that is so of any.
 pub(super) fn standing_badly(files: &[Standing], max_quarantine_ratio: f64) -> Option<Remark> {
     let bad = files.iter().filter(|file| is_bad(file, max_quarantine_ratio));
@@ -147,6 +162,20 @@ fn quarantined_of(quarantined: i64, rows: i64, state: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_lost_half_of_its_rows_has_shrunk() {
+        for (before, now, shrunk) in [
+            (2000, 3, true),
+            (10, 5, true),
+            (11, 6, false),
+            (9, 1, false),
+            (2000, 0, false),
+            (5, 9, false),
+        ] {
+            assert_eq!(has_shrunk(before, now), shrunk, "{before} {now}");
+        }
+    }
 
     #[test]
     fn a_file_stands_badly_when_too_many_of_its_rows_or_all_are_in_quarantine() {

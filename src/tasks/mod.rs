@@ -37,6 +37,7 @@ mod troubles;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -97,6 +98,23 @@ trait Task: Send + Sync {
         transaction: &mut PgConnection,
         gathered: Self::Gathered,
     ) -> impl Future<Output = Result<Effects, TaskError>> + Send;
+}
+
+/// Tells work on another thread, once it is dropped, that nobody waits for it any more.
+#[derive(Debug, Default)]
+struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// Set when it is over.
+    fn is_over(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Runs CPU-bound or blocking work off the async threads, so that heartbeats go on.

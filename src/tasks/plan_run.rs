@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::file_guard::FileGuard;
 use super::file_remarks::FileRemarks;
 use super::remark::Remark;
-use super::{Effects, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
+use super::{Effects, Patience, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
 use crate::db::runs;
@@ -22,7 +22,7 @@ use crate::domain::hash::{Hashes, StoredHash};
 use crate::domain::key_sieve::{KeyOrder, KeySieve};
 use crate::domain::run::{Mode, RunRange};
 use crate::domain::task::TaskPayload;
-use crate::sources::{FilePlan, FileScan, Source};
+use crate::sources::{FilePlan, FileScan, FoundPaths, Loss, Source};
 
 /// What the plan of a run leaves in the ledger.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -110,8 +110,8 @@ pub(super) enum Plan {
 pub(super) struct FoundFiles {
     /// Those that may be read.
     pub files: Vec<FoundFile>,
-    /// The names of all that are there.
-    pub urls: Vec<String>,
+    /// The names of all that are there, unless nobody can tell.
+    pub urls: Option<Vec<String>>,
     /// What there is to say about them.
     pub remarks: Vec<Remark>,
     /// What their keys allow.
@@ -156,9 +156,11 @@ impl Task for PlanRun {
                 run_repeated_keys::store(transaction, context.run, &order, from_empty).await?;
                 // The source may have been an API before.
                 settled_pages::forget(transaction, &context.source_name).await?;
-                let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-                source_files::note_found(transaction, &context.source_name, &urls, context.run)
-                    .await?;
+                if let Some(urls) = urls {
+                    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+                    source_files::note_found(transaction, &context.source_name, &urls, context.run)
+                        .await?;
+                }
                 store_files(context, transaction, files, remarks).await
             }
             Plan::Replay(range, remarks) => {
@@ -172,9 +174,11 @@ impl Task for PlanRun {
 /// allow.
 pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, TaskError> {
     let source = context.source.clone();
-    let paths = blocking(move || match &source.source {
-        Source::Files(files) => Ok(files.files()?),
-        Source::Pages(_) => Ok(Vec::new()),
+    let patience = Patience::default();
+    let over = patience.is_over();
+    let FoundPaths { files: paths, left_out } = blocking(move || match &source.source {
+        Source::Files(files) => Ok(files.files(&over)?),
+        Source::Pages(_) => Ok(FoundPaths::default()),
     })
     .await?;
     let base = context.source.definition.base_dir().to_owned();
@@ -184,6 +188,12 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
     let mut urls = Vec::with_capacity(paths.len());
     let mut guard = FileGuard::default();
     let mut said = FileRemarks::default();
+    // What was in a folder that cannot be looked into may still be there.
+    let all_known = left_out.iter().all(|left| left.loss != Loss::Unknown);
+    for left in left_out {
+        urls.push(stored_url(&base, &left.path));
+        guard.leave_out(left);
+    }
     for path in paths {
         let url = stored_url(&base, &path);
         if !guard.can_keep(&url) {
@@ -215,7 +225,10 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
     if let (true, Some(error)) = (files.is_empty(), guard.take_error()) {
         return Err(error.into());
     }
-    said.look_for_missing(context, &urls).await?;
+    let urls = all_known.then_some(urls);
+    if let Some(urls) = &urls {
+        said.look_for_missing(context, urls).await?;
+    }
     let remarks = guard.remarks().into_iter().chain(said.remarks(context)).collect();
     Ok(FoundFiles { files, urls, remarks, order: sieve.order() })
 }

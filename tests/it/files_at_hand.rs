@@ -1,6 +1,8 @@
 //! What a run says of files that it passes over, that hold less than they did, or that are gone: what is
 //! wrong with a file stays said until it is mended.
 
+use std::os::unix::ffi::OsStrExt;
+
 use kasparro::db::runs::Run;
 use kasparro::domain::run::Mode;
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
@@ -315,5 +317,58 @@ async fn a_header_in_a_file_that_is_said_to_have_none_is_noticed() {
     let run = app.run("items").await;
     assert_eq!((run.status, run.counters.unchanged), (SuccessWithDuplicates, 3), "{run:?}");
     assert!(note(&run).starts_with("the first row of a.csv is a header, and is loaded as a row"));
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn what_a_pattern_leads_to_and_nobody_can_read_is_named_and_the_others_are_loaded() {
+    let app = app("", "").await;
+    app.write("a.csv", "id,name,price,brand\n1,a,1,x\n");
+    let latin = std::ffi::OsStr::from_bytes(b"Preisliste_M\xe4rz.csv");
+    std::fs::write(app.path("a.csv").with_file_name(latin), "id\n2\n").unwrap();
+    std::os::unix::fs::symlink("/proc/kmsg", app.path("k.csv")).unwrap();
+    std::os::unix::fs::symlink("l.csv", app.path("l.csv")).unwrap();
+    app.write("B.CSV", "id,name,price,brand\n3,c,3,x\n");
+    let says = "3 files were not loaded: Preisliste_M\\xe4rz.csv: its name is not UTF-8 (bytes that \
+                are none are shown as \\x..): rename it; k.csv leads to /proc/kmsg, which is outside";
+    for (run, read) in [(dry_run(&app).await, 1), (app.run("items").await, 1)] {
+        assert_eq!((run.status, run.counters.rows_read), (Degraded, read), "{run:?}");
+        assert!(note(&run).starts_with(says), "{run:?}");
+        assert!(note(&run).contains("; l.csv leads nowhere: Too many levels"), "{run:?}");
+        assert!(note(&run).contains("B.CSV is not read: its name has capitals"), "{run:?}");
+    }
+    assert_eq!(app.texts(NAMES).await, ["1 a 1 x"]);
+    // A file that was loaded and is out of reach now is not gone.
+    std::fs::remove_file(app.path("a.csv")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", app.path("a.csv")).unwrap();
+    let run = app.run("items").await;
+    assert_eq!(run.status, Failed, "{run:?}");
+    for name in ["k.csv", "l.csv", "B.CSV"] {
+        std::fs::remove_file(app.path(name)).unwrap();
+    }
+    std::fs::remove_file(app.path("a.csv").with_file_name(latin)).unwrap();
+    app.write("c.csv", "id,name,price,brand\n2,b,2,x\n");
+    let run = app.run("items").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    assert!(note(&run).starts_with("a file was not loaded: a.csv leads to /etc/passwd"), "{run:?}");
+    assert!(!note(&run).contains("not there any more"), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_has_lost_most_of_its_rows_is_loaded_and_that_is_said() {
+    let app = app("", "").await;
+    let rows = |number: usize| {
+        let rows: String = (0..number).map(|row| format!("{row},n,1,x\n")).collect();
+        format!("id,name,price,brand\n{rows}")
+    };
+    app.write("a.csv", rows(2000));
+    assert_eq!(app.run("items").await.status, Success);
+    app.write("a.csv", rows(3));
+    let says = "a.csv has 3 rows; its earlier version had 2,000";
+    for run in [dry_run(&app).await, app.run("items").await] {
+        assert!(run.status.is_success() && note(&run).starts_with(says), "{run:?}");
+    }
+    assert_eq!(app.run("items").await.stop_reason.as_deref(), Some("nothing new"));
     app.database.close().await;
 }

@@ -1,8 +1,9 @@
 //! Owns what is wrong with the job file of a CSV source: its parameters, fields that are found in some
 //! other way than columns are, and files that are not there or lack columns.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use super::header::{self, Wanted};
 use super::params::CsvParams;
@@ -65,28 +66,45 @@ fn last_name(path: &str) -> &str {
 pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<'_>) {
     let Ok(source) = source_of(definition) else { return };
     let source = source.within(reach.clone());
+    let never = AtomicBool::new(false);
     let mut at_hand = Vec::new();
+    let plain = |error: SourceError| {
+        error.message.strip_prefix("csv.paths: ").unwrap_or(&error.message).to_owned()
+    };
+    let mut loaded = HashSet::new();
+    let mut left_out = Vec::new();
     for (at, entry) in source.params.paths.iter().enumerate() {
         let at = at.to_string();
         let keys = ["csv", "paths", at.as_str()];
-        let plain = |error: SourceError| {
-            error.message.strip_prefix("csv.paths: ").unwrap_or(&error.message).to_owned()
-        };
-        match source.expand(entry) {
-            Err(error) => job.warning(&keys, plain(error)),
-            Ok(files) => {
-                for file in files {
-                    if file.is_dir() {
-                        let message = format!("is a folder; its files are \"{entry}/*.csv\"");
-                        job.warning(&keys, message);
-                    } else if let Err(error) = source.within_reach(&file) {
-                        job.problem(&keys, plain(error));
-                    } else {
-                        at_hand.push((keys[2].to_owned(), file));
-                    }
-                }
+        if let Err(error) = source.named_within_reach(entry) {
+            job.problem(&keys, plain(error));
+            continue;
+        }
+        let mut finder = source.finder(&never);
+        if let Err(error) = finder.find(entry) {
+            job.warning(&keys, plain(error));
+            continue;
+        }
+        let found = finder.found();
+        loaded.extend(found.files.iter().cloned());
+        left_out.extend(found.left_out.into_iter().map(|left| (at.clone(), left)));
+        for file in found.files {
+            if file.is_dir() {
+                let message = format!("is a folder; its files are \"{entry}/*.csv\"");
+                job.warning(&keys, message);
+            } else {
+                at_hand.push((at.clone(), file));
             }
         }
+    }
+    // Another entry may lead there.
+    left_out.retain(|(_, left)| !loaded.contains(&left.path));
+    for (at, left) in left_out.iter().take(MOST_TOLD) {
+        job.warning(&["csv", "paths", at], left.why.clone());
+    }
+    if left_out.len() > MOST_TOLD {
+        let message = format!("{} more are not read either", left_out.len() - MOST_TOLD);
+        job.warning(&["csv", "paths"], message);
     }
     source.look_at_headers(definition, &at_hand, job);
 }
@@ -169,11 +187,6 @@ impl CsvSource {
     /// The columns without which a file is read all the same.
     fn optional(&self) -> Vec<Wanted> {
         self.wanted.iter().filter(|wanted| !wanted.needed).cloned().collect()
-    }
-
-    fn within_reach(&self, file: &Path) -> Result<(), SourceError> {
-        let failed = |error| super::io_error(file, error);
-        self.reach.check(&self.base_dir, file, super::PATHS, failed)
     }
 }
 

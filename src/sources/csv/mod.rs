@@ -8,6 +8,7 @@
 
 mod blocks;
 mod dialect;
+mod find;
 mod grammar;
 mod head;
 mod header;
@@ -26,10 +27,12 @@ mod tests;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    AbsentColumn, FilePlan, FileSource, KeyWatch, Kind, ParsedChunk, Reach, Source, SourceError,
+    AbsentColumn, FilePlan, FileSource, FoundPaths, KeyWatch, Kind, ParsedChunk, Reach, Source,
+    SourceError,
 };
 use crate::definition::Definition;
 use crate::definition::mapping::{Mapped, Mapping};
@@ -38,6 +41,7 @@ use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::Chunk;
 use crate::files::{self, Unfit};
+use find::{Finder, is_pattern};
 pub use header::Wanted;
 use layout::CsvLayout;
 pub use params::{AutoWord, CsvParams, Header, RaggedRows, StrayQuotes};
@@ -115,7 +119,7 @@ impl CsvSource {
 
     /// Whether the files that are named without a pattern are within reach.
     fn check_reach(&self) -> Result<(), SourceError> {
-        let plain = self.params.paths.iter().filter(|entry| !entry.contains(['*', '?', '[']));
+        let plain = self.params.paths.iter().filter(|entry| !is_pattern(entry));
         for path in plain.map(|entry| self.base_dir.join(entry)) {
             self.reach.check(&self.base_dir, &path, PATHS, |error| io_error(&path, error))?;
             // The file may come later; what is there now and is none can be said at once.
@@ -124,6 +128,16 @@ impl CsvSource {
             }
         }
         Ok(())
+    }
+
+    /// Whether what an entry of `paths` writes out, up to its first wildcard, is within reach.
+    fn named_within_reach(&self, entry: &str) -> Result<(), SourceError> {
+        let never = AtomicBool::new(false);
+        self.finder(&never).check_named(entry)
+    }
+
+    fn finder<'a>(&'a self, stopped: &'a AtomicBool) -> Finder<'a> {
+        Finder::new(&self.base_dir, &self.reach, stopped)
     }
 
     fn open_file(&self, path: &Path) -> Result<File, SourceError> {
@@ -143,55 +157,15 @@ impl CsvSource {
         *cached = Some((layout.clone(), Arc::clone(&reader)));
         Ok(reader)
     }
-
-    /// The files that one entry of `paths` names.
-    fn expand(&self, entry: &str) -> Result<Vec<PathBuf>, SourceError> {
-        let path = self.base_dir.join(entry);
-        // A file may well be called `a[1].csv`.
-        if path.exists() {
-            return Ok(vec![path]);
-        }
-        let pattern = if Path::new(entry).is_absolute() {
-            entry.to_owned()
-        } else {
-            let folder = glob::Pattern::escape(&self.base_dir.to_string_lossy());
-            Path::new(&folder).join(entry).to_string_lossy().into_owned()
-        };
-        let found = glob::glob(&pattern).map_err(|error| {
-            SourceError::permanent(format!("csv.paths: {entry:?} is not a valid pattern: {error}"))
-        })?;
-        let mut files = Vec::new();
-        for file in found {
-            let file = file.map_err(|error| {
-                let path = error.path().to_owned();
-                io_error(&path, error.into())
-            })?;
-            if !file.is_dir() {
-                files.push(file);
-            }
-        }
-        if files.is_empty() {
-            return Err(SourceError::permanent(format!(
-                "csv.paths: there is no file {pattern}; paths are relative to the folder of the \
-                 job file"
-            )));
-        }
-        Ok(files)
-    }
 }
 
 impl FileSource for CsvSource {
-    fn files(&self) -> Result<Vec<PathBuf>, SourceError> {
-        let mut files: Vec<PathBuf> = Vec::new();
+    fn files(&self, stopped: &AtomicBool) -> Result<FoundPaths, SourceError> {
+        let mut finder = self.finder(stopped);
         for entry in &self.params.paths {
-            for file in self.expand(entry)? {
-                self.reach.check(&self.base_dir, &file, PATHS, |error| io_error(&file, error))?;
-                if !files.contains(&file) {
-                    files.push(file);
-                }
-            }
+            finder.find(entry)?;
         }
-        Ok(files)
+        Ok(finder.found())
     }
 
     fn plan(
@@ -302,10 +276,21 @@ fn io_error(path: &Path, error: io::Error) -> SourceError {
         io::ErrorKind::PermissionDenied => {
             format!("{path} may not be read: give the user that kasparro runs as the right to")
         }
+        _ if leads_nowhere(&error) => {
+            format!("{path} leads nowhere")
+        }
         _ => {
             return SourceError::transient(format!("{path} cannot be read just now"))
                 .caused_by(error);
         }
     };
     SourceError::permanent(message).caused_by(error)
+}
+
+/// Whether a path will never lead to a file as it stands: links in a circle, a name that is too long.
+fn leads_nowhere(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let bad = [Errno::ELOOP, Errno::ENAMETOOLONG, Errno::ENOTDIR, Errno::EINVAL, Errno::ENXIO];
+    error.kind() == io::ErrorKind::InvalidInput
+        || error.raw_os_error().is_some_and(|code| bad.contains(&Errno::from_raw(code)))
 }

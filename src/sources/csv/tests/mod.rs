@@ -1,6 +1,7 @@
 //! What the kind does as a whole, on real files in temporary folders.
 
 mod files;
+mod find;
 mod properties;
 mod rows;
 
