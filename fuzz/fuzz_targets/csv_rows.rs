@@ -224,7 +224,7 @@ fn definition(key: &str) -> Definition {
 }
 
 /// Everything that two ways of reading have to agree on.
-fn shown(loaded: &Loaded) -> (usize, Vec<(i64, String, ContentHash)>, Vec<&Reject>) {
+fn shown(loaded: &Loaded) -> (usize, Vec<(i64, String, ContentHash)>, Vec<Reject>) {
     let records =
         loaded.mapped.records.iter().map(|record| {
             (record.raw_row(), record.external_id().to_owned(), record.content_hash())

@@ -5,8 +5,8 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::pgcopy::copy_in;
 use crate::domain::field_name;
-use crate::domain::raw::RawRef;
-use crate::domain::reject::{Fingerprint, Reject};
+use crate::domain::reject::Fingerprint;
+use crate::domain::rejects::Rejects;
 use crate::domain::run::RunId;
 use crate::domain::text;
 
@@ -19,7 +19,7 @@ pub async fn store(
     connection: &mut PgConnection,
     source: &str,
     run: RunId,
-    rejects: &[(RawRef, Reject)],
+    rejects: &Rejects,
 ) -> Result<(), sqlx::Error> {
     if rejects.is_empty() {
         return Ok(());
@@ -34,7 +34,7 @@ pub async fn store(
     let statement = "copy quarantined_rows_stage (source, raw_ref, raw_row, field, reason, run_id, \
                      line, byte_start, byte_end, message, raw, fingerprint) \
                      from stdin (format binary)";
-    copy_in(&mut *connection, statement, rejects, |copy, (raw_ref, reject)| {
+    copy_in(&mut *connection, statement, rejects.iter(), |copy, (raw_ref, reject)| {
         let raw_ref = raw_ref.to_string();
         for (index, defect) in reject.kinds().enumerate() {
             let field = defect.field.as_deref().map(field_name::kept);

@@ -19,6 +19,7 @@ use crate::domain::raw::{RawRef, place};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode, Reject};
+use crate::domain::rejects::Rejects;
 use crate::domain::schema::Schema;
 
 /// What mapping rows gave.
@@ -27,7 +28,7 @@ pub struct Mapped {
     /// The records, in row order.
     pub records: RecordBatch,
     /// The rows set aside, with the payload they are in.
-    pub rejects: Vec<(RawRef, Reject)>,
+    pub rejects: Rejects,
     /// Which fields the records have no values of.
     pub gaps: GapCounter,
 }
@@ -207,7 +208,7 @@ impl Mapping {
         out.records.abandon();
         out.gaps.abandon();
         filled.map_err(|message| Frozen { raw, raw_row, message })?;
-        out.rejects.push((raw, reject(defects)));
+        out.rejects.push(raw, reject(defects));
         Ok(())
     }
 }

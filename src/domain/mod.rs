@@ -21,6 +21,7 @@ pub mod raw;
 pub mod reason_tally;
 pub mod record;
 pub mod reject;
+pub mod rejects;
 pub mod repeated_keys;
 pub mod run;
 pub mod sample;

@@ -1,6 +1,7 @@
 //! Owns counting why rows were set aside: how many rows for each field and reason, with one example.
 //! A task keeps a short tally in the ledger; those of a run are merged when it ends.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -44,10 +45,10 @@ struct Count {
 
 impl ReasonTally {
     /// Of these rejects.
-    pub fn of<'a>(rejects: impl IntoIterator<Item = &'a Reject>) -> Self {
+    pub fn of<R: Borrow<Reject>>(rejects: impl IntoIterator<Item = R>) -> Self {
         let mut tally = Self::default();
         for reject in rejects {
-            reject.kinds().for_each(|defect| tally.count(defect));
+            reject.borrow().kinds().for_each(|defect| tally.count(defect));
         }
         tally.trim();
         tally

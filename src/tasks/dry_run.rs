@@ -329,11 +329,11 @@ impl<'a> Trial<'a> {
     }
 
     fn show_rejects(&mut self, mapped: &Mapped, payload: Option<&str>) {
-        for (raw, reject) in &mapped.rejects {
+        for (raw, reject) in mapped.rejects.iter() {
             if !self.samples.wants(SampleChange::Quarantined) {
                 return;
             }
-            self.samples.add(rejected_row(*raw, reject, payload));
+            self.samples.add(rejected_row(raw, &reject, payload));
         }
     }
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 
 use crate::db::quarantined_rows::{self, DefectKey, RowSpan, Settled};
+use crate::domain::field_name;
 use crate::domain::file::ChosenRows;
 use crate::domain::raw::RawRef;
-use crate::domain::reject::Reject;
+use crate::domain::reject::{Defect, Reject};
+use crate::domain::rejects::Rejects;
 
 /// The rows of kept payloads that were judged once more.
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ impl JudgedRows {
         &self,
         transaction: &mut PgConnection,
         source: &str,
-        rejects: &[(RawRef, Reject)],
+        rejects: &Rejects,
     ) -> Result<(), sqlx::Error> {
         if self.spans.is_empty() {
             return Ok(());
@@ -36,8 +38,10 @@ impl JudgedRows {
         let spans: Vec<_> = self.spans.iter().map(|(span, _)| span).collect();
         let known = quarantined_rows::unsettled(&mut *transaction, source, &spans).await?;
         let known = known.into_iter().filter(|defect| self.judged(defect));
-        let again: HashSet<_> = rejects.iter().flat_map(defects).collect();
-        let (redriven, resolved): (Vec<_>, Vec<_>) = known.partition(|key| again.contains(key));
+        let mut resolved: HashSet<DefectKey> = known.collect();
+        let redriven: Vec<_> =
+            rejects.iter().flat_map(defects).filter_map(|key| resolved.take(&key)).collect();
+        let resolved: Vec<_> = resolved.into_iter().collect();
         quarantined_rows::settle(transaction, source, &redriven, Settled::Redriven).await?;
         quarantined_rows::settle(transaction, source, &resolved, Settled::Resolved).await
     }
@@ -51,12 +55,14 @@ impl JudgedRows {
     }
 }
 
-fn defects((raw, reject): &(RawRef, Reject)) -> impl Iterator<Item = DefectKey> {
-    let raw_ref = raw.to_string();
-    reject.defects.iter().map(move |defect| DefectKey {
-        raw_ref: raw_ref.clone(),
+/// As they are stored.
+fn defects((raw, reject): (RawRef, Reject)) -> Vec<DefectKey> {
+    let kept = |field: Option<&str>| field.map(|field| field_name::kept(field).into_owned());
+    let key = |defect: &Defect| DefectKey {
+        raw_ref: raw.to_string(),
         raw_row: reject.raw_row,
-        field: defect.field.clone().unwrap_or_default(),
+        field: kept(defect.field.as_deref()).unwrap_or_default(),
         reason: defect.reason.as_str().to_owned(),
-    })
+    };
+    reject.kinds().map(key).collect()
 }

@@ -218,7 +218,7 @@ impl FileSource for CsvSource {
         blocks::rows(&reader, block, rows, |mut found, row| match row {
             Ok(row) => mapping.map(&row, raw, found.number, out, |defects| found.reject(defects)),
             Err(defects) => {
-                out.rejects.push((raw, found.reject(defects)));
+                out.rejects.push(raw, found.reject(defects));
                 Ok(())
             }
         })

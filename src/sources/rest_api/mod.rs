@@ -248,8 +248,8 @@ impl RestApiSource {
             match record.as_ref().map(|record| self.records.row(record)) {
                 Ok(Some(row)) => map(&row, &text, raw_row, out)
                     .map_err(|frozen| SourceError::permanent(frozen.to_string()))?,
-                Ok(None) => out.rejects.push((raw, reject(&text, raw_row, vec![no_object(&text)]))),
-                Err(error) => out.rejects.push((raw, reject(&text, raw_row, vec![error.defect()]))),
+                Ok(None) => out.rejects.push(raw, reject(&text, raw_row, vec![no_object(&text)])),
+                Err(error) => out.rejects.push(raw, reject(&text, raw_row, vec![error.defect()])),
             }
         }
         Ok(())
