@@ -68,6 +68,13 @@ pub struct RawBlock {
     pub row_ends: Vec<i32>,
 }
 
+impl RawBlock {
+    /// Bytes that it takes in memory, about: a row on its own takes more than it has.
+    pub fn held_bytes(&self) -> usize {
+        self.payload.len() + 4 * self.row_ends.len() + 160
+    }
+}
+
 /// Which rows of a file are to be mapped, by their sorted numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChosenRows {

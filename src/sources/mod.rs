@@ -282,11 +282,16 @@ pub struct ParsedChunk {
     pub blocks: Vec<RawBlock>,
     /// Number of rows, good and bad.
     pub rows: i64,
-    /// The rows whose keys were picked out, a block each.
+    /// The numbers of the rows whose keys were picked out.
+    pub picked: Vec<i64>,
+    /// These rows, a block each; none when they would take more than [`MOST_PICKED`].
     pub watched: Vec<RawBlock>,
     /// What the good rows look like.
     pub shape: Shape,
 }
+
+/// The most bytes of rows that are picked out of chunks, and held besides these.
+pub const MOST_PICKED: usize = 4 << 20;
 
 /// Picks rows out by their keys; other cells need not be there.
 pub type KeyWatch<'a> = &'a mut dyn FnMut(&dyn Row) -> bool;

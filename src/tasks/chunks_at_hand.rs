@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::db::raw_csv_blocks::ChunkId;
 use crate::domain::file::RawBlock;
 use crate::domain::run::RunId;
+use crate::sources::MOST_PICKED;
 
 /// A chunk as one run has planned it. Another run may cut the same file at the same place, and find
 /// more there: what this one has read counts for nobody else.
@@ -22,7 +23,7 @@ type Key = (RunId, ChunkId);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most bytes of rows with repeated keys: they are few, and the batches that want them follow
 /// closely. Else those would fetch every block of a file for a row here and there.
-const MOST_REPEATED: usize = 4 << 20;
+const MOST_REPEATED: usize = MOST_PICKED;
 
 /// A few chunks, the oldest first.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl State {
         if !rows.is_empty() {
             self.repeated.push_back((key, rows));
         }
-        let bytes = |rows: &[RawBlock]| rows.iter().map(|row| row.payload.len()).sum::<usize>();
+        let bytes = |rows: &[RawBlock]| rows.iter().map(RawBlock::held_bytes).sum::<usize>();
         let mut all: usize = self.repeated.iter().map(|(_, rows)| bytes(rows)).sum();
         while all > MOST_REPEATED {
             let Some((_, oldest)) = self.repeated.pop_front() else { return };
@@ -210,12 +211,12 @@ mod tests {
     async fn rows_of_repeated_keys_are_taken_apart_and_the_oldest_make_room() {
         let chunks = ChunksAtHand::new(2);
         for number in 0..3 {
-            let rows = vec![row(MOST_REPEATED / 2)];
+            let rows = vec![row(MOST_REPEATED / 2 - 1000)];
             chunks.room().await.keep(RUN, chunk(number), Vec::new(), rows);
         }
         let batch = chunks.normalizing();
         assert_eq!(batch.take_repeated(RUN, chunk(0)), None);
-        assert_eq!(batch.take_repeated(RUN, chunk(1)), Some(vec![row(MOST_REPEATED / 2)]));
+        assert_eq!(batch.take_repeated(RUN, chunk(1)), Some(vec![row(MOST_REPEATED / 2 - 1000)]));
         assert_eq!(batch.take_repeated(RUN, chunk(1)), None);
         assert!(
             batch.take(RUN, chunk(2)).is_some() && batch.take_repeated(RUN, chunk(2)).is_some()

@@ -102,7 +102,7 @@ impl Task for ParseCsvChunk {
         let id = ChunkId { file_id: self.file_id, chunk: self.chunk.index };
         let source = &context.source_name;
         raw_csv_blocks::store(transaction, id, source, context.run, &parsed.blocks).await?;
-        let repeated = parsed.watched.iter().map(|row| row.first_row).collect();
+        let repeated = parsed.picked;
         room.keep(context.run, id, parsed.blocks, parsed.watched);
         let raw = RawRef::File(self.file_id);
         let counters = Counters {

@@ -12,7 +12,7 @@ use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::shape::{FieldShape, Place, Shape};
 use crate::domain::task::Chunk;
-use crate::sources::{KeyWatch, ParsedChunk};
+use crate::sources::{KeyWatch, MOST_PICKED, ParsedChunk};
 
 /// Rows of a block: few enough for one of them to be unpacked at little cost, enough for what each block
 /// costs by itself not to count.
@@ -61,6 +61,7 @@ pub(super) fn parse(
     let mut quiet = Quiet::default();
     let mut buffer = RowBuffer::default();
     let mut at = 0;
+    let mut picked_bytes = 0;
     while at < bytes.len() {
         let Some(extent) = reader.grammar.extent(&bytes[at..], true, &mut quiet) else { break };
         quiet.advance(extent.next);
@@ -72,11 +73,19 @@ pub(super) fn parse(
             if let Some(watch) = &mut watch
                 && reader.read_key(content, &mut buffer).is_some_and(|row| watch(&row))
             {
-                parsed.watched.push(blocks.copy_of(number, at, at + extent.next));
+                parsed.picked.push(number);
+                if picked_bytes <= MOST_PICKED {
+                    let row = blocks.copy_of(number, at, at + extent.next);
+                    picked_bytes += row.held_bytes();
+                    parsed.watched.push(row);
+                }
             }
         }
         parsed.rows += 1;
         at += extent.next;
+    }
+    if picked_bytes > MOST_PICKED {
+        parsed.watched = Vec::new();
     }
     shape.finish(reader, &mut parsed.shape);
     parsed.blocks = blocks.finish();

@@ -206,3 +206,18 @@ fn all_defects_of_a_row_are_told_and_a_hopeless_row_is_not_told_at_length() {
     assert_eq!(loaded.rejects[0].defects.len(), 100);
     assert_eq!(cells(&loaded), [["1", "2"]]);
 }
+
+#[test]
+fn rows_that_are_picked_out_are_copied_only_while_they_are_few() {
+    for (rows, copied) in [(1_000, 1_000), (100_000, 0)] {
+        let bench = Bench::new(params(), format!("id,n\n{}", "k,1\n".repeat(rows)));
+        let scan = bench.whole();
+        let stamp = FileStamp { size: scan.size, modified: scan.modified };
+        let (path, chunk) = (bench.path(), &scan.chunks[0]);
+        let mut all = |_: &dyn crate::definition::row::Row| true;
+        let read = bench.source.read(&path, &stamp, &scan.layout, chunk, 1, Some(&mut all));
+        let parsed = read.unwrap();
+        assert_eq!(parsed.picked, (1..=rows as i64).collect::<Vec<_>>());
+        assert_eq!(parsed.watched.len(), copied);
+    }
+}
