@@ -396,6 +396,6 @@ async fn an_answer_without_records_is_told_when_there_were_some() {
     app.write("items.toml", api_job("$.cust.name", "[checks]\nmin_rows = 1\n"));
     let run = app.run("items").await;
     assert_eq!(run.status, Degraded);
-    assert!(note(&run).starts_with(&says), "{run:?}");
+    assert!(note(&run).ends_with(&says), "{run:?}");
     app.database.close().await;
 }
