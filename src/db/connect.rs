@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool, Row};
 use tokio::time::timeout;
 
-use super::target::{self, Target};
+use super::target::{self, Address, FORM, Target};
 use super::{OpenError, SESSION};
 
 /// The oldest server that has everything kasparro uses.
@@ -71,8 +71,12 @@ pub async fn reach(
 ) -> Result<Reached, OpenError> {
     // What sqlx says of floating-point numbers at the start is the default since PostgreSQL 12, and
     // PgBouncer refuses it.
-    let options = target::read(url).map_err(OpenError::Url)?.extra_float_digits(None);
-    let mut options = options.application_name("kasparro");
+    let address = target::read(url).map_err(OpenError::Url)?;
+    let mut options = address.options.clone().extra_float_digits(None).application_name("kasparro");
+    if !address.left_out.is_empty() {
+        let names = address.left_out.join(", ");
+        tracing::warn!("DATABASE_URL: kasparro does not know {names}, and goes on without");
+    }
     // Its text is nothing for people: the default level is `warn`.
     if let Ok(level) = "debug".parse() {
         options = options.log_slow_statements(level, Duration::from_secs(1));
@@ -85,7 +89,8 @@ pub async fn reach(
             Ok(connection) => break connection,
             Err(error) => error,
         };
-        if let Some(advice) = refusal(&error, &target) {
+        let refused = nowhere(&error, &address).or_else(|| refusal(&error, &target));
+        if let Some(advice) = refused {
             return Err(OpenError::Refused { target: target.into(), advice, source: error });
         }
         if tokio::time::Instant::now() >= deadline {
@@ -122,6 +127,20 @@ async fn open(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let mut connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
     connection.ping().await?;
     Ok(connection)
+}
+
+/// Why nobody is to be expected at an address, however long one waits.
+fn nowhere(error: &sqlx::Error, address: &Address) -> Option<String> {
+    if !matches!(error, sqlx::Error::Io(_)) {
+        return None;
+    }
+    if let Some(folder) = address.missing_folder() {
+        let folder = folder.display();
+        return Some(format!("there is no folder {folder}; check the host in DATABASE_URL"));
+    }
+    (!address.names_server).then(|| {
+        format!("DATABASE_URL names no host, and there is no server here; expected {FORM}")
+    })
 }
 
 /// Why waiting does not help, with what does. `None`: the error may go away by itself.

@@ -139,6 +139,14 @@ pub enum OpenError {
         /// What it is.
         path: String,
     },
+    /// Nothing can be written.
+    #[error("nothing can be written to the database ({target}): {advice}")]
+    ReadOnly {
+        /// Who was asked.
+        target: Box<Target>,
+        /// Why, and what ends it.
+        advice: String,
+    },
     /// The server lacks what kasparro uses.
     #[error("the server ({target}) is PostgreSQL {version}; kasparro needs 14 or later")]
     TooOld {

@@ -5,7 +5,8 @@
 
 use sqlx::PgPool;
 
-use super::{MIGRATIONS, OpenError};
+use super::connect::quoted;
+use super::{MIGRATIONS, OpenError, Target};
 
 /// What lacks, as statements that somebody else can paste.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,8 +21,9 @@ impl std::fmt::Display for Lacking {
 /// Whether the user may create and alter kasparro's tables and those in the schema `queue`.
 ///
 /// # Errors
-/// [`OpenError::Rights`] with what lacks.
+/// [`OpenError::Rights`] with what lacks, [`OpenError::ReadOnly`] when nobody may write.
 pub async fn check_migrate(pool: &PgPool, queue: &str) -> Result<(), OpenError> {
+    check_writable(pool).await?;
     check(pool, queue, include_str!("rights_to_migrate.sql")).await
 }
 
@@ -31,6 +33,44 @@ pub async fn check_migrate(pool: &PgPool, queue: &str) -> Result<(), OpenError> 
 /// [`OpenError::Rights`] with what lacks.
 pub async fn check_use(pool: &PgPool, queue: &str) -> Result<(), OpenError> {
     check(pool, queue, include_str!("rights_to_use.sql")).await
+}
+
+/// Fails when transactions are read-only, with where that is set.
+async fn check_writable(pool: &PgPool) -> Result<(), OpenError> {
+    let asking = sqlx::query_as(
+        "select pg_is_in_recovery(), source from pg_settings
+         where name = 'default_transaction_read_only'
+            and current_setting('transaction_read_only') = 'on'",
+    );
+    let found: Option<(bool, String)> =
+        asking.fetch_optional(pool).await.map_err(OpenError::Database)?;
+    let Some((is_standby, set_by)) = found else { return Ok(()) };
+    let target = Target::of(&pool.connect_options());
+    let advice = if is_standby {
+        "it is a standby, which follows another server; let DATABASE_URL lead to that one"
+            .to_owned()
+    } else {
+        let (database, user) = (quoted(&target.database), quoted(&target.user));
+        let ends = match &*set_by {
+            "database" => format!("alter database {database} reset default_transaction_read_only;"),
+            "user" => format!("alter role {user} reset default_transaction_read_only;"),
+            "database user" => format!(
+                "alter role {user} in database {database} reset default_transaction_read_only;"
+            ),
+            _ => "alter system set default_transaction_read_only = off; select pg_reload_conf();"
+                .to_owned(),
+        };
+        let why = "default_transaction_read_only is on";
+        if set_by == "client" {
+            format!("{why}; take it out of DATABASE_URL and PGOPTIONS")
+        } else {
+            format!(
+                "{why}, set by somebody, or by a hoster whose disk is full. When that is mended, say in \
+                 `kasparro exec psql`, line by line:\n  set default_transaction_read_only = off;\n  {ends}"
+            )
+        }
+    };
+    Err(OpenError::ReadOnly { target: target.into(), advice })
 }
 
 async fn check(pool: &PgPool, queue: &str, sql: &'static str) -> Result<(), OpenError> {

@@ -18,6 +18,8 @@ use crate::domain::text::printable;
 /// Among themselves, kasparro's processes wait for less.
 const WORTH_A_WORD: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A server that has no place left is not asked all the time.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A lock that kasparro waits for, in any of its processes.
@@ -101,7 +103,7 @@ pub fn watch<F: Fn(&Wait)>(pool: &PgPool, tell: F) -> impl Future<Output = ()> +
                     sleep(LOOK_EVERY).await;
                 }
             }
-            sleep(LOOK_EVERY).await;
+            sleep(ASK_AGAIN).await;
         }
     }
 }

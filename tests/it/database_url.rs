@@ -30,6 +30,9 @@ async fn an_address_that_names_nothing_is_refused_at_once_without_its_password()
         ("postgres:/me:hidden-word@localhost/x", "two slashes"),
         ("postgresql://me:hidden#-word@localhost/x", "write %23 for `#`"),
         ("host=localhost password=hidden-word", "list of keywords"),
+        ("postgresql://me:hidden%-word@localhost/x", "write %25 for `%`"),
+        ("postgresql://me:hidden-word@localhost/x?sslmod=disable", "did you mean `sslmode`"),
+        ("postgresql://me:hidden-word@localhost:0/x", "its port is no number from 1"),
     ] {
         let ended = migrate(&app, url).await;
         ended.code(1).complains(&["the database URL cannot be read: ", said]);
@@ -71,6 +74,50 @@ async fn what_does_not_go_away_by_waiting_is_said_at_once_with_host_database_and
         "database `x`",
         "user `me`",
     ]);
+    let ended = migrate(&app, "postgresql:///x?user=me&host=/no/such/folder").await;
+    ended.code(1).complains(&["there is no folder /no/such/folder", "the socket in"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_ipv6_address_leads_to_its_host() {
+    let app = TestApp::empty().await;
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let _ = client.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let url = format!("postgresql://me:p@{address}/x?connect_timeout=2");
+    let ended = migrate(&app, &url).await;
+    ended.code(1).complains(&[
+        "is not PostgreSQL",
+        &address.to_string(),
+        "not know connect_timeout",
+    ]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_database_that_takes_no_writes_is_named_with_what_ends_that() {
+    let app = TestApp::empty().await;
+    let own: String =
+        sqlx::query_scalar("select current_database()::text").fetch_one(&app.pool).await.unwrap();
+    let set = format!("alter database {own} set default_transaction_read_only = on");
+    sqlx::query(AssertSqlSafe(set)).execute(&app.pool).await.unwrap();
+    let refused = migrate(&app, app.database.url()).await;
+    let reset = format!("alter database {own} reset default_transaction_read_only;");
+    refused.code(1).complains(&["default_transaction_read_only is on", &reset]);
+    let (_, advice) = refused.stderr.split_once("line by line:").unwrap();
+    let lines: Vec<&str> = advice.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let psql = ["exec", "--", "psql", "-XAtq", "-c", lines[0], "-c", lines[1]];
+    Process::start(kasparro(&app, &psql)).ended().await.code(0);
+    migrate(&app, app.database.url()).await.code(0);
+    let url = format!("{}&options=-cdefault_transaction_read_only=on", app.database.url());
+    let refused = migrate(&app, &url).await;
+    refused.code(1).complains(&["take it out of DATABASE_URL"]);
     app.database.close().await;
 }
 
@@ -83,6 +130,10 @@ async fn a_search_path_without_a_place_for_tables_is_named_with_what_mends_it() 
         let ended = migrate(&app, url.as_str()).await;
         let path = format!("search_path is {path:?}");
         ended.code(1).complains(&["have no place", &path, "set search_path = \"$user\", public"]);
+        // Where what is said can be done.
+        let mut psql = kasparro(&app, &["exec", "--", "psql", "-XAtqc", "select 6 * 7"]);
+        psql.env("DATABASE_URL", url.as_str());
+        Process::start(psql).ended().await.code(0).prints(&["42"]);
     }
     app.database.close().await;
 }
