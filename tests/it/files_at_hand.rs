@@ -114,8 +114,8 @@ async fn a_run_is_degraded_as_long_as_the_rows_of_an_unchanged_file_are_in_quara
     assert_eq!(first.status, Degraded, "{first:?}");
     let says = format!(
         "a.csv is unchanged since run {0}: 2,000 of its 2,000 rows are still in quarantine; mend the \
-         job file and `kasparro run items --redrive`, or mend the file: a new version of it is read by \
-         itself; b.csv is unchanged since run {0}: 1 of its 3 rows is still in quarantine",
+         job file or the file, and `kasparro run items`: it reads a file anew when either has changed; \
+         b.csv is unchanged since run {0}: 1 of its 3 rows is still in quarantine",
         first.id
     );
     for run in [dry_run(&app).await, app.run("items").await, app.run("items").await] {
