@@ -29,6 +29,7 @@ mod token;
 mod up;
 mod wrap;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -184,7 +185,11 @@ const USAGE: u8 = 64;
 /// Parses the command line, does what it says, and prints what went wrong.
 pub fn main() -> ExitCode {
     completions::answer(Cli::command);
-    let typed = without_empty_variables(Cli::command()).try_get_matches();
+    let command = without_empty_variables(Cli::command());
+    let is_source =
+        || completions::sources("list".as_ref()).iter().any(|s| s.get_value() == "list");
+    let words = without_list(&command, std::env::args_os().collect(), is_source);
+    let typed = command.try_get_matches_from(words);
     let cli = match typed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(answer) => {
@@ -215,6 +220,26 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The commands that list something by themselves.
+const LISTS: [&str; 6] = ["sources", "runs", "quarantine", "records", "schemas", "drift"];
+
+/// `runs list` is understood as `runs`, as `token list` leads one to expect; unless a source is called so.
+fn without_list(
+    command: &clap::Command,
+    mut words: Vec<OsString>,
+    is_source: impl FnOnce() -> bool,
+) -> Vec<OsString> {
+    let is_command = |word: &OsString| command.get_subcommands().any(|c| c.get_name() == word);
+    if let Some(at) = words.iter().skip(1).position(is_command).map(|at| at + 1)
+        && LISTS.iter().any(|list| words[at] == *list)
+        && words.get(at + 1).is_some_and(|word| word == "list")
+        && !is_source()
+    {
+        words.remove(at + 1);
+    }
+    words
 }
 
 /// An environment variable that is empty says nothing: compose files and shells pass them on so.
@@ -311,6 +336,29 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn list_behind_what_is_a_list_says_nothing_unless_a_source_is_called_so() {
+        let understood = |line: &str, is_source: bool| {
+            let words = line.split(' ').map(OsString::from).collect();
+            let words = without_list(&Cli::command(), words, || is_source);
+            words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        };
+        for list in LISTS {
+            let (with, without) =
+                (format!("kasparro {list} list --json"), format!("kasparro {list} --json"));
+            assert_eq!(understood(&with, false), without);
+            assert_eq!(understood(&with, true), with);
+        }
+        assert_eq!(
+            understood("kasparro --log warn runs list shop", false),
+            "kasparro --log warn runs shop"
+        );
+        for same in ["kasparro", "kasparro token list", "kasparro exec runs list", "kasparro runs"]
+        {
+            assert_eq!(understood(same, false), same);
+        }
     }
 
     #[test]
