@@ -158,6 +158,8 @@ pub struct Page {
     pub next: Option<Value>,
     /// What there is to say when the API has pages that nobody will ask for.
     pub more: Option<String>,
+    /// What the answer says is wrong with it, such as `` `error`: quota exceeded ``.
+    pub complaint: Option<String>,
 }
 
 /// A locator that leads into a field of the records, and led nowhere in any of them.

@@ -16,7 +16,7 @@ use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{self, FoundFile, FoundFiles};
 use super::remark::Remark;
 use super::settled_pages::PagesOfBatch;
-use super::snapshot_schema::{LeadingNowhere, absent_fields, new_fields};
+use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fields};
 use super::{Effects, Task, TaskContext, TaskError, blocking, emptied, plan_replay, repeated};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
@@ -96,6 +96,7 @@ impl Task for DryRun {
         let known = known.map(|known| known.accepted).filter(|_| files);
         let had = field_presence::get(&context.pool, &context.source_name).await?;
         let (definition, nowhere) = (&context.source.definition, &trial.leading_nowhere);
+        trial.remarks.extend(trial.complaints.remark());
         let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had);
         trial.remarks.extend(absent);
         let reads = emptied::reads(&context.source.source, context.mode);
@@ -132,6 +133,7 @@ struct Trial<'a> {
     shape: Shape,
     leading_nowhere: LeadingNowhere,
     gaps: Gaps,
+    complaints: Complaints,
     repeated: RepeatedKeys,
     /// What payloads are called.
     names: HashMap<String, String>,
@@ -171,6 +173,7 @@ impl<'a> Trial<'a> {
             shape: Shape::default(),
             leading_nowhere: LeadingNowhere::default(),
             gaps: Gaps::default(),
+            complaints: Complaints::default(),
             repeated: RepeatedKeys::default(),
             names: HashMap::new(),
         }
@@ -205,6 +208,7 @@ impl<'a> Trial<'a> {
             gone = still_gone(gone, &page.shape, &nowhere);
             self.see(&page.shape, nowhere, meant);
             self.remarks.extend(page.more.map(Remark::degrading));
+            self.complaints.add(page.complaint);
             waiting.add(page.hash, page.body, page.url);
             next = page.next;
             if gone.is_empty() || waiting.bytes > MOST_WAITING {

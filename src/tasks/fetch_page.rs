@@ -84,6 +84,7 @@ impl Task for FetchPage {
             shape: page.shape,
             repeated: Vec::new(),
             more: page.more,
+            complaint: page.complaint,
             gone,
         };
         let next =

@@ -33,6 +33,9 @@ pub(super) struct SliceResult {
     /// What there is to say when an API has pages that nobody will ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more: Option<String>,
+    /// What an API's answer says is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complaint: Option<String>,
     /// The paths of the mapping that lead into fields of the page and led nowhere in any record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leading_nowhere: Vec<String>,

@@ -17,9 +17,11 @@ use crate::definition::Definition;
 use crate::definition::absent::FieldsSeen;
 use crate::definition::policy::{Contract, Policy};
 use crate::domain::presence::Reads;
+use crate::domain::run::Mode;
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
 use crate::domain::shape::{MAX_FIELDS, Shape};
 use crate::domain::task::TaskPayload;
+use crate::domain::words::grouped;
 
 /// The most changes between two versions that get a row of their own: the versions hold all of them.
 const MAX_DRIFT: usize = 1_000;
@@ -37,6 +39,7 @@ pub(super) struct Seen {
     complete: bool,
     /// The paths within top-level fields that led nowhere in any row.
     leading_nowhere: LeadingNowhere,
+    complaints: Complaints,
 }
 
 /// What the task leaves in the ledger.
@@ -56,17 +59,20 @@ impl Task for SnapshotSchema {
     async fn gather(&self, context: &TaskContext) -> Result<Seen, TaskError> {
         let mut shape = Shape::default();
         let mut leading_nowhere = LeadingNowhere::default();
+        let mut complaints = Complaints::default();
         let mut results = run_tasks::results_of_slices(&context.pool, context.run);
         while let Some(result) = results.try_next().await? {
             let read = SliceResult::from_value(result)?;
             shape.merge(&read.shape);
             leading_nowhere.add(&read.shape, read.leading_nowhere, read.meant);
+            // What was wrong with answers of earlier runs was said then, and the job file may know it.
+            complaints.add(read.complaint.filter(|_| context.mode != Mode::Replay));
         }
         drop(results);
         // Whether rows could be normalized says nothing about what was read, and may not be known yet.
         let read_all = !run_tasks::any_unread(&context.pool, context.run).await?;
         let complete = read_all && !appended_only(context).await?;
-        Ok(Seen { shape, complete, leading_nowhere })
+        Ok(Seen { shape, complete, leading_nowhere, complaints })
     }
 
     async fn store(
@@ -101,7 +107,8 @@ impl Task for SnapshotSchema {
                  compared with earlier runs and judged by the contract; all rows are loaded"
             ))
         });
-        let snapshot = Snapshot { remarks: absent.into_iter().chain(too_many).collect(), new };
+        let remarks = seen.complaints.remark().into_iter().chain(absent).chain(too_many);
+        let snapshot = Snapshot { remarks: remarks.collect(), new };
         let result = serde_json::to_value(&snapshot)
             .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
         Ok(Effects { result: Some(result), ..Effects::default() })
@@ -113,6 +120,34 @@ pub(super) fn new_fields(current: Option<&CurrentSchema>, shape: &Shape) -> BTre
     let Some(current) = current else { return BTreeSet::new() };
     let new = shape.fields.keys().filter(|name| !current.observed.fields.contains_key(*name));
     new.take(MAX_NEW).cloned().collect()
+}
+
+/// What the answers of an API say is wrong with them.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    first: Option<String>,
+    pages: u64,
+}
+
+impl Complaints {
+    /// Adds what the next page says.
+    pub fn add(&mut self, complaint: Option<String>) {
+        self.pages += u64::from(complaint.is_some());
+        self.first = self.first.take().or(complaint);
+    }
+
+    /// What there is to say.
+    pub fn remark(&self) -> Option<Remark> {
+        let first = self.first.as_ref()?;
+        let pages = match self.pages {
+            1 => "the API's answer says".to_owned(),
+            pages => format!("{} answers of the API say", grouped(pages)),
+        };
+        Some(Remark::degrading(format!(
+            "{pages} that something is wrong with it ({first}): what it holds was loaded, and records may \
+             be missing; if its good answers say so, too, write ignore_errors = true under [rest_api]"
+        )))
+    }
 }
 
 /// The paths that led nowhere in all slices that hold any row.

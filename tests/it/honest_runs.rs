@@ -320,6 +320,42 @@ async fn one_page_of_an_api_that_has_more_is_degraded_and_says_what_to_set() {
 }
 
 #[tokio::test]
+async fn an_answer_that_says_something_is_wrong_is_no_success() {
+    let good = serde_json::json!({ "data": [{ "id": 1, "name": "a" }], "error": null });
+    let part = serde_json::json!({
+        "data": [{ "id": 1, "name": "a" }], "errors": [{ "message": "timeout" }], "status": "partial",
+    });
+    let none = serde_json::json!({ "data": [], "error": "quota exceeded", "status": "error" });
+    for (body, records, says) in
+        [(good, 1, None), (part, 1, Some("`errors`: timeout")), (none, 0, Some("quota exceeded"))]
+    {
+        let answer = ResponseTemplate::new(200).set_body_json(&body);
+        let (_server, app) = api(answer.clone(), "$.data[*]", "").await;
+        let online = RunRequest {
+            access: kasparro::sources::Access::Network,
+            dry_run: true,
+            ..request(Mode::Incremental)
+        };
+        for run in [app.run_as("items", &online).await, app.run_online("items").await] {
+            let status = if says.is_some() { Degraded } else { Success };
+            assert_eq!((run.status, run.counters.inserted), (status, records), "{run:?}");
+            assert!(note(&run).contains(says.unwrap_or_default()), "{run:?}");
+            assert_eq!(note(&run).contains("ignore_errors = true"), says.is_some(), "{run:?}");
+        }
+        app.database.close().await;
+        let (_server, app) = api(answer, "$.data[*]", "ignore_errors = true").await;
+        assert_eq!(app.run_online("items").await.status, Success);
+        app.database.close().await;
+    }
+    let body = serde_json::json!({ "data": null, "errors": [{ "message": "not allowed" }] });
+    let answer = ResponseTemplate::new(200).set_body_json(body);
+    let (_server, app) = api(answer, "$.data[*]", "").await;
+    let run = app.run_online("items").await;
+    assert_eq!(run.status, Failed, "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn one_page_of_an_api_that_has_no_more_is_a_success() {
     let body = serde_json::json!({
         "data": [{ "id": 1, "name": "a", "next": "x", "has_more": true }],

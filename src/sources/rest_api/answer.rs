@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
+use crate::domain::text;
 use crate::sources::SourceError;
 
 /// The most characters of an API's text that an error repeats.
@@ -91,15 +92,66 @@ fn words_of(body: &str) -> String {
     beginning(json.as_ref().and_then(error_in).unwrap_or(body))
 }
 
-/// The error text in a body such as `{"error": "…"}`, `{"status": {"error_message": "…"}}` or
-/// `{"error": {"status": {"error_message": "…"}}}`.
+/// The error text in a body such as `{"error": "…"}`, `{"status": {"error_message": "…"}}`,
+/// `{"error": {"status": {"error_message": "…"}}}`, `{"errors": [{"message": "…"}]}` or `[{"message": …}]`.
 pub(super) fn error_in(body: &Value) -> Option<&str> {
-    const KEYS: [&str; 5] = ["error", "error_message", "message", "detail", "status"];
+    const KEYS: [&str; 12] = [
+        "error",
+        "error_message",
+        "message",
+        "detail",
+        "errors",
+        "errorMessage",
+        "errorMessages",
+        "msg",
+        "Error Message",
+        // Alpha Vantage.
+        "Note",
+        "Information",
+        "status",
+    ];
+    if let Value::Array(only) = body
+        && let [only] = only.as_slice()
+    {
+        return Some(only).filter(|only| only.is_object()).and_then(error_in);
+    }
     let fields = body.as_object()?;
     KEYS.iter().find_map(|key| match fields.get(*key)? {
         Value::String(text) => Some(text.as_str()),
-        nested => error_in(nested),
+        nested => said_in(nested),
     })
+}
+
+/// The text of an error that is a list or an object.
+fn said_in(error: &Value) -> Option<&str> {
+    const KEYS: [&str; 7] =
+        ["description", "title", "reason", "value", "name", "code", "error_description"];
+    match error {
+        Value::String(text) => Some(text.as_str()).filter(|text| !text.trim().is_empty()),
+        Value::Array(errors) => errors.iter().find_map(said_in),
+        Value::Object(fields) => error_in(error)
+            .filter(|text| !text.trim().is_empty())
+            .or_else(|| KEYS.iter().find_map(|key| said_in(fields.get(*key)?))),
+        _ => None,
+    }
+}
+
+/// The words of an error of any form, on one line; `None` when it has none.
+pub(super) fn words_in(error: &Value) -> Option<String> {
+    said_in(error).map(beginning)
+}
+
+/// A value as a message shows it, on one line.
+pub(super) fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => beginning(text),
+        value => beginning(&value.to_string()),
+    }
+}
+
+/// A text of an API, printable.
+pub(super) fn shown(text: &str) -> String {
+    text::visible(&beginning(text)).into_owned()
 }
 
 /// Whether a body is an error and nothing else: a record may well have a field named `status`.

@@ -2,13 +2,14 @@
 //!
 //! `params` is what the job file says, `request` what is sent, `secrets` what is shown of it,
 //! `exchange` the network, `onward` where answers may lead, `public` what is not internal, `unpack`
-//! how large a body may be, `answer` what a refusal means, `paginator` where the next page is,
+//! how large a body may be, `answer` what a refusal means, `complaint` what an answer says is wrong with it, `paginator` where the next page is,
 //! `more_pages` whether there is one that nobody asks for, `recording` pages without a network, `records` what a body holds, `inspect` what is wrong with a job
 //! file. Only this file knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
 mod answer;
+mod complaint;
 mod exchange;
 mod inspect;
 mod more_pages;
@@ -106,6 +107,17 @@ struct Contents {
     leading_nowhere: Vec<LedNowhere>,
     /// What shows that there are more pages.
     more: Option<String>,
+    /// What the answer says is wrong with it.
+    complaint: Option<String>,
+}
+
+/// How an answer is looked at.
+#[derive(Debug)]
+struct Look {
+    /// The address that was asked, without secrets, if there is to be one page only.
+    asked_once: Option<String>,
+    /// Whether to heed what the answer says is wrong with it.
+    heeds_errors: bool,
 }
 
 impl RestApiSource {
@@ -172,29 +184,27 @@ impl RestApiSource {
     pub fn read(&self, position: &Value, answer: Answer) -> Result<Page, SourceError> {
         let position = Position::of_json(position)?;
         let (from, status) = (answer.from.clone(), answer.status);
-        let contents = contents_of(&self.records, answer, self.asked_once(&position).as_deref());
+        let contents = contents_of(&self.records, answer, &self.look(&position));
         self.page_with(contents, &position, from, status)
     }
 
     async fn page_of(&self, answer: Answer, position: &Position) -> Result<Page, SourceError> {
         let (from, status) = (answer.from.clone(), answer.status);
         let records = Arc::clone(&self.records);
-        let asked = self.asked_once(position);
-        let contents =
-            tokio::task::spawn_blocking(move || contents_of(&records, answer, asked.as_deref()))
-                .await
-                .map_err(|error| {
-                    SourceError::transient("reading the page failed").caused_by(error)
-                })?;
+        let look = self.look(position);
+        let contents = tokio::task::spawn_blocking(move || contents_of(&records, answer, &look))
+            .await
+            .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?;
         self.page_with(contents, position, from, status)
     }
 
-    /// The address that is asked, without secrets, if there is to be one page only.
-    fn asked_once(&self, position: &Position) -> Option<String> {
+    fn look(&self, position: &Position) -> Look {
         let paginator = &self.params.paginator;
         let asked = || request::asked(&self.params, &paginator.query(position));
         // An address that cannot be made was refused with the job file, or sent nobody here.
-        paginator.expects_one().then(|| asked().map(String::from).unwrap_or_default())
+        let asked = || asked().map(String::from).unwrap_or_default();
+        let asked_once = paginator.expects_one().then(asked);
+        Look { asked_once, heeds_errors: !self.params.ignore_errors }
     }
 
     fn page_with(
@@ -208,13 +218,14 @@ impl RestApiSource {
             let message = format!("{from}: {}", error.message);
             SourceError { message, ..error }
         };
-        let Contents { body, hash, records, shape, leading_nowhere, more } =
+        let Contents { body, hash, records, shape, leading_nowhere, more, complaint } =
             contents.map_err(named)?;
         let next = self.params.paginator.next(position, records, hash).map_err(named)?;
         let next = next.as_ref().map(Position::to_json);
         let more = more.map(more_than_one);
         let records = records as i64;
-        Ok(Page { url: from, status, body, hash, records, shape, leading_nowhere, next, more })
+        let url = from;
+        Ok(Page { url, status, body, hash, records, shape, leading_nowhere, next, more, complaint })
     }
 
     fn clients(&self) -> Result<&Clients, SourceError> {
@@ -291,12 +302,8 @@ impl PageSource for RestApiSource {
     }
 }
 
-/// What an answer holds. `asked` is its address when there is to be no page besides it.
-fn contents_of(
-    records: &Records,
-    answer: Answer,
-    asked: Option<&str>,
-) -> Result<Contents, SourceError> {
+/// What an answer holds.
+fn contents_of(records: &Records, answer: Answer, look: &Look) -> Result<Contents, SourceError> {
     let Answer { status, content_type, headers, body, .. } = answer;
     let mut body = String::from_utf8(body)
         .map_err(|error| SourceError::permanent("the answer is no UTF-8 text").caused_by(error))?;
@@ -306,15 +313,24 @@ fn contents_of(
     }
     check_json(&body, content_type.as_deref())?;
     let found = records.select(&body)?;
+    let heeds = look.heeds_errors.then_some(());
+    let complaint = heeds.and_then(|()| complaint::complaint(&body, records.place()));
+    if let Some(complaint) = &complaint
+        && found.is_empty()
+        && records.finds_null(&body)
+    {
+        let message = format!("the answer has null in place of records, and says {complaint}");
+        return Err(SourceError::permanent(message));
+    }
     let hash = ContentHash::of(body.as_bytes());
-    let more = asked.and_then(|asked| {
+    let more = look.asked_once.as_deref().and_then(|asked| {
         let (headers, place) = (&headers, records.place());
         let only = OnlyPage { asked, status, headers, body: &body, place, records: found.len() };
         only.evidence_of_more()
     });
     let (shape, leading_nowhere) = records.shape_of(&found, hash);
     let records = found.len();
-    Ok(Contents { body, hash, records, shape, leading_nowhere, more })
+    Ok(Contents { body, hash, records, shape, leading_nowhere, more, complaint })
 }
 
 /// What there is to say when more pages show than are read.

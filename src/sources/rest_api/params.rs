@@ -39,6 +39,10 @@ pub struct RestApiParams {
     /// How an answer leads to the next page.
     #[serde(default)]
     pub paginator: Paginator,
+    /// Whether an answer is taken as it is though it says of itself that something is wrong, by an
+    /// `error`, `success: false` and the like beside the records.
+    #[serde(default)]
+    pub ignore_errors: bool,
     /// How often requests may be made, over all workers and all sources with the same key.
     pub rate_limit: Option<RateLimitParams>,
     /// What to do when a request fails.

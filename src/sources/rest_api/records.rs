@@ -88,6 +88,11 @@ impl Records {
         &self.selector.place
     }
 
+    /// Whether there is nothing but null where the list of records should be.
+    pub fn finds_null(&self, body: &str) -> bool {
+        self.selector.finds_null(body)
+    }
+
     /// The JSON text of the records of a body, in order; some may turn out to be no objects.
     pub fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
         self.selector.select(body)

@@ -118,6 +118,11 @@ impl Selector {
         Ok(end_of(&self.list, &body).filter(is_gone).map(|end| end.before + end.lacks))
     }
 
+    /// Whether there is nothing but null where the list of records should be.
+    pub fn finds_null(&self, body: &str) -> bool {
+        self.find(body).is_ok_and(|found| !found.is_empty() && found.iter().all(|v| v == "null"))
+    }
+
     fn find<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
         match &self.path {
             Path::Keys(keys) => Ok(walk_text(keys, body)?.map(Cow::Borrowed).into_iter().collect()),

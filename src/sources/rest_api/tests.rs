@@ -68,6 +68,65 @@ async fn failure_of(lines: &str, answer: ResponseTemplate) -> SourceError {
     failure(&source(&server.uri(), lines)).await
 }
 
+fn read(lines: &str, body: &str) -> Result<Page, SourceError> {
+    let source = source("https://api.example.com/", lines);
+    let headers = PageHeaders::default();
+    let body = body.as_bytes().to_vec();
+    let from = "https://api.example.com/coins".to_owned();
+    source.read(&source.first(), Answer { from, status: 200, content_type: None, headers, body })
+}
+
+#[test]
+fn an_error_beside_the_records_is_told_and_one_in_their_place_fails_the_page() {
+    let complaint = |selector: &str, body: &str| {
+        let page = read(&format!("data_selector = \"{selector}\""), body);
+        page.map(|page| page.complaint).map_err(|error| error.message)
+    };
+    let told = |text: &str| Ok(Some(text.to_owned()));
+    let quota = r#"{"data":[],"error":"quota exceeded","status":"error"}"#;
+    assert_eq!(complaint("$.data[*]", quota), told("`error`: quota exceeded"));
+    let part = r#"{"data":[{},{}],"errors":[{"message":"timeout"}],"status":"partial"}"#;
+    assert_eq!(complaint("$.data[*]", part), told("`errors`: timeout"));
+    assert_eq!(complaint("$.data[*]", r#"{"data":null,"errors":[]}"#), Ok(None));
+    // In place of the records.
+    for (selector, body, says) in [
+        (
+            "$.data[*]",
+            r#"{"data":null,"errors":[{"message":"not allowed"}]}"#,
+            "`errors`: not allowed",
+        ),
+        (
+            "$.data",
+            r#"{"data":null,"success":false,"message":"bad key"}"#,
+            "`success`: false, bad key",
+        ),
+        ("$.data.p.nodes[*]", r#"{"data":null,"errors":[{"message":"no such p"}]}"#, "no such p"),
+        ("$.members[*]", r#"{"ok":false,"error":"invalid_auth"}"#, "it says: invalid_auth"),
+        ("$.items[*]", r#"{"error":{"code":403,"message":"Daily Limit"}}"#, "it says: Daily Limit"),
+        ("$.data[*]", r#"{"errors":[{"status":"422","title":"Invalid"}]}"#, "it says: Invalid"),
+        ("$.days[*]", r#"{"Note":"Thank you for using us"}"#, "it says: Thank you for using us"),
+        ("$.days[*]", r#"{"Information":"25 requests a day"}"#, "it says: 25 requests a day"),
+        (
+            "$[1][*]",
+            r#"[{"message":[{"id":"120","key":"Invalid value","value":"not valid"}]}]"#,
+            "it says: not valid",
+        ),
+        (
+            "$[*]",
+            r#"{"status":{"error_code":429,"error_message":"slow down"}}"#,
+            "it says: slow down",
+        ),
+    ] {
+        let message = complaint(selector, body).expect_err(body);
+        assert!(message.ends_with(says), "{message}");
+    }
+    // It is the API's way.
+    for body in [quota, part, r#"{"data":null,"errors":[{"message":"not allowed"}]}"#] {
+        let lines = "data_selector = \"$.data[*]\"\nignore_errors = true";
+        assert_eq!(read(lines, body).unwrap().complaint, None);
+    }
+}
+
 /// Everything that an error can show.
 fn whole_text(error: &SourceError) -> String {
     let mut text = format!("{error} {error:?}");

@@ -5,10 +5,11 @@ use std::fmt;
 
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::segments::{Asks, asks, segments};
-use super::findings::{Findings, join};
+use super::findings::join;
 
 /// The longest value around the records that is looked at: what tells pages apart is short.
 const MOST_BYTES: usize = 64 << 10;
@@ -67,9 +68,22 @@ impl RecordsPlace {
     }
 }
 
+/// Who looks at what stands around the records.
+pub(in super::super) trait Looks {
+    /// Looks at what stands behind `key` of the object at the place `at`.
+    fn look(&mut self, at: &str, key: &str, value: &Value);
+
+    /// The same for a value that is too long to be looked at.
+    fn pass_over(&mut self, _at: &str, _key: &str, _json: &str) {}
+}
+
 /// Looks at what stands around the records; answers how many values the list has out of which they are
 /// picked, if it is a list.
-pub(super) fn look(body: &str, place: &RecordsPlace, findings: &mut Findings) -> Option<usize> {
+pub(in super::super) fn look(
+    body: &str,
+    place: &RecordsPlace,
+    findings: &mut dyn Looks,
+) -> Option<usize> {
     let mut around = body.trim_start();
     let mut at = String::new();
     for step in &place.steps {
@@ -101,7 +115,7 @@ pub(super) fn look(body: &str, place: &RecordsPlace, findings: &mut Findings) ->
 }
 
 /// Looks at the elements of a short list besides that of the records, as in `[{"pages": 7}, […]]`.
-fn look_beside(elements: &[&RawValue], records: usize, at: &str, findings: &mut Findings) {
+fn look_beside(elements: &[&RawValue], records: usize, at: &str, findings: &mut dyn Looks) {
     let is_list = elements.get(records).is_some_and(|element| element.get().starts_with('['));
     if !is_list || elements.len() > MOST_SIBLINGS {
         return;
@@ -120,19 +134,19 @@ fn look_at<'b>(
     object: &'b str,
     key: Option<&str>,
     at: &str,
-    findings: &mut Findings,
+    findings: &mut dyn Looks,
 ) -> Result<Option<&'b str>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(object);
     json.deserialize_map(Around { key, at, findings })
 }
 
-struct Around<'a, 'f> {
+struct Around<'a> {
     key: Option<&'a str>,
     at: &'a str,
-    findings: &'a mut Findings<'f>,
+    findings: &'a mut dyn Looks,
 }
 
-impl<'b> Visitor<'b> for Around<'_, '_> {
+impl<'b> Visitor<'b> for Around<'_> {
     type Value = Option<&'b str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,6 +166,7 @@ impl<'b> Visitor<'b> for Around<'_, '_> {
             }
             let value = map.next_value::<&'b RawValue>()?.get();
             if value.len() > MOST_BYTES {
+                self.findings.pass_over(self.at, &name, value);
                 continue;
             }
             if let Ok(value) = serde_json::from_str(value) {

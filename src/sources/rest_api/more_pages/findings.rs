@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Url;
 use serde_json::Value;
 
+use super::around::Looks;
+
 /// How deep values around the records are looked into, as in `meta.pagination.links.next`.
 const MOST_LEVELS: usize = 4;
 /// The most links to other pages that are kept.
@@ -21,19 +23,29 @@ pub(super) struct Findings<'a> {
     affirms: Option<String>,
     /// … or that there is none, whatever links and cursors there are: some APIs give a cursor for later.
     denies: bool,
-    /// Where links and cursors lead to another page, and the links themselves.
-    onward: Vec<(String, Option<String>)>,
+    /// Where links and cursors lead to another page.
+    onward: Vec<Onward>,
     /// Whether there is a place for such a link, and none in it.
     says_last: bool,
     /// What suggests that there is another page.
     suggests: Option<String>,
     pages: Option<(String, u64)>,
+    /// Whether only the word `pages` says so: a book has pages, too, …
+    pages_in_a_word: bool,
+    /// … and a title.
+    has_title: bool,
+    /// How many records are said to come behind these.
+    remaining: Option<(String, u64)>,
+    /// Whether there are allowances, and `remaining` may be what is left of one.
+    has_quota: bool,
     /// How many records there are on all pages.
     total: Option<(String, u64)>,
     /// The same of a `count`, which may count something else.
     count: Option<(String, u64)>,
     /// Whether anything is there that only pages have.
     is_paged: bool,
+    /// How often something was looked at, liked or fetched: `count` may be one of these.
+    figures: Vec<u64>,
     /// Whether there are sums of money, and `total` may be one of them.
     has_sums: bool,
     /// The page's number, if it gives one, …
@@ -42,6 +54,15 @@ pub(super) struct Findings<'a> {
     from_zero: bool,
     /// … or how many records come before it.
     offset: Option<u64>,
+}
+
+/// What leads to another page.
+#[derive(Debug, Default)]
+struct Onward {
+    place: String,
+    link: Option<String>,
+    /// The number of the page.
+    page: Option<u64>,
 }
 
 impl<'a> Findings<'a> {
@@ -53,13 +74,6 @@ impl<'a> Findings<'a> {
     /// Nothing comes behind this page.
     pub fn says_last(&mut self) {
         self.says_last = true;
-    }
-
-    /// Looks at what stands behind a key of an object around the records.
-    pub fn look(&mut self, at: &str, key: &str, value: &Value) {
-        let place = join(at, key);
-        self.see(&format!("`{place}`"), key, value);
-        self.see_within(&place, key, value, 1);
     }
 
     /// Looks at a header; `key` is its name without marks.
@@ -77,24 +91,35 @@ impl<'a> Findings<'a> {
 
     /// What all of it comes to, of an answer with so many records, as the end of a sentence.
     pub fn evidence(self, records: Option<u64>) -> Option<String> {
-        let onward = self.onward.iter().find(|(_, link)| !self.is_here(link.as_deref()));
-        let onward = onward.map(|(place, _)| place).filter(|_| !self.denies);
+        let leads_on = |onward: &&Onward| {
+            !self.is_here(onward.link.as_deref()) && !self.is_beyond(onward.page)
+        };
+        let onward = self.onward.iter().find(leads_on);
+        let onward = onward.map(|onward| &onward.place).filter(|_| !self.denies);
         if let Some(place) = self.affirms.as_ref().or(onward) {
             return Some(format!("it says so in {place}"));
         }
         if self.denies || self.says_last {
             return None;
         }
-        if let Some((place, pages)) = self.pages.filter(|(_, pages)| *pages > 1)
+        let is_book = self.pages_in_a_word && self.has_title && !self.is_paged;
+        let is_paged = self.is_paged || self.pages_in_a_word && !is_book;
+        if let Some((place, pages)) = self.pages.filter(|(_, pages)| *pages > 1 && !is_book)
             && self.page.is_none_or(|page| page + u64::from(self.from_zero) < pages)
         {
             return Some(format!("{place} is {pages}"));
         }
+        if let Some((place, left)) = self.remaining.filter(|_| !self.has_quota) {
+            return Some(format!("{place} is {left}"));
+        }
         let records = records.unwrap_or(0);
         let is_count = |count: &(String, u64)| {
-            self.total.is_none() && count.1 > records && (self.is_paged || fills_a_page(records))
+            self.total.is_none()
+                && count.1 > records
+                && !self.figures.contains(&count.1)
+                && (is_paged || fills_a_page(records))
         };
-        let is_sum = self.has_sums && !self.is_paged;
+        let is_sum = self.has_sums && !is_paged;
         let total = self.total.clone().filter(|_| !is_sum).or(self.count.clone().filter(is_count));
         // APIs count pages from 0 or from 1; the first page has no smaller number than that.
         if let Some((place, total)) = total
@@ -114,8 +139,17 @@ impl<'a> Findings<'a> {
         own == Some(link) || [Some(self.asked), own].iter().flatten().any(|at| leads_back(at, link))
     }
 
+    /// Whether a page's number is larger than there are pages: some APIs always name the next one.
+    fn is_beyond(&self, page: Option<u64>) -> bool {
+        let pages = self.pages.as_ref().map(|(_, pages)| *pages);
+        page.zip(pages).is_some_and(|(page, pages)| page + u64::from(self.from_zero) > pages)
+    }
+
     fn see(&mut self, place: &str, key: &str, value: &Value) {
         let plain = plain(key);
+        self.has_quota |= ["quota", "ratelimit", "credits", "reset", "requests", "calls"]
+            .iter()
+            .any(|word| plain.contains(word));
         match plain.as_str() {
             "self" => self.own = link_in(value).or(self.own.take()),
             "next"
@@ -139,7 +173,7 @@ impl<'a> Findings<'a> {
             | "nextresults"
             | "continuationtoken"
             | "lastevaluatedkey"
-                if !is_date(value) =>
+                if !is_date(value) && !is_thing(value, &plain) =>
             {
                 self.see_link(place, value);
             }
@@ -150,7 +184,21 @@ impl<'a> Findings<'a> {
             "remainingitemcount" if number(value).is_some_and(|left| left > 0) => {
                 self.leads_on(place, None);
             }
+            "remaining" | "remainingitems" | "remainingresults" | "remainingrecords"
+            | "remainingcount" | "itemsremaining" | "resultsremaining" | "recordsremaining"
+                if number(value).is_some_and(|left| left > 0) =>
+            {
+                self.remaining = number(value).map(|left| (place.to_owned(), left));
+            }
             "hasmore"
+            | "moreavailable"
+            | "moreresults"
+            | "morepages"
+            | "moreitems"
+            | "moredata"
+            | "hasmoredata"
+            | "hasmorerecords"
+            | "hasmorerows"
             | "hasnext"
             | "hasnextpage"
             | "hasmorepages"
@@ -162,8 +210,24 @@ impl<'a> Findings<'a> {
             | "exceededtransferlimit"
             | "istruncated" => self.says_if(place, value, true),
             "more" | "truncated" if value.is_boolean() => self.says_if(place, value, true),
-            "last" | "islast" | "lastpage" | "islastpage" | "eof" if value.is_boolean() => {
+            "last" | "islast" | "lastpage" | "islastpage" | "eof" | "end" | "isend" | "atend"
+            | "endoflist" | "endofresults" | "endofrecords" | "endofdata" | "nomore"
+            | "nomorepages" | "nomoreresults"
+                if value.is_boolean() =>
+            {
                 self.says_if(place, value, false);
+            }
+            // Only one of the two answers speaks of pages for certain.
+            "partial" | "ispartial" | "incomplete" if value.as_bool() == Some(true) => {
+                self.affirms.get_or_insert_with(|| place.to_owned());
+            }
+            "complete" | "iscomplete" if value.as_bool() == Some(false) => {
+                self.affirms.get_or_insert_with(|| place.to_owned());
+            }
+            "warning" | "warnings" | "notice" | "message" | "msg" | "note" | "info"
+                if speaks_of_more(value) =>
+            {
+                self.affirms.get_or_insert_with(|| place.to_owned());
             }
             // Salesforce; elsewhere only the yes says anything of pages.
             "done" if value.as_bool() == Some(true) => self.denies = true,
@@ -172,9 +236,14 @@ impl<'a> Findings<'a> {
                 self.pages = number(value).map(|n| (place.to_owned(), n)).or(self.pages.take());
                 // Algolia.
                 self.from_zero |= plain == "nbpages";
-                self.is_paged = true;
+                self.pages_in_a_word |= plain == "pages";
+                self.is_paged |= plain != "pages";
             }
             "page" | "currentpage" | "pagenumber" | "number" | "pageindex" => {
+                if let Some((page, pages)) = page_of_pages(value) {
+                    self.page = Some(page);
+                    self.pages = self.pages.take().or_else(|| Some((place.to_owned(), pages)));
+                }
                 self.page = number(value).or(self.page);
                 // Spring.
                 self.from_zero |= matches!(plain.as_str(), "number" | "pageindex");
@@ -190,7 +259,14 @@ impl<'a> Findings<'a> {
             }
             "limit" | "perpage" | "pagesize" | "itemsperpage" | "resultsperpage" | "pagelen"
             | "maxresults" | "previous" | "previouspage" | "prev" => self.is_paged = true,
-            "currency" | "currencycode" | "subtotal" | "amount" | "tax" => self.has_sums = true,
+            "currency" | "currencycode" | "subtotal" | "amount" | "tax" | "totalprice"
+            | "totalamount" | "totalcost" | "totaltax" | "totaldiscount" | "totalshipping"
+            | "totalvat" | "grandtotal" | "taxtotal" | "shippingtotal" => self.has_sums = true,
+            "title" | "isbn" | "author" | "authors" | "publisher" => self.has_title = true,
+            "views" | "pageviews" | "viewcount" | "visits" | "visitors" | "likes" | "clicks"
+            | "downloads" | "plays" | "votes" | "followers" | "shares" => {
+                self.figures.extend(number(value));
+            }
             "cursor" | "bookmark" | "after" if !is_date(value) => self.suggests(place, value),
             _ => self.see_number(place, &plain, value),
         }
@@ -201,7 +277,9 @@ impl<'a> Findings<'a> {
         let most = match plain {
             "total" | "totalcount" | "totalresults" | "totalrecords" | "totalitems"
             | "totalelements" | "totalentries" | "totalhits" | "totalsize" | "nbhits"
-            | "numfound" | "odatacount" | "recordstotal" => &mut self.total,
+            | "numfound" | "odatacount" | "recordstotal" | "matched" | "nummatched"
+            | "numbermatched" | "totalmatched" | "totalmatches" | "totalavailable"
+            | "totalfound" | "totalrows" | "found" => &mut self.total,
             // They often count something else.
             "count" | "resultcount" | "hits" => &mut self.count,
             _ => return,
@@ -214,14 +292,21 @@ impl<'a> Findings<'a> {
     }
 
     fn leads_on(&mut self, place: &str, link: Option<String>) {
+        self.leads_to(Onward { place: place.to_owned(), link, page: None });
+    }
+
+    fn leads_to(&mut self, onward: Onward) {
         if self.onward.len() < MOST_LINKS {
-            self.onward.push((place.to_owned(), link));
+            self.onward.push(onward);
         }
     }
 
     fn see_link(&mut self, place: &str, value: &Value) {
         match leads_on(value) {
-            true => self.leads_on(place, link_in(value)),
+            true => {
+                let (link, page) = (link_in(value), number(value));
+                self.leads_to(Onward { place: place.to_owned(), link, page });
+            }
             false => self.says_last = true,
         }
     }
@@ -313,12 +398,20 @@ impl<'a> Findings<'a> {
     }
 }
 
+impl Looks for Findings<'_> {
+    fn look(&mut self, at: &str, key: &str, value: &Value) {
+        let place = join(at, key);
+        self.see(&format!("`{place}`"), key, value);
+        self.see_within(&place, key, value, 1);
+    }
+}
+
 /// A key without what APIs spell differently: `hasMore`, `has_more` and `has-more` are the same.
-pub(super) fn plain(key: &str) -> String {
+pub(in super::super) fn plain(key: &str) -> String {
     key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-pub(super) fn join(place: &str, key: &str) -> String {
+pub(in super::super) fn join(place: &str, key: &str) -> String {
     if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }
 
@@ -381,6 +474,73 @@ fn is_date(value: &Value) -> bool {
             _ => byte.is_ascii_digit(),
         })
     })
+}
+
+/// Whether what stands behind `next` is a thing and no page, such as the next version of a document.
+fn is_thing(value: &Value, plain_key: &str) -> bool {
+    const OF_PAGES: [&str; 22] = [
+        "href",
+        "url",
+        "uri",
+        "link",
+        "page",
+        "pagenumber",
+        "number",
+        "cursor",
+        "after",
+        "startingafter",
+        "before",
+        "offset",
+        "skip",
+        "start",
+        "startindex",
+        "token",
+        "pagetoken",
+        "marker",
+        "limit",
+        "since",
+        "until",
+        "params",
+    ];
+    let Value::Object(fields) = value else { return false };
+    let is_link = |value: &Value| {
+        value.as_str().is_some_and(|text| text.contains("://") || text.starts_with(['/', '?']))
+    };
+    matches!(plain_key, "next" | "nextpage")
+        && !fields.is_empty()
+        && !fields.iter().any(|(key, value)| {
+            let plain = plain(key);
+            OF_PAGES.contains(&plain.as_str()) || plain.contains("cursor") || is_link(value)
+        })
+}
+
+/// `1/25` or `1 of 25`: a page's number, and how many there are.
+fn page_of_pages(value: &Value) -> Option<(u64, u64)> {
+    let text = value.as_str()?;
+    let (page, pages) = text.split_once('/').or_else(|| text.split_once(" of "))?;
+    Some((page.trim().parse().ok()?, pages.trim().parse().ok()?))
+}
+
+/// Whether a warning says that there is more than came.
+fn speaks_of_more(value: &Value) -> bool {
+    const WORDS: [&str; 8] = [
+        "truncat",
+        "incomplete",
+        "partial result",
+        "limited to",
+        "not all results",
+        "more results",
+        "only the first",
+        "cut off",
+    ];
+    match value {
+        Value::String(text) => {
+            let text = text.to_lowercase();
+            WORDS.iter().any(|word| text.contains(word))
+        }
+        Value::Array(texts) => texts.iter().any(speaks_of_more),
+        _ => false,
+    }
 }
 
 fn number(value: &Value) -> Option<u64> {

@@ -12,8 +12,9 @@ mod headers;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::around::RecordsPlace;
+pub(super) use self::around::{Looks, RecordsPlace, look as look_around};
 use self::findings::Findings;
+pub(super) use self::findings::{join, plain};
 pub use self::headers::PageHeaders;
 
 /// An answer that is to be the only one.

@@ -361,6 +361,74 @@ fn what_stands_in_the_records_says_nothing() {
     assert_eq!(seen("$.items[*]", list), None);
 }
 
+/// What shows in a body that there is more, and the same key when there is not.
+#[test]
+fn less_common_signs_of_more_pages_are_seen() {
+    for (more, shows, last) in [
+        (
+            r#""matched":500,"returned":2"#,
+            "`matched` is 500, and it has 2 records",
+            r#""matched":2,"returned":2"#,
+        ),
+        (
+            r#""numberMatched":500,"numberReturned":2"#,
+            "`numberMatched` is 500, and it has 2 records",
+            r#""numberMatched":2"#,
+        ),
+        (r#""moreAvailable":true"#, "it says so in `moreAvailable`", r#""moreAvailable":false"#),
+        (r#""partial":true"#, "it says so in `partial`", r#""partial":false"#),
+        (r#""page":"1/25""#, "`page` is 25", r#""page":"25/25""#),
+        (r#""page":"1 of 25""#, "`page` is 25", r#""page":"1 of 1""#),
+        (r#""remaining":480"#, "`remaining` is 480", r#""remaining":0"#),
+        (r#""end":false"#, "it says so in `end`", r#""end":true"#),
+        (r#""endOfRecords":false"#, "it says so in `endOfRecords`", r#""endOfRecords":true"#),
+        (r#""complete":false"#, "it says so in `complete`", r#""complete":true"#),
+        (
+            r#""warning":"results truncated to 20""#,
+            "it says so in `warning`",
+            r#""warning":"`q` is deprecated""#,
+        ),
+        (
+            r#""warnings":["x","Only the first 20 are shown"]"#,
+            "it says so in `warnings`",
+            r#""warnings":[]"#,
+        ),
+    ] {
+        let body = |around: &str| format!("{{{around},\"items\":[{{}},{{}}]}}");
+        assert_eq!(seen("$.items[*]", &body(more)).as_deref(), Some(shows), "{more}");
+        assert_eq!(seen("$.items[*]", &body(last)), None, "{last}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_pages_is_no_alarm() {
+    let ten = "[{},{},{},{},{},{},{},{},{},{}]";
+    for around in [
+        r#""next_page":2,"total_pages":1"#,
+        r#""next":{"label":"Version 2","id":5}"#,
+        r#""pages":352,"title":"Emma""#,
+        r#""total":50000,"total_price":"500.00""#,
+        r#""page_views":3000,"count":3000"#,
+        r#""remaining":480,"rate_limit_reset":1700000000"#,
+        r#""end":"2026-11-28","message":"all is well","partial":"no""#,
+    ] {
+        let body = format!("{{{around},\"items\":{ten}}}");
+        assert_eq!(seen("$.items[*]", &body), None, "{around}");
+    }
+    for around in [
+        r#""next_page":2,"total_pages":3"#,
+        r#""next":{"id":5,"href":"?page=2"}"#,
+        r#""next":{"page":2}"#,
+        r#""pages":352"#,
+        r#""pages":352,"title":"All books","page":1"#,
+        r#""total":50000,"min_price":5"#,
+        r#""views":7,"count":3000"#,
+    ] {
+        let body = format!("{{{around},\"items\":{ten}}}");
+        assert!(seen("$.items[*]", &body).is_some(), "{around}");
+    }
+}
+
 #[test]
 fn figures_that_fit_one_page_are_no_alarm() {
     for body in [
