@@ -129,9 +129,15 @@ fn said_in(error: &Value) -> Option<&str> {
     match error {
         Value::String(text) => Some(text.as_str()).filter(|text| !text.trim().is_empty()),
         Value::Array(errors) => errors.iter().find_map(said_in),
-        Value::Object(fields) => error_in(error)
-            .filter(|text| !text.trim().is_empty())
-            .or_else(|| KEYS.iter().find_map(|key| said_in(fields.get(*key)?))),
+        Value::Object(fields) => {
+            // What has words of its own says more than a status.
+            let words = || KEYS.iter().find_map(|key| said_in(fields.get(*key)?));
+            let said = error_in(error).filter(|text| !text.trim().is_empty());
+            match fields.get("status").and_then(Value::as_str) {
+                Some(status) if said == Some(status) => words().or(said),
+                _ => said.or_else(words),
+            }
+        }
         _ => None,
     }
 }

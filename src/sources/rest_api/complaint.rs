@@ -99,6 +99,12 @@ impl Complaints {
             "code" if value.is_number() && is_bad_status(value) => {
                 self.by_code.get_or_insert_with(sign);
             }
+            // World Bank.
+            "message" if value.as_array().is_some_and(|list| list.iter().any(Value::is_object)) => {
+                if let Some(words) = answer::words_in(value) {
+                    self.in_words.get_or_insert((place, words));
+                }
+            }
             "message" | "msg" | "detail" | "reason" | "messages" if is_wrong(value) => {
                 self.message = self.message.take().or_else(|| answer::words_in(value));
             }
@@ -300,8 +306,8 @@ mod tests {
                 "`code`: 429, slow down", r#"{"code":441,"data":[]}"#),
             ("a code without words", "$.data[*]", r#"{"error_code":17,"data":[]}"#,
                 "`error_code`: 17", r#"{"error_code":"0","data":[]}"#),
-            ("World Bank", "$[1][*]", r#"[{"message":"x","error":"no such indicator"},[]]"#,
-                "`[0].error`: no such indicator", r#"[{"page":1,"pages":1},[{}]]"#),
+            ("World Bank", "$[1][*]", r#"[{"message":[{"id":"120","key":"Invalid value","value":"not valid"}]}]"#,
+                "`[0].message`: not valid", r#"[{"page":1,"pages":1},[{}]]"#),
             ("Elasticsearch", "$.hits.hits[*]", r#"{"timed_out":false,"_shards":{"total":5,"failed":1,"failures":[{"reason":{"reason":"shard is away"}}]},"hits":{"hits":[]}}"#,
                 "`_shards.failed`: shard is away", r#"{"timed_out":false,"_shards":{"total":5,"failed":0},"hits":{"hits":[]}}"#),
             ("Elasticsearch that ran out of time", "$.hits.hits[*]", r#"{"timed_out":true,"hits":{"hits":[{}]}}"#,

@@ -107,11 +107,6 @@ fn an_error_beside_the_records_is_told_and_one_in_their_place_fails_the_page() {
         ("$.days[*]", r#"{"Note":"Thank you for using us"}"#, "it says: Thank you for using us"),
         ("$.days[*]", r#"{"Information":"25 requests a day"}"#, "it says: 25 requests a day"),
         (
-            "$[1][*]",
-            r#"[{"message":[{"id":"120","key":"Invalid value","value":"not valid"}]}]"#,
-            "it says: not valid",
-        ),
-        (
             "$[*]",
             r#"{"status":{"error_code":429,"error_message":"slow down"}}"#,
             "it says: slow down",

@@ -116,7 +116,8 @@ pub(in super::super) fn look(
 
 /// Looks at the elements of a short list besides that of the records, as in `[{"pages": 7}, […]]`.
 fn look_beside(elements: &[&RawValue], records: usize, at: &str, findings: &mut dyn Looks) {
-    let is_list = elements.get(records).is_some_and(|element| element.get().starts_with('['));
+    // Where the list of records is not there, the others may say why.
+    let is_list = elements.get(records).is_none_or(|element| element.get().starts_with('['));
     if !is_list || elements.len() > MOST_SIBLINGS {
         return;
     }
