@@ -251,6 +251,13 @@ fn guarded_fields(locators: &[Locator], schema: &Schema) -> BTreeSet<String> {
     mapped.map(|(field, _)| field).filter(had).collect()
 }
 
+/// The top-level fields that a job file reads from, as the schema names them: those that the contract has
+/// a say in.
+pub fn mapped_fields(definition: &Definition, schema: &Schema) -> BTreeSet<String> {
+    let locators = definition.locators();
+    locators.iter().filter_map(|locator| Some(top_level(locator, schema)?.0)).collect()
+}
+
 /// The top-level fields that every record had until hardly any had it. A single record without a field
 /// makes it optional in the schema, which would end the guard just then.
 fn missed_fields(

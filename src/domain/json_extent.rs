@@ -2,6 +2,11 @@
 //! hundred, and brackets within brackets take stack, here and in PostgreSQL.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// The deepest nesting of a record: serde_json's own limit.
 pub const MAX_DEPTH: usize = 127;
@@ -16,7 +21,7 @@ pub const PRUNED: &str = "\"\\u0001nested too deep\\u0001\"";
 pub struct Extent {
     /// How deep lists and objects stand within each other.
     pub depth: usize,
-    /// An upper bound of the number of its values.
+    /// An upper bound of the number of its values, see [`values_of`].
     pub values: usize,
 }
 
@@ -41,6 +46,87 @@ impl Extent {
             }
         }
         Self { depth: deepest, values }
+    }
+}
+
+/// The number that [`Extent::of`] gives for the text of this value: of a text with a key twice in one
+/// object it gives more.
+pub fn values_of(value: &Value) -> usize {
+    fn within(value: &Value) -> usize {
+        match value {
+            Value::Array(elements) => {
+                elements.len().max(1) + elements.iter().map(within).sum::<usize>()
+            }
+            Value::Object(fields) => {
+                fields.len().max(1) + fields.values().map(within).sum::<usize>()
+            }
+            _ => 0,
+        }
+    }
+    1 + within(value)
+}
+
+/// The first key that stands twice in one object of a JSON text.
+pub fn repeated_key(json: &str) -> Option<String> {
+    serde_json::from_str::<Repeated>(json).ok()?.0
+}
+
+/// The first key that stands twice in one object.
+struct Repeated(Option<String>);
+
+impl<'de> Deserialize<'de> for Repeated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Repeated(None))
+    }
+}
+
+impl<'de> Visitor<'de> for Repeated {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some((key, Repeated(within))) = map.next_entry::<String, Repeated>()? {
+            self.0 = self.0.or(within);
+            if self.0.is_none() && !keys.insert(key.clone()) {
+                self.0 = Some(key);
+            }
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self, A::Error> {
+        while let Some(Repeated(within)) = list.next_element()? {
+            self.0 = self.0.or(within);
+        }
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
 use crate::definition::Definition;
 use crate::definition::absent::FieldsSeen;
+use crate::definition::contract::mapped_fields;
 use crate::definition::policy::{Contract, Policy};
 use crate::domain::presence::Reads;
 use crate::domain::run::Mode;
@@ -230,12 +231,13 @@ async fn evolve(
     let next = CurrentSchema { version: current.version + 1, observed, accepted };
     schemas::insert(transaction, source, &next, context.run).await?;
     let changes = drift.len();
+    let mapped = mapped_fields(&context.source.definition, &current.accepted);
     let with_policy: Vec<(Drift, &'static str)> = drift
         .into_iter()
         .take(MAX_DRIFT)
         .enumerate()
         .map(|(index, drift)| {
-            let policy = policy_of(contract, drift.change);
+            let policy = policy_of(contract, &drift, &mapped, &current.accepted);
             if index < MAX_WARNINGS {
                 warn(context, &drift, policy);
             }
@@ -255,11 +257,21 @@ async fn evolve(
     Ok(())
 }
 
-fn policy_of(contract: &Contract, change: Change) -> Policy {
-    match change {
+/// What the contract says of a change. It has no say in what is gone from fields that nothing is read
+/// from, or that rows may lack: nothing is set aside or stopped by that.
+fn policy_of(
+    contract: &Contract,
+    drift: &Drift,
+    mapped: &BTreeSet<String>,
+    accepted: &Schema,
+) -> Policy {
+    let is_mapped = mapped.contains(&drift.field);
+    let is_required = accepted.fields.get(&drift.field).is_some_and(|known| !known.optional);
+    match drift.change {
         Change::Added => contract.new_field,
-        Change::Removed => contract.missing_field,
-        Change::TypeChanged => contract.type_change,
+        Change::Removed if is_mapped && is_required => contract.missing_field,
+        Change::TypeChanged if is_mapped => contract.type_change,
+        Change::Removed | Change::TypeChanged => Policy::Evolve,
     }
 }
 
@@ -306,4 +318,45 @@ fn accept(accepted: &Schema, observed: &Schema, contract: &Contract) -> Schema {
         next.fields.retain(|name, _| observed.fields.contains_key(name));
     }
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_the_contract_has_no_say_in_is_accepted() {
+        let text = "kind = 'rest_api'\nprimary_key = ['id']\n[rest_api]\n[fields]\nname = {}\n\
+                    city = { from = '$.address.city' }\n[contract]\nmissing_field = 'freeze'\n\
+                    type_change = 'quarantine_row'\n";
+        let source = "s".parse().unwrap();
+        let kinds = ["rest_api"];
+        let definition =
+            Definition::parse(source, "s.toml".as_ref(), text.to_owned(), &kinds).unwrap();
+        let field = |optional| FieldSchema { optional, ..FieldSchema::default() };
+        let fields = [("id", false), ("name", true), ("address", false), ("size", false)];
+        let fields = fields.map(|(name, optional)| (name.to_owned(), field(optional)));
+        let accepted = Schema { fields: fields.into() };
+        let mapped = mapped_fields(&definition, &accepted);
+        let policy = |field: &str, change| {
+            let field = field.to_owned();
+            let drift = Drift { field, change, old: None, new: None, first: None };
+            policy_of(&definition.contract, &drift, &mapped, &accepted)
+        };
+        use Change::{Added, Removed, TypeChanged};
+        for (field, removed, type_changed) in [
+            ("id", Policy::Freeze, Policy::QuarantineRow),
+            ("address", Policy::Freeze, Policy::QuarantineRow),
+            // Rows may lack it.
+            ("name", Policy::Evolve, Policy::QuarantineRow),
+            // Nothing is read from it.
+            ("size", Policy::Evolve, Policy::Evolve),
+        ] {
+            assert_eq!(
+                (policy(field, Removed), policy(field, TypeChanged)),
+                (removed, type_changed)
+            );
+        }
+        assert_eq!(policy("more", Added), Policy::Evolve);
+    }
 }

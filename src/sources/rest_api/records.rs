@@ -19,7 +19,7 @@ use super::selector::Selector;
 use crate::definition::field::Locator;
 use crate::definition::row::{Cell, Row};
 use crate::domain::hash::ContentHash;
-use crate::domain::json_extent::{Extent, MAX_DEPTH, MAX_VALUES};
+use crate::domain::json_extent::{self, Extent, MAX_DEPTH, MAX_VALUES};
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
@@ -47,13 +47,17 @@ pub(super) enum Unparsed {
     TooDeep,
     #[error("expected a record of at most {MAX_VALUES} values; ask the API for fewer fields")]
     TooMany,
+    #[error(
+        "expected each key of an object once, found \"{0}\" twice: nobody can tell which value counts"
+    )]
+    Twice(String),
 }
 
 impl Unparsed {
     /// The defect of such a record.
     pub fn defect(&self) -> Defect {
         let reason = match self {
-            Self::Invalid(_) | Self::TooDeep => ReasonCode::InvalidJson,
+            Self::Invalid(_) | Self::TooDeep | Self::Twice(_) => ReasonCode::InvalidJson,
             Self::TooMany => ReasonCode::TooLong,
         };
         Defect::without_value(None, reason, self.to_string())
@@ -102,15 +106,22 @@ impl Records {
     ///
     /// # Errors
     /// When it is no JSON, or more of it than a record may hold.
-    pub fn parse(text: &str) -> Result<Value, Unparsed> {
-        let extent = Extent::of(text);
+    pub fn parse(json: &str) -> Result<Value, Unparsed> {
+        let extent = Extent::of(json);
         if extent.depth > MAX_DEPTH {
             return Err(Unparsed::TooDeep);
         }
         if extent.values > MAX_VALUES {
             return Err(Unparsed::TooMany);
         }
-        Ok(serde_json::from_str(text)?)
+        let value = serde_json::from_str(json)?;
+        if json_extent::values_of(&value) != extent.values
+            && let Some(key) = json_extent::repeated_key(json)
+        {
+            let key = text::visible(&text::cut(&key, text::MAX_QUOTED)).into_owned();
+            return Err(Unparsed::Twice(key));
+        }
+        Ok(value)
     }
 
     /// A record as the mapping sees it; `None` when it is no object.
@@ -314,7 +325,32 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_record_with_a_key_twice_cannot_be_read() {
+        for (json, key) in [
+            (r#"{"id":2,"name":"a","id":7}"#, "id"),
+            (r#"{"id":1,"a":[{"b":{},"b":[1,2]}]}"#, "b"),
+            (r#"{"id":1,"id":1}"#, "id"),
+            (r#"{"a":{"x":1},"\u0061":1.5}"#, "a"),
+        ] {
+            let message = Records::parse(json).expect_err(json).defect().message;
+            assert!(message.contains(&format!("found \"{key}\" twice")), "{message}");
+        }
+        for json in [r#"{"a":{"a":{"a":[]}}}"#, r#"[{"a":1},{"a":1.5e3}]"#, "{}", r#"{"a,":"{,}"}"#]
+        {
+            assert!(Records::parse(json).is_ok(), "{json}");
+        }
+    }
+
     proptest! {
+        /// No good record is taken for one with a key twice.
+        #[test]
+        fn what_json_writes_can_be_read(value in value()) {
+            let json = value.to_string();
+            prop_assert_eq!(json_extent::values_of(&value), Extent::of(&json).values);
+            prop_assert_eq!(Records::parse(&json).ok(), Some(value));
+        }
+
         /// What a page says of its mapped paths is what its rows say, and pages say what all rows say.
         #[test]
         fn a_path_leads_nowhere_when_no_record_has_anything_there(
