@@ -73,6 +73,11 @@ pub async fn reach(
     // PgBouncer refuses it.
     let address = target::read(url).map_err(OpenError::Url)?;
     let mut options = address.options.clone().extra_float_digits(None).application_name("kasparro");
+    if address.bare_percent {
+        tracing::warn!(
+            "DATABASE_URL: a `%` without two hexadecimal digits behind it stands for itself"
+        );
+    }
     if !address.left_out.is_empty() {
         let names = address.left_out.join(", ");
         tracing::warn!("DATABASE_URL: kasparro does not know {names}, and goes on without");

@@ -110,12 +110,6 @@ pub enum UrlError {
          %40 for `@`, %3A for `:` and %25 for `%`"
     )]
     Unescaped,
-    /// A `%` that does not stand for another sign.
-    #[error(
-        "two hexadecimal digits have to follow a `%` in it, which stands for another sign; write %25 for \
-         `%` itself"
-    )]
-    Percent,
     /// Nobody knows what follows `?`.
     #[error("`{name}`, behind `?` in it, is no parameter of a database URL{hint}")]
     Parameter {
@@ -138,6 +132,8 @@ pub(super) struct Address {
     pub(super) names_server: bool,
     /// Parameters that only others understand.
     pub(super) left_out: Vec<&'static str>,
+    /// Whether a `%` stands for itself. Libraries leave it so in the addresses that they write.
+    pub(super) bare_percent: bool,
 }
 
 impl Address {
@@ -185,9 +181,6 @@ pub(super) fn read(url: &str) -> Result<Address, UrlError> {
         let hint = suggest::hint(&strange, "parameters", &PARAMETERS);
         return Err(UrlError::Parameter { name: strange.into_owned(), hint });
     }
-    if rest.split('%').skip(1).any(|after| !is_escape(after)) {
-        return Err(UrlError::Percent);
-    }
     if options.get_port() == 0 {
         return Err(UrlError::Other(address::fault("invalid port number").to_owned()));
     }
@@ -201,7 +194,8 @@ pub(super) fn read(url: &str) -> Result<Address, UrlError> {
     let parameter = pairs().any(|pair| ["host", "hostaddr"].contains(&&*name_of(pair)));
     let variable = ["PGHOST", "PGHOSTADDR"].iter().any(|name| std::env::var_os(name).is_some());
     let left_out = pairs().filter_map(of_others).collect();
-    Ok(Address { options, names_server: host || parameter || variable, left_out })
+    let bare_percent = rest.split('%').skip(1).any(|after| !is_escape(after));
+    Ok(Address { options, names_server: host || parameter || variable, left_out, bare_percent })
 }
 
 /// The name of a parameter, `sslmode=disable` say.
@@ -286,9 +280,7 @@ mod tests {
 
     #[test]
     fn every_usual_mistake_is_recognised_and_shows_no_password() {
-        use UrlError::{
-            Keywords, OtherDatabase, OtherProgram, Percent, Scheme, Slashes, Unescaped,
-        };
+        use UrlError::{Keywords, OtherDatabase, OtherProgram, Scheme, Slashes, Unescaped};
         let program = |text: &str| OtherProgram(text.to_owned());
         for (url, expected) in [
             ("mysql://me:c4nary@db/x", OtherDatabase("mysql")),
@@ -311,9 +303,6 @@ mod tests {
             ("postgresql://me:12?c4nary@db/x", Unescaped),
             ("postgresql://me:12?c4=nary@db/x", Unescaped),
             ("postgresql://me:12?c4=n&ary=1@db/x", Unescaped),
-            ("postgresql://me:c4%nary@db/x", Percent),
-            ("postgresql://me:c4nary@db/x?password=c4%nary", Percent),
-            ("postgresql://me:c4nary@db/x%", Percent),
         ] {
             let error = read(url).unwrap_err();
             assert_eq!(error, expected, "{url}");
