@@ -30,8 +30,8 @@ pub fn check_mapped(rows: usize, mapped: &Mapped) {
     for record in mapped.records.iter() {
         check_record(record);
     }
-    for (_, reject) in &mapped.rejects {
-        check_reject(reject);
+    for (_, reject) in mapped.rejects.iter() {
+        check_reject(&reject);
     }
 }
 
