@@ -114,11 +114,12 @@ impl FetchPage {
         };
         let before = before.map(SliceResult::from_value).transpose()?.map(|before| before.gone);
         let (nowhere, _) = paths(context, page.leading_nowhere.clone());
-        match before {
-            Some(gone) => Ok(still_gone(gone, &page.shape, &nowhere)),
-            None if page.shape.rows == 0 => Ok(Gone::default()),
-            None => Ok(still_gone(guarded(context).await?, &page.shape, &nowhere)),
-        }
+        // A page without objects says nothing of what those behind it have.
+        let gone = match before {
+            Some(gone) => gone,
+            None => guarded(context).await?,
+        };
+        Ok(still_gone(gone, &page.shape, &nowhere))
     }
 }
 

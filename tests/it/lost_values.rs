@@ -134,6 +134,24 @@ async fn what_comes_late_in_the_sweep_is_not_gone_and_what_breaks_off_overwrites
 }
 
 #[tokio::test]
+async fn a_first_page_without_objects_does_not_switch_the_guard_off() {
+    let app = api("$.cust.name", "").await;
+    let paginator = "paginator = { type = \"page_number\" }\nrecording";
+    app.write("items.toml", api_job("$.cust.name", "").replace("recording", paginator));
+    publish(&app, 1, 3, |_| r#""cust":{"name":"x"}"#.to_owned());
+    app.write("pages/page-0002.json", "[]");
+    assert_eq!(app.run("items").await.status, Success);
+    publish(&app, 2, 3, |_| r#""cust":{}"#.to_owned());
+    std::fs::rename(app.path("pages/page-0001.json"), app.path("pages/page-0002.json")).unwrap();
+    app.write("pages/page-0001.json", "[null]");
+    app.write("pages/page-0003.json", "[]");
+    let run = app.run("items").await;
+    assert_eq!((run.status, run.counters.quarantined), (Degraded, 4), "{run:?}");
+    assert_eq!(app.texts(BRANDS).await, ["0 x", "1 x", "2 x"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_redrive_sets_them_aside_again_until_the_job_file_is_mended() {
     let app = api("$.cust.name", "").await;
     publish(&app, 1, 3, |_| r#""cust":{"name":"x"}"#.to_owned());
