@@ -13,7 +13,7 @@ use crate::process::{Process, call, free_address, kasparro, until};
 const CSV_JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n\n[csv]\npaths = [\"data/a.csv\"]\n";
 
 /// Fails whatever the network does: its key is not there.
-const SECRET_JOB: &str = r#"
+pub const SECRET_JOB: &str = r#"
 kind = "rest_api"
 primary_key = ["id"]
 

@@ -2,14 +2,13 @@
 //! or was discarded. Nothing of it goes by without a word, today or in the runs after it.
 
 use kasparro::db::runs::Run;
+use kasparro::domain::run::Mode;
 use kasparro::domain::run::Mode::{Full, Incremental};
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success};
-use kasparro::domain::run::{Mode, Trigger};
-use kasparro::sources::kinds;
-use kasparro::tasks::redrive::{RedriveRequest, Redriven, redrive};
-use kasparro::tasks::start_run::{RunRequest, Started};
+use kasparro::tasks::start_run::RunRequest;
 
 use crate::app::{TestApp, request};
+use crate::replay::redriven;
 
 const BRANDS: &str = "select external_id || ' ' || coalesce(attributes ->> 'brand', '-')
     from unified_records order by external_id";
@@ -43,22 +42,6 @@ fn note(run: &Run) -> &str {
 
 async fn dry_run(app: &TestApp, mode: Mode) -> Run {
     app.run_as("items", &RunRequest { dry_run: true, ..request(mode) }).await
-}
-
-async fn redriven(app: &TestApp) -> Run {
-    let definition = app.jobs().get("items", kinds()).expect("a good job file");
-    let request = RedriveRequest {
-        fingerprint: None,
-        trigger: Trigger::Cli,
-        idempotency_key: None,
-        dry_run: false,
-    };
-    let mut transaction = app.pool.begin().await.unwrap();
-    let redriven = redrive(&mut transaction, &definition, request).await.unwrap();
-    transaction.commit().await.unwrap();
-    let Redriven::Started(Started::New(id)) = redriven else { panic!("{redriven:?}") };
-    app.drain().await;
-    app.get(id).await
 }
 
 #[tokio::test]
@@ -158,13 +141,13 @@ async fn a_redrive_sets_them_aside_again_until_the_job_file_is_mended() {
     app.run("items").await;
     publish(&app, 2, 3, |_| r#""cust":{"fullname":"y"}"#.to_owned());
     assert_eq!(app.run("items").await.status, Degraded);
-    let run = redriven(&app).await;
+    let run = redriven(&app, "items", None).await;
     assert_eq!((run.status, run.counters.quarantined), (Degraded, 3), "{run:?}");
     assert!(note(&run).contains("3 of 3 rows quarantined, so none was loaded"), "{run:?}");
     assert!(note(&run).contains("did you mean `$.cust.fullname`?"), "{run:?}");
     assert_eq!(app.texts(BRANDS).await, ["0 x", "1 x", "2 x"]);
     app.write("items.toml", api_job("$.cust.fullname", ""));
-    let run = redriven(&app).await;
+    let run = redriven(&app, "items", None).await;
     assert_eq!((run.status, run.counters.updated), (Success, 3), "{run:?}");
     assert_eq!(app.texts(BRANDS).await, ["0 y", "1 y", "2 y"]);
     assert_eq!(app.number("select count(*) from quarantined_rows where status = 'open'").await, 0);

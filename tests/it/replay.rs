@@ -233,8 +233,9 @@ async fn what_cannot_be_replayed_is_told_why() {
     app.database.close().await;
 }
 
-async fn redriven(app: &TestApp, fingerprint: Option<&str>) -> Run {
-    let definition = app.jobs().get("lines", kinds()).expect("a good job file");
+/// Redrives the rows of a source that were set aside, to the end.
+pub async fn redriven(app: &TestApp, source: &str, fingerprint: Option<&str>) -> Run {
+    let definition = app.jobs().get(source, kinds()).expect("a good job file");
     let request = RedriveRequest {
         fingerprint: fingerprint.map(|text| text.parse::<Fingerprint>().unwrap()),
         trigger: Trigger::Api,
@@ -275,7 +276,7 @@ async fn rows_that_pass_after_the_job_file_was_mended_are_resolved_and_later_row
     let app = app_with_mended_job().await;
     let fingerprint = "select encode(fingerprint, 'hex') from quarantined_rows where raw_row = 1";
     let fingerprint = app.texts(fingerprint).await.remove(0);
-    let run = redriven(&app, Some(&fingerprint)).await;
+    let run = redriven(&app, "lines", Some(&fingerprint)).await;
     assert_eq!((run.status, run.mode), (RunStatus::SuccessWithDuplicates, Mode::Replay));
     let settled = [
         "1 price invalid_decimal resolved",

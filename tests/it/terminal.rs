@@ -4,18 +4,8 @@ use kasparro::domain::run::Mode;
 use kasparro::tasks::start_run::RunRequest;
 
 use crate::app::{TestApp, request};
+use crate::command_line::SECRET_JOB;
 use crate::process::{Process, call, kasparro};
-
-/// Fails whatever the network does: its key is not there.
-const SECRET_JOB: &str = r#"
-kind = "rest_api"
-primary_key = ["id"]
-
-[rest_api]
-base_url = "http://127.0.0.1:9/"
-path = "things"
-auth = { type = "bearer", token = { env = "KASPARRO_TEST_NO_SUCH_KEY" } }
-"#;
 
 /// What stands on the screen in the end: without what was drawn over, colours and the like.
 fn screen(said: &str) -> Vec<String> {

@@ -74,7 +74,7 @@ const BODIES: [(&str, &str, &str, &str, &str); 41] = [
             "`nbPages` is 5", r#"{"hits":[{}],"page":4,"nbHits":9,"nbPages":5,"hitsPerPage":2}"#),
         ("Salesforce", "$.records[*]", r#"{"totalSize":3214,"done":false,"nextRecordsUrl":"/services/data/v61.0/query/01g-2000","records":[{},{}]}"#,
             "it says so in `nextRecordsUrl`", r#"{"totalSize":3214,"done":true,"records":[{},{}]}"#),
-        ("Airtable", "$.records[*]", r#"{"records":[{},{}],"offset":"itrXXX/recXXX"}"#,
+        ("Airtable", "$.records[*]", r#"{"records":[{},{}],"offset":"itrQ1x7/recK29a"}"#,
             "it has a `offset`", r#"{"records":[{},{}]}"#),
         ("Intercom", "$.data[*]", r#"{"type":"list","data":[{}],"total_count":3,"pages":{"type":"pages","page":1,"next":{"page":2,"starting_after":"x"},"per_page":1,"total_pages":3}}"#,
             "it says so in `pages.next`", r#"{"type":"list","data":[{}],"total_count":3,"pages":{"type":"pages","page":3,"per_page":1,"total_pages":3}}"#),
