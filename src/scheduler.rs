@@ -9,9 +9,9 @@ use sqlx::PgPool;
 
 use crate::db::clock::Clock;
 use crate::db::{Transaction, in_time, schedule_ticks};
-use crate::definition::{Definition, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::run::{Mode, Trigger};
+use crate::job_file::{Definition, JobsFolder};
 use crate::sources::{self, Access};
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::telemetry::Seldom;

@@ -10,8 +10,9 @@ const FLOORS: &[&[&str]] = &[
     &["api", "worker", "scheduler", "janitor"],
     &["tasks"],
     &["sources", "db", "queue", "embedded"],
-    &["config", "telemetry", "definition"],
-    &["files"],
+    &["config", "telemetry", "mapping"],
+    &["job_file"],
+    &["values", "files"],
     &["domain"],
 ];
 

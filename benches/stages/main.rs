@@ -13,14 +13,14 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, Throughput};
 use kasparro::db::pgcopy::CopyBuffer;
 use kasparro::db::unified_records::encode_record;
-use kasparro::definition::Definition;
-use kasparro::definition::mapping::{Mapped, Mapping};
-use kasparro::definition::row::Row;
 use kasparro::domain::file::{ChosenRows, FileStamp};
 use kasparro::domain::key_sieve::KeySieve;
 use kasparro::domain::raw::RawRef;
 use kasparro::domain::run::RunId;
+use kasparro::job_file::Definition;
+use kasparro::mapping::{Mapped, Mapping};
 use kasparro::sources::{self, FilePlan, FileScan, FileSource, ParsedChunk, Reach, Source, kinds};
+use kasparro::values::row::Row;
 
 use products::{ProductFile, Written};
 

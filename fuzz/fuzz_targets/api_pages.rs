@@ -6,7 +6,7 @@
 
 #![no_main]
 
-use kasparro_fuzz::definition::Definition;
+use kasparro_fuzz::job_file::Definition;
 use kasparro_fuzz::sources::rest_api::{Answer, PageHeaders, RestApiParams, RestApiSource};
 use kasparro_fuzz::sources::{Page, PageSource};
 use libfuzzer_sys::fuzz_target;

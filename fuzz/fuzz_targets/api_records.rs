@@ -6,10 +6,10 @@
 #![no_main]
 
 use kasparro_fuzz::check_mapped;
-use kasparro_fuzz::definition::Definition;
-use kasparro_fuzz::definition::mapping::{Mapped, Mapping};
 use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::schema::Schema;
+use kasparro_fuzz::job_file::Definition;
+use kasparro_fuzz::mapping::{Mapped, Mapping};
 use kasparro_fuzz::sources::rest_api::{Answer, PageHeaders, RestApiSource};
 use kasparro_fuzz::sources::{Page, PageSource, SourceError};
 use libfuzzer_sys::fuzz_target;

@@ -5,18 +5,18 @@
 #![no_main]
 
 use kasparro_fuzz::check_mapped;
-use kasparro_fuzz::definition::Definition;
-use kasparro_fuzz::definition::contract::Gone;
-use kasparro_fuzz::definition::error::DefinitionError;
-use kasparro_fuzz::definition::mapping::{Mapped, Mapping};
-use kasparro_fuzz::definition::row::{Cell, Row};
 use kasparro_fuzz::domain::hash::ContentHash;
 use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::reject::Reject;
 use kasparro_fuzz::domain::shape::FieldType;
+use kasparro_fuzz::job_file::Definition;
+use kasparro_fuzz::job_file::error::DefinitionError;
+use kasparro_fuzz::mapping::contract::Gone;
+use kasparro_fuzz::mapping::{Mapped, Mapping};
 use kasparro_fuzz::sources::csv::{CsvParams, CsvSource};
 use kasparro_fuzz::sources::kinds;
 use kasparro_fuzz::sources::rest_api::{RestApiParams, RestApiSource};
+use kasparro_fuzz::values::row::{Cell, Row};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {

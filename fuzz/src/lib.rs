@@ -7,16 +7,20 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "../../src/definition/mod.rs"]
-pub mod definition;
 #[path = "../../src/domain/mod.rs"]
 pub mod domain;
 #[path = "../../src/files.rs"]
 pub mod files;
+#[path = "../../src/job_file/mod.rs"]
+pub mod job_file;
+#[path = "../../src/mapping/mod.rs"]
+pub mod mapping;
 #[path = "../../src/sources/mod.rs"]
 pub mod sources;
+#[path = "../../src/values/mod.rs"]
+pub mod values;
 
-use definition::mapping::Mapped;
+use mapping::Mapped;
 use domain::record::{Column, RecordView};
 use domain::reject::Reject;
 use serde_json::{Map, Value};

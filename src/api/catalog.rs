@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::problem::{Kind, Problem};
-use crate::definition::{Definition, DefinitionError, JobsFolder};
 use crate::domain::failure::chain;
+use crate::job_file::{Definition, DefinitionError, JobsFolder};
 use crate::sources;
 
 /// Every job file, by source name; a broken one with what is wrong with it.

@@ -49,7 +49,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::Transaction;
-use crate::definition::JobsFolder;
+use crate::job_file::JobsFolder;
 use crate::sources::Access;
 pub use document::openapi_json;
 pub use doors::{Admission, WithoutToken};

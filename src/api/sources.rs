@@ -14,7 +14,7 @@ use super::pauses::Pause;
 use super::problem::{Declares, Kind, Refusal};
 use super::runs::Run;
 use crate::db::{runs, source_pauses, totals};
-use crate::definition::Definition;
+use crate::job_file::Definition;
 
 /// A job file and how its source is doing.
 #[derive(Debug, Object)]

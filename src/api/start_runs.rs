@@ -10,8 +10,8 @@ use super::catalog::Catalog;
 use super::problem::{Declares, Kind, Problem};
 use super::runs::Run;
 use crate::db::runs;
-use crate::definition::Definition;
 use crate::domain::run::{Mode, RunId, Trigger};
+use crate::job_file::Definition;
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 
 /// What to run: exactly one of `source`, `sources` and `all`.

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::out;
 use crate::api::page::Limit;
-use crate::definition::{DefinitionError, JobsFolder};
 use crate::domain::number::whole;
 use crate::domain::run::RunId;
 use crate::domain::source_name::SourceName;
 use crate::domain::suggest;
+use crate::job_file::{DefinitionError, JobsFolder};
 
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, clap::Args)]

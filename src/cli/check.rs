@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::args::OutputArgs;
 use super::{out, processes};
 use crate::config::Settings;
-use crate::definition::error::Problem;
-use crate::definition::{Definition, DefinitionError, JobsFolder};
 use crate::domain::failure::chain;
 use crate::domain::text::{Shown, printable};
+use crate::job_file::error::Problem;
+use crate::job_file::{Definition, DefinitionError, JobsFolder};
 use crate::sources::{self, Reach};
 
 #[derive(Debug, clap::Args)]

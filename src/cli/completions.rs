@@ -12,7 +12,7 @@ use clap_complete::{CompletionCandidate, Shell};
 
 use super::out;
 use crate::config::{Settings, SettingsLayer};
-use crate::definition::JobsFolder;
+use crate::job_file::JobsFolder;
 
 /// Tells this program, and the script, that a shell asks.
 const VARIABLE: &str = "COMPLETE";

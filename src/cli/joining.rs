@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use super::actor::actor;
 use super::{out, times};
 use crate::db::runs::{self, Run};
-use crate::definition::Definition;
 use crate::domain::run::Mode;
+use crate::job_file::Definition;
 use crate::sources::{self, Access};
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 

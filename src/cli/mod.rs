@@ -39,8 +39,8 @@ use clap::builder::{FalseyValueParser, Resettable};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{LogFormat, Settings, SettingsLayer};
-use crate::definition::JobsFolder;
 use crate::domain::failure::chain;
+use crate::job_file::JobsFolder;
 use crate::sources::Access;
 use crate::telemetry;
 

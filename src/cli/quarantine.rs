@@ -14,10 +14,10 @@ use crate::api::page::Page;
 use crate::api::quarantine::{self, Group, Groups, QuarantinedRow};
 use crate::config::Settings;
 use crate::db::{quarantined_rows, source_files};
-use crate::definition::JobsFolder;
 use crate::domain::raw::{self, RawRef};
 use crate::domain::reject::{ReasonCode, what_to_do};
 use crate::domain::source_name::SourceName;
+use crate::job_file::JobsFolder;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -15,8 +15,8 @@ use crate::api::page;
 use crate::api::records::{Record, read_page};
 use crate::config::Settings;
 use crate::db::unified_records::{self, After};
-use crate::definition::JobsFolder;
 use crate::domain::source_name::SourceName;
+use crate::job_file::JobsFolder;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -13,8 +13,8 @@ use crate::api::page::{Limit, MAX_BYTES};
 use crate::api::schemas::{Drift, Drifts, SchemaVersion, SchemaVersions};
 use crate::config::Settings;
 use crate::db::schemas;
-use crate::definition::JobsFolder;
 use crate::domain::source_name::SourceName;
+use crate::job_file::JobsFolder;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SchemasArgs {

@@ -22,9 +22,9 @@ use crate::db::Transaction;
 use crate::db::runs::{self as db_runs, RunFilter};
 use crate::db::source_files::{self, ListedFile};
 use crate::db::source_pauses;
-use crate::definition::{Definition, JobsFolder};
 use crate::domain::pause::PauseReason;
 use crate::domain::source_name::SourceName;
+use crate::job_file::{Definition, JobsFolder};
 use crate::tasks::pause_source::{pause_source, resume_source};
 
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::{KINDS, Reach, look};
-use crate::definition::{Definition, DefinitionError, load_all};
+use crate::job_file::{Definition, DefinitionError, load_all};
 
 const CSV: &str = "kind = \"csv\"\nprimary_key = [\"sku\"]\n\n[csv]\npaths = [\"data/*.csv\"]\n\n\
                    [fields]\nname = { column = \"Item\" }\nprice = { type = \"decimal\" }\n";

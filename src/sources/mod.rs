@@ -16,10 +16,6 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use crate::definition::error::Problem;
-use crate::definition::mapping::{Mapped, Mapping};
-use crate::definition::row::Row;
-use crate::definition::{Definition, DefinitionError, Inspection, KindRules};
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::hash::{ContentHash, Hashes};
@@ -27,6 +23,10 @@ use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::domain::text::Shown;
+use crate::job_file::error::Problem;
+use crate::job_file::{Definition, DefinitionError, Inspection, KindRules};
+use crate::mapping::{Mapped, Mapping};
+use crate::values::row::Row;
 
 /// Why a source could not be read. The text names the file or address and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -505,7 +505,7 @@ price = { type = \"decimal\" }
 /// The JSON Schema of job files, for editors.
 pub fn job_schema_json() -> String {
     let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, (kind.schema)())).collect();
-    let schema = crate::definition::json_schema(&kinds);
+    let schema = crate::job_file::json_schema(&kinds);
     format!("{schema:#}\n")
 }
 

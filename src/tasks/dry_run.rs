@@ -20,8 +20,6 @@ use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fiel
 use super::{Effects, Task, TaskContext, TaskError, blocking, emptied, plan_replay, repeated};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
-use crate::definition::contract::Gone;
-use crate::definition::mapping::{Before, Mapped};
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
@@ -39,6 +37,8 @@ use crate::domain::schema::Schema;
 use crate::domain::shape::Shape;
 use crate::domain::task::{Chunk, Rows, TaskPayload};
 use crate::domain::text;
+use crate::mapping::contract::Gone;
+use crate::mapping::{Before, Mapped};
 use crate::sources::{FilePlan, FileScan, PageSource, Source};
 
 /// What the task leaves in the ledger.

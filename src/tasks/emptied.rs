@@ -8,17 +8,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::remark::{Remark, few};
-use crate::definition::Definition;
-use crate::definition::contract::first_segment;
-use crate::definition::field::{FieldDefinition, Locator, plain_header};
-use crate::definition::policy::Policy;
 use crate::domain::field_name;
 use crate::domain::presence::{Gaps, Presence, Reads};
 use crate::domain::run::Mode;
 use crate::domain::suggest::nearest_field;
 use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
+use crate::job_file::Definition;
+use crate::job_file::policy::Policy;
 use crate::sources::Source;
+use crate::values::field::{FieldDefinition, Locator, first_segment, plain_header};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;

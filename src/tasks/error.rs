@@ -4,8 +4,8 @@ use std::any::Any;
 use std::time::Duration;
 
 use crate::db;
-use crate::definition::DefinitionError;
 use crate::domain::failure::{FailureClass, chain};
+use crate::job_file::DefinitionError;
 use crate::sources::SourceError;
 
 /// Why a task could not be done.

@@ -9,14 +9,14 @@ use super::parse_csv_chunk::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::raw_api_data::{self, RawPage};
 use crate::db::{Transaction, field_presence, rate_limits, run_tasks, schemas};
-use crate::definition::contract::Gone;
-use crate::definition::mapping::Mapping;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::TaskPayload;
+use crate::mapping::Mapping;
+use crate::mapping::contract::Gone;
 use crate::sources::{Access, LedNowhere, Page, PageSource, Source};
 
 pub(super) struct FetchPage {

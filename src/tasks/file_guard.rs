@@ -15,11 +15,11 @@ use super::plan_run::FoundFile;
 use super::remark::{Remark, few};
 use super::{TaskContext, TaskError};
 use crate::db::source_files;
-use crate::definition::policy::Policy;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::{KnownFile, Layout};
 use crate::domain::text::{cut, visible};
 use crate::domain::words::grouped;
+use crate::job_file::policy::Policy;
 use crate::sources::{
     AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, LeftOut, Loss, Source, SourceError,
 };

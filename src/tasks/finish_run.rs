@@ -14,7 +14,6 @@ use crate::db::runs::{self, Run};
 use crate::db::{
     checkpoints, field_presence, quarantined_rows, run_tasks, settled_pages, source_files, totals,
 };
-use crate::definition::policy::Checks;
 use crate::domain::counters::Counters;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
@@ -22,6 +21,7 @@ use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::domain::text::cut;
 use crate::domain::words::grouped;
+use crate::job_file::policy::Checks;
 use crate::sources::Source;
 
 /// The most bytes of each of the remarks that make a run's note, of which there are a dozen at most.

@@ -9,11 +9,11 @@ use super::remark::Remark;
 use super::{SourceInUse, TaskError};
 use crate::db::runs::Run;
 use crate::db::{definitions, runs, totals};
-use crate::definition::Definition;
-use crate::definition::field::{ExternalId, Locator};
 use crate::domain::text::{cut, printable};
 use crate::domain::words::grouped;
+use crate::job_file::Definition;
 use crate::sources;
+use crate::values::field::{ExternalId, Locator};
 
 /// The most bytes of a key that is shown.
 const SHOWN: usize = 200;

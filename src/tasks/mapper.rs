@@ -15,13 +15,13 @@ use super::{SourceInUse, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::ReadSlice;
 use crate::db::{raw_api_data, source_files};
-use crate::definition::contract::Gone;
-use crate::definition::mapping::{Mapped, Mapping};
 use crate::domain::file::{ChosenRows, Layout, RawBlock};
 use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
 use crate::domain::schema::Schema;
 use crate::domain::task::{Chunk, Rows, TaskPayload};
+use crate::mapping::contract::Gone;
+use crate::mapping::{Mapped, Mapping};
 use crate::sources::{Source, SourceError};
 
 /// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.

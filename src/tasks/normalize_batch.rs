@@ -11,14 +11,14 @@ use super::settled_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError, repeated};
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
-use crate::definition::contract::Gone;
-use crate::definition::mapping::Before;
 use crate::domain::counters::Counters;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::Mode;
 use crate::domain::task::Rows;
+use crate::mapping::Before;
+use crate::mapping::contract::Gone;
 use crate::sources::Source;
 
 /// What a batch leaves in the ledger.

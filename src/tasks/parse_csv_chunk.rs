@@ -10,16 +10,16 @@ use super::chunks_at_hand::Room;
 use super::{Effects, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::{run_repeated_keys, source_files};
-use crate::definition::contract::Gone;
-use crate::definition::mapping::Mapping;
-use crate::definition::row::Row;
 use crate::domain::counters::Counters;
 use crate::domain::file::FileStamp;
 use crate::domain::key_sieve::SliceOrder;
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
+use crate::mapping::Mapping;
+use crate::mapping::contract::Gone;
 use crate::sources::{KeyWatch, ParsedChunk, Source};
+use crate::values::row::Row;
 
 /// What a reading task leaves in the ledger: where its rows are, and what they look like.
 #[derive(Debug, Default, Serialize, Deserialize)]

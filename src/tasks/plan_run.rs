@@ -15,14 +15,14 @@ use crate::db::runs;
 use crate::db::settled_pages;
 use crate::db::source_files::{self, CommittedFile, FileVersion, JudgedFile, from_nanos, to_nanos};
 use crate::db::unified_records;
-use crate::definition::mapping::Mapping;
-use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
 use crate::domain::hash::{Hashes, StoredHash};
 use crate::domain::key_sieve::{KeyOrder, KeySieve};
 use crate::domain::run::{Mode, RunRange};
 use crate::domain::task::TaskPayload;
+use crate::mapping::Mapping;
 use crate::sources::{FilePlan, FileScan, FoundPaths, Loss, Source};
+use crate::values::row::Row;
 
 /// What the plan of a run leaves in the ledger.
 #[derive(Debug, Default, Serialize, Deserialize)]

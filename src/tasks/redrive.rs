@@ -8,9 +8,9 @@ use sqlx::PgConnection;
 
 use super::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::db::quarantined_rows;
-use crate::definition::Definition;
 use crate::domain::reject::Fingerprint;
 use crate::domain::run::{Mode, Trigger};
+use crate::job_file::Definition;
 use crate::sources::Access;
 
 /// What came of it.

@@ -12,9 +12,6 @@ use sqlx::PgConnection;
 use super::{TaskContext, TaskError};
 use crate::db::run_tasks::ReadSlice;
 use crate::db::settled_pages::{self, SettledPage};
-use crate::definition::Definition;
-use crate::definition::contract::Gone;
-use crate::definition::mapping::{Before, Mapped, Mapping};
 use crate::domain::counters::Counters;
 use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::key_sieve;
@@ -24,6 +21,9 @@ use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{RecordBatch, RecordView};
 use crate::domain::run::Mode;
 use crate::domain::schema::Schema;
+use crate::job_file::Definition;
+use crate::mapping::contract::Gone;
+use crate::mapping::{Before, Mapped, Mapping};
 
 /// The pages of a batch.
 #[derive(Debug)]

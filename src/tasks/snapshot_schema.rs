@@ -13,16 +13,16 @@ use super::{Effects, Task, TaskContext, TaskError, emptied};
 use crate::db::field_presence;
 use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
-use crate::definition::Definition;
-use crate::definition::absent::FieldsSeen;
-use crate::definition::contract::mapped_fields;
-use crate::definition::policy::{Contract, Policy};
 use crate::domain::presence::Reads;
 use crate::domain::run::Mode;
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
 use crate::domain::shape::{MAX_FIELDS, Shape};
 use crate::domain::task::TaskPayload;
 use crate::domain::words::grouped;
+use crate::job_file::Definition;
+use crate::job_file::policy::{Contract, Policy};
+use crate::mapping::absent::FieldsSeen;
+use crate::mapping::contract::mapped_fields;
 
 /// The most changes between two versions that get a row of their own: the versions hold all of them.
 const MAX_DRIFT: usize = 1_000;

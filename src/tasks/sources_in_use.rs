@@ -11,8 +11,8 @@ use sqlx::PgPool;
 
 use super::error::TaskError;
 use crate::db;
-use crate::definition::Definition;
 use crate::domain::hash::StoredHash;
+use crate::job_file::Definition;
 use crate::sources::{self, Reach, Source};
 
 /// A definition and the source it opens.

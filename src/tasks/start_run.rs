@@ -9,11 +9,11 @@ use crate::db::replay;
 use crate::db::run_tasks;
 use crate::db::runs::{self, NewRun};
 use crate::db::source_pauses::{self, SourcePause};
-use crate::definition::Definition;
 use crate::domain::failure::chain;
 use crate::domain::hash::ContentHash;
 use crate::domain::run::{Mode, RunId, RunRange, Trigger};
 use crate::domain::task::TaskPayload;
+use crate::job_file::Definition;
 use crate::queue;
 use crate::sources::{self, Access};
 

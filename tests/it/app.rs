@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kasparro::db::{self, runs, totals};
-use kasparro::definition::JobsFolder;
 use kasparro::domain::run::{Mode, RunId, Trigger};
+use kasparro::job_file::JobsFolder;
 use kasparro::queue;
 use kasparro::sources::{Access, Reach, kinds};
 use kasparro::tasks::perform::RetryPolicy;

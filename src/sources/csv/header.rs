@@ -7,9 +7,9 @@ use std::path::Path;
 use std::slice;
 
 use super::{AbsentColumn, SourceError};
-use crate::definition::field::Locator;
 use crate::domain::text::{MAX_QUOTED, quoted};
 use crate::sources::FirstRow;
+use crate::values::field::Locator;
 
 /// The most lacking columns for which the nearest header is looked for.
 const SUGGESTED: usize = 20;

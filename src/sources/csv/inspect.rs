@@ -9,9 +9,9 @@ use super::header::{self, Wanted};
 use super::params::CsvParams;
 use super::plan;
 use super::{CsvSource, SourceError, source_of};
-use crate::definition::{Definition, Inspection};
 use crate::domain::failure::chain;
 use crate::domain::text::quoted;
+use crate::job_file::{Definition, Inspection};
 use crate::sources::Reach;
 
 /// What is wrong on every machine.

@@ -34,13 +34,13 @@ use super::{
     AbsentColumn, FilePlan, FileSource, FoundPaths, KeyWatch, Kind, ParsedChunk, Reach, Source,
     SourceError,
 };
-use crate::definition::Definition;
-use crate::definition::mapping::{Mapped, Mapping};
-use crate::definition::row::Row;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::Chunk;
 use crate::files::{self, Unfit};
+use crate::job_file::Definition;
+use crate::mapping::{Mapped, Mapping};
+use crate::values::row::Row;
 use find::{Finder, is_pattern};
 pub use header::Wanted;
 use layout::CsvLayout;

@@ -12,11 +12,11 @@ use super::layout::CsvLayout;
 use super::params::{CsvParams, HELD_ROW_BYTES, Header, RaggedRows};
 use super::row::{RowBuffer, RowReader};
 use super::stream::{Stream, stamp, whole_micros};
-use crate::definition::row::Row;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::hash::ChunkHash;
 use crate::domain::task::Chunk;
 use crate::sources::{FilePlan, FileScan, FirstRow, Widths};
+use crate::values::row::Row;
 
 /// Looks at a file and cuts what is new of it into chunks.
 ///

@@ -8,11 +8,11 @@ use super::header::{self, Wanted};
 use super::layout::CsvLayout;
 use super::params::RaggedRows;
 use super::{SourceError, lexical};
-use crate::definition::row::{Cell, Row};
 use crate::domain::field_name;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
 use crate::domain::text::quoted;
+use crate::values::row::{Cell, Row};
 
 /// How many fields a row may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use super::params::{Auth, KeyPlace, RestApiParams};
 use super::records::Records;
 use super::request::{self, BASE_URL};
 use super::{Recording, SourceError};
-use crate::definition::setting::{PlainOrSecret, Secret, SettingError};
-use crate::definition::{Definition, Inspection};
 use crate::files;
+use crate::job_file::setting::{PlainOrSecret, Secret, SettingError};
+use crate::job_file::{Definition, Inspection};
 use crate::sources::Reach;
 
 /// Headers that hold credentials and nothing else.

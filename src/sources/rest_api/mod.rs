@@ -49,14 +49,14 @@ use self::recording::Recording;
 use self::records::{JsonRow, Records};
 use self::request::Request;
 use super::{Access, Kind, LedNowhere, Page, PageSource, RateLimit, Reach, Source, SourceError};
-use crate::definition::Definition;
-use crate::definition::field::Locator;
-use crate::definition::mapping::{Frozen, Mapped, Mapping};
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode, Reject};
 use crate::domain::shape::Shape;
+use crate::job_file::Definition;
+use crate::mapping::{Frozen, Mapped, Mapping};
+use crate::values::field::Locator;
 
 /// The kind, for [`super::KINDS`].
 pub(super) const KIND: Kind = Kind {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::onward::AllowedHost;
 use super::paginator::Paginator;
-use crate::definition::setting::{PlainOrSecret, Secret, Setting};
+use crate::job_file::setting::{PlainOrSecret, Secret, Setting};
 use crate::sources::SourceError;
 
 /// An API that answers JSON over HTTP.

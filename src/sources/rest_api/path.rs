@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_json_path::JsonPath;
 
-use crate::definition::json_path;
+use crate::values::json_path;
 
 /// A path into a JSON value.
 #[derive(Debug, Clone)]

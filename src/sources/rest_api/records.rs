@@ -16,8 +16,6 @@ use super::more_pages::RecordsPlace;
 use super::path::{Path, walk};
 use super::segments::meant;
 use super::selector::Selector;
-use crate::definition::field::Locator;
-use crate::definition::row::{Cell, Row};
 use crate::domain::hash::ContentHash;
 use crate::domain::json_extent::{self, Extent, MAX_DEPTH, MAX_VALUES};
 use crate::domain::raw::RawRef;
@@ -25,6 +23,8 @@ use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::domain::text;
 use crate::sources::{LedNowhere, SourceError};
+use crate::values::field::Locator;
+use crate::values::row::{Cell, Row};
 
 /// How records are found in a body, and values in a record.
 #[derive(Debug)]

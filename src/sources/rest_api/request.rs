@@ -9,8 +9,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::params::{Auth, KeyPlace, RestApiParams};
 use super::secrets::Secrets;
-use crate::definition::setting::{PlainOrSecret, Setting, SettingError};
 use crate::domain::address;
+use crate::job_file::setting::{PlainOrSecret, Setting, SettingError};
 use crate::sources::SourceError;
 
 /// The key of the address.

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use crate::definition::json_path;
 use crate::domain::suggest::nearest_field;
+use crate::values::json_path;
 
 /// The most keys of a value that are looked through for the one that was meant …
 const MOST_KEYS: usize = 300;

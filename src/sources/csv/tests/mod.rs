@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use super::blocks;
 use super::*;
-use crate::definition::field::Locator;
 use crate::domain::file::Progress;
 use crate::domain::reject::{ReasonCode, Reject};
 use crate::domain::shape::Shape;
 use crate::sources::FileScan;
+use crate::values::field::Locator;
 
 /// Parameters with nothing but defaults.
 pub(super) fn params() -> CsvParams {

@@ -167,7 +167,7 @@ fn the_shape_counts_types_and_nulls_of_good_rows() {
 
 #[test]
 fn a_mapping_sees_cells_nulls_and_missing_fields_by_locator() {
-    use crate::definition::row::{Cell, Row};
+    use crate::values::row::{Cell, Row};
     let given = CsvParams { ragged_rows: RaggedRows::Pad, ..params() };
     let bench = Bench::wanting(given, "Item #,Qty\nx,\ny\n", &["qty", "item"]);
     let scan = bench.whole();
@@ -214,7 +214,7 @@ fn rows_that_are_picked_out_are_copied_only_while_they_are_few() {
         let scan = bench.whole();
         let stamp = FileStamp { size: scan.size, modified: scan.modified };
         let (path, chunk) = (bench.path(), &scan.chunks[0]);
-        let mut all = |_: &dyn crate::definition::row::Row| true;
+        let mut all = |_: &dyn crate::values::row::Row| true;
         let read = bench.source.read(&path, &stamp, &scan.layout, chunk, 1, Some(&mut all));
         let parsed = read.unwrap();
         assert_eq!(parsed.picked, (1..=rows as i64).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! Whole sweeps, recordings, and the rows of a page.
 
-use crate::definition::row::{Cell, Row};
 use crate::domain::shape::FieldType;
+use crate::values::row::{Cell, Row};
 
 use super::*;
 

@@ -1,9 +1,11 @@
 //! Owns the fast path of JSON in text cells: one pass that checks, compacts and copies the plain
 //! spelling that most rows have.
 
-use super::json::PLAIN_NUMBER;
 use super::object;
+use crate::domain::decimal;
 
+/// Numbers up to this length without exponent have no more digits than they may.
+pub(super) const PLAIN_NUMBER: usize = decimal::MAX_DIGITS as usize;
 /// Nesting that the fast path follows; deeper texts go the slow way.
 const PLAIN_DEPTH: usize = 16;
 

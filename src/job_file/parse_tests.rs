@@ -1,8 +1,8 @@
 //! Tests of job files: what is read from a good one, and how a bad one is refused.
 
 use super::*;
-use crate::definition::field::{FieldKind, Locator};
-use crate::definition::policy::Policy;
+use crate::job_file::policy::Policy;
+use crate::values::field::{FieldKind, Locator};
 
 const GOOD: &str = r#"kind = "csv"
 description = "Products"

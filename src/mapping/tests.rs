@@ -4,11 +4,15 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::definition::field::Locator;
-use crate::definition::row::Cell;
 use crate::domain::record::Column;
+use crate::domain::record::RecordBatch;
 use crate::domain::reject::ReasonCode;
+use crate::domain::schema::Schema;
 use crate::domain::shape::FieldType;
+use crate::job_file::Definition;
+use crate::mapping::mapped::Before;
+use crate::values::field::Locator;
+use crate::values::row::Cell;
 
 /// A row of JSON, or one of CSV whose cells are all text (`null` is an empty cell).
 struct TestRow {

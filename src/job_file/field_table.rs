@@ -6,15 +6,15 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use super::convert::{Converter, Form};
 use super::document::Document;
 use super::error::Problem;
-use super::field::{FieldDefinition, FieldKind, Locator, Target};
-use super::json_path;
-use super::row::Cell;
 use super::schedule::parse_time_zone;
 use crate::domain::decimal::{self, DecimalNotation};
 use crate::domain::text;
+use crate::values::convert::{Converter, Form};
+use crate::values::field::{FieldDefinition, FieldKind, Locator, Target};
+use crate::values::json_path;
+use crate::values::row::Cell;
 
 /// Where a value comes from and what it becomes. A field named `name`, `description`, `category`,
 /// `price`, `currency`, `quantity`, `url` or `source_updated_at` fills that column of

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 /// Merges two objects: `base` from `base_start` to
 /// `own_start`, and the mapping's own members from there to the end. In their place stands one
 /// object; its own members win. Works in place, so that a row allocates nothing.
-pub(super) fn merge(arena: &mut String, base_start: usize, own_start: usize) {
+pub(crate) fn merge(arena: &mut String, base_start: usize, own_start: usize) {
     let merged_start = arena.len();
     let mut base = Members { at: base_start + 1, end: own_start - 1 };
     let mut own = Members { at: own_start + 1, end: merged_start - 1 };
@@ -36,7 +36,7 @@ pub(super) fn merge(arena: &mut String, base_start: usize, own_start: usize) {
 
 /// Brings the members of the object from `start` to the end into the order of their keys; of equal
 /// keys the last one stays. Values and keys are in canonical form but for that.
-pub(super) fn sort_members(arena: &mut String, start: usize) {
+pub(crate) fn sort_members(arena: &mut String, start: usize) {
     let mut walk = Members { at: start + 1, end: arena.len() - 1 };
     let mut members: Vec<Member> = std::iter::from_fn(|| walk.next(arena)).collect();
     members.sort_by(|a, b| compare_keys(a.key(arena), b.key(arena)));
@@ -131,7 +131,7 @@ fn value_end(bytes: &[u8], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::json;
+    use crate::values::json;
     use proptest::prelude::*;
     use serde_json::{Map, Value};
 

@@ -3,7 +3,7 @@
 use schemars::Schema;
 use serde_json::{Map, Value, json};
 
-use super::job_file::JobFile;
+use super::parse::JobFile;
 
 /// The JSON Schema of a job file. `kinds` are the known kinds with the schema of their tables.
 pub fn json_schema(kinds: &[(&str, Schema)]) -> Value {

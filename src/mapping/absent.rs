@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Definition;
-use super::contract::first_segment;
-use super::field::{Locator, plain_header};
 use crate::domain::suggest::nearest_field;
 use crate::domain::text::{cut, visible};
+use crate::job_file::Definition;
+use crate::values::field::{Locator, first_segment, plain_header};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;

@@ -1,49 +1,13 @@
-//! Floor 2: what a job file means. Parsing, validation, and the pure mapping from rows to records.
-//!
-//! Must not know: how sources are read, the database, HTTP.
-
-pub mod absent;
-mod calendar;
-pub mod contract;
-mod convert;
-mod document;
-pub mod error;
-pub mod field;
-mod field_table;
-pub mod gap_counter;
-mod inspection;
-mod iso;
-mod job_file;
-mod json;
-pub mod json_path;
-mod json_scan;
-mod json_schema;
-mod key;
-mod line;
-mod load;
-pub mod mapping;
-mod object;
-pub mod policy;
-pub mod row;
-pub mod schedule;
-pub mod setting;
-mod sheet;
-mod stand_in;
-mod syntax;
-pub mod timestamp;
+//! Owns what a validated job file means: the source, its schedule, its key, its fields and its rules.
 
 use std::path::{Path, PathBuf};
 
-pub use error::DefinitionError;
-pub use inspection::{Inspection, KindRules};
-pub use json_schema::json_schema;
-pub use load::{JobsFolder, load_all};
-
+use super::error::Problem;
+use super::policy::{Checks, Contract, Retention};
+use super::schedule::Schedule;
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
-use field::{ExternalId, FieldDefinition, Locator};
-use policy::{Checks, Contract, Retention};
-use schedule::Schedule;
+use crate::values::field::{ExternalId, FieldDefinition, Locator};
 
 /// A validated job file.
 #[derive(Debug, Clone)]
@@ -73,12 +37,12 @@ pub struct Definition {
     /// How long what runs leave behind is kept.
     pub retention: Retention,
     /// What may be meant, but hardly is.
-    pub warnings: Vec<error::Problem>,
+    pub warnings: Vec<Problem>,
 }
 
 impl Definition {
     /// Everything that the mapping looks up in a row: the locators of the fields in order, then
-    /// those of the key's parts. [`row::Row::cell`] takes positions in this list.
+    /// those of the key's parts. [`crate::values::row::Row::cell`] takes positions in this list.
     pub fn locators(&self) -> Vec<Locator> {
         let fields = self.fields.iter().map(|field| &field.from);
         fields.chain(&self.external_id.parts).cloned().collect()

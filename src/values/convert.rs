@@ -12,7 +12,8 @@ use super::calendar;
 use super::field::{FieldDefinition, FieldKind};
 use super::json::{self, JsonError};
 use super::row::Cell;
-use super::timestamp::{TimeError, TimeFormat};
+use super::time_error::TimeError;
+use super::timestamp::TimeFormat;
 use crate::domain::decimal::{self, DecimalError, DecimalNotation};
 use crate::domain::reject::ReasonCode;
 use crate::domain::text::visible;
@@ -24,18 +25,18 @@ const MAX_SHOWN: usize = 80;
 
 /// What stands between a value and its type, as the end of a sentence about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Flaw {
-    pub(super) reason: ReasonCode,
-    pub(super) problem: Cow<'static, str>,
+pub(crate) struct Flaw {
+    pub(crate) reason: ReasonCode,
+    pub(crate) problem: Cow<'static, str>,
 }
 
 impl Flaw {
-    pub(super) fn new(reason: ReasonCode, problem: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(reason: ReasonCode, problem: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, problem: problem.into() }
     }
 
     /// Whether the value is of another type, rather than a bad value of the right one.
-    pub(super) fn is_of_type(&self) -> bool {
+    pub(crate) fn is_of_type(&self) -> bool {
         use ReasonCode::{
             InvalidBoolean, InvalidDate, InvalidDecimal, InvalidInteger, InvalidJson,
             InvalidTimestamp,
@@ -54,7 +55,7 @@ impl Flaw {
 
 /// How a converted value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// As the text of a column.
     Column,
     /// As a JSON value within `attributes`.
@@ -63,8 +64,8 @@ pub(super) enum Form {
 
 /// The rules of a field, compiled.
 #[derive(Debug, Clone)]
-pub(super) struct Converter {
-    pub(super) kind: FieldKind,
+pub(crate) struct Converter {
+    pub(crate) kind: FieldKind,
     notation: DecimalNotation,
     min: Option<String>,
     max: Option<String>,
@@ -76,7 +77,7 @@ impl Converter {
     ///
     /// # Errors
     /// When the date format is none, as the end of a sentence about it.
-    pub(super) fn new(field: &FieldDefinition) -> Result<Self, &'static str> {
+    pub(crate) fn new(field: &FieldDefinition) -> Result<Self, &'static str> {
         Ok(Self {
             kind: field.kind,
             notation: field.notation,
@@ -87,7 +88,7 @@ impl Converter {
     }
 
     /// The rules for values that the job file itself holds: plain notation, the same bounds.
-    pub(super) fn plain(field: &FieldDefinition) -> Self {
+    pub(crate) fn plain(field: &FieldDefinition) -> Self {
         Self {
             kind: field.kind,
             notation: DecimalNotation::PLAIN,
@@ -100,7 +101,7 @@ impl Converter {
     /// Appends the converted value to `out`, which after an error holds rests of it.
     ///
     /// `typed` says that a text is a JSON string and not just the spelling of some value.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         cell: Cell<'_>,
         typed: bool,
@@ -186,7 +187,7 @@ impl Converter {
     }
 
     /// The value as microseconds since 1970 UTC; a date is its midnight.
-    pub(super) fn instant(&self, cell: Cell<'_>) -> Result<i64, Flaw> {
+    pub(crate) fn instant(&self, cell: Cell<'_>) -> Result<i64, Flaw> {
         if self.kind == FieldKind::Date {
             let days = self.date(cell)?;
             return self.times.midnight(days).map_err(|error| self.not_a_time(error));
@@ -238,7 +239,7 @@ fn scalar_text(cell: Cell<'_>) -> Option<&str> {
 }
 
 /// The text of a single value, if PostgreSQL can store it.
-pub(super) fn storable_text(cell: Cell<'_>) -> Result<&str, Flaw> {
+pub(crate) fn storable_text(cell: Cell<'_>) -> Result<&str, Flaw> {
     let Some(text) = scalar_text(cell) else {
         let problem = "is not a single value (expected text; declare type = \"json\" to keep it)";
         return Err(Flaw::new(ReasonCode::InvalidText, problem));
@@ -289,7 +290,7 @@ fn write_json(cell: Cell<'_>, typed: bool, out: &mut String) -> Result<(), Flaw>
     result.map_err(not_json)
 }
 
-pub(super) fn not_json(error: JsonError) -> Flaw {
+pub(crate) fn not_json(error: JsonError) -> Flaw {
     let reason = match error {
         JsonError::Invalid(_) | JsonError::Nul => ReasonCode::InvalidJson,
         JsonError::Number => ReasonCode::OutOfRange,
@@ -299,7 +300,7 @@ pub(super) fn not_json(error: JsonError) -> Flaw {
 }
 
 /// A value as messages show it: quoted, and cut when it is long.
-pub(super) fn shown(cell: Cell<'_>) -> String {
+pub(crate) fn shown(cell: Cell<'_>) -> String {
     let cut = |text: &str| match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => (text[..end].to_owned(), "…"),
         None => (text.to_owned(), ""),

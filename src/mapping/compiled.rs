@@ -1,81 +1,16 @@
-//! Owns the mapping: a row's cells to one canonical record or to the defects that keep it out.
-//! Pure; the loading path spends most of its own time here. What is compiled once is here, what is
-//! done per row in `sheet`.
+//! Owns the compiled mapping: the fields of a definition with what is known of them before any row is.
 
 use std::collections::BTreeMap;
 
-use super::Definition;
 use super::contract::{self, Gone, RowContract, Watch};
-use super::convert::Converter;
-use super::field::{ExternalId, FieldDefinition, Target};
-use super::gap_counter::GapCounter;
-use super::json;
-use super::row::Row;
-use super::sheet::Sheet;
 use crate::domain::hash::ContentHash;
-use crate::domain::key_sieve;
-use crate::domain::presence::{Gaps, Presence};
-use crate::domain::raw::{RawRef, place};
-use crate::domain::reason_tally::ReasonTally;
-use crate::domain::record::{Column, RecordBatch};
-use crate::domain::reject::{Defect, ReasonCode, Reject};
-use crate::domain::rejects::Rejects;
+use crate::domain::presence::Presence;
+use crate::domain::record::Column;
 use crate::domain::schema::Schema;
-
-/// What mapping rows gave.
-#[derive(Debug, Default)]
-pub struct Mapped {
-    /// The records, in row order.
-    pub records: RecordBatch,
-    /// The rows set aside, with the payload they are in.
-    pub rejects: Rejects,
-    /// Which fields the records have no values of.
-    pub gaps: GapCounter,
-}
-
-impl Mapped {
-    /// Why rows were set aside, the rejects before this one left out.
-    pub fn reasons_from(&self, reject: usize) -> ReasonTally {
-        ReasonTally::of(self.rejects.iter().skip(reject).map(|(_, reject)| reject))
-    }
-
-    /// What the records lack, those left out that were there `before`.
-    pub fn gaps_since(&self, definition: &Definition, before: &Before) -> Gaps {
-        let fields = definition.fields.iter().enumerate().filter_map(|(at, field)| {
-            let gaps = self.gaps.without(at) - before.gaps.without(at);
-            (gaps > 0).then(|| (field.name.clone(), gaps))
-        });
-        let records = (self.records.len() - before.records) as u64;
-        Gaps { records, without: fields.collect() }
-    }
-
-    /// What there is now.
-    pub fn so_far(&self) -> Before {
-        Before { records: self.records.len(), rejects: self.rejects.len(), gaps: self.gaps.clone() }
-    }
-}
-
-/// What mapping rows had given up to some row.
-#[derive(Debug, Clone, Default)]
-pub struct Before {
-    /// The number of records.
-    pub records: usize,
-    /// The number of rejects.
-    pub rejects: usize,
-    gaps: GapCounter,
-}
-
-/// The contract says `freeze`, and a row does not fit the schema.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {message}", place(&raw.to_string(), None, *raw_row))]
-pub struct Frozen {
-    /// The raw payload of the row.
-    pub raw: RawRef,
-    /// The row within it, from 1.
-    pub raw_row: i64,
-    /// Which field, and what the schema says of it.
-    pub message: String,
-}
+use crate::job_file::Definition;
+use crate::values::convert::Converter;
+use crate::values::field::{ExternalId, FieldDefinition, Target};
+use crate::values::json;
 
 /// A compiled mapping: the fields of a definition under the contract and the current schema.
 #[derive(Debug)]
@@ -170,47 +105,6 @@ impl Mapping {
     ) -> Gone {
         contract::guarded(definition, schema, known)
     }
-
-    /// A hash of the row's `external_id`; `None` when the row has none that could be stored.
-    /// `scratch` is only memory.
-    pub fn key_hash(&self, row: &dyn Row, scratch: &mut String) -> Option<u64> {
-        scratch.clear();
-        self.key.write(row, scratch).then(|| key_sieve::key_hash(scratch))
-    }
-
-    /// Maps one row and adds it to `out`, as a record or as the reject that `reject` makes of its
-    /// defects (called only when there are any). The caller has called `out.records.enter_raw(raw)`.
-    ///
-    /// # Errors
-    /// When the contract freezes the schema and the row does not fit it.
-    pub fn map<R: Row>(
-        &self,
-        row: &R,
-        raw: RawRef,
-        raw_row: i64,
-        out: &mut Mapped,
-        reject: impl FnOnce(Vec<Defect>) -> Reject,
-    ) -> Result<(), Frozen> {
-        out.records.begin();
-        let mut sheet = Sheet::new(self, row, &mut out.records, &mut out.gaps);
-        let filled = sheet.fill();
-        let mut defects = sheet.defects;
-        if defects.is_empty() && !out.records.has_room() {
-            let message = "the records that are written together have more than 1 GiB of text with \
-                           this one; make max_response_bytes, the page or csv.chunk_size smaller";
-            defects.push(Defect::without_value(None, ReasonCode::TooLong, message));
-        }
-        if filled.is_ok() && defects.is_empty() {
-            out.records.commit(raw_row);
-            out.gaps.close();
-            return Ok(());
-        }
-        out.records.abandon();
-        out.gaps.abandon();
-        filled.map_err(|message| Frozen { raw, raw_row, message })?;
-        out.rejects.push(raw, reject(defects));
-        Ok(())
-    }
 }
 
 impl Field {
@@ -234,7 +128,3 @@ impl Field {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "mapping_tests.rs"]
-mod tests;

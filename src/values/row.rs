@@ -19,7 +19,7 @@ pub enum Cell<'a> {
 
 /// A row of a source, as a mapping sees it.
 pub trait Row {
-    /// The value under locator number `locator` of [`super::Definition::locators`].
+    /// The value under locator number `locator` of `Definition::locators`.
     fn cell(&self, locator: usize) -> Cell<'_>;
 
     /// Whether values carry their type, as in JSON. A CSV row is not typed: all its cells are text.

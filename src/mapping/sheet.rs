@@ -3,18 +3,18 @@
 
 use serde_json::Value;
 
+use super::compiled::{Field, Key, Mapping, Part};
 use super::contract::Objection;
-use super::convert::{self, Converter, Flaw, Form};
-use super::field::Target;
 use super::gap_counter::GapCounter;
-use super::json;
-use super::mapping::{Field, Key, Mapping, Part};
-use super::object;
-use super::policy::Policy;
-use super::row::{Cell, Row};
 use crate::domain::decimal;
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode};
+use crate::job_file::policy::Policy;
+use crate::values::convert::{self, Converter, Flaw, Form};
+use crate::values::field::Target;
+use crate::values::json;
+use crate::values::object;
+use crate::values::row::{Cell, Row};
 
 /// The longest key in bytes; an entry of PostgreSQL's btree index holds about 2,700.
 const MAX_KEY: usize = 2_000;

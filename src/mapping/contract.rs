@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Definition;
-use super::field::{Locator, plain_header};
-use super::policy::{Contract, Policy};
-use super::row::{Cell, Row};
 use crate::domain::field_name;
 use crate::domain::presence::Presence;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::schema::{FieldSchema, Schema};
 use crate::domain::shape::FieldType;
+use crate::job_file::Definition;
+use crate::job_file::policy::{Contract, Policy};
+use crate::values::field::{Locator, first_segment, plain_header};
+use crate::values::row::{Cell, Row};
 
 /// A contract with what it needs of the schema.
 #[derive(Debug)]
@@ -298,23 +298,6 @@ fn known_name(names: &[String], schema: &Schema) -> Option<String> {
     exact.or_else(plain).or_else(|| names.first().cloned())
 }
 
-/// The top-level field that a JSONPath leads through, and whether it leads on from there. `None`
-/// when it selects by something else than a name.
-pub fn first_segment(path: &str) -> Option<(String, bool)> {
-    let rest = path.strip_prefix('$')?;
-    let (name, rest) = if let Some(rest) = rest.strip_prefix('.') {
-        let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        rest.split_at(end)
-    } else {
-        let rest = rest.strip_prefix('[')?;
-        let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-        let (name, rest) = rest[1..].split_once(quote)?;
-        (name, rest.strip_prefix(']')?)
-    };
-    let odd = name.is_empty() || name.contains(['*', '\\']);
-    (!odd).then(|| (name.to_owned(), !rest.is_empty()))
-}
-
 fn found_in(cell: Cell<'_>) -> Found {
     match cell {
         Cell::Missing => Found::Missing,
@@ -338,21 +321,4 @@ fn found_above<R: Row>(row: &R, field: &str) -> Found {
         }
     });
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_segment_of_a_path_names_the_top_level_field() {
-        let of = |path| first_segment(path).map(|(name, nested)| format!("{name} {nested}"));
-        assert_eq!(of("$.a").as_deref(), Some("a false"));
-        assert_eq!(of("$.a.b[0]").as_deref(), Some("a true"));
-        assert_eq!(of("$['a b']").as_deref(), Some("a b false"));
-        assert_eq!(of("$[\"a\"].b").as_deref(), Some("a true"));
-        for path in ["$", "$.*", "$[*]", "$..a", "$[0]", "$['a", "a"] {
-            assert_eq!(of(path), None, "{path}");
-        }
-    }
 }

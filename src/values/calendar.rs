@@ -1,11 +1,11 @@
 //! Owns the arithmetic of the proleptic Gregorian calendar, and how dates and instants are written.
 
 /// Microseconds in a second.
-pub(super) const MICROS_PER_SECOND: i64 = 1_000_000;
+pub(crate) const MICROS_PER_SECOND: i64 = 1_000_000;
 /// Seconds in a day; leap seconds are not counted.
-pub(super) const SECONDS_PER_DAY: i64 = 86_400;
+pub(crate) const SECONDS_PER_DAY: i64 = 86_400;
 
-pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
+pub(crate) fn days_in_month(year: i64, month: i64) -> i64 {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
         4 | 6 | 9 | 11 => 30,
@@ -17,7 +17,7 @@ pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
 
 /// Days from 1970-01-01 to a date of the proleptic Gregorian calendar (Howard Hinnant,
 /// "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`).
-pub(super) const fn days_of(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) const fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -41,7 +41,7 @@ fn date_of(days: i64) -> (i64, i64, i64) {
 }
 
 /// Appends a date as ISO 8601: `2025-01-02`.
-pub(super) fn write_date(days: i64, out: &mut String) {
+pub(crate) fn write_date(days: i64, out: &mut String) {
     let (year, month, day) = date_of(days);
     match year {
         0..=9999 => push_digits(year, 4, out),
@@ -59,7 +59,7 @@ pub(super) fn write_date(days: i64, out: &mut String) {
 
 /// Appends an instant as RFC 3339 in UTC: `2025-01-02T03:04:05Z`, with six digits of a fraction if
 /// there is any.
-pub(super) fn write_instant(micros: i64, out: &mut String) {
+pub(crate) fn write_instant(micros: i64, out: &mut String) {
     let seconds = micros.div_euclid(MICROS_PER_SECOND);
     let fraction = micros.rem_euclid(MICROS_PER_SECOND);
     write_date(seconds.div_euclid(SECONDS_PER_DAY), out);

@@ -1,9 +1,9 @@
-//! Owns what a job file says about one field, and about the key.
+//! Owns what is known of one field before any row is read: where it is, what it becomes, and how the
+//! key is made.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::contract::first_segment;
 use crate::domain::decimal::DecimalNotation;
 use crate::domain::record::Column;
 
@@ -169,6 +169,23 @@ pub fn plain_header(header: &str) -> String {
     header.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
+/// The top-level field that a JSONPath leads through, and whether it leads on from there. `None`
+/// when it selects by something else than a name.
+pub fn first_segment(path: &str) -> Option<(String, bool)> {
+    let rest = path.strip_prefix('$')?;
+    let (name, rest) = if let Some(rest) = rest.strip_prefix('.') {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        rest.split_at(end)
+    } else {
+        let rest = rest.strip_prefix('[')?;
+        let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let (name, rest) = rest[1..].split_once(quote)?;
+        (name, rest.strip_prefix(']')?)
+    };
+    let odd = name.is_empty() || name.contains(['*', '\\']);
+    (!odd).then(|| (name.to_owned(), !rest.is_empty()))
+}
+
 /// One field of the mapping.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldDefinition {
@@ -223,5 +240,17 @@ mod tests {
     fn a_dollar_makes_a_path() {
         assert_eq!(Locator::of_source_field("$.a.b"), Locator::Path("$.a.b".into()));
         assert_eq!(Locator::of_source_field("a.b"), Locator::Named("a.b".into()));
+    }
+
+    #[test]
+    fn the_first_segment_of_a_path_names_the_top_level_field() {
+        let of = |path| first_segment(path).map(|(name, nested)| format!("{name} {nested}"));
+        assert_eq!(of("$.a").as_deref(), Some("a false"));
+        assert_eq!(of("$.a.b[0]").as_deref(), Some("a true"));
+        assert_eq!(of("$['a b']").as_deref(), Some("a b false"));
+        assert_eq!(of("$[\"a\"].b").as_deref(), Some("a true"));
+        for path in ["$", "$.*", "$[*]", "$..a", "$[0]", "$['a", "a"] {
+            assert_eq!(of(path), None, "{path}");
+        }
     }
 }

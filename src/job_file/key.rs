@@ -1,6 +1,6 @@
 //! Owns how a job file spells the key: `primary_key = ["a", "b"]` or `external_id = "acme:{sku}"`.
 
-use super::field::{ExternalId, Locator};
+use crate::values::field::{ExternalId, Locator};
 
 /// The key made of the fields of `primary_key`.
 ///

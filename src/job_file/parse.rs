@@ -13,10 +13,8 @@ use serde::de::DeserializeOwned;
 use super::Definition;
 use super::document::Document;
 use super::error::{DefinitionError, Problem};
-use super::field::{ExternalId, FieldDefinition, Target};
 use super::field_table::{self, FieldTable};
 use super::inspection::{Inspection, KindRules};
-use super::json_path;
 use super::key;
 use super::policy::{Checks, Contract, Policy, Retention};
 use super::schedule::{Schedule, parse_time_zone};
@@ -24,6 +22,8 @@ use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
 use crate::domain::suggest;
 use crate::domain::text;
+use crate::values::field::{ExternalId, FieldDefinition, Target};
+use crate::values::json_path;
 
 /// What to read, how rows become records, when, and under which schema contract. The file's name
 /// is the source's name.
@@ -305,7 +305,7 @@ impl Reader<'_> {
         self.problems.push(self.document.problem_at(keys, message));
     }
 
-    fn fields(&mut self, file: &JobFile) -> Vec<super::field::FieldDefinition> {
+    fn fields(&mut self, file: &JobFile) -> Vec<crate::values::field::FieldDefinition> {
         let names = self.document.keys(&["fields"]);
         let tables = names.iter().filter_map(|name| Some((name, file.fields.get(name)?)));
         tables
@@ -387,5 +387,5 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-#[path = "job_file_tests.rs"]
+#[path = "parse_tests.rs"]
 mod tests;

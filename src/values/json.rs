@@ -4,17 +4,15 @@
 
 use serde_json::Value;
 
-use super::json_scan::copy_plain;
+use super::json_scan::{PLAIN_NUMBER, copy_plain};
 use crate::domain::decimal::{self, DecimalNotation};
 
 /// The most bytes of one JSON text; `jsonb` holds 256 MB and spends some on its own structure.
-pub(super) const MAX_BYTES: usize = 200 * 1_000_000;
-/// Numbers up to this length without exponent have no more digits than they may.
-pub(super) const PLAIN_NUMBER: usize = decimal::MAX_DIGITS as usize;
+pub(crate) const MAX_BYTES: usize = 200 * 1_000_000;
 
 /// Why a JSON value cannot be stored, as the end of a sentence about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum JsonError {
+pub(crate) enum JsonError {
     #[error("is not JSON ({0})")]
     Invalid(String),
     #[error("contains U+0000, which PostgreSQL cannot store")]
@@ -26,7 +24,7 @@ pub(super) enum JsonError {
 }
 
 /// Appends the JSON that `text` holds.
-pub(super) fn write_text(text: &str, out: &mut String) -> Result<(), JsonError> {
+pub(crate) fn write_text(text: &str, out: &mut String) -> Result<(), JsonError> {
     if text.len() > MAX_BYTES {
         return Err(JsonError::TooLong);
     }
@@ -41,7 +39,7 @@ pub(super) fn write_text(text: &str, out: &mut String) -> Result<(), JsonError> 
 }
 
 /// Appends a parsed value.
-pub(super) fn write_value(value: &Value, out: &mut String) -> Result<(), JsonError> {
+pub(crate) fn write_value(value: &Value, out: &mut String) -> Result<(), JsonError> {
     let start = out.len();
     append(value, out)?;
     if out.len() - start > MAX_BYTES { Err(JsonError::TooLong) } else { Ok(()) }
@@ -104,7 +102,7 @@ fn write_number(digits: &str, out: &mut String) -> Result<(), JsonError> {
 }
 
 /// The length of JSON that was written here as PostgreSQL writes it: its numbers have no exponents.
-pub(super) fn written_out(json: &str) -> usize {
+pub(crate) fn written_out(json: &str) -> usize {
     let (mut length, mut at, mut quoted) = (json.len(), 0, false);
     let bytes = json.as_bytes();
     let mut digits = String::new();
@@ -132,7 +130,7 @@ pub(super) fn written_out(json: &str) -> usize {
 }
 
 /// Appends a JSON string.
-pub(super) fn write_string(text: &str, out: &mut String) -> Result<(), JsonError> {
+pub(crate) fn write_string(text: &str, out: &mut String) -> Result<(), JsonError> {
     out.push('"');
     let mut copied = 0;
     for (at, byte) in text.bytes().enumerate() {

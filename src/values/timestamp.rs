@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 
 use super::calendar::{MICROS_PER_SECOND, SECONDS_PER_DAY, days_of};
 use super::iso::Iso;
+use super::time_error::TimeError;
 
 /// The years that PostgreSQL's timestamps hold (documentation, "Date/Time Types": 4713 BC to
 /// 294276 AD), less the last 29: counted from 1970 instead of 2000, those overflow 64 bits.
@@ -16,26 +17,6 @@ const YEARS: std::ops::Range<i64> = -4_712..294_247;
 /// The same as seconds since 1970.
 const SECONDS: std::ops::Range<i64> =
     days_of(YEARS.start, 1, 1) * SECONDS_PER_DAY..days_of(YEARS.end, 1, 1) * SECONDS_PER_DAY;
-
-/// Why a text is no date or time, as the end of a sentence about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TimeError {
-    /// Not in the expected format.
-    #[error("is not in the expected format")]
-    Format,
-    /// In the format, but no such day or time exists.
-    #[error("is not a date and time of the calendar")]
-    NotInCalendar,
-    /// Beyond what PostgreSQL can hold.
-    #[error("is beyond the years that PostgreSQL can hold")]
-    OutOfRange,
-    /// The clock was put back over it.
-    #[error("came twice in its time zone, when the clock was put back")]
-    Ambiguous,
-    /// The clock was put forward over it.
-    #[error("never came in its time zone, where the clock was put forward over it")]
-    Skipped,
-}
 
 /// How a field's dates and times are read; compiled once.
 #[derive(Debug, Clone, Default)]

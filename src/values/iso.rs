@@ -2,7 +2,7 @@
 //! them so, and every row has one. Tested with [`super::timestamp`].
 
 use super::calendar::{SECONDS_PER_DAY, days_in_month, days_of};
-use super::timestamp::TimeError;
+use super::time_error::TimeError;
 
 /// A date, perhaps with a time, perhaps with an offset, as ISO 8601 writes it.
 pub(super) struct Iso {

@@ -1,0 +1,56 @@
+//! Owns mapping one row: it becomes a record or a reject, and is counted as one of them.
+
+use super::compiled::Mapping;
+use super::mapped::{Frozen, Mapped};
+use super::sheet::Sheet;
+use crate::domain::key_sieve;
+use crate::domain::raw::RawRef;
+use crate::domain::reject::{Defect, ReasonCode, Reject};
+use crate::values::row::Row;
+
+impl Mapping {
+    /// A hash of the row's `external_id`; `None` when the row has none that could be stored.
+    /// `scratch` is only memory.
+    pub fn key_hash(&self, row: &dyn Row, scratch: &mut String) -> Option<u64> {
+        scratch.clear();
+        self.key.write(row, scratch).then(|| key_sieve::key_hash(scratch))
+    }
+
+    /// Maps one row and adds it to `out`, as a record or as the reject that `reject` makes of its
+    /// defects (called only when there are any). The caller has called `out.records.enter_raw(raw)`.
+    ///
+    /// # Errors
+    /// When the contract freezes the schema and the row does not fit it.
+    pub fn map<R: Row>(
+        &self,
+        row: &R,
+        raw: RawRef,
+        raw_row: i64,
+        out: &mut Mapped,
+        reject: impl FnOnce(Vec<Defect>) -> Reject,
+    ) -> Result<(), Frozen> {
+        out.records.begin();
+        let mut sheet = Sheet::new(self, row, &mut out.records, &mut out.gaps);
+        let filled = sheet.fill();
+        let mut defects = sheet.defects;
+        if defects.is_empty() && !out.records.has_room() {
+            let message = "the records that are written together have more than 1 GiB of text with \
+                           this one; make max_response_bytes, the page or csv.chunk_size smaller";
+            defects.push(Defect::without_value(None, ReasonCode::TooLong, message));
+        }
+        if filled.is_ok() && defects.is_empty() {
+            out.records.commit(raw_row);
+            out.gaps.close();
+            return Ok(());
+        }
+        out.records.abandon();
+        out.gaps.abandon();
+        filled.map_err(|message| Frozen { raw, raw_row, message })?;
+        out.rejects.push(raw, reject(defects));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,64 @@
+//! Owns what mapping rows gives: records, rejects, and counts of what the records lack.
+
+use super::gap_counter::GapCounter;
+use crate::domain::presence::Gaps;
+use crate::domain::raw::{RawRef, place};
+use crate::domain::reason_tally::ReasonTally;
+use crate::domain::record::RecordBatch;
+use crate::domain::rejects::Rejects;
+use crate::job_file::Definition;
+
+/// What mapping rows gave.
+#[derive(Debug, Default)]
+pub struct Mapped {
+    /// The records, in row order.
+    pub records: RecordBatch,
+    /// The rows set aside, with the payload they are in.
+    pub rejects: Rejects,
+    /// Which fields the records have no values of.
+    pub gaps: GapCounter,
+}
+
+impl Mapped {
+    /// Why rows were set aside, the rejects before this one left out.
+    pub fn reasons_from(&self, reject: usize) -> ReasonTally {
+        ReasonTally::of(self.rejects.iter().skip(reject).map(|(_, reject)| reject))
+    }
+
+    /// What the records lack, those left out that were there `before`.
+    pub fn gaps_since(&self, definition: &Definition, before: &Before) -> Gaps {
+        let fields = definition.fields.iter().enumerate().filter_map(|(at, field)| {
+            let gaps = self.gaps.without(at) - before.gaps.without(at);
+            (gaps > 0).then(|| (field.name.clone(), gaps))
+        });
+        let records = (self.records.len() - before.records) as u64;
+        Gaps { records, without: fields.collect() }
+    }
+
+    /// What there is now.
+    pub fn so_far(&self) -> Before {
+        Before { records: self.records.len(), rejects: self.rejects.len(), gaps: self.gaps.clone() }
+    }
+}
+
+/// What mapping rows had given up to some row.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// The number of records.
+    pub records: usize,
+    /// The number of rejects.
+    pub rejects: usize,
+    gaps: GapCounter,
+}
+
+/// The contract says `freeze`, and a row does not fit the schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", place(&raw.to_string(), None, *raw_row))]
+pub struct Frozen {
+    /// The raw payload of the row.
+    pub raw: RawRef,
+    /// The row within it, from 1.
+    pub raw_row: i64,
+    /// Which field, and what the schema says of it.
+    pub message: String,
+}

@@ -1,0 +1,15 @@
+//! The mapping: a row's cells to one record, or to the defects that keep it out, under the contract
+//! of its job file and the schema that its source has. Pure.
+//!
+//! Must not know: kinds of sources, runs, the database.
+
+pub mod absent;
+mod compiled;
+pub mod contract;
+pub mod gap_counter;
+mod map;
+mod mapped;
+mod sheet;
+
+pub use compiled::Mapping;
+pub use mapped::{Before, Frozen, Mapped};
