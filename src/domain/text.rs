@@ -11,6 +11,8 @@ pub const MAX_ERROR: usize = 8 << 10;
 pub const MAX_LOGGED: usize = 2 * MAX_ERROR;
 /// The most bytes of a single value that a message quotes.
 pub const MAX_QUOTED: usize = 200;
+/// The most characters of a longer text from outside, whose beginning a message repeats.
+pub const MAX_BEGINNING: usize = 200;
 
 /// The text in one line, with everything escaped that a terminal would obey or hide: control
 /// characters, line ends, and characters without a form of their own, such as those that turn the
@@ -46,6 +48,24 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 /// What a message says of a value from outside: in one line, and no more than [`MAX_QUOTED`] bytes.
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", visible(&cut(text, MAX_QUOTED)))
+}
+
+/// The beginning of a text, at most [`MAX_BEGINNING`] characters of it on one line.
+pub fn beginning(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > MAX_BEGINNING * 4 {
+            break;
+        }
+    }
+    match line.char_indices().nth(MAX_BEGINNING) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 /// An error's text, as it is stored and shown: printable, and at most [`MAX_ERROR`] bytes and the
@@ -138,6 +158,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(beginning(&"é".repeat(1000)).chars().count(), MAX_BEGINNING + 1);
+    }
 
     #[test]
     fn terminal_escapes_line_ends_and_overrides_of_direction_are_shown_and_not_obeyed() {

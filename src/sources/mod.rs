@@ -6,6 +6,7 @@
 pub mod csv;
 mod reach;
 pub mod rest_api;
+mod rows;
 
 pub use reach::Reach;
 

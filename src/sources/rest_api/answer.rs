@@ -12,8 +12,6 @@ use serde_json::Value;
 use crate::domain::text;
 use crate::sources::SourceError;
 
-/// The most characters of an API's text that an error repeats.
-const SHOWN_CHARACTERS: usize = 200;
 /// The shortest wait: `Retry-After: 0`, or a date just passed, must not make a busy loop of
 /// requests that spend no attempt.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
@@ -89,7 +87,7 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
 /// The API's own words in an error body of any kind.
 fn words_of(body: &str) -> String {
     let json: Option<Value> = serde_json::from_str(body).ok();
-    beginning(json.as_ref().and_then(error_in).unwrap_or(body))
+    text::beginning(json.as_ref().and_then(error_in).unwrap_or(body))
 }
 
 /// The error text in a body such as `{"error": "…"}`, `{"status": {"error_message": "…"}}`,
@@ -144,20 +142,20 @@ fn said_in(error: &Value) -> Option<&str> {
 
 /// The words of an error of any form, on one line; `None` when it has none.
 pub(super) fn words_in(error: &Value) -> Option<String> {
-    said_in(error).map(beginning)
+    said_in(error).map(text::beginning)
 }
 
 /// A value as a message shows it, on one line.
 pub(super) fn text_of(value: &Value) -> String {
     match value {
-        Value::String(text) => beginning(text),
-        value => beginning(&value.to_string()),
+        Value::String(text) => text::beginning(text),
+        value => text::beginning(&value.to_string()),
     }
 }
 
 /// A text of an API, printable.
 pub(super) fn shown(text: &str) -> String {
-    text::visible(&beginning(text)).into_owned()
+    text::visible(&text::beginning(text)).into_owned()
 }
 
 /// Whether a body is an error and nothing else: a record may well have a field named `status`.
@@ -165,24 +163,6 @@ pub(super) fn is_error(body: &Value) -> bool {
     let only = body.as_object().filter(|fields| fields.len() == 1);
     only.is_some_and(|fields| fields.contains_key("error") || fields.contains_key("status"))
         && error_in(body).is_some()
-}
-
-/// The beginning of a text on one line.
-pub(super) fn beginning(text: &str) -> String {
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-        if line.len() > SHOWN_CHARACTERS * 4 {
-            break;
-        }
-    }
-    match line.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
 }
 
 #[cfg(test)]
@@ -260,11 +240,6 @@ mod tests {
     fn unauthorized_says_what_to_set() {
         let error = refused(401, None, "{}");
         assert!(error.message.ends_with("set the environment variable KEY"), "{error}");
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!(beginning(&"é".repeat(1000)).chars().count(), SHOWN_CHARACTERS + 1);
     }
 
     #[test]

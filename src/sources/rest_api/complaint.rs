@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::answer;
 use super::more_pages::{Looks, RecordsPlace, join, look_around, plain};
+use crate::domain::text;
 
 /// How deep values around the records are looked into, as in `meta.status.error_code`.
 const MOST_LEVELS: usize = 3;
@@ -41,7 +42,7 @@ impl Looks for Complaints {
     /// What is too long to be looked at is no small thing.
     fn pass_over(&mut self, at: &str, key: &str, json: &str) {
         if is_error_place(&plain(key)) {
-            self.in_words.get_or_insert_with(|| (join(at, key), answer::beginning(json)));
+            self.in_words.get_or_insert_with(|| (join(at, key), text::beginning(json)));
         }
     }
 }
@@ -266,11 +267,11 @@ fn says(value: &Value, said: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::selector::Selector;
+    use super::super::data_selector::DataSelector;
     use super::*;
 
     fn said(selector: &str, body: &str) -> Option<String> {
-        complaint(body, &Selector::new(selector).unwrap().place)
+        complaint(body, &DataSelector::new(selector).unwrap().place)
     }
 
     /// The answers of real APIs, cut to what matters: what is wrong, and the same API on a good day.

@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use super::data_selector::DataSelector;
 use super::params::{Auth, KeyPlace, RestApiParams};
-use super::records::Records;
 use super::request::{self, BASE_URL};
 use super::{Recording, SourceError};
+use crate::domain::text;
 use crate::files;
 use crate::job_file::setting::{PlainOrSecret, Secret, SettingError};
 use crate::job_file::{Definition, Inspection};
@@ -85,7 +86,7 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     {
         job.problem(&["rest_api", "base_url"], without_key(&error, BASE_URL));
     }
-    if let Err(error) = Records::new(&params.data_selector, &[]) {
+    if let Err(error) = DataSelector::new(&params.data_selector) {
         job.problem(&["rest_api", "data_selector"], without_key(&error, "data_selector"));
     }
     inspect_headers(job, params);
@@ -211,9 +212,9 @@ fn look_into(page: &Path, selector: &str) -> Option<String> {
             return Some(format!("the recorded page {} is not read: {unfit}", page.display()));
         }
     };
-    let records = Records::new(selector, &[]).ok()?;
+    let selector = DataSelector::new(selector).ok()?;
     let page = page.display();
-    match records.select(&body) {
+    match selector.select(&body) {
         Err(error) => Some(format!("in the recorded page {page}: {}", error.message)),
         Ok(found) => {
             let no_object = |record: &&Cow<'_, str>| !record.trim_start().starts_with('{');
@@ -221,7 +222,7 @@ fn look_into(page: &Path, selector: &str) -> Option<String> {
             Some(format!(
                 "finds values that are no objects in the recorded page {page}, such as {}: select \
                  the objects, and their values with `from` of the fields",
-                super::answer::beginning(odd)
+                text::beginning(odd)
             ))
         }
     }

@@ -3,27 +3,24 @@
 //! `params` is what the job file says, `request` what is sent, `secrets` what is shown of it,
 //! `exchange` the network, `onward` where answers may lead, `public` what is not internal, `unpack`
 //! how large a body may be, `answer` what a refusal means, `complaint` what an answer says is wrong with it, `paginator` where the next page is,
-//! `more_pages` whether there is one that nobody asks for, `recording` pages without a network, `records` what a body holds, `inspect` what is wrong with a job
+//! `more_pages` whether there is one that nobody asks for, `recording` pages without a network, `data_selector` which values are records, `inspect` what is wrong with a job
 //! file. Only this file knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
 mod answer;
 mod complaint;
+mod data_selector;
 mod exchange;
 mod inspect;
 mod more_pages;
 mod onward;
 mod paginator;
 mod params;
-mod path;
 mod public;
 mod recording;
-mod records;
 mod request;
 mod secrets;
-mod segments;
-mod selector;
 mod unpack;
 
 #[cfg(test)]
@@ -37,6 +34,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::data_selector::DataSelector;
 pub use self::exchange::Answer;
 use self::exchange::Clients;
 use self::more_pages::OnlyPage;
@@ -46,14 +44,15 @@ pub use self::paginator::Paginator;
 use self::paginator::Position;
 pub use self::params::{Auth, KeyPlace, ParamValue, RateLimitParams, RestApiParams, Retry};
 use self::recording::Recording;
-use self::records::{JsonRow, Records};
 use self::request::Request;
+use super::rows::json::{self, JsonRow, JsonRowReader};
 use super::{Access, Kind, LedNowhere, Page, PageSource, RateLimit, Reach, Source, SourceError};
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
-use crate::domain::reject::{Defect, ReasonCode, Reject};
+use crate::domain::reject::{Defect, Reject};
 use crate::domain::shape::Shape;
+use crate::domain::text;
 use crate::job_file::Definition;
 use crate::mapping::{Frozen, Mapped, Mapping};
 use crate::values::field::Locator;
@@ -97,6 +96,13 @@ pub struct RestApiSource {
     clients: OnceLock<Clients>,
 }
 
+/// How records are found in a body, and values in a record.
+#[derive(Debug)]
+struct Records {
+    selector: DataSelector,
+    rows: JsonRowReader,
+}
+
 /// What a body turned out to hold.
 struct Contents {
     body: String,
@@ -133,7 +139,8 @@ impl RestApiSource {
     ) -> Result<Self, SourceError> {
         params.validate()?;
         request::validate(&params)?;
-        let records = Arc::new(Records::new(&params.data_selector, &locators)?);
+        let selector = DataSelector::new(&params.data_selector)?;
+        let records = Arc::new(Records { selector, rows: JsonRowReader::new(&locators)? });
         let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
         Ok(Self { params, base_dir, recording, records, clients: OnceLock::new() })
     }
@@ -254,13 +261,11 @@ impl RestApiSource {
         map: impl Fn(&JsonRow<'_>, &str, i64, &mut Mapped) -> Result<(), Frozen>,
     ) -> Result<(), SourceError> {
         out.records.enter_raw(raw);
-        for (raw_row, text) in (1..).zip(self.records.select(body)?) {
-            let record = Records::parse(&text);
-            match record.as_ref().map(|record| self.records.row(record)) {
-                Ok(Some(row)) => map(&row, &text, raw_row, out)
+        for (raw_row, text) in (1..).zip(self.records.selector.select(body)?) {
+            match json::record(&text) {
+                Ok(record) => map(&self.records.rows.row(&record), &text, raw_row, out)
                     .map_err(|frozen| SourceError::permanent(frozen.to_string()))?,
-                Ok(None) => out.rejects.push(raw, reject(&text, raw_row, vec![no_object(&text)])),
-                Err(error) => out.rejects.push(raw, reject(&text, raw_row, vec![error.defect()])),
+                Err(defect) => out.rejects.push(raw, reject(&text, raw_row, vec![defect])),
             }
         }
         Ok(())
@@ -312,23 +317,24 @@ fn contents_of(records: &Records, answer: Answer, look: &Look) -> Result<Content
         body.drain(..'\u{feff}'.len_utf8());
     }
     check_json(&body, content_type.as_deref())?;
-    let found = records.select(&body)?;
+    let Records { selector, rows } = records;
+    let found = selector.select(&body)?;
     let heeds = look.heeds_errors.then_some(());
-    let complaint = heeds.and_then(|()| complaint::complaint(&body, records.place()));
+    let complaint = heeds.and_then(|()| complaint::complaint(&body, &selector.place));
     if let Some(complaint) = &complaint
         && found.is_empty()
-        && records.finds_null(&body)
+        && selector.finds_null(&body)
     {
         let message = format!("the answer has null in place of records, and says {complaint}");
         return Err(SourceError::permanent(message));
     }
     let hash = ContentHash::of(body.as_bytes());
     let more = look.asked_once.as_deref().and_then(|asked| {
-        let (headers, place) = (&headers, records.place());
+        let (headers, place) = (&headers, &selector.place);
         let only = OnlyPage { asked, status, headers, body: &body, place, records: found.len() };
         only.evidence_of_more()
     });
-    let (shape, leading_nowhere) = records.shape_of(&found, hash);
+    let (shape, leading_nowhere) = rows.shape_of(&found, &RawRef::Page(hash.into()).to_string());
     let records = found.len();
     Ok(Contents { body, hash, records, shape, leading_nowhere, more, complaint })
 }
@@ -348,17 +354,11 @@ fn check_json(body: &str, content_type: Option<&str>) -> Result<(), SourceError>
         if error.is_eof() {
             return SourceError::transient("the JSON ends early").caused_by(error);
         }
-        let content_type = answer::beginning(content_type.unwrap_or("text"));
-        let beginning = answer::beginning(body);
+        let content_type = text::beginning(content_type.unwrap_or("text"));
+        let beginning = text::beginning(body);
         SourceError::permanent(format!("the answer is {content_type}, no JSON: {beginning}"))
             .caused_by(error)
     })
-}
-
-fn no_object(text: &str) -> Defect {
-    let found = answer::beginning(text);
-    let message = format!("expected an object, found {found}");
-    Defect { field: None, reason: ReasonCode::NotAnObject, message, found: Some(found) }
 }
 
 fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {

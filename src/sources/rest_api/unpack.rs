@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use flate2::write::MultiGzDecoder;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
+use crate::domain::text;
+
 /// Up to so many bytes any density is harmless: a short body of zeros is no bomb.
 const HARMLESS: u64 = 1 << 20;
 /// Unpacked at a time: 4 KiB become 4 MiB at most, so a bomb goes off in a small box.
@@ -67,7 +69,7 @@ impl Unpacker {
                 Growing::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
             }
             others => {
-                let named = super::answer::beginning(&others.join(", "));
+                let named = text::beginning(&others.join(", "));
                 return Err(UnpackError::Encoding(named));
             }
         };

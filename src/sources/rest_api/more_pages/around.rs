@@ -8,8 +8,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::segments::{Asks, asks, segments};
 use super::findings::join;
+use crate::sources::rows::segments::{Asks, asks, segments};
 
 /// The longest value around the records that is looked at: what tells pages apart is short.
 const MOST_BYTES: usize = 64 << 10;

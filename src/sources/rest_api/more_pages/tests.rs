@@ -1,13 +1,13 @@
 //! The answers of real APIs, as their documentation shows them, cut to what matters: the first page of
 //! several, the last one, and an answer that is all there is.
 
-use super::super::selector::Selector;
+use super::super::data_selector::DataSelector;
 use super::*;
 
 const ASKED: &str = "https://api.example.com/v1/things?limit=2&key=k";
 
 fn answered(selector: &str, status: u16, headers: &PageHeaders, body: &str) -> Option<String> {
-    let selector = Selector::new(selector).unwrap();
+    let selector = DataSelector::new(selector).unwrap();
     let records = selector.select(body).unwrap().len();
     let only = OnlyPage { asked: ASKED, status, headers, body, place: &selector.place, records };
     only.evidence_of_more()
@@ -452,7 +452,7 @@ proptest::proptest! {
     fn no_body_panics(body in "[\\[\\]{}\",:a-z0-9 ]{0,60}", header in "[ -~]{0,40}") {
         let headers = ["link", "content-range", "x-pagination", "x-total"].map(|name| (name, header.as_str()));
         for selector in ["$.a.b", "$.a[1]", "$..b", "$.a[*].b", "$[0][*]"] {
-            let selector = Selector::new(selector).unwrap();
+            let selector = DataSelector::new(selector).unwrap();
             for body in [body.clone(), format!("{{\"total\":{body},\"next\":{body},\"a\":[1]}}")] {
                 let (headers, place) = (&PageHeaders::from(headers), &selector.place);
                 let only = OnlyPage { asked: &header, status: 206, headers, body: &body, place, records: 2 };

@@ -1,5 +1,6 @@
 //! Whole sweeps, recordings, and the rows of a page.
 
+use crate::domain::reject::ReasonCode;
 use crate::domain::shape::FieldType;
 use crate::values::row::{Cell, Row};
 
@@ -199,7 +200,7 @@ fn a_selector_takes_a_list_one_object_or_nothing() {
         ("$.groups[*].rows[*]", "{\"groups\":[]}", 0),
         ("$.rows[?@.live]", "{\"rows\":[{\"live\":1},{},{\"live\":1}]}", 2),
     ] {
-        let records = Records::new(selector, &[]).unwrap();
+        let records = DataSelector::new(selector).unwrap();
         assert_eq!(records.select(body).unwrap().len(), count, "{selector} of {body}");
     }
 }

@@ -12,7 +12,7 @@ const MOST_KEYS: usize = 300;
 const LONGEST_KEY: usize = 200;
 
 /// The segments of a path behind its `$`: `.a`, `['b c']`, `[0]`, `..d`, `[?@.e]`.
-pub(super) fn segments(path: &str) -> Vec<&str> {
+pub(in crate::sources) fn segments(path: &str) -> Vec<&str> {
     let mut segments = Vec::new();
     let mut rest = path.trim().strip_prefix('$').unwrap_or_default();
     while !rest.is_empty() {
@@ -51,7 +51,7 @@ fn length(text: &str) -> usize {
 
 /// What a segment asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asks<'p> {
+pub(in crate::sources) enum Asks<'p> {
     /// One key.
     Key(&'p str),
     /// A key at any depth.
@@ -63,7 +63,7 @@ pub(super) enum Asks<'p> {
 }
 
 /// What a segment asks for.
-pub(super) fn asks(segment: &str) -> Asks<'_> {
+pub(in crate::sources) fn asks(segment: &str) -> Asks<'_> {
     let (name, below) = match segment.strip_prefix("..") {
         Some(name) => (name, true),
         None => (segment.strip_prefix('.').unwrap_or(segment), false),
@@ -91,7 +91,7 @@ fn quoted(text: &str) -> Option<&str> {
 
 /// Where a path that finds nothing ends: the values found last, and the first segment that none of
 /// them has.
-pub(super) struct End<'v, 'p> {
+pub(in crate::sources) struct End<'v, 'p> {
     /// The path up to them.
     pub before: String,
     /// The values.
@@ -103,7 +103,7 @@ pub(super) struct End<'v, 'p> {
 }
 
 /// Where a path ends in a value; `None` when it finds something.
-pub(super) fn end_of<'v, 'p>(path: &'p str, value: &'v Value) -> Option<End<'v, 'p>> {
+pub(in crate::sources) fn end_of<'v, 'p>(path: &'p str, value: &'v Value) -> Option<End<'v, 'p>> {
     let segments = segments(path);
     let mut before = "$".to_owned();
     let mut found = vec![value];
@@ -129,7 +129,7 @@ fn found_by<'v>(path: &str, value: &'v Value) -> Option<Vec<&'v Value>> {
 }
 
 /// The path that was meant by one that finds nothing in a value: with the nearest key that is there.
-pub(super) fn meant(path: &str, value: &Value) -> Option<String> {
+pub(in crate::sources) fn meant(path: &str, value: &Value) -> Option<String> {
     let end = end_of(path, value)?;
     let mut keys = Vec::new();
     let (key, below) = match asks(end.lacks) {

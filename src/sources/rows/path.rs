@@ -8,11 +8,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_json_path::JsonPath;
 
+use crate::domain::text;
+use crate::sources::SourceError;
 use crate::values::json_path;
 
 /// A path into a JSON value.
 #[derive(Debug, Clone)]
-pub(super) enum Path {
+pub(in crate::sources) enum Path {
     /// `$`, `$.a`, `$.a['b c']`: at most one value.
     Keys(Vec<String>),
     /// Anything else of RFC 9535: any number of values.
@@ -32,13 +34,26 @@ impl Path {
     }
 }
 
+/// The error of a text that is no path, under the key of the job file that has it.
+pub(in crate::sources) fn invalid(key: &str, path: &str, error: &str) -> SourceError {
+    let path = text::cut(path, text::MAX_QUOTED);
+    // A key alone is what most tools would take.
+    let advice = match path.starts_with('$') {
+        false if key == "data_selector" => {
+            format!("; write `$.{path}[*]` for the list under that key")
+        }
+        _ => String::new(),
+    };
+    SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}{advice}"))
+}
+
 /// The value at the end of a chain of keys.
-pub(super) fn walk<'v>(keys: &[String], value: &'v Value) -> Option<&'v Value> {
+pub(in crate::sources) fn walk<'v>(keys: &[String], value: &'v Value) -> Option<&'v Value> {
     keys.iter().try_fold(value, |value, key| value.as_object()?.get(key))
 }
 
 /// The same in JSON text: the piece of it that is the value, untouched.
-pub(super) fn walk_text<'t>(
+pub(in crate::sources) fn walk_text<'t>(
     keys: &[String],
     json: &'t str,
 ) -> Result<Option<&'t str>, serde_json::Error> {

@@ -8,12 +8,11 @@ use serde_json::value::RawValue;
 
 use super::answer;
 use super::more_pages::RecordsPlace;
-use super::path::{Path, walk_text};
-use super::records::invalid;
-use super::segments::{Asks, End, asks, end_of, segments};
 use crate::domain::json_extent::{Extent, MAX_DEPTH, PRUNED, prune};
 use crate::domain::text;
 use crate::sources::SourceError;
+use crate::sources::rows::path::{Path, invalid, walk_text};
+use crate::sources::rows::segments::{Asks, End, asks, end_of, segments};
 
 /// The most records of a page: each of them takes memory many times its own size.
 const MAX_RECORDS: usize = 1_000_000;
@@ -23,7 +22,7 @@ const MAX_QUERIED: usize = 4_000_000;
 
 /// `rest_api.data_selector`, compiled.
 #[derive(Debug)]
-pub(super) struct Selector {
+pub(super) struct DataSelector {
     text: String,
     /// The text without the `[*]` at its end.
     list: String,
@@ -35,7 +34,7 @@ pub(super) struct Selector {
     wants_list: bool,
 }
 
-impl Selector {
+impl DataSelector {
     /// Compiles it.
     pub fn new(text: &str) -> Result<Self, SourceError> {
         let (list, wants_list) = match text.strip_suffix("[*]") {
@@ -148,8 +147,8 @@ impl Selector {
     fn mismatch(&self, problem: &str, body: &str) -> SourceError {
         let selector = &self.text;
         let (found, says) = match small(body) {
-            Some(body) => (describe(&body), answer::error_in(&body).map(answer::beginning)),
-            None => (answer::beginning(body), None),
+            Some(body) => (describe(&body), answer::error_in(&body).map(text::beginning)),
+            None => (text::beginning(body), None),
         };
         let says = says.map(|text| format!("; it says: {text}")).unwrap_or_default();
         SourceError::permanent(format!(
@@ -223,7 +222,7 @@ fn describe(value: &Value) -> String {
         }
         Value::Array(elements) => format!("a list of {}", elements.len()),
         Value::Null => "null".to_owned(),
-        scalar => format!("the value {}", answer::beginning(&scalar.to_string())),
+        scalar => format!("the value {}", text::beginning(&scalar.to_string())),
     }
 }
 
@@ -233,7 +232,7 @@ mod tests {
 
     /// How many records there are, or what is wrong.
     fn found(selector: &str, body: &str) -> Result<usize, String> {
-        let found = Selector::new(selector).unwrap().select(body);
+        let found = DataSelector::new(selector).unwrap().select(body);
         found.map(|records| records.len()).map_err(|error| error.message)
     }
 

@@ -1,24 +1,19 @@
-//! Owns what a body holds: which values of it are records, what they look like, and a record's
-//! cells as a mapping asks for them. Pure.
+//! Owns a JSON object as a row: how its text is parsed within limits, its cells as a mapping asks for
+//! them, and its fields as a shape counts them. Pure.
 //!
-//! A body is taken apart as text and each record is parsed by itself: a page is never held twice
-//! as a tree, a reject keeps its bytes, and one unreadable record (half of a surrogate pair is
-//! enough) does not take its page with it.
+//! Each record is parsed by itself, and one that cannot be read (half of a surrogate pair is enough)
+//! takes no other with it.
 //!
-//! Must not know how the body was had.
+//! Must not know how the text was had.
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use super::more_pages::RecordsPlace;
-use super::path::{Path, walk};
+use super::path::{Path, invalid, walk};
 use super::segments::meant;
-use super::selector::Selector;
-use crate::domain::hash::ContentHash;
 use crate::domain::json_extent::{self, Extent, MAX_DEPTH, MAX_VALUES};
-use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::domain::text;
@@ -26,26 +21,25 @@ use crate::sources::{LedNowhere, SourceError};
 use crate::values::field::Locator;
 use crate::values::row::{Cell, Row};
 
-/// How records are found in a body, and values in a record.
+/// Records of a page in which a key that was meant is looked for.
+const LOOKED_THROUGH: usize = 5;
+
+/// Reads JSON objects as rows: how the values of the locators are found in them.
 #[derive(Debug)]
-pub(super) struct Records {
-    selector: Selector,
+pub(in crate::sources) struct JsonRowReader {
     cells: Vec<CellPath>,
     /// The JSONPaths of the locators that have one.
     paths: Vec<Option<String>>,
 }
 
-/// Records of a page in which a key that was meant is looked for.
-const LOOKED_THROUGH: usize = 5;
-
-/// Why a record cannot be looked into.
+/// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unparsed {
+enum Unparsed {
     #[error("expected readable JSON: {0}")]
     Invalid(#[from] serde_json::Error),
     #[error("expected JSON nested at most {MAX_DEPTH} levels deep")]
     TooDeep,
-    #[error("expected a record of at most {MAX_VALUES} values; ask the API for fewer fields")]
+    #[error("expected a record of at most {MAX_VALUES} values")]
     TooMany,
     #[error(
         "expected each key of an object once, found \"{0}\" twice: nobody can tell which value counts"
@@ -54,8 +48,7 @@ pub(super) enum Unparsed {
 }
 
 impl Unparsed {
-    /// The defect of such a record.
-    pub fn defect(&self) -> Defect {
+    fn defect(&self) -> Defect {
         let reason = match self {
             Self::Invalid(_) | Self::TooDeep | Self::Twice(_) => ReasonCode::InvalidJson,
             Self::TooMany => ReasonCode::TooLong,
@@ -73,9 +66,60 @@ enum CellPath {
     Query(JsonPath, usize),
 }
 
-impl Records {
-    /// Compiles the selector and the locators of the definition.
-    pub fn new(selector: &str, locators: &[Locator]) -> Result<Self, SourceError> {
+/// The value of a text.
+///
+/// # Errors
+/// When it is no JSON, or more of it than a record may hold.
+fn parse(json: &str) -> Result<Value, Unparsed> {
+    let extent = Extent::of(json);
+    if extent.depth > MAX_DEPTH {
+        return Err(Unparsed::TooDeep);
+    }
+    if extent.values > MAX_VALUES {
+        return Err(Unparsed::TooMany);
+    }
+    let value = serde_json::from_str(json)?;
+    if json_extent::values_of(&value) != extent.values
+        && let Some(key) = json_extent::repeated_key(json)
+    {
+        let key = text::visible(&text::cut(&key, text::MAX_QUOTED)).into_owned();
+        return Err(Unparsed::Twice(key));
+    }
+    Ok(value)
+}
+
+/// Parses a record's text.
+///
+/// # Errors
+/// The defect of one that is no object, or cannot be read.
+pub(in crate::sources) fn record(json: &str) -> Result<Value, Defect> {
+    match parse(json) {
+        Ok(record @ Value::Object(_)) => Ok(record),
+        Ok(_) => {
+            let found = text::beginning(json);
+            let message = format!("expected an object, found {found}");
+            let reason = ReasonCode::NotAnObject;
+            Err(Defect { field: None, reason, message, found: Some(found) })
+        }
+        Err(error) => Err(error.defect()),
+    }
+}
+
+/// Counts the fields of a record, which is `row` of the raw payload; what is no object has none.
+pub(in crate::sources) fn observe(shape: &mut Shape, record: &Value, raw_ref: &str, row: i64) {
+    let Value::Object(fields) = record else { return };
+    shape.rows += 1;
+    for (name, value) in fields {
+        shape.observe(name, type_of(value), || Place { raw_ref: raw_ref.to_owned(), row });
+    }
+}
+
+impl JsonRowReader {
+    /// Compiles the locators of a definition.
+    ///
+    /// # Errors
+    /// When one is a column, or no JSONPath.
+    pub fn new(locators: &[Locator]) -> Result<Self, SourceError> {
         let mut cells = Vec::with_capacity(locators.len());
         let mut slots = 0;
         for locator in locators {
@@ -84,60 +128,24 @@ impl Records {
             cells.push(cell);
         }
         let paths = locators.iter().map(|locator| locator.nested_path().map(str::to_owned));
-        Ok(Self { selector: Selector::new(selector)?, cells, paths: paths.collect() })
+        Ok(Self { cells, paths: paths.collect() })
     }
 
-    /// Where the records are in a body.
-    pub fn place(&self) -> &RecordsPlace {
-        &self.selector.place
-    }
-
-    /// Whether there is nothing but null where the list of records should be.
-    pub fn finds_null(&self, body: &str) -> bool {
-        self.selector.finds_null(body)
-    }
-
-    /// The JSON text of the records of a body, in order; some may turn out to be no objects.
-    pub fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
-        self.selector.select(body)
-    }
-
-    /// Parses a record's text.
-    ///
-    /// # Errors
-    /// When it is no JSON, or more of it than a record may hold.
-    pub fn parse(json: &str) -> Result<Value, Unparsed> {
-        let extent = Extent::of(json);
-        if extent.depth > MAX_DEPTH {
-            return Err(Unparsed::TooDeep);
-        }
-        if extent.values > MAX_VALUES {
-            return Err(Unparsed::TooMany);
-        }
-        let value = serde_json::from_str(json)?;
-        if json_extent::values_of(&value) != extent.values
-            && let Some(key) = json_extent::repeated_key(json)
-        {
-            let key = text::visible(&text::cut(&key, text::MAX_QUOTED)).into_owned();
-            return Err(Unparsed::Twice(key));
-        }
-        Ok(value)
-    }
-
-    /// A record as the mapping sees it; `None` when it is no object.
-    pub fn row<'r>(&'r self, record: &'r Value) -> Option<JsonRow<'r>> {
-        let fields = record.as_object()?;
+    /// A record as the mapping sees it.
+    pub fn row<'r>(&'r self, record: &'r Value) -> JsonRow<'r> {
         let found = self.cells.iter().filter_map(|cell| match cell {
             CellPath::Query(path, _) => Some(Found::of(path.query(record).all())),
             CellPath::Nowhere | CellPath::Keys(_) => None,
         });
-        Some(JsonRow { record, fields, cells: &self.cells, found: found.collect() })
+        JsonRow { record, cells: &self.cells, found: found.collect() }
     }
 
-    /// What the records of a page look like, and which locators that lead into fields led nowhere in
-    /// any of them. What is no object has no fields to show.
-    pub fn shape_of(&self, found: &[Cow<'_, str>], hash: ContentHash) -> (Shape, Vec<LedNowhere>) {
-        let raw_ref = RawRef::Page(hash.into()).to_string();
+    /// What the records of a raw payload look like, which [`RawRef`] names by this text, and which
+    /// locators that lead into fields led nowhere in any of them. What is no object has no fields to
+    /// show.
+    ///
+    /// [`RawRef`]: crate::domain::raw::RawRef
+    pub fn shape_of(&self, found: &[Cow<'_, str>], raw_ref: &str) -> (Shape, Vec<LedNowhere>) {
         let mut shape = Shape::default();
         let within = |cell: &CellPath| match cell {
             CellPath::Nowhere => false,
@@ -147,11 +155,8 @@ impl Records {
         let mut nowhere: Vec<usize> =
             (0..self.cells.len()).filter(|at| within(&self.cells[*at])).collect();
         for (row, record) in (1..).zip(found) {
-            let Ok(record @ Value::Object(_)) = Self::parse(record) else { continue };
-            shape.rows += 1;
-            for (name, value) in record.as_object().into_iter().flatten() {
-                shape.observe(name, type_of(value), || Place { raw_ref: raw_ref.clone(), row });
-            }
+            let Ok(record @ Value::Object(_)) = parse(record) else { continue };
+            observe(&mut shape, &record, raw_ref, row);
             nowhere.retain(|at| !self.cells[*at].leads_somewhere(&record));
         }
         let nowhere = nowhere.into_iter().map(|locator| LedNowhere { locator, meant: None });
@@ -168,7 +173,7 @@ impl Records {
             if nowhere.iter().all(|led| led.meant.is_some()) {
                 break;
             }
-            let Ok(record) = Self::parse(record) else { continue };
+            let Ok(record) = parse(record) else { continue };
             for led in nowhere.iter_mut().filter(|led| led.meant.is_none()) {
                 led.meant =
                     self.paths[led.locator].as_deref().and_then(|path| meant(path, &record));
@@ -185,7 +190,7 @@ impl CellPath {
             Locator::Named(name) => return Ok(Self::Keys(vec![name.clone()])),
             Locator::Column(names) => {
                 return Err(SourceError::permanent(format!(
-                    "a field of an API is found by `from`, a JSONPath, not by a column: {names:?}"
+                    "a field of JSON is found by `from`, a JSONPath, not by a column: {names:?}"
                 )));
             }
             Locator::Path(text) if !text.starts_with('$') => {
@@ -208,18 +213,6 @@ impl CellPath {
     }
 }
 
-pub(super) fn invalid(key: &str, path: &str, error: &str) -> SourceError {
-    let path = text::cut(path, text::MAX_QUOTED);
-    // A key alone is what most tools would take.
-    let advice = match path.starts_with('$') {
-        false if key == "data_selector" => {
-            format!("; write `$.{path}[*]` for the list under that key")
-        }
-        _ => String::new(),
-    };
-    SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}{advice}"))
-}
-
 /// The type of a value; `None` is null.
 fn type_of(value: &Value) -> Option<FieldType> {
     Some(match value {
@@ -233,11 +226,10 @@ fn type_of(value: &Value) -> Option<FieldType> {
     })
 }
 
-/// A record of an API page.
+/// A record as the mapping sees it.
 #[derive(Debug)]
-pub(super) struct JsonRow<'r> {
+pub(in crate::sources) struct JsonRow<'r> {
     record: &'r Value,
-    fields: &'r Map<String, Value>,
     cells: &'r [CellPath],
     found: Vec<Found<'r>>,
 }
@@ -289,7 +281,7 @@ impl Row for JsonRow<'_> {
     }
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
-        for (name, value) in self.fields {
+        for (name, value) in self.record.as_object().into_iter().flatten() {
             visit(name, type_of(value));
         }
     }
@@ -298,6 +290,7 @@ impl Row for JsonRow<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Map;
 
     use super::*;
 
@@ -333,12 +326,12 @@ mod tests {
             (r#"{"id":1,"id":1}"#, "id"),
             (r#"{"a":{"x":1},"\u0061":1.5}"#, "a"),
         ] {
-            let message = Records::parse(json).expect_err(json).defect().message;
+            let message = parse(json).expect_err(json).defect().message;
             assert!(message.contains(&format!("found \"{key}\" twice")), "{message}");
         }
         for json in [r#"{"a":{"a":{"a":[]}}}"#, r#"[{"a":1},{"a":1.5e3}]"#, "{}", r#"{"a,":"{,}"}"#]
         {
-            assert!(Records::parse(json).is_ok(), "{json}");
+            assert!(parse(json).is_ok(), "{json}");
         }
     }
 
@@ -348,7 +341,7 @@ mod tests {
         fn what_json_writes_can_be_read(value in value()) {
             let json = value.to_string();
             prop_assert_eq!(json_extent::values_of(&value), Extent::of(&json).values);
-            prop_assert_eq!(Records::parse(&json).ok(), Some(value));
+            prop_assert_eq!(parse(&json).ok(), Some(value));
         }
 
         /// What a page says of its mapped paths is what its rows say, and pages say what all rows say.
@@ -357,18 +350,18 @@ mod tests {
             pages in prop::collection::vec(prop::collection::vec(value(), 0..4), 1..4),
         ) {
             let locators = PATHS.map(Locator::of_source_field);
-            let records = Records::new("$[*]", &locators).unwrap();
+            let reader = JsonRowReader::new(&locators).unwrap();
             let mut nowhere: Vec<usize> = (0..PATHS.len()).collect();
             for page in &pages {
-                let body = Value::from(page.clone()).to_string();
-                let found = records.select(&body).unwrap();
-                let (_, led) = records.shape_of(&found, ContentHash::of(body.as_bytes()));
+                let found: Vec<_> =
+                    page.iter().map(|record| Cow::Owned(record.to_string())).collect();
+                let (_, led) = reader.shape_of(&found, "");
                 let led: Vec<_> = led.into_iter().map(|led| led.locator).collect();
                 nowhere.retain(|at| led.contains(at));
             }
             let rows: Vec<&Value> = pages.iter().flatten().collect();
             let missing = |at: &usize| {
-                let mut rows = rows.iter().filter_map(|record| records.row(record));
+                let mut rows = rows.iter().filter(|record| record.is_object()).map(|record| reader.row(record));
                 rows.all(|row| matches!(row.cell(*at), Cell::Missing))
             };
             let expected: Vec<_> = (0..PATHS.len()).filter(missing).collect();
