@@ -110,7 +110,7 @@ pub struct SettingsLayer {
         value_parser = |text: &str| whole(text, 0..=u16::MAX, 8))]
     pub task_attempts: Option<u16>,
 
-    /// Seconds after which a try of a task has failed [default: 900]
+    /// Seconds after which an attempt of a task has failed [default: 900]
     #[arg(long, env = "KASPARRO_TASK_TIME_LIMIT", global = true, value_name = "SECONDS",
         value_parser = |text: &str| whole(text, 0_u64.., 900))]
     pub task_time_limit: Option<u64>,

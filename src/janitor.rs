@@ -27,7 +27,7 @@ const BATCH: i64 = 1_000;
 /// How long queue items stay whose task is done …
 const DONE_FOR: chrono::Duration = chrono::Duration::hours(6);
 /// … or dead.
-const DEAD_FOR: chrono::Duration = chrono::Duration::weeks(4);
+const FAILED_FOR: chrono::Duration = chrono::Duration::weeks(4);
 
 /// What a sweep removed, in rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub async fn sweep(
     sources: &SourcesInUse,
     now: DateTime<Utc>,
 ) -> Result<Swept, sqlx::Error> {
-    let items = Old::Items { done: now - DONE_FOR, dead: now - DEAD_FOR }.remove(pool).await?;
+    let items = Old::Items { done: now - DONE_FOR, dead: now - FAILED_FOR }.remove(pool).await?;
     let mut swept = Swept { items, ..Swept::default() };
     for run in runs::latest_per_source(pool).await? {
         // What cannot be read any more says nothing about retention.

@@ -236,7 +236,7 @@ async fn empty_tasks(
     let payloads: Vec<_> = (0..i64::from(tasks)).map(task).collect();
     let inserted = run_tasks::insert(transaction, run, &payloads).await?;
     queue::enqueue(transaction, run, &inserted).await?;
-    let opened = "update run_moves set open_tasks = open_tasks + $2 where run_id = $1";
+    let opened = "update run_progress set open_tasks = open_tasks + $2 where run_id = $1";
     let opened = sqlx::query(opened).bind(run.0).bind(i32::try_from(tasks)?);
     opened.execute(transaction).await?;
     Ok(())

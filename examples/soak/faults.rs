@@ -140,8 +140,8 @@ impl Stage<'_> {
                 blocked_until = blocked_until + interval '{by} s';
              update run_tasks set opened_at = opened_at + interval '{by} s',
                 next_attempt_at = next_attempt_at + interval '{by} s' where state = 'open';
-             update run_moves set moved_at = moved_at + interval '{by} s';
-             update etl_runs set moved_at = moved_at + interval '{by} s'
+             update run_progress set last_progress_at = last_progress_at + interval '{by} s';
+             update etl_runs set last_progress_at = last_progress_at + interval '{by} s'
                 where finished_at is null"
         );
         // It may be a bad moment: a lock is not to be had, or the server is away.

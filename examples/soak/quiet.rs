@@ -11,7 +11,7 @@ use crate::faults::Stage;
 use crate::invariants::LEFT_IN_QUEUE;
 use crate::world::SOURCES;
 
-/// Take-overs, waits between tries and slow machines have their places in it.
+/// Take-overs, waits between attempts and slow machines have their places in it.
 const STUCK_AFTER: Duration = Duration::from_secs(240);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 

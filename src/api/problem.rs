@@ -49,7 +49,7 @@ words! {
         RunActive = "urn:kasparro:problem:run-active",
         /// The run has ended: there is nothing to cancel.
         RunEnded = "urn:kasparro:problem:run-ended",
-        /// The run has no dead task, or a later run of the source has begun.
+        /// The run has no failed task, or a later run of the source has begun.
         NothingToRetry = "urn:kasparro:problem:nothing-to-retry",
         /// Nothing is kept that could be normalized again, or no such row is set aside.
         NothingToReplay = "urn:kasparro:problem:nothing-to-replay",
@@ -289,7 +289,7 @@ impl Kind {
             Self::UnknownRecord => "source \"products_csv\" has no record \"SKU-1\"",
             Self::MethodNotAllowed => "/runs takes POST, GET, HEAD, not DELETE",
             Self::RunEnded => "run 7 has ended: it is success",
-            Self::NothingToRetry => "run 7 has no dead task",
+            Self::NothingToRetry => "run 7 has no failed task",
             Self::NothingToReplay => "no row of \"products_csv\" is kept",
             Self::SourcePaused => "source \"products_csv\" is paused: stocktaking",
             Self::SourceNotPaused => "source \"products_csv\" is not paused",

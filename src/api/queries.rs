@@ -1,5 +1,5 @@
 //! Owns that what stands in a query is a parameter of the operation, and stands there once: a
-//! misspelled one would be passed over, and the answer be that to another question.
+//! misspelled one would be skipped, and the answer be that to another question.
 //!
 //! Must not know any operation: the document says what they take.
 

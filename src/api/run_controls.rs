@@ -1,4 +1,4 @@
-//! Owns what is done to a run that was started: cancelling it, trying its dead tasks again.
+//! Owns what is done to a run that was started: cancelling it, trying its failed tasks again.
 
 use poem::web::Data;
 use poem_openapi::OpenApi;
@@ -59,7 +59,7 @@ impl RunControlsApi {
 
     /// Retry a failed run
     ///
-    /// Its dead tasks are tried again, with the job file that the run began with; what was done is not
+    /// Its failed tasks are tried again, with the job file that the run began with; what was done is not
     /// done again. Refused when a later run of the source has begun: that one has read what the source
     /// was then.
     #[oai(path = "/runs/:id/retry", method = "post", operation_id = "retry_run")]
@@ -76,8 +76,8 @@ impl RunControlsApi {
         let refused = |detail| Err(Problem::new(Kind::NothingToRetry, detail).into());
         match outcome {
             RetryOutcome::Retried(run) => Ok(Json(run.into())),
-            RetryOutcome::NothingDead(run) => {
-                refused(format!("run {} has no dead task: it is {}", id.0, run.status))
+            RetryOutcome::NothingFailed(run) => {
+                refused(format!("run {} has no failed task: it is {}", id.0, run.status))
             }
             RetryOutcome::Superseded(later) => {
                 refused(format!("run {later} of the source is later than run {}", id.0))

@@ -1,5 +1,5 @@
-//! Owns following a run: what changes is told as server-sent events, in the order of its moves, whose
-//! numbers are the ids.
+//! Owns following a run: what changes is told as server-sent events, in the order of its progress, whose
+//! sequence numbers are the ids.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ words! {
     EventName ("event") {
         /// The run has changed.
         Run = "run",
-        /// A task has settled, or a try of it has failed.
+        /// A task has completed, or an attempt of it has failed.
         Task = "task",
         /// The run has ended.
         End = "end",
@@ -100,7 +100,7 @@ impl RunEventsApi {
     /// Follow a run
     ///
     /// Server-sent events: `run` at once and whenever it has changed, with what `GET /runs/{id}`
-    /// answers; `task` for each task that has settled, and for each that is to be tried again, as in
+    /// answers; `task` for each task that has completed, and for each that is to be tried again, as in
     /// the list of tasks; `end` when the run has ended, as the last one. A stream that ends otherwise,
     /// after 10 minutes at the latest, goes on when it is asked for again with the last id. There is
     /// room for 64 streams.
@@ -119,7 +119,7 @@ impl RunEventsApi {
         let place = watches.place()?;
         let run = runs::get(&mut *state.connection().await?, RunId(id.0)).await?;
         let run = run.ok_or_else(|| Problem::unknown_run(id.0))?;
-        let seen = last.0.map_or(run.moves, |last| last.min(run.moves));
+        let seen = last.0.map_or(run.sequence, |last| last.min(run.sequence));
         let watch = RunWatch { state: state.clone(), run: run.id, seen, told: None };
         Ok(Following::Events(RunEvents(place.stream(watch).boxed())))
     }
@@ -129,7 +129,7 @@ impl RunEventsApi {
 struct RunWatch {
     state: ApiState,
     run: RunId,
-    /// The number of the last move that was told.
+    /// The sequence number of the last change that was told.
     seen: i64,
     /// The run as it was told.
     told: Option<String>,
@@ -164,19 +164,20 @@ impl RunWatch {
             return Ok(Look { news: Vec::new(), next: Next::Never });
         };
         let mut tasks = Vec::new();
-        if run.moves > self.seen {
-            let range = (self.seen, run.moves);
-            tasks = run_tasks::moved(&mut *connection, run.id, range, TASKS_PER_LOOK).await?;
+        if run.sequence > self.seen {
+            let range = (self.seen, run.sequence);
+            tasks =
+                run_tasks::changed_between(&mut *connection, run.id, range, TASKS_PER_LOOK).await?;
         }
         drop(connection);
         let more = tasks.len() as i64 == TASKS_PER_LOOK;
-        let last = tasks.last().and_then(|task| task.last_move);
+        let last = tasks.last().and_then(|task| task.last_sequence);
         let mut news: Vec<_> = tasks.into_iter().filter_map(RunEvent::task).collect();
         if more {
-            self.seen = last.unwrap_or(run.moves);
+            self.seen = last.unwrap_or(run.sequence);
             return Ok(Look { news, next: Next::Now });
         }
-        self.seen = run.moves;
+        self.seen = run.sequence;
         let status = run.status;
         news.extend(self.changed(run.into()));
         if status.is_active() {
@@ -204,7 +205,7 @@ impl RunEvent {
     }
 
     fn task(task: LedgerTask) -> Option<Self> {
-        let id = task.last_move?;
+        let id = task.last_sequence?;
         Some(Self::new(id, EventName::Task, Task::from(task).to_json_string()))
     }
 }

@@ -37,13 +37,13 @@ pub(crate) struct Run {
     /// When its first task began.
     #[oai(nullable)]
     pub(crate) started_at: Option<DateTime<Utc>>,
-    /// When its last task settled.
+    /// When its last task completed.
     #[oai(nullable)]
     pub(crate) finished_at: Option<DateTime<Utc>>,
-    /// Tasks that have not settled.
+    /// Tasks that have not completed.
     pub(crate) open_tasks: i32,
     /// Tasks that were given up.
-    pub(crate) dead_tasks: i32,
+    pub(crate) failed_tasks: i32,
     pub(crate) counters: Counters,
     /// The first failure.
     #[oai(nullable)]
@@ -64,11 +64,11 @@ pub(crate) struct Run {
     pub(crate) replay_to: Option<i64>,
     /// Tasks known so far.
     pub(crate) tasks: i32,
-    /// Those that have settled: all but the open ones.
-    pub(crate) settled_tasks: i32,
-    /// When a task of it settled or a try of one ended last, or the run began, was retried or resumed.
-    pub(crate) moved_at: DateTime<Utc>,
-    /// Whether nothing has moved for 2 minutes though something could: the source is not paused and a
+    /// Those that have completed: all but the open ones.
+    pub(crate) completed_tasks: i32,
+    /// When a task of it completed or an attempt of one ended last, or the run began, was retried or resumed.
+    pub(crate) last_progress_at: DateTime<Utc>,
+    /// Whether there was no progress for 2 minutes though there could be: the source is not paused and a
     /// task is due.
     pub(crate) stalled: bool,
 }
@@ -101,11 +101,11 @@ pub(crate) struct Task {
     pub(crate) key: String,
     /// `plan_run`, `fetch_page`, `parse_csv_chunk`, `normalize_batch` or `snapshot_schema`.
     pub(crate) kind: String,
-    /// `open`, `done`, `dead` or `cancelled`.
+    /// `open`, `done`, `failed` or `cancelled`.
     pub(crate) state: String,
-    /// Tries so far.
+    /// Attempts so far.
     pub(crate) attempt: i32,
-    /// The worker that settled it, or tried last.
+    /// The worker that completed it, or tried last.
     #[oai(nullable)]
     pub(crate) worker: Option<String>,
     /// When it was planned.
@@ -113,7 +113,7 @@ pub(crate) struct Task {
     /// When it is tried again.
     #[oai(nullable)]
     pub(crate) next_attempt_at: Option<DateTime<Utc>>,
-    /// When it settled.
+    /// When it completed.
     #[oai(nullable)]
     pub(crate) done_at: Option<DateTime<Utc>>,
     /// The last failure.
@@ -220,7 +220,7 @@ impl RunsApi {
 
 impl From<runs::Run> for Run {
     fn from(run: runs::Run) -> Self {
-        let settled_tasks = run.settled_tasks();
+        let completed_tasks = run.completed_tasks();
         Self {
             id: run.id.0,
             source: run.source,
@@ -232,7 +232,7 @@ impl From<runs::Run> for Run {
             started_at: run.started_at,
             finished_at: run.finished_at,
             open_tasks: run.open_tasks,
-            dead_tasks: run.dead_tasks,
+            failed_tasks: run.failed_tasks,
             counters: run.counters.into(),
             error: run.error,
             stop_reason: run.stop_reason,
@@ -241,8 +241,8 @@ impl From<runs::Run> for Run {
             replay_from: run.replay.map(|range| range.from.0),
             replay_to: run.replay.map(|range| range.to.0),
             tasks: run.tasks,
-            settled_tasks,
-            moved_at: run.moved_at,
+            completed_tasks,
+            last_progress_at: run.last_progress_at,
             stalled: run.stalled,
         }
     }
@@ -312,7 +312,7 @@ impl Example for Run {
             started_at: Some(at(1)),
             finished_at: Some(at(2)),
             open_tasks: 0,
-            dead_tasks: 0,
+            failed_tasks: 0,
             counters: counters.into(),
             error: None,
             stop_reason: None,
@@ -322,8 +322,8 @@ impl Example for Run {
             replay_from: None,
             replay_to: None,
             tasks: 4,
-            settled_tasks: 4,
-            moved_at: at(2),
+            completed_tasks: 4,
+            last_progress_at: at(2),
             stalled: false,
         }
     }

@@ -54,9 +54,9 @@ pub(crate) struct Figures {
 /// How much work is waiting or under way.
 #[derive(Debug, Object)]
 pub(crate) struct Queue {
-    /// Tasks of active runs that have not settled.
+    /// Tasks of active runs that have not completed.
     pub(crate) open_tasks: i64,
-    /// Active runs in which nothing moves though something could.
+    /// Active runs without progress though there could be some.
     pub(crate) stalled_runs: i64,
 }
 

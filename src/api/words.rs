@@ -97,7 +97,7 @@ word_types! {
     Mode = "Mode": "How much of the source a run reads: what is new, or everything.",
     ReasonCode = "ReasonCode": "Why a row was set aside.",
     RunStatus = "RunStatus": "Where a run stands. Active are `queued` and `running`; `degraded`: \
-        everything was processed, but a check of the job file is broken; `failed`: a task is dead.",
+        everything was processed, but a check of the job file is broken; `failed`: a task has failed.",
     Trigger = "Trigger": "Who asked for a run.",
 }
 

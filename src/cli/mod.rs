@@ -100,7 +100,7 @@ Examples:
   kasparro run --all --full --detach   enqueue a complete reload and return
   kasparro check                       validate every job file
   kasparro runs --json                 the last runs, for a program
-  kasparro runs show 7                 one run, with its open and dead tasks
+  kasparro runs show 7                 one run, with its open and failed tasks
   kasparro quarantine products_csv     what is wrong with the rows that were set aside
 
 Settings are read from flags, then the environment, then kasparro.toml.";

@@ -6,10 +6,10 @@ use super::out;
 use crate::db;
 use crate::domain::failure::{FailureClass, chain};
 
-/// Until the next try; within each the pool waits for a connection, too.
+/// Until the next attempt; within each the pool waits for a connection, too.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Tries until the database is there to answer; says once that `what` waits. Other errors, and those
+/// Asks until the database is there to answer; says once that `what` waits. Other errors, and those
 /// that are the answer, come back at once.
 pub(super) async fn patiently<T>(
     what: &str,
@@ -44,20 +44,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_waited_for_and_an_answer_is_not() {
-        let mut tries = 0;
+        let mut attempts = 0;
         let done = patiently("the first runs", async || {
-            tries += 1;
+            attempts += 1;
             let outage = || Err::<(), _>(sqlx::Error::PoolTimedOut).context("asking");
-            if tries < 4 { outage().map(|()| 0) } else { Ok(7) }
+            if attempts < 4 { outage().map(|()| 0) } else { Ok(7) }
         });
         assert_eq!(done.await.unwrap(), 7);
-        assert_eq!(tries, 4);
-        let mut tries = 0;
+        assert_eq!(attempts, 4);
+        let mut attempts = 0;
         let refused = patiently("the first runs", async || {
-            tries += 1;
+            attempts += 1;
             Err::<(), _>(anyhow::Error::new(sqlx::Error::RowNotFound))
         });
         assert!(refused.await.is_err());
-        assert_eq!(tries, 1);
+        assert_eq!(attempts, 1);
     }
 }

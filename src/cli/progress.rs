@@ -84,7 +84,7 @@ impl RunsView {
                     "{}: run {} {text}, {} of {} tasks done",
                     run.source,
                     run.id,
-                    run.settled_tasks(),
+                    run.completed_tasks(),
                     run.tasks
                 );
                 if line != shown.last_line {
@@ -121,11 +121,11 @@ const SHORTEST_NAME: usize = 8;
 /// A run under way in one line. Where it has no room for everything, the bar goes first, then the
 /// time, then the end of the name, then whole figures from the right: none is ever cut through.
 fn bar_line(run: &Run, elapsed: Duration, width: usize) -> String {
-    let (settled, tasks) = (run.settled_tasks().unsigned_abs(), run.tasks.unsigned_abs());
-    let full = usize::try_from(u64::from(settled) * BAR as u64 / u64::from(tasks.max(1)));
+    let (completed, tasks) = (run.completed_tasks().unsigned_abs(), run.tasks.unsigned_abs());
+    let full = usize::try_from(u64::from(completed) * BAR as u64 / u64::from(tasks.max(1)));
     let full = full.unwrap_or(BAR).min(BAR);
     let bar = format!("[{}{}]", "=".repeat(full), " ".repeat(BAR - full));
-    let tasks = format!("{settled}/{tasks} tasks");
+    let tasks = format!("{completed}/{tasks} tasks");
     let elapsed = format!("{} s", elapsed.as_secs());
     let mut figures = figures(run);
     let source = printable(&run.source).into_owned();
@@ -156,7 +156,7 @@ fn figures(run: &Run) -> Vec<String> {
     let counters = &run.counters;
     let mut figures = vec![format!("{} read", counters.rows_read)];
     for (number, word) in [
-        (run.dead_tasks.into(), "tasks dead"),
+        (run.failed_tasks.into(), "tasks failed"),
         (counters.quarantined, "quarantined"),
         (counters.inserted, "inserted"),
         (counters.updated, "updated"),
@@ -208,7 +208,7 @@ mod tests {
             started_at: Some(at),
             finished_at: None,
             open_tasks: 7,
-            dead_tasks: 0,
+            failed_tasks: 0,
             counters,
             error: None,
             stop_reason: None,
@@ -216,8 +216,8 @@ mod tests {
             replay: None,
             dry_run: false,
             tasks: 10,
-            moves: 0,
-            moved_at: at,
+            sequence: 0,
+            last_progress_at: at,
             stalled: false,
         }
     }

@@ -25,7 +25,7 @@ use crate::queue::{self, Held};
 use crate::sources;
 use crate::tasks::dry_run;
 
-/// Open and dead tasks that are shown with a run.
+/// Open and failed tasks that are shown with a run.
 const TASKS: i64 = 20;
 
 async fn get(database: &Database, id: RunId) -> anyhow::Result<Run> {
@@ -46,7 +46,7 @@ pub(super) async fn show(
     args: OutputArgs,
 ) -> anyhow::Result<()> {
     let run = get(database, id).await?;
-    let rows = run_tasks::unsettled(&database.pool, id, TASKS + 1).await?;
+    let rows = run_tasks::unfinished(&database.pool, id, TASKS + 1).await?;
     let open = rows.iter().filter(|task| task.state == "open");
     let named: Vec<_> =
         open.filter_map(|task| Some((task.task_key.clone(), task.kind.parse().ok()?))).collect();
@@ -55,7 +55,7 @@ pub(super) async fn show(
     let tasks: Vec<Task> = rows.into_iter().take(TASKS as usize).map(Task::from).collect();
     if args.json {
         let mut document = run.to_json().unwrap_or_default();
-        document["unsettled_tasks"] = tasks.iter().filter_map(Task::to_json).collect();
+        document["unfinished_tasks"] = tasks.iter().filter_map(Task::to_json).collect();
         document["held_tasks"] = held
             .iter()
             .map(|held| json!({ "key": held.task, "worker": held.worker, "since": held.since }))
@@ -101,14 +101,16 @@ fn about(run: &Run, has_pages: bool) -> Facts {
             counters.quarantined
         ),
     );
-    let dead =
-        if run.dead_tasks > 0 { format!(", {} dead", run.dead_tasks) } else { String::new() };
+    let failed =
+        if run.failed_tasks > 0 { format!(", {} failed", run.failed_tasks) } else { String::new() };
     let open =
         if run.open_tasks > 0 { format!(", {} open", run.open_tasks) } else { String::new() };
-    facts.say("tasks", format!("{} of {} settled{open}{dead}", run.settled_tasks, run.tasks));
+    facts.say("tasks", format!("{} of {} completed{open}{failed}", run.completed_tasks, run.tasks));
     if run.stalled {
-        facts
-            .say("stalled", format!("nothing has moved since {} UTC", times::second(run.moved_at)));
+        facts.say(
+            "stalled",
+            format!("no progress since {} UTC", times::second(run.last_progress_at)),
+        );
     }
     if let Some(error) = &run.error {
         facts.say("error", error.clone());
@@ -125,13 +127,13 @@ fn task_table(tasks: &[Task], held: &[Held]) -> Table {
         .name("task")
         .word("state")
         .id("attempt")
-        .word("next try (UTC)")
+        .word("next attempt (UTC)")
         .count("read")
         .text("worker");
     for task in tasks {
         let (state, tone) = match (task.state.as_str(), holders.get(task.key.as_str())) {
             ("open", Some(_)) => ("under way", Tone::Plain),
-            ("dead", _) => ("dead", Tone::Bad),
+            ("failed", _) => ("failed", Tone::Bad),
             (state, _) => (state, Tone::Plain),
         };
         let worker = match holders.get(task.key.as_str()) {

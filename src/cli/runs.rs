@@ -66,7 +66,7 @@ impl RunsArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum RunsCommand {
-    /// Show a run: where it stands, its open and dead tasks, and who holds them
+    /// Show a run: where it stands, its open and failed tasks, and who holds them
     Show {
         /// The run's number
         #[arg(value_parser = args::run)]
@@ -108,7 +108,7 @@ enum RunsCommand {
         #[arg(value_parser = args::run)]
         id: RunId,
     },
-    /// Try the dead tasks of a failed run again, with the job file that it began with
+    /// Try the failed tasks of a failed run again, with the job file that it began with
     Retry {
         /// The run's number
         #[arg(value_parser = args::run)]
@@ -264,7 +264,7 @@ pub(super) fn took(run: &Run) -> Option<String> {
 fn note(run: &Run) -> Option<Cell> {
     let stalled = run
         .stalled
-        .then(|| format!("stalled: nothing has moved since {} UTC", times::second(run.moved_at)));
+        .then(|| format!("stalled: no progress since {} UTC", times::second(run.last_progress_at)));
     // Else its counters look like those of a run that wrote something.
     let dry = run.dry_run.then(|| "dry run: nothing was written".to_owned());
     let parts = [dry, stalled, run.error.clone(), run.stop_reason.clone()];
@@ -311,7 +311,9 @@ async fn retry(database: &Database, id: RunId) -> anyhow::Result<()> {
             out::line(format!("run {id} of {} goes on: {tasks} tasks are open", run.source));
             say_if_nobody_works(&database.pool).await?;
         }
-        RetryOutcome::NothingDead(run) => bail!("run {id} has no dead task: it is {}", run.status),
+        RetryOutcome::NothingFailed(run) => {
+            bail!("run {id} has no failed task: it is {}", run.status)
+        }
         RetryOutcome::Superseded(later) => bail!(
             "run {later} of the source is later than run {id}, whose values could be older: start a \
              new run instead"

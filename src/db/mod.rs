@@ -23,13 +23,13 @@ pub mod run_tasks;
 pub mod runs;
 pub mod schedule_ticks;
 pub mod schemas;
-pub mod settled_pages;
 pub mod source_files;
 pub mod source_pauses;
 mod sqlstate;
 mod target;
 pub mod totals;
 mod transaction;
+pub mod unchanged_pages;
 pub mod unified_records;
 pub mod waits;
 

@@ -11,7 +11,7 @@ use crate::domain::run::RunId;
 use crate::domain::text;
 
 /// Sets rows aside, one table row per defect. A defect that stands there already is open again if it was
-/// settled, and its message is that of the job file of now; the rest of it stays as it is.
+/// resolved, and its message is that of the job file of now; the rest of it stays as it is.
 ///
 /// # Errors
 /// Database errors.
@@ -223,18 +223,18 @@ pub struct DefectKey {
 
 /// What became of a defect whose row was judged once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub enum NewStatus {
     /// It is there still.
     Redriven,
     /// It is there no more.
     Resolved,
 }
 
-/// The defects of these rows that are not settled.
+/// The defects of these rows that are open or redriven.
 ///
 /// # Errors
 /// Database errors.
-pub async fn unsettled(
+pub async fn unresolved(
     connection: &mut PgConnection,
     source: &str,
     spans: &[&RowSpan],
@@ -265,11 +265,11 @@ pub async fn unsettled(
 ///
 /// # Errors
 /// Database errors.
-pub async fn settle(
+pub async fn set_status(
     connection: &mut PgConnection,
     source: &str,
     defects: &[DefectKey],
-    settled: Settled,
+    status: NewStatus,
 ) -> Result<(), sqlx::Error> {
     if defects.is_empty() {
         return Ok(());
@@ -289,9 +289,9 @@ pub async fn settle(
         &rows,
         &fields as &[&str],
         &reasons as &[&str],
-        match settled {
-            Settled::Redriven => "redriven",
-            Settled::Resolved => "resolved",
+        match status {
+            NewStatus::Redriven => "redriven",
+            NewStatus::Resolved => "resolved",
         },
     )
     .execute(connection)
@@ -299,7 +299,7 @@ pub async fn settle(
     Ok(())
 }
 
-/// Settles what was set aside of other versions of a file: this one was read from its start, and
+/// Supersedes what was set aside of other versions of a file: this one was read from its start, and
 /// what it says counts.
 ///
 /// # Errors
@@ -342,7 +342,7 @@ pub struct QuarantineGroup {
     pub example: String,
 }
 
-/// Defects that are not settled, grouped by what they share, the most frequent first.
+/// Defects that are open or redriven, grouped by what they share, the most frequent first.
 ///
 /// # Errors
 /// Database errors.

@@ -98,7 +98,7 @@ fn own_names() -> Vec<String> {
     names
 }
 
-/// `create or replace view runs_now as` → `runs_now`.
+/// `create or replace view runs_live as` → `runs_live`.
 fn created(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("create ")?;
     let rest = rest.strip_prefix("or replace ").unwrap_or(rest);
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn our_tables_are_known_from_the_migrations() {
         let names = own_names();
-        for name in ["etl_runs", "unified_records", "run_tasks", "raw_csv_row", "runs_now"] {
+        for name in ["etl_runs", "unified_records", "run_tasks", "raw_csv_row", "runs_live"] {
             assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
         }
     }

@@ -1,18 +1,18 @@
 //! Owns what people do to a run in `etl_runs` and `run_tasks`: cancelling it, letting it go on after
-//! a pause, trying its dead tasks again.
+//! a pause, trying its failed tasks again.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::run_tasks::parse;
-use super::runs::books::{self, Books};
+use super::runs::progress::{self, RunProgress};
 use super::runs::{self, Run};
 use crate::domain::counters::Counters;
 use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskKind;
 
-/// A run, its row locked until the transaction ends: nothing of it settles meanwhile.
+/// A run, its row locked until the transaction ends: nothing of it completes meanwhile.
 ///
 /// # Errors
 /// Database errors.
@@ -23,19 +23,19 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Option<Run
     runs::get(connection, id).await
 }
 
-/// Ends the open tasks of a run, which will not start or not commit, and answers them. Each is a move
-/// behind those that the run has made.
+/// Ends the open tasks of a run, which will not start or not commit, and answers them. Each gets
+/// a sequence number behind those of the run.
 ///
 /// # Errors
 /// Database errors.
 pub async fn cancel_open_tasks(
     connection: &mut PgConnection,
     id: RunId,
-    moves: i64,
+    sequence: i64,
 ) -> Result<Vec<(String, TaskKind)>, sqlx::Error> {
     let rows = sqlx::query!(
         "update run_tasks set
-            state = 'cancelled', done_at = now(), next_attempt_at = null, last_move = open.number
+            state = 'cancelled', done_at = now(), next_attempt_at = null, last_sequence = open.number
          from (
             select task_key, $2 + row_number() over (order by task_key) as number
             from run_tasks where run_id = $1 and state = 'open'
@@ -43,14 +43,14 @@ pub async fn cancel_open_tasks(
          where run_id = $1 and run_tasks.task_key = open.task_key
          returning run_tasks.task_key, kind",
         id.0,
-        moves,
+        sequence,
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok((row.task_key, parse(&row.kind)?))).collect()
 }
 
-/// A task that has not settled, by its key, and when it is tried again if that was put off.
+/// A task that has not completed, by its key, and when it is tried again if that was put off.
 pub type WaitingTask = (String, TaskKind, Option<DateTime<Utc>>);
 
 /// Takes the time of a pause that ends now off the age of a run's open tasks, and answers them.
@@ -63,7 +63,7 @@ pub async fn take_off_pause(
     paused_at: DateTime<Utc>,
 ) -> Result<Vec<WaitingTask>, sqlx::Error> {
     // The run's row first, as everywhere.
-    sqlx::query!("update etl_runs set moved_at = now() where id = $1", id.0)
+    sqlx::query!("update etl_runs set last_progress_at = now() where id = $1", id.0)
         .execute(&mut *connection)
         .await?;
     let rows = sqlx::query!(
@@ -101,7 +101,7 @@ pub async fn later(connection: &mut PgConnection, run: &Run) -> Result<Option<Ru
 /// What a retry did to the ledger.
 #[derive(Debug, Default)]
 pub struct Reopened {
-    /// Tasks that were dead and are open.
+    /// Tasks that had failed and are open.
     pub opened: Vec<(String, TaskKind)>,
     /// Tasks that are not in the ledger any more, because they are planned again when it is their
     /// turn.
@@ -110,7 +110,7 @@ pub struct Reopened {
     pub counters: Counters,
 }
 
-/// Opens the dead tasks of a run, and withdraws the batches that must follow them in order.
+/// Opens the failed tasks of a run, and withdraws the batches that must follow them in order.
 ///
 /// # Errors
 /// Database errors.
@@ -131,8 +131,8 @@ pub async fn reopen(
     }
     let opened = sqlx::query!(
         "update run_tasks set state = 'open', attempt = 0, worker = null, error = null,
-                done_at = null, next_attempt_at = null, opened_at = now(), last_move = null
-         where run_id = $1 and state = 'dead' returning task_key, kind",
+                done_at = null, next_attempt_at = null, opened_at = now(), last_sequence = null
+         where run_id = $1 and state = 'failed' returning task_key, kind",
         id.0,
     )
     .fetch_all(&mut *connection)
@@ -164,15 +164,15 @@ async fn withdraw_batches(
     reopened: &mut Reopened,
 ) -> Result<(), sqlx::Error> {
     let withdrawn = sqlx::query!(
-        "with first_dead as (
+        "with first_failed as (
             select min(first_slice) as slice from run_tasks
-            where run_id = $1 and state = 'dead'
+            where run_id = $1 and state = 'failed'
               and (kind in ('fetch_page', 'parse_csv_chunk')
                    or (kind = 'normalize_batch' and payload ->> 'rows' = $2))
          )
-         delete from run_tasks using first_dead
+         delete from run_tasks using first_failed
          where run_id = $1 and kind = 'normalize_batch' and payload ->> 'rows' = $2
-           and last_slice >= first_dead.slice
+           and last_slice >= first_failed.slice
          returning task_key, kind, inserted, updated, unchanged, quarantined",
         id.0,
         rows,
@@ -222,16 +222,16 @@ pub async fn reopen_run(
     )
     .execute(&mut *connection)
     .await?;
-    let mut books = Books {
-        moves: run.moves,
+    let mut progress = RunProgress {
+        sequence: run.sequence,
         tasks: run.tasks - reopened.withdrawn.len() as i32 + planned,
         open: reopened.opened.len() as i32 + planned,
         open_reading: reopened.opened_reading() as i32,
-        dead: 0,
+        failed: 0,
         counters: run.counters,
         inserted_before: reopened.counters.inserted,
     };
-    books.counters -= reopened.counters;
-    books::append(connection, run.id, &books).await?;
-    books::carry_over(connection, run.id, &books).await
+    progress.counters -= reopened.counters;
+    progress::append(connection, run.id, &progress).await?;
+    progress::copy_to_run(connection, run.id, &progress).await
 }

@@ -3,7 +3,7 @@
 //!
 //! - *Infrastructure* is what the server says of itself, its disk or its connections: no statement is
 //!   to blame, and the same one will succeed once the server is itself again.
-//! - *Transient* is what befell this try: others, a time limit, the state of one connection, which is
+//! - *Transient* is what befell this attempt: others, a time limit, the state of one connection, which is
 //!   closed after an error.
 //! - *Permanent* is all else: what the statement or its values have done to themselves, and codes that
 //!   nobody knows.
@@ -28,7 +28,7 @@ pub(super) fn class(code: &str) -> FailureClass {
         "57014" => Transient,
         // The server behind a foreign table is away.
         "HV00N" => Infrastructure,
-        // Anything may be behind an internal error, of a statement too: some tries, not a day.
+        // Anything may be behind an internal error, of a statement too: some attempts, not a day.
         "XX000" => Transient,
         _ => match code.get(..2) {
             // Connection, refused login.

@@ -139,7 +139,7 @@ pub async fn per_source(executor: impl PgExecutor<'_>) -> Result<Vec<SourceTotal
             union all
             select source, inserted + inserted_before, rows_read, inserted, updated, unchanged,
                    quarantined
-            from runs_now where status in ('queued', 'running')
+            from runs_live where status in ('queued', 'running')
          ) as parts
          group by source order by source"#,
     )
@@ -176,26 +176,26 @@ pub async fn runs_by_status(
         .collect()
 }
 
-/// Tasks that have not settled, over all runs.
+/// Tasks that have not completed, over all runs.
 ///
 /// # Errors
 /// Database errors.
 pub async fn open_tasks(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select coalesce(sum(open_tasks), 0)::bigint as "open!" from runs_now
+        r#"select coalesce(sum(open_tasks), 0)::bigint as "open!" from runs_live
          where status in ('queued', 'running')"#,
     )
     .fetch_one(executor)
     .await
 }
 
-/// Active runs in which nothing moves.
+/// Active runs without progress.
 ///
 /// # Errors
 /// Database errors.
 pub async fn stalled_runs(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select count(*) as "stalled!" from runs_now
+        r#"select count(*) as "stalled!" from runs_live
          where status in ('queued', 'running') and stalled"#,
     )
     .fetch_one(executor)

@@ -17,7 +17,7 @@ pub enum FailureClass {
     /// What everything stands on is away: the database is down, full, read-only, or refuses the login.
     /// Wait as long as it takes, no attempt spent.
     Infrastructure,
-    /// Trying again cannot help: the task is dead at once.
+    /// Trying again cannot help: the task has failed at once.
     Permanent,
     /// The run was cancelled: the task ends without a verdict.
     Cancelled,

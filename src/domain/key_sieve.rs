@@ -56,7 +56,7 @@ impl KeyOrder {
     }
 }
 
-/// The hash by which keys are sieved and settled pages name theirs. Keys of one hash, made on purpose,
+/// The hash by which keys are sieved and unchanged pages name theirs. Keys of one hash, made on purpose,
 /// are taken for repeated, or for changed together: that costs time and nothing else. So it is
 /// xxh3, the fastest.
 pub fn key_hash(key: &str) -> u64 {

@@ -47,7 +47,7 @@ words! {
         Schedule = "schedule",
         /// The command line.
         Cli = "cli",
-        /// A retry of a run's dead tasks.
+        /// A retry of a run's failed tasks.
         Retry = "retry",
     }
 }
@@ -65,7 +65,7 @@ words! {
         SuccessWithDuplicates = "success_with_duplicates",
         /// Everything was processed, but not all is as it should be; its note says what.
         Degraded = "degraded",
-        /// A task is dead.
+        /// A task has failed.
         Failed = "failed",
         /// Stopped on request.
         Cancelled = "cancelled",

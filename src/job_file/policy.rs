@@ -13,7 +13,7 @@ pub enum Policy {
     /// Accept it; the next schema version shows it.
     #[default]
     Evolve,
-    /// Stop: the task is dead and says which field of which row.
+    /// Stop: the task has failed and says which field of which row.
     Freeze,
     /// Keep the row without that value.
     DiscardValue,

@@ -49,7 +49,7 @@ impl Faults {
     }
 }
 
-/// The pauses between tries that fail one after the other: each up to twice as long, and of random
+/// The pauses between attempts that fail one after the other: each up to twice as long, and of random
 /// length, so that workers part.
 #[derive(Debug)]
 pub(super) struct Pauses(Duration);

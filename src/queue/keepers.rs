@@ -33,10 +33,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_panics_begins_again_until_it_ends_by_itself() {
-        let mut tries = 0;
+        let mut attempts = 0;
         let done = keep_at("a test", || {
-            tries += 1;
-            let this = tries;
+            attempts += 1;
+            let this = attempts;
             async move { if this < 3 { panic!("on purpose") } else { this } }
         });
         assert_eq!(done.await, 3);

@@ -1,4 +1,4 @@
-//! Owns a worker's claim on an item, and what ends it: done, dead, or put back for another try. Each is
+//! Owns a worker's claim on an item, and what ends it: done, failed, or put back for another attempt. Each is
 //! an update of the item's row inside the transaction of the work.
 
 use std::time::Duration;
@@ -9,20 +9,20 @@ use super::{Message, notify};
 use crate::domain::run::RunId;
 
 /// A worker's claim on a queue item. It may be lost: the item is then someone else's, or the same
-/// worker's again after it was taken for dead, which the number of tries tells.
+/// worker's again after it was taken for dead, which the number of attempts tells.
 #[derive(Debug, Clone)]
 pub struct Lease {
     pub(super) job: String,
     worker: String,
-    pub(super) tries_before: i32,
+    pub(super) attempts_before: i32,
 }
 
 // `is not distinct from` keeps the planner off the index of `lock_by`: it knows nothing yet of a worker
 // that has just begun, takes it to hold nothing, and each look would pass over all that it has done.
 impl Lease {
     /// The claim of `worker` on the item `job`, which was tried so often before.
-    pub fn new(job: String, worker: String, tries_before: i32) -> Self {
-        Self { job, worker, tries_before }
+    pub fn new(job: String, worker: String, attempts_before: i32) -> Self {
+        Self { job, worker, attempts_before }
     }
 
     /// The worker that holds the claim.
@@ -62,14 +62,14 @@ impl Lease {
              for update"#,
             self.job,
             self.worker,
-            self.tries_before,
+            self.attempts_before,
         )
         .fetch_optional(connection)
         .await?;
         Ok(held.is_some())
     }
 
-    /// Ends the item: its task is settled.
+    /// Ends the item: its task is completed.
     ///
     /// # Errors
     /// Database errors.
@@ -77,11 +77,11 @@ impl Lease {
         self.end(connection, "Done").await
     }
 
-    /// Ends the item: its task is dead.
+    /// Ends the item: its task has failed.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn bury(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pub async fn fail(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         self.end(connection, "Killed").await
     }
 
@@ -92,7 +92,7 @@ impl Lease {
                and status in ('Queued', 'Running')",
             self.job,
             self.worker,
-            self.tries_before,
+            self.attempts_before,
             status,
         )
         .execute(connection)
@@ -100,7 +100,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Puts the item back, to be delivered again after `delay`. `spent`: the try counts.
+    /// Puts the item back, to be delivered again after `delay`. `spent`: the attempt counts.
     ///
     /// # Errors
     /// Database errors.
@@ -119,7 +119,7 @@ impl Lease {
              returning job_type",
             self.job,
             self.worker,
-            self.tries_before,
+            self.attempts_before,
             delay.as_secs_f64(),
             i32::from(spent),
         )

@@ -69,7 +69,7 @@ pub struct Delivery {
     pub lease: Lease,
     /// What the item says, or why it cannot be read.
     pub message: Result<Message, String>,
-    /// Which try this is, from 1. Take-overs from dead workers count.
+    /// Which attempt this is, from 1. Take-overs from dead workers count.
     pub attempt: i32,
 }
 
@@ -188,7 +188,7 @@ pub async fn enqueue(
 pub async fn remove_old(
     pool: &PgPool,
     done_before: DateTime<Utc>,
-    dead_before: DateTime<Utc>,
+    failed_before: DateTime<Utc>,
     most: i64,
 ) -> Result<u64, sqlx::Error> {
     let removed = sqlx::query!(
@@ -198,7 +198,7 @@ pub async fn remove_old(
             limit $3 for update skip locked
          )",
         done_before,
-        dead_before,
+        failed_before,
         most,
     )
     .execute(pool)
@@ -277,7 +277,7 @@ pub async fn hasten(
 ) -> Result<(), sqlx::Error> {
     let named: Vec<_> = tasks.iter().map(|(task, kind, _)| (task.clone(), *kind)).collect();
     let (queues, keys) = names(run, &named);
-    // Locked ones are passed over as in `end_waiting`.
+    // Locked ones are skipped as in `end_waiting`.
     let due: Vec<_> = tasks.iter().map(|(_, _, due)| *due).collect();
     let hastened = sqlx::query!(
         r#"with waiting as (

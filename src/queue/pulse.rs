@@ -27,7 +27,7 @@ pub(super) struct Pulse {
 
 #[derive(Debug)]
 struct State {
-    /// The items under way and which try of each it is.
+    /// The items under way and which attempt of each it is.
     under_way: BTreeMap<String, i32>,
     asking: Asking,
     /// Since when it is asking as it does; each answer of the database counts anew.
@@ -42,7 +42,7 @@ enum Asking {
     /// It waits for an item.
     Looking,
     /// An item was found that is not under way yet.
-    Found { item: String, tries_before: i32 },
+    Found { item: String, attempts_before: i32 },
     /// It asks for nothing.
     Resting,
 }
@@ -73,13 +73,13 @@ impl Pulse {
     /// It was given an item.
     pub(super) fn found(&self, lease: &Lease) {
         let item = lease.job.clone();
-        self.now_is(Asking::Found { item, tries_before: lease.tries_before });
+        self.now_is(Asking::Found { item, attempts_before: lease.attempts_before });
     }
 
     /// An item is under way until the answer is dropped.
     pub(super) fn begin(self: &Arc<Self>, lease: &Lease) -> UnderWay {
         let mut state = self.state();
-        state.under_way.insert(lease.job.clone(), lease.tries_before);
+        state.under_way.insert(lease.job.clone(), lease.attempts_before);
         if matches!(&state.asking, Asking::Found { item, .. } if *item == lease.job) {
             state.asking = Asking::Resting;
             state.since = Instant::now();
@@ -120,11 +120,11 @@ impl Pulse {
         lately(state.turn) && (state.stopping || !ought_to_ask || lately(state.since))
     }
 
-    /// Whether this try of an item is in its hands.
-    pub(super) fn holds(&self, item: &str, tries_before: i32) -> bool {
+    /// Whether this attempt of an item is in its hands.
+    pub(super) fn holds(&self, item: &str, attempts_before: i32) -> bool {
         let state = self.state();
-        state.under_way.get(item) == Some(&tries_before)
-            || state.asking == Asking::Found { item: item.to_owned(), tries_before }
+        state.under_way.get(item) == Some(&attempts_before)
+            || state.asking == Asking::Found { item: item.to_owned(), attempts_before }
     }
 
     fn now_is(&self, asking: Asking) {

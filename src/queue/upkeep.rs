@@ -126,8 +126,10 @@ impl Upkeep {
         )
         .fetch_all(&mut *connection)
         .await?;
-        let in_hand = |item: &str, tries_before: i32, by: &str| {
-            workers.iter().any(|worker| worker.worker() == by && worker.holds(item, tries_before))
+        let in_hand = |item: &str, attempts_before: i32, by: &str| {
+            workers
+                .iter()
+                .any(|worker| worker.worker() == by && worker.holds(item, attempts_before))
         };
         let strays: BTreeMap<_, _> = locked
             .into_iter()
@@ -159,7 +161,7 @@ impl Upkeep {
     }
 }
 
-/// What dead workers hold goes to others; each such item has lost a try.
+/// What dead workers hold goes to others; each such item has lost an attempt.
 async fn take_over(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let queues = TaskKind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect::<Vec<_>>();
     let taken_over = sqlx::query_scalar!(

@@ -30,7 +30,7 @@ use crate::domain::task::TaskKind;
 /// Whoever stops does not wait for a database that is gone.
 const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 /// A worker that was replaced is also taken for dead in time.
-const RELEASE_TRIES: usize = 10;
+const RELEASE_ATTEMPTS: usize = 10;
 const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 /// A worker that lived for so long has not died of what the one before it died of.
 const LONG: Duration = Duration::from_secs(120);
@@ -317,7 +317,7 @@ async fn release(pool: &PgPool, workers: &[String]) -> Result<(), sqlx::Error> {
 /// The same of a worker that another has replaced. Its database may be what it died of.
 async fn release_former(pool: PgPool, worker: String) {
     let workers = [worker];
-    for _ in 0..RELEASE_TRIES {
+    for _ in 0..RELEASE_ATTEMPTS {
         match release(&pool, &workers).await {
             Ok(()) => return,
             Err(error) => tracing::debug!(%error, "a dead worker's items are not released yet"),

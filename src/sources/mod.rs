@@ -180,7 +180,7 @@ pub trait PageSource: Send + Sync {
     /// The bucket that requests draw from, if any.
     fn rate_limit(&self) -> Option<RateLimit>;
 
-    /// The most attempts a page gets before its task is dead.
+    /// The most attempts a page gets before its task has failed.
     fn max_attempts(&self) -> u32;
 
     /// Reads one page.

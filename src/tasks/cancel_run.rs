@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::db::runs::{self, Run, books};
+use crate::db::runs::{self, Run, progress};
 use crate::db::{run_controls, run_tasks, totals};
 use crate::domain::actor::Actor;
 use crate::domain::run::{RunId, RunStatus};
@@ -37,12 +37,12 @@ pub async fn cancel_run(
         status if !status.is_active() => return Ok(CancelOutcome::Ended(run)),
         _ => {}
     }
-    let mut books = books::last(transaction, id).await?;
-    let tasks = run_controls::cancel_open_tasks(transaction, id, books.moves).await?;
+    let mut progress = progress::latest(transaction, id).await?;
+    let tasks = run_controls::cancel_open_tasks(transaction, id, progress.sequence).await?;
     queue::end_waiting(transaction, id, &tasks).await?;
-    books.moves += tasks.len() as i64;
-    (books.open, books.open_reading) = (0, 0);
-    books::close(transaction, id, books).await?;
+    progress.sequence += tasks.len() as i64;
+    (progress.open, progress.open_reading) = (0, 0);
+    progress::finish(transaction, id, progress).await?;
     let counters = runs::get(&mut *transaction, id).await?.map_or(run.counters, |run| run.counters);
     if !run.dry_run {
         totals::add_run(transaction, &run.source, RunStatus::Cancelled, &counters).await?;

@@ -20,7 +20,7 @@ pub enum TaskError {
         /// What happened.
         #[source]
         error: SourceError,
-        /// The most tries that a page of this source gets after such an error.
+        /// The most attempts that a page of this source gets after such an error.
         max_attempts: i32,
     },
     /// The database failed.
@@ -43,19 +43,19 @@ pub enum TaskError {
     /// The task took too long.
     #[error("the task took longer than {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// The tries before ended without a word, and so may the next.
-    #[error("the last try did not end: the worker was killed or lost; going on in {} ms", .delay.as_millis())]
-    LastTryLost {
-        /// Until the next try.
+    /// The attempts before ended without a word, and so may the next.
+    #[error("the last attempt did not end: the worker was killed or lost; going on in {} ms", .delay.as_millis())]
+    WorkerLost {
+        /// Until the next attempt.
         delay: Duration,
     },
-    /// Every try ended without a word.
+    /// Every attempt ended without a word.
     #[error(
-        "given up after {max_attempts} tries, the last of which did not end: the worker was \
+        "given up after {max_attempts} attempts, the last of which did not end: the worker was \
          killed or lost"
     )]
     Abandoned {
-        /// The most tries there are.
+        /// The most attempts there are.
         max_attempts: i32,
     },
     /// It was never the time.
@@ -72,10 +72,10 @@ pub enum TaskError {
     /// Another worker has the task now.
     #[error("another worker has taken the task over")]
     LeaseLost,
-    /// The task was settled while it was worked on: by a second delivery of it, or by a cancelled
+    /// The task was completed while it was worked on: by a second delivery of it, or by a cancelled
     /// run.
-    #[error("the task was settled meanwhile")]
-    AlreadySettled,
+    #[error("the task was completed meanwhile")]
+    AlreadyCompleted,
 }
 
 impl TaskError {
@@ -84,7 +84,7 @@ impl TaskError {
         match self {
             Self::Source(error) | Self::Request { error, .. } => error.class,
             Self::Database(error) => db::failure_class(error),
-            Self::RateLimited { delay, .. } | Self::LastTryLost { delay } => {
+            Self::RateLimited { delay, .. } | Self::WorkerLost { delay } => {
                 FailureClass::NotYet(*delay)
             }
             Self::Panicked(_) | Self::TimedOut(_) => FailureClass::Transient,
@@ -92,7 +92,7 @@ impl TaskError {
             | Self::Inconsistent(_)
             | Self::Abandoned { .. }
             | Self::Overdue { .. } => FailureClass::Permanent,
-            Self::LeaseLost | Self::AlreadySettled => FailureClass::Cancelled,
+            Self::LeaseLost | Self::AlreadyCompleted => FailureClass::Cancelled,
         }
     }
 

@@ -44,7 +44,7 @@ impl FileRemarks {
             (FilePlan::Whole(scan), _) if scan.first_row == FirstRow::Header => {
                 self.odd.push(format!(
                     "the first row of {name} is a header, and is loaded as a row: csv.skip_lines = 1 \
-                     passes over it"
+                     skips it"
                 ));
             }
             (FilePlan::Unchanged { .. }, Some(committed)) => {

@@ -9,10 +9,10 @@ use super::plan_run::{Planned, PlannedFile};
 use super::remark::Remark;
 use super::snapshot_schema::Snapshot;
 use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated};
-use crate::db::runs::books::{self, Books};
+use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    checkpoints, field_presence, quarantined_rows, run_tasks, settled_pages, source_files, totals,
+    checkpoints, field_presence, quarantined_rows, run_tasks, source_files, totals, unchanged_pages,
 };
 use crate::domain::counters::Counters;
 use crate::domain::presence::Gaps;
@@ -27,14 +27,14 @@ use crate::sources::Source;
 /// The most bytes of each of the remarks that make a run's note, of which there are a dozen at most.
 const MAX_REMARK: usize = 4 << 10;
 
-/// Ends a run whose tasks have all settled. The checkpoint moves only if none of them died.
+/// Ends a run whose tasks have all completed. The checkpoint moves only if none of them failed.
 pub(super) async fn finish_run(
     transaction: &mut PgConnection,
     id: RunId,
-    books: Books,
+    progress: RunProgress,
     source: Option<&SourceInUse>,
 ) -> Result<(), TaskError> {
-    books::close(transaction, id, books).await?;
+    progress::finish(transaction, id, progress).await?;
     let run = runs::get(&mut *transaction, id)
         .await?
         .ok_or_else(|| TaskError::Inconsistent(format!("run {id} is gone")))?;
@@ -49,13 +49,13 @@ pub(super) async fn finish_run(
         _ => run_tasks::set_aside(transaction, id).await?,
     };
     let mut remarks = remarks(transaction, &run, &planned).await?;
-    if let (0, Some(source)) = (run.dead_tasks, source) {
+    if let (0, Some(source)) = (run.failed_tasks, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
         remarks.extend(key_change::remark(transaction, &run, source).await?);
     }
     // Of files that are empty planning has told.
     if let (0, Some(source), false, false) =
-        (run.dead_tasks, source, anything_new, run.dry_run || run.mode == Mode::Replay)
+        (run.failed_tasks, source, anything_new, run.dry_run || run.mode == Mode::Replay)
     {
         remarks.extend(still_so(transaction, &run, source).await?);
     }
@@ -65,7 +65,7 @@ pub(super) async fn finish_run(
     }
     let outcome = Outcome {
         counters: &run.counters,
-        any_dead: run.dead_tasks > 0,
+        any_failed: run.failed_tasks > 0,
         anything_new,
         checks: &checks,
         set_aside: &set_aside,
@@ -75,7 +75,7 @@ pub(super) async fn finish_run(
     let (status, reason) = outcome.conclude();
     if !run.dry_run {
         totals::add_run(transaction, &run.source, status, &run.counters).await?;
-        if let (0, Some(source)) = (run.dead_tasks, source) {
+        if let (0, Some(source)) = (run.failed_tasks, source) {
             commit_position(transaction, &run, source, &planned).await?;
         }
     }
@@ -237,7 +237,7 @@ async fn planned(transaction: &mut PgConnection, id: RunId) -> Result<Planned, T
 /// What a run came to.
 struct Outcome<'a> {
     counters: &'a Counters,
-    any_dead: bool,
+    any_failed: bool,
     anything_new: bool,
     checks: &'a Checks,
     set_aside: &'a ReasonTally,
@@ -249,20 +249,20 @@ struct Outcome<'a> {
 impl Outcome<'_> {
     /// How the run ends, and what there is to say about it.
     fn conclude(mut self) -> (RunStatus, Option<String>) {
-        if !self.any_dead {
+        if !self.any_failed {
             self.check_rows();
         }
         let quarantined = (self.counters.quarantined > 0).then(|| self.quarantined());
         // Where all rows together are too bad, that says enough.
         let enough = quarantined.as_ref().is_some_and(|remark| remark.degrades);
-        let files = self.files.take().filter(|_| !self.any_dead && !enough);
+        let files = self.files.take().filter(|_| !self.any_failed && !enough);
         self.remarks.extend(files.into_iter().chain(quarantined));
         let degraded = self.remarks.iter().any(|remark| remark.degrades);
-        if !degraded && !self.any_dead && !self.anything_new {
+        if !degraded && !self.any_failed && !self.anything_new {
             self.remarks.insert(0, Remark::note("nothing new"));
         }
         let status = match () {
-            () if self.any_dead => RunStatus::Failed,
+            () if self.any_failed => RunStatus::Failed,
             () if degraded => RunStatus::Degraded,
             () if self.counters.unchanged > 0 => RunStatus::SuccessWithDuplicates,
             () => RunStatus::Success,
@@ -294,7 +294,7 @@ impl Outcome<'_> {
         let set_aside = self.set_aside;
         let max = self.checks.max_quarantine_ratio;
         let ratio = self.counters.quarantined as f64 / self.counters.rows_read.max(1) as f64;
-        if self.any_dead {
+        if self.any_failed {
             Remark::note(format!("{quarantined}: {set_aside}"))
         } else if self.none_loaded() {
             Remark::degrading(format!("{quarantined}, so none was loaded: {set_aside}"))
@@ -321,7 +321,7 @@ async fn commit_position(
         commit_file(transaction, run, source, file).await?;
     }
     if let Source::Pages(_) = &source.source {
-        settled_pages::forget_unread(transaction, &run.source, run.id).await?;
+        unchanged_pages::forget_unread(transaction, &run.source, run.id).await?;
     }
     let records = totals::records(&mut *transaction, &run.source).await?;
     let state = json!({ "files": planned.files.iter().map(|f| f.file_id).collect::<Vec<_>>() });
@@ -367,7 +367,7 @@ mod tests {
             min_rows in prop::option::of(0..9_u64),
             max_quarantine_ratio in prop::sample::select(vec![0.0, 0.3, 0.5, 1.0]),
             anything_new: bool,
-            any_dead: bool,
+            any_failed: bool,
             remark in prop::option::of(any::<bool>()),
         ) {
             let [inserted, updated, unchanged, quarantined] = rows;
@@ -377,7 +377,7 @@ mod tests {
             let remark = remark.map(|degrades| Remark { text: "look".to_owned(), degrades });
             let (status, note) = Outcome {
                 counters: &counters,
-                any_dead,
+                any_failed,
                 anything_new,
                 checks: &Checks { min_rows, max_quarantine_ratio },
                 set_aside: &ReasonTally::default(),
@@ -387,11 +387,11 @@ mod tests {
             .conclude();
             let loaded = inserted + updated + unchanged;
             if status.is_success() {
-                prop_assert!(!any_dead && (rows_read == 0 || loaded > 0));
+                prop_assert!(!any_failed && (rows_read == 0 || loaded > 0));
                 prop_assert!(quarantined as f64 <= max_quarantine_ratio * rows_read as f64);
                 prop_assert!(remark.as_ref().is_none_or(|remark| !remark.degrades));
             }
-            prop_assert_eq!(status == RunStatus::Failed, any_dead);
+            prop_assert_eq!(status == RunStatus::Failed, any_failed);
             // Whoever looks at a run that is no success, or has set rows aside, is told why.
             let note = note.unwrap_or_default();
             prop_assert!(status != RunStatus::Degraded || !note.is_empty());
@@ -404,7 +404,7 @@ mod tests {
     fn what_makes_a_run_degraded_is_said_first() {
         let (_, note) = Outcome {
             counters: &Counters { rows_read: 2, quarantined: 2, ..Counters::default() },
-            any_dead: false,
+            any_failed: false,
             anything_new: true,
             checks: &Checks::default(),
             set_aside: &ReasonTally::default(),
@@ -422,7 +422,7 @@ mod tests {
         let text = format!("a file was not loaded: {}. Mend the file", "x".repeat(1 << 20));
         let (_, note) = Outcome {
             counters: &Counters::default(),
-            any_dead: false,
+            any_failed: false,
             anything_new: true,
             checks: &Checks::default(),
             set_aside: &ReasonTally::default(),

@@ -1,12 +1,12 @@
 //! Owns which rows a batch has judged that an earlier run had judged as well: those that were set
-//! aside then and pass now are settled, and so are reasons that hold no more.
+//! aside then and pass now are resolved, and so are reasons that hold no more.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
 
-use crate::db::quarantined_rows::{self, DefectKey, RowSpan, Settled};
+use crate::db::quarantined_rows::{self, DefectKey, NewStatus, RowSpan};
 use crate::domain::field_name;
 use crate::domain::file::ChosenRows;
 use crate::domain::raw::RawRef;
@@ -25,8 +25,8 @@ impl JudgedRows {
         self.spans.push((RowSpan { raw_ref: raw.to_string(), first, last }, chosen));
     }
 
-    /// Settles what was set aside of these rows, but for what `rejects` sets aside again.
-    pub async fn settle(
+    /// Updates the status of what was set aside of these rows, but for what `rejects` sets aside again.
+    pub async fn update_status(
         &self,
         transaction: &mut PgConnection,
         source: &str,
@@ -36,14 +36,14 @@ impl JudgedRows {
             return Ok(());
         }
         let spans: Vec<_> = self.spans.iter().map(|(span, _)| span).collect();
-        let known = quarantined_rows::unsettled(&mut *transaction, source, &spans).await?;
+        let known = quarantined_rows::unresolved(&mut *transaction, source, &spans).await?;
         let known = known.into_iter().filter(|defect| self.judged(defect));
         let mut resolved: HashSet<DefectKey> = known.collect();
         let redriven: Vec<_> =
             rejects.iter().flat_map(defects).filter_map(|key| resolved.take(&key)).collect();
         let resolved: Vec<_> = resolved.into_iter().collect();
-        quarantined_rows::settle(transaction, source, &redriven, Settled::Redriven).await?;
-        quarantined_rows::settle(transaction, source, &resolved, Settled::Resolved).await
+        quarantined_rows::set_status(transaction, source, &redriven, NewStatus::Redriven).await?;
+        quarantined_rows::set_status(transaction, source, &resolved, NewStatus::Resolved).await
     }
 
     fn judged(&self, defect: &DefectKey) -> bool {

@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use super::chunks_at_hand::Normalizing;
 use super::judged_rows::JudgedRows;
 use super::parse_csv_chunk::SliceResult;
-use super::settled_pages::PagesOfBatch;
+use super::unchanged_pages::PagesOfBatch;
 use super::{SourceInUse, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::ReadSlice;
@@ -70,7 +70,7 @@ impl Mapper {
         let raw: RawRef =
             result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
         match (raw, slice.payload) {
-            (RawRef::Page(hash), _) if self.pages.pass_over(slice.slice, hash) => Ok(()),
+            (RawRef::Page(hash), _) if self.pages.skip(slice.slice, hash) => Ok(()),
             (RawRef::Page(hash), _) => {
                 let (body, first_run) =
                     raw_api_data::body(&context.pool, &context.source_name, hash).await?;

@@ -13,8 +13,8 @@ pub mod redrive;
 pub mod retry_run;
 pub mod start_run;
 
-mod book;
 mod chunks_at_hand;
+mod complete_task;
 mod emptied;
 mod fetch_page;
 mod file_guard;
@@ -29,11 +29,11 @@ mod plan_replay;
 mod plan_run;
 mod remark;
 mod repeated;
-mod settle;
-mod settled_pages;
 mod snapshot_schema;
 mod sources_in_use;
+mod task_failure;
 mod troubles;
+mod unchanged_pages;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ trait Task: Send + Sync {
         context: &TaskContext,
     ) -> impl Future<Output = Result<Self::Gathered, TaskError>> + Send;
 
-    /// Writes, in the transaction that also settles the task.
+    /// Writes, in the transaction that also completes the task.
     fn store(
         &self,
         context: &TaskContext,

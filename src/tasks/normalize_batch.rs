@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::chunks_at_hand::Normalizing;
 use super::mapper::Mapper;
 use super::parse_csv_chunk::SliceResult;
-use super::settled_pages::PagesOfBatch;
+use super::unchanged_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError, repeated};
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
@@ -24,9 +24,9 @@ use crate::sources::Source;
 /// What a batch leaves in the ledger.
 #[derive(Debug, Default, Serialize)]
 struct BatchResult {
-    /// The slices that were passed over.
+    /// The slices that were skipped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    passed_over: Vec<i64>,
+    skipped: Vec<i64>,
     /// Why rows were set aside.
     #[serde(skip_serializing_if = "ReasonTally::is_empty")]
     set_aside: ReasonTally,
@@ -88,7 +88,7 @@ impl Task for NormalizeBatch {
             repeated::scope(context),
         )
         .await?;
-        judged.settle(transaction, source, &mapped.rejects).await?;
+        judged.update_status(transaction, source, &mapped.rejects).await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
         let mut counters = Counters {
@@ -102,13 +102,13 @@ impl Task for NormalizeBatch {
         if context.mode == Mode::Replay && context.source.source.is_pages() {
             counters.rows_read = counters.judged();
         }
-        let (passed_over, reasons) = pages.passed_over();
+        let (skipped, reasons) = pages.skipped();
         let mut set_aside = mapped.reasons_from(0);
         set_aside.merge(reasons.clone());
         let mut gaps = mapped.gaps_since(&context.source.definition, &Before::default());
         gaps.merge(pages.gaps());
-        let (passed_over, repeated) = (passed_over.to_vec(), upserted.repeated);
-        let left = BatchResult { passed_over, set_aside, gaps, repeated };
+        let (skipped, repeated) = (skipped.to_vec(), upserted.repeated);
+        let left = BatchResult { skipped, set_aside, gaps, repeated };
         Ok(Effects { counters, result: left.to_value()?, ..Effects::default() })
     }
 }

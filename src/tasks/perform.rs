@@ -1,5 +1,5 @@
 //! Owns what happens to every delivery, whatever its task: guard, ledger, gather, one transaction
-//! with fence, store, follow-ups and settlement. What happens when that fails is in `book`.
+//! with fence, store, follow-ups and completion. What happens when that fails is in `task_failure`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use futures::FutureExt;
 use sqlx::PgPool;
 
 use super::chunks_at_hand::ChunksAtHand;
+use super::complete_task::{Completion, complete_task};
 use super::dry_run::DryRun;
 use super::error::{TaskError, panic_text};
 use super::fault_point::{Place, reach};
@@ -16,7 +17,6 @@ use super::fetch_page::FetchPage;
 use super::normalize_batch::NormalizeBatch;
 use super::parse_csv_chunk::ParseCsvChunk;
 use super::plan_run::PlanRun;
-use super::settle::{Settling, settle};
 use super::snapshot_schema::SnapshotSchema;
 use super::troubles::Troubles;
 use super::{SourcesInUse, Task, TaskContext};
@@ -31,10 +31,10 @@ use crate::sources::{Access, Reach, Source};
 /// How failed tasks are tried again.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// The most tries of a task, crashes of its workers included. Requests have their own number,
+    /// The most attempts of a task, crashes of its workers included. Requests have their own number,
     /// `retry.max_attempts` of the job file.
     pub max_attempts: i32,
-    /// The delay before the second try is up to this; it doubles with each further one …
+    /// The delay before the second attempt is up to this; it doubles with each further one …
     pub first_delay: Duration,
     /// … up to this.
     pub longest_delay: Duration,
@@ -57,7 +57,7 @@ impl Default for RetryPolicy {
 }
 
 /// A task that kills its process kills what is under way beside it, and all of them come back at the
-/// same time. After so many lost tries each waits for a time of its own, so that they part.
+/// same time. After so many lost attempts each waits for a time of its own, so that they part.
 const LOST_IN_A_ROW: i32 = 2;
 /// How often a task that gathers for long asks whether its run was cancelled.
 const LOOK_FOR_CANCELLATION: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl Handler for Performer {
         };
         match result {
             Ok(()) => self.troubles.are_over(&message),
-            Err(error) => self.book_failure(&delivery, &message, &error).await,
+            Err(error) => self.record_failure(&delivery, &message, &error).await,
         }
     }
 }
@@ -106,7 +106,7 @@ impl Performer {
         let Some(task) = run_tasks::open(&self.pool, message.run, &message.task).await? else {
             // The ledger was cleaned up: nobody waits for this task.
             let mut transaction = Transaction::begin(&self.pool).await?;
-            delivery.lease.bury(&mut transaction).await?;
+            delivery.lease.fail(&mut transaction).await?;
             return Ok(transaction.commit().await?);
         };
         if task.state != TaskState::Open || !task.run_status.is_active() {
@@ -124,7 +124,7 @@ impl Performer {
         }
         if delivery.attempt > LOST_IN_A_ROW && delivery.attempt > task.attempt + 1 {
             let delay = self.backoff(delivery.attempt - LOST_IN_A_ROW);
-            return Err(TaskError::LastTryLost { delay });
+            return Err(TaskError::WorkerLost { delay });
         }
         let payload = serde_json::from_value(task.payload.clone()).map_err(|error| {
             TaskError::Inconsistent(format!("the task cannot be read: {error}"))
@@ -169,7 +169,7 @@ impl Performer {
         Ok(transaction.commit().await?)
     }
 
-    /// Requests have their own number of tries, that of the job file.
+    /// Requests have their own number of attempts, that of the job file.
     fn max_attempts(&self, context: &TaskContext, kind: TaskKind) -> i32 {
         match (&context.source.source, kind) {
             (Source::Pages(pages), TaskKind::FetchPage) => {
@@ -204,7 +204,7 @@ impl Performer {
         reach(task.kind, Place::Begun).await;
         let gathered = tokio::select! {
             gathered = work.gather(context) => gathered?,
-            () = self.run_ended(message.run) => return Err(TaskError::AlreadySettled),
+            () = self.run_ended(message.run) => return Err(TaskError::AlreadyCompleted),
         };
         reach(task.kind, Place::Gathered).await;
         let mut transaction = Transaction::begin(&self.pool).await?;
@@ -212,7 +212,7 @@ impl Performer {
             return Err(TaskError::LeaseLost);
         }
         let effects = work.store(context, &mut transaction, gathered).await?;
-        let settling = Settling {
+        let completion = Completion {
             run: message.run,
             task_key: &message.task,
             kind: task.kind,
@@ -223,7 +223,7 @@ impl Performer {
             error: None,
             source: Some(&context.source),
         };
-        settle(&mut transaction, &settling, effects).await?;
+        complete_task(&mut transaction, &completion, effects).await?;
         delivery.lease.complete(&mut transaction).await?;
         reach(task.kind, Place::Stored).await;
         transaction.commit().await?;

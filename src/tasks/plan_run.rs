@@ -12,8 +12,8 @@ use super::{Effects, Patience, SourceInUse, Task, TaskContext, TaskError, blocki
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
 use crate::db::runs;
-use crate::db::settled_pages;
 use crate::db::source_files::{self, CommittedFile, FileVersion, JudgedFile, from_nanos, to_nanos};
+use crate::db::unchanged_pages;
 use crate::db::unified_records;
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
 use crate::domain::hash::{Hashes, StoredHash};
@@ -155,7 +155,7 @@ impl Task for PlanRun {
                     !unified_records::any(&mut *transaction, &context.source_name).await?;
                 run_repeated_keys::store(transaction, context.run, &order, from_empty).await?;
                 // The source may have been an API before.
-                settled_pages::forget(transaction, &context.source_name).await?;
+                unchanged_pages::forget(transaction, &context.source_name).await?;
                 if let Some(urls) = urls {
                     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
                     source_files::note_found(transaction, &context.source_name, &urls, context.run)

@@ -1,9 +1,9 @@
-//! Owns trying the dead tasks of a failed run again. What was done stays done, but for slices that
-//! were applied behind a dead one and must come after it: these are applied once more, in order.
+//! Owns trying the failed tasks of a failed run again. What was done stays done, but for slices that
+//! were applied behind a failed one and must come after it: these are applied once more, in order.
 
 use sqlx::PgConnection;
 
-use super::settle::next_batch;
+use super::complete_task::next_batch;
 use crate::db::run_controls::{self, Reopened};
 use crate::db::runs::{self, Run};
 use crate::db::source_pauses::{self, SourcePause};
@@ -17,8 +17,8 @@ use crate::queue;
 pub enum RetryOutcome {
     /// The run goes on.
     Retried(Run),
-    /// The run has no dead task, or none that the ledger still knows.
-    NothingDead(Run),
+    /// The run has no failed task, or none that the ledger still knows.
+    NothingFailed(Run),
     /// This later run of the source has read what the source was then: going on with the earlier
     /// one could put older values over newer ones.
     Superseded(RunId),
@@ -28,7 +28,7 @@ pub enum RetryOutcome {
     Unknown,
 }
 
-/// Opens the dead tasks of a run again, in the caller's transaction. The run goes on with the job
+/// Opens the failed tasks of a run again, in the caller's transaction. The run goes on with the job
 /// file that it began with.
 ///
 /// # Errors
@@ -42,7 +42,7 @@ pub async fn retry_run(
         return Ok(RetryOutcome::Unknown);
     };
     if run.status != RunStatus::Failed {
-        return Ok(RetryOutcome::NothingDead(run));
+        return Ok(RetryOutcome::NothingFailed(run));
     }
     if let Some(pause) = source_pauses::in_force(&mut *transaction, &run.source).await? {
         return Ok(RetryOutcome::Paused(pause));
@@ -56,7 +56,7 @@ pub async fn retry_run(
     let Reopened { opened, withdrawn, .. } = &reopened;
     if opened.is_empty() && withdrawn.is_empty() {
         // The janitor has removed the ledger.
-        return Ok(RetryOutcome::NothingDead(run));
+        return Ok(RetryOutcome::NothingFailed(run));
     }
     if !run.dry_run {
         totals::take_off_run(transaction, &run.source, run.status, &run.counters).await?;

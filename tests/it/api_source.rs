@@ -129,14 +129,14 @@ async fn full_pages_are_read_until_a_short_one_with_one_request_each() {
 #[tokio::test]
 async fn html_kills_the_page_at_once_and_is_quoted() {
     let html = ResponseTemplate::new(200).set_body_raw("<!DOCTYPE html><p>Hi</p>", "text/html");
-    let error = outcome("", [html], Failed, 1, "1 dead").await;
+    let error = outcome("", [html], Failed, 1, "1 failed").await;
     assert!(error.contains("text/html, no JSON: <!DOCTYPE html>"), "{error}");
 }
 
 #[tokio::test]
 async fn unauthorized_kills_the_page_at_once_and_names_the_variable_of_the_key() {
     let auth = r#"auth = { type = "api_key", name = "x-key", value = { env = "KASPARRO_TEST_NEVER_SET" }, optional = true }"#;
-    let error = outcome(auth, [ResponseTemplate::new(401)], Failed, 1, "1 dead").await;
+    let error = outcome(auth, [ResponseTemplate::new(401)], Failed, 1, "1 failed").await;
     assert!(error.contains("KASPARRO_TEST_NEVER_SET"), "{error}");
     assert!(error.starts_with("fetch_page:0: "), "{error}");
 }
@@ -144,7 +144,7 @@ async fn unauthorized_kills_the_page_at_once_and_names_the_variable_of_the_key()
 #[tokio::test]
 async fn not_found_kills_the_page_at_once() {
     let answer = ResponseTemplate::new(404).set_body_json(json!({ "error": "no such coin" }));
-    let error = outcome("", [answer], Failed, 1, "1 dead").await;
+    let error = outcome("", [answer], Failed, 1, "1 failed").await;
     assert!(error.ends_with("/coins answered 404 Not Found: no such coin"), "{error}");
 }
 
@@ -170,7 +170,7 @@ async fn a_server_error_costs_one_attempt() {
 #[tokio::test]
 async fn server_errors_for_ever_cost_as_many_requests_as_the_job_file_allows() {
     let retry = "retry = { max_attempts = 3 }";
-    let error = outcome(retry, [ResponseTemplate::new(503)], Failed, 3, "3 dead").await;
+    let error = outcome(retry, [ResponseTemplate::new(503)], Failed, 3, "3 failed").await;
     assert!(error.contains("503 Service Unavailable"), "{error}");
 }
 
@@ -183,7 +183,7 @@ async fn json_that_ends_early_is_asked_for_again() {
 #[tokio::test]
 async fn an_object_where_a_list_was_declared_kills_the_page_at_once() {
     let answer = ResponseTemplate::new(200).set_body_json(json!({ "message": "pay first" }));
-    let error = outcome("", [answer], Failed, 1, "1 dead").await;
+    let error = outcome("", [answer], Failed, 1, "1 failed").await;
     assert!(error.contains("an object with `message`"), "{error}");
     assert!(error.contains("pay first"), "{error}");
 }
@@ -208,7 +208,7 @@ async fn the_same_page_for_ever_ends_the_run_at_its_first_repetition() {
 async fn an_answer_that_takes_too_long_is_asked_for_again() {
     let slow = good().set_delay(Duration::from_secs(3600));
     let lines = "timeout = \"300ms\"\nretry = { max_attempts = 2 }";
-    let error = outcome(lines, [slow], Failed, 2, "2 dead").await;
+    let error = outcome(lines, [slow], Failed, 2, "2 failed").await;
     assert!(error.contains("`rest_api.timeout` = \"300ms\""), "{error}");
 }
 
@@ -218,7 +218,7 @@ async fn where_nothing_listens_three_tries_are_enough_and_the_error_says_what_to
     let app = coins(&format!("http://{free}"), "recording = \"recordings/coins\"").await;
     let run = app.run_online("coins").await;
     assert_eq!(run.status, Failed);
-    assert_eq!(app.texts(FIRST_PAGE).await, ["3 dead"]);
+    assert_eq!(app.texts(FIRST_PAGE).await, ["3 failed"]);
     let error = run.error.unwrap();
     let cannot = format!("{free} cannot be reached");
     for part in [cannot.as_str(), "Connection refused", "--offline"] {
@@ -235,7 +235,7 @@ async fn a_refused_key_is_repeated_by_the_server_and_not_by_us() {
         for (status, place) in [(401, "error"), (404, "odd"), (200, "error")] {
             let body = format!("{{\"{place}\": \"Your key {words} is bad\"}}");
             let answer = ResponseTemplate::new(status).set_body_string(body);
-            assert_no_secret(&outcome(FILE_KEY, [answer], Failed, 1, "1 dead").await);
+            assert_no_secret(&outcome(FILE_KEY, [answer], Failed, 1, "1 failed").await);
         }
     }
 }
@@ -244,7 +244,7 @@ async fn a_refused_key_is_repeated_by_the_server_and_not_by_us() {
 async fn a_failure_that_is_tried_again_leaves_no_secret_in_the_ledger() {
     let answer = ResponseTemplate::new(500).set_body_string(format!("header Bearer {CANARY}"));
     let lines = format!("{FILE_KEY}\nretry = {{ max_attempts = 2 }}");
-    assert_no_secret(&outcome(&lines, [answer], Failed, 2, "2 dead").await);
+    assert_no_secret(&outcome(&lines, [answer], Failed, 2, "2 failed").await);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ async fn a_run_cancelled_half_way_keeps_what_it_committed_and_the_next_run_makes
     let ((), outcome) = tokio::join!(app.drain(), cancelling);
     let CancelOutcome::Cancelled(run) = outcome else { panic!("{outcome:?}") };
     assert_cancelled(&run);
-    assert_eq!(app.get(id).await.counters, run.counters, "nothing was booked afterwards");
+    assert_eq!(app.get(id).await.counters, run.counters, "nothing was recorded afterwards");
     assert!(run.counters.rows_read > 0);
     let states = "select state from run_tasks group by state order by state";
     assert_eq!(app.texts(states).await, ["cancelled", "done"]);

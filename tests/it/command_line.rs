@@ -563,7 +563,7 @@ async fn what_went_wrong_is_shown_with_what_was_read() {
     groups.code(0).prints(&["invalid_decimal", "line 4", "price", "call us"]);
     call(&app, &["quarantine", "product_csv"]).await.code(1).complains(&["did you mean"]);
     let show = call(&app, &["runs", "show", "2"]).await;
-    show.code(0).prints(&["run 2 of with_secret: failed", "KASPARRO_TEST_NO_SUCH_KEY", "dead"]);
+    show.code(0).prints(&["run 2 of with_secret: failed", "KASPARRO_TEST_NO_SUCH_KEY", "failed"]);
     call(&app, &["runs", "show", "77"]).await.code(1).complains(&["kasparro runs"]);
     let show = call(&app, &["sources", "show", "products_csv"]).await;
     show.code(0).prints(&["job file", "products.csv", "success", "records     3"]);

@@ -1,4 +1,4 @@
-//! A paused source starts nothing, its active run waits without losing a try, and who did it is known.
+//! A paused source starts nothing, its active run waits without losing an attempt, and who did it is known.
 
 use std::time::Duration;
 

@@ -48,9 +48,9 @@ impl Held {
         self.delivery.lease.complete(&mut connection).await.unwrap();
     }
 
-    async fn bury(self, app: &TestApp) {
+    async fn fail(self, app: &TestApp) {
         let mut connection = app.pool.acquire().await.unwrap();
-        self.delivery.lease.bury(&mut connection).await.unwrap();
+        self.delivery.lease.fail(&mut connection).await.unwrap();
     }
 
     pub async fn release_in(self, app: &TestApp, delay: Duration) {
@@ -104,7 +104,7 @@ impl Worker {
         next.expect("a delivery in time").expect("a worker at work")
     }
 
-    /// The next delivery, which is of this task and its nth try.
+    /// The next delivery, which is of this task and its nth attempt.
     pub async fn expect(&mut self, task: &str, attempt: i32) -> Held {
         let held = self.next().await;
         assert_eq!((held.task(), held.delivery.attempt), (task, attempt));
@@ -186,7 +186,7 @@ async fn what_a_silent_worker_holds_is_taken_over_and_its_lease_is_worth_nothing
     let lease = stale.delivery.lease.clone();
     lease.release(&mut connection, NOW, true).await.unwrap();
     lease.complete(&mut connection).await.unwrap();
-    lease.bury(&mut connection).await.unwrap();
+    lease.fail(&mut connection).await.unwrap();
     drop((connection, stale));
     assert_eq!(app.texts(JOBS).await, before);
 
@@ -233,7 +233,7 @@ async fn items_that_cannot_be_read_are_delivered_as_such_and_stop_nobody() {
         insert.bind(id).bind(payload.as_bytes()).execute(&app.pool).await.unwrap();
         let held = worker.next().await;
         assert!(held.delivery.message.is_err(), "{payload}: {:?}", held.delivery);
-        held.bury(&app).await;
+        held.fail(&app).await;
     }
     enqueue(&app, &["good"]).await;
     worker.expect("good", 1).await.complete(&app).await;
@@ -405,16 +405,16 @@ async fn two_workers_never_work_on_the_same_item() {
 async fn a_finished_item_is_never_delivered_again() {
     let app = TestApp::empty().await;
     let mut worker = Worker::start(&app).await;
-    enqueue(&app, &["done", "buried"]).await;
+    enqueue(&app, &["done", "failed"]).await;
     worker.expect("done", 1).await.complete(&app).await;
-    worker.expect("buried", 1).await.bury(&app).await;
+    worker.expect("failed", 1).await.fail(&app).await;
     worker.stop().await;
     // Not even when who finished it is taken for dead.
     execute(&app, "update apalis.workers set last_seen = now() - interval '1 hour'").await;
     let mut worker = Worker::start(&app).await;
     enqueue(&app, &["next"]).await;
     worker.expect("next", 1).await.complete(&app).await;
-    assert_eq!(app.texts(STATUSES).await, ["buried Killed", "done Done", "next Done"]);
+    assert_eq!(app.texts(STATUSES).await, ["done Done", "failed Killed", "next Done"]);
     let ended = "select count(*) from apalis.jobs where done_at is not null";
     assert_eq!(app.number(ended).await, 3);
     worker.stop().await;
@@ -431,7 +431,7 @@ async fn a_worker_that_is_stopped_lets_its_delivery_finish() {
     assert!(held.fence(&app).await);
     held.complete(&app).await;
     stopping.await.unwrap();
-    // The other was left alone, or handed back: that counts as a try.
+    // The other was left alone, or handed back: that counts as an attempt.
     until(&app, "select count(*) = 1 from apalis.jobs where status = 'Pending'").await;
     let mut worker = Worker::start(&app).await;
     let left = worker.next().await;

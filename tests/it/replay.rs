@@ -72,7 +72,7 @@ fn only(run: &Run) -> RawRange {
 /// Takes away what runs have written, but for what is kept of the source.
 async fn wipe(app: &TestApp) {
     let wipe =
-        "truncate unified_records, quarantined_rows, settled_pages, source_totals, run_totals";
+        "truncate unified_records, quarantined_rows, unchanged_pages, source_totals, run_totals";
     sqlx::raw_sql(wipe).execute(&app.pool).await.unwrap();
 }
 
@@ -278,13 +278,13 @@ async fn rows_that_pass_after_the_job_file_was_mended_are_resolved_and_later_row
     let fingerprint = app.texts(fingerprint).await.remove(0);
     let run = redriven(&app, "lines", Some(&fingerprint)).await;
     assert_eq!((run.status, run.mode), (RunStatus::SuccessWithDuplicates, Mode::Replay));
-    let settled = [
+    let completed = [
         "1 price invalid_decimal resolved",
         "3 price invalid_decimal redriven",
         "4 name missing_field redriven",
         "5 price invalid_decimal resolved",
     ];
-    assert_eq!(app.texts(STATUSES).await, settled);
+    assert_eq!(app.texts(STATUSES).await, completed);
     assert_eq!(app.texts(PRICES).await, ["1 none", "2 2.00", "5 5.00"]);
     let marker = "select last_processed_marker from ingestion_checkpoints";
     assert_eq!(app.texts(marker).await, ["1,2,5"]);

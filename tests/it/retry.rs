@@ -1,5 +1,5 @@
-//! Trying the dead tasks of a failed run again: what is done stays done, order is kept, and the
-//! counters add up as if nothing had died.
+//! Trying the failed tasks of a failed run again: what is done stays done, order is kept, and the
+//! counters add up as if nothing had failed.
 
 use kasparro::db::runs::Run;
 use kasparro::domain::actor::Actor;
@@ -44,7 +44,7 @@ async fn retry(app: &TestApp, id: RunId) -> RetryOutcome {
     outcome
 }
 
-/// The task with this key can be settled in no other way than by dying.
+/// The task with this key can be completed in no other way than by failing.
 async fn kill(app: &TestApp, key: &str) {
     let statement = format!(
         "create or replace function kill() returns trigger language plpgsql as $$
@@ -77,11 +77,11 @@ fn told(run: &Run) -> (Counters, i64) {
 }
 
 /// Fails at these tasks, is retried without them failing, and ends like a run that never failed.
-async fn is_made_whole(lines: &str, dead: &str) {
+async fn is_made_whole(lines: &str, failing: &str) {
     let app = app(lines).await;
-    kill(&app, dead).await;
+    kill(&app, failing).await;
     let failed = fail(&app).await;
-    assert_eq!(failed.dead_tasks as usize, dead.split("','").count());
+    assert_eq!(failed.failed_tasks as usize, failing.split("','").count());
     let before = app.number("select count(*) from unified_records").await;
     assert!(before > 0, "the others were applied");
     mend(&app).await;
@@ -93,7 +93,7 @@ async fn is_made_whole(lines: &str, dead: &str) {
     let twin = self::app(lines).await;
     let undisturbed = twin.run("lines").await;
     assert_eq!(whole.status, undisturbed.status, "{whole:?}");
-    assert_eq!((&whole.error, whole.dead_tasks), (&None, 0));
+    assert_eq!((&whole.error, whole.failed_tasks), (&None, 0));
     assert_eq!(whole.stop_reason, undisturbed.stop_reason);
     assert_eq!(told(&whole), told(&undisturbed));
     assert_eq!(i64::from(whole.tasks), app.number("select count(*) from run_tasks").await);
@@ -121,19 +121,19 @@ async fn a_chunk_without_repeated_keys_is_only_read_and_applied_itself() {
 }
 
 #[tokio::test]
-async fn rows_of_repeated_keys_behind_a_dead_chunk_are_applied_again_in_order() {
+async fn rows_of_repeated_keys_behind_a_failed_chunk_are_applied_again_in_order() {
     is_made_whole(&lines(600), "parse_csv_chunk:3").await;
     is_made_whole(&lines(600), "parse_csv_chunk:0','parse_csv_chunk:9").await;
 }
 
 #[tokio::test]
-async fn a_dead_batch_of_repeated_keys_comes_before_those_behind_it() {
+async fn a_failed_batch_of_repeated_keys_comes_before_those_behind_it() {
     is_made_whole(&lines(600), "normalize_batch:0:repeated").await;
     is_made_whole(&lines(600), "snapshot_schema','normalize_batch:2").await;
 }
 
 #[tokio::test]
-async fn pages_behind_a_dead_batch_are_applied_again_in_order() {
+async fn pages_behind_a_failed_batch_are_applied_again_in_order() {
     let pages = |app: &TestApp| {
         app.write(
             "lines.toml",
@@ -166,7 +166,7 @@ async fn pages_behind_a_dead_batch_are_applied_again_in_order() {
 }
 
 #[tokio::test]
-async fn a_run_whose_plan_died_begins_anew() {
+async fn a_run_whose_plan_failed_begins_anew() {
     let app = app(&lines(600)).await;
     std::fs::remove_file(app.path("lines.csv")).unwrap();
     let failed = fail(&app).await;
@@ -189,7 +189,7 @@ async fn what_cannot_be_retried_is_told_why() {
     refused.code(1).complains(&["run 2 of the source is later than run 1"]);
     mend(&app).await;
     app.drain().await;
-    assert!(matches!(retry(&app, active).await, RetryOutcome::NothingDead(_)));
+    assert!(matches!(retry(&app, active).await, RetryOutcome::NothingFailed(_)));
     assert!(matches!(retry(&app, RunId(77)).await, RetryOutcome::Unknown));
     app.database.close().await;
 }

@@ -212,7 +212,7 @@ async fn each_task_of_a_cancelled_run_is_told_once() {
     let more = "insert into run_tasks (run_id, task_key, kind, payload)
                     select 1, 'fetch_page:' || i, 'fetch_page', '{}'
                     from generate_series(1, 1200) as i;
-                update run_moves set open_tasks = 1201, tasks = 1201";
+                update run_progress set open_tasks = 1201, tasks = 1201";
     sqlx::raw_sql(more).execute(&api.pool).await.unwrap();
     let mut stream = events(&api, None).await;
     assert_eq!(stream.next().await.unwrap().name, "run");

@@ -30,15 +30,15 @@ struct Claim {
     job: String,
     message: Message,
     worker: &'static str,
-    tries_before: i32,
+    attempts_before: i32,
 }
 
 impl Claim {
     fn delivery(&self) -> Delivery {
         Delivery {
-            lease: Lease::new(self.job.clone(), self.worker.to_owned(), self.tries_before),
+            lease: Lease::new(self.job.clone(), self.worker.to_owned(), self.attempts_before),
             message: Ok(self.message.clone()),
-            attempt: self.tries_before + 1,
+            attempt: self.attempts_before + 1,
         }
     }
 }
@@ -104,9 +104,9 @@ impl<'a> Shuffle<'a> {
                      order by job_type, job";
         let items: Vec<(String, Vec<u8>, i32)> =
             sqlx::query_as(query).fetch_all(&self.app.pool).await.unwrap();
-        let claim = |(job, message, tries_before): (String, Vec<u8>, i32)| {
+        let claim = |(job, message, attempts_before): (String, Vec<u8>, i32)| {
             let message = serde_json::from_slice(&message).expect("a message of ours");
-            Claim { job, message, worker: WORKERS[0], tries_before }
+            Claim { job, message, worker: WORKERS[0], attempts_before }
         };
         items.into_iter().map(claim).collect()
     }
@@ -117,8 +117,11 @@ impl<'a> Shuffle<'a> {
         if !dice.random_ratio(1, 8) {
             return vec![claim];
         }
-        let taken_over =
-            Claim { worker: WORKERS[1], tries_before: claim.tries_before + 1, ..claim.clone() };
+        let taken_over = Claim {
+            worker: WORKERS[1],
+            attempts_before: claim.attempts_before + 1,
+            ..claim.clone()
+        };
         self.lock(&taken_over).await;
         vec![claim, taken_over]
     }
@@ -127,7 +130,8 @@ impl<'a> Shuffle<'a> {
         let lock = "update apalis.jobs
                     set status = 'Queued', lock_by = $2, lock_at = now(), attempts = $3
                     where id = $1";
-        let lock = sqlx::query(lock).bind(&claim.job).bind(claim.worker).bind(claim.tries_before);
+        let lock =
+            sqlx::query(lock).bind(&claim.job).bind(claim.worker).bind(claim.attempts_before);
         lock.execute(&self.app.pool).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A run in which nothing moves is shown as stalled wherever runs are shown; one that waits with a
+//! A run without progress is shown as stalled wherever runs are shown; one that waits with a
 //! reason is not.
 
 use kasparro::api::{Admission, WithoutToken};
@@ -14,8 +14,8 @@ use crate::app::TestApp;
 use crate::process::{call, until};
 
 const JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"a.csv\"]\n";
-const LONG_AGO: &str = "update etl_runs set moved_at = moved_at - interval '3 minutes';
-                        update run_moves set moved_at = moved_at - interval '3 minutes'";
+const LONG_AGO: &str = "update etl_runs set last_progress_at = last_progress_at - interval '3 minutes';
+                        update run_progress set last_progress_at = last_progress_at - interval '3 minutes'";
 const RUN: RunId = RunId(1);
 
 async fn execute(app: &TestApp, statement: &'static str) {
@@ -80,7 +80,8 @@ async fn a_run_of_a_paused_source_is_not_stalled_nor_at_once_when_it_is_resumed(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_moves_when_a_try_ends_and_is_not_stalled_while_it_waits_for_a_known_time() {
+async fn a_run_makes_progress_when_an_attempt_ends_and_is_not_stalled_while_it_waits_for_a_known_time()
+ {
     let server = MockServer::start().await;
     let later = ResponseTemplate::new(429).insert_header("Retry-After", "3000");
     Mock::given(method("GET")).respond_with(later).mount(&server).await;
@@ -92,10 +93,10 @@ async fn a_run_moves_when_a_try_ends_and_is_not_stalled_while_it_waits_for_a_kno
     );
     app.write("coins.toml", job);
     let watching = async {
-        let moves = "select coalesce(max(moves), 0) from runs_now";
-        until("the page is put off", async || app.number(moves).await == 2).await;
+        let sequence = "select coalesce(max(sequence), 0) from runs_live";
+        until("the page is put off", async || app.number(sequence).await == 2).await;
         let run = app.get(RUN).await;
-        assert_eq!((run.tasks, run.settled_tasks()), (2, 1));
+        assert_eq!((run.tasks, run.completed_tasks()), (2, 1));
         execute(&app, LONG_AGO).await;
         assert!(!stalled(&app).await, "it waits for the time that the API named");
         let due = "update run_tasks set next_attempt_at = now() - interval '1 minute'
@@ -106,10 +107,10 @@ async fn a_run_moves_when_a_try_ends_and_is_not_stalled_while_it_waits_for_a_kno
                        where state = 'open'";
         execute(&app, overdue).await;
         assert!(stalled(&app).await);
-        // What waits and what is due: something could move.
+        // What waits and what is due: there could be progress.
         let other = "insert into run_tasks (run_id, task_key, kind, payload)
                         values (1, 'snapshot_schema', 'snapshot_schema', '{}');
-                     update run_moves set open_tasks = 2;
+                     update run_progress set open_tasks = 2;
                      update run_tasks set next_attempt_at = now() + interval '1 hour'
                         where kind = 'fetch_page'";
         execute(&app, other).await;

@@ -1,12 +1,13 @@
 //! Databases of earlier versions keep what they hold.
 
 mod hashes;
+mod under_way;
 
 use kasparro::db::{
     self,
     runs::{
         self,
-        books::{self, Books},
+        progress::{self, RunProgress},
     },
 };
 use kasparro::domain::counters::Counters;
@@ -85,12 +86,12 @@ async fn a_run_that_was_under_way_goes_on_with_its_figures() {
     sqlx::query(figures).execute(pool).await.unwrap();
     migrate(pool, 11, i64::MAX).await;
     let mut connection = pool.acquire().await.unwrap();
-    let books = Books {
-        moves: 12,
+    let progress = RunProgress {
+        sequence: 12,
         tasks: 20,
         open: 8,
         open_reading: 5,
-        dead: 1,
+        failed: 1,
         counters: Counters {
             slices: 10,
             bytes: 900,
@@ -102,7 +103,7 @@ async fn a_run_that_was_under_way_goes_on_with_its_figures() {
         },
         inserted_before: 3,
     };
-    assert_eq!(books::last(&mut connection, RunId(1)).await.unwrap(), books);
+    assert_eq!(progress::latest(&mut connection, RunId(1)).await.unwrap(), progress);
 }
 
 #[tokio::test]

@@ -15,15 +15,15 @@ pub struct LedgerTask {
     pub kind: String,
     /// What became of it.
     pub state: String,
-    /// Tries so far.
+    /// Attempts so far.
     pub attempt: i32,
-    /// The worker that settled it, or tried last.
+    /// The worker that completed it, or tried last.
     pub worker: Option<String>,
     /// When it was planned.
     pub created_at: DateTime<Utc>,
     /// When it is tried again.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// When it settled.
+    /// When it completed.
     pub done_at: Option<DateTime<Utc>>,
     /// The last failure.
     pub error: Option<String>,
@@ -43,8 +43,8 @@ pub struct LedgerTask {
     pub unchanged: i64,
     /// Rows quarantined.
     pub quarantined: i64,
-    /// The run's last move that was this task's.
-    pub last_move: Option<i64>,
+    /// The run's sequence number at which the task changed last.
+    pub last_sequence: Option<i64>,
 }
 
 /// The tasks of a run in the order in which they were planned, behind the one with key `after`.
@@ -61,7 +61,7 @@ pub async fn list(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
                 shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
-                unchanged, quarantined, last_move
+                unchanged, quarantined, last_sequence
          from run_tasks
          where run_id = $1
            and ($2::text is null or (created_at, coalesce(first_slice, -1), task_key) > (
@@ -77,11 +77,11 @@ pub async fn list(
     .await
 }
 
-/// The tasks of a run that have died or are open, the dead ones first.
+/// The tasks of a run that have failed or are open, the failed ones first.
 ///
 /// # Errors
 /// Database errors.
-pub async fn unsettled(
+pub async fn unfinished(
     executor: impl PgExecutor<'_>,
     run: RunId,
     limit: i64,
@@ -90,9 +90,9 @@ pub async fn unsettled(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
                 shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
-                unchanged, quarantined, last_move
+                unchanged, quarantined, last_sequence
          from run_tasks
-         where run_id = $1 and state in ('open', 'dead')
+         where run_id = $1 and state in ('open', 'failed')
          order by state, created_at, coalesce(first_slice, -1), task_key
          limit $2",
         run.0,
@@ -102,12 +102,12 @@ pub async fn unsettled(
     .await
 }
 
-/// The tasks whose last move is behind the first of two moves and not behind the second, in the order
-/// of these moves.
+/// The tasks that changed last after the first of two sequence numbers and not after the second, in the
+/// order of these numbers.
 ///
 /// # Errors
 /// Database errors.
-pub async fn moved(
+pub async fn changed_between(
     executor: impl PgExecutor<'_>,
     run: RunId,
     (after, to): (i64, i64),
@@ -117,10 +117,10 @@ pub async fn moved(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
                 shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
-                unchanged, quarantined, last_move
+                unchanged, quarantined, last_sequence
          from run_tasks
-         where run_id = $1 and last_move > $2 and last_move <= $3
-         order by last_move
+         where run_id = $1 and last_sequence > $2 and last_sequence <= $3
+         order by last_sequence
          limit $4",
         run.0,
         after,

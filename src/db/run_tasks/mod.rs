@@ -15,7 +15,7 @@ use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::domain::words::words;
-pub use list::{LedgerTask, list, moved, unsettled};
+pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
     ReadSlice, any_unread, files_of_slices, gaps, last_result, next_batch, read_slices,
     repeated_keys, repeats_are_seen, result, results_of_slices, set_aside,
@@ -24,12 +24,12 @@ pub use slices::{
 words! {
     /// What became of a task.
     TaskState ("task state") {
-        /// Not settled.
+        /// Not completed.
         Open = "open",
         /// Its effects are committed.
         Done = "done",
         /// Given up; its error says why.
-        Dead = "dead",
+        Failed = "failed",
         /// Its run was cancelled before it started.
         Cancelled = "cancelled",
     }
@@ -44,9 +44,9 @@ pub struct OpenTask {
     pub slice: Option<i64>,
     /// What the task is told, as stored: a later version may tell tasks what this one cannot read.
     pub payload: Value,
-    /// Whether it has settled already: then there is nothing to do.
+    /// Whether it has completed already: then there is nothing to do.
     pub state: TaskState,
-    /// The last try that was booked; a worker that was killed books none.
+    /// The last attempt that was recorded; a worker that was killed records none.
     pub attempt: i32,
     /// Whether it waits because its source is paused.
     pub paused: bool,
@@ -152,11 +152,11 @@ pub async fn open(
 /// How a task ended.
 #[derive(Debug, Clone)]
 pub struct TaskEnd<'a> {
-    /// Done, dead or cancelled.
+    /// Done, failed or cancelled.
     pub state: TaskState,
-    /// Tries it took.
+    /// Attempts it took.
     pub attempt: i32,
-    /// The worker that settled it.
+    /// The worker that completed it.
     pub worker: &'a str,
     /// What went wrong, when it died.
     pub error: Option<&'a str>,
@@ -164,26 +164,26 @@ pub struct TaskEnd<'a> {
     pub result: Option<Value>,
     /// What it did.
     pub counters: Counters,
-    /// Which of the run's moves this is.
-    pub move_number: i64,
+    /// The run's sequence number of this change.
+    pub sequence: i64,
 }
 
-/// Settles a task. Returns whether it was open: a task is settled once.
+/// Completes a task. Returns whether it was open: a task is completed once.
 ///
 /// # Errors
 /// Database errors.
-pub async fn settle(
+pub async fn complete(
     connection: &mut PgConnection,
     run: RunId,
     key: &str,
     end: TaskEnd<'_>,
 ) -> Result<bool, sqlx::Error> {
     let counters = end.counters;
-    let settled = sqlx::query!(
+    let completed = sqlx::query!(
         "update run_tasks set
             state = $3, attempt = $4, worker = $5, error = $6, result = $7, done_at = now(),
             next_attempt_at = null, slices = $8, bytes = $9, rows_read = $10, inserted = $11,
-            updated = $12, unchanged = $13, quarantined = $14, last_move = $15
+            updated = $12, unchanged = $13, quarantined = $14, last_sequence = $15
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
@@ -199,17 +199,17 @@ pub async fn settle(
         counters.updated,
         counters.unchanged,
         counters.quarantined,
-        end.move_number,
+        end.sequence,
     )
     .execute(connection)
     .await?;
-    Ok(settled.rows_affected() == 1)
+    Ok(completed.rows_affected() == 1)
 }
 
-/// A try that ended before its task did.
+/// An attempt that ended before its task did.
 #[derive(Debug, Clone)]
-pub struct EndedTry<'a> {
-    /// Which try.
+pub struct EndedAttempt<'a> {
+    /// Which attempt.
     pub attempt: i32,
     /// The worker that tried.
     pub worker: &'a str,
@@ -219,22 +219,22 @@ pub struct EndedTry<'a> {
     pub delay: Duration,
 }
 
-/// Notes a failed try, or that it is not the time yet. Which of the run's moves that is counts only if
+/// Notes a failed attempt, or that it is not the time yet. The run's sequence number of that counts only if
 /// the task is open: returns whether it is.
 ///
 /// # Errors
 /// Database errors.
-pub async fn note_try(
+pub async fn note_attempt(
     connection: &mut PgConnection,
     run: RunId,
     key: &str,
-    ended: &EndedTry<'_>,
-    move_number: i64,
+    ended: &EndedAttempt<'_>,
+    sequence: i64,
 ) -> Result<bool, sqlx::Error> {
     let noted = sqlx::query!(
         "update run_tasks set
             attempt = $3, worker = $4, error = $5,
-            next_attempt_at = now() + make_interval(secs => $6), last_move = $7
+            next_attempt_at = now() + make_interval(secs => $6), last_sequence = $7
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
@@ -242,7 +242,7 @@ pub async fn note_try(
         ended.worker,
         ended.error,
         ended.delay.as_secs_f64(),
-        move_number,
+        sequence,
     )
     .execute(connection)
     .await?;

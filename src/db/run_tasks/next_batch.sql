@@ -9,7 +9,7 @@ last_batch as (
     order by first_slice desc
     limit 1
 ),
--- What was read behind it or is being read; slices whose reading task died are passed over.
+-- What was read behind it or is being read; slices whose reading task failed are skipped.
 ahead as (
     select first_slice as slice, state, bytes from run_tasks
     where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')

@@ -13,7 +13,7 @@ use crate::domain::run::RunId;
 use crate::domain::task::TaskPayload;
 
 /// The slices that can be normalized next, first and last; `None` when one is being normalized or
-/// the next is not read yet. Slices whose reading task died are passed over.
+/// the next is not read yet. Slices whose reading task failed are skipped.
 ///
 /// To be asked under [`crate::db::runs::lock`]. At most `most` are handed out at once, and at least
 /// `fewest` as long as others are being read. Several have `bytes` at most, as the source sent them.
@@ -33,7 +33,7 @@ pub async fn next_batch(
     Ok(row.first_slice.zip(row.last_slice))
 }
 
-/// A settled reading task: what it was told and what it left for the normalizing task.
+/// A completed reading task: what it was told and what it left for the normalizing task.
 #[derive(Debug)]
 pub struct ReadSlice {
     /// Its number.
@@ -44,7 +44,7 @@ pub struct ReadSlice {
     pub result: Value,
 }
 
-/// The read slices of a range, in order; slices whose reading task died are not among them.
+/// The read slices of a range, in order; slices whose reading task failed are not among them.
 ///
 /// # Errors
 /// Database errors.
@@ -172,7 +172,7 @@ pub async fn any_unread(executor: impl PgExecutor<'_>, run: RunId) -> Result<boo
     .await
 }
 
-/// What a settled task left behind.
+/// What a completed task left behind.
 ///
 /// # Errors
 /// Database errors.

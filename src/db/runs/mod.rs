@@ -1,6 +1,6 @@
 //! Owns `etl_runs`: beginning a run, holding it, its end.
 
-pub mod books;
+pub mod progress;
 mod read;
 
 use sqlx::{PgConnection, PgExecutor};
@@ -9,7 +9,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
 use crate::domain::words::UnknownWord;
-use books::Books;
+use progress::RunProgress;
 pub use read::{Run, RunFilter, get, last_reading, last_with_rows, latest_per_source, list};
 
 /// A run to begin.
@@ -65,7 +65,7 @@ pub async fn insert(
     .fetch_optional(&mut *connection)
     .await?;
     let Some(id) = id.map(RunId) else { return Ok(None) };
-    books::append(connection, id, &Books::begun()).await?;
+    progress::append(connection, id, &RunProgress::begun()).await?;
     Ok(Some(id))
 }
 
@@ -105,7 +105,7 @@ pub async fn active(
     Ok(id.map(RunId))
 }
 
-/// A run as whoever settles one of its tasks finds it.
+/// A run as whoever completes one of its tasks finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
     /// Where it stands.
@@ -116,7 +116,7 @@ pub struct Locked {
     pub outdated: bool,
 }
 
-/// Locks the run's row: whoever settles a task holds it until commit, so that "which task is
+/// Locks the run's row: whoever completes a task holds it until commit, so that "which task is
 /// next" and "was this the last one" have one answer.
 ///
 /// # Errors
@@ -124,7 +124,7 @@ pub struct Locked {
 pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sqlx::Error> {
     let row = sqlx::query!(
         r#"select status, key_order,
-            moved_at not between clock_timestamp() - interval '1 second'
+            last_progress_at not between clock_timestamp() - interval '1 second'
                 and clock_timestamp() + interval '1 minute' as "outdated!"
          from etl_runs where id = $1 for no key update"#,
         id.0,
@@ -145,7 +145,7 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sq
 /// Database errors.
 pub async fn mark_started(executor: impl PgExecutor<'_>, id: RunId) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update etl_runs set status = 'running', started_at = now(), moved_at = now()
+        "update etl_runs set status = 'running', started_at = now(), last_progress_at = now()
          where id = $1 and status = 'queued'",
         id.0,
     )

@@ -28,12 +28,12 @@ pub struct Run {
     pub created_at: DateTime<Utc>,
     /// When its first task was planned.
     pub started_at: Option<DateTime<Utc>>,
-    /// When its last task settled.
+    /// When its last task completed.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Tasks that have not settled.
+    /// Tasks that have not completed.
     pub open_tasks: i32,
-    /// Tasks that died.
-    pub dead_tasks: i32,
+    /// Tasks that failed.
+    pub failed_tasks: i32,
     /// What it did so far.
     pub counters: Counters,
     /// The first failure, for people.
@@ -46,19 +46,19 @@ pub struct Run {
     pub replay: Option<RunRange>,
     /// Whether it only shows what it would do: its counters are those of a run that would.
     pub dry_run: bool,
-    /// Tasks known so far, those that have settled included.
+    /// Tasks known so far, those that have completed included.
     pub tasks: i32,
-    /// How often a task of it settled or a try of one ended.
-    pub moves: i64,
+    /// How often a task of it completed or an attempt of one ended.
+    pub sequence: i64,
     /// When that happened last, or the run began, was retried or resumed.
-    pub moved_at: DateTime<Utc>,
-    /// Whether nothing moves though something could: see the view `runs_now`.
+    pub last_progress_at: DateTime<Utc>,
+    /// Whether there is no progress though there could be some: see the view `runs_live`.
     pub stalled: bool,
 }
 
 impl Run {
-    /// Tasks that have settled.
-    pub fn settled_tasks(&self) -> i32 {
+    /// Tasks that have completed.
+    pub fn completed_tasks(&self) -> i32 {
         self.tasks - self.open_tasks
     }
 }
@@ -75,7 +75,7 @@ struct RunRow {
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
     open_tasks: i32,
-    dead_tasks: i32,
+    failed_tasks: i32,
     slices: i64,
     bytes: i64,
     rows_read: i64,
@@ -90,8 +90,8 @@ struct RunRow {
     replay_to: Option<i64>,
     dry_run: bool,
     tasks: i32,
-    moves: i64,
-    moved_at: DateTime<Utc>,
+    sequence: i64,
+    last_progress_at: DateTime<Utc>,
     stalled: bool,
 }
 
@@ -111,7 +111,7 @@ impl TryFrom<RunRow> for Run {
             started_at: row.started_at,
             finished_at: row.finished_at,
             open_tasks: row.open_tasks,
-            dead_tasks: row.dead_tasks,
+            failed_tasks: row.failed_tasks,
             counters: Counters {
                 slices: row.slices,
                 bytes: row.bytes,
@@ -130,28 +130,28 @@ impl TryFrom<RunRow> for Run {
                 .map(|(from, to)| RunRange { from: RunId(from), to: RunId(to) }),
             dry_run: row.dry_run,
             tasks: row.tasks,
-            moves: row.moves,
-            moved_at: row.moved_at,
+            sequence: row.sequence,
+            last_progress_at: row.last_progress_at,
             stalled: row.stalled,
         })
     }
 }
 
-/// Selects from the view `runs_now`. The query macro takes any column of a view for one that may be null.
+/// Selects from the view `runs_live`. The query macro takes any column of a view for one that may be null.
 macro_rules! select_runs {
     ($which:tt $(, $argument:expr)*) => {
         sqlx::query_as!(
             RunRow,
             r#"select id as "id!", source as "source!", status as "status!", mode as "mode!",
                 trigger as "trigger!", access as "access!", created_at as "created_at!", started_at,
-                finished_at, open_tasks as "open_tasks!", dead_tasks as "dead_tasks!",
+                finished_at, open_tasks as "open_tasks!", failed_tasks as "failed_tasks!",
                 slices as "slices!", bytes as "bytes!", rows_read as "rows_read!",
                 inserted as "inserted!", updated as "updated!", unchanged as "unchanged!",
                 quarantined as "quarantined!", shown_error(error) as error,
                 shown_error(stop_reason) as stop_reason, config_hash as "config_hash!",
                 replay_from, replay_to, dry_run as "dry_run!", tasks as "tasks!",
-                moves as "moves!", moved_at as "moved_at!", stalled as "stalled!"
-             from runs_now "# + $which
+                sequence as "sequence!", last_progress_at as "last_progress_at!", stalled as "stalled!"
+             from runs_live "# + $which
             $(, $argument)*
         )
     };

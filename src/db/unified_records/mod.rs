@@ -93,7 +93,7 @@ pub async fn upsert(
     let mut plan = plan(batch, &order, &probed.stored);
     let many_new = plan.new.len() > FEW;
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
-        // A key appeared between probe and COPY; the merge settles it.
+        // A key appeared between probe and COPY; the merge completes it.
         plan.changed.append(&mut plan.new);
     }
     let mut merged = plan.changed.clone();

@@ -1,5 +1,5 @@
 //! Owns which files the entries of `csv.paths` lead to. Whatever a pattern matches is found, or named
-//! as left out; so is every folder that could not be looked into. Nothing is passed over in silence,
+//! as left out; so is every folder that could not be looked into. Nothing is skipped in silence,
 //! and one entry of a folder that cannot be read does not keep the others from it.
 //!
 //! `**` looks into each folder once, whatever links lead to it, and first by names without links: links
@@ -86,7 +86,7 @@ struct Walk<'p> {
     /// Folders to look into, and those that links lead to, which come after all others.
     next: Vec<Step>,
     later: VecDeque<Step>,
-    /// Whether it was said that `**` passes over what is outside.
+    /// Whether it was said that `**` skips what is outside.
     said_outside: bool,
     /// Where `**` has been.
     been: HashSet<(u64, u64, usize)>,
@@ -318,7 +318,7 @@ impl<'a> Finder<'a> {
         if !child.is_folder {
             return self.add(walk, path);
         }
-        // What `**` looks into is not passed over, and `*` alone asks for no kind of names.
+        // What `**` looks into is not skipped, and `*` alone asks for no kind of names.
         let below = at > 0 && matches!(walk.parts[at - 1], Part::Below);
         let loss = match &walk.parts[at] {
             Part::Like(pattern) if below || pattern.as_str() == "*" => return Ok(()),

@@ -40,7 +40,7 @@ impl Looks for Complaints {
     }
 
     /// What is too long to be looked at is no small thing.
-    fn pass_over(&mut self, at: &str, key: &str, json: &str) {
+    fn skip(&mut self, at: &str, key: &str, json: &str) {
         if is_error_place(&plain(key)) {
             self.in_words.get_or_insert_with(|| (join(at, key), text::beginning(json)));
         }

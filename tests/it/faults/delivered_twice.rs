@@ -37,7 +37,7 @@ async fn every_open_task_delivered_twice_leaves_the_same_behind() {
         app.number("select count(*) from run_tasks").await,
     );
     until("no item is left", async || app.number(JOBS_NOT_ENDED).await == 0).await;
-    assert!(!worker.said().contains("ERROR"), "no task is dead:\n{}", worker.said());
+    assert!(!worker.said().contains("ERROR"), "no task has failed:\n{}", worker.said());
     assert_as_if_undisturbed(&app).await;
     let tasks = app.number("select count(*) from run_tasks").await;
     app.database.close().await;
@@ -53,7 +53,7 @@ async fn every_open_task_delivered_twice_leaves_the_same_behind() {
 }
 
 #[tokio::test]
-async fn every_settled_task_delivered_again_changes_nothing() {
+async fn every_completed_task_delivered_again_changes_nothing() {
     let app = app_with_open_runs().await;
     app.drain().await;
     for id in [1, 2] {
@@ -80,7 +80,7 @@ async fn every_settled_task_delivered_again_changes_nothing() {
     app.database.close().await;
     Trial {
         number: "4b",
-        fault: "every settled task delivered again",
+        fault: "every completed task delivered again",
         promised: "not a byte of any table changes",
     }
     .held(&Figures { rounds: 1, observed: format!("{added} deliveries, nothing changed") });

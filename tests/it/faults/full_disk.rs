@@ -50,13 +50,14 @@ async fn refuse(app: &TestApp, errors: &[&str], one_in: u32) {
 }
 
 /// Answers how many statements were refused.
-async fn round(name: &str, round: usize, errors: &[&str], tries: &str) -> i64 {
+async fn round(name: &str, round: usize, errors: &[&str], attempts: &str) -> i64 {
     let mut dice = dice(name, round);
     let app = app_with_open_runs().await;
     // Seldom enough that no task has eight refusals in a row.
     refuse(&app, errors, dice.random_range(20..60)).await;
-    let worker =
-        || Process::start(kasparro(&app, &["worker", "--workers", "2", "--task-attempts", tries]));
+    let worker = || {
+        Process::start(kasparro(&app, &["worker", "--workers", "2", "--task-attempts", attempts]))
+    };
     let _workers = [worker(), worker()];
     assert_as_if_undisturbed(&app).await;
     let refused = app.number("select last_value from refused").await;
@@ -75,12 +76,12 @@ async fn a_task_waits_for_a_full_disk_shows_it_and_spends_no_try() {
         create trigger refuse before insert on unified_records
         for each statement execute function refuse()";
     sqlx::raw_sql(refuse).execute(&app.pool).await.unwrap();
-    let tries = ["worker", "--workers", "2", "--task-attempts", "1"];
-    let _worker = Process::start(kasparro(&app, &tries));
+    let attempts = ["worker", "--workers", "2", "--task-attempts", "1"];
+    let _worker = Process::start(kasparro(&app, &attempts));
     until("tasks wait", async || app.number(WAITS).await > 1).await;
     let more = "select count(*) from apalis.jobs where attempts > 0";
     assert_eq!(app.number(more).await, 0);
-    assert_eq!(app.number("select count(*) from run_tasks where state = 'dead'").await, 0);
+    assert_eq!(app.number("select count(*) from run_tasks where state = 'failed'").await, 0);
     sqlx::raw_sql("drop trigger refuse on unified_records").execute(&app.pool).await.unwrap();
     assert_as_if_undisturbed(&app).await;
     app.database.close().await;
@@ -96,7 +97,7 @@ async fn a_disk_that_is_full_now_and_then() {
     Trial {
         number: "8a",
         fault: "a full disk (SQLSTATE 53100), injected into one statement of 20 to 60",
-        promised: "tasks wait, no try of them is spent; the tables equal those of an undisturbed run",
+        promised: "tasks wait, no attempt of them is spent; the tables equal those of an undisturbed run",
     }
     .held(&Figures { rounds: all, observed });
 }

@@ -36,7 +36,7 @@ async fn app_with_backlog(tasks: usize) -> TestApp {
     let mut transaction = app.pool.begin().await.unwrap();
     let inserted = run_tasks::insert(&mut transaction, run, &payloads).await.unwrap();
     queue::enqueue(&mut transaction, run, &inserted).await.unwrap();
-    sqlx::query("update run_moves set open_tasks = open_tasks + $2 where run_id = $1")
+    sqlx::query("update run_progress set open_tasks = open_tasks + $2 where run_id = $1")
         .bind(run.0)
         .bind(tasks as i32)
         .execute(&mut *transaction)

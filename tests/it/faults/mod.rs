@@ -116,7 +116,7 @@ const LEFT_BEHIND: [(&str, &str); 8] = [
     (
         "runs",
         "select concat_ws(' ', source, status, mode, access, open_tasks,
-            dead_tasks, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
+            failed_tasks, slices, bytes, rows_read, inserted, updated, unchanged, quarantined,
             error, stop_reason)
          from etl_runs order by id",
     ),
@@ -184,7 +184,7 @@ fn assert_same(found: &LeftBehind, expected: &LeftBehind) {
     }
 }
 
-/// Stops every run at the settlement after its `after`th, inside the task's transaction, until
+/// Stops every run at the completion after its `after`th, inside the task's transaction, until
 /// the gate is opened.
 struct Gate(PoolConnection<Postgres>);
 

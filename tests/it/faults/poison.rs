@@ -9,10 +9,10 @@ use super::{JOB, LEFT_BEHIND, lines, open_runs};
 use crate::app::TestApp;
 use crate::process::{Process, kasparro, until};
 
-/// Tries of a task that is given up for what it says, and of one that says nothing: that needs some
-/// more, since what is under way beside it loses a try with it.
-const TRIES: u16 = 2;
-const TRIES_OF_KILLERS: u16 = 6;
+/// Attempts of a task that is given up for what it says, and of one that says nothing: that needs some
+/// more, since what is under way beside it loses an attempt with it.
+const ATTEMPTS: u16 = 2;
+const ATTEMPTS_OF_KILLERS: u16 = 6;
 /// Seconds: longer than the 30 after which the server ends a transaction that stands still, as in
 /// life. Until then a task that has written and hangs holds up the others of its run.
 const TIME_LIMIT: &str = "36";
@@ -27,9 +27,9 @@ async fn app() -> TestApp {
 }
 
 fn worker(app: &TestApp, faults: &str) -> Process {
-    let tries = if faults.ends_with("kill") { TRIES_OF_KILLERS } else { TRIES };
+    let attempts = if faults.ends_with("kill") { ATTEMPTS_OF_KILLERS } else { ATTEMPTS };
     let mut command = kasparro(app, &["worker", "--workers", "2"]);
-    command.env("KASPARRO_FAULTS", faults).env("KASPARRO_TASK_ATTEMPTS", tries.to_string());
+    command.env("KASPARRO_FAULTS", faults).env("KASPARRO_TASK_ATTEMPTS", attempts.to_string());
     if faults.ends_with("hang") {
         command.env("KASPARRO_TASK_TIME_LIMIT", TIME_LIMIT);
     }
@@ -55,17 +55,17 @@ async fn are_known_to_be_dead(app: &TestApp) {
     sqlx::query(silence).execute(&app.pool).await.unwrap();
 }
 
-const DEAD: &str = "select kind from run_tasks where state = 'dead'";
-const ERRORS: &str = "select distinct error from run_tasks where state = 'dead'";
+const DEAD: &str = "select kind from run_tasks where state = 'failed'";
+const ERRORS: &str = "select distinct error from run_tasks where state = 'failed'";
 
-/// The dead tasks' kind and what the run says of them.
+/// The failed tasks' kind and what the run says of them.
 async fn fails_with(app: &TestApp, kind: &str, error: &str) {
     let run = app.get(kasparro::domain::run::RunId(1)).await;
     assert_eq!(run.status, RunStatus::Failed, "{run:?}");
     let dead = app.texts(DEAD).await;
     let errors = app.texts(ERRORS).await;
     assert!(!dead.is_empty() && dead.iter().all(|dead| dead == kind), "{dead:?} {errors:?}");
-    assert_eq!(run.dead_tasks as usize, dead.len());
+    assert_eq!(run.failed_tasks as usize, dead.len());
     let said = run.error.unwrap();
     assert!(said.starts_with(kind) && said.contains(error), "{said}");
     for dead in app.texts(ERRORS).await {
@@ -97,12 +97,12 @@ async fn dies(faults: &str, kind: &str, error: &str) {
 }
 
 fn held(number: &'static str, fault: &'static str) {
-    let observed = "dead after its tries, the others done, the run failed and named it; after \
+    let observed = "failed after its attempts, the others done, the run failed and named it; after \
                     `runs retry` all equal";
     Trial {
         number,
         fault,
-        promised: "dead after the most tries, the rest finishes, the run is `failed` and says which \
+        promised: "failed after the most attempts, the rest finishes, the run is `failed` and says which \
                    task; `retry` completes it when the cause is gone",
     }
     .held(&Figures { rounds: 1, observed: observed.to_owned() });
@@ -123,7 +123,7 @@ async fn a_task_that_never_ends() {
 
 #[tokio::test]
 async fn a_task_that_takes_its_process_along() {
-    dies("snapshot_schema/gathered=kill", "snapshot_schema", "given up after 6 tries").await;
+    dies("snapshot_schema/gathered=kill", "snapshot_schema", "given up after 6 attempts").await;
     held("5c", "a task that kills its process");
 }
 

@@ -28,7 +28,7 @@ async fn set_read_only(app: &TestApp, read_only: &str) {
 async fn round(round: usize) -> (usize, Duration) {
     let mut dice = dice("read-only", round);
     let app = app_with_open_runs().await;
-    // One try: none may be spent.
+    // One attempt: none may be spent.
     let worker =
         || Process::start(kasparro(&app, &["worker", "--workers", "2", "--task-attempts", "1"]));
     let workers = [worker(), worker()];
@@ -66,7 +66,7 @@ async fn a_database_that_is_read_only_for_a_while() {
     Trial {
         number: "3e",
         fault: "the database read-only for 14 s, all connections cut, as when a standby takes over",
-        promised: "no try is spent, faults are logged once a minute, workers go on under their \
+        promised: "no attempt is spent, faults are logged once a minute, workers go on under their \
                    names; the tables equal those of an undisturbed run",
     }
     .held(&Figures { rounds: all, observed });

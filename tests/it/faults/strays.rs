@@ -40,7 +40,7 @@ async fn items_that_a_living_worker_knows_nothing_of_are_put_back() {
     Trial {
         number: "13",
         fault: "items locked by a living worker that knows nothing of them",
-        promised: "they are put back within two minutes, and no try is spent",
+        promised: "they are put back within two minutes, and no attempt is spent",
     }
     .held(&Figures { rounds: all, observed: "put back, all equal".to_owned() });
 }

@@ -13,10 +13,10 @@ use super::{app_of, migrate};
 use crate::app::TestApp;
 
 /// A database that an earlier kasparro has filled.
-const LOADED: &str = include_str!("loaded_0011.sql");
+pub(super) const LOADED: &str = include_str!("loaded_0011.sql");
 const ITEMS: &str = "id,name,price,colour\n1,Tea,2.50,green\n2,Cup,7.00,\n3,Tray,x,white\n\
                      4,Pot,12.00,blue\n";
-const PAGES: [&str; 2] = [
+pub(super) const PAGES: [&str; 2] = [
     "[{\"id\": 1, \"name\": \"Tea\", \"price\": 2.5}, {\"id\": 2, \"name\": \"Cup\", \"price\": 7}]\n",
     "[{\"id\": 3, \"name\": \"Pot\", \"price\": \"x\"}]\n",
 ];
@@ -33,8 +33,7 @@ const RAW: &str = "select 'block ' || file_id from raw_csv_blocks
                    union all select 'page ' || octet_length(body_hash) from raw_api_data order by 1";
 const SET_ASIDE: &str = "select concat_ws(' ', raw_ref, raw_row) from quarantined_rows
                          order by raw_ref";
-const PASSED_OVER: &str =
-    "select count(*) from run_tasks, jsonb_array_elements(result -> 'passed_over')
+const SKIPPED: &str = "select count(*) from run_tasks, jsonb_array_elements(result -> 'skipped')
                            where run_id = (select max(id) from etl_runs)";
 
 /// Its sources, and what these held when it read them.
@@ -134,10 +133,10 @@ async fn pages_are_known_by_their_old_hashes_and_normalized_once_more_at_most() 
     let app = upgraded().await;
     let (records, raw) = (app.texts(RECORDS).await, app.texts(RAW).await);
     let set_aside = app.texts(SET_ASIDE).await;
-    for passed_over in [0, 2] {
+    for skipped in [0, 2] {
         let counters = run(&app, "pages", Mode::Incremental).await.counters;
         assert_eq!((counters.rows_read, counters.unchanged, counters.quarantined), (3, 2, 1));
-        assert_eq!(app.number(PASSED_OVER).await, passed_over);
+        assert_eq!(app.number(SKIPPED).await, skipped);
     }
     assert_eq!(app.texts(RECORDS).await, records, "no record is written");
     assert_eq!(app.texts(RAW).await, raw, "no page is kept twice");

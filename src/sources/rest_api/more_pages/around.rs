@@ -74,7 +74,7 @@ pub(in super::super) trait Looks {
     fn look(&mut self, at: &str, key: &str, value: &Value);
 
     /// The same for a value that is too long to be looked at.
-    fn pass_over(&mut self, _at: &str, _key: &str, _json: &str) {}
+    fn skip(&mut self, _at: &str, _key: &str, _json: &str) {}
 }
 
 /// Looks at what stands around the records; answers how many values the list has out of which they are
@@ -167,7 +167,7 @@ impl<'b> Visitor<'b> for Around<'_> {
             }
             let value = map.next_value::<&'b RawValue>()?.get();
             if value.len() > MOST_BYTES {
-                self.findings.pass_over(self.at, &name, value);
+                self.findings.skip(self.at, &name, value);
                 continue;
             }
             if let Ok(value) = serde_json::from_str(value) {

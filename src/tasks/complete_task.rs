@@ -1,0 +1,198 @@
+//! Owns the end of a task: its ledger row, its follow-ups, its figures on the run, and the end of
+//! the run when it was the last. All in the task's own transaction.
+
+use std::ops::Range;
+
+use sqlx::PgConnection;
+
+use super::finish_run::finish_run;
+use super::{Effects, SourceInUse, TaskError};
+use crate::db::run_tasks::{self, EndedAttempt, TaskEnd, TaskState};
+use crate::db::runs;
+use crate::db::runs::progress::{self, ProgressChange};
+use crate::domain::key_sieve::SliceOrder;
+use crate::domain::run::{RunId, RunStatus};
+use crate::domain::task::{Rows, TaskKind, TaskPayload};
+use crate::queue;
+use crate::sources::Source;
+
+/// The most API pages normalized in one transaction when they queue up.
+const PAGES_PER_BATCH: i64 = 10;
+/// Of several, the most bytes: their records are held until they are written.
+const PAGES_BYTES: i64 = 64 << 20;
+/// Chunks whose few rows with repeated keys are normalized in one transaction …
+const REPEATS_PER_BATCH: i64 = 32;
+/// … and the fewest: such a batch costs about as much as a whole chunk, whose slot it takes.
+const FEWEST_REPEATS: i64 = 16;
+/// Bytes of several such chunks: as many as there are at the default size of a chunk, twice.
+const REPEATS_BYTES: i64 = 256 << 20;
+/// A CSV chunk is large enough for a transaction of its own.
+const CHUNKS_PER_BATCH: i64 = 1;
+
+/// A task that ends.
+pub(super) struct Completion<'a> {
+    pub run: RunId,
+    pub task_key: &'a str,
+    pub kind: TaskKind,
+    /// The slice that a reading task read.
+    pub slice: Option<i64>,
+    pub state: TaskState,
+    pub attempt: i32,
+    pub worker: &'a str,
+    pub error: Option<&'a str>,
+    /// `None` when the definition itself is what cannot be used.
+    pub source: Option<&'a SourceInUse>,
+}
+
+/// Ends a task. The caller holds the fence and commits.
+pub(super) async fn complete_task(
+    transaction: &mut PgConnection,
+    completion: &Completion<'_>,
+    mut effects: Effects,
+) -> Result<(), TaskError> {
+    let before = runs::lock(transaction, completion.run).await?;
+    if !before.status.is_active() {
+        return Err(TaskError::AlreadyCompleted);
+    }
+    let mut progress = progress::latest(transaction, completion.run).await?;
+    let inserted_before = effects.counters.count_known_as_inserted(progress.inserted_before);
+    let end = TaskEnd {
+        state: completion.state,
+        attempt: completion.attempt,
+        worker: completion.worker,
+        error: completion.error,
+        result: effects.result.take(),
+        counters: effects.counters,
+        sequence: progress.sequence + 1,
+    };
+    if !run_tasks::complete(transaction, completion.run, completion.task_key, end).await? {
+        return Err(TaskError::AlreadyCompleted);
+    }
+    let kind = completion.kind;
+    let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
+    let remaining_reading = progress.open_reading - i32::from(reads(kind)) + opened_reading;
+    let read = slices_read(completion, &effects);
+    if !effects.hold || remaining_reading == 0 {
+        effects
+            .follow_ups
+            .extend(batches(transaction, completion, read, before.slice_order).await?);
+    }
+    if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
+        effects.follow_ups.push(TaskPayload::SnapshotSchema {});
+    }
+    let opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
+    queue::enqueue(transaction, completion.run, &opened).await?;
+    progress.complete(&ProgressChange {
+        opened: opened.len() as i32,
+        opened_reading: opened.iter().filter(|(_, kind)| reads(*kind)).count() as i32,
+        taken_over: effects.read_already as i32,
+        reading: reads(kind),
+        failed: completion.state == TaskState::Failed,
+        counters: effects.counters,
+        inserted_before,
+    });
+    if before.status == RunStatus::Queued {
+        runs::mark_started(&mut *transaction, completion.run).await?;
+    }
+    if let Some(error) = completion.error {
+        let error = format!("{}: {error}", completion.task_key);
+        runs::note_error(&mut *transaction, completion.run, &error).await?;
+    }
+    if progress.open == 0 {
+        return finish_run(transaction, completion.run, progress, completion.source).await;
+    }
+    Ok(progress::record(transaction, completion.run, &before, &progress).await?)
+}
+
+/// Records an attempt that ended before its task did. The caller holds the fence and commits.
+pub(super) async fn note_attempt(
+    transaction: &mut PgConnection,
+    run: RunId,
+    task_key: &str,
+    ended: &EndedAttempt<'_>,
+) -> Result<(), TaskError> {
+    // The run comes first, as everywhere: who cancels it holds that and waits for its tasks.
+    let before = runs::lock(transaction, run).await?;
+    if !before.status.is_active() {
+        return Ok(());
+    }
+    let mut progress = progress::latest(transaction, run).await?;
+    progress.sequence += 1;
+    if run_tasks::note_attempt(transaction, run, task_key, ended, progress.sequence).await? {
+        progress::record(transaction, run, &before, &progress).await?;
+    }
+    Ok(())
+}
+
+/// Whether tasks of this kind read the source. Planning counts: nothing is read to its end before
+/// it is planned.
+fn reads(kind: TaskKind) -> bool {
+    match kind {
+        TaskKind::PlanRun | TaskKind::FetchPage | TaskKind::ParseCsvChunk => true,
+        TaskKind::NormalizeBatch | TaskKind::SnapshotSchema => false,
+    }
+}
+
+/// The slices whose rows are kept since this task.
+fn slices_read(completion: &Completion<'_>, effects: &Effects) -> Range<i64> {
+    match (completion.state, completion.kind, completion.slice) {
+        (TaskState::Done, TaskKind::PlanRun, _) => 0..effects.read_already,
+        (TaskState::Done, kind, Some(slice)) if reads(kind) => slice..slice + 1,
+        _ => 0..0,
+    }
+}
+
+/// The normalizing tasks that can start now: asked after each task that reads or normalizes.
+async fn batches(
+    transaction: &mut PgConnection,
+    completion: &Completion<'_>,
+    read: Range<i64>,
+    order: SliceOrder,
+) -> Result<Vec<TaskPayload>, TaskError> {
+    let nothing_new = completion.kind == TaskKind::PlanRun && read.is_empty();
+    if nothing_new || completion.kind == TaskKind::SnapshotSchema {
+        return Ok(Vec::new());
+    }
+    let rows = match order {
+        SliceOrder::Distinct => Some(Rows::All),
+        SliceOrder::Split => Some(Rows::Single),
+        SliceOrder::Ordered => None,
+    };
+    let mut batches = Vec::new();
+    if let Some(rows) = rows {
+        batches.extend(read.map(|slice| TaskPayload::NormalizeBatch {
+            first_slice: slice,
+            last_slice: slice,
+            rows,
+        }));
+    }
+    let source = completion.source.map(|source| &source.source);
+    batches.extend(next_batch(transaction, completion.run, order, source).await?);
+    Ok(batches)
+}
+
+/// The next batch of those that follow each other in order, if its slices are there and no other is
+/// under way.
+pub(super) async fn next_batch(
+    transaction: &mut PgConnection,
+    run: RunId,
+    order: SliceOrder,
+    source: Option<&Source>,
+) -> Result<Option<TaskPayload>, sqlx::Error> {
+    let (most, fewest, bytes, rows) = match (order, source) {
+        (SliceOrder::Distinct, _) => return Ok(None),
+        (SliceOrder::Split, _) => {
+            (REPEATS_PER_BATCH, FEWEST_REPEATS, REPEATS_BYTES, Rows::Repeated)
+        }
+        (SliceOrder::Ordered, Some(Source::Pages(_))) => {
+            (PAGES_PER_BATCH, 1, PAGES_BYTES, Rows::All)
+        }
+        (SliceOrder::Ordered, _) => (CHUNKS_PER_BATCH, 1, 0, Rows::All),
+    };
+    let next = run_tasks::next_batch(transaction, run, most, fewest, bytes).await?;
+    Ok(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {
+        first_slice,
+        last_slice,
+        rows,
+    }))
+}
