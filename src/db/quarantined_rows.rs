@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::pgcopy::copy_in;
+use super::pgcopy::{SMALL, copy_in};
 use crate::domain::field_name;
-use crate::domain::reject::Fingerprint;
+use crate::domain::reject::{Fingerprint, Reject};
 use crate::domain::rejects::Rejects;
 use crate::domain::run::RunId;
 use crate::domain::text;
@@ -24,6 +24,9 @@ pub async fn store(
     if rejects.is_empty() {
         return Ok(());
     }
+    if let Some(few) = Few::of(source, rejects) {
+        return store_few(connection, source, run, &few).await;
+    }
     // Not checked at compile time: the table exists only in this session.
     sqlx::query(
         "create temporary table if not exists quarantined_rows_stage
@@ -38,8 +41,6 @@ pub async fn store(
         let raw_ref = raw_ref.to_string();
         for (index, defect) in reject.kinds().enumerate() {
             let field = defect.field.as_deref().map(field_name::kept);
-            // The row stands whole beside its first defect only: there may be a hundred.
-            let raw = if index == 0 { reject.raw.len() } else { SHOWN as usize };
             copy.row(12);
             copy.text(Some(source));
             copy.text(Some(&raw_ref));
@@ -51,7 +52,7 @@ pub async fn store(
             copy.bigint(reject.byte_range.map(|(start, _)| start));
             copy.bigint(reject.byte_range.map(|(_, end)| end));
             copy.text(Some(&storable(&defect.message)));
-            copy.bytes(&reject.raw[..raw.min(reject.raw.len())]);
+            copy.bytes(raw_beside(&reject, index));
             let fingerprint = Fingerprint::of(source, field.as_deref(), defect.reason);
             copy.bytes(&fingerprint.to_bytes());
         }
@@ -69,6 +70,96 @@ pub async fn store(
     .await?;
     sqlx::query("truncate quarantined_rows_stage").execute(connection).await?;
     Ok(())
+}
+
+/// The same for rows that are small together.
+async fn store_few(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    few: &Few,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into quarantined_rows (source, run_id, raw_ref, raw_row, field, reason, line, byte_start,
+                                       byte_end, message, raw, fingerprint)
+         select $1, $2, defect.*
+         from unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
+                     $9::bigint[], $10::text[], $11::bytea[], $12::bytea[]) as defect
+         on conflict (source, raw_ref, raw_row, field, reason) do update set
+            status = case quarantined_rows.status when 'redriven' then 'redriven' else 'open' end,
+            message = excluded.message
+            where quarantined_rows.status in ('resolved', 'superseded')
+               or quarantined_rows.message <> excluded.message",
+        source,
+        run.0,
+        &few.raw_refs,
+        &few.raw_rows,
+        &few.fields,
+        &few.reasons as &[&str],
+        &few.lines as &[Option<i64>],
+        &few.starts as &[Option<i64>],
+        &few.ends as &[Option<i64>],
+        &few.messages,
+        &few.raws,
+        &few.fingerprints,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Defects, a column each.
+#[derive(Default)]
+struct Few {
+    raw_refs: Vec<String>,
+    raw_rows: Vec<i64>,
+    fields: Vec<String>,
+    reasons: Vec<&'static str>,
+    lines: Vec<Option<i64>>,
+    starts: Vec<Option<i64>>,
+    ends: Vec<Option<i64>>,
+    messages: Vec<String>,
+    raws: Vec<Vec<u8>>,
+    fingerprints: Vec<Vec<u8>>,
+}
+
+impl Few {
+    /// The defects of rows that are small together; `None` when they are not.
+    fn of(source: &str, rejects: &Rejects) -> Option<Self> {
+        let mut few = Self::default();
+        let mut bytes = 0;
+        for (raw_ref, reject) in rejects.iter() {
+            let raw_ref = raw_ref.to_string();
+            for (index, defect) in reject.kinds().enumerate() {
+                let raw = raw_beside(&reject, index);
+                // What the others take is less than this.
+                bytes += raw.len() + defect.message.len() + 200;
+                if bytes > SMALL {
+                    return None;
+                }
+                let field = defect.field.as_deref().map(field_name::kept);
+                let fingerprint = Fingerprint::of(source, field.as_deref(), defect.reason);
+                few.raw_refs.push(raw_ref.clone());
+                few.raw_rows.push(reject.raw_row);
+                few.fields.push(field.unwrap_or_default().into_owned());
+                few.reasons.push(defect.reason.as_str());
+                few.lines.push(reject.line);
+                few.starts.push(reject.byte_range.map(|(start, _)| start));
+                few.ends.push(reject.byte_range.map(|(_, end)| end));
+                few.messages.push(storable(&defect.message).into_owned());
+                few.raws.push(raw.to_vec());
+                few.fingerprints.push(fingerprint.to_bytes().to_vec());
+            }
+        }
+        Some(few)
+    }
+}
+
+/// What is kept of a row beside one of its defects: all of it beside the first only, for there may be a
+/// hundred.
+fn raw_beside(reject: &Reject, index: usize) -> &[u8] {
+    let most = if index == 0 { reject.raw.len() } else { SHOWN as usize };
+    &reject.raw[..most.min(reject.raw.len())]
 }
 
 /// Messages quote what was found; PostgreSQL's text cannot hold U+0000.

@@ -33,16 +33,32 @@ pub struct RawPage<'a> {
     pub body: &'a str,
 }
 
-/// Keeps a body; one that is known already stays as it is.
+/// What is known of a body before it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The hash that it is kept under, or is to be.
+    pub hash: StoredHash,
+    /// Whether it is kept already.
+    pub kept: bool,
+    /// Whether it was in the table as it is now when it was normalized last. Whether it still is, under the
+    /// mapping of now, is for whoever normalizes it to say.
+    pub completed: bool,
+}
+
+/// Keeps a body; one that is `known` to be kept already is not sent again.
 ///
 /// # Errors
 /// Database errors.
 pub async fn store(
     connection: &mut PgConnection,
     page: &RawPage<'_>,
+    known: &Known,
     run: RunId,
     slice: i64,
 ) -> Result<(), sqlx::Error> {
+    if known.kept && is_kept(&mut *connection, page).await? {
+        return Ok(());
+    }
     let body = kept(page.body);
     // Bound as text and cast by the server: sqlx's json types would parse and print the body.
     sqlx::query!(
@@ -63,22 +79,49 @@ pub async fn store(
     Ok(())
 }
 
-/// The hash that a body is kept under, or is to be. What an earlier version has kept stays under its
-/// old hash, and so do the rows that point to it; equal means byte for byte then.
+/// Whether a page is kept, and stays so until the transaction ends: who removes old pages has to wait.
+async fn is_kept(connection: &mut PgConnection, page: &RawPage<'_>) -> Result<bool, sqlx::Error> {
+    let kept = sqlx::query_scalar!(
+        r#"select 1 as "one!" from raw_api_data where source = $1 and body_hash = $2 for key share"#,
+        page.source,
+        page.hash.as_bytes(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(kept.is_some())
+}
+
+/// What is known of a body. What an earlier version has kept stays under its old hash, and so do the rows
+/// that point to it; equal means byte for byte then.
 ///
 /// # Errors
 /// Database errors.
-pub async fn identity(
+pub async fn known(
     executor: impl PgExecutor<'_>,
     source: &str,
     text: &str,
-) -> Result<StoredHash, sqlx::Error> {
+) -> Result<Known, sqlx::Error> {
     let hashes = Hashes::of(text.as_bytes());
-    match body(executor, source, hashes.old_kind).await {
-        Ok((kept, _)) if kept == text => Ok(hashes.old_kind),
-        Ok(_) | Err(sqlx::Error::RowNotFound) => Ok(hashes.content.into()),
-        Err(error) => Err(error),
-    }
+    let row = sqlx::query!(
+        r#"select
+            exists (select 1 from raw_api_data where source = $1 and body_hash = $2) as "kept!",
+            exists (select 1 from unchanged_pages where source = $1 and body_hash = $2) as "completed!",
+            (select body::text from raw_api_data where source = $1 and body_hash = $3) as old_body,
+            exists (select 1 from unchanged_pages where source = $1 and body_hash = $3) as "old_settled!"
+         "#,
+        source,
+        hashes.content.as_bytes(),
+        hashes.old_kind.as_bytes(),
+    )
+    .fetch_one(executor)
+    .await?;
+    let old = row.old_body.map(as_it_came).transpose()?;
+    Ok(match old {
+        Some(old) if old == text => {
+            Known { hash: hashes.old_kind, kept: true, completed: row.old_settled }
+        }
+        _ => Known { hash: hashes.content.into(), kept: row.kept, completed: row.completed },
+    })
 }
 
 /// A kept body, and the run that brought it first.

@@ -3,7 +3,7 @@
 use futures::{Stream, TryStreamExt};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::pgcopy::copy_in;
+use super::pgcopy::{SMALL, copy_in};
 use crate::domain::file::{ChosenRows, RawBlock};
 use crate::domain::run::RunId;
 
@@ -30,6 +30,9 @@ pub async fn store(
     if blocks.is_empty() || exists(&mut *connection, id).await? {
         return Ok(());
     }
+    if blocks.iter().map(RawBlock::held_bytes).sum::<usize>() < SMALL {
+        return store_few(connection, id, source, run, blocks).await;
+    }
     let statement = "copy raw_csv_blocks (file_id, chunk, block, first_row, first_line, \
                      start_offset, run_id, source, row_lengths, payload) from stdin (format binary)";
     copy_in(connection, statement, (0..).zip(blocks), |copy, (number, block)| {
@@ -47,6 +50,48 @@ pub async fn store(
     })
     .await?;
     Ok(())
+}
+
+/// The same for blocks that are small together.
+async fn store_few(
+    connection: &mut PgConnection,
+    id: ChunkId,
+    source: &str,
+    run: RunId,
+    blocks: &[RawBlock],
+) -> Result<(), sqlx::Error> {
+    let first_rows: Vec<_> = blocks.iter().map(|block| block.first_row).collect();
+    let first_lines: Vec<_> = blocks.iter().map(|block| block.first_line).collect();
+    let starts: Vec<_> = blocks.iter().map(|block| block.start as i64).collect();
+    let payloads: Vec<&[u8]> = blocks.iter().map(|block| &*block.payload).collect();
+    // An array of arrays has to be a rectangle; these are not.
+    let lengths: Vec<_> = blocks.iter().map(|block| array_text(&block.row_ends)).collect();
+    sqlx::query!(
+        "insert into raw_csv_blocks (file_id, chunk, block, first_row, first_line, start_offset, run_id,
+                                     source, row_lengths, payload)
+         select $1, $2, place - 1, first_row, first_line, start_offset, $3, $4, row_lengths::integer[],
+            payload
+         from unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::bytea[])
+            with ordinality
+            as block (first_row, first_line, start_offset, row_lengths, payload, place)",
+        id.file_id,
+        id.chunk,
+        run.0,
+        source,
+        &first_rows,
+        &first_lines,
+        &starts,
+        &lengths,
+        &payloads as &[&[u8]],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn array_text(row_ends: &[i32]) -> String {
+    let lengths: Vec<_> = row_lengths(row_ends).map(|length| length.to_string()).collect();
+    format!("{{{}}}", lengths.join(","))
 }
 
 async fn exists(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool, sqlx::Error> {

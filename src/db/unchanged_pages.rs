@@ -194,6 +194,29 @@ pub async fn forget_unread(
     Ok(())
 }
 
+/// Says of the pages of a source that are unchanged under one mapping that they are so under another, which
+/// makes the same of their rows; those left out of which rows were set aside.
+///
+/// # Errors
+/// Database errors.
+pub async fn carry_over(
+    connection: &mut PgConnection,
+    source: &str,
+    from: ContentHash,
+    to: ContentHash,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update unchanged_pages set mapping_hash = $3
+         where source = $1 and mapping_hash = $2 and quarantined = 0",
+        source,
+        from.as_bytes(),
+        to.as_bytes(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Forgets all pages of a source: its records are about to be changed without a word here.
 ///
 /// # Errors

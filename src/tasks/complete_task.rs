@@ -16,10 +16,11 @@ use crate::domain::task::{Rows, TaskKind, TaskPayload};
 use crate::queue;
 use crate::sources::Source;
 
-/// The most API pages normalized in one transaction when they queue up.
-const PAGES_PER_BATCH: i64 = 10;
+/// The most API pages normalized in one transaction when they queue up. Of an API that says what it said
+/// before, so many are counted by one task.
+pub(super) const PAGES_PER_BATCH: i64 = 50;
 /// Of several, the most bytes: their records are held until they are written.
-const PAGES_BYTES: i64 = 64 << 20;
+const PAGES_BYTES: i64 = 16 << 20;
 /// Chunks whose few rows with repeated keys are normalized in one transaction …
 const REPEATS_PER_BATCH: i64 = 32;
 /// … and the fewest: such a batch costs about as much as a whole chunk, whose slot it takes.

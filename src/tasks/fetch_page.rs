@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::complete_task::PAGES_PER_BATCH;
 use super::parse_csv_chunk::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError};
-use crate::db::raw_api_data::{self, RawPage};
+use crate::db::raw_api_data::{self, Known, RawPage};
 use crate::db::{Transaction, field_presence, rate_limits, run_tasks, schemas};
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
-use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::TaskPayload;
@@ -25,8 +25,8 @@ pub(super) struct FetchPage {
 }
 
 impl Task for FetchPage {
-    /// The page, the hash that its body is kept under, and the fields that are gone so far.
-    type Gathered = (Page, StoredHash, Gone);
+    /// The page, what is known of its body, and the fields that are gone so far.
+    type Gathered = (Page, Known, Gone);
 
     async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let Source::Pages(pages) = &context.source.source else {
@@ -37,10 +37,10 @@ impl Task for FetchPage {
         match pages.fetch(&self.position, context.access).await {
             Ok(mut page) => {
                 let source = &context.source_name;
-                let kept = raw_api_data::identity(&context.pool, source, &page.body).await?;
-                page.shape.seen_in(&RawRef::Page(kept).to_string());
+                let known = raw_api_data::known(&context.pool, source, &page.body).await?;
+                page.shape.seen_in(&RawRef::Page(known.hash).to_string());
                 let gone = self.gone(context, &page).await?;
-                Ok((page, kept, gone))
+                Ok((page, known, gone))
             }
             Err(error) => {
                 share_retry_after(context, pages.as_ref(), error.class).await?;
@@ -57,25 +57,25 @@ impl Task for FetchPage {
         &self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (page, kept, gone): Self::Gathered,
+        (page, known, gone): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let raw = RawPage {
             source: &context.source_name,
-            hash: kept,
+            hash: known.hash,
             url: &page.url,
             status: page.status,
             records: page.records,
             body: &page.body,
         };
-        raw_api_data::store(transaction, &raw, context.run, self.slice).await?;
+        raw_api_data::store(transaction, &raw, &known, context.run, self.slice).await?;
         let counters = Counters {
             slices: 1,
             bytes: page.body.len() as i64,
             rows_read: page.records,
             ..Counters::default()
         };
-        let raw = RawRef::Page(kept).to_string();
-        let hold = !gone.is_empty();
+        let raw = RawRef::Page(known.hash).to_string();
+        let hold = !gone.is_empty() || (known.completed && self.waits_for_more());
         let (leading_nowhere, meant) = paths(context, page.leading_nowhere);
         let result = SliceResult {
             raw,
@@ -100,6 +100,12 @@ impl Task for FetchPage {
 }
 
 impl FetchPage {
+    /// Whether a page that is likely to be skipped waits until there are as many as a batch takes:
+    /// such a page by itself is less work than a task.
+    fn waits_for_more(&self) -> bool {
+        (self.slice + 1) % PAGES_PER_BATCH != 0
+    }
+
     /// The fields that every record had and none of the sweep has so far.
     async fn gone(&self, context: &TaskContext, page: &Page) -> Result<Gone, TaskError> {
         if !context.source.definition.contract.guards() {

@@ -8,12 +8,10 @@ use super::parse_csv_chunk::SliceResult;
 use super::plan_run::{Planned, PlannedFile};
 use super::remark::Remark;
 use super::snapshot_schema::Snapshot;
-use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated};
+use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated, unchanged_pages};
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
-use crate::db::{
-    checkpoints, field_presence, quarantined_rows, run_tasks, source_files, totals, unchanged_pages,
-};
+use crate::db::{checkpoints, field_presence, quarantined_rows, run_tasks, source_files, totals};
 use crate::domain::counters::Counters;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
@@ -321,7 +319,7 @@ async fn commit_position(
         commit_file(transaction, run, source, file).await?;
     }
     if let Source::Pages(_) = &source.source {
-        unchanged_pages::forget_unread(transaction, &run.source, run.id).await?;
+        unchanged_pages::finish(transaction, &run.source, run.id, &source.definition).await?;
     }
     let records = totals::records(&mut *transaction, &run.source).await?;
     let state = json!({ "files": planned.files.iter().map(|f| f.file_id).collect::<Vec<_>>() });

@@ -109,7 +109,9 @@ impl Task for NormalizeBatch {
         gaps.merge(pages.gaps());
         let (skipped, repeated) = (skipped.to_vec(), upserted.repeated);
         let left = BatchResult { skipped, set_aside, gaps, repeated };
-        Ok(Effects { counters, result: left.to_value()?, ..Effects::default() })
+        // Where nothing changes, what is read next waits for its neighbours.
+        let hold = pages.were_all_passed_over();
+        Ok(Effects { counters, result: left.to_value()?, hold, ..Effects::default() })
     }
 }
 

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 
 use super::{TaskContext, TaskError};
 use crate::db::run_tasks::ReadSlice;
+use crate::db::schemas;
 use crate::db::unchanged_pages::{self, UnchangedPage};
 use crate::domain::counters::Counters;
 use crate::domain::hash::{ContentHash, StoredHash};
@@ -19,7 +20,7 @@ use crate::domain::presence::Gaps;
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{RecordBatch, RecordView};
-use crate::domain::run::Mode;
+use crate::domain::run::{Mode, RunId};
 use crate::domain::schema::Schema;
 use crate::job_file::Definition;
 use crate::mapping::contract::Gone;
@@ -130,6 +131,11 @@ impl PagesOfBatch {
         (&self.skipped, &self.reasons)
     }
 
+    /// Whether there were pages and none of them was normalized.
+    pub fn were_all_passed_over(&self) -> bool {
+        !self.skipped.is_empty() && self.normalized.is_empty()
+    }
+
     /// What the records of the pages lack that were skipped.
     pub fn gaps(&self) -> &Gaps {
         &self.gaps
@@ -170,6 +176,31 @@ impl PagesOfBatch {
         });
         unchanged.map(|normalized| &normalized.page).collect()
     }
+}
+
+/// At the end of a complete run of an API: forgets the pages that it did not read, and carries over those
+/// that it normalized before there was a schema.
+///
+/// The first version of a schema is what the run has seen. So no row of the run lacks what every row has,
+/// or has a name or a type that the schema does not know: measured by it, a record is the same record.
+/// Only of a row that was set aside something else could become, a value that is discarded for example.
+pub(super) async fn finish(
+    transaction: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    definition: &Definition,
+) -> Result<(), sqlx::Error> {
+    unchanged_pages::forget_unread(&mut *transaction, source, run).await?;
+    if schemas::accepted_for(&mut *transaction, run).await?.is_some() {
+        return Ok(());
+    }
+    let Some(first) = schemas::current(&mut *transaction, source).await? else { return Ok(()) };
+    let mapping = |schema| Mapping::hash(definition, schema, &Gone::default());
+    let (before, now) = (mapping(None), mapping(Some(&first.accepted)));
+    if before != now {
+        unchanged_pages::carry_over(transaction, source, before, now).await?;
+    }
+    Ok(())
 }
 
 /// The page that a reading task stored, if it read one.

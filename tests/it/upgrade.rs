@@ -147,3 +147,21 @@ async fn a_run_that_loaded_nothing_keeps_the_status_that_an_earlier_version_gave
     assert_eq!(app.texts("select status from etl_runs").await, ["success"]);
     assert!(sqlx::query("update etl_runs set quarantined = 8").execute(pool).await.is_err());
 }
+
+#[tokio::test]
+async fn what_is_large_is_compressed_by_lz4_where_the_server_has_it() {
+    let app = TestApp::empty().await;
+    let has = "select count(*) from pg_settings
+        where name = 'default_toast_compression' and 'lz4' = any (enumvals)";
+    let columns = "select attrelid::regclass || '.' || attname from pg_attribute
+        where attcompression = 'l' and attrelid::regclass::text not like 'pg_%' order by 1";
+    let expected = [
+        "raw_api_data.body",
+        "raw_csv_blocks.payload",
+        "raw_csv_blocks.row_lengths",
+        "unified_records.attributes",
+    ];
+    let expected = if app.number(has).await > 0 { &expected[..] } else { &[] };
+    assert_eq!(app.texts(columns).await, expected);
+    app.database.close().await;
+}
