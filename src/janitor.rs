@@ -15,7 +15,7 @@ use crate::db::clock::Clock;
 use crate::db::{in_time, retention, runs};
 use crate::domain::failure::chain;
 use crate::queue;
-use crate::sources::Reach;
+use crate::sources::AllowedRoots;
 use crate::tasks::SourcesInUse;
 
 /// Between two sweeps, half as much again at most, so that replicas part.
@@ -43,9 +43,13 @@ pub struct Swept {
 }
 
 /// Sweeps now and then until `stop` resolves.
-pub async fn run(pool: &PgPool, reach: Reach, stop: impl Future<Output = ()> + Send) {
+pub async fn run(
+    pool: &PgPool,
+    allowed_roots: AllowedRoots,
+    stop: impl Future<Output = ()> + Send,
+) {
     let mut stop = std::pin::pin!(stop);
-    let (sources, clock) = (SourcesInUse::new(reach), Clock::default());
+    let (sources, clock) = (SourcesInUse::new(allowed_roots), Clock::default());
     loop {
         tokio::select! {
             () = &mut stop => return,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use crate::queue::{self, Concurrency, Patience, WorkError};
-use crate::sources::Reach;
+use crate::queue::{self, Concurrency, Timeouts, WorkError};
+use crate::sources::AllowedRoots;
 use crate::tasks::perform::{Performer, RetryPolicy};
 
 /// Tasks that wait for others use a slot and hardly anything else.
@@ -20,7 +20,7 @@ pub struct WorkerOptions {
     /// Computing tasks at once.
     pub computing: usize,
     /// Which files job files may lead to.
-    pub reach: Reach,
+    pub allowed_roots: AllowedRoots,
     /// How failed tasks are tried again.
     pub retry: RetryPolicy,
     /// How long tasks under way may take once it is told to stop.
@@ -45,11 +45,15 @@ pub async fn run(
     options: &WorkerOptions,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
-    let performer =
-        Performer::new(pool.clone(), options.retry, options.computing, options.reach.clone());
+    let performer = Performer::new(
+        pool.clone(),
+        options.retry,
+        options.computing,
+        options.allowed_roots.clone(),
+    );
     let concurrency = Concurrency { computing: options.computing, waiting: WAITING_TASKS };
-    let patience = Patience::default();
-    queue::work(pool, &options.name, concurrency, patience, performer, options.grace, stop).await
+    let timeouts = Timeouts::default();
+    queue::work(pool, &options.name, concurrency, timeouts, performer, options.grace, stop).await
 }
 
 /// A name for this process's worker: host and process number, for people who look at the ledger.

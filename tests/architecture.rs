@@ -243,7 +243,7 @@ fn the_scan_sees_every_form_of_import() {
 /// purpose, do no harm there. What a source says is compared by `domain::hash::ContentHash`.
 const FORGEABLE: &[(&str, &str)] = &[
     ("domain/hash.rs", "the old kind of stored hashes, compared with nothing but its like"),
-    ("domain/key_sieve.rs", "keys of one hash are applied in order, or normalized once more"),
+    ("domain/bloom_filter.rs", "keys of one hash are applied in order, or normalized once more"),
     (
         "domain/reject.rs",
         "the name of a group of defects; a redrive takes all rows behind the first",

@@ -15,7 +15,7 @@ const PATHS: [&str; 2] = ["/stats", "/runs"];
 const ASKED: usize = 200;
 /// Connections and plans are made once, and by nobody's request in particular.
 const WARM_UP: usize = 5;
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Milliseconds that the answers to one path took.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ pub async fn latencies(bench: &Bench<'_>, database: &str) -> anyhow::Result<Vec<
 async fn wait(client: &reqwest::Client, address: &str) -> anyhow::Result<()> {
     let url = format!("http://{address}/health/ready");
     let begin = Instant::now();
-    while begin.elapsed() < START_PATIENCE {
+    while begin.elapsed() < START_TIMEOUT {
         if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());
         }

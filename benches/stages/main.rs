@@ -13,13 +13,15 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, Throughput};
 use kasparro::db::pgcopy::CopyBuffer;
 use kasparro::db::unified_records::encode_record;
+use kasparro::domain::bloom_filter::BloomFilter;
 use kasparro::domain::file::{ChosenRows, FileStamp};
-use kasparro::domain::key_sieve::KeySieve;
 use kasparro::domain::raw::RawRef;
 use kasparro::domain::run::RunId;
 use kasparro::job_file::Definition;
 use kasparro::mapping::{Mapped, Mapping};
-use kasparro::sources::{self, FilePlan, FileScan, FileSource, ParsedChunk, Reach, Source, kinds};
+use kasparro::sources::{
+    self, AllowedRoots, FilePlan, FileScan, FileSource, ParsedChunk, Source, kinds,
+};
 use kasparro::values::row::Row;
 
 use products::{ProductFile, Written};
@@ -75,7 +77,7 @@ impl Input {
         let file = ProductFile { rows: ROWS, changed: false, dirty, extra_columns: 0 };
         let written = file.write(&path).expect("a file of products");
         let definition = Definition::load(&job, kinds()).expect("a good job file");
-        let Ok(Source::Files(source)) = sources::open(&definition, &Reach::default()) else {
+        let Ok(Source::Files(source)) = sources::open(&definition, &AllowedRoots::default()) else {
             panic!("a source of files")
         };
         Self { path, written, source, mapping: Mapping::new(&definition, None) }
@@ -88,15 +90,15 @@ impl Input {
         }
     }
 
-    fn split_and_sieve(&self) -> KeySieve {
-        let mut sieve = KeySieve::for_bytes(self.written.bytes);
+    fn split_and_sieve(&self) -> BloomFilter {
+        let mut filter = BloomFilter::for_bytes(self.written.bytes);
         let mut scratch = String::new();
         self.split(&mut |row| {
             if let Some(hash) = self.mapping.key_hash(row, &mut scratch) {
-                sieve.see(hash);
+                filter.see(hash);
             }
         });
-        sieve
+        filter
     }
 
     fn parse(&self, scan: &FileScan) -> Vec<ParsedChunk> {

@@ -1,4 +1,4 @@
-//! Any paginator at any position, whatever is answered: a sweep goes forwards only, and ends by
+//! Any paginator at any position, whatever is answered: a full sync goes forwards only, and ends by
 //! itself when an API answers the same for ever.
 //!
 //! An input is the table of a job file for the kind `rest_api`, a position as it is stored (nothing
@@ -12,26 +12,26 @@ use kasparro_fuzz::sources::{Page, PageSource};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// Pages that an API may answer behind its last different one: a sweep that is told the same for
+/// Pages that an API may answer behind its last different one: a full sync that is told the same for
 /// ever ends before.
-const PATIENCE: usize = 3;
+const REPEATS: usize = 3;
 
 fuzz_target!(|text: &[u8]| {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let mut parts = text.split("\n---\n");
     let (Some(params), Some(position)) = (parts.next(), parts.next()) else { return };
     let bodies: Vec<&str> = parts.collect();
-    let _ = sweep(params, position, &bodies);
+    let _ = full_sync(params, position, &bodies);
 });
 
-fn sweep(params: &str, position: &str, bodies: &[&str]) -> Option<()> {
+fn full_sync(params: &str, position: &str, bodies: &[&str]) -> Option<()> {
     let source = open(params)?;
     let mut position = match position {
         "" => source.first(),
         stored => serde_json::from_str(stored).ok()?,
     };
     let last = bodies.last()?;
-    for body in bodies.iter().chain([last; PATIENCE]) {
+    for body in bodies.iter().chain([last; REPEATS]) {
         let next = read(&source, &position, body)?.next?;
         check_step(&position, &next);
         position = next;

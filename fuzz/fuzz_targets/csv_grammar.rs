@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use kasparro_fuzz::sources::csv::{CsvParams, laws};
+use kasparro_fuzz::sources::csv::{CsvParams, reference_grammar};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -23,5 +23,5 @@ fuzz_target!(|input: &[u8]| {
     .expect("parameters");
     let steps = [1 + pick(6, 16), 1 + pick(7, 64)];
     // An error is that the quote is in the delimiter.
-    let _ = laws::check(&params, pick(5, 3), table, &steps);
+    let _ = reference_grammar::check(&params, pick(5, 3), table, &steps);
 });

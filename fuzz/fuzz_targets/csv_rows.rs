@@ -13,7 +13,7 @@ use kasparro_fuzz::check_mapped;
 use kasparro_fuzz::domain::failure::FailureClass;
 use kasparro_fuzz::domain::file::{ChosenRows, FileStamp, KnownFile};
 use kasparro_fuzz::domain::hash::ContentHash;
-use kasparro_fuzz::domain::key_sieve::key_hash;
+use kasparro_fuzz::domain::bloom_filter::key_hash;
 use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::reject::Reject;
 use kasparro_fuzz::job_file::Definition;

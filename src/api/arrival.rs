@@ -14,11 +14,11 @@ use super::needs;
 use super::problem::{Kind, Problem};
 
 /// How long a body may be on its way.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests worked on at once; each needs a connection to the database sooner or later.
 const AT_WORK: usize = 64;
 /// How long a complete request waits for others to be done with. Connections bound how many wait.
-const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lets requests to `inner` when they are complete and there is room.
 pub(super) struct Arrival<E> {
@@ -30,7 +30,7 @@ pub(super) struct Arrival<E> {
 impl<E: Endpoint> Arrival<E> {
     /// An arrival before `inner`.
     pub(super) fn new(inner: E) -> Self {
-        Self { inner, room: Semaphore::new(AT_WORK), patience: BODY_PATIENCE }
+        Self { inner, room: Semaphore::new(AT_WORK), patience: BODY_TIMEOUT }
     }
 
     async fn complete(&self, request: &mut Request) -> Result<(), Problem> {
@@ -70,7 +70,7 @@ impl<E: Endpoint> Endpoint for Arrival<E> {
             return Ok(self.inner.call(request).await?.into_response());
         }
         self.complete(&mut request).await?;
-        let Ok(_room) = timeout(ROOM_PATIENCE, self.room.acquire()).await else {
+        let Ok(_room) = timeout(ROOM_TIMEOUT, self.room.acquire()).await else {
             return Ok(busy().into_response());
         };
         Ok(self.inner.call(request).await?.into_response())

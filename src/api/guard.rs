@@ -20,7 +20,7 @@ use super::document::{self, KnownPath};
 use super::problem::{Kind, Problem};
 
 /// The longest a request may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An endpoint that never fails, panics or hangs.
 pub(super) struct Guard<E> {
@@ -32,7 +32,7 @@ pub(super) struct Guard<E> {
 impl<E: Endpoint> Guard<E> {
     /// Guards `inner`.
     pub(super) fn new(inner: E) -> Self {
-        Self { inner, paths: document::paths(), patience: PATIENCE }
+        Self { inner, paths: document::paths(), patience: TIMEOUT }
     }
 
     fn refuse(&self, error: poem::Error, method: &Method, path: &str) -> Response {

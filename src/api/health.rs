@@ -13,7 +13,7 @@ use super::document::Tag;
 use crate::db;
 
 /// How long the pool, and after it a connection of its own, may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the service is.
 #[derive(Debug, Object)]
@@ -71,7 +71,7 @@ impl HealthApi {
     /// Whether the service can take requests: the database answers and has the right schema.
     #[oai(path = "/health/ready", method = "get", operation_id = "ready")]
     async fn ready(&self, state: Data<&ApiState>) -> HealthAnswer {
-        answer(match timeout(2 * PATIENCE, db::check_version(&state.pool)).await {
+        answer(match timeout(2 * TIMEOUT, db::check_version(&state.pool)).await {
             Ok(Ok(())) => Database::Ok,
             Ok(Err(db::OpenError::Older | db::OpenError::Newer { .. })) => Database::WrongSchema,
             _ => Database::Unreachable,
@@ -90,12 +90,12 @@ fn answer(database: Database) -> HealthAnswer {
 /// own has the last word.
 async fn reaches(pool: &PgPool) -> bool {
     let from_pool = async { pool.acquire().await?.ping().await };
-    if matches!(timeout(PATIENCE, from_pool).await, Ok(Ok(()))) {
+    if matches!(timeout(TIMEOUT, from_pool).await, Ok(Ok(()))) {
         return true;
     }
     let options = pool.connect_options();
     let of_its_own = async { options.connect().await?.close().await };
-    matches!(timeout(PATIENCE, of_its_own).await, Ok(Ok(())))
+    matches!(timeout(TIMEOUT, of_its_own).await, Ok(Ok(())))
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub use doors::{Admission, WithoutToken};
 pub use serve::{listen, serve};
 
 /// How long a request waits for a connection to the database.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the operations work with; cheap to clone.
 #[derive(Clone)]
@@ -72,14 +72,14 @@ pub struct ApiState {
 impl ApiState {
     /// A connection, or an error within seconds when there is none to be had.
     async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        timeout(CONNECT_PATIENCE, self.pool.acquire())
+        timeout(CONNECT_TIMEOUT, self.pool.acquire())
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// A transaction, likewise.
     async fn begin(&self) -> Result<Transaction, sqlx::Error> {
-        timeout(CONNECT_PATIENCE, Transaction::begin(&self.pool))
+        timeout(CONNECT_TIMEOUT, Transaction::begin(&self.pool))
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }

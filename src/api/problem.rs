@@ -19,10 +19,10 @@ use serde_json::{Map, Value, json};
 use crate::db;
 use crate::db::source_pauses::SourcePause;
 use crate::domain::failure::FailureClass;
+use crate::domain::string_enum::string_enum;
 use crate::domain::suggest;
-use crate::domain::words::words;
 
-words! {
+string_enum! {
     /// What is wrong, as the stable `type` of a problem.
     Kind ("problem type") {
         /// There is no good token.

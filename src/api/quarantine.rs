@@ -15,7 +15,7 @@ use super::words::word_types;
 use crate::db::quarantined_rows::{self, After, QuarantineGroup};
 use crate::domain::reject::ReasonCode;
 use crate::domain::source_name::SourceName;
-use crate::domain::words::words;
+use crate::domain::string_enum::string_enum;
 
 /// One thing wrong with one row.
 #[derive(Debug, Object)]
@@ -85,7 +85,7 @@ pub(crate) struct Groups {
     pub(crate) items: Vec<Group>,
 }
 
-words! {
+string_enum! {
     /// What rows can be grouped by.
     GroupBy ("grouping") {
         /// By what is wrong: source, field and reason.

@@ -24,14 +24,14 @@ use crate::db::run_tasks::{self, LedgerTask};
 use crate::db::{self, runs};
 use crate::domain::failure::FailureClass;
 use crate::domain::run::RunId;
-use crate::domain::words::words;
+use crate::domain::string_enum::string_enum;
 
 /// A comment is sent this often, so that neither side takes the other for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The most tasks that one look reads.
 const TASKS_PER_LOOK: i64 = 500;
 
-words! {
+string_enum! {
     /// What an event is about.
     EventName ("event") {
         /// The run has changed.

@@ -33,9 +33,9 @@ use super::rate::Client;
 use super::{Admission, ApiState, arrival, endpoint, needs};
 
 /// How long the head of a request may take, the wait for it on an open connection included.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take nothing of an answer.
-const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head of a request in bytes, its first line included.
 const MAX_HEAD: usize = 16 << 10;
 /// The most header fields.
@@ -44,7 +44,7 @@ const MAX_FIELDS: usize = 64;
 const BUFFER: usize = 64 << 10;
 /// How many may wait outside, if the system allows so many (`net.core.somaxconn`). Of those beyond,
 /// the system forgets some that believe themselves connected, and resets them when they speak.
-const OUTSIDE: u32 = 4096;
+const LISTEN_BACKLOG: u32 = 4096;
 /// The longest that one who is outside waits until it is looked again whether somebody is silent.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a client that is turned away may take to read why.
@@ -65,7 +65,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // The next process gets it although connections of the former one have not quite ended.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(OUTSIDE)
+    socket.listen(LISTEN_BACKLOG)
 }
 
 /// Serves the API until `stop` resolves, then lets running requests end for `grace` at most.
@@ -136,7 +136,7 @@ pub async fn serve(
 async fn speaks(stream: &TcpStream, place: &Place) -> bool {
     tokio::select! {
         biased;
-        heard = timeout(HEAD_PATIENCE, overheard::first_words(stream)) => match heard {
+        heard = timeout(HEAD_TIMEOUT, overheard::first_words(stream)) => match heard {
             Ok(Ok(Heard::Probe | Heard::Request)) => place.keep(),
             Ok(_) => true,
             Err(_) => false,
@@ -270,10 +270,10 @@ async fn converse<E: Endpoint<Output = Response> + 'static>(
             Ok::<_, Infallible>(response)
         }
     });
-    let stream = TokioIo::new(Connection::new(stream, WRITE_PATIENCE));
+    let stream = TokioIo::new(Connection::new(stream, WRITE_TIMEOUT));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
         .max_buf_size(BUFFER)

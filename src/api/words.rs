@@ -31,7 +31,7 @@ macro_rules! text_type {
 }
 pub(super) use text_type;
 
-/// Makes a type declared with `words!` a string enum of the document, and of parameters and bodies.
+/// Makes a type declared with `string_enum!` a string enum of the document, and of parameters and bodies.
 macro_rules! word_types {
     ($($type:ident = $name:literal: $doc:literal),+ $(,)?) => { $(
         impl poem_openapi::types::Type for $type {

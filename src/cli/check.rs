@@ -12,7 +12,7 @@ use crate::domain::failure::chain;
 use crate::domain::text::{Shown, printable};
 use crate::job_file::error::Problem;
 use crate::job_file::{Definition, DefinitionError, JobsFolder};
-use crate::sources::{self, Reach};
+use crate::sources::{self, AllowedRoots};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -29,7 +29,7 @@ pub(super) fn check(
     jobs: &JobsFolder,
     args: &CheckArgs,
 ) -> anyhow::Result<ExitCode> {
-    let checked = checked(jobs, &processes::reach(settings)?)?;
+    let checked = checked(jobs, &processes::allowed_roots(settings)?)?;
     let stray: Vec<_> = jobs.strays()?;
     let bad =
         |file: &Checked| !file.problems.is_empty() || args.strict && !file.warnings.is_empty();
@@ -76,10 +76,13 @@ struct Checked {
     warnings: Vec<Problem>,
 }
 
-fn checked(jobs: &JobsFolder, reach: &Reach) -> Result<Vec<Checked>, DefinitionError> {
+fn checked(
+    jobs: &JobsFolder,
+    allowed_roots: &AllowedRoots,
+) -> Result<Vec<Checked>, DefinitionError> {
     let check = |loaded: Result<Definition, DefinitionError>| match loaded {
         Err(error) => Checked::refused(&error),
-        Ok(definition) => Checked::looked_at(&definition, reach),
+        Ok(definition) => Checked::looked_at(&definition, allowed_roots),
     };
     Ok(jobs.load(sources::kinds())?.into_iter().map(check).collect())
 }
@@ -97,10 +100,10 @@ impl Checked {
         Self { file, source: None, problems, warnings: Vec::new() }
     }
 
-    fn looked_at(definition: &Definition, reach: &Reach) -> Self {
+    fn looked_at(definition: &Definition, allowed_roots: &AllowedRoots) -> Self {
         let file = definition.path.clone();
         let source = Some(definition.source.to_string());
-        let (found, mut warnings) = match sources::look(definition, reach) {
+        let (found, mut warnings) = match sources::look(definition, allowed_roots) {
             Ok(found) => found,
             Err(error) => return Self::refused(&error),
         };
@@ -108,7 +111,7 @@ impl Checked {
         let mut problems: Vec<_> = found.into_iter().map(line).collect();
         if problems.is_empty() {
             let opened = sources::check(definition)
-                .and_then(|()| sources::open(definition, reach).map(drop));
+                .and_then(|()| sources::open(definition, allowed_roots).map(drop));
             problems.extend(opened.err().map(|error| (chain(&error), None)));
         }
         warnings.extend(definition.warnings.iter().cloned());

@@ -19,7 +19,7 @@ use crate::janitor;
 use crate::job_file::JobsFolder;
 use crate::queue::WorkError;
 use crate::scheduler;
-use crate::sources::{Access, Reach};
+use crate::sources::{Access, AllowedRoots};
 use crate::tasks::perform::RetryPolicy;
 use crate::worker::{self, WorkerOptions};
 
@@ -89,8 +89,8 @@ pub(super) async fn admission(settings: &Settings, pool: &PgPool) -> anyhow::Res
 }
 
 /// Which files job files may lead to.
-pub(super) fn reach(settings: &Settings) -> anyhow::Result<Reach> {
-    Reach::new(&settings.data_roots).map_err(|(folder, error)| {
+pub(super) fn allowed_roots(settings: &Settings) -> anyhow::Result<AllowedRoots> {
+    AllowedRoots::new(&settings.data_roots).map_err(|(folder, error)| {
         anyhow::Error::new(error)
             .context(format!("data_roots: {} is no folder that can be read", folder.display()))
     })
@@ -106,7 +106,7 @@ pub(super) fn worker_options(settings: &Settings) -> anyhow::Result<WorkerOption
             time_limit: settings.task_time_limit,
             ..RetryPolicy::default()
         },
-        reach: reach(settings)?,
+        allowed_roots: allowed_roots(settings)?,
         grace: settings.grace,
     })
 }
@@ -144,7 +144,7 @@ pub(super) async fn work(
 ) -> Result<(), WorkError> {
     tokio::select! {
         worked = worker::run(pool, options, stop.cancelled_owned()) => worked,
-        () = janitor::run(pool, options.reach.clone(), std::future::pending()) => Ok(()),
+        () = janitor::run(pool, options.allowed_roots.clone(), std::future::pending()) => Ok(()),
     }
 }
 

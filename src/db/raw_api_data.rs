@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::hash::{Hashes, StoredHash};
-use crate::domain::json_extent::Extent;
+use crate::domain::json_size::JsonSize;
 use crate::domain::run::RunId;
 
 /// The deepest nesting of a body that is kept as it is. PostgreSQL's parser goes to about 6,000 levels
@@ -145,7 +145,7 @@ pub async fn body(
 }
 
 fn kept(body: &str) -> Cow<'_, str> {
-    match Extent::of(body).depth > MAX_DEPTH {
+    match JsonSize::of(body).depth > MAX_DEPTH {
         true => serde_json::Value::from(body).to_string().into(),
         false => body.into(),
     }

@@ -7,8 +7,8 @@ use sqlx::PgConnection;
 use super::run_tasks::parse;
 use super::runs::progress::{self, RunProgress};
 use super::runs::{self, Run};
+use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
-use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskKind;
 

@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::domain::key_sieve::KeyOrder;
+use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::run::RunId;
 
 /// Notes what planning found.

@@ -180,7 +180,7 @@ pub struct Standing {
 }
 
 /// Counts the rows in quarantine of files of which a run has judged some: all of them, or, where only
-/// rows behind a number were judged, those and what was counted before. It looks at nothing but what
+/// rows behind a number were evaluated, those and what was counted before. It looks at nothing but what
 /// is in quarantine of these files.
 ///
 /// # Errors
@@ -188,11 +188,11 @@ pub struct Standing {
 pub async fn recount(
     connection: &mut PgConnection,
     source: &str,
-    judged: &[JudgedFile],
+    evaluated: &[EvaluatedFile],
 ) -> Result<Vec<Standing>, sqlx::Error> {
-    let ids: Vec<i64> = judged.iter().map(|file| file.id).collect();
-    let behind: Vec<i64> = judged.iter().map(|file| file.behind).collect();
-    let rows: Vec<i64> = judged.iter().map(|file| file.rows).collect();
+    let ids: Vec<i64> = evaluated.iter().map(|file| file.id).collect();
+    let behind: Vec<i64> = evaluated.iter().map(|file| file.behind).collect();
+    let rows: Vec<i64> = evaluated.iter().map(|file| file.rows).collect();
     sqlx::query_as!(
         Standing,
         r#"update source_files as f set
@@ -220,7 +220,7 @@ pub async fn recount(
 
 /// A file whose rows a run has judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JudgedFile {
+pub struct EvaluatedFile {
     /// `source_files.id`.
     pub id: i64,
     /// Only rows behind this one.

@@ -167,10 +167,10 @@ pub async fn runs_by_status(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let status = row
-                .status
-                .parse()
-                .map_err(|e: crate::domain::words::UnknownWord| sqlx::Error::Decode(e.into()))?;
+            let status =
+                row.status.parse().map_err(|e: crate::domain::string_enum::UnknownVariant| {
+                    sqlx::Error::Decode(e.into())
+                })?;
             Ok((status, row.runs))
         })
         .collect()

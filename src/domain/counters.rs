@@ -4,7 +4,7 @@ use std::ops::{AddAssign, SubAssign};
 
 use serde::{Deserialize, Serialize};
 
-use super::words::grouped;
+use super::number::grouped;
 
 /// What a task, a run or a source did, in numbers.
 ///
@@ -29,7 +29,7 @@ pub struct Counters {
 
 impl Counters {
     /// Rows of which it is known what became of them.
-    pub fn judged(&self) -> i64 {
+    pub fn evaluated(&self) -> i64 {
         self.inserted + self.updated + self.unchanged + self.quarantined
     }
 

@@ -14,7 +14,7 @@ pub enum Fault {
         known: Vec<String>,
     },
     /// A word that nobody knows.
-    UnknownWord {
+    UnknownVariant {
         /// The word.
         word: String,
         /// Those that are known.
@@ -53,7 +53,7 @@ impl Fault {
             return Self::UnknownKey { key, known };
         }
         if let Some((word, known)) = unknown("unknown variant `") {
-            return Self::UnknownWord { word, known };
+            return Self::UnknownVariant { word, known };
         }
         if let Some(key) = message.strip_prefix("missing field `").and_then(|m| m.strip_suffix('`'))
         {
@@ -85,7 +85,7 @@ impl Fault {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 format!("unknown key{}", suggest::hint(key, "keys", &known))
             }
-            Self::UnknownWord { word, known } => {
+            Self::UnknownVariant { word, known } => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 format!("unknown word \"{word}\"{}", suggest::hint(word, "words", &known))
             }

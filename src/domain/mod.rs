@@ -4,6 +4,7 @@
 
 pub mod actor;
 pub mod address;
+pub mod bloom_filter;
 pub mod counters;
 pub mod decimal;
 pub mod failure;
@@ -12,8 +13,7 @@ pub mod field_name;
 pub mod file;
 pub mod hash;
 pub mod host;
-pub mod json_extent;
-pub mod key_sieve;
+pub mod json_size;
 pub mod number;
 pub mod pause;
 pub mod presence;
@@ -29,8 +29,8 @@ pub mod schema;
 pub mod secret_url;
 pub mod shape;
 pub mod source_name;
+pub mod string_enum;
 pub mod suggest;
 pub mod task;
 pub mod text;
 pub mod token;
-pub mod words;

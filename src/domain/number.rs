@@ -1,8 +1,21 @@
-//! Owns how a number that somebody types is read, and what is said when it is none.
+//! Owns how a number that somebody types is read, what is said when it is none, and how a number is shown.
 
 use std::fmt::Display;
 use std::ops::{Bound, RangeBounds};
 use std::str::FromStr;
+
+/// A number as people read it: `1234567` is `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
 
 /// A whole number within bounds.
 ///

@@ -8,9 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::number::grouped;
 use super::reject::{Defect, Reject};
 use super::text::{cut, visible};
-use super::words::grouped;
 
 /// The most kinds that a tally holds: the ledger keeps one for each task.
 const MOST_KINDS: usize = 32;

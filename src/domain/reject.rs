@@ -6,9 +6,9 @@ use std::str::FromStr;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::field_name;
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// Why a row or one of its fields was refused. The words are stored and stable.
     ReasonCode ("reason code") {
         /// The row has more or fewer fields than the header.

@@ -7,9 +7,9 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::key_sieve::key_hash;
+use super::bloom_filter::key_hash;
+use super::number::grouped;
 use super::text::{cut, visible};
-use super::words::grouped;
 
 /// The most keys that a task leaves in the ledger.
 const MOST_OF_A_TASK: usize = 1_000;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::words::words;
+use super::string_enum::string_enum;
 
 /// `etl_runs.id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ impl fmt::Display for RunId {
     }
 }
 
-words! {
+string_enum! {
     /// How much of the source a run reads.
     Mode ("mode") {
         /// From the checkpoint on.
@@ -38,7 +38,7 @@ pub struct RunRange {
     pub to: RunId,
 }
 
-words! {
+string_enum! {
     /// Who asked for a run.
     Trigger ("trigger") {
         /// `POST /runs`.
@@ -52,7 +52,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Where a run stands. Derived from its tasks, never set by hand.
     RunStatus ("run status") {
         /// Recorded, no task has started.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::presence::optional_is_missed_in;
 use super::shape::{FieldShape, FieldType, MAX_FIELDS, Place, Shape};
-use super::words::{UnknownWord, words};
+use super::string_enum::{UnknownVariant, string_enum};
 
 /// The type of one field: the types seen, and whether it may be null or absent.
 ///
@@ -30,7 +30,7 @@ pub struct Schema {
     pub fields: BTreeMap<String, FieldSchema>,
 }
 
-words! {
+string_enum! {
     /// What happened to a field between two schema versions.
     Change ("schema change") {
         /// The field is new.
@@ -58,9 +58,9 @@ pub struct Drift {
 }
 
 impl FieldSchema {
-    fn of(shape: &FieldShape, rows: u64, lexical: bool) -> Self {
+    fn of(shape: &FieldShape, rows: u64, types_inferred: bool) -> Self {
         let values: u64 = shape.types.values().map(|seen| seen.count).sum();
-        let mut types: BTreeSet<FieldType> = match lexical {
+        let mut types: BTreeSet<FieldType> = match types_inferred {
             true => majority(shape, values),
             false => shape.types.keys().copied().collect(),
         };
@@ -106,7 +106,7 @@ impl Schema {
     /// The schema that a run's merged shape shows.
     pub fn of(shape: &Shape) -> Self {
         let field = |(name, field): (&String, &FieldShape)| {
-            (name.clone(), FieldSchema::of(field, shape.rows, shape.lexical))
+            (name.clone(), FieldSchema::of(field, shape.rows, shape.types_inferred))
         };
         Self { fields: shape.fields.iter().map(field).collect() }
     }
@@ -122,7 +122,7 @@ impl Schema {
     /// A field that the run saw only as null keeps its type, one that becomes optional is no news,
     /// and one whose first values appear gets its type without an alarm; so does one of integers
     /// when fractions appear, and one of numbers stays one when a run saw integers only. A field counts as removed
-    /// only after a `complete` sweep; one that an API's records may lack only when so many lack it that
+    /// only after a `complete` full sync; one that an API's records may lack only when so many lack it that
     /// this is no accident.
     pub fn evolve(&self, shape: &Shape, complete: bool) -> Option<(Self, Vec<Drift>)> {
         let seen = Self::of(shape);
@@ -176,7 +176,7 @@ impl Schema {
         }
         // A name that the shape lacks may be one of those that it had no room for.
         if complete && !shape.cut {
-            let any = shape.lexical || optional_is_missed_in(shape.rows);
+            let any = shape.types_inferred || optional_is_missed_in(shape.rows);
             let gone: Vec<String> = next
                 .fields
                 .iter()
@@ -228,7 +228,7 @@ impl fmt::Display for FieldSchema {
 }
 
 impl FromStr for FieldSchema {
-    type Err = UnknownWord;
+    type Err = UnknownVariant;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "null" {
@@ -258,8 +258,8 @@ impl<'de> Deserialize<'de> for FieldSchema {
 mod tests {
     use super::*;
 
-    fn shape(rows: &[&[(&str, Option<FieldType>)]], lexical: bool) -> Shape {
-        let mut shape = Shape { rows: rows.len() as u64, lexical, ..Shape::default() };
+    fn shape(rows: &[&[(&str, Option<FieldType>)]], types_inferred: bool) -> Shape {
+        let mut shape = Shape { rows: rows.len() as u64, types_inferred, ..Shape::default() };
         for (i, row) in rows.iter().enumerate() {
             for (field, kind) in *row {
                 shape.observe(field, *kind, || Place {

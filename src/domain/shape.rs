@@ -7,10 +7,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::field_name;
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
-    /// What a value looks like. JSON knows its types; a CSV cell is judged by its text.
+string_enum! {
+    /// What a value looks like. JSON knows its types; a CSV cell is evaluated by its text.
     FieldType ("field type") {
         /// `true` or `false`.
         Boolean = "boolean",
@@ -65,8 +65,10 @@ pub struct FieldShape {
 pub struct Shape {
     /// Rows looked at.
     pub rows: u64,
-    /// Whether types are guesses from text (CSV): then most cells decide, instead of every value.
-    pub lexical: bool,
+    /// Whether types are inferred from text (CSV): then most cells decide, instead of every value. Earlier
+    /// versions stored it as `lexical`.
+    #[serde(alias = "lexical")]
+    pub types_inferred: bool,
     /// By the source's own field name, as [`field_name::kept`] keeps it.
     pub fields: BTreeMap<String, FieldShape>,
     /// Whether there were more names than [`MAX_FIELDS`]: the first ones are kept.
@@ -149,7 +151,7 @@ impl Shape {
     /// Adds what another slice saw. `other` comes later in the run: the first place stays.
     pub fn merge(&mut self, other: &Shape) {
         self.rows += other.rows;
-        self.lexical |= other.lexical;
+        self.types_inferred |= other.types_inferred;
         self.cut |= other.cut;
         for (name, theirs) in &other.fields {
             if let Some(ours) = self.field(name) {

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::file::FileStamp;
 use super::hash::ChunkHash;
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// The kinds of work a run is split into; each has a queue of its name.
     TaskKind ("task kind") {
         /// Opens the source and decides what to read.

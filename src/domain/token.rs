@@ -5,9 +5,9 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What a token allows; each includes those before it.
     Scope ("token scope") {
         /// Looking at everything.

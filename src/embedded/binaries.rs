@@ -16,7 +16,7 @@ const OLDEST_MAJOR: u32 = 14;
 /// The extensions that kasparro's migrations create.
 const EXTENSIONS: [&str; 2] = ["pgcrypto", "hstore"];
 /// A program that does not tell its version by then hangs.
-const PROGRAM_PATIENCE: Duration = Duration::from_secs(20);
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where packages put server programs that are not on the PATH: parent folder, beginning of an
 /// entry's name, way to the programs.
@@ -217,7 +217,7 @@ async fn output_of(
     let command = account.command(&folder.join(program), Path::new("/"));
     let mut command = command.map_err(cannot_run)?;
     command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(PROGRAM_PATIENCE, command.output())
+    let output = tokio::time::timeout(PROGRAM_TIMEOUT, command.output())
         .await
         .map_err(|_| format!("`{program}` does not answer"))?
         .map_err(cannot_run)?;

@@ -13,7 +13,7 @@ use super::error::EmbeddedError;
 use super::folder::SOCKET_NAME;
 use super::planted;
 
-const KNOCK_PATIENCE: Duration = Duration::from_secs(5);
+const KNOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database that every cluster has.
 const MAINTENANCE_DATABASE: &str = "postgres";
 
@@ -62,7 +62,7 @@ pub(super) async fn knock(
     if !planted::is_socket_of(&socket.join(SOCKET_NAME), account) {
         return Ok(Knock::Refused("there is no socket yet".to_owned()));
     }
-    let attempt = tokio::time::timeout(KNOCK_PATIENCE, ask(socket));
+    let attempt = tokio::time::timeout(KNOCK_TIMEOUT, ask(socket));
     let (version, folder) = match attempt.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Ok(Knock::Refused(error.to_string())),

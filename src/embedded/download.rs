@@ -29,9 +29,9 @@ const CHECKSUMS: [(&str, &str); 4] = [
     ("x86_64-apple-darwin", "e43a81b15e1cfe7f9d8fd79c6d4d0366e9001a5f690e322224dca704656602f7"),
     ("aarch64-apple-darwin", "fd4b62794b160e26973a768a1eef3248aef9d2ff23ebd6d884a4299485e28e57"),
 ];
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection on which nothing arrives for this long is dead.
-const READ_PATIENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
 /// Where the programs come from: `<base_url>/<version>/postgresql-<version>-<target>.tar.gz`, which
@@ -181,8 +181,8 @@ async fn fetch(url: &str, announce: &(dyn Fn(&str) + Sync)) -> Result<Vec<u8>, r
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .user_agent(concat!("kasparro/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_PATIENCE)
-        .read_timeout(READ_PATIENCE)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
         .build()?;
     let response = client.get(url).send().await?.error_for_status()?;
     let total = response.content_length();

@@ -34,7 +34,7 @@ pub(super) const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// Beginning of the name of a short socket folder.
 const SHORT_PREFIX: &str = "kasparro-";
 /// A download on a slow line happens under the lock, so this is far beyond a normal start.
-const LOCK_PATIENCE: Duration = Duration::from_secs(15 * 60);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// An opened data folder. Its path is absolute and free of symbolic links, because it is compared
@@ -109,8 +109,8 @@ impl DataFolder {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if begin.elapsed() > LOCK_PATIENCE => {
-                    return Err(EmbeddedError::LockBusy { path, seconds: LOCK_PATIENCE.as_secs() });
+                Err(TryLockError::WouldBlock) if begin.elapsed() > LOCK_TIMEOUT => {
+                    return Err(EmbeddedError::LockBusy { path, seconds: LOCK_TIMEOUT.as_secs() });
                 }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => {

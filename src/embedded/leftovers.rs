@@ -22,8 +22,8 @@ use super::planted;
 
 /// How long a process may take over SIGTERM before it gets SIGKILL. Both are safe here: without its
 /// postmaster a backend cannot commit any more, and the next start recovers from the log.
-const TERM_PATIENCE: Duration = Duration::from_secs(5);
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+const TERM_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
 /// The postmaster of this cluster, if it lives: the pid file's number, provided that the process
@@ -42,7 +42,7 @@ pub(super) async fn clear(
     account: &Account,
 ) -> Result<(), EmbeddedError> {
     let mut left = processes_in(cluster, account).await;
-    for (signal, patience) in [(Signal::SIGTERM, TERM_PATIENCE), (Signal::SIGKILL, KILL_PATIENCE)] {
+    for (signal, patience) in [(Signal::SIGTERM, TERM_TIMEOUT), (Signal::SIGKILL, KILL_TIMEOUT)] {
         if left.is_empty() {
             break;
         }

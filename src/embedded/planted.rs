@@ -5,7 +5,7 @@
 //! write through or give away (CVE-2017-12172 was that, in PostgreSQL's own start scripts).
 //!
 //! Rules: the data folder and everything above it can be changed by root only, so no name in it
-//! changes its meaning beneath us. What is opened is never followed, and is judged and given away
+//! changes its meaning beneath us. What is opened is never followed, and is checked and given away
 //! by its open handle, not by its name. What lies in folders that belong to the other user is only
 //! read, a little of it, and only if it is a plain file.
 //! It must not know what the files are for.

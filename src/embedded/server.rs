@@ -20,10 +20,10 @@ use super::error::EmbeddedError;
 use super::folder::DataFolder;
 use super::{Options, cluster, leftovers, planted, provision};
 
-const START_PATIENCE: Duration = Duration::from_secs(60);
-const STOP_PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// After SIGQUIT, which does not wait for anything.
-const QUIT_PATIENCE: Duration = Duration::from_secs(10);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(15);
 /// Every knock on a recovering server is a line in its log.
 const SLOWEST_POLL: Duration = Duration::from_millis(500);
@@ -156,10 +156,10 @@ async fn wait_for_answer(
         if ended {
             return Ok(None);
         }
-        if begin.elapsed() > START_PATIENCE {
+        if begin.elapsed() > START_TIMEOUT {
             return Err(EmbeddedError::NoAnswer {
                 pid: pid.as_raw(),
-                seconds: START_PATIENCE.as_secs(),
+                seconds: START_TIMEOUT.as_secs(),
                 reason,
                 log: log.path.clone(),
                 tail: log.tail(),
@@ -183,7 +183,7 @@ pub(super) async fn stop(folder: &DataFolder) -> Result<bool, EmbeddedError> {
     let Some(pid) = leftovers::live_postmaster(&folder.cluster(), folder.account()).await else {
         return Ok(false);
     };
-    for (signal, patience) in [(Signal::SIGINT, STOP_PATIENCE), (Signal::SIGQUIT, QUIT_PATIENCE)] {
+    for (signal, patience) in [(Signal::SIGINT, STOP_TIMEOUT), (Signal::SIGQUIT, QUIT_TIMEOUT)] {
         // It may have ended on its own in the meantime.
         let _ = kill(pid, signal);
         let begin = Instant::now();

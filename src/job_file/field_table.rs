@@ -338,8 +338,8 @@ impl Draft<'_> {
         for (key, value) in [("const", &field.constant), ("default", &field.default)] {
             let Some(text) = value else { continue };
             let mut out = String::new();
-            if let Err(flaw) = plain.write(Cell::Text(text), false, Form::Column, &mut out) {
-                self.problem(key, format!("{} {}", text::quoted(text), flaw.problem));
+            if let Err(error) = plain.write(Cell::Text(text), false, Form::Column, &mut out) {
+                self.problem(key, format!("{} {}", text::quoted(text), error.problem));
             }
         }
     }

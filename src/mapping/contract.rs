@@ -1,8 +1,8 @@
 //! Owns the schema contract applied row by row: what happens to a value, or to its row, that does
 //! not fit the current schema version.
 //!
-//! The schema knows top-level fields only, so a nested value is judged by the field it stands in; that
-//! it is gone from every record is judged by what earlier runs had of the mapped field.
+//! The schema knows top-level fields only, so a nested value is evaluated by the field it stands in; that
+//! it is gone from every record is evaluated by what earlier runs had of the mapped field.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +68,7 @@ struct WatchedField {
 
 /// What the contract has against a row.
 #[derive(Debug)]
-pub(super) enum Objection {
+pub(super) enum ContractViolation {
     /// Stop: the sentence says why.
     Freeze(String),
     /// Set the row aside.
@@ -151,14 +151,14 @@ impl RowContract {
         frozen.map_or(Ok(()), Err)
     }
 
-    /// Judges the value of a watched locator: what comes back is the value to go on with.
+    /// Evaluates the value of a watched locator: what comes back is the value to go on with.
     pub(super) fn admit<'r, R: Row>(
         &self,
         watch: &Watch,
         label: &str,
         row: &R,
         cell: Cell<'r>,
-    ) -> Result<Cell<'r>, Objection> {
+    ) -> Result<Cell<'r>, ContractViolation> {
         if watch.lost && matches!(cell, Cell::Missing) {
             let what = "the row has nothing there, and every row had";
             self.object("missing_field", self.rules.missing_field, label, what)?;
@@ -203,7 +203,13 @@ impl RowContract {
         }
     }
 
-    fn object(&self, rule: &str, policy: Policy, label: &str, what: &str) -> Result<(), Objection> {
+    fn object(
+        &self,
+        rule: &str,
+        policy: Policy,
+        label: &str,
+        what: &str,
+    ) -> Result<(), ContractViolation> {
         let message = format!("{label}: {what} (contract: {rule} = \"{}\")", policy.as_str());
         let reason = match rule {
             "missing_field" => ReasonCode::MissingField,
@@ -211,10 +217,10 @@ impl RowContract {
         };
         match policy {
             Policy::Evolve | Policy::DiscardValue => Ok(()),
-            Policy::Freeze => Err(Objection::Freeze(message)),
+            Policy::Freeze => Err(ContractViolation::Freeze(message)),
             Policy::QuarantineRow | Policy::Guard => {
                 let field = Some(label.to_owned());
-                Err(Objection::Defect(Defect::without_value(field, reason, message)))
+                Err(ContractViolation::Defect(Defect::without_value(field, reason, message)))
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use super::compiled::Mapping;
 use super::mapped::{Frozen, Mapped};
-use super::sheet::Sheet;
-use crate::domain::key_sieve;
+use super::row_mapper::RowMapper;
+use crate::domain::bloom_filter;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode, Reject};
 use crate::values::row::Row;
@@ -13,7 +13,7 @@ impl Mapping {
     /// `scratch` is only memory.
     pub fn key_hash(&self, row: &dyn Row, scratch: &mut String) -> Option<u64> {
         scratch.clear();
-        self.key.write(row, scratch).then(|| key_sieve::key_hash(scratch))
+        self.key.write(row, scratch).then(|| bloom_filter::key_hash(scratch))
     }
 
     /// Maps one row and adds it to `out`, as a record or as the reject that `reject` makes of its
@@ -30,9 +30,9 @@ impl Mapping {
         reject: impl FnOnce(Vec<Defect>) -> Reject,
     ) -> Result<(), Frozen> {
         out.records.begin();
-        let mut sheet = Sheet::new(self, row, &mut out.records, &mut out.gaps);
-        let filled = sheet.fill();
-        let mut defects = sheet.defects;
+        let mut row_mapper = RowMapper::new(self, row, &mut out.records, &mut out.gaps);
+        let filled = row_mapper.fill();
+        let mut defects = row_mapper.defects;
         if defects.is_empty() && !out.records.has_room() {
             let message = "the records that are written together have more than 1 GiB of text with \
                            this one; make max_response_bytes, the page or csv.chunk_size smaller";

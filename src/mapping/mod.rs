@@ -9,7 +9,7 @@ pub mod contract;
 pub mod gap_counter;
 mod map;
 mod mapped;
-mod sheet;
+mod row_mapper;
 
 pub use compiled::Mapping;
 pub use mapped::{Before, Frozen, Mapped};

@@ -31,17 +31,17 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// Says that this process's workers live until it is dropped.
 pub(super) struct Heartbeat {
-    lives: Arc<Lives>,
+    state: Arc<HeartbeatState>,
     stop: CancellationToken,
-    _stirring: AbortOnDropHandle<()>,
+    _ticking: AbortOnDropHandle<()>,
 }
 
-struct Lives {
+struct HeartbeatState {
     /// The worker of each queue.
     workers: Mutex<Vec<Arc<Pulse>>>,
     since: Instant,
     /// When the process's own threads last had a turn, in seconds after `since`.
-    stirred: AtomicU64,
+    last_tick: AtomicU64,
 }
 
 impl Heartbeat {
@@ -50,45 +50,45 @@ impl Heartbeat {
     /// # Errors
     /// When the system has no more threads.
     pub(super) fn start(pool: &PgPool) -> std::io::Result<Self> {
-        let lives = Arc::new(Lives {
+        let state = Arc::new(HeartbeatState {
             workers: Mutex::default(),
             since: Instant::now(),
-            stirred: AtomicU64::new(0),
+            last_tick: AtomicU64::new(0),
         });
         let stop = CancellationToken::new();
         let options =
             PgConnectOptions::clone(&pool.connect_options()).application_name("kasparro heartbeat");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (of_thread, until) = (lives.clone(), stop.clone());
+        let (of_thread, until) = (state.clone(), stop.clone());
         std::thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
             let beat = keep_at("the heartbeat", || of_thread.beat(&options));
             runtime.block_on(until.run_until_cancelled(beat));
         })?;
-        let stirring = {
-            let lives = lives.clone();
+        let ticking = {
+            let state = state.clone();
             tokio::spawn(async move {
                 loop {
-                    lives.stirred.store(lives.since.elapsed().as_secs(), Ordering::Relaxed);
+                    state.last_tick.store(state.since.elapsed().as_secs(), Ordering::Relaxed);
                     sleep(EVERY).await;
                 }
             })
         };
-        Ok(Self { lives, stop, _stirring: AbortOnDropHandle::new(stirring) })
+        Ok(Self { state, stop, _ticking: AbortOnDropHandle::new(ticking) })
     }
 
     /// From now on it is said that this worker lives.
     pub(super) fn enter(&self, worker: Arc<Pulse>) {
-        self.lives.workers().push(worker);
+        self.state.workers().push(worker);
     }
 
     /// This worker has ended.
     pub(super) fn leave(&self, worker: &Arc<Pulse>) {
-        self.lives.workers().retain(|other| !Arc::ptr_eq(other, worker));
+        self.state.workers().retain(|other| !Arc::ptr_eq(other, worker));
     }
 
     /// The workers that have not ended.
     pub(super) fn pulses(&self) -> Vec<Arc<Pulse>> {
-        self.lives.workers().clone()
+        self.state.workers().clone()
     }
 }
 
@@ -98,7 +98,7 @@ impl Drop for Heartbeat {
     }
 }
 
-impl Lives {
+impl HeartbeatState {
     async fn beat(&self, options: &PgConnectOptions) {
         let mut connection = None;
         let mut ticks = interval(EVERY);
@@ -122,8 +122,8 @@ impl Lives {
     }
 
     fn is_stuck(&self) -> bool {
-        let stirred = Duration::from_secs(self.stirred.load(Ordering::Relaxed));
-        self.since.elapsed().saturating_sub(stirred) > STUCK_AFTER
+        let last_tick = Duration::from_secs(self.last_tick.load(Ordering::Relaxed));
+        self.since.elapsed().saturating_sub(last_tick) > STUCK_AFTER
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Arc<Pulse>>> {

@@ -27,7 +27,7 @@ mod worker;
 
 pub use lease::Lease;
 pub use presence::{Held, anybody_works, holders};
-pub use worker::{Concurrency, Handler, Patience, WorkError, work};
+pub use worker::{Concurrency, Handler, Timeouts, WorkError, work};
 
 use std::time::Duration;
 
@@ -270,7 +270,7 @@ pub async fn end_waiting(
 ///
 /// # Errors
 /// Database errors.
-pub async fn hasten(
+pub async fn reschedule(
     connection: &mut PgConnection,
     run: RunId,
     tasks: &[(String, TaskKind, Option<DateTime<Utc>>)],
@@ -279,7 +279,7 @@ pub async fn hasten(
     let (queues, keys) = names(run, &named);
     // Locked ones are skipped as in `end_waiting`.
     let due: Vec<_> = tasks.iter().map(|(_, _, due)| *due).collect();
-    let hastened = sqlx::query!(
+    let rescheduled = sqlx::query!(
         r#"with waiting as (
             select j.id, greatest(now(), t.due) as due
             from apalis.jobs as j
@@ -297,7 +297,7 @@ pub async fn hasten(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let due = hastened.into_iter().filter(|item| item.is_due).map(|item| item.job_type);
+    let due = rescheduled.into_iter().filter(|item| item.is_due).map(|item| item.job_type);
     notify(connection, &due.collect::<Vec<_>>()).await
 }
 

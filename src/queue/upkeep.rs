@@ -21,9 +21,9 @@ use crate::domain::task::TaskKind;
 use crate::telemetry::Seldom;
 
 /// Dead workers are looked for this often, …
-const EVERY: Duration = Duration::from_secs(4);
+const REAP_INTERVAL: Duration = Duration::from_secs(4);
 /// … and who has said nothing for so long is one, see [`Heartbeat`], …
-const SILENT: Duration = Duration::from_secs(12);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(12);
 /// … unless the database was away meanwhile: nobody could say anything. It must have been there so
 /// long.
 const THERE_FOR: Duration = Duration::from_secs(16);
@@ -50,7 +50,7 @@ pub(super) async fn keep(
         failed: None,
         strays: None,
     };
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(REAP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -181,7 +181,7 @@ async fn take_over(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
          from stale where j.id = stale.id
          returning j.job_type"#,
         &queues,
-        SILENT.as_secs_f64(),
+        HEARTBEAT_TIMEOUT.as_secs_f64(),
         THERE_FOR.as_secs_f64(),
     )
     .fetch_all(&mut *connection)

@@ -52,7 +52,7 @@ pub struct Concurrency {
 
 /// How long things may take that the database is asked on the queue's own behalf.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// A look for an item that takes longer is given up.
     pub look: Duration,
     /// A worker that has asked for nothing for so long, though it has room for more, is stuck and is
@@ -60,7 +60,7 @@ pub struct Patience {
     pub stuck: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self { look: Duration::from_secs(20), stuck: Duration::from_secs(60) }
     }
@@ -93,7 +93,7 @@ pub async fn work<H: Handler>(
     pool: &PgPool,
     process: &str,
     concurrency: Concurrency,
-    patience: Patience,
+    timeouts: Timeouts,
     handler: H,
     grace: Duration,
     stop: impl Future<Output = ()> + Send,
@@ -126,7 +126,7 @@ pub async fn work<H: Handler>(
             process: process.to_owned(),
             kind,
             slots: concurrency.of(kind),
-            patience,
+            timeouts,
             handler: handler.clone(),
             newsroom: newsroom.clone(),
             heartbeat: heartbeat.clone(),
@@ -159,7 +159,7 @@ struct Queue<H> {
     process: String,
     kind: TaskKind,
     slots: usize,
-    patience: Patience,
+    timeouts: Timeouts,
     handler: H,
     newsroom: Arc<Newsroom>,
     heartbeat: Arc<Heartbeat>,
@@ -196,7 +196,7 @@ impl<H: Handler> Queue<H> {
         loop {
             let registered = tokio::select! {
                 () = self.stop.cancelled() => return None,
-                registered = ask(&self.pool, self.patience.look, async |connection| {
+                registered = ask(&self.pool, self.timeouts.look, async |connection| {
                     register(connection, &name, self.kind).await
                 }) => registered,
             };
@@ -207,7 +207,7 @@ impl<H: Handler> Queue<H> {
                 () = sleep(pauses.next()) => {}
             }
         }
-        let pulse = Arc::new(Pulse::new(name, self.slots, self.patience.stuck));
+        let pulse = Arc::new(Pulse::new(name, self.slots, self.timeouts.stuck));
         self.heartbeat.enter(pulse.clone());
         Some(pulse)
     }
@@ -220,7 +220,7 @@ impl<H: Handler> Queue<H> {
         let look = Look {
             pool: self.pool.clone(),
             queue: self.kind,
-            within: self.patience.look,
+            within: self.timeouts.look,
             pulse: pulse.clone(),
             news: self.newsroom.of(self.kind)?,
             faults: self.faults.clone(),
@@ -251,7 +251,7 @@ impl<H: Handler> Queue<H> {
                 Err(error) => Some(format!("ended: {error}")),
             },
             () = pulse.is_stuck() => {
-                Some(format!("has asked for nothing for {} s", self.patience.stuck.as_secs()))
+                Some(format!("has asked for nothing for {} s", self.timeouts.stuck.as_secs()))
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{KINDS, Reach, look};
+use super::{AllowedRoots, KINDS, look};
 use crate::job_file::{Definition, DefinitionError, load_all};
 
 const CSV: &str = "kind = \"csv\"\nprimary_key = [\"sku\"]\n\n[csv]\npaths = [\"data/*.csv\"]\n\n\
@@ -437,7 +437,7 @@ fn what_is_not_there_on_this_machine_is_a_warning_and_what_may_not_be_read_a_pro
     let mut said = Vec::new();
     for definition in load_all(&jobs, KINDS).unwrap() {
         let definition = definition.unwrap();
-        let (problems, warnings) = look(&definition, &Reach::default()).unwrap();
+        let (problems, warnings) = look(&definition, &AllowedRoots::default()).unwrap();
         let all = definition.warnings.iter().chain(&warnings).map(|found| ("warning", found));
         for (what, found) in problems.iter().map(|found| ("problem", found)).chain(all) {
             let text = found.to_string().replace(&folder.path().display().to_string(), "…");
@@ -506,7 +506,7 @@ fn what_a_pattern_leads_to_and_a_run_leaves_out_is_a_warning() {
         let text = CSV.replacen("data/*.csv", pattern, 1);
         std::fs::write(folder.path().join("files.toml"), text).unwrap();
         let definition = load_all(folder.path(), KINDS).unwrap().remove(0).unwrap();
-        let (problems, warnings) = look(&definition, &Reach::default()).unwrap();
+        let (problems, warnings) = look(&definition, &AllowedRoots::default()).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };

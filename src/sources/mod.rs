@@ -3,12 +3,12 @@
 //! To add a kind: one file here with its parameters and one of the two traits below, and its line
 //! in `KINDS`. Must not know: the database, the queue, runs.
 
+mod allowed_roots;
 pub mod csv;
-mod reach;
 pub mod rest_api;
 mod rows;
 
-pub use reach::Reach;
+pub use allowed_roots::AllowedRoots;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -174,7 +174,7 @@ pub struct LedNowhere {
 
 /// A source that is read page by page, each page telling where the next one is.
 pub trait PageSource: Send + Sync {
-    /// The position of the first page of a sweep.
+    /// The position of the first page of a full sync.
     fn first(&self) -> Value;
 
     /// The bucket that requests draw from, if any.
@@ -413,11 +413,11 @@ pub struct Kind {
     /// Says everything that is wrong with a job file, wherever the source will be read.
     pub inspect: fn(&mut Inspection<'_>),
     /// Says what is wrong with it on this machine: files and secrets that are not there.
-    pub look: fn(&Definition, &Reach, &mut Inspection<'_>),
+    pub look: fn(&Definition, &AllowedRoots, &mut Inspection<'_>),
     /// Says what is wrong with the parameters, wherever the source will be read.
     pub check: fn(&Definition) -> Result<(), SourceError>,
     /// Opens a source. Reads nothing yet.
-    pub open: fn(&Definition, &Reach) -> Result<Source, SourceError>,
+    pub open: fn(&Definition, &AllowedRoots) -> Result<Source, SourceError>,
     /// The JSON Schema of its parameters.
     pub schema: fn() -> schemars::Schema,
 }
@@ -474,18 +474,18 @@ pub fn check(definition: &Definition) -> Result<(), SourceError> {
 /// When the job file cannot be read again.
 pub fn look(
     definition: &Definition,
-    reach: &Reach,
+    allowed_roots: &AllowedRoots,
 ) -> Result<(Vec<Problem>, Vec<Problem>), DefinitionError> {
     let Ok(kind) = kind_of(definition) else { return Ok((Vec::new(), Vec::new())) };
-    definition.inspect(|job| (kind.look)(definition, reach, job))
+    definition.inspect(|job| (kind.look)(definition, allowed_roots, job))
 }
 
-/// Opens the source of a definition, which may read the files within reach.
+/// Opens the source of a definition, which may read the files below the allowed roots.
 ///
 /// # Errors
-/// When the kind is unknown, or its parameters cannot be used or lead to files out of reach.
-pub fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
-    let opened = kind_of(definition).and_then(|kind| (kind.open)(definition, reach));
+/// When the kind is unknown, or its parameters cannot be used or lead to files outside the allowed roots.
+pub fn open(definition: &Definition, allowed_roots: &AllowedRoots) -> Result<Source, SourceError> {
+    let opened = kind_of(definition).and_then(|kind| (kind.open)(definition, allowed_roots));
     opened.map_err(|error| error.in_file(&definition.path))
 }
 

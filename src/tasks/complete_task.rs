@@ -10,7 +10,7 @@ use super::{Effects, SourceInUse, TaskError};
 use crate::db::run_tasks::{self, EndedAttempt, TaskEnd, TaskState};
 use crate::db::runs;
 use crate::db::runs::progress::{self, ProgressChange};
-use crate::domain::key_sieve::SliceOrder;
+use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::run::{RunId, RunStatus};
 use crate::domain::task::{Rows, TaskKind, TaskPayload};
 use crate::queue;

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::remark::{Remark, few};
 use crate::domain::field_name;
+use crate::domain::number::grouped;
 use crate::domain::presence::{Gaps, Presence, Reads};
 use crate::domain::run::Mode;
 use crate::domain::suggest::nearest_field;
 use crate::domain::text::{cut, visible};
-use crate::domain::words::grouped;
 use crate::job_file::Definition;
 use crate::job_file::policy::Policy;
 use crate::sources::Source;

@@ -106,7 +106,7 @@ impl FetchPage {
         (self.slice + 1) % PAGES_PER_BATCH != 0
     }
 
-    /// The fields that every record had and none of the sweep has so far.
+    /// The fields that every record had and none of the full sync has so far.
     async fn gone(&self, context: &TaskContext, page: &Page) -> Result<Gone, TaskError> {
         if !context.source.definition.contract.guards() {
             return Ok(Gone::default());

@@ -17,8 +17,8 @@ use super::{TaskContext, TaskError};
 use crate::db::source_files;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::{KnownFile, Layout};
+use crate::domain::number::grouped;
 use crate::domain::text::{cut, visible};
-use crate::domain::words::grouped;
 use crate::job_file::policy::Policy;
 use crate::sources::{
     AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, LeftOut, Loss, Source, SourceError,

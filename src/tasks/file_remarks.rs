@@ -7,7 +7,7 @@ use super::plan_run::FoundFile;
 use super::remark::{Remark, few};
 use super::{TaskContext, TaskError};
 use crate::db::source_files::{self, Standing};
-use crate::domain::words::grouped;
+use crate::domain::number::grouped;
 use crate::sources::{FilePlan, FirstRow, Source};
 
 /// The most missing files that are named.

@@ -13,12 +13,12 @@ use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{checkpoints, field_presence, quarantined_rows, run_tasks, source_files, totals};
 use crate::domain::counters::Counters;
+use crate::domain::number::grouped;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::domain::text::cut;
-use crate::domain::words::grouped;
 use crate::job_file::policy::Checks;
 use crate::sources::Source;
 
@@ -99,17 +99,17 @@ async fn standing(
     planned: &Planned,
     checks: &Checks,
 ) -> Result<Option<Remark>, TaskError> {
-    let judged = match run.mode {
+    let evaluated = match run.mode {
         _ if run.dry_run => return Ok(None),
         Mode::Replay => run_tasks::files_of_slices(&mut *transaction, run.id).await?,
         Mode::Incremental | Mode::Full => {
-            planned.files.iter().filter(|file| file.read).map(PlannedFile::judged).collect()
+            planned.files.iter().filter(|file| file.read).map(PlannedFile::evaluated).collect()
         }
     };
-    if judged.is_empty() {
+    if evaluated.is_empty() {
         return Ok(None);
     }
-    let standing = source_files::recount(transaction, &run.source, &judged).await?;
+    let standing = source_files::recount(transaction, &run.source, &evaluated).await?;
     Ok(standing_badly(&standing, checks.max_quarantine_ratio))
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 
-use super::chunks_at_hand::Normalizing;
-use super::judged_rows::JudgedRows;
+use super::chunk_cache::Normalizing;
+use super::evaluated_rows::EvaluatedRows;
 use super::parse_csv_chunk::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
 use super::{SourceInUse, TaskContext, TaskError, blocking};
@@ -37,7 +37,7 @@ pub(super) struct Mapper {
     /// The API pages among them.
     pub pages: PagesOfBatch,
     /// The rows that an earlier run has judged before.
-    pub judged: JudgedRows,
+    pub evaluated: EvaluatedRows,
 }
 
 impl Mapper {
@@ -55,7 +55,7 @@ impl Mapper {
             rows,
             mapped: Mapped::default(),
             pages,
-            judged: JudgedRows::default(),
+            evaluated: EvaluatedRows::default(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Mapper {
                 let (body, first_run) =
                     raw_api_data::body(&context.pool, &context.source_name, hash).await?;
                 if first_run != context.run {
-                    self.judged.add(raw, 1, i64::MAX, Arc::new(ChosenRows::All));
+                    self.evaluated.add(raw, 1, i64::MAX, Arc::new(ChosenRows::All));
                 }
                 self.page(hash, body).await
             }
@@ -147,7 +147,7 @@ impl Mapper {
             }
         }
         if location.first_run != context.run {
-            self.judged.add(raw, chunk.first_row, last, rows);
+            self.evaluated.add(raw, chunk.first_row, last, rows);
         }
         Ok(())
     }

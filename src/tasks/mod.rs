@@ -6,21 +6,21 @@
 pub mod cancel_run;
 pub mod dry_run;
 pub mod error;
-mod fault_point;
+mod failpoint;
 pub mod pause_source;
 pub mod perform;
 pub mod redrive;
 pub mod retry_run;
 pub mod start_run;
 
-mod chunks_at_hand;
+mod chunk_cache;
 mod complete_task;
 mod emptied;
+mod evaluated_rows;
 mod fetch_page;
 mod file_guard;
 mod file_remarks;
 mod finish_run;
-mod judged_rows;
 mod key_change;
 mod mapper;
 mod normalize_batch;
@@ -42,12 +42,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
+use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
-use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::task::TaskPayload;
 use crate::sources::Access;
-use chunks_at_hand::ChunksAtHand;
+use chunk_cache::ChunkCache;
 pub use error::TaskError;
 pub use sources_in_use::{SourceInUse, SourcesInUse};
 
@@ -62,7 +62,7 @@ struct TaskContext {
     access: Access,
     from_empty: bool,
     slice_order: SliceOrder,
-    chunks: Arc<ChunksAtHand>,
+    chunks: Arc<ChunkCache>,
 }
 
 /// What a task leaves in the transaction besides the rows it wrote itself.
@@ -102,16 +102,16 @@ trait Task: Send + Sync {
 
 /// Tells work on another thread, once it is dropped, that nobody waits for it any more.
 #[derive(Debug, Default)]
-struct Patience(Arc<AtomicBool>);
+struct StopFlag(Arc<AtomicBool>);
 
-impl Patience {
+impl StopFlag {
     /// Set when it is over.
     fn is_over(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }
 }
 
-impl Drop for Patience {
+impl Drop for StopFlag {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

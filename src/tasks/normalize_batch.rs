@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::chunks_at_hand::Normalizing;
+use super::chunk_cache::Normalizing;
 use super::mapper::Mapper;
 use super::parse_csv_chunk::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
@@ -76,7 +76,7 @@ impl Task for NormalizeBatch {
         transaction: &mut PgConnection,
         (mapper, _normalizing): Self::Gathered,
     ) -> Result<Effects, TaskError> {
-        let Mapper { mapped, pages, judged, .. } = mapper;
+        let Mapper { mapped, pages, evaluated, .. } = mapper;
         let source = &context.source_name;
         let expect = self.expect(context);
         let upserted = unified_records::upsert(
@@ -88,7 +88,7 @@ impl Task for NormalizeBatch {
             repeated::scope(context),
         )
         .await?;
-        judged.update_status(transaction, source, &mapped.rejects).await?;
+        evaluated.update_status(transaction, source, &mapped.rejects).await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
         let mut counters = Counters {
@@ -100,7 +100,7 @@ impl Task for NormalizeBatch {
         };
         counters += pages.counters();
         if context.mode == Mode::Replay && context.source.source.is_pages() {
-            counters.rows_read = counters.judged();
+            counters.rows_read = counters.evaluated();
         }
         let (skipped, reasons) = pages.skipped();
         let mut set_aside = mapped.reasons_from(0);

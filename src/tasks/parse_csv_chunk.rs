@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::chunks_at_hand::Room;
+use super::chunk_cache::Permit;
 use super::{Effects, Task, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::{run_repeated_keys, source_files};
+use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
 use crate::domain::file::FileStamp;
-use crate::domain::key_sieve::SliceOrder;
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
@@ -65,10 +65,10 @@ pub(super) struct ParseCsvChunk {
 }
 
 impl Task for ParseCsvChunk {
-    type Gathered = (ParsedChunk, Room);
+    type Gathered = (ParsedChunk, Permit);
 
-    async fn gather(&self, context: &TaskContext) -> Result<(ParsedChunk, Room), TaskError> {
-        let room = context.chunks.room().await;
+    async fn gather(&self, context: &TaskContext) -> Result<(ParsedChunk, Permit), TaskError> {
+        let permit = context.chunks.permit().await;
         let file = source_files::location(&context.pool, self.file_id).await?;
         let path = context.source.definition.base_dir().join(&file.url);
         let repeated = match context.slice_order {
@@ -93,20 +93,20 @@ impl Task for ParseCsvChunk {
             Ok(files.read(&path, &stamp, &file.layout, &chunk, file_id, watch)?)
         })
         .await?;
-        Ok((parsed, room))
+        Ok((parsed, permit))
     }
 
     async fn store(
         &self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (parsed, room): (ParsedChunk, Room),
+        (parsed, permit): (ParsedChunk, Permit),
     ) -> Result<Effects, TaskError> {
         let id = ChunkId { file_id: self.file_id, chunk: self.chunk.index };
         let source = &context.source_name;
         raw_csv_blocks::store(transaction, id, source, context.run, &parsed.blocks).await?;
         let repeated = parsed.picked;
-        room.keep(context.run, id, parsed.blocks, parsed.watched);
+        permit.keep(context.run, id, parsed.blocks, parsed.watched);
         let raw = RawRef::File(self.file_id);
         let counters = Counters {
             slices: 1,

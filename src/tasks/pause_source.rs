@@ -41,7 +41,7 @@ pub async fn resume_source(
     };
     if let Some(run) = runs::active(&mut *transaction, source).await? {
         let waiting = run_controls::take_off_pause(transaction, run, pause.paused_at).await?;
-        queue::hasten(transaction, run, &waiting).await?;
+        queue::reschedule(transaction, run, &waiting).await?;
     }
     tracing::info!(source, %actor, "source resumed");
     Ok(Some(pause))

@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use sqlx::PgPool;
 
-use super::chunks_at_hand::ChunksAtHand;
+use super::chunk_cache::ChunkCache;
 use super::complete_task::{Completion, complete_task};
 use super::dry_run::DryRun;
 use super::error::{TaskError, panic_text};
-use super::fault_point::{Place, reach};
+use super::failpoint::{Failpoint, failpoint};
 use super::fetch_page::FetchPage;
 use super::normalize_batch::NormalizeBatch;
 use super::parse_csv_chunk::ParseCsvChunk;
@@ -26,7 +26,7 @@ use crate::db::runs;
 use crate::domain::run::RunId;
 use crate::domain::task::{TaskKind, TaskPayload};
 use crate::queue::{Delivery, Handler, Message};
-use crate::sources::{Access, Reach, Source};
+use crate::sources::{Access, AllowedRoots, Source};
 
 /// How failed tasks are tried again.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,7 @@ pub struct Performer {
     pub(super) pool: PgPool,
     pub(super) sources: SourcesInUse,
     pub(super) retry: RetryPolicy,
-    chunks: Arc<ChunksAtHand>,
+    chunks: Arc<ChunkCache>,
     pub(super) troubles: Arc<Troubles>,
 }
 
@@ -97,9 +97,20 @@ impl Handler for Performer {
 impl Performer {
     /// A performer that opens sources as it meets them; `computing` tasks are read or normalized
     /// at once.
-    pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize, reach: Reach) -> Self {
-        let chunks = ChunksAtHand::new(computing.max(2));
-        Self { pool, sources: SourcesInUse::new(reach), retry, chunks, troubles: Arc::default() }
+    pub fn new(
+        pool: PgPool,
+        retry: RetryPolicy,
+        computing: usize,
+        allowed_roots: AllowedRoots,
+    ) -> Self {
+        let chunks = ChunkCache::new(computing.max(2));
+        Self {
+            pool,
+            sources: SourcesInUse::new(allowed_roots),
+            retry,
+            chunks,
+            troubles: Arc::default(),
+        }
     }
 
     async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {
@@ -201,12 +212,12 @@ impl Performer {
         message: &Message,
         task: &OpenTask,
     ) -> Result<(), TaskError> {
-        reach(task.kind, Place::Begun).await;
+        failpoint(task.kind, Failpoint::Begun).await;
         let gathered = tokio::select! {
             gathered = work.gather(context) => gathered?,
             () = self.run_ended(message.run) => return Err(TaskError::AlreadyCompleted),
         };
-        reach(task.kind, Place::Gathered).await;
+        failpoint(task.kind, Failpoint::Gathered).await;
         let mut transaction = Transaction::begin(&self.pool).await?;
         if !delivery.lease.fence(&mut transaction).await? {
             return Err(TaskError::LeaseLost);
@@ -225,9 +236,9 @@ impl Performer {
         };
         complete_task(&mut transaction, &completion, effects).await?;
         delivery.lease.complete(&mut transaction).await?;
-        reach(task.kind, Place::Stored).await;
+        failpoint(task.kind, Failpoint::Stored).await;
         transaction.commit().await?;
-        reach(task.kind, Place::Committed).await;
+        failpoint(task.kind, Failpoint::Committed).await;
         Ok(())
     }
 

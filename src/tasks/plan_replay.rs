@@ -47,7 +47,7 @@ pub(super) async fn remarks(
         leading_nowhere.add(&read.shape, read.leading_nowhere, read.meant);
     }
     let known = schemas::current(&context.pool, &context.source_name).await?;
-    let known = known.map(|known| known.accepted).filter(|_| shape.lexical);
+    let known = known.map(|known| known.accepted).filter(|_| shape.types_inferred);
     let had = field_presence::get(&context.pool, &context.source_name).await?;
     let absent = absent_fields(definition, &shape, &leading_nowhere, known.as_ref(), &had);
     Ok(absent.into_iter().collect())

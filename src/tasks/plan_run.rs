@@ -8,16 +8,18 @@ use sqlx::PgConnection;
 use super::file_guard::FileGuard;
 use super::file_remarks::FileRemarks;
 use super::remark::Remark;
-use super::{Effects, Patience, SourceInUse, Task, TaskContext, TaskError, blocking, plan_replay};
+use super::{Effects, SourceInUse, StopFlag, Task, TaskContext, TaskError, blocking, plan_replay};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_repeated_keys;
 use crate::db::runs;
-use crate::db::source_files::{self, CommittedFile, FileVersion, JudgedFile, from_nanos, to_nanos};
+use crate::db::source_files::{
+    self, CommittedFile, EvaluatedFile, FileVersion, from_nanos, to_nanos,
+};
 use crate::db::unchanged_pages;
 use crate::db::unified_records;
+use crate::domain::bloom_filter::{BloomFilter, KeyOrder};
 use crate::domain::file::{FileStamp, KnownFile, Layout, Progress};
 use crate::domain::hash::{Hashes, StoredHash};
-use crate::domain::key_sieve::{KeyOrder, KeySieve};
 use crate::domain::run::{Mode, RunRange};
 use crate::domain::task::TaskPayload;
 use crate::mapping::Mapping;
@@ -72,9 +74,9 @@ impl PlannedFile {
         }
     }
 
-    /// The rows of it that the run judges.
-    pub fn judged(&self) -> JudgedFile {
-        JudgedFile { id: self.file_id, behind: self.behind, rows: self.end.rows }
+    /// The rows of it that the run evaluates.
+    pub fn evaluated(&self) -> EvaluatedFile {
+        EvaluatedFile { id: self.file_id, behind: self.behind, rows: self.end.rows }
     }
 
     /// A file of which all is read, or what is behind `before`.
@@ -174,8 +176,8 @@ impl Task for PlanRun {
 /// allow.
 pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, TaskError> {
     let source = context.source.clone();
-    let patience = Patience::default();
-    let over = patience.is_over();
+    let stop_flag = StopFlag::default();
+    let over = stop_flag.is_over();
     let FoundPaths { files: paths, left_out } = blocking(move || match &source.source {
         Source::Files(files) => Ok(files.files(&over)?),
         Source::Pages(_) => Ok(FoundPaths::default()),
@@ -183,7 +185,7 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
     .await?;
     let base = context.source.definition.base_dir().to_owned();
     let bytes = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
-    let mut sieve = KeySieve::for_bytes(bytes);
+    let mut filter = BloomFilter::for_bytes(bytes);
     let mut files = Vec::with_capacity(paths.len());
     let mut urls = Vec::with_capacity(paths.len());
     let mut guard = FileGuard::default();
@@ -204,9 +206,9 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
         let source = context.source.clone();
         urls.push(url.clone());
         let (plan, file);
-        (plan, sieve, file) = blocking(move || {
-            let (plan, sieve) = plan_file(&source, &path, known.as_ref(), sieve);
-            Ok((plan, sieve, path))
+        (plan, filter, file) = blocking(move || {
+            let (plan, filter) = plan_file(&source, &path, known.as_ref(), filter);
+            Ok((plan, filter, path))
         })
         .await?;
         let plan = match plan {
@@ -230,27 +232,27 @@ pub(super) async fn find_files(context: &TaskContext) -> Result<FoundFiles, Task
         said.look_for_missing(context, urls).await?;
     }
     let remarks = guard.remarks().into_iter().chain(said.remarks(context)).collect();
-    Ok(FoundFiles { files, urls, remarks, order: sieve.order() })
+    Ok(FoundFiles { files, urls, remarks, order: filter.order() })
 }
 
 fn plan_file(
     source: &SourceInUse,
     path: &Path,
     known: Option<&KnownFile>,
-    mut sieve: KeySieve,
-) -> (Result<FilePlan, TaskError>, KeySieve) {
+    mut filter: BloomFilter,
+) -> (Result<FilePlan, TaskError>, BloomFilter) {
     let Source::Files(files) = &source.source else {
-        return (Err(TaskError::Inconsistent("pages have no files".into())), sieve);
+        return (Err(TaskError::Inconsistent("pages have no files".into())), filter);
     };
     let mapping = Mapping::new(&source.definition, None);
     let mut scratch = String::new();
     let mut visit = |row: &dyn Row| {
         if let Some(hash) = mapping.key_hash(row, &mut scratch) {
-            sieve.see(hash);
+            filter.see(hash);
         }
     };
     let plan = files.plan(path, known, &mut visit).map_err(TaskError::from);
-    (plan, sieve)
+    (plan, filter)
 }
 
 /// What the checkpoint allows to build upon: nothing in a full run, after the job file changed,

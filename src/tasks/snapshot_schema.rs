@@ -13,12 +13,12 @@ use super::{Effects, Task, TaskContext, TaskError, emptied};
 use crate::db::field_presence;
 use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
+use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
 use crate::domain::run::Mode;
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
 use crate::domain::shape::{MAX_FIELDS, Shape};
 use crate::domain::task::TaskPayload;
-use crate::domain::words::grouped;
 use crate::job_file::Definition;
 use crate::job_file::policy::{Contract, Policy};
 use crate::mapping::absent::FieldsSeen;
@@ -86,7 +86,7 @@ impl Task for SnapshotSchema {
         let contract = &context.source.definition.contract;
         let current = schemas::current(&mut *transaction, source).await?;
         let known = current.as_ref().map(|current| &current.accepted);
-        let known = known.filter(|_| !seen.complete || seen.shape.lexical);
+        let known = known.filter(|_| !seen.complete || seen.shape.types_inferred);
         let definition = &context.source.definition;
         let had = field_presence::get(&mut *transaction, source).await?;
         let absent = absent_fields(definition, &seen.shape, &seen.leading_nowhere, known, &had);
@@ -105,7 +105,7 @@ impl Task for SnapshotSchema {
         let too_many = seen.shape.cut.then(|| {
             Remark::note(format!(
                 "the source has more than {MAX_FIELDS} names of fields: only the first ones are \
-                 compared with earlier runs and judged by the contract; all rows are loaded"
+                 compared with earlier runs and evaluated by the contract; all rows are loaded"
             ))
         });
         let remarks = seen.complaints.remark().into_iter().chain(absent).chain(too_many);
@@ -190,10 +190,10 @@ pub(super) fn absent_fields(
     }
     let before = known.iter().flat_map(|schema| schema.fields.keys());
     let names = shape.fields.keys().chain(before).map(String::as_str).collect();
-    let reads = if shape.lexical { Reads::News } else { Reads::Again };
+    let reads = if shape.types_inferred { Reads::News } else { Reads::Again };
     let seen = FieldsSeen {
         names,
-        headers: shape.lexical,
+        headers: shape.types_inferred,
         leading_nowhere: leading_nowhere.paths.clone().unwrap_or_default(),
         meant: leading_nowhere.meant.clone(),
         excused: emptied::missing_by_accident(definition, had, shape.rows, reads),

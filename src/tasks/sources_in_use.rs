@@ -13,7 +13,7 @@ use super::error::TaskError;
 use crate::db;
 use crate::domain::hash::StoredHash;
 use crate::job_file::Definition;
-use crate::sources::{self, Reach, Source};
+use crate::sources::{self, AllowedRoots, Source};
 
 /// A definition and the source it opens.
 pub struct SourceInUse {
@@ -26,7 +26,7 @@ pub struct SourceInUse {
 /// Opened sources; cheap to clone.
 #[derive(Clone, Default)]
 pub struct SourcesInUse {
-    reach: Reach,
+    allowed_roots: AllowedRoots,
     opened: Arc<Mutex<HashMap<StoredHash, Arc<SourceInUse>>>>,
 }
 
@@ -34,9 +34,9 @@ pub struct SourcesInUse {
 const MOST_KEPT: usize = 256;
 
 impl SourcesInUse {
-    /// No source yet; those to come may read the files within reach.
-    pub fn new(reach: Reach) -> Self {
-        Self { reach, opened: Arc::default() }
+    /// No source yet; those to come may read the files below the allowed roots.
+    pub fn new(allowed_roots: AllowedRoots) -> Self {
+        Self { allowed_roots, opened: Arc::default() }
     }
 
     /// The source of a stored definition, opened once per process.
@@ -57,7 +57,7 @@ impl SourcesInUse {
         })?;
         let path = Path::new(&stored.path);
         let definition = Definition::parse(name, path, stored.toml, &sources::kind_names())?;
-        let source = sources::open(&definition, &self.reach)?;
+        let source = sources::open(&definition, &self.allowed_roots)?;
         let opened = Arc::new(SourceInUse { definition, source });
         let mut cache = self.lock();
         if cache.len() >= MOST_KEPT {

@@ -13,9 +13,9 @@ use super::{TaskContext, TaskError};
 use crate::db::run_tasks::ReadSlice;
 use crate::db::schemas;
 use crate::db::unchanged_pages::{self, UnchangedPage};
+use crate::domain::bloom_filter;
 use crate::domain::counters::Counters;
 use crate::domain::hash::{ContentHash, StoredHash};
-use crate::domain::key_sieve;
 use crate::domain::presence::Gaps;
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
@@ -48,7 +48,7 @@ struct NormalizedPage {
 }
 
 fn key_hash(record: RecordView<'_>) -> u64 {
-    key_sieve::key_hash(record.external_id())
+    bloom_filter::key_hash(record.external_id())
 }
 
 impl PagesOfBatch {

@@ -25,12 +25,12 @@ const MAX_SHOWN: usize = 80;
 
 /// What stands between a value and its type, as the end of a sentence about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Flaw {
+pub(crate) struct ConversionError {
     pub(crate) reason: ReasonCode,
     pub(crate) problem: Cow<'static, str>,
 }
 
-impl Flaw {
+impl ConversionError {
     pub(crate) fn new(reason: ReasonCode, problem: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, problem: problem.into() }
     }
@@ -107,7 +107,7 @@ impl Converter {
         typed: bool,
         form: Form,
         out: &mut String,
-    ) -> Result<(), Flaw> {
+    ) -> Result<(), ConversionError> {
         match self.kind {
             FieldKind::Text => write_text(cell, form, out),
             FieldKind::Decimal | FieldKind::Integer => self.write_number(cell, out),
@@ -126,7 +126,7 @@ impl Converter {
         }
     }
 
-    fn write_number(&self, cell: Cell<'_>, out: &mut String) -> Result<(), Flaw> {
+    fn write_number(&self, cell: Cell<'_>, out: &mut String) -> Result<(), ConversionError> {
         let start = out.len();
         let result = match cell {
             Cell::Text(text) => decimal::write_canonical(text.trim(), self.notation, out),
@@ -140,7 +140,7 @@ impl Converter {
             Err(DecimalError::Invalid) => return Err(self.not_a_number()),
             Err(DecimalError::OutOfRange) => {
                 let problem = "has more than 1,000 digits when it is written out";
-                return Err(Flaw::new(ReasonCode::OutOfRange, problem));
+                return Err(ConversionError::new(ReasonCode::OutOfRange, problem));
             }
         }
         let number = &out[start..];
@@ -150,23 +150,23 @@ impl Converter {
         self.check_bounds(number)
     }
 
-    fn check_bounds(&self, number: &str) -> Result<(), Flaw> {
+    fn check_bounds(&self, number: &str) -> Result<(), ConversionError> {
         if let Some(min) = &self.min
             && decimal::compare(number, min) == Ordering::Less
         {
             let problem = format!("is smaller than the declared min = {min}");
-            return Err(Flaw::new(ReasonCode::OutOfRange, problem));
+            return Err(ConversionError::new(ReasonCode::OutOfRange, problem));
         }
         if let Some(max) = &self.max
             && decimal::compare(number, max) == Ordering::Greater
         {
             let problem = format!("is larger than the declared max = {max}");
-            return Err(Flaw::new(ReasonCode::OutOfRange, problem));
+            return Err(ConversionError::new(ReasonCode::OutOfRange, problem));
         }
         Ok(())
     }
 
-    fn not_a_number(&self) -> Flaw {
+    fn not_a_number(&self) -> ConversionError {
         let separator = char::from(self.notation.decimal_separator);
         let groups = match self.notation.group_separator {
             Some(group) => {
@@ -177,17 +177,17 @@ impl Converter {
         if self.kind == FieldKind::Integer {
             let groups = groups.replacen(" and", " with", 1);
             let problem = format!("is not a whole number (expected digits{groups})");
-            return Flaw::new(ReasonCode::InvalidInteger, problem);
+            return ConversionError::new(ReasonCode::InvalidInteger, problem);
         }
         let problem = format!(
             "is not a decimal number (expected digits with \"{separator}\" as decimal \
              separator{groups})"
         );
-        Flaw::new(ReasonCode::InvalidDecimal, problem)
+        ConversionError::new(ReasonCode::InvalidDecimal, problem)
     }
 
     /// The value as microseconds since 1970 UTC; a date is its midnight.
-    pub(crate) fn instant(&self, cell: Cell<'_>) -> Result<i64, Flaw> {
+    pub(crate) fn instant(&self, cell: Cell<'_>) -> Result<i64, ConversionError> {
         if self.kind == FieldKind::Date {
             let days = self.date(cell)?;
             return self.times.midnight(days).map_err(|error| self.not_a_time(error));
@@ -196,16 +196,16 @@ impl Converter {
         self.times.instant(text).map_err(|error| self.not_a_time(error))
     }
 
-    fn date(&self, cell: Cell<'_>) -> Result<i64, Flaw> {
+    fn date(&self, cell: Cell<'_>) -> Result<i64, ConversionError> {
         let text = scalar_text(cell).ok_or_else(|| self.not_a_time(TimeError::Format))?;
         self.times.date(text).map_err(|error| self.not_a_time(error))
     }
 
-    fn not_a_time(&self, error: TimeError) -> Flaw {
+    fn not_a_time(&self, error: TimeError) -> ConversionError {
         let date = self.kind == FieldKind::Date;
         let reason = if date { ReasonCode::InvalidDate } else { ReasonCode::InvalidTimestamp };
         if error != TimeError::Format {
-            return Flaw::new(reason, error.to_string());
+            return ConversionError::new(reason, error.to_string());
         }
         let what = if date { "a date" } else { "a date and time" };
         let expected = match (self.times.format(), date) {
@@ -213,7 +213,7 @@ impl Converter {
             (None, true) => "ISO 8601, for example 2025-01-02".into(),
             (None, false) => "RFC 3339 or ISO 8601, for example 2025-01-02T03:04:05Z".into(),
         };
-        Flaw::new(reason, format!("is not {what} (expected {expected})"))
+        ConversionError::new(reason, format!("is not {what} (expected {expected})"))
     }
 }
 
@@ -239,22 +239,22 @@ fn scalar_text(cell: Cell<'_>) -> Option<&str> {
 }
 
 /// The text of a single value, if PostgreSQL can store it.
-pub(crate) fn storable_text(cell: Cell<'_>) -> Result<&str, Flaw> {
+pub(crate) fn storable_text(cell: Cell<'_>) -> Result<&str, ConversionError> {
     let Some(text) = scalar_text(cell) else {
         let problem = "is not a single value (expected text; declare type = \"json\" to keep it)";
-        return Err(Flaw::new(ReasonCode::InvalidText, problem));
+        return Err(ConversionError::new(ReasonCode::InvalidText, problem));
     };
     if text.len() > MAX_TEXT {
-        return Err(Flaw::new(ReasonCode::TooLong, "is longer than 200 MB"));
+        return Err(ConversionError::new(ReasonCode::TooLong, "is longer than 200 MB"));
     }
     if memchr::memchr(0, text.as_bytes()).is_some() {
         let problem = "contains U+0000, which PostgreSQL cannot store";
-        return Err(Flaw::new(ReasonCode::NulCharacter, problem));
+        return Err(ConversionError::new(ReasonCode::NulCharacter, problem));
     }
     Ok(text)
 }
 
-fn write_text(cell: Cell<'_>, form: Form, out: &mut String) -> Result<(), Flaw> {
+fn write_text(cell: Cell<'_>, form: Form, out: &mut String) -> Result<(), ConversionError> {
     let text = storable_text(cell)?;
     match form {
         Form::Column => {
@@ -265,7 +265,7 @@ fn write_text(cell: Cell<'_>, form: Form, out: &mut String) -> Result<(), Flaw> 
     }
 }
 
-fn write_boolean(cell: Cell<'_>, out: &mut String) -> Result<(), Flaw> {
+fn write_boolean(cell: Cell<'_>, out: &mut String) -> Result<(), ConversionError> {
     let text = scalar_text(cell).unwrap_or_default().trim();
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     if is(&["true", "1", "yes"]) {
@@ -274,12 +274,12 @@ fn write_boolean(cell: Cell<'_>, out: &mut String) -> Result<(), Flaw> {
         out.push_str("false");
     } else {
         let problem = "is neither true nor false (expected true, false, 1, 0, yes or no)";
-        return Err(Flaw::new(ReasonCode::InvalidBoolean, problem));
+        return Err(ConversionError::new(ReasonCode::InvalidBoolean, problem));
     }
     Ok(())
 }
 
-fn write_json(cell: Cell<'_>, typed: bool, out: &mut String) -> Result<(), Flaw> {
+fn write_json(cell: Cell<'_>, typed: bool, out: &mut String) -> Result<(), ConversionError> {
     let result = match cell {
         Cell::Text(text) if typed && text.len() > MAX_TEXT => Err(JsonError::TooLong),
         Cell::Text(text) if typed => json::write_string(text, out),
@@ -290,13 +290,13 @@ fn write_json(cell: Cell<'_>, typed: bool, out: &mut String) -> Result<(), Flaw>
     result.map_err(not_json)
 }
 
-pub(crate) fn not_json(error: JsonError) -> Flaw {
+pub(crate) fn not_json(error: JsonError) -> ConversionError {
     let reason = match error {
         JsonError::Invalid(_) | JsonError::Nul => ReasonCode::InvalidJson,
         JsonError::Number => ReasonCode::OutOfRange,
         JsonError::TooLong => ReasonCode::TooLong,
     };
-    Flaw::new(reason, error.to_string())
+    ConversionError::new(reason, error.to_string())
 }
 
 /// A value as messages show it: quoted, and cut when it is long.

@@ -8,7 +8,7 @@ use kasparro::db::{self, runs, totals};
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::job_file::JobsFolder;
 use kasparro::queue;
-use kasparro::sources::{Access, Reach, kinds};
+use kasparro::sources::{Access, AllowedRoots, kinds};
 use kasparro::tasks::perform::RetryPolicy;
 use kasparro::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use kasparro::worker::{self, WorkerOptions};
@@ -19,7 +19,7 @@ use crate::cluster::TestDatabase;
 use crate::shipped;
 
 /// Long enough for a busy machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub struct TestApp {
     pub database: TestDatabase,
@@ -155,7 +155,7 @@ impl TestApp {
         let options = WorkerOptions {
             name: "test".to_owned(),
             computing: self.workers,
-            reach: Reach::default(),
+            allowed_roots: AllowedRoots::default(),
             retry: self.retry,
             grace: Duration::from_secs(5),
         };
@@ -165,7 +165,7 @@ impl TestApp {
             }
         };
         let working = worker::run(&self.pool, &options, idle);
-        tokio::time::timeout(PATIENCE, working).await.expect("the queue drains").unwrap();
+        tokio::time::timeout(TIMEOUT, working).await.expect("the queue drains").unwrap();
     }
 
     /// One text column of a query, a row each.
@@ -190,5 +190,5 @@ async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, sqlx::Error>) -> T 
             }
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.expect("the server has room")
+    tokio::time::timeout(TIMEOUT, asking).await.expect("the server has room")
 }

@@ -338,7 +338,7 @@ async fn what_a_pattern_leads_to_and_nobody_can_read_is_named_and_the_others_are
         assert!(note(&run).contains("B.CSV is not read: its name has capitals"), "{run:?}");
     }
     assert_eq!(app.texts(NAMES).await, ["1 a 1 x"]);
-    // A file that was loaded and is out of reach now is not gone.
+    // A file that was loaded and is outside the allowed roots now is not gone.
     std::fs::remove_file(app.path("a.csv")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", app.path("a.csv")).unwrap();
     let run = app.run("items").await;

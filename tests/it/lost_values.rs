@@ -102,7 +102,7 @@ async fn what_comes_late_in_the_sweep_is_not_gone_and_what_breaks_off_overwrites
         assert_eq!((run.status, run.counters.updated, run.counters.inserted), (Success, 3, 3));
     }
     assert_eq!(app.texts(BRANDS).await, ["0 -", "1 -", "10 x", "11 x", "12 x", "2 -"]);
-    // From now on records may lack it, and another sweep breaks off.
+    // From now on records may lack it, and another full sync breaks off.
     publish(&app, 3, 3, good);
     app.write("pages/page-0002.json", "[]");
     sqlx::query("delete from field_presence").execute(&app.pool).await.unwrap();

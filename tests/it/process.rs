@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::app::TestApp;
 
 /// Long enough for a busy machine and a take-over; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running kasparro.
@@ -90,7 +90,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    let waited = tokio::time::timeout(TIMEOUT, waiting).await;
     waited.unwrap_or_else(|_| panic!("waited in vain: {what}"));
 }
 
@@ -152,7 +152,7 @@ impl Process {
             }
             None
         };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        let waited = tokio::time::timeout(TIMEOUT, waiting).await;
         if !matches!(waited, Ok(None)) {
             for reader in self.readers.drain(..) {
                 // A process that lives on keeps its channels open.
@@ -202,7 +202,7 @@ impl Process {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        let waited = tokio::time::timeout(TIMEOUT, waiting).await;
         let status = waited.unwrap_or_else(|_| panic!("it does not end:\n{}", self.said()));
         for reader in self.readers.drain(..) {
             reader.join().expect("what was said is collected");

@@ -5,11 +5,11 @@ use std::time::Duration;
 use kasparro::db::{self, Transaction, rate_limits};
 use kasparro::domain::run::RunId;
 use kasparro::domain::task::TaskKind;
-use kasparro::queue::{self, Patience};
+use kasparro::queue::{self, Timeouts};
 use sqlx::postgres::PgListener;
 
 use crate::app::TestApp;
-use crate::queue_contract::{PATIENCE, Worker, enqueue, execute, until};
+use crate::queue_contract::{TIMEOUT, Worker, enqueue, execute, until};
 
 /// The first look at this queue finds nothing, and takes 6 s to end.
 const SLOW_ONCE: &str = "
@@ -70,8 +70,8 @@ const WORKERS: &str =
 async fn a_look_that_hangs_is_given_up_and_the_next_finds_the_item() {
     let app = TestApp::empty().await;
     sqlx::raw_sql(HANGS_ONCE).execute(&app.pool).await.unwrap();
-    let patience = Patience { look: Duration::from_secs(1), ..Patience::default() };
-    let mut worker = Worker::with(&app, patience).await;
+    let timeouts = Timeouts { look: Duration::from_secs(1), ..Timeouts::default() };
+    let mut worker = Worker::with(&app, timeouts).await;
     until(&app, "select is_called from looks").await;
     enqueue(&app, &["a"]).await;
     worker.expect("a", 1).await.complete(&app).await;
@@ -85,8 +85,8 @@ async fn a_queue_whose_look_hangs_is_started_again_and_takes_its_item() {
     let app = TestApp::empty().await;
     sqlx::raw_sql(HANGS_ONCE).execute(&app.pool).await.unwrap();
     // Nobody but the watchdog notices.
-    let patience = Patience { look: Duration::from_secs(86_400), stuck: Duration::from_secs(3) };
-    let mut worker = Worker::with(&app, patience).await;
+    let timeouts = Timeouts { look: Duration::from_secs(86_400), stuck: Duration::from_secs(3) };
+    let mut worker = Worker::with(&app, timeouts).await;
     until(&app, "select is_called from looks").await;
     enqueue(&app, &["a"]).await;
     worker.expect("a", 1).await.complete(&app).await;
@@ -172,7 +172,7 @@ async fn a_bucket_that_a_clock_ahead_has_filled_and_blocked_gives_tokens_again()
             tokio::time::sleep(wait).await;
         }
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("a token in time");
+    tokio::time::timeout(TIMEOUT, again).await.expect("a token in time");
     app.database.close().await;
 }
 
@@ -185,7 +185,7 @@ async fn workers_are_told_of_items_that_are_put_back_for_now_or_hastened() {
     let mut listener = PgListener::connect_with(&app.pool).await.unwrap();
     listener.listen("apalis::job::insert").await.unwrap();
     let mut told = async || {
-        let heard = tokio::time::timeout(PATIENCE, listener.recv()).await;
+        let heard = tokio::time::timeout(TIMEOUT, listener.recv()).await;
         let heard = heard.expect("somebody is told in time").unwrap();
         assert!(heard.payload().contains("fetch_page"), "{}", heard.payload());
     };
@@ -194,7 +194,7 @@ async fn workers_are_told_of_items_that_are_put_back_for_now_or_hastened() {
     worker.expect("a", 2).await.release_in(&app, Duration::from_secs(3600)).await;
     let mut connection = app.pool.acquire().await.unwrap();
     let task = ("a".to_owned(), TaskKind::FetchPage, None);
-    queue::hasten(&mut connection, RunId(1), &[task]).await.unwrap();
+    queue::reschedule(&mut connection, RunId(1), &[task]).await.unwrap();
     told().await;
     worker.expect("a", 2).await.complete(&app).await;
     drop((connection, listener));
@@ -220,7 +220,7 @@ async fn a_worker_whose_name_was_removed_is_known_again_and_goes_on() {
 #[tokio::test]
 async fn a_statement_whose_asker_has_gone_ends_and_leaves_its_locks() {
     let app = TestApp::empty().await;
-    let pool = db::connect(app.database.url(), 2, PATIENCE, |_| ()).await.unwrap();
+    let pool = db::connect(app.database.url(), 2, TIMEOUT, |_| ()).await.unwrap();
     let mut transaction = Transaction::begin(&pool).await.unwrap();
     let hanging = "select pg_sleep(86400) from (select pg_advisory_xact_lock(7)) as locked";
     let asking = sqlx::query(hanging).execute(&mut *transaction);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kasparro::domain::run::RunId;
 use kasparro::domain::task::TaskKind;
-use kasparro::queue::{self, Concurrency, Delivery, Handler, Lease, Patience};
+use kasparro::queue::{self, Concurrency, Delivery, Handler, Lease, Timeouts};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::app::TestApp;
 
 /// Long enough for a busy machine; a test that needs it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 const NOW: Duration = Duration::ZERO;
 
 /// A delivery whose handler is at work until this is dropped.
@@ -79,10 +79,10 @@ pub struct Worker {
 
 impl Worker {
     pub async fn start(app: &TestApp) -> Self {
-        Self::with(app, Patience::default()).await
+        Self::with(app, Timeouts::default()).await
     }
 
-    pub async fn with(app: &TestApp, patience: Patience) -> Self {
+    pub async fn with(app: &TestApp, timeouts: Timeouts) -> Self {
         let options = PgPoolOptions::new().max_connections(15);
         let pool = options.connect(app.database.url()).await.unwrap();
         let (report, deliveries) = unbounded_channel();
@@ -91,16 +91,16 @@ impl Worker {
         let working = tokio::spawn(async move {
             let concurrency = Concurrency { computing: 1, waiting: 1 };
             let until = async { stopped.await.unwrap_or_default() };
-            let (handler, grace) = (Reporter(report), PATIENCE);
+            let (handler, grace) = (Reporter(report), TIMEOUT);
             let working =
-                queue::work(&of_worker, "same", concurrency, patience, handler, grace, until);
+                queue::work(&of_worker, "same", concurrency, timeouts, handler, grace, until);
             working.await.unwrap();
         });
         Self { deliveries, stop, working, pool }
     }
 
     pub async fn next(&mut self) -> Held {
-        let next = tokio::time::timeout(PATIENCE, self.deliveries.recv()).await;
+        let next = tokio::time::timeout(TIMEOUT, self.deliveries.recv()).await;
         next.expect("a delivery in time").expect("a worker at work")
     }
 
@@ -115,7 +115,7 @@ impl Worker {
         let _ = self.stop.send(());
         // Deliveries that the test holds no more must not be waited for.
         drop(self.deliveries);
-        tokio::time::timeout(PATIENCE, self.working).await.expect("the worker stops").unwrap();
+        tokio::time::timeout(TIMEOUT, self.working).await.expect("the worker stops").unwrap();
         self.pool.close().await;
     }
 }
@@ -137,7 +137,7 @@ pub async fn until(app: &TestApp, condition: &'static str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect(condition);
+    tokio::time::timeout(TIMEOUT, waiting).await.expect(condition);
 }
 
 const STATUSES: &str = "select convert_from(job, 'UTF8')::json ->> 'task' || ' ' || status
@@ -452,7 +452,7 @@ async fn worker_names_differ_at_each_registration() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, registered).await.expect("every name is new");
+        tokio::time::timeout(TIMEOUT, registered).await.expect("every name is new");
         worker.stop().await;
     }
     let names = app.texts("select id from apalis.workers").await;

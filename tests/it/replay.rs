@@ -158,12 +158,12 @@ async fn a_page_that_came_back_counts_where_it_came_last() {
         "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"http://localhost\"\n\
          recording = \"pages\"\n[fields]\nname = { from = \"$.name\" }\n",
     );
-    let mut sweeps = Vec::new();
+    let mut syncs = Vec::new();
     for name in ["one", "two", "one"] {
         app.write("pages/page-0001.json", format!("[{{\"id\":\"a\",\"name\":\"{name}\"}}]"));
-        sweeps.push(app.run("coins").await);
+        syncs.push(app.run("coins").await);
     }
-    assert!(sweeps.iter().all(|run| run.status.is_success()), "{sweeps:?}");
+    assert!(syncs.iter().all(|run| run.status.is_success()), "{syncs:?}");
     wipe(&app).await;
     let replayed = replay(&app, "coins", RawRange::default()).await;
     assert_eq!(replayed.counters.rows_read, 2, "each page once");

@@ -25,7 +25,7 @@ const OPEN: Admission = Admission::of(WithoutToken::ThisMachine);
 const JOB: &str = "kind = \"csv\"\nprimary_key = [\"key\"]\n[csv]\npaths = [\"lines.csv\"]\n\
                    chunk_size = 1000\n[fields]\nname = { column = \"name\" }\n";
 /// Long enough for a busy machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// What the API has room for.
 const STREAMS: usize = 64;
 
@@ -71,7 +71,7 @@ impl Events {
                     false => return Some(parse(&event)),
                 }
             }
-            let bytes = tokio::time::timeout(PATIENCE, self.bytes.next()).await;
+            let bytes = tokio::time::timeout(TIMEOUT, self.bytes.next()).await;
             let bytes = bytes.expect("something is told")?.expect("the stream is whole");
             self.text += std::str::from_utf8(&bytes).unwrap();
         }
@@ -270,13 +270,13 @@ async fn a_server_that_stops_ends_its_streams_at_once() {
     let state = ApiState { pool: app.pool.clone(), jobs: app.jobs(), access: Access::Offline };
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move { stopped.await.unwrap() };
-    let serving = tokio::spawn(api::serve(state, OPEN, listener, PATIENCE, stopped));
+    let serving = tokio::spawn(api::serve(state, OPEN, listener, TIMEOUT, stopped));
     let mut stream = Events::open(url, None).await;
     assert_eq!(stream.next().await.unwrap().name, "run");
     let asked = Instant::now();
     stop.send(()).unwrap();
     assert_eq!(stream.next().await, None, "the run has not ended");
     serving.await.unwrap().unwrap();
-    assert!(asked.elapsed() < PATIENCE / 4, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < TIMEOUT / 4, "{:?}", asked.elapsed());
     app.database.close().await;
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kasparro::queue::{Delivery, Handler, Lease, Message};
-use kasparro::sources::Reach;
+use kasparro::sources::AllowedRoots;
 use kasparro::tasks::perform::Performer;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::app::TestApp;
 
 /// Long enough for a busy machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// The worker that takes over comes second.
 const WORKERS: [&str; 2] = ["first", "second"];
 
@@ -52,7 +52,8 @@ impl<'a> Shuffle<'a> {
                             values ($1, 'any', 'any') on conflict do nothing";
             sqlx::query(register).bind(worker).execute(&app.pool).await.unwrap();
         }
-        let performer = || Performer::new(app.pool.clone(), app.retry, at_once, Reach::default());
+        let performer =
+            || Performer::new(app.pool.clone(), app.retry, at_once, AllowedRoots::default());
         Self { app, at_once, performers: [performer(), performer()] }
     }
 
@@ -67,7 +68,7 @@ impl<'a> Shuffle<'a> {
     /// Performs what is queued, and what is queued meanwhile, until nothing is left.
     pub async fn all(&self, dice: &mut StdRng) {
         let performing = self.perform_all(dice);
-        tokio::time::timeout(PATIENCE, performing).await.expect("the queue drains");
+        tokio::time::timeout(TIMEOUT, performing).await.expect("the queue drains");
     }
 
     async fn perform_all(&self, dice: &mut StdRng) {

@@ -45,7 +45,7 @@ fn page(records: &str) -> Value {
     records.split_whitespace().map(record).collect()
 }
 
-/// Makes these the pages that the API has, and behind them the empty one that ends a sweep.
+/// Makes these the pages that the API has, and behind them the empty one that ends a full sync.
 fn publish(app: &TestApp, pages: &[&str]) {
     let _ = std::fs::remove_dir_all(app.path("pages"));
     for (number, records) in (1..).zip(pages.iter().chain([&""])) {
@@ -361,7 +361,7 @@ impl Dice {
         records
     }
 
-    /// What an API may do to its pages between two sweeps.
+    /// What an API may do to its pages between two full syncs.
     fn change(&mut self, pages: &mut Vec<String>, former: &mut Vec<String>) {
         former.extend(pages.iter().cloned());
         for _ in 0..self.below(4) {
@@ -447,7 +447,7 @@ async fn nothing_tells_a_source_with_pages_passed_over_from_its_twin_without() {
         let mut former = Vec::new();
         let mut category = "const = \"a\"";
         let contract = CONTRACTS[seed as usize % CONTRACTS.len()];
-        for sweep in 0..12 {
+        for sync in 0..12 {
             dice.change(&mut pages, &mut former);
             publish(&app, &pages.iter().map(String::as_str).collect::<Vec<_>>());
             if dice.below(6) == 0 {
@@ -461,9 +461,9 @@ async fn nothing_tells_a_source_with_pages_passed_over_from_its_twin_without() {
                 let lines = format!("category = {{ {category} }}\n{contract}");
                 app.write(&format!("{source}.toml"), job(&lines));
             }
-            let [run, twin] = run_both(&app, sweep % 2 == 0).await;
+            let [run, twin] = run_both(&app, sync % 2 == 0).await;
             skipped += app.texts(SKIPPED).await.len();
-            let place = format!("seed {seed}, sweep {sweep}: {pages:#?}");
+            let place = format!("seed {seed}, sync {sync}: {pages:#?}");
             assert_eq!(run.status, twin.status, "{place}");
             assert_eq!(run.counters, twin.counters, "{place}");
             counted(&run);

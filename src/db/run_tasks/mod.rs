@@ -9,19 +9,19 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::db::stored_hash;
+use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
 use crate::domain::hash::StoredHash;
-use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunStatus};
+use crate::domain::string_enum::string_enum;
 use crate::domain::task::{TaskKind, TaskPayload};
-use crate::domain::words::words;
 pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
     ReadSlice, any_unread, files_of_slices, gaps, last_result, next_batch, read_slices,
     repeated_keys, repeats_are_seen, result, results_of_slices, set_aside,
 };
 
-words! {
+string_enum! {
     /// What became of a task.
     TaskState ("task state") {
         /// Not completed.
@@ -270,8 +270,9 @@ pub async fn open_for(
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 
-pub(super) fn parse<T: std::str::FromStr<Err = crate::domain::words::UnknownWord>>(
+pub(super) fn parse<T: std::str::FromStr<Err = crate::domain::string_enum::UnknownVariant>>(
     text: &str,
 ) -> Result<T, sqlx::Error> {
-    text.parse().map_err(|e: crate::domain::words::UnknownWord| sqlx::Error::Decode(e.into()))
+    text.parse()
+        .map_err(|e: crate::domain::string_enum::UnknownVariant| sqlx::Error::Decode(e.into()))
 }

@@ -5,7 +5,7 @@ use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::db::source_files::JudgedFile;
+use crate::db::source_files::EvaluatedFile;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::repeated_keys::RepeatedKeys;
@@ -98,9 +98,9 @@ pub fn results_of_slices<'e>(
 pub async fn files_of_slices(
     executor: impl PgExecutor<'_>,
     run: RunId,
-) -> Result<Vec<JudgedFile>, sqlx::Error> {
+) -> Result<Vec<EvaluatedFile>, sqlx::Error> {
     sqlx::query_as!(
-        JudgedFile,
+        EvaluatedFile,
         r#"select distinct (payload ->> 'file_id')::bigint as "id!", 0::bigint as "behind!",
             0::bigint as "rows!"
          from run_tasks

@@ -5,10 +5,10 @@ mod read;
 
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::hash::ContentHash;
-use crate::domain::key_sieve::SliceOrder;
 use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
-use crate::domain::words::UnknownWord;
+use crate::domain::string_enum::UnknownVariant;
 use progress::RunProgress;
 pub use read::{Run, RunFilter, get, last_reading, last_with_rows, latest_per_source, list};
 
@@ -131,7 +131,7 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Locked, sq
     )
     .fetch_one(connection)
     .await?;
-    let decode = |error: UnknownWord| sqlx::Error::Decode(error.into());
+    let decode = |error: UnknownVariant| sqlx::Error::Decode(error.into());
     Ok(Locked {
         status: row.status.parse().map_err(decode)?,
         slice_order: row.key_order.parse().map_err(decode)?,

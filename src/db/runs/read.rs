@@ -7,7 +7,7 @@ use crate::db::stored_hash;
 use crate::domain::counters::Counters;
 use crate::domain::hash::StoredHash;
 use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
-use crate::domain::words::UnknownWord;
+use crate::domain::string_enum::UnknownVariant;
 
 /// A run, with its figures of this moment.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ impl TryFrom<RunRow> for Run {
     type Error = sqlx::Error;
 
     fn try_from(row: RunRow) -> Result<Self, sqlx::Error> {
-        let decode = |error: UnknownWord| sqlx::Error::Decode(error.into());
+        let decode = |error: UnknownVariant| sqlx::Error::Decode(error.into());
         Ok(Self {
             id: RunId(row.id),
             source: row.source,

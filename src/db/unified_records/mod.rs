@@ -13,8 +13,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::pgcopy::{CopyBuffer, copy_in};
+use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::hash::ContentHash;
-use crate::domain::key_sieve::KeyOrder;
 use crate::domain::raw::RawRef;
 use crate::domain::record::{Column, RecordBatch, RecordView};
 use crate::domain::repeated_keys::{Place, RepeatedKeys};
@@ -24,7 +24,7 @@ pub use read::{After, Fitting, Record, any, fitting, get, list};
 
 /// So many new rows are merged like changed ones. A COPY in a savepoint takes four round trips more, and
 /// the end of a small one may wait 40 ms for the server's system to acknowledge the rows.
-const FEW: usize = 1000;
+const MERGE_BELOW: usize = 1000;
 
 /// How the rows of a batch met the table. The three numbers add up to that of the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,14 +84,14 @@ pub async fn upsert(
         return Ok(Upserted::default());
     }
     let order = sorted(batch);
-    let all_new = expect == Expect::NewKeys && batch.len() > FEW;
+    let all_new = expect == Expect::NewKeys && batch.len() > MERGE_BELOW;
     if all_new && insert_new(connection, source, run, batch, &order).await? {
         return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
     }
     let probed = probe(&mut *connection, source, run, batch, &order).await?;
     let repeated = repeated(batch, &order, &probed, scope);
     let mut plan = plan(batch, &order, &probed.stored);
-    let many_new = plan.new.len() > FEW;
+    let many_new = plan.new.len() > MERGE_BELOW;
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
         // A key appeared between probe and COPY; the merge completes it.
         plan.changed.append(&mut plan.new);

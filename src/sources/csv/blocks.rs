@@ -1,11 +1,11 @@
 //! Owns the way of rows into and out of raw blocks: the bytes of a chunk to blocks and a shape, and
 //! a stored block back to its rows, good or bad. Pure; must not know files.
 //!
-//! Rows are judged once, on their way out: whoever reads a chunk only finds where they end.
+//! Rows are evaluated once, on their way out: whoever reads a chunk only finds where they end.
 
 use bytes::Bytes;
 
-use super::grammar::Quiet;
+use super::grammar::NoCloseMemo;
 use super::row::{CsvRow, RowBuffer, RowReader};
 use crate::domain::file::{ChosenRows, RawBlock};
 use crate::domain::raw::RawRef;
@@ -19,7 +19,7 @@ use crate::sources::{KeyWatch, MOST_PICKED, ParsedChunk};
 const BLOCK_ROWS: usize = 1024;
 /// Bytes after which a block is closed even with fewer rows.
 const BLOCK_BYTES: usize = 1 << 20;
-/// Rows of a chunk whose cells are judged for the shape: enough for a majority, few enough not to
+/// Rows of a chunk whose cells are evaluated for the shape: enough for a majority, few enough not to
 /// slow the loading path down.
 const SHAPE_ROWS: u64 = 1_000;
 
@@ -53,36 +53,36 @@ pub(super) fn parse(
     mut watch: Option<KeyWatch<'_>>,
 ) -> ParsedChunk {
     let mut parsed = ParsedChunk {
-        shape: Shape { lexical: true, ..Shape::default() },
+        shape: Shape { types_inferred: true, ..Shape::default() },
         ..ParsedChunk::default()
     };
     let mut blocks = Blocks::new(bytes, chunk, reader.grammar.newline());
     let mut shape = ShapeOfChunk::new(reader, file_id);
-    let mut quiet = Quiet::default();
+    let mut memo = NoCloseMemo::default();
     let mut buffer = RowBuffer::default();
     let mut at = 0;
     let mut picked_bytes = 0;
     while at < bytes.len() {
-        let Some(extent) = reader.grammar.extent(&bytes[at..], true, &mut quiet) else { break };
-        quiet.advance(extent.next);
+        let Some(span) = reader.grammar.span(&bytes[at..], true, &mut memo) else { break };
+        memo.advance(span.next);
         let number = chunk.first_row + parsed.rows;
-        blocks.row(number, at, at + extent.next);
+        blocks.row(number, at, at + span.next);
         if watch.is_some() || shape.rows < SHAPE_ROWS {
-            let content = reader.grammar.content(&bytes[at..at + extent.next]);
+            let content = reader.grammar.content(&bytes[at..at + span.next]);
             shape.observe(reader, content, number, &mut buffer);
             if let Some(watch) = &mut watch
                 && reader.read_key(content, &mut buffer).is_some_and(|row| watch(&row))
             {
                 parsed.picked.push(number);
                 if picked_bytes <= MOST_PICKED {
-                    let row = blocks.copy_of(number, at, at + extent.next);
+                    let row = blocks.copy_of(number, at, at + span.next);
                     picked_bytes += row.held_bytes();
                     parsed.watched.push(row);
                 }
             }
         }
         parsed.rows += 1;
-        at += extent.next;
+        at += span.next;
     }
     if picked_bytes > MOST_PICKED {
         parsed.watched = Vec::new();

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SourceError;
-use super::grammar::{Field, FieldKind, Grammar, Quiet};
+use super::grammar::{Field, FieldKind, Grammar, NoCloseMemo};
 use super::params::{CsvParams, Given, StrayQuotes};
 
 /// Bytes of a file that are looked at.
@@ -134,16 +134,16 @@ pub(super) fn line_end(sample: &[u8]) -> LineEnd {
 /// quotes in the values.
 fn fit(dialect: &Dialect, sample: &[u8], truncated: bool) -> (Fit, bool) {
     let grammar = Grammar::new(dialect, 0, SAMPLE_ROW);
-    let mut quiet = Quiet::default();
+    let mut memo = NoCloseMemo::default();
     let mut fields = Vec::new();
     let mut usual_quote = false;
     let mut rows: Vec<(usize, bool, usize)> = Vec::new();
     let mut at = grammar.blank_lines(sample, true).unwrap_or(0);
     while at < sample.len() {
-        let Some(extent) = grammar.extent(&sample[at..], true, &mut quiet) else { break };
-        quiet.advance(extent.next);
-        if at + extent.next < sample.len() || !truncated {
-            let row = grammar.content(&sample[at..at + extent.next]);
+        let Some(span) = grammar.span(&sample[at..], true, &mut memo) else { break };
+        memo.advance(span.next);
+        if at + span.next < sample.len() || !truncated {
+            let row = grammar.content(&sample[at..at + span.next]);
             grammar.fields(row, &mut fields);
             usual_quote |=
                 fields.iter().any(|field| row[field.start as usize..].starts_with(b"\""));
@@ -151,7 +151,7 @@ fn fit(dialect: &Dialect, sample: &[u8], truncated: bool) -> (Fit, bool) {
             let quoted = fields.iter().filter(|field| is_quoted(field)).count();
             rows.push((fields.len(), whole, quoted));
         }
-        at += extent.next;
+        at += span.next;
     }
     let columns = rows.first().map_or(0, |(columns, ..)| *columns);
     let good = || rows.iter().filter(|(n, whole, _)| *n == columns && *whole);

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use glob::{MatchOptions, Pattern};
 
 use super::{PATHS, SourceError, io_error, leads_nowhere};
-use crate::domain::words::grouped;
-use crate::sources::{FoundPaths, LeftOut, Loss, Reach};
+use crate::domain::number::grouped;
+use crate::sources::{AllowedRoots, FoundPaths, LeftOut, Loss};
 
 /// The most files and folders that are looked at to find the files of a source.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -34,8 +34,8 @@ pub(super) fn is_pattern(entry: &str) -> bool {
 /// Finds the files of a source, entry by entry.
 pub(super) struct Finder<'a> {
     base_dir: &'a Path,
-    reach: &'a Reach,
-    /// The folders within reach, without links.
+    allowed_roots: &'a AllowedRoots,
+    /// The folders below the allowed roots, without links.
     folders: Vec<PathBuf>,
     stopped: &'a AtomicBool,
     /// How many entries may still be looked at.
@@ -65,7 +65,7 @@ struct Step {
     part: usize,
     /// Whether a link led here.
     by_link: bool,
-    /// Whether `**` has come here from a folder that is not within reach, but above what is.
+    /// Whether `**` has come here from a folder that is not below the allowed roots, but above what is.
     from_above: bool,
 }
 
@@ -95,11 +95,15 @@ struct Walk<'p> {
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(base_dir: &'a Path, reach: &'a Reach, stopped: &'a AtomicBool) -> Self {
+    pub(super) fn new(
+        base_dir: &'a Path,
+        allowed_roots: &'a AllowedRoots,
+        stopped: &'a AtomicBool,
+    ) -> Self {
         Self {
             base_dir,
-            reach,
-            folders: reach.folders(base_dir),
+            allowed_roots,
+            folders: allowed_roots.folders(base_dir),
             stopped,
             entries: MAX_ENTRIES,
             most_files: MAX_FILES,
@@ -122,7 +126,7 @@ impl<'a> Finder<'a> {
     /// Adds what one entry of `paths` leads to.
     ///
     /// # Errors
-    /// When it leads nowhere, out of reach, or to more than is looked at.
+    /// When it leads nowhere, outside the allowed roots, or to more than is looked at.
     pub(super) fn find(&mut self, entry: &str) -> Result<(), SourceError> {
         let parts = parts(entry)?;
         let Walk { mut files, left_out, .. } = self.walk(entry, &parts)?;
@@ -179,7 +183,7 @@ impl<'a> Finder<'a> {
         if entry.starts_with('/') { Path::new("/") } else { self.base_dir }
     }
 
-    /// Whether what an entry writes out, up to its first wildcard, is within reach; or above what is.
+    /// Whether what an entry writes out, up to its first wildcard, is below the allowed roots; or above what is.
     ///
     /// # Errors
     /// When it is not, or cannot be looked at.
@@ -194,7 +198,7 @@ impl<'a> Finder<'a> {
                 return Ok(());
             }
         }
-        self.reach.check(self.base_dir, &named, PATHS, |error| io_error(&named, error))
+        self.allowed_roots.check(self.base_dir, &named, PATHS, |error| io_error(&named, error))
     }
 
     /// Looks into a folder for what its part matches.
@@ -255,16 +259,16 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// Leaves a folder out that `**` may not look into. What stands beside the folders within reach is
+    /// Leaves a folder out that `**` may not look into. What stands beside the folders below the allowed roots is
     /// many and means nothing: it is said once.
     fn outside(&self, walk: &mut Walk<'_>, step: &Step, real: &Path) -> Result<(), SourceError> {
-        let reach = "outside the folders that job files may read";
+        let outside = "outside the folders that job files may read";
         if !step.from_above {
-            let why = format!("leads to {}, which is {reach}", shown(real));
+            let why = format!("leads to {}, which is {outside}", shown(real));
             self.leave_out(walk, step.folder.clone(), &why, Loss::Unknown);
         } else if !walk.said_outside {
             walk.said_outside = true;
-            let why = format!("and whatever else is {reach} is not looked into");
+            let why = format!("and whatever else is {outside} is not looked into");
             self.leave_out(walk, step.folder.clone(), &why, Loss::Nothing);
         }
         Ok(())

@@ -7,7 +7,7 @@
 //! else. The next quote closes the field; text behind it belongs to the field and is a *stray*
 //! defect. With stray quotes kept, only a quote in front of a delimiter, a line end or the end of
 //! the file closes it. A line end outside quotes ends the row; the blank lines behind it belong to
-//! the row's extent, so that extents follow each other without a gap.
+//! the row's span, so that spans follow each other without a gap.
 //!
 //! A quoted field that does not close within the row limit or before the end of the file, or only
 //! lines later at a quote that text follows (the next opening quote, that is), is *unclosed*: its row ends at the row's first line end, wherever that is, and reading goes on
@@ -36,7 +36,7 @@ pub(super) struct Grammar {
 
 /// Where a row is within a text that starts at the row's first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct RecordSpan {
     /// Behind the row's line end.
     pub row: usize,
     /// Behind the blank lines that follow it: the start of the next row.
@@ -72,7 +72,7 @@ pub(super) enum FieldKind {
 /// What is known not to close: no field that opens at or behind `from` closes before `until`.
 /// Saves reading the same megabytes for every row behind an unclosed quote.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Quiet {
+pub(super) struct NoCloseMemo {
     from: usize,
     until: usize,
 }
@@ -87,7 +87,7 @@ enum Close {
     NotBefore(usize),
 }
 
-impl Quiet {
+impl NoCloseMemo {
     /// The same knowledge seen from `by` bytes further on.
     pub fn advance(&mut self, by: usize) {
         self.from = self.from.saturating_sub(by);
@@ -131,12 +131,12 @@ impl Grammar {
         self.max_row
     }
 
-    /// The extent of the row at the start of `text`, which is not empty. `complete` says that
+    /// The span of the row at the start of `text`, which is not empty. `complete` says that
     /// nothing follows `text`; otherwise `None` means that more bytes are needed.
-    pub fn extent(&self, text: &[u8], complete: bool, quiet: &mut Quiet) -> Option<Extent> {
-        let row = self.row_end(text, complete, quiet)?;
+    pub fn span(&self, text: &[u8], complete: bool, memo: &mut NoCloseMemo) -> Option<RecordSpan> {
+        let row = self.row_end(text, complete, memo)?;
         let next = row + self.blank_lines(&text[row..], complete)?;
-        Some(Extent { row, next })
+        Some(RecordSpan { row, next })
     }
 
     /// Length of the blank lines at the start of `text`.
@@ -155,8 +155,8 @@ impl Grammar {
     }
 
     /// The row without its line end and the blank lines behind it.
-    pub fn content<'a>(&self, extent: &'a [u8]) -> &'a [u8] {
-        let mut row = extent;
+    pub fn content<'a>(&self, span: &'a [u8]) -> &'a [u8] {
+        let mut row = span;
         while let [rest @ .., last] = row {
             if *last != self.newline {
                 break;
@@ -181,7 +181,7 @@ impl Grammar {
         }
     }
 
-    fn row_end(&self, text: &[u8], complete: bool, quiet: &mut Quiet) -> Option<usize> {
+    fn row_end(&self, text: &[u8], complete: bool, memo: &mut NoCloseMemo) -> Option<usize> {
         let Some(quote) = self.quote else { return self.first_line(text, complete) };
         let (mut at, mut field) = (0, 0);
         loop {
@@ -197,7 +197,7 @@ impl Grammar {
                 continue;
             }
             let opened = at;
-            match self.close(text, opened + 1, complete, opened, *quiet) {
+            match self.close(text, opened + 1, complete, opened, *memo) {
                 Close::At(quote, _) if quote < self.max_row => {
                     if self.belongs_to_another(text, opened, quote, complete)? {
                         return self.first_line(text, complete);
@@ -206,19 +206,19 @@ impl Grammar {
                     field = at;
                 }
                 Close::At(quote, _) => {
-                    quiet.learn(opened, quote);
+                    memo.learn(opened, quote);
                     return self.first_line(text, complete);
                 }
                 Close::NotBefore(offset) if offset < self.max_row => {
-                    quiet.learn(opened, offset);
+                    memo.learn(opened, offset);
                     return None;
                 }
                 Close::NotBefore(offset) => {
-                    quiet.learn(opened, offset);
+                    memo.learn(opened, offset);
                     return self.first_line(text, complete);
                 }
                 Close::Never => {
-                    quiet.learn(opened, text.len());
+                    memo.learn(opened, text.len());
                     return self.first_line(text, complete);
                 }
             }
@@ -270,7 +270,7 @@ impl Grammar {
         mut at: usize,
         complete: bool,
         opened: usize,
-        quiet: Quiet,
+        memo: NoCloseMemo,
     ) -> Close {
         let Some(quote) = self.quote else { return Close::Never };
         let separate_escape = self.escape.filter(|escape| *escape != quote);
@@ -278,8 +278,8 @@ impl Grammar {
         loop {
             // Behind the run of quotes that the field opens with, it reads on as any other field
             // that is open there: what is known of that one holds for this one.
-            if opened >= quiet.from && at < quiet.until && text.get(at) != Some(&quote) {
-                at = quiet.until.min(text.len());
+            if opened >= memo.from && at < memo.until && text.get(at) != Some(&quote) {
+                at = memo.until.min(text.len());
             }
             let found = match separate_escape {
                 Some(escape) => memchr2(quote, escape, &text[at..]),
@@ -353,7 +353,7 @@ impl Grammar {
             let kind = if stray { FieldKind::Stray } else { FieldKind::Plain };
             return (field(start, end, kind), end);
         }
-        match self.close(row, start + 1, true, start, Quiet::default()) {
+        match self.close(row, start + 1, true, start, NoCloseMemo::default()) {
             Close::At(quote, escaped) => {
                 let behind = quote + 1;
                 if behind == row.len() || row[behind..].starts_with(&self.delimiter) {
@@ -371,7 +371,7 @@ impl Grammar {
 
     /// Whether a field of a row opens with a quote that does not close where the field ends: where
     /// the fields behind it are is then a guess.
-    pub fn is_torn(&self, row: &[u8], field: &Field) -> bool {
+    pub fn is_unterminated(&self, row: &[u8], field: &Field) -> bool {
         match field.kind {
             FieldKind::Unclosed => true,
             FieldKind::Stray => row.get(field.start as usize).copied() == self.quote,

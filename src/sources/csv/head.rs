@@ -3,7 +3,7 @@
 
 use super::SourceError;
 use super::dialect::{self, Dialect, LineEnd, SAMPLE};
-use super::grammar::{Grammar, Quiet};
+use super::grammar::{Grammar, NoCloseMemo};
 use super::header::{joined, numbered, refuse_duplicates};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header};
@@ -146,15 +146,15 @@ fn columns(
             return Err(too_long(file));
         }
         let rest = &table[at..];
-        let Some(extent) = reader.grammar.extent(rest, complete, &mut Quiet::default()) else {
+        let Some(span) = reader.grammar.span(rest, complete, &mut NoCloseMemo::default()) else {
             return Ok(None);
         };
-        if extent.row > MAX_HEADER && params.header != Header::Present(false) {
+        if span.row > MAX_HEADER && params.header != Header::Present(false) {
             return Err(too_long(file));
         }
-        found.push(names(file, &reader, reader.grammar.content(&rest[..extent.row]))?);
-        end = at + extent.row;
-        at += extent.next;
+        found.push(names(file, &reader, reader.grammar.content(&rest[..span.row]))?);
+        end = at + span.row;
+        at += span.next;
     }
     Ok(Some(match params.header {
         Header::Present(false) => (numbered(found.first().map_or(0, Vec::len)), 0),

@@ -12,15 +12,15 @@ use super::{CsvSource, SourceError, source_of};
 use crate::domain::failure::chain;
 use crate::domain::text::quoted;
 use crate::job_file::{Definition, Inspection};
-use crate::sources::Reach;
+use crate::sources::AllowedRoots;
 
 /// What is wrong on every machine.
 pub(super) fn inspect(job: &mut Inspection<'_>) {
     if let Some(params) = job.params::<CsvParams>() {
-        for flaw in params.flaws() {
-            let at = flaw.at.map(|at| at.to_string());
-            let keys: Vec<&str> = ["csv", flaw.key].into_iter().chain(at.as_deref()).collect();
-            job.problem(&keys, flaw.message);
+        for problem in params.problems() {
+            let at = problem.at.map(|at| at.to_string());
+            let keys: Vec<&str> = ["csv", problem.key].into_iter().chain(at.as_deref()).collect();
+            job.problem(&keys, problem.message);
         }
     }
     for name in job.fields_with("from") {
@@ -63,9 +63,13 @@ fn last_name(path: &str) -> &str {
 
 /// What is wrong on this machine: files that may not be read are a problem, files that are not there a
 /// warning, since others may have them.
-pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<'_>) {
+pub(super) fn look(
+    definition: &Definition,
+    allowed_roots: &AllowedRoots,
+    job: &mut Inspection<'_>,
+) {
     let Ok(source) = source_of(definition) else { return };
-    let source = source.within(reach.clone());
+    let source = source.within(allowed_roots.clone());
     let never = AtomicBool::new(false);
     let mut at_hand = Vec::new();
     let plain = |error: SourceError| {
@@ -76,7 +80,7 @@ pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<
     for (at, entry) in source.params.paths.iter().enumerate() {
         let at = at.to_string();
         let keys = ["csv", "paths", at.as_str()];
-        if let Err(error) = source.named_within_reach(entry) {
+        if let Err(error) = source.named_within_roots(entry) {
             job.problem(&keys, plain(error));
             continue;
         }

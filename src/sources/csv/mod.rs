@@ -13,16 +13,16 @@ mod grammar;
 mod head;
 mod header;
 mod inspect;
-#[cfg(any(test, fuzzing))]
-pub mod laws;
 mod layout;
-mod lexical;
 mod params;
 mod plan;
+#[cfg(any(test, fuzzing))]
+pub mod reference_grammar;
 mod row;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod type_inference;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -31,8 +31,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    AbsentColumn, FilePlan, FileSource, FoundPaths, KeyWatch, Kind, ParsedChunk, Reach, Source,
-    SourceError,
+    AbsentColumn, AllowedRoots, FilePlan, FileSource, FoundPaths, KeyWatch, Kind, ParsedChunk,
+    Source, SourceError,
 };
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
@@ -79,9 +79,9 @@ fn check(definition: &Definition) -> Result<(), SourceError> {
     source_of(definition).map(drop)
 }
 
-fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
-    let source = source_of(definition)?.within(reach.clone());
-    source.check_reach()?;
+fn open(definition: &Definition, allowed_roots: &AllowedRoots) -> Result<Source, SourceError> {
+    let source = source_of(definition)?.within(allowed_roots.clone());
+    source.check_roots()?;
     Ok(Source::Files(Box::new(source)))
 }
 
@@ -90,7 +90,7 @@ fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
 pub struct CsvSource {
     params: CsvParams,
     base_dir: PathBuf,
-    reach: Reach,
+    allowed_roots: AllowedRoots,
     wanted: Vec<Wanted>,
     /// The reader of the layout used last: blocks of one file come in thousands.
     reader: Mutex<Option<(Layout, Arc<RowReader>)>>,
@@ -108,20 +108,27 @@ impl CsvSource {
         wanted: Vec<Wanted>,
     ) -> Result<Self, SourceError> {
         params.validate()?;
-        Ok(Self { params, base_dir, reach: Reach::default(), wanted, reader: Mutex::new(None) })
+        Ok(Self {
+            params,
+            base_dir,
+            allowed_roots: AllowedRoots::default(),
+            wanted,
+            reader: Mutex::new(None),
+        })
     }
 
     /// The same source, which may read more than what is below its own folder.
     #[must_use]
-    pub fn within(self, reach: Reach) -> Self {
-        Self { reach, ..self }
+    pub fn within(self, allowed_roots: AllowedRoots) -> Self {
+        Self { allowed_roots, ..self }
     }
 
-    /// Whether the files that are named without a pattern are within reach.
-    fn check_reach(&self) -> Result<(), SourceError> {
+    /// Whether the files that are named without a pattern are below the allowed roots.
+    fn check_roots(&self) -> Result<(), SourceError> {
         let plain = self.params.paths.iter().filter(|entry| !is_pattern(entry));
         for path in plain.map(|entry| self.base_dir.join(entry)) {
-            self.reach.check(&self.base_dir, &path, PATHS, |error| io_error(&path, error))?;
+            self.allowed_roots
+                .check(&self.base_dir, &path, PATHS, |error| io_error(&path, error))?;
             // The file may come later; what is there now and is none can be said at once.
             if let Ok(metadata) = path.metadata() {
                 files::refuse_no_file(&metadata).map_err(|error| io_error(&path, error))?;
@@ -130,18 +137,18 @@ impl CsvSource {
         Ok(())
     }
 
-    /// Whether what an entry of `paths` writes out, up to its first wildcard, is within reach.
-    fn named_within_reach(&self, entry: &str) -> Result<(), SourceError> {
+    /// Whether what an entry of `paths` writes out, up to its first wildcard, is below the allowed roots.
+    fn named_within_roots(&self, entry: &str) -> Result<(), SourceError> {
         let never = AtomicBool::new(false);
         self.finder(&never).check_named(entry)
     }
 
     fn finder<'a>(&'a self, stopped: &'a AtomicBool) -> Finder<'a> {
-        Finder::new(&self.base_dir, &self.reach, stopped)
+        Finder::new(&self.base_dir, &self.allowed_roots, stopped)
     }
 
     fn open_file(&self, path: &Path) -> Result<File, SourceError> {
-        self.reach.open(&self.base_dir, path, PATHS, |error| io_error(path, error))
+        self.allowed_roots.open(&self.base_dir, path, PATHS, |error| io_error(path, error))
     }
 
     fn reader(&self, file: &str, layout: &Layout) -> Result<Arc<RowReader>, SourceError> {

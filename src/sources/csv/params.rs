@@ -158,45 +158,47 @@ impl CsvParams {
     /// # Errors
     /// Permanent, naming the key and the values it takes.
     pub(super) fn validate(&self) -> Result<(), SourceError> {
-        self.flaws().into_iter().next().map_or(Ok(()), |flaw| Err(flaw.into()))
+        self.problems().into_iter().next().map_or(Ok(()), |problem| Err(problem.into()))
     }
 
     /// Everything that is wrong without a look at a file.
-    pub(super) fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = self.flaws_of_paths();
-        let delimiter = self.given_delimiter().map_err(|flaw| flaws.push(flaw));
-        let quote = self.given_quote().map_err(|flaw| flaws.push(flaw));
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut problems = self.problems_of_paths();
+        let delimiter = self.given_delimiter().map_err(|problem| problems.push(problem));
+        let quote = self.given_quote().map_err(|problem| problems.push(problem));
         let escape = self.given_escape();
-        flaws.extend(escape.err());
-        let encoding = self.given_encoding().map_err(|flaw| flaws.push(flaw));
+        problems.extend(escape.err());
+        let encoding = self.given_encoding().map_err(|problem| problems.push(problem));
         if let Ok(Given::As(delimiter)) = &delimiter {
             if matches!(quote, Ok(Given::As(Some(q))) if delimiter.contains(q)) {
-                flaws.push(Flaw::of("delimiter", "must not contain csv.quote"));
+                problems.push(ParamProblem::of("delimiter", "must not contain csv.quote"));
             }
             if !delimiter.is_ascii() && encoding.is_ok_and(|e| e != encoding_rs::UTF_8) {
-                flaws.push(Flaw::of(
+                problems.push(ParamProblem::of(
                     "delimiter",
                     format!("{delimiter:?} is not ASCII, which only works with UTF-8 files"),
                 ));
             }
         }
         if self.header_rows == 0 {
-            flaws.push(Flaw::of("header_rows", "must be at least 1; use header = false"));
+            problems
+                .push(ParamProblem::of("header_rows", "must be at least 1; use header = false"));
         }
         if self.chunk_size == 0 {
-            flaws.push(Flaw::of("chunk_size", "must be at least 1 byte"));
+            problems.push(ParamProblem::of("chunk_size", "must be at least 1 byte"));
         }
         if !(1..=MAX_ROW_BYTES).contains(&self.max_row_bytes) {
-            flaws.push(Flaw::of("max_row_bytes", format!("must be 1 to {MAX_ROW_BYTES}")));
+            problems
+                .push(ParamProblem::of("max_row_bytes", format!("must be 1 to {MAX_ROW_BYTES}")));
         }
-        flaws
+        problems
     }
 
-    fn flaws_of_paths(&self) -> Vec<Flaw> {
+    fn problems_of_paths(&self) -> Vec<ParamProblem> {
         if self.paths.is_empty() {
-            return vec![Flaw::of("paths", "is empty: name at least one file")];
+            return vec![ParamProblem::of("paths", "is empty: name at least one file")];
         }
-        let flaw = |(at, path): (usize, &String)| {
+        let problem = |(at, path): (usize, &String)| {
             let message = if path.trim().is_empty() {
                 "is empty: name a file, such as \"data/*.csv\"".to_owned()
             } else if path.contains("://") {
@@ -206,13 +208,13 @@ impl CsvParams {
             } else {
                 return None;
             };
-            Some(Flaw { at: Some(at), ..Flaw::of("paths", message) })
+            Some(ParamProblem { at: Some(at), ..ParamProblem::of("paths", message) })
         };
-        self.paths.iter().enumerate().filter_map(flaw).collect()
+        self.paths.iter().enumerate().filter_map(problem).collect()
     }
 
     /// The delimiter, if given.
-    pub(super) fn given_delimiter(&self) -> Result<Given<String>, Flaw> {
+    pub(super) fn given_delimiter(&self) -> Result<Given<String>, ParamProblem> {
         const WORDS: &[(&[&str], &str)] = &[
             (&["comma"], ","),
             (&["semicolon"], ";"),
@@ -228,10 +230,10 @@ impl CsvParams {
         let word = delimiter.to_ascii_lowercase();
         if let Some((_, meant)) = WORDS.iter().find(|(words, _)| words.contains(&word.as_str())) {
             let message = format!("{delimiter:?} is a word: write delimiter = \"{meant}\"");
-            return Err(Flaw::of("delimiter", message));
+            return Err(ParamProblem::of("delimiter", message));
         }
         if delimiter.is_empty() || delimiter.contains(['\n', '\r', '\0']) {
-            return Err(Flaw::of(
+            return Err(ParamProblem::of(
                 "delimiter",
                 format!(
                     "{delimiter:?} is not usable: give \"auto\" or the characters between two \
@@ -243,17 +245,17 @@ impl CsvParams {
     }
 
     /// The quote, if given; `None` when no character is special.
-    pub(super) fn given_quote(&self) -> Result<Given<Option<char>>, Flaw> {
+    pub(super) fn given_quote(&self) -> Result<Given<Option<char>>, ParamProblem> {
         special_character("quote", &self.quote)
     }
 
     /// The escape, if given; `None` when quotes within fields are not marked.
-    pub(super) fn given_escape(&self) -> Result<Given<Option<char>>, Flaw> {
+    pub(super) fn given_escape(&self) -> Result<Given<Option<char>>, ParamProblem> {
         special_character("escape", &self.escape)
     }
 
     /// The encoding.
-    pub(super) fn given_encoding(&self) -> Result<&'static Encoding, Flaw> {
+    pub(super) fn given_encoding(&self) -> Result<&'static Encoding, ParamProblem> {
         if self.encoding == AUTO {
             return Ok(encoding_rs::UTF_8);
         }
@@ -274,7 +276,7 @@ impl CsvParams {
                 ),
             },
         };
-        Err(Flaw::of("encoding", message))
+        Err(ParamProblem::of("encoding", message))
     }
 
     /// Hash of every key that decides how bytes become rows. A file read under other keys has to
@@ -289,7 +291,7 @@ impl CsvParams {
 
 /// What is wrong with a parameter.
 #[derive(Debug)]
-pub(super) struct Flaw {
+pub(super) struct ParamProblem {
     /// The key below `csv`.
     pub(super) key: &'static str,
     /// The place within the list, when it is one.
@@ -298,15 +300,15 @@ pub(super) struct Flaw {
     pub(super) message: String,
 }
 
-impl Flaw {
+impl ParamProblem {
     fn of(key: &'static str, message: impl Into<String>) -> Self {
         Self { key, at: None, message: message.into() }
     }
 }
 
-impl From<Flaw> for SourceError {
-    fn from(flaw: Flaw) -> Self {
-        Self::permanent(format!("csv.{}: {}", flaw.key, flaw.message))
+impl From<ParamProblem> for SourceError {
+    fn from(problem: ParamProblem) -> Self {
+        Self::permanent(format!("csv.{}: {}", problem.key, problem.message))
     }
 }
 
@@ -347,13 +349,13 @@ fn label_meant(given: &str) -> Option<&'static str> {
     suggest::nearest(&plain, LABELS.iter().copied())
 }
 
-fn special_character(key: &'static str, text: &str) -> Result<Given<Option<char>>, Flaw> {
+fn special_character(key: &'static str, text: &str) -> Result<Given<Option<char>>, ParamProblem> {
     let mut chars = text.chars();
     match (text, chars.next(), chars.next()) {
         (AUTO, ..) => Ok(Given::Auto),
         (NONE, ..) => Ok(Given::As(None)),
         (_, Some(c), None) if c.is_ascii() && !"\r\n\0".contains(c) => Ok(Given::As(Some(c))),
-        _ => Err(Flaw::of(
+        _ => Err(ParamProblem::of(
             key,
             format!("{text:?} is not usable: give \"auto\", \"none\" or one ASCII character"),
         )),

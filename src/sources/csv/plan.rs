@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::SourceError;
-use super::grammar::{Field, Grammar, Quiet};
+use super::grammar::{Field, Grammar, NoCloseMemo};
 use super::head::{self, Head};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
@@ -158,7 +158,7 @@ fn refuse_endless_row(
 /// The state of the pass between two rows.
 struct Pass<'a> {
     grammar: Grammar,
-    quiet: Quiet,
+    memo: NoCloseMemo,
     cutter: Cutter,
     /// The file as it was, if it was read with this layout.
     known: Option<&'a KnownFile>,
@@ -212,7 +212,7 @@ impl<'a> Pass<'a> {
         let layout = &head.layout;
         Self {
             grammar: Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes),
-            quiet: Quiet::default(),
+            memo: NoCloseMemo::default(),
             cutter: Cutter { chunk_size: layout.chunk_size, next: 0, chunks: Vec::new() },
             known,
             reader,
@@ -241,15 +241,15 @@ impl<'a> Pass<'a> {
         }
         let found = match stream.rest() {
             [] => None,
-            rest => self.grammar.extent(rest, complete, &mut self.quiet),
+            rest => self.grammar.span(rest, complete, &mut self.memo),
         };
-        let Some(extent) = found else {
+        let Some(span) = found else {
             refuse_endless_row(path, self.grammar.max_row() as u64, stream)?;
             stream.more()?;
             return Ok(true);
         };
-        self.quiet.advance(extent.next);
-        let content = self.grammar.content(&stream.rest()[..extent.next]);
+        self.memo.advance(span.next);
+        let content = self.grammar.content(&stream.rest()[..span.next]);
         let reader = self.reader.as_ref();
         if let Some((names, reader)) = self.names.take().zip(reader)
             && let Ok(row) = reader.read(content, &mut self.buffer)
@@ -267,8 +267,8 @@ impl<'a> Pass<'a> {
             self.cutter.cut(path, stream, self.rows + 1)?;
         }
         self.rows += 1;
-        self.watch_for_append(extent.row, extent.next, stream);
-        stream.advance(extent.next);
+        self.watch_for_append(span.row, span.next, stream);
+        stream.advance(span.next);
         Ok(true)
     }
 

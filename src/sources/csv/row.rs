@@ -7,7 +7,7 @@ use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS};
 use super::header::{self, Wanted};
 use super::layout::CsvLayout;
 use super::params::RaggedRows;
-use super::{SourceError, lexical};
+use super::{SourceError, type_inference};
 use crate::domain::field_name;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
@@ -177,15 +177,16 @@ impl RowReader {
     fn defects(&self, bytes: &[u8], decodes: bool, fields: &[Field]) -> Vec<Defect> {
         let mut found = Vec::new();
         // Behind a quote that closes too early or never, nobody knows where fields are.
-        let torn = fields.iter().position(|field| self.grammar.is_torn(bytes, field));
-        if torn.is_none() && !self.fits(fields.len()) {
+        let unterminated =
+            fields.iter().position(|field| self.grammar.is_unterminated(bytes, field));
+        if unterminated.is_none() && !self.fits(fields.len()) {
             found.push(self.wrong_field_count(fields.len()));
         }
         for (index, field) in fields.iter().enumerate() {
             if found.len() >= MAX_DEFECTS {
                 break;
             }
-            let known = torn.is_none_or(|torn| index <= torn);
+            let known = unterminated.is_none_or(|unterminated| index <= unterminated);
             let kind = if known { field.kind } else { FieldKind::Plain };
             let cell = &bytes[field.start as usize..field.end as usize];
             self.defects_of_field(index, kind, cell, decodes, &mut found);
@@ -319,7 +320,7 @@ impl<'a> CsvRow<'a> {
     pub fn visit(&self, mut visit: impl FnMut(usize, Option<FieldType>)) {
         for index in 0..self.reader.columns.len() {
             match self.value(index) {
-                Cell::Text(text) => visit(index, Some(lexical::classify(text))),
+                Cell::Text(text) => visit(index, Some(type_inference::classify(text))),
                 Cell::Null => visit(index, None),
                 Cell::Missing | Cell::Json(_) => {}
             }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::answer;
 use super::more_pages::RecordsPlace;
-use crate::domain::json_extent::{Extent, MAX_DEPTH, PRUNED, prune};
+use crate::domain::json_size::{JsonSize, MAX_DEPTH, PRUNED, prune};
 use crate::domain::text;
 use crate::sources::SourceError;
 use crate::sources::rows::path::{Path, invalid, walk_text};
@@ -49,7 +49,7 @@ impl DataSelector {
     /// The JSON text of the records of a body, in order.
     pub fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
         if let Path::Query(_) = self.path
-            && Extent::of(body).values > MAX_QUERIED
+            && JsonSize::of(body).values > MAX_QUERIED
         {
             return Err(SourceError::permanent(format!(
                 "the answer holds more than {MAX_QUERIED} values, too many for `{}`: ask for smaller \

@@ -12,7 +12,7 @@ use crate::domain::text;
 use crate::files;
 use crate::job_file::setting::{PlainOrSecret, Secret, SettingError};
 use crate::job_file::{Definition, Inspection};
-use crate::sources::Reach;
+use crate::sources::AllowedRoots;
 
 /// Headers that hold credentials and nothing else.
 const CREDENTIALS: &[&str] = &["authorization", "proxy-authorization", "cookie"];
@@ -77,7 +77,7 @@ fn inspect_names(job: &mut Inspection<'_>) {
 }
 
 fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
-    for (keys, message) in params.flaws() {
+    for (keys, message) in params.problems() {
         let keys: Vec<&str> = ["rest_api"].into_iter().chain(keys).collect();
         job.problem(&keys, message);
     }
@@ -150,7 +150,11 @@ fn without_key(error: &SourceError, key: &str) -> String {
 
 /// What is wrong on this machine: a recording that may not be read is a problem; what is not there is
 /// a warning, since others may have it.
-pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<'_>) {
+pub(super) fn look(
+    definition: &Definition,
+    allowed_roots: &AllowedRoots,
+    job: &mut Inspection<'_>,
+) {
     let Ok(params) = definition.params::<RestApiParams>() else { return };
     let base_dir = definition.base_dir();
     if let Err(error) = params.base_url.resolve(BASE_URL) {
@@ -168,7 +172,7 @@ pub(super) fn look(definition: &Definition, reach: &Reach, job: &mut Inspection<
     let keys = ["rest_api", "recording"];
     let Some(folder) = &params.recording else { return };
     let recording = Recording::new(base_dir, folder);
-    if let Err(error) = recording.check(base_dir, reach) {
+    if let Err(error) = recording.check(base_dir, allowed_roots) {
         let message = error.message.strip_prefix("rest_api.recording: ");
         job.problem(&keys, message.unwrap_or(&error.message));
         return;

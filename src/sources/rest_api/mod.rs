@@ -46,7 +46,9 @@ pub use self::params::{Auth, KeyPlace, ParamValue, RateLimitParams, RestApiParam
 use self::recording::Recording;
 use self::request::Request;
 use super::rows::json::{self, JsonRow, JsonRowReader};
-use super::{Access, Kind, LedNowhere, Page, PageSource, RateLimit, Reach, Source, SourceError};
+use super::{
+    Access, AllowedRoots, Kind, LedNowhere, Page, PageSource, RateLimit, Source, SourceError,
+};
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
@@ -77,10 +79,10 @@ fn check(definition: &Definition) -> Result<(), SourceError> {
     source_of(definition).map(drop)
 }
 
-fn open(definition: &Definition, reach: &Reach) -> Result<Source, SourceError> {
+fn open(definition: &Definition, allowed_roots: &AllowedRoots) -> Result<Source, SourceError> {
     let source = source_of(definition)?;
     if let Some(recording) = &source.recording {
-        recording.check(&source.base_dir, reach)?;
+        recording.check(&source.base_dir, allowed_roots)?;
     }
     Ok(Source::Pages(Box::new(source)))
 }

@@ -31,9 +31,9 @@ pub enum Paginator {
         start: u64,
         /// The query parameter that takes the number of records a page, when the API has one.
         size_param: Option<String>,
-        /// Records a page. Without it the sweep ends at the first empty page.
+        /// Records a page. Without it the full sync ends at the first empty page.
         size: Option<NonZeroU32>,
-        /// The most pages of a sweep.
+        /// The most pages of a full sync.
         max_pages: Option<NonZeroU32>,
     },
 }
@@ -83,7 +83,7 @@ impl Position {
 
 impl Paginator {
     /// What serde cannot check.
-    pub(super) fn flaw(&self) -> Option<&'static str> {
+    pub(super) fn problem(&self) -> Option<&'static str> {
         match self {
             Self::PageNumber { size_param: Some(_), size: None, .. } => {
                 Some("has a `size_param` but no `size`")
@@ -100,7 +100,7 @@ impl Paginator {
         Position { page, previous: None }
     }
 
-    /// Which page of the sweep a position is, from 1.
+    /// Which page of the full sync a position is, from 1.
     pub(super) fn ordinal(&self, position: &Position) -> u64 {
         position.page.saturating_sub(self.first().page).saturating_add(1)
     }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_size_param_needs_a_size() {
-        assert!(numbered("size_param = \"per_page\"").flaw().is_some());
-        assert!(numbered("size_param = \"per_page\"\nsize = 9").flaw().is_none());
+        assert!(numbered("size_param = \"per_page\"").problem().is_some());
+        assert!(numbered("size_param = \"per_page\"\nsize = 9").problem().is_none());
     }
 }

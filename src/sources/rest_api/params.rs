@@ -156,23 +156,25 @@ impl Default for Retry {
 
 impl RestApiParams {
     /// What serde cannot check: the keys below `rest_api`, and what is wrong there.
-    pub(super) fn flaws(&self) -> Vec<(Vec<&'static str>, String)> {
+    pub(super) fn problems(&self) -> Vec<(Vec<&'static str>, String)> {
         let per = self.rate_limit.as_ref().map(|limit| limit.per);
         let durations = [(vec!["timeout"], Some(self.timeout)), (vec!["rate_limit", "per"], per)];
         let none = durations.into_iter().filter(|(_, time)| time.is_some_and(|t| t.is_zero()));
-        let mut flaws: Vec<_> =
+        let mut problems: Vec<_> =
             none.map(|(keys, _)| (keys, "is no time at all".to_owned())).collect();
         if self.path.contains("://") {
             let message = "the address belongs into `base_url`; this is what follows it";
-            flaws.push((vec!["path"], message.to_owned()));
+            problems.push((vec!["path"], message.to_owned()));
         }
-        flaws.extend(self.paginator.flaw().map(|flaw| (vec!["paginator"], flaw.to_owned())));
-        flaws
+        problems.extend(
+            self.paginator.problem().map(|problem| (vec!["paginator"], problem.to_owned())),
+        );
+        problems
     }
 
-    /// The first of the flaws as an error.
+    /// The first of the problems as an error.
     pub(super) fn validate(&self) -> Result<(), SourceError> {
-        match self.flaws().into_iter().next() {
+        match self.problems().into_iter().next() {
             None => Ok(()),
             Some((keys, message)) => {
                 let key = keys.join(".");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ulid::Ulid;
 
 use crate::files;
-use crate::sources::{Reach, SourceError};
+use crate::sources::{AllowedRoots, SourceError};
 
 /// The folder of recorded pages of one source.
 #[derive(Debug, Clone)]
@@ -23,12 +23,12 @@ impl Recording {
         Self { folder: folder.to_owned(), path: base_dir.join(folder) }
     }
 
-    /// Whether the folder is within reach.
+    /// Whether the folder is below the allowed roots.
     ///
     /// # Errors
     /// Permanent when it is not.
-    pub fn check(&self, base_dir: &Path, reach: &Reach) -> Result<(), SourceError> {
-        reach.check(base_dir, &self.path, "rest_api.recording", |error| {
+    pub fn check(&self, base_dir: &Path, allowed_roots: &AllowedRoots) -> Result<(), SourceError> {
+        allowed_roots.check(base_dir, &self.path, "rest_api.recording", |error| {
             let path = self.path.display();
             SourceError::permanent(format!("rest_api.recording: {path} cannot be used"))
                 .caused_by(error)
@@ -40,7 +40,7 @@ impl Recording {
         self.folder.join(file_name(page)).display().to_string()
     }
 
-    /// Reads page `page` of a sweep, from 1, of at most `most` bytes.
+    /// Reads page `page` of a full sync, from 1, of at most `most` bytes.
     pub async fn read(&self, page: u64, most: u64) -> Result<Vec<u8>, SourceError> {
         let path = self.path.join(file_name(page));
         let file = path.clone();
@@ -66,7 +66,7 @@ impl Recording {
         SourceError::permanent(message).caused_by(error)
     }
 
-    /// Keeps page `page` of a sweep. The file appears whole or not at all.
+    /// Keeps page `page` of a full sync. The file appears whole or not at all.
     pub async fn write(&self, page: u64, body: &str) -> Result<(), SourceError> {
         let path = self.path.join(file_name(page));
         // Two workers may be given the same task: each has a file of its own until the rename.

@@ -13,7 +13,7 @@ use serde_json_path::JsonPath;
 
 use super::path::{Path, invalid, walk};
 use super::segments::meant;
-use crate::domain::json_extent::{self, Extent, MAX_DEPTH, MAX_VALUES};
+use crate::domain::json_size::{self, JsonSize, MAX_DEPTH, MAX_VALUES};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::domain::text;
@@ -71,16 +71,16 @@ enum CellPath {
 /// # Errors
 /// When it is no JSON, or more of it than a record may hold.
 fn parse(json: &str) -> Result<Value, Unparsed> {
-    let extent = Extent::of(json);
-    if extent.depth > MAX_DEPTH {
+    let size = JsonSize::of(json);
+    if size.depth > MAX_DEPTH {
         return Err(Unparsed::TooDeep);
     }
-    if extent.values > MAX_VALUES {
+    if size.values > MAX_VALUES {
         return Err(Unparsed::TooMany);
     }
     let value = serde_json::from_str(json)?;
-    if json_extent::values_of(&value) != extent.values
-        && let Some(key) = json_extent::repeated_key(json)
+    if json_size::values_of(&value) != size.values
+        && let Some(key) = json_size::repeated_key(json)
     {
         let key = text::visible(&text::cut(&key, text::MAX_QUOTED)).into_owned();
         return Err(Unparsed::Twice(key));
@@ -340,7 +340,7 @@ mod tests {
         #[test]
         fn what_json_writes_can_be_read(value in value()) {
             let json = value.to_string();
-            prop_assert_eq!(json_extent::values_of(&value), Extent::of(&json).values);
+            prop_assert_eq!(json_size::values_of(&value), JsonSize::of(&json).values);
             prop_assert_eq!(parse(&json).ok(), Some(value));
         }
 

@@ -102,7 +102,7 @@ impl<'t> Visitor<'t> for Member<'_> {
     }
 }
 
-/// The keys of a path that is only keys; `None` when the query engine must judge it.
+/// The keys of a path that is only keys; `None` when the query engine must evaluate it.
 fn keys_of(text: &str) -> Option<Vec<String>> {
     let mut rest = text.strip_prefix('$')?;
     let mut keys = Vec::new();

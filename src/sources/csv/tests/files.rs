@@ -37,7 +37,7 @@ fn a_pipe_a_socket_and_a_device_are_refused_by_name_and_not_waited_for() {
         assert!(said.ends_with(&format!("{name} is not read: it is {kind}, not a file")), "{said}");
         let given = CsvParams { paths: vec![name.to_owned()], ..params() };
         let source = CsvSource::new(given, bench.folder.path().to_owned(), Vec::new()).unwrap();
-        assert!(source.check_reach().is_err(), "{name}");
+        assert!(source.check_roots().is_err(), "{name}");
     }
     let error = bench.source.plan(Path::new("/dev/zero"), None, &mut |_| {}).unwrap_err();
     assert!(crate::domain::failure::chain(&error).contains("a device"), "{error}");

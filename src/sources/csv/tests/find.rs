@@ -127,10 +127,10 @@ fn one_link_that_cannot_be_read_keeps_no_other_file_out() {
     assert!(left.iter().all(|(_, loss)| *loss > Loss::Nothing), "{left:?}");
     // What the job file writes out is its own mistake.
     for paths in [["d/out.csv"], ["d/folder/*.csv"], ["../secret/*.csv"]] {
-        let error = tree.source(&paths).named_within_reach(paths[0]).unwrap_err();
+        let error = tree.source(&paths).named_within_roots(paths[0]).unwrap_err();
         assert!(error.message.contains("data_roots"), "{error}");
     }
-    let error = tree.source(&["d/loop.csv"]).check_reach().unwrap_err();
+    let error = tree.source(&["d/loop.csv"]).check_roots().unwrap_err();
     assert_eq!(error.class, crate::domain::failure::FailureClass::Permanent);
 }
 

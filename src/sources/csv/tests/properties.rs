@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::super::dialect::{Dialect, LineEnd};
 use super::super::grammar::{Field, FieldKind, Grammar};
-use super::super::laws::{extents, row_end};
+use super::super::reference_grammar::{row_end, spans};
 use super::*;
 
 /// Small files of everything that has ever confused a CSV reader.
@@ -49,13 +49,13 @@ proptest! {
     ) {
         let grammar = Grammar::new(&dialect, columns, max_row);
         let text = text.as_bytes();
-        let found = extents(&grammar, text, &steps);
+        let found = spans(&grammar, text, &steps);
         let mut at = 0;
         for (row, next) in &found {
             prop_assert_eq!(*row, at + row_end(&text[at..], &dialect, max_row as usize).0);
             at = *next;
         }
-        prop_assert_eq!(&found, &extents(&grammar, text, &[text.len()]));
+        prop_assert_eq!(&found, &spans(&grammar, text, &[text.len()]));
         prop_assert_eq!(at, text.len());
     }
 
@@ -69,7 +69,7 @@ proptest! {
         let grammar = Grammar::new(&dialect, 0, max_row);
         let text = text.as_bytes();
         let (mut at, mut fields) = (0, Vec::new());
-        for (_, next) in extents(&grammar, text, &[text.len()]) {
+        for (_, next) in spans(&grammar, text, &[text.len()]) {
             let content = grammar.content(&text[at..next]);
             grammar.fields(content, &mut fields);
             let unclosed = fields.iter().any(|field: &Field| field.kind == FieldKind::Unclosed);
@@ -92,7 +92,7 @@ proptest! {
             builder.double_quote(false).escape(Some(b'\\'));
         }
         let (mut at, mut fields) = (0, Vec::new());
-        for (_, next) in extents(&grammar, text.as_bytes(), &[text.len()]) {
+        for (_, next) in spans(&grammar, text.as_bytes(), &[text.len()]) {
             let row = std::str::from_utf8(grammar.content(&text.as_bytes()[at..next])).unwrap();
             at = next;
             grammar.fields(row.as_bytes(), &mut fields);

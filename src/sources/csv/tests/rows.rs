@@ -77,7 +77,7 @@ fn stray_quotes_are_set_aside_or_kept() {
 
 #[test]
 fn behind_a_quoted_field_that_text_follows_nothing_is_said_of_where_fields_are() {
-    let torn = vec![ReasonCode::StrayQuote];
+    let unterminated = vec![ReasonCode::StrayQuote];
     for row in [
         "1,\"6\" pipe, black\",x",
         "1,\"6\" pipe\",x,y,z",
@@ -86,7 +86,7 @@ fn behind_a_quoted_field_that_text_follows_nothing_is_said_of_where_fields_are()
         "1,\"the \"good\", \"bad\" and \"ugly\"\",x",
     ] {
         let loaded = load(params(), format!("a,b,c\n{row}\n2,y,z\n"));
-        assert_eq!(reasons(&loaded), [(1, torn.clone())], "{row}");
+        assert_eq!(reasons(&loaded), [(1, unterminated.clone())], "{row}");
         let field = if row.starts_with('"') { "a" } else { "b" };
         assert_eq!(loaded.rejects[0].defects[0].field.as_deref(), Some(field), "{row}");
         assert_eq!(cells(&loaded), [["2", "y", "z"]], "{row}");
@@ -157,7 +157,7 @@ fn the_shape_counts_types_and_nulls_of_good_rows() {
     let given = CsvParams { null_values, ..params() };
     let loaded = load(given, "id,price\n1,2.5\n2,n/a\n3\n4,\n");
     let shape = &loaded.shape;
-    assert!(shape.lexical);
+    assert!(shape.types_inferred);
     assert_eq!(shape.rows, 3);
     let price = &shape.fields["price"];
     assert_eq!((price.present, price.nulls), (3, 2));

@@ -1,5 +1,5 @@
 //! Owns noticing that an answer is one page of several, though the job file knows of one only: the
-//! sweep would end behind the first page, and nobody would miss the rest.
+//! full sync would end behind the first page, and nobody would miss the rest.
 //!
 //! `headers` is what the headers say, `around` what stands around the records, `findings` what both
 //! come to. It looks at what stands around the records, never into them: a record may well have a field

@@ -1,4 +1,4 @@
-//! Whole sweeps, recordings, and the rows of a page.
+//! Full syncs, recordings, and the rows of a page.
 
 use crate::domain::reject::ReasonCode;
 use crate::domain::shape::FieldType;
@@ -27,7 +27,7 @@ async fn two_pages() -> MockServer {
     server
 }
 
-async fn sweep(source: &RestApiSource, access: Access) -> Vec<Page> {
+async fn full_sync(source: &RestApiSource, access: Access) -> Vec<Page> {
     let mut pages = Vec::new();
     let mut position = Some(source.first());
     while let Some(at) = position {
@@ -43,10 +43,10 @@ async fn what_was_recorded_is_read_offline_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let server = two_pages().await;
     let online = source_with(&server.uri(), NUMBERED, folder.path(), &[]);
-    let recorded = sweep(&online, Access::Record).await;
+    let recorded = full_sync(&online, Access::Record).await;
     drop(server);
     let offline = source_with("http://127.0.0.1:1", NUMBERED, folder.path(), &[]);
-    let read = sweep(&offline, Access::Offline).await;
+    let read = full_sync(&offline, Access::Offline).await;
 
     let facts = |pages: &[Page]| -> Vec<_> {
         let fact = |page: &Page| (page.body.clone(), page.hash, page.records, page.shape.clone());
@@ -106,7 +106,7 @@ async fn the_shape_of_a_page_tells_types_apart_and_counts_nulls() {
     let server = api(ResponseTemplate::new(200).set_body_string(body)).await;
     let source = source(&server.uri(), "data_selector = \"$[*]\"");
     let page = source.fetch(&source.first(), Access::Network).await.unwrap();
-    assert_eq!((page.records, page.shape.rows, page.shape.lexical), (4, 3, false));
+    assert_eq!((page.records, page.shape.rows, page.shape.types_inferred), (4, 3, false));
     let types = |field: &str| -> Vec<_> {
         let seen = page.shape.fields[field].types.iter();
         seen.map(|(kind, seen)| (*kind, seen.count, seen.first.row)).collect()
@@ -128,7 +128,7 @@ async fn the_shipped_recording_is_five_pages_of_1200_coins() {
     let file: toml::Table = toml::from_str(&text).unwrap();
     let params = file["rest_api"].clone().try_into().unwrap();
     let source = RestApiSource::new(params, jobs, vec![]).unwrap();
-    let pages = sweep(&source, Access::Offline).await;
+    let pages = full_sync(&source, Access::Offline).await;
     assert_eq!(pages.len(), 5);
     assert_eq!(pages.iter().map(|page| page.records).sum::<i64>(), 1200);
     assert_eq!(pages[0].shape.fields["roi"].types.len(), 1);

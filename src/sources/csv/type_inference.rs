@@ -1,4 +1,4 @@
-//! Owns what a CSV cell looks like, judged by its text alone. A guess for schema snapshots, never
+//! Owns what a CSV cell looks like, evaluated by its text alone. A guess for schema snapshots, never
 //! a conversion: identifiers such as `007` stay text, and a column's type is that of most of its
 //! cells.
 

@@ -7,7 +7,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::words::words;
+use super::string_enum::string_enum;
 
 /// Words of a block: one cache line of 64 bytes.
 const BLOCK_WORDS: usize = 8;
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 64;
 /// So many repeated keys are no exception any more.
 const MAX_REPEATED: usize = 100_000;
 
-words! {
+string_enum! {
     /// The order in which the slices of a run must be applied, as it is stored with the run.
     SliceOrder ("slice order") {
         /// Any.
@@ -56,7 +56,7 @@ impl KeyOrder {
     }
 }
 
-/// The hash by which keys are sieved and unchanged pages name theirs. Keys of one hash, made on purpose,
+/// The hash by which keys are looked up and unchanged pages name theirs. Keys of one hash, made on purpose,
 /// are taken for repeated, or for changed together: that costs time and nothing else. So it is
 /// xxh3, the fastest.
 pub fn key_hash(key: &str) -> u64 {
@@ -65,7 +65,7 @@ pub fn key_hash(key: &str) -> u64 {
 
 /// Sees every key once and remembers those it may have seen before.
 #[derive(Debug)]
-pub struct KeySieve {
+pub struct BloomFilter {
     words: Vec<u64>,
     blocks: u64,
     repeated: Vec<u64>,
@@ -74,8 +74,8 @@ pub struct KeySieve {
     waiting: Vec<u64>,
 }
 
-impl KeySieve {
-    /// A sieve for the rows of so many bytes.
+impl BloomFilter {
+    /// A filter for the rows of so many bytes.
     pub fn for_bytes(bytes: u64) -> Self {
         let blocks = (bytes / BYTES_PER_ROW * BITS_PER_KEY / 512).clamp(64, MAX_BLOCKS);
         let words = vec![0; blocks as usize * BLOCK_WORDS];
@@ -122,12 +122,12 @@ impl KeySieve {
         if !fresh {
             self.repeated.push(hash);
             if self.repeated.len() > 2 * MAX_REPEATED {
-                self.settle();
+                self.compact();
             }
         }
     }
 
-    fn settle(&mut self) {
+    fn compact(&mut self) {
         self.repeated.sort_unstable();
         self.repeated.dedup();
         if self.repeated.len() > MAX_REPEATED {
@@ -139,7 +139,7 @@ impl KeySieve {
     /// What the keys seen allow.
     pub fn order(mut self) -> KeyOrder {
         self.look();
-        self.settle();
+        self.compact();
         match (self.too_many, self.repeated.is_empty()) {
             (true, _) => KeyOrder::Ordered,
             (false, true) => KeyOrder::Distinct,
@@ -154,9 +154,9 @@ mod tests {
     use super::*;
 
     fn order_of(keys: impl Iterator<Item = u64>, bytes: u64) -> KeyOrder {
-        let mut sieve = KeySieve::for_bytes(bytes);
-        keys.for_each(|key| sieve.see(key_hash(&key.to_string())));
-        sieve.order()
+        let mut filter = BloomFilter::for_bytes(bytes);
+        keys.for_each(|key| filter.see(key_hash(&key.to_string())));
+        filter.order()
     }
 
     #[test]

@@ -11,11 +11,11 @@ use crate::files;
 
 /// Folders below which files may be read, besides the job file's own.
 #[derive(Debug, Clone, Default)]
-pub struct Reach {
+pub struct AllowedRoots {
     roots: Arc<[PathBuf]>,
 }
 
-impl Reach {
+impl AllowedRoots {
     /// Files below these folders, and below that of the job file.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Reach {
     /// Opens a file for reading. `setting` names what led to it.
     ///
     /// # Errors
-    /// Permanent when the file is out of reach; `failed` says what else may be wrong.
+    /// Permanent when the file is outside the allowed roots; `failed` says what else may be wrong.
     pub fn open(
         &self,
         base_dir: &Path,
@@ -52,10 +52,10 @@ impl Reach {
         Ok(file)
     }
 
-    /// Whether a file or folder, which need not exist yet, is within reach.
+    /// Whether a file or folder, which need not exist yet, is below the allowed roots.
     ///
     /// # Errors
-    /// As of [`Reach::open`].
+    /// As of [`AllowedRoots::open`].
     pub fn check(
         &self,
         base_dir: &Path,
@@ -153,16 +153,16 @@ mod tests {
             self.all.path().join(path)
         }
 
-        fn open(&self, reach: &Reach, path: &str) -> Result<File, SourceError> {
-            reach.open(&self.path("jobs"), &self.path(path), "csv.paths", failed)
+        fn open(&self, allowed_roots: &AllowedRoots, path: &str) -> Result<File, SourceError> {
+            allowed_roots.open(&self.path("jobs"), &self.path(path), "csv.paths", failed)
         }
     }
 
     #[test]
     fn files_below_the_job_files_folder_and_the_roots_are_read_and_no_others() {
         let folders = Folders::new();
-        let own = Reach::default();
-        let more = Reach::new(&[folders.path("exports")]).unwrap();
+        let own = AllowedRoots::default();
+        let more = AllowedRoots::new(&[folders.path("exports")]).unwrap();
         assert!(folders.open(&own, "jobs/data/a.csv").is_ok());
         assert!(folders.open(&own, "jobs/data/../data/a.csv").is_ok());
         assert!(folders.open(&more, "exports/a.csv").is_ok());
@@ -180,13 +180,13 @@ mod tests {
         symlink(folders.path("private/a.csv"), folders.path("jobs/link.csv")).unwrap();
         symlink(folders.path("private"), folders.path("jobs/folder")).unwrap();
         symlink(folders.path("jobs/data"), folders.path("jobs/inner")).unwrap();
-        assert!(folders.open(&Reach::default(), "jobs/inner/a.csv").is_ok());
+        assert!(folders.open(&AllowedRoots::default(), "jobs/inner/a.csv").is_ok());
         for path in ["jobs/link.csv", "jobs/folder/a.csv"] {
-            let error = folders.open(&Reach::default(), path).unwrap_err();
+            let error = folders.open(&AllowedRoots::default(), path).unwrap_err();
             assert!(error.message.contains("which leads to"), "{}", error.message);
             assert!(error.message.contains("private/a.csv"), "{}", error.message);
         }
-        let allowed = Reach::new(&[folders.path("private")]).unwrap();
+        let allowed = AllowedRoots::new(&[folders.path("private")]).unwrap();
         assert!(folders.open(&allowed, "jobs/link.csv").is_ok());
     }
 
@@ -195,15 +195,15 @@ mod tests {
         let folders = Folders::new();
         std::fs::create_dir(folders.path("jobs-of-others")).unwrap();
         std::fs::write(folders.path("jobs-of-others/a.csv"), "id\n").unwrap();
-        assert!(folders.open(&Reach::default(), "jobs-of-others/a.csv").is_err());
+        assert!(folders.open(&AllowedRoots::default(), "jobs-of-others/a.csv").is_err());
     }
 
     #[test]
     fn what_is_not_there_yet_is_judged_by_where_it_would_be() {
         let folders = Folders::new();
         let check = |path: &str| {
-            let (reach, base) = (Reach::default(), folders.path("jobs"));
-            reach.check(&base, &folders.path(path), "rest_api.recording", failed)
+            let (allowed_roots, base) = (AllowedRoots::default(), folders.path("jobs"));
+            allowed_roots.check(&base, &folders.path(path), "rest_api.recording", failed)
         };
         assert!(check("jobs/recordings/coins").is_ok());
         assert!(check("recordings/coins").is_err());
@@ -215,8 +215,8 @@ mod tests {
     #[test]
     fn a_root_that_is_no_folder_is_refused_by_name() {
         let folders = Folders::new();
-        let (named, _) = Reach::new(&[folders.path("nowhere")]).unwrap_err();
+        let (named, _) = AllowedRoots::new(&[folders.path("nowhere")]).unwrap_err();
         assert_eq!(named, folders.path("nowhere"));
-        assert!(Reach::new(&[folders.path("private/a.csv")]).is_err());
+        assert!(AllowedRoots::new(&[folders.path("private/a.csv")]).is_err());
     }
 }

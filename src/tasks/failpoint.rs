@@ -7,7 +7,7 @@ use crate::domain::task::TaskKind;
 
 /// A place in the life of a task.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum Failpoint {
     /// Nothing has been done yet.
     Begun,
     /// What the task needs is there; no transaction is open.
@@ -20,15 +20,15 @@ pub(super) enum Place {
 
 /// Does what the tests want to happen here.
 #[cfg(debug_assertions)]
-pub(super) async fn reach(kind: TaskKind, place: Place) {
+pub(super) async fn failpoint(kind: TaskKind, point: Failpoint) {
     let Ok(faults) = std::env::var("KASPARRO_FAULTS") else { return };
-    let place = match place {
-        Place::Begun => "begun",
-        Place::Gathered => "gathered",
-        Place::Stored => "stored",
-        Place::Committed => "committed",
+    let point = match point {
+        Failpoint::Begun => "begun",
+        Failpoint::Gathered => "gathered",
+        Failpoint::Stored => "stored",
+        Failpoint::Committed => "committed",
     };
-    let here = format!("{kind}/{place}=");
+    let here = format!("{kind}/{point}=");
     match faults.split(',').find_map(|fault| fault.strip_prefix(&here)) {
         None => {}
         #[expect(clippy::panic, reason = "that is the fault")]
@@ -40,4 +40,4 @@ pub(super) async fn reach(kind: TaskKind, place: Place) {
 }
 
 #[cfg(not(debug_assertions))]
-pub(super) async fn reach(_: TaskKind, _: Place) {}
+pub(super) async fn failpoint(_: TaskKind, _: Failpoint) {}

@@ -3,32 +3,19 @@
 /// A stored text that the enum does not know: the schema is newer than the binary.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown {kind} {text:?}")]
-pub struct UnknownWord {
+pub struct UnknownVariant {
     kind: &'static str,
     text: String,
 }
 
-impl UnknownWord {
+impl UnknownVariant {
     pub(crate) fn new(kind: &'static str, text: &str) -> Self {
         Self { kind, text: text.to_owned() }
     }
 }
 
-/// A number as people read it: `1234567` is `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// An enum whose variants are words in the database and in JSON, declared in one place.
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident ($kind:literal) { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(
@@ -53,15 +40,15 @@ macro_rules! words {
         }
 
         impl std::str::FromStr for $name {
-            type Err = $crate::domain::words::UnknownWord;
+            type Err = $crate::domain::string_enum::UnknownVariant;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err($crate::domain::words::UnknownWord::new($kind, text)),
+                    _ => Err($crate::domain::string_enum::UnknownVariant::new($kind, text)),
                 }
             }
         }
     };
 }
-pub(crate) use words;
+pub(crate) use string_enum;

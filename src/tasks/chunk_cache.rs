@@ -20,14 +20,14 @@ use crate::sources::MOST_PICKED;
 type Key = (RunId, ChunkId);
 
 /// Reading never waits longer than this for normalizing.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// The most bytes of rows with repeated keys: they are few, and the batches that want them follow
 /// closely. Else those would fetch every block of a file for a row here and there.
 const MOST_REPEATED: usize = MOST_PICKED;
 
 /// A few chunks, the oldest first.
 #[derive(Debug)]
-pub(super) struct ChunksAtHand {
+pub(super) struct ChunkCache {
     most: usize,
     state: Mutex<State>,
     changed: Notify,
@@ -44,22 +44,22 @@ struct State {
     normalizing: usize,
 }
 
-/// Room for one chunk; given back when dropped.
+/// The permit to hold one chunk; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Room(Arc<ChunksAtHand>);
+pub(super) struct Permit(Arc<ChunkCache>);
 
 /// A batch is being normalized as long as this lives.
 #[derive(Debug)]
-pub(super) struct Normalizing(Arc<ChunksAtHand>);
+pub(super) struct Normalizing(Arc<ChunkCache>);
 
-impl ChunksAtHand {
+impl ChunkCache {
     /// Holds at most so many chunks, those being read among them.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, state: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Waits for room while batches are being normalized here.
-    pub async fn room(self: &Arc<Self>) -> Room {
+    /// Waits for a permit while batches are being normalized here.
+    pub async fn permit(self: &Arc<Self>) -> Permit {
         let mut patient = true;
         loop {
             // One who notifies before the wait begins is not missed.
@@ -73,10 +73,10 @@ impl ChunksAtHand {
                 }
                 if !full || !waits {
                     state.reserved += 1;
-                    return Room(self.clone());
+                    return Permit(self.clone());
                 }
             }
-            patient = tokio::time::timeout(PATIENCE, changed).await.is_ok();
+            patient = tokio::time::timeout(TIMEOUT, changed).await.is_ok();
         }
     }
 
@@ -106,7 +106,7 @@ impl State {
     }
 }
 
-impl Room {
+impl Permit {
     /// Keeps a chunk whose rows are stored, or will be: the same bytes whoever stores them. Those
     /// of its rows whose keys are repeated are wanted apart.
     pub fn keep(self, run: RunId, id: ChunkId, blocks: Vec<RawBlock>, repeated: Vec<RawBlock>) {
@@ -118,7 +118,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.state().reserved -= 1;
         self.0.changed.notify_waiters();
@@ -167,13 +167,13 @@ mod tests {
         ChunkId { file_id: 1, chunk }
     }
 
-    async fn hold(chunks: &Arc<ChunksAtHand>, number: i32) {
-        chunks.room().await.keep(RUN, chunk(number), Vec::new(), Vec::new());
+    async fn hold(chunks: &Arc<ChunkCache>, number: i32) {
+        chunks.permit().await.keep(RUN, chunk(number), Vec::new(), Vec::new());
     }
 
     #[tokio::test]
     async fn a_chunk_is_taken_once() {
-        let chunks = ChunksAtHand::new(2);
+        let chunks = ChunkCache::new(2);
         hold(&chunks, 0).await;
         let batch = chunks.normalizing();
         assert!(batch.take(RUN, chunk(0)).is_some());
@@ -183,8 +183,8 @@ mod tests {
     /// A run that was cancelled has read the end of a file that has grown since.
     #[tokio::test]
     async fn what_another_run_has_read_is_not_taken() {
-        let chunks = ChunksAtHand::new(2);
-        chunks.room().await.keep(RunId(1), chunk(0), vec![row(1)], vec![row(1)]);
+        let chunks = ChunkCache::new(2);
+        chunks.permit().await.keep(RunId(1), chunk(0), vec![row(1)], vec![row(1)]);
         let batch = chunks.normalizing();
         assert_eq!(batch.take_repeated(RunId(2), chunk(0)), None);
         assert_eq!(batch.take(RunId(2), chunk(0)), None);
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_makes_room_when_nothing_is_normalized_here() {
-        let chunks = ChunksAtHand::new(2);
+        let chunks = ChunkCache::new(2);
         for number in 0..3 {
             hold(&chunks, number).await;
         }
@@ -209,10 +209,10 @@ mod tests {
 
     #[tokio::test]
     async fn rows_of_repeated_keys_are_taken_apart_and_the_oldest_make_room() {
-        let chunks = ChunksAtHand::new(2);
+        let chunks = ChunkCache::new(2);
         for number in 0..3 {
             let rows = vec![row(MOST_REPEATED / 2 - 1000)];
-            chunks.room().await.keep(RUN, chunk(number), Vec::new(), rows);
+            chunks.permit().await.keep(RUN, chunk(number), Vec::new(), rows);
         }
         let batch = chunks.normalizing();
         assert_eq!(batch.take_repeated(RUN, chunk(0)), None);
@@ -223,7 +223,7 @@ mod tests {
         );
     }
 
-    async fn waits_for_room(chunks: &Arc<ChunksAtHand>, number: i32) -> JoinHandle<()> {
+    async fn waits_for_a_permit(chunks: &Arc<ChunkCache>, number: i32) -> JoinHandle<()> {
         let waiting = tokio::spawn({
             let chunks = chunks.clone();
             async move { hold(&chunks, number).await }
@@ -235,10 +235,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn reading_waits_for_normalizing_and_goes_on_when_a_chunk_is_taken() {
-        let chunks = ChunksAtHand::new(1);
+        let chunks = ChunkCache::new(1);
         let batch = chunks.normalizing();
         hold(&chunks, 0).await;
-        let waiting = waits_for_room(&chunks, 1).await;
+        let waiting = waits_for_a_permit(&chunks, 1).await;
         assert!(batch.take(RUN, chunk(0)).is_some());
         waiting.await.unwrap();
         assert!(batch.take(RUN, chunk(1)).is_some());
@@ -246,11 +246,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn chunks_that_others_normalize_make_room() {
-        let chunks = ChunksAtHand::new(2);
+        let chunks = ChunkCache::new(2);
         let batch = chunks.normalizing();
         hold(&chunks, 0).await;
         hold(&chunks, 3).await;
-        let waiting = waits_for_room(&chunks, 4).await;
+        let waiting = waits_for_a_permit(&chunks, 4).await;
         assert!(batch.take(RUN, chunk(2)).is_none());
         waiting.await.unwrap();
         assert!(batch.take(RUN, chunk(0)).is_none());
@@ -259,7 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_chunk_that_is_overtaken_stays_for_its_turn() {
-        let chunks = ChunksAtHand::new(2);
+        let chunks = ChunkCache::new(2);
         hold(&chunks, 0).await;
         hold(&chunks, 1).await;
         let batch = chunks.normalizing();

@@ -1,16 +1,16 @@
-//! Owns what the mapping does with one row: look up, judge by the contract, convert, write. Values
+//! Owns what the mapping does with one row: look up, evaluate by the contract, convert, write. Values
 //! go straight into the batch's arena; nothing is allocated for a row without defects.
 
 use serde_json::Value;
 
 use super::compiled::{Field, Key, Mapping, Part};
-use super::contract::Objection;
+use super::contract::ContractViolation;
 use super::gap_counter::GapCounter;
 use crate::domain::decimal;
 use crate::domain::record::{Column, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::job_file::policy::Policy;
-use crate::values::convert::{self, Converter, Flaw, Form};
+use crate::values::convert::{self, ConversionError, Converter, Form};
 use crate::values::field::Target;
 use crate::values::json;
 use crate::values::object;
@@ -23,7 +23,7 @@ const MAX_KEY: usize = 2_000;
 type Taken<'a> = (Cell<'a>, &'a Converter, bool);
 
 /// One row being mapped. An `Err` of its methods is the sentence of [`Frozen`].
-pub(super) struct Sheet<'a, R> {
+pub(super) struct RowMapper<'a, R> {
     mapping: &'a Mapping,
     row: &'a R,
     typed: bool,
@@ -33,7 +33,7 @@ pub(super) struct Sheet<'a, R> {
     pub(super) defects: Vec<Defect>,
 }
 
-impl<'a, R: Row> Sheet<'a, R> {
+impl<'a, R: Row> RowMapper<'a, R> {
     pub(super) fn new(
         mapping: &'a Mapping,
         row: &'a R,
@@ -110,9 +110,9 @@ impl<'a, R: Row> Sheet<'a, R> {
             object::merge(arena, start, own);
         }
         if written_out(&arena[start..]) > json::MAX_BYTES {
-            let flaw = convert::not_json(json::JsonError::TooLong);
-            let message = format!("all attributes together: {}", flaw.problem);
-            self.defects.push(Defect::without_value(None, flaw.reason, message));
+            let error = convert::not_json(json::JsonError::TooLong);
+            let message = format!("all attributes together: {}", error.problem);
+            self.defects.push(Defect::without_value(None, error.reason, message));
         }
         if has_base || has_own {
             self.records.close_column(Column::Attributes, start);
@@ -129,13 +129,17 @@ impl<'a, R: Row> Sheet<'a, R> {
                 None => {}
                 Some(Cell::Missing | Cell::Null | Cell::Text("")) => {
                     let problem = "a part of the key is missing or empty";
-                    self.flaw(&part.label, None, Flaw::new(ReasonCode::MissingKey, problem));
+                    self.reject(
+                        &part.label,
+                        None,
+                        ConversionError::new(ReasonCode::MissingKey, problem),
+                    );
                 }
                 // What is that long is no key, however much longer it gets.
                 Some(_) if self.records.arena().len() - start > json::MAX_BYTES => {}
                 Some(cell) => match convert::storable_text(cell) {
                     Ok(text) => push_part(text, id.escaped, self.records.arena()),
-                    Err(flaw) => self.flaw(&part.label, Some(cell), flaw),
+                    Err(error) => self.reject(&part.label, Some(cell), error),
                 },
             }
             self.records.arena().push_str(literal);
@@ -144,7 +148,11 @@ impl<'a, R: Row> Sheet<'a, R> {
         if length > MAX_KEY {
             let labels: Vec<_> = key.parts.iter().map(|part| part.label.as_str()).collect();
             let problem = format!("a key of {length} bytes (expected at most {MAX_KEY})");
-            self.flaw(&labels.join(", "), None, Flaw::new(ReasonCode::TooLong, problem));
+            self.reject(
+                &labels.join(", "),
+                None,
+                ConversionError::new(ReasonCode::TooLong, problem),
+            );
         }
         self.records.close_id(start);
         Ok(())
@@ -161,8 +169,8 @@ impl<'a, R: Row> Sheet<'a, R> {
         };
         match self.mapping.contract.admit(watch, &part.label, self.row, cell) {
             Ok(cell) => Ok(Some(cell)),
-            Err(Objection::Freeze(message)) => Err(message),
-            Err(Objection::Defect(defect)) => {
+            Err(ContractViolation::Freeze(message)) => Err(message),
+            Err(ContractViolation::Defect(defect)) => {
                 self.defects.push(defect);
                 Ok(None)
             }
@@ -195,7 +203,11 @@ impl<'a, R: Row> Sheet<'a, R> {
                 Cell::Missing => "the row has no such field, and it is required",
                 _ => "null or empty, and it is required",
             };
-            self.flaw(&field.part.label, None, Flaw::new(ReasonCode::MissingField, problem));
+            self.reject(
+                &field.part.label,
+                None,
+                ConversionError::new(ReasonCode::MissingField, problem),
+            );
         }
         None
     }
@@ -204,19 +216,19 @@ impl<'a, R: Row> Sheet<'a, R> {
     fn convert<T>(
         &mut self,
         field: &'a Field,
-        conversion: impl Fn(&Converter, Cell<'a>, bool, &mut String) -> Result<T, Flaw>,
+        conversion: impl Fn(&Converter, Cell<'a>, bool, &mut String) -> Result<T, ConversionError>,
     ) -> Result<Option<T>, String> {
         let mut taken = self.take(field)?;
         while let Some((cell, converter, typed)) = taken {
             let arena = self.records.arena();
             let start = arena.len();
-            let flaw = match conversion(converter, cell, typed, arena) {
+            let error = match conversion(converter, cell, typed, arena) {
                 Ok(converted) => return Ok(Some(converted)),
-                Err(flaw) => flaw,
+                Err(error) => error,
             };
             arena.truncate(start);
             let from_file = std::ptr::eq(converter, &field.plain);
-            let policy = match flaw.is_of_type() && !self.typed && !from_file {
+            let policy = match error.is_of_type() && !self.typed && !from_file {
                 true => self.mapping.contract.on_failed_text(field.part.watch.as_ref()),
                 false => Policy::QuarantineRow,
             };
@@ -227,25 +239,25 @@ impl<'a, R: Row> Sheet<'a, R> {
                     let found = convert::shown(cell);
                     return Err(format!(
                         "{}: {found} {} (contract: type_change = \"freeze\")",
-                        field.part.label, flaw.problem
+                        field.part.label, error.problem
                     ));
                 }
                 Policy::Evolve | Policy::Guard | Policy::QuarantineRow => {
-                    self.flaw(&field.part.label, Some(cell), flaw);
+                    self.reject(&field.part.label, Some(cell), error);
                 }
             }
         }
         Ok(None)
     }
 
-    fn flaw(&mut self, label: &str, cell: Option<Cell<'_>>, flaw: Flaw) {
+    fn reject(&mut self, label: &str, cell: Option<Cell<'_>>, error: ConversionError) {
         let found = cell.map(convert::shown);
         let message = match &found {
-            Some(found) => format!("{label}: {found} {}", flaw.problem),
-            None => format!("{label}: {}", flaw.problem),
+            Some(found) => format!("{label}: {found} {}", error.problem),
+            None => format!("{label}: {}", error.problem),
         };
         let field = Some(label.to_owned());
-        self.defects.push(Defect { field, reason: flaw.reason, message, found });
+        self.defects.push(Defect { field, reason: error.reason, message, found });
     }
 }
 
@@ -262,13 +274,16 @@ fn write_object(
     cell: Cell<'_>,
     typed: bool,
     arena: &mut String,
-) -> Result<(), Flaw> {
+) -> Result<(), ConversionError> {
     let start = arena.len();
     converter.write(cell, typed, Form::Json, arena)?;
     if arena[start..].starts_with('{') {
         return Ok(());
     }
-    Err(Flaw::new(ReasonCode::InvalidJson, "is not a JSON object (expected {\"key\": value, …})"))
+    Err(ConversionError::new(
+        ReasonCode::InvalidJson,
+        "is not a JSON object (expected {\"key\": value, …})",
+    ))
 }
 
 impl Key {

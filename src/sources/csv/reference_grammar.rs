@@ -1,11 +1,11 @@
 //! Owns what holds for the rows of any bytes in any dialect, to be checked by property tests and by
 //! the fuzz targets: above all the documented grammar a second time, one byte after the other.
 //!
-//! Built for tests and for fuzzing only. It panics where a law is broken.
+//! Built for tests and for fuzzing only. It panics where the two differ.
 
 use super::SourceError;
 use super::dialect::{self, Dialect, LineEnd};
-use super::grammar::{Field, FieldKind, Grammar, Quiet};
+use super::grammar::{Field, FieldKind, Grammar, NoCloseMemo};
 use super::params::{CsvParams, StrayQuotes};
 
 /// Checks the grammar of `params` with `table`, the rows of a file of so many `columns`. The bytes
@@ -26,8 +26,8 @@ pub fn check(
     params.validate()?;
     let dialect = dialect::decide(params, table, true)?;
     let grammar = Grammar::new(&dialect, columns, params.max_row_bytes);
-    let found = extents(&grammar, table, &[table.len()]);
-    assert_eq!(found, extents(&grammar, table, steps), "rows depend on how the bytes arrive");
+    let found = spans(&grammar, table, &[table.len()]);
+    assert_eq!(found, spans(&grammar, table, steps), "rows depend on how the bytes arrive");
     let (mut at, mut fields) = (0, Vec::new());
     for (row, next) in found {
         let (end, unclosed) = row_end(&table[at..], &dialect, grammar.max_row());
@@ -36,8 +36,11 @@ pub fn check(
         grammar.fields(content, &mut fields);
         check_fields(content, &fields);
         if content.len() <= grammar.max_row() {
-            let torn = fields.iter().any(|field| field.kind == FieldKind::Unclosed);
-            assert_eq!(torn, unclosed, "the row at {at} is cut in another way than it is split");
+            let unterminated = fields.iter().any(|field| field.kind == FieldKind::Unclosed);
+            assert_eq!(
+                unterminated, unclosed,
+                "the row at {at} is cut in another way than it is split"
+            );
         }
         at = next;
     }
@@ -108,21 +111,21 @@ pub(super) fn row_end(text: &[u8], dialect: &Dialect, max_row: usize) -> (usize,
 
 /// Cuts a text of which ever more becomes known, as the stream does: where each row ends, and where
 /// the next begins.
-pub(super) fn extents(grammar: &Grammar, text: &[u8], steps: &[usize]) -> Vec<(usize, usize)> {
-    let mut quiet = Quiet::default();
+pub(super) fn spans(grammar: &Grammar, text: &[u8], steps: &[usize]) -> Vec<(usize, usize)> {
+    let mut memo = NoCloseMemo::default();
     let mut steps = steps.iter().cycle();
     let (mut at, mut seen, mut found) = (0, 0, Vec::new());
     while at < text.len() {
         let complete = seen == text.len();
-        let extent = match &text[at..seen.max(at)] {
+        let span = match &text[at..seen.max(at)] {
             [] => None,
-            rest => grammar.extent(rest, complete, &mut quiet),
+            rest => grammar.span(rest, complete, &mut memo),
         };
-        match extent {
-            Some(extent) => {
-                quiet.advance(extent.next);
-                found.push((at + extent.row, at + extent.next));
-                at += extent.next;
+        match span {
+            Some(span) => {
+                memo.advance(span.next);
+                found.push((at + span.row, at + span.next));
+                at += span.next;
             }
             None => seen = (seen + steps.next().map_or(1, |step| (*step).max(1))).min(text.len()),
         }

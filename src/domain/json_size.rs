@@ -18,15 +18,15 @@ pub const PRUNED: &str = "\"\\u0001nested too deep\\u0001\"";
 
 /// How much a JSON text holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Extent {
+pub struct JsonSize {
     /// How deep lists and objects stand within each other.
     pub depth: usize,
     /// An upper bound of the number of its values, see [`values_of`].
     pub values: usize,
 }
 
-impl Extent {
-    /// The extent of a text; what it says of one that is no JSON means nothing.
+impl JsonSize {
+    /// The size of a text; what it says of one that is no JSON means nothing.
     pub fn of(json: &str) -> Self {
         let bytes = json.as_bytes();
         let (mut depth, mut deepest, mut values) = (0usize, 0, 1usize);
@@ -49,7 +49,7 @@ impl Extent {
     }
 }
 
-/// The number that [`Extent::of`] gives for the text of this value: of a text with a key twice in one
+/// The number that [`JsonSize::of`] gives for the text of this value: of a text with a key twice in one
 /// object it gives more.
 pub fn values_of(value: &Value) -> usize {
     fn within(value: &Value) -> usize {
@@ -133,7 +133,7 @@ impl<'de> Visitor<'de> for Repeated {
 /// The JSON text with every list or object that is nested deeper than `most` replaced by a text that
 /// says so, [`PRUNED`]; the text itself when there is none.
 pub fn prune(json: &str, most: usize) -> Cow<'_, str> {
-    if Extent::of(json).depth <= most {
+    if JsonSize::of(json).depth <= most {
         return Cow::Borrowed(json);
     }
     let bytes = json.as_bytes();
@@ -220,16 +220,16 @@ mod tests {
         #[test]
         fn depth_is_exact_and_no_value_is_missed(value in any_json()) {
             for json in [value.to_string(), serde_json::to_string_pretty(&value).expect("JSON")] {
-                let extent = Extent::of(&json);
-                prop_assert_eq!(extent.depth, depth(&value));
-                prop_assert!(extent.values >= values(&value));
-                prop_assert!(extent.values <= 2 * values(&value));
+                let size = JsonSize::of(&json);
+                prop_assert_eq!(size.depth, depth(&value));
+                prop_assert!(size.values >= values(&value));
+                prop_assert!(size.values <= 2 * values(&value));
             }
         }
 
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            Extent::of(&text);
+            JsonSize::of(&text);
         }
     }
 
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_text_that_ends_within_an_escape_has_an_end() {
         for text in ["\"", "\"\\", "\"a\\\"", "[[\"\\"] {
-            Extent::of(text);
+            JsonSize::of(text);
         }
     }
 }

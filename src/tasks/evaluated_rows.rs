@@ -1,4 +1,4 @@
-//! Owns which rows a batch has judged that an earlier run had judged as well: those that were set
+//! Owns which rows a batch has judged that an earlier run had evaluated as well: those that were set
 //! aside then and pass now are resolved, and so are reasons that hold no more.
 
 use std::collections::HashSet;
@@ -13,14 +13,14 @@ use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::rejects::Rejects;
 
-/// The rows of kept payloads that were judged once more.
+/// The rows of kept payloads that were evaluated once more.
 #[derive(Debug, Default)]
-pub(super) struct JudgedRows {
+pub(super) struct EvaluatedRows {
     spans: Vec<(RowSpan, Arc<ChosenRows>)>,
 }
 
-impl JudgedRows {
-    /// Notes that the chosen ones of these rows, both ends included, were judged.
+impl EvaluatedRows {
+    /// Notes that the chosen ones of these rows, both ends included, were evaluated.
     pub fn add(&mut self, raw: RawRef, first: i64, last: i64, chosen: Arc<ChosenRows>) {
         self.spans.push((RowSpan { raw_ref: raw.to_string(), first, last }, chosen));
     }
@@ -37,7 +37,7 @@ impl JudgedRows {
         }
         let spans: Vec<_> = self.spans.iter().map(|(span, _)| span).collect();
         let known = quarantined_rows::unresolved(&mut *transaction, source, &spans).await?;
-        let known = known.into_iter().filter(|defect| self.judged(defect));
+        let known = known.into_iter().filter(|defect| self.evaluated(defect));
         let mut resolved: HashSet<DefectKey> = known.collect();
         let redriven: Vec<_> =
             rejects.iter().flat_map(defects).filter_map(|key| resolved.take(&key)).collect();
@@ -46,7 +46,7 @@ impl JudgedRows {
         quarantined_rows::set_status(transaction, source, &resolved, NewStatus::Resolved).await
     }
 
-    fn judged(&self, defect: &DefectKey) -> bool {
+    fn evaluated(&self, defect: &DefectKey) -> bool {
         self.spans.iter().any(|(span, chosen)| {
             span.raw_ref == defect.raw_ref
                 && (span.first..=span.last).contains(&defect.raw_row)
