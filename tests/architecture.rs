@@ -248,7 +248,7 @@ const FORGEABLE: &[(&str, &str)] = &[
         "domain/reject.rs",
         "the name of a group of defects; a redrive takes all rows behind the first",
     ),
-    ("sources/csv/params.rs", "only whoever writes the job file could make them"),
+    ("sources/formats/csv/params.rs", "only whoever writes the job file could make them"),
 ];
 
 #[test]

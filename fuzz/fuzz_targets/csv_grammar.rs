@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use kasparro_fuzz::sources::csv::{CsvParams, reference_grammar};
+use kasparro_fuzz::sources::formats::csv::{CsvParams, reference_grammar};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -13,7 +13,6 @@ fuzz_target!(|input: &[u8]| {
     let Some((chosen, table)) = input.split_at_checked(8) else { return };
     let pick = |at: usize, of: usize| usize::from(chosen[at].wrapping_sub(b'0')) % of;
     let params: CsvParams = serde_json::from_value(json!({
-        "paths": ["file.csv"],
         "delimiter": (["auto", ",", ";", "||", "ä", ",,", "\t", " "][pick(0, 8)]),
         "quote": (["auto", "\"", "none", "'", "\\"][pick(1, 5)]),
         "escape": (["auto", "\"", "\\", "none"][pick(2, 4)]),

@@ -18,8 +18,11 @@ use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::reject::Reject;
 use kasparro_fuzz::job_file::Definition;
 use kasparro_fuzz::mapping::{Mapped, Mapping};
-use kasparro_fuzz::sources::csv::{CsvParams, CsvSource, Wanted};
-use kasparro_fuzz::sources::{FilePlan, FileScan, FileSource};
+use kasparro_fuzz::sources::files::format::RowFormat;
+use kasparro_fuzz::sources::files::location::{Location, Setting};
+use kasparro_fuzz::sources::files::{Files, Wanted};
+use kasparro_fuzz::sources::formats::csv::{Csv, CsvParams};
+use kasparro_fuzz::sources::{FilePlan, FileScan, FileSource, AllowedRoots};
 use kasparro_fuzz::values::row::Row;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
@@ -74,7 +77,6 @@ impl Case {
         let header = header[pick(5, 4)].clone();
         let (definition, mapping) = &MAPPINGS[usize::from(header == json!(false))];
         let params = json!({
-            "paths": ["file.csv"],
             "delimiter": (["auto", ",", ";", "||", "ä", ",,", "\t", " "][pick(0, 8)]),
             "quote": (["auto", "\"", "none", "'", "\\"][pick(1, 5)]),
             "escape": (["auto", "\"", "\\", "none"][pick(2, 4)]),
@@ -132,7 +134,7 @@ impl Case {
     }
 
     /// A file that grew at its end gives the rows of the whole; blank lines between are nobody's.
-    fn check_appended(&self, source: &CsvSource, file: &[u8], whole: &Loaded) {
+    fn check_appended(&self, source: &Files<Csv>, file: &[u8], whole: &Loaded) {
         let first = &file[..file.len() * self.first / 256];
         if first.is_empty() {
             return;
@@ -155,24 +157,18 @@ impl Case {
     }
 
     /// `None` when the parameters do not go together.
-    fn source(&self, chunk_size: u64) -> Option<CsvSource> {
+    fn source(&self, chunk_size: u64) -> Option<Files<Csv>> {
         let params = CsvParams { chunk_size, ..self.params.clone() };
-        let fields = self.definition.fields.iter().map(|field| Wanted {
-            locator: field.from.clone(),
-            needed: false,
-            key: false,
-        });
-        let parts = &self.definition.external_id.parts;
-        let key =
-            parts.iter().map(|part| Wanted { locator: part.clone(), needed: true, key: true });
-        let wanted = fields.chain(key).collect();
-        CsvSource::new(params, FOLDER.path().to_owned(), wanted).ok()
+        let setting = Setting { table: "files", extension: "csv" };
+        let location = Location { setting, entries: vec!["file.csv".to_owned()] };
+        let format = Csv::new(params, Wanted::of(self.definition)).ok()?;
+        Files::new(format, location, FOLDER.path().to_owned(), AllowedRoots::default()).ok()
     }
 
     /// `None` when the file has no header that could be used, which is an error of its own.
     fn plan(
         &self,
-        source: &CsvSource,
+        source: &Files<Csv>,
         known: Option<&KnownFile>,
         keys: &mut HashSet<u64>,
     ) -> Option<FilePlan> {
@@ -189,13 +185,13 @@ impl Case {
         }
     }
 
-    fn load(&self, source: &CsvSource, scan: &FileScan) -> Loaded {
+    fn load(&self, source: &Files<Csv>, scan: &FileScan) -> Loaded {
         let mut loaded = Loaded::default();
         self.load_more(source, scan, &mut loaded);
         loaded
     }
 
-    fn load_more(&self, source: &CsvSource, scan: &FileScan, loaded: &mut Loaded) {
+    fn load_more(&self, source: &Files<Csv>, scan: &FileScan, loaded: &mut Loaded) {
         let stamp = FileStamp { size: scan.size, modified: scan.modified };
         for chunk in &scan.chunks {
             let parsed = source

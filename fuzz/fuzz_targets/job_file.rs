@@ -13,7 +13,9 @@ use kasparro_fuzz::job_file::Definition;
 use kasparro_fuzz::job_file::error::DefinitionError;
 use kasparro_fuzz::mapping::contract::Gone;
 use kasparro_fuzz::mapping::{Mapped, Mapping};
-use kasparro_fuzz::sources::csv::{CsvParams, CsvSource};
+use kasparro_fuzz::sources::files::Wanted;
+use kasparro_fuzz::sources::files::format::RowFormat;
+use kasparro_fuzz::sources::formats::csv::Csv;
 use kasparro_fuzz::sources::kinds;
 use kasparro_fuzz::sources::rest_api::{RestApiParams, RestApiSource};
 use kasparro_fuzz::values::row::{Cell, Row};
@@ -52,8 +54,8 @@ fn check(text: &str, definition: &Definition) {
 /// Opening reads nothing, so any parameters can be tried.
 fn check_params(text: &str, definition: &Definition) {
     if definition.kind == "csv" {
-        match definition.params::<CsvParams>() {
-            Ok(params) => drop(CsvSource::new(params, "".into(), Vec::new())),
+        match definition.table("csv") {
+            Ok(params) => drop(Csv::new(params, Wanted::of(definition))),
             Err(error) => check_error(text, &error),
         }
     } else {

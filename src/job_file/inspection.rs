@@ -10,6 +10,9 @@ pub trait KindRules {
     /// The value of `kind`, and the name of the table with the parameters.
     fn name(&self) -> &str;
 
+    /// Whether it reads files, and takes the table that says where they are.
+    fn reads_files(&self) -> bool;
+
     /// Says what is wrong with the parameters and the fields, wherever the source will be read.
     fn inspect(&self, job: &mut Inspection<'_>);
 }
@@ -18,6 +21,10 @@ pub trait KindRules {
 impl KindRules for &str {
     fn name(&self) -> &str {
         self
+    }
+
+    fn reads_files(&self) -> bool {
+        true
     }
 
     fn inspect(&self, _: &mut Inspection<'_>) {}
@@ -42,6 +49,30 @@ impl<'a> Inspection<'a> {
     /// read, even without what is wrong.
     pub fn params<P: DeserializeOwned>(&mut self) -> Option<P> {
         self.document.read(&[self.kind], &mut self.problems)
+    }
+
+    /// The table of this name, or what `P` is without a word, where there is none; what is wrong with
+    /// its types is said. `None` when it cannot be read, even without what is wrong.
+    pub fn table<P: DeserializeOwned + Default>(&mut self, name: &str) -> Option<P> {
+        match self.document.has(&[name]) {
+            true => self.document.read(&[name], &mut self.problems),
+            false => Some(P::default()),
+        }
+    }
+
+    /// Whether there is anything where `keys` lead to.
+    pub fn has(&self, keys: &[&str]) -> bool {
+        self.document.has(keys)
+    }
+
+    /// Whether the last of the keys is there under another name, which was said already.
+    pub fn is_misspelt(&self, keys: &[&str]) -> bool {
+        let Some((key, table)) = keys.split_last() else { return false };
+        let meant = format!("; did you mean `{key}`?");
+        let within = |problem: &Problem| {
+            problem.keys.len() == keys.len() && problem.keys.iter().zip(table).all(|(a, b)| a == b)
+        };
+        self.problems.iter().any(|problem| within(problem) && problem.message.ends_with(&meant))
     }
 
     /// Says what is wrong with the value that `keys` lead to, numbers being places in lists; unless

@@ -22,5 +22,5 @@ mod syntax;
 pub use definition::Definition;
 pub use error::DefinitionError;
 pub use inspection::{Inspection, KindRules};
-pub use json_schema::json_schema;
+pub use json_schema::{KindSchema, json_schema};
 pub use load::{JobsFolder, load_all};

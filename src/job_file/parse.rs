@@ -149,6 +149,22 @@ impl Definition {
             .ok_or_else(|| DefinitionError::invalid(&self.path, problems))
     }
 
+    /// The table of this name, or what `P` is without a word, where there is none.
+    ///
+    /// # Errors
+    /// [`DefinitionError::Invalid`] with everything in the table that `P` does not take.
+    pub fn table<P: DeserializeOwned + Default>(&self, name: &str) -> Result<P, DefinitionError> {
+        let document = Document::parse(&self.path, &self.text)?;
+        if !document.has(&[name]) {
+            return Ok(P::default());
+        }
+        let mut problems = Vec::new();
+        document
+            .read(&[name], &mut problems)
+            .filter(|_| problems.is_empty())
+            .ok_or_else(|| DefinitionError::invalid(&self.path, problems))
+    }
+
     /// What `look` says of the job file besides what is said of it on every machine: what keeps it
     /// from being used, and warnings.
     ///
@@ -215,6 +231,9 @@ const KEYS: [&str; 10] = [
     "retention",
 ];
 
+/// The table that all kinds share that read files: where these are.
+pub(super) const FILES: &str = "files";
+
 /// Takes out what is no key of a job file, and says what it may have been meant to be: serde does not
 /// know the tables of kinds.
 fn set_strangers_aside<K: KindRules>(
@@ -226,9 +245,10 @@ fn set_strangers_aside<K: KindRules>(
     let all: Vec<&str> = kinds.iter().map(KindRules::name).collect();
     // The table of the file's kind; of all when nobody knows which it is.
     let tables = all.iter().copied().filter(|kind| own.as_deref().is_none_or(|own| own == *kind));
-    let known: Vec<&str> = KEYS.into_iter().chain(tables).collect();
+    let known: Vec<&str> = KEYS.into_iter().chain([FILES]).chain(tables).collect();
     for key in document.keys(&[]) {
-        if !KEYS.contains(&&*key) && !all.contains(&&*key) && own.as_deref() != Some(&*key) {
+        let is_known = KEYS.contains(&&*key) || key == FILES || all.contains(&&*key);
+        if !is_known && own.as_deref() != Some(&*key) {
             let message = format!("unknown key{}", suggest::hint(&key, "keys", &known));
             problems.push(document.problem_at(&[&key], message));
             document.remove(&key);
@@ -247,6 +267,7 @@ fn set_parameters_aside<'k, K: KindRules>(
         let mut meant = kinds.iter().filter(|kind| document.has_table(&[kind.name()]));
         let meant = (meant.next(), meant.next());
         kinds.iter().for_each(|kind| document.remove(kind.name()));
+        document.remove(FILES);
         return match meant {
             (Some(kind), None) => Some(kind),
             _ => None,
@@ -263,7 +284,10 @@ fn set_parameters_aside<'k, K: KindRules>(
         problems
             .push(document.problem_at(&["kind"], format!("unknown kind `{name}`{hint}{known}")));
         names.iter().for_each(|kind| document.remove(kind));
-    } else if !document.has_table(&[&name]) && !is_misspelt(&name, problems) {
+    } else if !document.has_table(&[&name])
+        && !is_misspelt(&name, problems)
+        && (document.has(&[&name]) || !has_files(document, kind))
+    {
         let message = match document.has(&[&name]) {
             true => format!("expected a table: [{name}], and the parameters below it"),
             false => format!("missing table with the parameters of kind = \"{name}\""),
@@ -282,11 +306,21 @@ fn set_parameters_aside<'k, K: KindRules>(
             document.remove(other);
         }
     }
+    if kind.is_some_and(|kind| !kind.reads_files()) && document.has(&[FILES]) {
+        let message = format!("unknown key; kind = \"{name}\" reads no files");
+        problems.push(document.problem_at(&[FILES], message));
+    }
+    document.remove(FILES);
     let own_words = ["kind", "fields", "contract", "checks", "retention"];
     if !own_words.contains(&name.as_str()) {
         document.remove(&name);
     }
     kind
+}
+
+/// Whether the job file says where files are: then each parameter of their kind may be left out.
+fn has_files<K: KindRules>(document: &Document<'_>, kind: Option<&K>) -> bool {
+    kind.is_some_and(KindRules::reads_files) && document.has_table(&[FILES])
 }
 
 /// Whether the table of this name is there under another one, which is said already.

@@ -56,7 +56,13 @@ fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
         (paths, "paths = \"a.csv\"", "5: csv.paths: expected a list, found the text \"a.csv\""),
         (paths, "paths = [1]", "5: csv.paths[0]: expected a text, found the number 1"),
         (paths, "path = [\"a\"]", "5: csv.path: unknown key; did you mean `paths`?"),
-        (paths, "", "4: csv.paths: missing"),
+        (paths, "", "4: csv.paths: missing: write [files] and below it paths = [\"data/*.csv\"]"),
+        (
+            "[csv]",
+            "[files]\npath = [1]\n[csv]",
+            "5: files.path: unknown key; did you mean `paths`?",
+        ),
+        ("[csv]", "[flies]\nx = 1\n[csv]", "4: flies: unknown key; did you mean `files`?"),
         ("[csv]", "[xyz]", "1: csv: missing table with the parameters of kind = \"csv\""),
         (
             paths,
@@ -156,6 +162,47 @@ fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
     ] {
         assert_eq!(refused(CSV, old, new).first().map(String::as_str), Some(expected), "{new}");
     }
+}
+
+/// What is said of a text in place of the table of a good CSV source.
+fn said_of_tables(tables: &str) -> Vec<String> {
+    said(&CSV.replacen("[csv]\npaths = [\"data/*.csv\"]\n", tables, 1))
+}
+
+#[test]
+fn where_files_are_is_said_in_one_table() {
+    let missing = "missing: write [files] and below it paths = [\"data/*.csv\"]";
+    let twice = "`files.paths` and `csv.paths` both say where the files are: remove one of them";
+    for (tables, expected) in [
+        ("[files]\n", vec![format!("4: files.paths: {missing}")]),
+        ("[csv]\n", vec![format!("4: csv.paths: {missing}")]),
+        ("[files]\n[csv]\n", vec![format!("4: files.paths: {missing}")]),
+        (
+            "[files]\npaths = ['a']\n[csv]\npaths = ['a']\n",
+            vec![format!("5: files.paths: {twice}"), format!("7: csv.paths: {twice}")],
+        ),
+        (
+            "[files]\npaths = ['~/a']\n",
+            vec![
+                "5: files.paths[0]: `~` is not the home folder here: write the whole path"
+                    .to_owned(),
+            ],
+        ),
+        (
+            "[files]\npaths = 1\n",
+            vec!["5: files.paths: expected a list, found the number 1".to_owned()],
+        ),
+    ] {
+        assert_eq!(said_of_tables(tables), expected, "{tables}");
+    }
+    let api = said(&format!("{API}[files]\npaths = ['a']\n"));
+    assert_eq!(api, ["10: files: unknown key; kind = \"rest_api\" reads no files"]);
+    let tables = "[files]\npaths = ['a.csv']\n";
+    let whole = CSV.replacen("[csv]\npaths = [\"data/*.csv\"]\n", tables, 1);
+    parse(&whole).expect("each parameter of CSV may be left out");
+    // The definition of a run under way was inspected when it began.
+    let kinds = super::kind_names();
+    Definition::parse("x".parse().unwrap(), Path::new("x.toml"), whole, &kinds).unwrap();
 }
 
 #[test]

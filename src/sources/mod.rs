@@ -4,7 +4,8 @@
 //! in `KINDS`. Must not know: the database, the queue, runs.
 
 mod allowed_roots;
-pub mod csv;
+pub mod files;
+pub mod formats;
 pub mod rest_api;
 mod rows;
 
@@ -25,7 +26,9 @@ use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::domain::text::Shown;
 use crate::job_file::error::Problem;
-use crate::job_file::{Definition, DefinitionError, Inspection, KindRules};
+use crate::job_file::{
+    Definition, DefinitionError, Inspection, KindRules, KindSchema, json_schema,
+};
 use crate::mapping::{Mapped, Mapping};
 use crate::values::row::Row;
 
@@ -410,6 +413,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Whether it asks for pages, which can be recorded.
     pub has_pages: bool,
+    /// Whether it reads files, and takes the table `[files]`.
+    pub reads_files: bool,
     /// Says everything that is wrong with a job file, wherever the source will be read.
     pub inspect: fn(&mut Inspection<'_>),
     /// Says what is wrong with it on this machine: files and secrets that are not there.
@@ -423,11 +428,15 @@ pub struct Kind {
 }
 
 /// Every kind there is.
-pub const KINDS: &[Kind] = &[rest_api::KIND, csv::KIND];
+pub const KINDS: &[Kind] = &[rest_api::KIND, formats::csv::KIND];
 
 impl KindRules for Kind {
     fn name(&self) -> &str {
         self.name
+    }
+
+    fn reads_files(&self) -> bool {
+        self.reads_files
     }
 
     fn inspect(&self, job: &mut Inspection<'_>) {
@@ -505,8 +514,13 @@ price = { type = \"decimal\" }
 
 /// The JSON Schema of job files, for editors.
 pub fn job_schema_json() -> String {
-    let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, (kind.schema)())).collect();
-    let schema = crate::job_file::json_schema(&kinds);
+    let kind = |kind: &Kind| KindSchema {
+        name: kind.name,
+        reads_files: kind.reads_files,
+        table: (kind.schema)(),
+    };
+    let kinds: Vec<_> = KINDS.iter().map(kind).collect();
+    let schema = json_schema(&kinds, &schemars::schema_for!(files::FilesParams));
     format!("{schema:#}\n")
 }
 

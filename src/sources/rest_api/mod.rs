@@ -63,6 +63,7 @@ use crate::values::field::Locator;
 pub(super) const KIND: Kind = Kind {
     name: "rest_api",
     has_pages: true,
+    reads_files: false,
     inspect: inspect::inspect,
     check,
     look: inspect::look,

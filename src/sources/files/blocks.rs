@@ -5,12 +5,9 @@
 
 use bytes::Bytes;
 
-use super::grammar::NoCloseMemo;
-use super::row::{CsvRow, RowBuffer, RowReader};
+use super::format::{Memo, RowReader, ShapeBuilder};
 use crate::domain::file::{ChosenRows, RawBlock};
-use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
-use crate::domain::shape::{FieldShape, Place, Shape};
 use crate::domain::task::Chunk;
 use crate::sources::{KeyWatch, MOST_PICKED, ParsedChunk};
 
@@ -19,9 +16,6 @@ use crate::sources::{KeyWatch, MOST_PICKED, ParsedChunk};
 const BLOCK_ROWS: usize = 1024;
 /// Bytes after which a block is closed even with fewer rows.
 const BLOCK_BYTES: usize = 1 << 20;
-/// Rows of a chunk whose cells are evaluated for the shape: enough for a majority, few enough not to
-/// slow the loading path down.
-const SHAPE_ROWS: u64 = 1_000;
 
 /// Counts lines lazily: only rejects and blocks need to know theirs.
 struct Lines<'a> {
@@ -45,31 +39,28 @@ impl Lines<'_> {
 /// `watch` picks out.
 ///
 /// The blocks are slices of `bytes`: no other row is copied.
-pub(super) fn parse(
-    reader: &RowReader,
+pub(in super::super) fn parse<R: RowReader>(
+    reader: &R,
     bytes: &Bytes,
     chunk: &Chunk,
     file_id: i64,
     mut watch: Option<KeyWatch<'_>>,
 ) -> ParsedChunk {
-    let mut parsed = ParsedChunk {
-        shape: Shape { types_inferred: true, ..Shape::default() },
-        ..ParsedChunk::default()
-    };
-    let mut blocks = Blocks::new(bytes, chunk, reader.grammar.newline());
-    let mut shape = ShapeOfChunk::new(reader, file_id);
-    let mut memo = NoCloseMemo::default();
-    let mut buffer = RowBuffer::default();
+    let mut parsed = ParsedChunk::default();
+    let mut blocks = Blocks::new(bytes, chunk, reader.newline());
+    let mut shape = reader.shape(file_id);
+    let mut memo = R::Memo::default();
+    let mut buffer = R::Buffer::default();
     let mut at = 0;
     let mut picked_bytes = 0;
     while at < bytes.len() {
-        let Some(span) = reader.grammar.span(&bytes[at..], true, &mut memo) else { break };
+        let Some(span) = reader.next_row(&bytes[at..], true, &mut memo) else { break };
         memo.advance(span.next);
         let number = chunk.first_row + parsed.rows;
         blocks.row(number, at, at + span.next);
-        if watch.is_some() || shape.rows < SHAPE_ROWS {
-            let content = reader.grammar.content(&bytes[at..at + span.next]);
-            shape.observe(reader, content, number, &mut buffer);
+        if watch.is_some() || shape.is_open() {
+            let content = reader.content(&bytes[at..at + span.next]);
+            shape.row(reader, content, number, &mut buffer);
             if let Some(watch) = &mut watch
                 && reader.read_key(content, &mut buffer).is_some_and(|row| watch(&row))
             {
@@ -87,7 +78,7 @@ pub(super) fn parse(
     if picked_bytes > MOST_PICKED {
         parsed.watched = Vec::new();
     }
-    shape.finish(reader, &mut parsed.shape);
+    parsed.shape = shape.finish(reader);
     parsed.blocks = blocks.finish();
     parsed
 }
@@ -151,44 +142,8 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Looks at the first good rows of a chunk.
-struct ShapeOfChunk {
-    raw_ref: String,
-    rows: u64,
-    /// By column: names are looked up once a chunk.
-    columns: Vec<FieldShape>,
-}
-
-impl ShapeOfChunk {
-    fn new(reader: &RowReader, file_id: i64) -> Self {
-        let columns = vec![FieldShape::default(); reader.columns().len()];
-        Self { raw_ref: RawRef::File(file_id).to_string(), rows: 0, columns }
-    }
-
-    fn observe(&mut self, reader: &RowReader, content: &[u8], number: i64, buffer: &mut RowBuffer) {
-        if self.rows >= SHAPE_ROWS {
-            return;
-        }
-        let Ok(row) = reader.read(content, buffer) else { return };
-        self.rows += 1;
-        row.visit(|column, kind| {
-            let place = || Place { raw_ref: self.raw_ref.clone(), row: number };
-            self.columns[column].observe(kind, place);
-        });
-    }
-
-    fn finish(self, reader: &RowReader, shape: &mut Shape) {
-        shape.rows = self.rows;
-        for (name, column) in reader.columns().iter().zip(self.columns) {
-            if column.present > 0 {
-                shape.add(name, column);
-            }
-        }
-    }
-}
-
 /// A row of a block, as it is found there.
-pub(super) struct BlockRow<'a, 'b> {
+pub(in super::super) struct BlockRow<'a, 'b> {
     /// Its number within the file, from 1.
     pub number: i64,
     content: &'a [u8],
@@ -214,20 +169,20 @@ impl BlockRow<'_, '_> {
 
 /// Gives `visit` the chosen rows of a block in order, read or with what is wrong with them, and
 /// stops at its first error.
-pub(super) fn rows<E>(
-    reader: &RowReader,
+pub(in super::super) fn rows<R: RowReader, E>(
+    reader: &R,
     block: &RawBlock,
     chosen: &ChosenRows,
-    mut visit: impl FnMut(BlockRow<'_, '_>, Result<CsvRow<'_>, Vec<Defect>>) -> Result<(), E>,
+    mut visit: impl FnMut(BlockRow<'_, '_>, Result<R::Row<'_>, Vec<Defect>>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let newline = reader.grammar.newline();
+    let newline = reader.newline();
     let mut lines = Lines { text: &block.payload, newline, counted: 0, line: block.first_line };
-    let mut buffer = RowBuffer::default();
+    let mut buffer = R::Buffer::default();
     let end_of = |index: usize| (block.row_ends[index] as usize).min(block.payload.len());
     for index in chosen.within(block) {
         let end = end_of(index);
         let start = index.checked_sub(1).map_or(0, end_of).min(end);
-        let content = reader.grammar.content(&block.payload[start..end]);
+        let content = reader.content(&block.payload[start..end]);
         let number = block.first_row + index as i64;
         let row = BlockRow { number, content, start, block, lines: &mut lines };
         visit(row, reader.read(content, &mut buffer))?;

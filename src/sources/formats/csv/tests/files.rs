@@ -35,9 +35,8 @@ fn a_pipe_a_socket_and_a_device_are_refused_by_name_and_not_waited_for() {
         assert_eq!(error.class, FailureClass::Permanent);
         let said = crate::domain::failure::chain(&error);
         assert!(said.ends_with(&format!("{name} is not read: it is {kind}, not a file")), "{said}");
-        let given = CsvParams { paths: vec![name.to_owned()], ..params() };
-        let source = CsvSource::new(given, bench.folder.path().to_owned(), Vec::new()).unwrap();
-        assert!(source.check_roots().is_err(), "{name}");
+        let source = open(params(), bench.folder.path(), &[name], Vec::new()).unwrap();
+        assert!(source.check_named().is_err(), "{name}");
     }
     let error = bench.source.plan(Path::new("/dev/zero"), None, &mut |_| {}).unwrap_err();
     assert!(crate::domain::failure::chain(&error).contains("a device"), "{error}");
@@ -50,9 +49,7 @@ fn paths_are_patterns_in_order_without_repeats() {
         fs::write(bench.folder.path().join(name), "a\n").unwrap();
     }
     let files = |paths: &[&str]| {
-        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        let given = CsvParams { paths, ..params() };
-        let source = CsvSource::new(given, bench.folder.path().to_owned(), Vec::new())?;
+        let source = open(params(), bench.folder.path(), paths, Vec::new())?;
         let files = source.files(&AtomicBool::new(false))?.files;
         let name = |f: &PathBuf| f.file_name().unwrap().to_string_lossy().into_owned();
         Ok::<_, SourceError>(files.iter().map(name).collect::<Vec<_>>())
@@ -60,7 +57,7 @@ fn paths_are_patterns_in_order_without_repeats() {
     let brackets = bench.folder.path().join("[x]");
     fs::create_dir(&brackets).unwrap();
     fs::write(brackets.join("in.csv"), "a\n").unwrap();
-    let inside = CsvSource::new(params(), brackets.clone(), Vec::new()).unwrap();
+    let inside = open(params(), &brackets, &["*.csv"], Vec::new()).unwrap();
     assert_eq!(inside.files(&AtomicBool::new(false)).unwrap().files, [brackets.join("in.csv")]);
     let all = ["b.csv", "a.csv", "file.csv", "z[1].csv"];
     assert_eq!(files(&["b.csv", "*.csv"]).unwrap(), all);
@@ -140,13 +137,14 @@ fn unusable_parameters_are_refused_by_key() {
         ("csv.chunk_size", CsvParams { chunk_size: 0, ..params() }),
         ("csv.max_row_bytes", CsvParams { max_row_bytes: 0, ..params() }),
         ("csv.header_rows", CsvParams { header_rows: 0, ..params() }),
-        ("csv.paths", CsvParams { paths: Vec::new(), ..params() }),
         ("csv.quote", CsvParams { delimiter: "'".into(), quote: "'".into(), ..params() }),
     ];
     for (key, given) in bad {
-        let error = CsvSource::new(given, PathBuf::new(), Vec::new()).unwrap_err();
+        let error = Csv::new(given, Vec::new()).unwrap_err();
         assert!(error.message.contains(key), "{error}");
     }
+    let error = open(params(), Path::new(""), &[], Vec::new()).unwrap_err();
+    assert!(error.message.contains("csv.paths"), "{error}");
     let unknown = serde_json::json!({ "paths": ["a"], "delimeter": ";" });
     assert!(serde_json::from_value::<CsvParams>(unknown).is_err());
     let word = serde_json::json!({ "paths": ["a"], "header": "auto" });
@@ -161,7 +159,6 @@ fn every_key_is_explained_in_the_json_schema() {
     for (key, value) in keys {
         assert!(value["description"].is_string(), "{key}");
     }
-    assert_eq!(schema["required"], serde_json::json!(["paths"]));
     assert_eq!(schema["additionalProperties"], false);
 }
 
@@ -177,7 +174,7 @@ fn an_unchanged_file_is_not_read_and_a_touched_one_only_hashed() {
 #[test]
 fn a_file_read_under_other_parameters_is_read_again() {
     let bench = Bench::new(CsvParams { ragged_rows: RaggedRows::Pad, ..params() }, "a,b\n1,2\n");
-    let other = CsvSource::new(params(), bench.folder.path().to_owned(), Vec::new()).unwrap();
+    let other = open(params(), bench.folder.path(), &["*.csv"], Vec::new()).unwrap();
     let plan = other.plan(&bench.path(), Some(&known(&bench.whole())), &mut |_| {}).unwrap();
     assert!(matches!(plan, FilePlan::Whole(_)));
 }

@@ -3,15 +3,19 @@
 
 use encoding_rs::Encoding;
 
-use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS};
-use super::header::{self, Wanted};
+use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS, NoCloseMemo};
+use super::header;
 use super::layout::CsvLayout;
 use super::params::RaggedRows;
-use super::{SourceError, type_inference};
+use super::shape::CsvShape;
+use super::type_inference;
 use crate::domain::field_name;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
 use crate::domain::text::quoted;
+use crate::sources::SourceError;
+use crate::sources::files::Wanted;
+use crate::sources::files::format::{RecordSpan, RowReader};
 use crate::values::row::{Cell, Row};
 
 /// How many fields a row may have.
@@ -27,9 +31,9 @@ enum Width {
 
 /// Everything needed to read the rows of one file.
 #[derive(Debug)]
-pub(super) struct RowReader {
+pub struct CsvReader {
     /// The grammar of its dialect.
-    pub grammar: Grammar,
+    pub(super) grammar: Grammar,
     encoding: &'static Encoding,
     /// The names as they are kept.
     columns: Vec<String>,
@@ -39,27 +43,29 @@ pub(super) struct RowReader {
     /// The columns up to the last that is part of the key.
     key_columns: usize,
     null_values: Vec<String>,
+    /// Whether a name of the header has a lone CR in it.
+    lone_return: bool,
 }
 
 /// Memory that rows are read into, one after another.
 #[derive(Debug, Default)]
-pub(super) struct RowBuffer {
+pub struct RowBuffer {
     fields: Vec<Field>,
     decoded: String,
     unescaped: String,
 }
 
 /// A good row.
-pub(super) struct CsvRow<'a> {
-    reader: &'a RowReader,
+pub struct CsvRow<'a> {
+    reader: &'a CsvReader,
     fields: &'a [Field],
     text: &'a str,
     unescaped: &'a str,
 }
 
-impl RowReader {
+impl CsvReader {
     /// A reader of the header's rows, which are of any width.
-    pub fn of_header(layout: &CsvLayout) -> Result<Self, SourceError> {
+    pub(super) fn of_header(layout: &CsvLayout) -> Result<Self, SourceError> {
         let mut reader = Self::new("", layout, &[], Vec::new())?;
         reader.width = Width::Any;
         Ok(reader)
@@ -69,7 +75,7 @@ impl RowReader {
     ///
     /// # Errors
     /// When a needed column is absent, or another version wrote the layout.
-    pub fn new(
+    pub(super) fn new(
         file: &str,
         layout: &CsvLayout,
         wanted: &[Wanted],
@@ -78,7 +84,10 @@ impl RowReader {
         let encoding = Encoding::for_label(layout.encoding.as_bytes()).ok_or_else(|| {
             SourceError::permanent(format!("unknown encoding {:?}", layout.encoding))
         })?;
+        // A file without anything in it has no columns to find.
+        let wanted = if layout.columns.is_empty() { &[] } else { wanted };
         let located = header::resolve(file, &layout.columns, wanted)?;
+        let lone = |name: &String| name.replace("\r\n", "").contains('\r');
         let key = wanted.iter().zip(&located).filter(|(wanted, _)| wanted.key);
         let key_columns = key.filter_map(|(_, column)| *column).max().map_or(1, |last| last + 1);
         Ok(Self {
@@ -92,49 +101,13 @@ impl RowReader {
                 RaggedRows::Pad => Width::Padded,
             },
             null_values,
+            lone_return: layout.columns.iter().any(lone),
         })
     }
 
-    /// Reads a row, given as [`Grammar::content`] gives it.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it; at least one defect.
-    pub fn read<'a>(
-        &'a self,
-        raw: &'a [u8],
-        buffer: &'a mut RowBuffer,
-    ) -> Result<CsvRow<'a>, Vec<Defect>> {
-        if raw.len() > self.grammar.max_row() {
-            return Err(vec![self.too_long(raw)]);
-        }
-        let RowBuffer { fields, decoded, unescaped } = buffer;
-        let text = self.decode(raw, decoded);
-        let bytes = text.map_or(raw, str::as_bytes);
-        self.grammar.fields(bytes, fields);
-        match text {
-            Some(text) if self.is_good(text, fields) => {
-                self.resolve_escapes(text, fields, unescaped);
-                Ok(CsvRow { reader: self, fields, text, unescaped })
-            }
-            _ => Err(self.defects(bytes, text.is_some(), fields)),
-        }
-    }
-
-    /// Reads a row as far as its key goes, good or not behind it; `None` when not even that can be
-    /// read. It costs a fraction of reading the row.
-    pub fn read_key<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
-        let RowBuffer { fields, decoded, unescaped } = buffer;
-        let text = if self.encoding == encoding_rs::UTF_8 {
-            self.grammar.first_fields(raw, self.key_columns, fields);
-            let end = fields.last().map_or(0, |field| field.end as usize);
-            std::str::from_utf8(&raw[..end]).ok()?
-        } else {
-            let text = self.decode(raw, decoded)?;
-            self.grammar.first_fields(text.as_bytes(), self.key_columns, fields);
-            text
-        };
-        self.resolve_escapes(text, fields, unescaped);
-        Some(CsvRow { reader: self, fields, text, unescaped })
+    /// Whether a name of the header has a lone CR in it: its lines may end in that.
+    pub fn has_lone_return(&self) -> bool {
+        self.lone_return
     }
 
     fn decode<'a>(&self, raw: &'a [u8], decoded: &'a mut String) -> Option<&'a str> {
@@ -299,6 +272,65 @@ impl RowReader {
         };
         let message = format!("the row has {found} fields, the header {expected}: {hint}");
         Defect::without_value(None, ReasonCode::WrongFieldCount, message)
+    }
+}
+
+impl RowReader for CsvReader {
+    type Row<'a> = CsvRow<'a>;
+    type Buffer = RowBuffer;
+    type Memo = NoCloseMemo;
+    type Shape = CsvShape;
+
+    fn newline(&self) -> u8 {
+        self.grammar.newline()
+    }
+
+    fn next_row(&self, text: &[u8], complete: bool, memo: &mut NoCloseMemo) -> Option<RecordSpan> {
+        self.grammar.span(text, complete, memo)
+    }
+
+    fn content<'t>(&self, span: &'t [u8]) -> &'t [u8] {
+        self.grammar.content(span)
+    }
+
+    fn read<'a>(
+        &'a self,
+        raw: &'a [u8],
+        buffer: &'a mut RowBuffer,
+    ) -> Result<CsvRow<'a>, Vec<Defect>> {
+        if raw.len() > self.grammar.max_row() {
+            return Err(vec![self.too_long(raw)]);
+        }
+        let RowBuffer { fields, decoded, unescaped } = buffer;
+        let text = self.decode(raw, decoded);
+        let bytes = text.map_or(raw, str::as_bytes);
+        self.grammar.fields(bytes, fields);
+        match text {
+            Some(text) if self.is_good(text, fields) => {
+                self.resolve_escapes(text, fields, unescaped);
+                Ok(CsvRow { reader: self, fields, text, unescaped })
+            }
+            _ => Err(self.defects(bytes, text.is_some(), fields)),
+        }
+    }
+
+    fn read_key<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
+        let RowBuffer { fields, decoded, unescaped } = buffer;
+        let text = if self.encoding == encoding_rs::UTF_8 {
+            self.grammar.first_fields(raw, self.key_columns, fields);
+            let end = fields.last().map_or(0, |field| field.end as usize);
+            std::str::from_utf8(&raw[..end]).ok()?
+        } else {
+            let text = self.decode(raw, decoded)?;
+            self.grammar.first_fields(text.as_bytes(), self.key_columns, fields);
+            text
+        };
+        self.resolve_escapes(text, fields, unescaped);
+        Some(CsvRow { reader: self, fields, text, unescaped })
+    }
+
+    fn shape(&self, file_id: i64) -> CsvShape {
+        CsvShape::new(self, file_id)
     }
 }
 

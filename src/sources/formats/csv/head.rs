@@ -1,27 +1,18 @@
 //! Owns the start of a file: byte order mark, preamble, dialect and header, up to the first row.
 //! Looks at bytes; must not know where they come from.
 
-use super::SourceError;
 use super::dialect::{self, Dialect, LineEnd, SAMPLE};
 use super::grammar::{Grammar, NoCloseMemo};
 use super::header::{joined, numbered, refuse_duplicates};
 use super::layout::CsvLayout;
-use super::params::{CsvParams, Header};
-use super::row::{RowBuffer, RowReader};
+use super::params::{CsvParams, Header, unusable};
+use super::row::{CsvReader, RowBuffer};
+use crate::sources::SourceError;
+use crate::sources::files::first_bytes;
+use crate::sources::files::format::{Head, RowReader};
 
 /// The most bytes of a header: its names are kept with the file, and each reader of it holds them.
 const MAX_HEADER: usize = 8 << 20;
-
-/// The start of a file, understood.
-#[derive(Debug)]
-pub(super) struct Head {
-    /// How to read the rest.
-    pub layout: CsvLayout,
-    /// Behind the header's last line end.
-    pub header_end: usize,
-    /// The first row's first byte.
-    pub first_row: usize,
-}
 
 /// Understands `text`, the start of the file named `file`. `complete` says that it is all of it;
 /// otherwise `None` means that more bytes are needed.
@@ -48,7 +39,7 @@ pub(super) fn understand(
     let mut layout = layout_of(params, dialect)?;
     if complete && table.trim_ascii().is_empty() && !is_one_declared_column(params) {
         let end = text.len();
-        return Ok(Some(Head { layout, header_end: end, first_row: end }));
+        return Ok(Some(Head { layout: layout.store()?, header_end: end, first_row: end }));
     }
     let Some((columns, length)) = columns(file, params, &layout, table, complete)? else {
         return Ok(None);
@@ -58,32 +49,21 @@ pub(super) fn understand(
     let header_end = start + length;
     let grammar = Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes);
     let Some(blank) = grammar.blank_lines(&text[header_end..], complete) else { return Ok(None) };
-    Ok(Some(Head { layout, header_end, first_row: header_end + blank }))
+    Ok(Some(Head { layout: layout.store()?, header_end, first_row: header_end + blank }))
 }
 
 /// Length of UTF-8's byte order mark. What begins like another kind of file is refused.
 fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize, SourceError> {
-    let encoding = params.given_encoding()?;
-    match text {
-        [0xEF, 0xBB, 0xBF, ..] if encoding == encoding_rs::UTF_8 => Ok(3),
-        [0xEF, 0xBB, 0xBF, ..] => Err(SourceError::permanent(format!(
+    let mark = first_bytes::byte_order_mark(file, text, "CSV")?;
+    let encoding = params.given_encoding().map_err(unusable)?;
+    if mark > 0 && encoding != encoding_rs::UTF_8 {
+        return Err(SourceError::permanent(format!(
             "{file} starts with the byte order mark of UTF-8, but csv.encoding says {:?}: leave \
              csv.encoding out",
             params.encoding
-        ))),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Err(SourceError::permanent(format!(
-            "{file} is UTF-16, which cannot be read: convert it first, for example with \
-             `iconv -f UTF-16 -t UTF-8`"
-        ))),
-        [0x1F, 0x8B, ..] => Err(SourceError::permanent(format!(
-            "{file} is packed with gzip: unpack it first, for example with `gunzip`"
-        ))),
-        [b'P', b'K', 3, 4, ..] => Err(SourceError::permanent(format!(
-            "{file} is a ZIP archive, as spreadsheets (.xlsx, .ods) are: unpack it, or export the \
-             table as CSV"
-        ))),
-        _ => Ok(0),
+        )));
     }
+    Ok(mark)
 }
 
 /// Length of the lines in front of the table.
@@ -106,7 +86,7 @@ fn preamble(params: &CsvParams, text: &[u8], complete: bool) -> Option<usize> {
 fn layout_of(params: &CsvParams, dialect: Dialect) -> Result<CsvLayout, SourceError> {
     Ok(CsvLayout {
         dialect,
-        encoding: params.given_encoding()?.name().to_owned(),
+        encoding: params.given_encoding().map_err(unusable)?.name().to_owned(),
         columns: Vec::new(),
         ragged_rows: params.ragged_rows,
         max_row_bytes: params.max_row_bytes,
@@ -133,7 +113,7 @@ fn columns(
         Header::Present(false) => 1,
         Header::Present(true) | Header::Auto(_) => params.header_rows,
     };
-    let reader = RowReader::of_header(layout)?;
+    let reader = CsvReader::of_header(layout)?;
     let mut found = Vec::new();
     let (mut at, mut end) = (0, 0);
     let Some(blank) = reader.grammar.blank_lines(table, complete) else { return Ok(None) };
@@ -170,7 +150,7 @@ fn too_long(file: &str) -> SourceError {
 }
 
 /// The cells of a header's row.
-fn names(file: &str, reader: &RowReader, row: &[u8]) -> Result<Vec<String>, SourceError> {
+fn names(file: &str, reader: &CsvReader, row: &[u8]) -> Result<Vec<String>, SourceError> {
     let mut buffer = RowBuffer::default();
     let row = reader.read(row, &mut buffer).map_err(|defects| {
         let what: Vec<String> = defects.into_iter().map(|defect| defect.message).collect();

@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SourceError;
 use super::dialect::Dialect;
 use super::params::RaggedRows;
 use crate::domain::file::Layout;
+use crate::sources::SourceError;
 
 /// A decided layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

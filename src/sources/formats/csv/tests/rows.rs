@@ -174,9 +174,9 @@ fn a_mapping_sees_cells_nulls_and_missing_fields_by_locator() {
     let stamp = FileStamp { size: scan.size, modified: scan.modified };
     let chunk = &scan.chunks[0];
     let parsed = bench.source.read(&bench.path(), &stamp, &scan.layout, chunk, 1, None).unwrap();
-    let reader = bench.source.reader("file.csv", &scan.layout).unwrap();
+    let reader = bench.reader(&scan);
     let mut seen = Vec::new();
-    blocks::rows(&reader, &parsed.blocks[0], &ChosenRows::All, |mut found, row| {
+    blocks::rows(reader.as_ref(), &parsed.blocks[0], &ChosenRows::All, |mut found, row| {
         let row = row.unwrap();
         seen.push(match (row.cell(0), row.cell(1)) {
             (Cell::Null, Cell::Text(item)) => format!("null {item}"),

@@ -5,72 +5,60 @@ use encoding_rs::Encoding;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SourceError;
 use crate::domain::suggest;
+use crate::sources::SourceError;
+use crate::sources::files::format::MAX_ROW_BYTES;
+use crate::sources::files::location::ParamProblem;
 
-/// PostgreSQL stores at most 1 GB in one value, and a row has to fit into one.
-pub(super) const MAX_ROW_BYTES: u64 = 512 << 20;
-/// So long may a row be in any case, to be set aside when `max_row_bytes` is less.
-pub(super) const HELD_ROW_BYTES: u64 = 64 << 20;
+/// The table's name.
+pub(super) const TABLE: &str = "csv";
 /// The word for "find out from the file".
 const AUTO: &str = "auto";
 /// The word for "the files have none".
 const NONE: &str = "none";
 
-/// How CSV files are found and read. Every key but `paths` may be left out.
+/// How CSV files are read. Every key may be left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct CsvParams {
-    /// Files to read, in the order in which their rows count; `*`, `?`, `[a-z]` and `**` are
-    /// patterns. Relative to the folder of the job file.
-    pub paths: Vec<String>,
+    /// The same as `paths` of `[files]`, for job files that have no such table.
+    #[schemars(with = "Vec<String>", skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
     /// What stands between fields, one or more characters; `"auto"` tries comma, semicolon, tab
     /// and bar on the file.
-    #[serde(default = "auto")]
     pub delimiter: String,
     /// The character around fields that contain delimiters or line ends; `"auto"` tries `"` and
     /// `'`, `"none"` means that no character is special.
-    #[serde(default = "auto")]
     pub quote: String,
     /// The character in front of a quote within a quoted field. The quote character itself means
     /// that it is doubled; `"auto"` tries doubled quotes and the backslash, `"none"` means that
     /// quotes within fields are not marked (then `stray_quotes = "keep"` helps).
-    #[serde(default = "auto")]
     pub escape: String,
     /// Encoding of the files: `"auto"` is UTF-8; any single-byte encoding by its WHATWG label,
     /// such as `"windows-1252"` or `"latin1"`.
-    #[serde(default = "auto")]
     pub encoding: String,
     /// Whether the first row names the columns (`true`, the default and `"auto"`), the columns are
     /// to be called `column_1`, `column_2` … (`false`), or the list of names of the columns of
     /// files without a header.
-    #[serde(default)]
     pub header: Header,
     /// Rows that the header takes; the names of a column are joined by a space.
-    #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub header_rows: u32,
     /// Lines in front of the header (or the first row) that are no part of the table.
-    #[serde(default)]
     pub skip_lines: u32,
     /// Cells that mean "no value".
-    #[serde(default = "empty_cell")]
     pub null_values: Vec<String>,
     /// Rows with fewer fields than the header: set aside, or filled up with missing values. Rows
     /// with more fields are always set aside.
-    #[serde(default)]
     pub ragged_rows: RaggedRows,
     /// A quote within an unquoted field, or text behind a closing quote: the row is set aside, or
     /// the quotes are kept as text and a field only closes in front of a delimiter or line end.
-    #[serde(default)]
     pub stray_quotes: StrayQuotes,
     /// Rows of more bytes are set aside, and a quoted field must close within so many. A file with a
     /// row that is longer than this and than 64 MiB is not read.
-    #[serde(default = "default_max_row_bytes")]
     #[schemars(range(min = 1, max = 536_870_912))]
     pub max_row_bytes: u64,
     /// Bytes after which a file is cut at the next row, to be read in parallel.
-    #[serde(default = "default_chunk_size")]
     #[schemars(range(min = 1))]
     pub chunk_size: u64,
 }
@@ -132,24 +120,24 @@ impl Default for Header {
     }
 }
 
-fn auto() -> String {
-    AUTO.to_owned()
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn empty_cell() -> Vec<String> {
-    vec![String::new()]
-}
-
-fn default_max_row_bytes() -> u64 {
-    64 << 20
-}
-
-fn default_chunk_size() -> u64 {
-    4 << 20
+impl Default for CsvParams {
+    fn default() -> Self {
+        Self {
+            paths: None,
+            delimiter: AUTO.to_owned(),
+            quote: AUTO.to_owned(),
+            escape: AUTO.to_owned(),
+            encoding: AUTO.to_owned(),
+            header: Header::default(),
+            header_rows: 1,
+            skip_lines: 0,
+            null_values: vec![String::new()],
+            ragged_rows: RaggedRows::default(),
+            stray_quotes: StrayQuotes::default(),
+            max_row_bytes: 64 << 20,
+            chunk_size: 4 << 20,
+        }
+    }
 }
 
 impl CsvParams {
@@ -158,12 +146,12 @@ impl CsvParams {
     /// # Errors
     /// Permanent, naming the key and the values it takes.
     pub(super) fn validate(&self) -> Result<(), SourceError> {
-        self.problems().into_iter().next().map_or(Ok(()), |problem| Err(problem.into()))
+        self.problems().into_iter().next().map_or(Ok(()), |problem| Err(unusable(problem)))
     }
 
     /// Everything that is wrong without a look at a file.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
-        let mut problems = self.problems_of_paths();
+        let mut problems = Vec::new();
         let delimiter = self.given_delimiter().map_err(|problem| problems.push(problem));
         let quote = self.given_quote().map_err(|problem| problems.push(problem));
         let escape = self.given_escape();
@@ -192,25 +180,6 @@ impl CsvParams {
                 .push(ParamProblem::of("max_row_bytes", format!("must be 1 to {MAX_ROW_BYTES}")));
         }
         problems
-    }
-
-    fn problems_of_paths(&self) -> Vec<ParamProblem> {
-        if self.paths.is_empty() {
-            return vec![ParamProblem::of("paths", "is empty: name at least one file")];
-        }
-        let problem = |(at, path): (usize, &String)| {
-            let message = if path.trim().is_empty() {
-                "is empty: name a file, such as \"data/*.csv\"".to_owned()
-            } else if path.contains("://") {
-                format!("{path} is an address; only files can be read: download it first")
-            } else if path.starts_with("~/") {
-                "`~` is not the home folder here: write the whole path".to_owned()
-            } else {
-                return None;
-            };
-            Some(ParamProblem { at: Some(at), ..ParamProblem::of("paths", message) })
-        };
-        self.paths.iter().enumerate().filter_map(problem).collect()
     }
 
     /// The delimiter, if given.
@@ -283,33 +252,17 @@ impl CsvParams {
     /// be read again even if it did not change. It stands in stored layouts, and only whoever writes
     /// the job file could make two of one hash: it stays xxh3.
     pub(super) fn fingerprint(&self) -> String {
-        let reading = Self { paths: Vec::new(), null_values: Vec::new(), ..self.clone() };
+        // Paths were a list that was always there.
+        let paths = Some(Vec::new());
+        let reading = Self { paths, null_values: Vec::new(), ..self.clone() };
         let text = serde_json::to_string(&reading).unwrap_or_default();
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
     }
 }
 
-/// What is wrong with a parameter.
-#[derive(Debug)]
-pub(super) struct ParamProblem {
-    /// The key below `csv`.
-    pub(super) key: &'static str,
-    /// The place within the list, when it is one.
-    pub(super) at: Option<usize>,
-    /// What is wrong, and what to do.
-    pub(super) message: String,
-}
-
-impl ParamProblem {
-    fn of(key: &'static str, message: impl Into<String>) -> Self {
-        Self { key, at: None, message: message.into() }
-    }
-}
-
-impl From<ParamProblem> for SourceError {
-    fn from(problem: ParamProblem) -> Self {
-        Self::permanent(format!("csv.{}: {}", problem.key, problem.message))
-    }
+/// The error of whoever opens the source all the same.
+pub(super) fn unusable(problem: ParamProblem) -> SourceError {
+    problem.of_table(TABLE)
 }
 
 /// The label that was probably meant by one that is none.

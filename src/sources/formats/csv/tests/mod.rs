@@ -1,32 +1,48 @@
 //! What the kind does as a whole, on real files in temporary folders.
 
 mod files;
-mod find;
 mod properties;
 mod rows;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tempfile::TempDir;
 
-use super::blocks;
 use super::*;
-use crate::domain::file::Progress;
+use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Progress, RawBlock};
 use crate::domain::reject::{ReasonCode, Reject};
 use crate::domain::shape::Shape;
-use crate::sources::FileScan;
+use crate::domain::task::Chunk;
+use crate::sources::files::location::{Location, Setting};
+use crate::sources::files::{Files, blocks};
+use crate::sources::{AllowedRoots, FilePlan, FileScan, FileSource};
 use crate::values::field::Locator;
+
+const SETTING: Setting = Setting { table: "csv", extension: "csv" };
 
 /// Parameters with nothing but defaults.
 pub(super) fn params() -> CsvParams {
-    serde_json::from_value(serde_json::json!({ "paths": ["*.csv"] })).unwrap()
+    serde_json::from_value(serde_json::json!({})).unwrap()
+}
+
+fn open(
+    params: CsvParams,
+    base_dir: &Path,
+    paths: &[&str],
+    wanted: Vec<Wanted>,
+) -> Result<Files<Csv>, SourceError> {
+    let entries = paths.iter().map(|path| (*path).to_owned()).collect();
+    let location = Location { setting: SETTING, entries };
+    Files::new(Csv::new(params, wanted)?, location, base_dir.to_owned(), AllowedRoots::default())
 }
 
 /// A folder with one file.
 struct Bench {
     folder: TempDir,
-    source: CsvSource,
+    source: Files<Csv>,
 }
 
 /// Everything that reading a file gave.
@@ -57,7 +73,7 @@ impl Bench {
                 key: false,
             })
             .collect();
-        let source = CsvSource::new(params, folder.path().to_owned(), wanted).unwrap();
+        let source = open(params, folder.path(), &["*.csv"], wanted).unwrap();
         let bench = Self { folder, source };
         bench.write(text);
         bench
@@ -86,13 +102,17 @@ impl Bench {
         }
     }
 
+    fn reader(&self, scan: &FileScan) -> Arc<CsvReader> {
+        self.source.reader("file.csv", &scan.layout).unwrap()
+    }
+
     fn load(&self) -> Loaded {
         self.load_scan(&self.whole())
     }
 
     fn load_scan(&self, scan: &FileScan) -> Loaded {
         let planned = FileStamp { size: scan.size, modified: scan.modified };
-        let reader = self.source.reader("file.csv", &scan.layout).unwrap();
+        let reader = self.reader(scan);
         let mut loaded = Loaded::default();
         for chunk in &scan.chunks {
             let read = self.source.read(&self.path(), &planned, &scan.layout, chunk, 7, None);
@@ -107,7 +127,7 @@ impl Bench {
     }
 }
 
-fn collect(reader: &RowReader, block: &RawBlock, loaded: &mut Loaded) {
+fn collect(reader: &CsvReader, block: &RawBlock, loaded: &mut Loaded) {
     loaded.bytes.extend_from_slice(&block.payload);
     let ends = block.row_ends.iter().map(|end| block.start + *end as u64);
     loaded.row_starts.extend(std::iter::once(block.start).chain(ends).take(block.row_ends.len()));

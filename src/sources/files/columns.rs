@@ -1,14 +1,13 @@
-//! Owns the names of columns: the header's rows to one name per column, and which column each
-//! locator of the mapping means.
+//! Owns which column of a file each locator of a mapping means, and which are not there, for formats
+//! whose rows have columns.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::path::Path;
 use std::slice;
 
-use super::{AbsentColumn, SourceError};
 use crate::domain::text::{MAX_QUOTED, quoted};
-use crate::sources::FirstRow;
+use crate::job_file::Definition;
+use crate::sources::{AbsentColumn, SourceError};
 use crate::values::field::Locator;
 
 /// The most lacking columns for which the nearest header is looked for.
@@ -26,68 +25,66 @@ pub struct Wanted {
     pub key: bool,
 }
 
-/// The names of `count` columns without a header.
-pub(super) fn numbered(count: usize) -> Vec<String> {
-    (1..=count).map(|n| format!("column_{n}")).collect()
+impl Wanted {
+    /// Everything that a mapping looks up in a row, in the order of [`Definition::locators`].
+    pub fn of(definition: &Definition) -> Vec<Self> {
+        let fields = definition.fields.iter().map(|field| Self {
+            locator: field.from.clone(),
+            needed: field.required && field.default.is_none(),
+            key: false,
+        });
+        let parts = &definition.external_id.parts;
+        let key = parts.iter().map(|part| Self { locator: part.clone(), needed: true, key: true });
+        fields.chain(key).collect()
+    }
 }
 
-/// One name per column of a header that takes several rows; a column without any is numbered.
-pub(super) fn joined(rows: &[Vec<String>]) -> Vec<String> {
-    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let mut names = numbered(width);
-    for (column, name) in names.iter_mut().enumerate() {
-        let parts: Vec<&str> = rows
-            .iter()
-            .filter_map(|row| row.get(column).map(String::as_str))
-            .filter(|part| !part.trim().is_empty())
-            .collect();
-        if !parts.is_empty() {
-            *name = parts.join(" ");
-        }
-    }
-    names
+/// Why a file has no column for a locator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unresolved<'w> {
+    /// The locator is a path, which means nothing among columns.
+    Path(&'w str),
+    /// A name fits two columns, the ones at these places.
+    Ambiguous(&'w str, usize, usize),
+    /// A needed column of one of these names is absent.
+    Absent(&'w [String]),
 }
 
-/// Refuses a header in which a name stands twice: nothing could tell the columns apart.
-pub(super) fn refuse_duplicates(file: &str, columns: &[String]) -> Result<(), SourceError> {
-    let mut seen = HashMap::with_capacity(columns.len());
-    for (at, name) in columns.iter().enumerate() {
-        if let Some(first) = seen.insert(name, at) {
-            return Err(SourceError::permanent(format!(
-                "{file}: columns {} and {} are both called {}; name the columns yourself \
-                 with csv.header = [\"…\", …] and pass over the file's header with \
-                 csv.skip_lines",
-                first + 1,
-                at + 1,
-                quoted(name)
-            )));
-        }
+impl Unresolved<'_> {
+    /// Names the file, the column, the nearest header and all headers.
+    pub fn in_file(&self, file: &str, columns: &[String]) -> SourceError {
+        SourceError::permanent(match self {
+            Self::Path(path) => format!(
+                "the path {path:?} means nothing in a file of columns: write column = \"…\""
+            ),
+            Self::Ambiguous(name, one, other) => format!(
+                "{file}: {} fits the columns {} and {}; write the one you mean exactly as the header \
+                 does",
+                quoted(name),
+                quoted(&columns[*one]),
+                quoted(&columns[*other])
+            ),
+            Self::Absent(names) => absent(file, columns, names),
+        })
     }
-    Ok(())
 }
 
 /// The column that each locator means; `None` when the file has no such column.
 ///
 /// # Errors
-/// Permanent, when a needed column is absent or a name fits two columns. Names the file, the
-/// column, the nearest header and all headers.
-pub(super) fn resolve(
-    file: &str,
+/// When a needed column is absent or a name fits two columns.
+pub fn resolve<'w>(
     columns: &[String],
-    wanted: &[Wanted],
-) -> Result<Vec<Option<usize>>, SourceError> {
+    wanted: &'w [Wanted],
+) -> Result<Vec<Option<usize>>, Unresolved<'w>> {
     let columns = &Columns::new(columns);
     let mut found = Vec::with_capacity(wanted.len());
     for Wanted { locator, needed, .. } in wanted {
         let column = match locator {
             Locator::Nowhere => None,
-            Locator::Column(names) => column_of(file, columns, names, *needed)?,
-            Locator::Named(name) => column_of(file, columns, slice::from_ref(name), *needed)?,
-            Locator::Path(path) => {
-                return Err(SourceError::permanent(format!(
-                    "the path {path:?} means nothing in a CSV file: write column = \"…\""
-                )));
-            }
+            Locator::Column(names) => column_of(columns, names, *needed)?,
+            Locator::Named(name) => column_of(columns, slice::from_ref(name), *needed)?,
+            Locator::Path(path) => return Err(Unresolved::Path(path)),
         };
         found.push(column);
     }
@@ -123,20 +120,19 @@ impl<'c> Columns<'c> {
     }
 }
 
-fn column_of(
-    file: &str,
+fn column_of<'w>(
     columns: &Columns<'_>,
-    names: &[String],
+    names: &'w [String],
     needed: bool,
-) -> Result<Option<usize>, SourceError> {
-    match find(file, columns, names)? {
-        None if needed => Err(absent(file, columns.names, names)),
+) -> Result<Option<usize>, Unresolved<'w>> {
+    match find(columns, names)? {
+        None if needed => Err(Unresolved::Absent(names)),
         column => Ok(column),
     }
 }
 
 /// An exact match of any name comes before a loose match of any.
-fn find(file: &str, columns: &Columns<'_>, names: &[String]) -> Result<Option<usize>, SourceError> {
+fn find<'w>(columns: &Columns<'_>, names: &'w [String]) -> Result<Option<usize>, Unresolved<'w>> {
     if let Some(column) = names.iter().find_map(|name| columns.exact.get(name.as_str())) {
         return Ok(Some(*column));
     }
@@ -144,15 +140,7 @@ fn find(file: &str, columns: &Columns<'_>, names: &[String]) -> Result<Option<us
         match columns.alike(name) {
             [] => {}
             [column] => return Ok(Some(*column)),
-            [one, other, ..] => {
-                return Err(SourceError::permanent(format!(
-                    "{file}: {} fits the columns {} and {}; write the one you mean exactly as the \
-                     header does",
-                    quoted(name),
-                    quoted(&columns.names[*one]),
-                    quoted(&columns.names[*other])
-                )));
-            }
+            [one, other, ..] => return Err(Unresolved::Ambiguous(name, *one, *other)),
         }
     }
     Ok(None)
@@ -160,14 +148,14 @@ fn find(file: &str, columns: &Columns<'_>, names: &[String]) -> Result<Option<us
 
 /// Letters and digits in lower case: `"Item #"` and `item` are the same. A name without any is
 /// compared as it is.
-fn fold(name: &str) -> String {
+pub fn fold(name: &str) -> String {
     let folded: String =
         name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     if folded.is_empty() { name.trim().to_owned() } else { folded }
 }
 
 /// The mapped columns that a header lacks, each once.
-pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn> {
+pub fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn> {
     let by_name = Columns::new(columns);
     let mut lacking: Vec<AbsentColumn> = Vec::new();
     for Wanted { locator, .. } in wanted {
@@ -178,7 +166,7 @@ pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn
         };
         let column = locator.label().unwrap_or_default();
         let known = lacking.iter().any(|absent| absent.column == column);
-        if !known && matches!(find("", &by_name, names), Ok(None)) {
+        if !known && matches!(find(&by_name, names), Ok(None)) {
             // Looking for what was meant takes a while for each of them.
             let looked_for = lacking.len() < SUGGESTED;
             let nearest = looked_for.then(|| nearest(columns, names).cloned()).flatten();
@@ -188,26 +176,9 @@ pub(super) fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn
     lacking
 }
 
-/// What the first row of a file is whose columns the job file names: a header if most of its cells, and two
-/// at least, are such names.
-pub(super) fn first_row(names: &[String], cells: &[&str]) -> FirstRow {
-    let folded: Vec<String> = names.iter().map(|name| fold(name)).collect();
-    let places: Vec<Option<usize>> =
-        cells.iter().map(|cell| folded.iter().position(|name| *name == fold(cell))).collect();
-    let known = places.iter().flatten().count();
-    let in_place = |(at, place): (usize, &Option<usize>)| place.is_none_or(|place| place == at);
-    if known < 2 || known * 2 < cells.len() {
-        FirstRow::Data
-    } else if places.iter().enumerate().all(in_place) {
-        FirstRow::Header
-    } else {
-        FirstRow::OtherHeader
-    }
-}
-
 /// The columns behind the first `width`: those that are mapped, or all when they are known by their
 /// places only.
-pub(super) fn unreached(
+pub fn unreached(
     columns: &[String],
     wanted: &[Wanted],
     width: usize,
@@ -216,7 +187,7 @@ pub(super) fn unreached(
     if width >= columns.len() {
         return Vec::new();
     }
-    let located = resolve("", columns, wanted).unwrap_or_default();
+    let located = resolve(columns, wanted).unwrap_or_default();
     let label = |at: usize| {
         let mapped = wanted.iter().zip(&located).find(|(_, column)| **column == Some(at));
         mapped.and_then(|(wanted, _)| wanted.locator.label())
@@ -241,19 +212,10 @@ fn nearest<'c>(columns: &'c [String], names: &[String]) -> Option<&'c String> {
         .map(|(_, column)| column)
 }
 
-fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
+fn absent(file: &str, columns: &[String], names: &[String]) -> String {
     /// The columns that are listed.
     const LISTED: usize = 50;
     let wanted = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
-    if let [whole] = columns
-        && let Some(delimiter) = delimiter_within(whole)
-    {
-        return SourceError::permanent(format!(
-            "{file}: no column {wanted}: the whole header is one column, {}. It looks as if {delimiter} \
-             stands between fields; set csv.delimiter = {delimiter}",
-            quoted(whole)
-        ));
-    }
     let hint = match nearest(columns, names) {
         Some(name) => format!(" Did you mean {}?", quoted(name)),
         None => String::new(),
@@ -264,34 +226,10 @@ fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
         more => format!(" and {more} more"),
     };
     let has = listed.join(", ");
-    SourceError::permanent(format!(
+    format!(
         "{file}: no column {wanted}.{hint} The columns are {has}{more}; give the right name, or another \
          alias, in the job file"
-    ))
-}
-
-/// What a header that was taken for one column is probably cut by, as a job file writes it.
-fn delimiter_within(header: &str) -> Option<&'static str> {
-    /// The likelier ones first.
-    const DELIMITERS: [(&str, &str); 9] = [
-        (";", "\";\""),
-        ("\t", "\"tab\""),
-        (",", "\",\""),
-        ("|", "\"|\""),
-        ("^", "\"^\""),
-        ("~", "\"~\""),
-        (":", "\":\""),
-        ("\u{1f}", "\"\\u001f\""),
-        ("\u{1}", "\"\\u0001\""),
-    ];
-    let counted = DELIMITERS.map(|(delimiter, shown)| (header.matches(delimiter).count(), shown));
-    let most = counted.iter().map(|(count, _)| *count).max().filter(|most| *most > 0)?;
-    counted.iter().find(|(count, _)| *count == most).map(|(_, shown)| *shown)
-}
-
-/// How a file is named in messages.
-pub(super) fn shown(path: &Path) -> String {
-    path.display().to_string()
+    )
 }
 
 #[cfg(test)]
@@ -303,8 +241,10 @@ mod tests {
     }
 
     fn look(header: &[&str], names: &[&str], needed: bool) -> Result<Option<usize>, String> {
+        let header = columns(header);
         let wanted = [Wanted { locator: Locator::Column(columns(names)), needed, key: false }];
-        resolve("f.csv", &columns(header), &wanted).map(|c| c[0]).map_err(|e| e.message)
+        let found = resolve(&header, &wanted);
+        found.map(|found| found[0]).map_err(|error| error.in_file("f.csv", &header).message)
     }
 
     #[test]
@@ -318,8 +258,7 @@ mod tests {
             })
             .collect();
         let begun = std::time::Instant::now();
-        refuse_duplicates("f.csv", &names).unwrap();
-        assert_eq!(resolve("f.csv", &names, &wanted).unwrap()[1_999], Some(59_970));
+        assert_eq!(resolve(&names, &wanted).unwrap()[1_999], Some(59_970));
         // By the square it takes minutes.
         assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
         let error = look(&names.iter().map(String::as_str).collect::<Vec<_>>(), &["x"], true);
@@ -348,50 +287,5 @@ mod tests {
         for part in ["f.csv", "\"price\"", "Did you mean \"prise\"", "\"name\""] {
             assert!(error.contains(part), "{error}");
         }
-    }
-
-    #[test]
-    fn a_header_that_is_one_column_is_said_to_be_cut_by_something_else() {
-        for (header, delimiter) in [
-            ("sku,title,brand,price", "\",\""),
-            ("sku;title, German;price;x", "\";\""),
-            ("sku\ttitle", "\"tab\""),
-            ("sku^title^price", "\"^\""),
-        ] {
-            let error = look(&[header], &["sku"], true).unwrap_err();
-            for part in
-                ["whole header is one column", &format!("set csv.delimiter = {delimiter}"), "f.csv"]
-            {
-                assert!(error.contains(part), "{part}: {error}");
-            }
-            assert!(!error.contains("Did you mean"), "{error}");
-        }
-        assert!(!look(&["skus"], &["sku"], true).unwrap_err().contains("one column"));
-    }
-
-    #[test]
-    fn a_first_row_of_the_columns_names_is_a_header_and_one_of_values_is_none() {
-        let names = columns(&["id", "Unit Price", "name"]);
-        for (cells, found) in [
-            (&["id", "unit price", "NAME"][..], FirstRow::Header),
-            (&["id", "unit_price"], FirstRow::Header),
-            (&["id", "name", "Unit Price"], FirstRow::OtherHeader),
-            (&["1", "2.5", "name"], FirstRow::Data),
-            (&["name", "2.5", "x"], FirstRow::Data),
-        ] {
-            assert_eq!(first_row(&names, cells), found, "{cells:?}");
-        }
-    }
-
-    #[test]
-    fn a_header_of_several_rows_is_joined_and_gaps_are_numbered() {
-        let rows = [columns(&["net", "", "id"]), columns(&["price", " ", "id", "x"])];
-        assert_eq!(joined(&rows), ["net price", "column_2", "id id", "x"]);
-    }
-
-    #[test]
-    fn duplicate_columns_are_refused_by_name() {
-        let error = refuse_duplicates("f.csv", &columns(&["a", "b", "a"])).unwrap_err();
-        assert!(error.message.contains("columns 1 and 3 are both called \"a\""), "{error}");
     }
 }

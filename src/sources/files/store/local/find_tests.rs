@@ -5,8 +5,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use tempfile::TempDir;
+
 use super::*;
-use crate::sources::{Loss, SourceError};
+use crate::domain::failure::FailureClass;
+use crate::sources::files::store::{LocalStore, Store};
+
+const SETTING: Setting = Setting { table: "files", extension: "csv" };
 
 /// A folder of files that hold `id` only, and what `paths` lead to in it.
 struct Tree(TempDir);
@@ -33,13 +38,13 @@ impl Tree {
         symlink(target, self.path(name)).unwrap();
     }
 
-    fn source(&self, paths: &[&str]) -> CsvSource {
-        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        CsvSource::new(CsvParams { paths, ..params() }, self.path(""), Vec::new()).unwrap()
+    fn store(&self) -> LocalStore {
+        LocalStore::new(self.path(""), AllowedRoots::default(), SETTING)
     }
 
     fn look(&self, paths: &[&str]) -> Result<FoundPaths, SourceError> {
-        self.source(paths).files(&AtomicBool::new(false))
+        let entries: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        self.store().list(&entries, &AtomicBool::new(false))
     }
 
     /// The files, and what is said of those left out.
@@ -127,11 +132,11 @@ fn one_link_that_cannot_be_read_keeps_no_other_file_out() {
     assert!(left.iter().all(|(_, loss)| *loss > Loss::Nothing), "{left:?}");
     // What the job file writes out is its own mistake.
     for paths in [["d/out.csv"], ["d/folder/*.csv"], ["../secret/*.csv"]] {
-        let error = tree.source(&paths).named_within_roots(paths[0]).unwrap_err();
+        let error = tree.store().admit(paths[0]).unwrap_err();
         assert!(error.message.contains("data_roots"), "{error}");
     }
-    let error = tree.source(&["d/loop.csv"]).check_roots().unwrap_err();
-    assert_eq!(error.class, crate::domain::failure::FailureClass::Permanent);
+    let error = tree.store().admit("d/loop.csv").unwrap_err();
+    assert_eq!(error.class, FailureClass::Permanent);
 }
 
 #[test]
@@ -168,17 +173,19 @@ fn folders_and_names_in_other_case_are_named_unless_something_reads_them() {
 #[test]
 fn a_walk_ends_at_its_bounds_and_when_nobody_waits_any_more() {
     let tree = Tree::new(&["d/a.csv", "d/b.csv", "d/c/e.csv"]);
-    let (source, never) = (tree.source(&["d"]), AtomicBool::new(false));
-    let mut finder = source.finder(&never);
+    let (base, allowed_roots, never) =
+        (tree.path(""), AllowedRoots::default(), AtomicBool::new(false));
+    let mut finder = Finder::new(&base, &allowed_roots, SETTING, &never);
     finder.entries = 3;
     let error = finder.find("d/**/*.csv").unwrap_err();
     assert!(error.message.contains("more than 1,000,000 files and folders"), "{error}");
-    let mut finder = source.finder(&never);
+    let mut finder = Finder::new(&base, &allowed_roots, SETTING, &never);
     finder.most_files = 2;
     let error = finder.find("d/**/*.csv").unwrap_err();
     assert!(error.message.contains("leads to more than 2 files"), "{error}");
-    let error = tree.source(&["d/*.csv"]).files(&AtomicBool::new(true)).unwrap_err();
-    assert_ne!(error.class, crate::domain::failure::FailureClass::Permanent);
+    let stopped = AtomicBool::new(true);
+    let error = tree.store().list(&["d/*.csv".to_owned()], &stopped).unwrap_err();
+    assert_ne!(error.class, FailureClass::Permanent);
 }
 
 #[test]

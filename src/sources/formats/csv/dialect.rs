@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SourceError;
 use super::grammar::{Field, FieldKind, Grammar, NoCloseMemo};
-use super::params::{CsvParams, Given, StrayQuotes};
+use super::params::{CsvParams, Given, StrayQuotes, unusable};
+use crate::sources::SourceError;
+use crate::sources::files::format::Memo;
 
 /// Bytes of a file that are looked at.
 pub(super) const SAMPLE: usize = 64 << 10;
@@ -66,7 +67,7 @@ pub(super) fn decide(
     let truncated = !complete || sample.len() > SAMPLE;
     let sample = &sample[..sample.len().min(SAMPLE)];
     let line_end = line_end(sample);
-    let guessed = matches!(params.given_quote()?, Given::Auto);
+    let guessed = matches!(params.given_quote().map_err(unusable)?, Given::Auto);
     let mut best: Option<(Fit, Dialect)> = None;
     for mut dialect in candidates(params)? {
         dialect.line_end = line_end;
@@ -98,18 +99,18 @@ impl Default for Dialect {
 /// Every dialect that the parameters allow, the likeliest first. Strays count as defects in all of
 /// them: they are what tells a wrong dialect.
 fn candidates(params: &CsvParams) -> Result<Vec<Dialect>, SourceError> {
-    let delimiters = match params.given_delimiter()? {
+    let delimiters = match params.given_delimiter().map_err(unusable)? {
         Given::As(delimiter) => vec![delimiter],
         Given::Auto => DELIMITERS.map(str::to_owned).to_vec(),
     };
-    let quotes = match params.given_quote()? {
+    let quotes = match params.given_quote().map_err(unusable)? {
         Given::As(quote) => vec![quote],
         Given::Auto => QUOTES.map(Some).to_vec(),
     };
     let mut found = Vec::new();
     for delimiter in &delimiters {
         for quote in quotes.iter().filter(|q| q.is_none_or(|q| !delimiter.contains(q))) {
-            let escapes = match params.given_escape()? {
+            let escapes = match params.given_escape().map_err(unusable)? {
                 Given::As(escape) => vec![escape],
                 Given::Auto => vec![*quote, Some('\\')],
             };

@@ -1,23 +1,21 @@
 //! Owns reading a file once from start to end: a buffer that holds what is not yet understood, the
 //! hash of everything read, and the line number. Must not know rows.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
-use super::{SourceError, io_error};
-use crate::domain::file::FileStamp;
+use super::store::Store;
 use crate::domain::hash::{ContentHash, ContentHasher, Hasher, Hashes};
-use crate::files;
+use crate::sources::SourceError;
 
 /// Bytes read at once.
 const READ: usize = 1 << 20;
 
 /// A file being read.
 pub(super) struct Stream<'a> {
+    store: &'a dyn Store,
     path: &'a Path,
-    file: File,
+    file: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     /// Bytes of the buffer that are done with.
     at: usize,
@@ -38,11 +36,15 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Reads a file that was just opened. The first `prefix` bytes are also hashed on their own.
-    pub fn new(path: &'a Path, file: File, prefix: u64) -> Self {
-        Self {
+    /// Opens a file. Its first `prefix` bytes are also hashed on their own.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(store: &'a dyn Store, path: &'a Path, prefix: u64) -> Result<Self, SourceError> {
+        Ok(Self {
+            store,
             path,
-            file,
+            file: store.open(path)?,
             buffer: Vec::new(),
             at: 0,
             base: 0,
@@ -55,7 +57,7 @@ impl<'a> Stream<'a> {
             lines: 0,
             counted: 0,
             last: None,
-        }
+        })
     }
 
     /// What was read and is not done with.
@@ -86,10 +88,12 @@ impl<'a> Stream<'a> {
         let old = self.buffer.len();
         let want = (old / 2).max(READ);
         self.buffer.reserve_exact(want);
-        let read = (&self.file)
+        let read = self
+            .file
+            .by_ref()
             .take(want as u64)
             .read_to_end(&mut self.buffer)
-            .map_err(|error| io_error(self.path, error))?;
+            .map_err(|error| self.store.failed(self.path, error))?;
         self.ended = read < want;
         self.hash_from(old);
         self.last = self.buffer.last().copied().or(self.last);
@@ -156,42 +160,5 @@ impl<'a> Stream<'a> {
     /// Hashes of everything read.
     pub fn hashes(&self) -> Hashes {
         self.hasher.hashes()
-    }
-}
-
-/// Size and time of modification of a file.
-///
-/// # Errors
-/// When it is missing, a directory or unreadable.
-pub(super) fn stamp(path: &Path) -> Result<FileStamp, SourceError> {
-    let metadata = std::fs::metadata(path).map_err(|error| io_error(path, error))?;
-    stamp_of(path, &metadata)
-}
-
-/// The same of an opened file.
-pub(super) fn stamp_of(
-    path: &Path,
-    metadata: &std::fs::Metadata,
-) -> Result<FileStamp, SourceError> {
-    if metadata.is_dir() {
-        return Err(SourceError::permanent(format!(
-            "{} is a directory: name its files, for example \"{}\"",
-            path.display(),
-            path.join("*.csv").display()
-        )));
-    }
-    files::refuse_no_file(metadata).map_err(|error| io_error(path, error))?;
-    let modified = metadata.modified().map_err(|error| io_error(path, error))?;
-    Ok(FileStamp { size: metadata.len(), modified: whole_micros(modified) })
-}
-
-/// PostgreSQL keeps microseconds; a time that went through it must still be equal.
-pub(super) fn whole_micros(time: SystemTime) -> SystemTime {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => {
-            let micros = Duration::new(since.as_secs(), since.subsec_micros() * 1_000);
-            SystemTime::UNIX_EPOCH + micros
-        }
-        Err(_) => SystemTime::UNIX_EPOCH,
     }
 }

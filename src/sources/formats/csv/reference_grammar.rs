@@ -3,10 +3,11 @@
 //!
 //! Built for tests and for fuzzing only. It panics where the two differ.
 
-use super::SourceError;
 use super::dialect::{self, Dialect, LineEnd};
 use super::grammar::{Field, FieldKind, Grammar, NoCloseMemo};
 use super::params::{CsvParams, StrayQuotes};
+use crate::sources::SourceError;
+use crate::sources::files::format::Memo;
 
 /// Checks the grammar of `params` with `table`, the rows of a file of so many `columns`. The bytes
 /// arrive `steps` at a time, over and over.

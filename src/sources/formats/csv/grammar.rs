@@ -16,6 +16,8 @@
 use memchr::{memchr, memchr2, memmem};
 
 use super::dialect::{Dialect, LineEnd};
+use super::params::StrayQuotes;
+use crate::sources::files::format::{Memo, RecordSpan};
 
 /// The most fields of a row, so that a row of nothing but delimiters does not cost twelve times its
 /// size in memory. PostgreSQL's own tables end at 1,600 columns.
@@ -32,15 +34,6 @@ pub(super) struct Grammar {
     keep_stray: bool,
     skip_blank: bool,
     max_row: usize,
-}
-
-/// Where a row is within a text that starts at the row's first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RecordSpan {
-    /// Behind the row's line end.
-    pub row: usize,
-    /// Behind the blank lines that follow it: the start of the next row.
-    pub next: usize,
 }
 
 /// A field within a row.
@@ -72,7 +65,7 @@ pub(super) enum FieldKind {
 /// What is known not to close: no field that opens at or behind `from` closes before `until`.
 /// Saves reading the same megabytes for every row behind an unclosed quote.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct NoCloseMemo {
+pub struct NoCloseMemo {
     from: usize,
     until: usize,
 }
@@ -87,13 +80,14 @@ enum Close {
     NotBefore(usize),
 }
 
-impl NoCloseMemo {
-    /// The same knowledge seen from `by` bytes further on.
-    pub fn advance(&mut self, by: usize) {
+impl Memo for NoCloseMemo {
+    fn advance(&mut self, by: usize) {
         self.from = self.from.saturating_sub(by);
         self.until = self.until.saturating_sub(by);
     }
+}
 
+impl NoCloseMemo {
     fn learn(&mut self, opened: usize, until: usize) {
         if opened < self.from || self.until <= opened {
             self.from = opened;
@@ -115,7 +109,7 @@ impl Grammar {
                 LineEnd::Lf => b'\n',
                 LineEnd::Cr => b'\r',
             },
-            keep_stray: dialect.stray_quotes == super::params::StrayQuotes::Keep,
+            keep_stray: dialect.stray_quotes == StrayQuotes::Keep,
             skip_blank: columns != 1,
             max_row: usize::try_from(max_row).unwrap_or(usize::MAX),
         }

@@ -1,4 +1,4 @@
-//! Owns which files the entries of `csv.paths` lead to. Whatever a pattern matches is found, or named
+//! Owns which files of this machine the entries of `paths` lead to. Whatever a pattern matches is found, or named
 //! as left out; so is every folder that could not be looked into. Nothing is skipped in silence,
 //! and one entry of a folder that cannot be read does not keep the others from it.
 //!
@@ -17,24 +17,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use glob::{MatchOptions, Pattern};
 
-use super::{PATHS, SourceError, io_error, leads_nowhere};
+use super::error::{leads_nowhere, meaning};
 use crate::domain::number::grouped;
-use crate::sources::{AllowedRoots, FoundPaths, LeftOut, Loss};
+use crate::sources::files::location::{Setting, is_pattern};
+use crate::sources::{AllowedRoots, FoundPaths, LeftOut, Loss, SourceError};
 
 /// The most files and folders that are looked at to find the files of a source.
 const MAX_ENTRIES: usize = 1_000_000;
 /// The most files of a source.
 const MAX_FILES: usize = 100_000;
 
-/// Whether an entry of `paths` is a pattern.
-pub(super) fn is_pattern(entry: &str) -> bool {
-    entry.contains(['*', '?', '['])
-}
-
 /// Finds the files of a source, entry by entry.
 pub(super) struct Finder<'a> {
     base_dir: &'a Path,
     allowed_roots: &'a AllowedRoots,
+    setting: Setting,
     /// The folders below the allowed roots, without links.
     folders: Vec<PathBuf>,
     stopped: &'a AtomicBool,
@@ -98,11 +95,13 @@ impl<'a> Finder<'a> {
     pub(super) fn new(
         base_dir: &'a Path,
         allowed_roots: &'a AllowedRoots,
+        setting: Setting,
         stopped: &'a AtomicBool,
     ) -> Self {
         Self {
             base_dir,
             allowed_roots,
+            setting,
             folders: allowed_roots.folders(base_dir),
             stopped,
             entries: MAX_ENTRIES,
@@ -128,12 +127,13 @@ impl<'a> Finder<'a> {
     /// # Errors
     /// When it leads nowhere, outside the allowed roots, or to more than is looked at.
     pub(super) fn find(&mut self, entry: &str) -> Result<(), SourceError> {
-        let parts = parts(entry)?;
+        let parts = parts(entry, self.setting)?;
         let Walk { mut files, left_out, .. } = self.walk(entry, &parts)?;
         if files.is_empty() && left_out.iter().all(|left| left.loss == Loss::Nothing) {
             let besides = left_out.first().map(|left| format!("; {}", left.why));
             return Err(SourceError::permanent(format!(
-                "{PATHS}: there is no file {}; paths are relative to the folder of the job file{}",
+                "{}: there is no file {}; paths are relative to the folder of the job file{}",
+                self.setting,
                 self.base_dir.join(entry).display(),
                 besides.unwrap_or_default(),
             )));
@@ -147,8 +147,9 @@ impl<'a> Finder<'a> {
         }
         if self.files.len() > self.most_files {
             return Err(SourceError::permanent(format!(
-                "{PATHS}: {entry:?} leads to more than {} files, the most that a source has: put \
-                 several into one, or make several sources of them",
+                "{}: {entry:?} leads to more than {} files, the most that a source has: put several \
+                 into one, or make several sources of them",
+                self.setting,
                 grouped(self.most_files as u64)
             )));
         }
@@ -165,7 +166,7 @@ impl<'a> Finder<'a> {
             return match path.symlink_metadata() {
                 Ok(_) => Ok(Walk { files: vec![path], ..Walk::default() }),
                 Err(error) if is_gone(&error) => Ok(Walk::default()),
-                Err(error) => Err(io_error(&path, error)),
+                Err(error) => Err(self.failed(&path, error)),
             };
         }
         let mut walk = Walk { parts, ..Walk::default() };
@@ -198,7 +199,9 @@ impl<'a> Finder<'a> {
                 return Ok(());
             }
         }
-        self.allowed_roots.check(self.base_dir, &named, PATHS, |error| io_error(&named, error))
+        let setting = self.setting.to_string();
+        self.allowed_roots
+            .check(self.base_dir, &named, &setting, |error| self.failed(&named, error))
     }
 
     /// Looks into a folder for what its part matches.
@@ -294,9 +297,11 @@ impl<'a> Finder<'a> {
         if matches {
             self.reached(walk, child, at)?;
         } else if nearly && at + 1 == walk.parts.len() && !child.is_folder {
-            let why = "is not read: its name has capitals where csv.paths has none, or the other way \
-                       round";
-            self.leave_out(walk, child.path.clone(), why, Loss::Nothing);
+            let why = format!(
+                "is not read: its name has capitals where {} has none, or the other way round",
+                self.setting
+            );
+            self.leave_out(walk, child.path.clone(), &why, Loss::Nothing);
         }
         Ok(())
     }
@@ -330,8 +335,9 @@ impl<'a> Finder<'a> {
             Part::Name(_) if !below => Loss::File,
             _ => Loss::Nothing,
         };
-        let why = "is a folder; its files are not read unless csv.paths leads to them";
-        self.leave_out(walk, path, why, loss);
+        let why =
+            format!("is a folder; its files are not read unless {} leads to them", self.setting);
+        self.leave_out(walk, path, &why, loss);
         Ok(())
     }
 
@@ -432,10 +438,14 @@ impl<'a> Finder<'a> {
             }
             _ if leads_nowhere(&error) => format!("leads nowhere: {error}"),
             // It may come back.
-            _ => return Err(io_error(&path, error)),
+            _ => return Err(self.failed(&path, error)),
         };
         self.leave_out(walk, path, &why, loss);
         Ok(())
+    }
+
+    fn failed(&self, path: &Path, error: io::Error) -> SourceError {
+        meaning(path, self.setting, error)
     }
 
     fn leave_out(&self, walk: &mut Walk<'_>, path: PathBuf, why: &str, loss: Loss) {
@@ -449,12 +459,14 @@ impl<'a> Finder<'a> {
 
     fn count(&mut self) -> Result<(), SourceError> {
         if self.stopped.load(Ordering::Relaxed) {
-            return Err(SourceError::transient(format!("{PATHS}: nobody waits for them any more")));
+            let text = format!("{}: nobody waits for them any more", self.setting);
+            return Err(SourceError::transient(text));
         }
         let left = self.entries.checked_sub(1).ok_or_else(|| {
             SourceError::permanent(format!(
-                "{PATHS}: to find the files, more than {} files and folders would have to be looked \
-                 at: name their folder more exactly, or take links away that lead in circles",
+                "{}: to find the files, more than {} files and folders would have to be looked at: \
+                 name their folder more exactly, or take links away that lead in circles",
+                self.setting,
                 grouped(MAX_ENTRIES as u64)
             ))
         })?;
@@ -481,10 +493,10 @@ fn child(path: PathBuf, name: OsString, kind: fs::FileType) -> Child {
 }
 
 /// The parts of a pattern.
-fn parts(entry: &str) -> Result<Vec<Part>, SourceError> {
+fn parts(entry: &str, setting: Setting) -> Result<Vec<Part>, SourceError> {
     let pattern = |part: &str| {
         Pattern::new(part).map_err(|error| {
-            SourceError::permanent(format!("{PATHS}: {entry:?} is not a valid pattern: {error}"))
+            SourceError::permanent(format!("{setting}: {entry:?} is not a valid pattern: {error}"))
         })
     };
     pattern(entry)?;
@@ -521,3 +533,7 @@ fn shown(path: &Path) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "find_tests.rs"]
+mod tests;

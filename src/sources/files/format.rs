@@ -1,0 +1,214 @@
+//! The seam between files and what stands in them.
+//!
+//! A format of rows is one file or folder in [`crate::sources::formats`] that implements
+//! [`RowFormat`] and [`RowReader`], and its line in [`crate::sources::KINDS`]. It sees bytes and never
+//! asks where they come from: planning, reading, lineage and what grew at its end are done once for
+//! all formats.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::columns::Wanted;
+use super::location::ParamProblem;
+use crate::domain::file::Layout;
+use crate::domain::reject::Defect;
+use crate::domain::shape::Shape;
+use crate::job_file::Inspection;
+use crate::sources::{AbsentColumn, FirstRow, SourceError, Widths};
+use crate::values::row::Row;
+
+/// PostgreSQL stores at most 1 GB in one value, and a row has to fit into one.
+pub const MAX_ROW_BYTES: u64 = 512 << 20;
+/// So long may a row be in any case, to be set aside when the job file's limit is less.
+pub const HELD_ROW_BYTES: u64 = 64 << 20;
+
+/// A format of rows, under the parameters of a job file.
+pub trait RowFormat: Sized + Send + Sync + 'static {
+    /// The value of `kind`, the name of the table with the parameters, and what the names of such
+    /// files mostly end in.
+    const NAME: &'static str;
+
+    /// What to ask and to do about a row that goes on and on.
+    const ENDLESS_ROW: &'static str;
+
+    /// Whether paths may stand in the format's own table instead of `[files]`.
+    const TAKES_PATHS: bool = false;
+
+    /// The format's own table of a job file.
+    type Params: DeserializeOwned + Default + JsonSchema;
+
+    /// Reads the rows of one layout.
+    type Reader: RowReader;
+
+    /// What is noted while planning passes over the rows of one file.
+    type Survey: Survey<Self::Reader>;
+
+    /// Says what is wrong with the fields of a job file: ways to values that such files do not have.
+    fn inspect_fields(job: &mut Inspection<'_>);
+
+    /// The paths in the format's own table, of a format that takes them there.
+    fn own_paths(params: &Self::Params) -> Option<&[String]> {
+        let _ = params;
+        None
+    }
+
+    /// Everything that is wrong with the parameters without a look at a file.
+    fn problems(params: &Self::Params) -> Vec<ParamProblem>;
+
+    /// The format under these parameters, for the locators of a mapping.
+    ///
+    /// # Errors
+    /// Permanent, when a parameter has no usable value, or a locator means nothing in such files.
+    fn new(params: Self::Params, wanted: Vec<Wanted>) -> Result<Self, SourceError>;
+
+    /// Whether a layout was made under these parameters. A file read under others has to be read
+    /// again even if it did not change.
+    fn made(&self, layout: &Layout) -> bool;
+
+    /// Rows of more bytes are set aside.
+    fn max_row_bytes(&self) -> u64;
+
+    /// Bytes after which a chunk ends at the next row.
+    fn chunk_size(&self) -> u64;
+
+    /// Understands `text`, the start of the file named `file`. `complete` says that it is all of it;
+    /// otherwise `None` means that more bytes are needed.
+    ///
+    /// # Errors
+    /// Permanent, when the file is not one of this format.
+    fn head(&self, file: &str, text: &[u8], complete: bool) -> Result<Option<Head>, SourceError>;
+
+    /// A reader of the rows of a file.
+    ///
+    /// # Errors
+    /// Permanent, when the mapping cannot use such a file, or another version wrote the layout.
+    fn reader(&self, file: &str, layout: &Layout) -> Result<Self::Reader, SourceError>;
+
+    /// What is to be noted of the rows of a file.
+    fn survey(&self, reader: &Self::Reader) -> Self::Survey;
+
+    /// See [`crate::sources::FileSource::absent`].
+    fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>>;
+}
+
+/// The start of a file, understood.
+#[derive(Debug)]
+pub struct Head {
+    /// How to read the rest. Decided once when the file is planned, stored with the file, and the
+    /// same for every later reading of its chunks and of its stored blocks.
+    pub layout: Layout,
+    /// Behind the last line end of what is no row.
+    pub header_end: usize,
+    /// The first row's first byte.
+    pub first_row: usize,
+}
+
+/// Where a row is within a text that starts at the row's first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordSpan {
+    /// Behind the row's line end.
+    pub row: usize,
+    /// Behind the blank lines that follow it: the start of the next row.
+    pub next: usize,
+}
+
+/// Finds and reads the rows of the files of one layout.
+pub trait RowReader: Send + Sync + 'static {
+    /// A good row.
+    type Row<'a>: Row
+    where
+        Self: 'a;
+
+    /// Memory that rows are read into, one after another.
+    type Buffer: Default;
+
+    /// What is known of the bytes ahead from looking for the ends of the rows before.
+    type Memo: Memo;
+
+    /// Looks at the rows of a chunk for its shape.
+    type Shape: ShapeBuilder<Self>;
+
+    /// The byte that ends lines.
+    fn newline(&self) -> u8;
+
+    /// The span of the row at the start of `text`, which is not empty. `complete` says that nothing
+    /// follows `text`; otherwise `None` means that more bytes are needed.
+    fn next_row(&self, text: &[u8], complete: bool, memo: &mut Self::Memo) -> Option<RecordSpan>;
+
+    /// The row without its line end and the blank lines behind it.
+    fn content<'t>(&self, span: &'t [u8]) -> &'t [u8];
+
+    /// Reads a row, given as [`RowReader::content`] gives it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; at least one defect.
+    fn read<'a>(
+        &'a self,
+        content: &'a [u8],
+        buffer: &'a mut Self::Buffer,
+    ) -> Result<Self::Row<'a>, Vec<Defect>>;
+
+    /// Reads a row as far as its key goes, good or not behind it; `None` when not even that can be
+    /// read. It may cost a fraction of reading the row.
+    fn read_key<'a>(
+        &'a self,
+        content: &'a [u8],
+        buffer: &'a mut Self::Buffer,
+    ) -> Option<Self::Row<'a>>;
+
+    /// Looks at the rows of a chunk of the file of this number.
+    fn shape(&self, file_id: i64) -> Self::Shape;
+}
+
+/// Knowledge of the bytes ahead.
+pub trait Memo: Default {
+    /// The same knowledge seen from `bytes` further on.
+    fn advance(&mut self, bytes: usize);
+}
+
+/// For formats whose rows end without a look ahead.
+impl Memo for () {
+    fn advance(&mut self, _: usize) {}
+}
+
+/// A shape in the making.
+pub trait ShapeBuilder<R: RowReader + ?Sized> {
+    /// Whether it looks at one more row.
+    fn is_open(&self) -> bool;
+
+    /// Looks at a row; one that is not good has no shape. `number` is that within the file.
+    fn row(&mut self, reader: &R, content: &[u8], number: i64, buffer: &mut R::Buffer);
+
+    /// What the rows look like.
+    fn finish(self, reader: &R) -> Shape;
+}
+
+/// What a format notes while planning passes over the rows of one file.
+pub trait Survey<R: RowReader> {
+    /// Passes over a row, and shows its key to `visit`.
+    fn row(
+        &mut self,
+        reader: &R,
+        content: &[u8],
+        buffer: &mut R::Buffer,
+        visit: &mut dyn FnMut(&dyn Row),
+    );
+
+    /// What was passed so far is known from an earlier run; only what follows is new.
+    fn known_end(&mut self);
+
+    /// What was noted of the file, which has so many rows.
+    ///
+    /// # Errors
+    /// Permanent, when that shows that the file was not understood.
+    fn finish(self, file: &str, rows: i64) -> Result<Surveyed, SourceError>;
+}
+
+/// What a survey found.
+#[derive(Debug, Default)]
+pub struct Surveyed {
+    /// See [`crate::sources::FileScan::widths`].
+    pub widths: Option<Widths>,
+    /// See [`crate::sources::FileScan::first_row`].
+    pub first_row: FirstRow,
+}

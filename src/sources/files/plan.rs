@@ -1,0 +1,262 @@
+//! Owns the one streaming pass over a file: what is new of it, and where it may be cut. Reads each
+//! byte once, keeps one buffer and the list of chunks.
+
+use std::path::Path;
+
+use super::format::{HELD_ROW_BYTES, Head, Memo, RowFormat, RowReader, Survey};
+use super::store::{Store, whole_micros};
+use super::stream::Stream;
+use crate::domain::file::{FileStamp, KnownFile, Progress};
+use crate::domain::hash::ChunkHash;
+use crate::domain::task::Chunk;
+use crate::sources::{FilePlan, FileScan, SourceError};
+use crate::values::row::Row;
+
+/// Looks at a file and cuts what is new of it into chunks.
+///
+/// # Errors
+/// Permanent when the file is missing, a directory, unreadable or has no usable header; transient
+/// when it changed meanwhile.
+pub(super) fn plan<F: RowFormat>(
+    format: &F,
+    store: &dyn Store,
+    path: &Path,
+    known: Option<&KnownFile>,
+    visit: &mut dyn FnMut(&dyn Row),
+) -> Result<FilePlan, SourceError> {
+    let before = store.stat(path)?;
+    if known.is_some_and(|known| is_untouched(format, known, &before)) {
+        return Ok(FilePlan::Unchanged { modified: before.modified, hash: None });
+    }
+    let mut stream = Stream::open(store, path, known.map_or(0, |known| known.size))?;
+    let head = understand_head(format, path, &mut stream)?;
+    let file = path.display().to_string();
+    let reader = format.reader(&file, &head.layout)?;
+    let known = known.filter(|known| known.layout == head.layout);
+    let mut pass = Pass::new(format, known, &reader, visit);
+    pass.start(&head, &mut stream);
+    while pass.row(path, &mut stream)? {}
+    let lines = stream.lines() + i64::from(stream.ends_within_line());
+    let size = stream.offset();
+    if store.stat(path)? != before || size != before.size {
+        return Err(SourceError::transient(format!(
+            "{} changed while it was being read; it is tried again",
+            path.display()
+        )));
+    }
+    let Pass { survey, cutter, rows, appended, .. } = pass;
+    let surveyed = survey.finish(&file, rows)?;
+    let hashes = stream.hashes();
+    if known.is_some_and(|known| known.size == size && hashes.matches(known.hash)) {
+        let hash = Some(hashes.content);
+        return Ok(FilePlan::Unchanged { modified: before.modified, hash });
+    }
+    let (chunks, next_chunk) = cutter.finish(&mut stream);
+    let scan = FileScan {
+        size,
+        modified: before.modified,
+        hashes,
+        layout: head.layout,
+        chunks,
+        end: Progress { bytes: size, rows, lines, chunks: next_chunk },
+        widths: surveyed.widths,
+        first_row: surveyed.first_row,
+    };
+    Ok(if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) })
+}
+
+/// Size and time are the known ones, and so are the parameters it was read with.
+fn is_untouched<F: RowFormat>(format: &F, known: &KnownFile, now: &FileStamp) -> bool {
+    known.size == now.size
+        && whole_micros(known.modified) == now.modified
+        && format.made(&known.layout)
+}
+
+/// Understands the start of a file, of which no more is read than that.
+///
+/// # Errors
+/// As of [`plan`].
+pub(super) fn head<F: RowFormat>(
+    format: &F,
+    store: &dyn Store,
+    path: &Path,
+) -> Result<Head, SourceError> {
+    understand_head(format, path, &mut Stream::open(store, path, 0)?)
+}
+
+fn understand_head<F: RowFormat>(
+    format: &F,
+    path: &Path,
+    stream: &mut Stream<'_>,
+) -> Result<Head, SourceError> {
+    let file = path.display().to_string();
+    loop {
+        stream.more()?;
+        if let Some(head) = format.head(&file, stream.rest(), stream.ended())? {
+            return Ok(head);
+        }
+        refuse_endless_row(format, path, stream)?;
+    }
+}
+
+/// Rows beyond the job file's limit are set aside; but of one that goes on and on, nobody waits for the
+/// end: it has to be held while that is looked for.
+fn refuse_endless_row<F: RowFormat>(
+    format: &F,
+    path: &Path,
+    stream: &mut Stream<'_>,
+) -> Result<(), SourceError> {
+    let longest = format.max_row_bytes().max(HELD_ROW_BYTES);
+    if stream.rest().len() as u64 <= longest {
+        return Ok(());
+    }
+    let line = stream.lines() + 1;
+    Err(SourceError::permanent(format!(
+        "{}: the row at line {line} has more than {longest} bytes; {}",
+        path.display(),
+        F::ENDLESS_ROW
+    )))
+}
+
+/// The state of the pass between two rows.
+struct Pass<'a, F: RowFormat> {
+    format: &'a F,
+    reader: &'a F::Reader,
+    memo: <F::Reader as RowReader>::Memo,
+    buffer: <F::Reader as RowReader>::Buffer,
+    survey: F::Survey,
+    cutter: Cutter,
+    /// The file as it was, if it was read with this layout.
+    known: Option<&'a KnownFile>,
+    visit: &'a mut dyn FnMut(&dyn Row),
+    rows: i64,
+    appended: bool,
+}
+
+impl<'a, F: RowFormat> Pass<'a, F> {
+    fn new(
+        format: &'a F,
+        known: Option<&'a KnownFile>,
+        reader: &'a F::Reader,
+        visit: &'a mut dyn FnMut(&dyn Row),
+    ) -> Self {
+        Self {
+            format,
+            reader,
+            memo: Default::default(),
+            buffer: Default::default(),
+            survey: format.survey(reader),
+            cutter: Cutter {
+                chunk_size: format.chunk_size(),
+                setting: F::NAME,
+                next: 0,
+                chunks: Vec::new(),
+            },
+            known,
+            visit,
+            rows: 0,
+            appended: false,
+        }
+    }
+
+    /// Passes over the head.
+    fn start(&mut self, head: &Head, stream: &mut Stream<'_>) {
+        stream.set_newline(self.reader.newline());
+        self.watch_for_append(head.header_end, head.first_row, stream);
+        stream.advance(head.first_row);
+    }
+
+    /// Passes over one row; `false` at the end of the file.
+    fn row(&mut self, path: &Path, stream: &mut Stream<'_>) -> Result<bool, SourceError> {
+        let complete = stream.ended();
+        if stream.rest().is_empty() && complete {
+            return Ok(false);
+        }
+        let found = match stream.rest() {
+            [] => None,
+            rest => self.reader.next_row(rest, complete, &mut self.memo),
+        };
+        let Some(span) = found else {
+            refuse_endless_row(self.format, path, stream)?;
+            stream.more()?;
+            return Ok(true);
+        };
+        self.memo.advance(span.next);
+        let content = self.reader.content(&stream.rest()[..span.next]);
+        self.survey.row(self.reader, content, &mut self.buffer, self.visit);
+        if self.cutter.wants(stream.offset()) {
+            self.cutter.cut(path, stream, self.rows + 1)?;
+        }
+        self.rows += 1;
+        self.watch_for_append(span.row, span.next, stream);
+        stream.advance(span.next);
+        Ok(true)
+    }
+
+    /// Notices that the known file ended here, between the line ends at `from` and `to` of the
+    /// stream's rest: the same bytes, read as the same number of rows, and its last line ended.
+    /// What was cut so far is then the known file's, and only what follows is new.
+    fn watch_for_append(&mut self, from: usize, to: usize, stream: &Stream<'_>) {
+        let Some(known) = self.known else { return };
+        let here = stream.offset();
+        let within = here + from as u64 <= known.size && known.size <= here + to as u64;
+        if self.appended || !within || known.size == here {
+            return;
+        }
+        let last = stream.rest().get((known.size - here) as usize - 1);
+        let same = stream.prefix_hashes().is_some_and(|prefix| prefix.matches(known.hash))
+            && known.end.rows == self.rows;
+        if same && last == Some(&self.reader.newline()) {
+            self.appended = true;
+            self.cutter.chunks.clear();
+            self.survey.known_end();
+            self.cutter.next = known.end.chunks;
+        }
+    }
+}
+
+/// Cuts rows into chunks; the last chunk is open until the next begins.
+struct Cutter {
+    chunk_size: u64,
+    /// The table that has the chunk size.
+    setting: &'static str,
+    next: i32,
+    chunks: Vec<Chunk>,
+}
+
+impl Cutter {
+    /// Whether a row that starts at `start` begins a new chunk.
+    fn wants(&self, start: u64) -> bool {
+        self.chunks.last().is_none_or(|open| start - open.start >= self.chunk_size)
+    }
+
+    fn cut(&mut self, path: &Path, stream: &mut Stream<'_>, row: i64) -> Result<(), SourceError> {
+        self.close(stream);
+        let index = self.next;
+        self.next = index.checked_add(1).ok_or_else(|| {
+            SourceError::permanent(format!(
+                "{}: too many chunks; raise {}.chunk_size",
+                path.display(),
+                self.setting
+            ))
+        })?;
+        let (start, first_line) = (stream.offset(), stream.lines() + 1);
+        let (end, first_row, hash) = (start, row, None);
+        self.chunks.push(Chunk { index, start, end, first_row, first_line, hash });
+        Ok(())
+    }
+
+    fn close(&mut self, stream: &mut Stream<'_>) {
+        let hash = stream.begin_chunk();
+        if let Some(open) = self.chunks.last_mut() {
+            open.end = stream.offset();
+            open.hash = Some(ChunkHash::Blake3(hash));
+        }
+    }
+
+    /// The chunks, and the number of the chunk that would come next.
+    fn finish(mut self, stream: &mut Stream<'_>) -> (Vec<Chunk>, i32) {
+        self.close(stream);
+        (self.chunks, self.next)
+    }
+}

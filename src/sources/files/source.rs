@@ -1,0 +1,144 @@
+//! Owns a source of files of one format: what is common to planning, reading and mapping.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::format::RowFormat;
+use super::location::{Location, is_pattern};
+use super::store::{LocalStore, Store, changed};
+use super::{blocks, plan};
+use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
+use crate::domain::raw::RawRef;
+use crate::domain::task::Chunk;
+use crate::mapping::{Mapped, Mapping};
+use crate::sources::{
+    AbsentColumn, AllowedRoots, FilePlan, FileSource, FoundPaths, KeyWatch, ParsedChunk,
+    SourceError,
+};
+use crate::values::row::Row;
+
+/// Files of one format.
+pub struct Files<F: RowFormat> {
+    pub(super) format: F,
+    pub(super) location: Location,
+    pub(super) store: Box<dyn Store>,
+    /// The reader of the layout used last: blocks of one file come in thousands.
+    reader: Mutex<Option<(Layout, Arc<F::Reader>)>>,
+}
+
+impl<F: RowFormat> fmt::Debug for Files<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Files");
+        shown.field("format", &F::NAME).field("location", &self.location);
+        shown.field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl<F: RowFormat> Files<F> {
+    /// Opens the source. Paths are relative to `base_dir`, and may lead to what is within `reach`.
+    ///
+    /// # Errors
+    /// Permanent, when an entry of the location is no path.
+    pub fn new(
+        format: F,
+        location: Location,
+        base_dir: PathBuf,
+        allowed_roots: AllowedRoots,
+    ) -> Result<Self, SourceError> {
+        if let Some(problem) = location.problems().into_iter().next() {
+            return Err(problem.of_table(location.setting.table));
+        }
+        let store = Box::new(LocalStore::new(base_dir, allowed_roots, location.setting));
+        Ok(Self { format, location, store, reader: Mutex::new(None) })
+    }
+
+    /// Whether the files that are named without a pattern are below the allowed roots. They may come later; what
+    /// is there now and is no file can be said at once.
+    ///
+    /// # Errors
+    /// Permanent when one is not, or is no file.
+    pub(in super::super) fn check_named(&self) -> Result<(), SourceError> {
+        for entry in self.location.entries.iter().filter(|entry| !is_pattern(entry)) {
+            self.store.admit(entry)?;
+            self.store.refuse_no_file(entry)?;
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn reader(
+        &self,
+        file: &str,
+        layout: &Layout,
+    ) -> Result<Arc<F::Reader>, SourceError> {
+        let mut cached = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, reader)) = cached.as_ref()
+            && known == layout
+        {
+            return Ok(Arc::clone(reader));
+        }
+        let reader = Arc::new(self.format.reader(file, layout)?);
+        *cached = Some((layout.clone(), Arc::clone(&reader)));
+        Ok(reader)
+    }
+}
+
+impl<F: RowFormat> FileSource for Files<F> {
+    fn files(&self, stopped: &AtomicBool) -> Result<FoundPaths, SourceError> {
+        self.store.list(&self.location.entries, stopped)
+    }
+
+    fn plan(
+        &self,
+        path: &Path,
+        known: Option<&KnownFile>,
+        visit: &mut dyn FnMut(&dyn Row),
+    ) -> Result<FilePlan, SourceError> {
+        plan::plan(&self.format, self.store.as_ref(), path, known, visit)
+    }
+
+    fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>> {
+        self.format.absent(layout, width)
+    }
+
+    fn read(
+        &self,
+        path: &Path,
+        planned: &FileStamp,
+        layout: &Layout,
+        chunk: &Chunk,
+        file_id: i64,
+        watch: Option<KeyWatch<'_>>,
+    ) -> Result<ParsedChunk, SourceError> {
+        let reader = self.reader(&path.display().to_string(), layout)?;
+        let bytes = self.store.read_range(path, planned, chunk.start..chunk.end)?;
+        // Neither size nor time tells when somebody writes into the file and sets its time back, or
+        // faster than the file system's clock ticks.
+        if chunk.hash.is_some_and(|planned| !planned.is_of(&bytes)) {
+            return Err(changed(path));
+        }
+        Ok(blocks::parse(reader.as_ref(), &bytes.into(), chunk, file_id, watch))
+    }
+
+    fn map(
+        &self,
+        block: &RawBlock,
+        layout: &Layout,
+        raw: RawRef,
+        rows: &ChosenRows,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError> {
+        let reader = self.reader(&raw.to_string(), layout)?;
+        out.records.enter_raw(raw);
+        blocks::rows(reader.as_ref(), block, rows, |mut found, row| match row {
+            Ok(row) => mapping.map(&row, raw, found.number, out, |defects| found.reject(defects)),
+            Err(defects) => {
+                out.rejects.push(raw, found.reject(defects));
+                Ok(())
+            }
+        })
+        .map_err(|frozen| SourceError::permanent(frozen.to_string()))
+    }
+}

@@ -1,0 +1,40 @@
+//! Owns what an error of the file system means for a task.
+
+use std::io;
+use std::path::Path;
+
+use crate::files::Unfit;
+use crate::sources::SourceError;
+use crate::sources::files::location::Setting;
+
+/// What cannot be mended by waiting is permanent; a disk or network share may come back.
+pub(super) fn meaning(path: &Path, setting: Setting, error: io::Error) -> SourceError {
+    let path = path.display();
+    if Unfit::of(&error).is_some() {
+        return SourceError::permanent(format!("{path} is not read")).caused_by(error);
+    }
+    let message = match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("{path} does not exist: put the file there, or change {setting}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{path} may not be read: give the user that kasparro runs as the right to")
+        }
+        _ if leads_nowhere(&error) => {
+            format!("{path} leads nowhere")
+        }
+        _ => {
+            return SourceError::transient(format!("{path} cannot be read just now"))
+                .caused_by(error);
+        }
+    };
+    SourceError::permanent(message).caused_by(error)
+}
+
+/// Whether a path will never lead to a file as it stands: links in a circle, a name that is too long.
+pub(super) fn leads_nowhere(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let bad = [Errno::ELOOP, Errno::ENAMETOOLONG, Errno::ENOTDIR, Errno::EINVAL, Errno::ENXIO];
+    error.kind() == io::ErrorKind::InvalidInput
+        || error.raw_os_error().is_some_and(|code| bad.contains(&Errno::from_raw(code)))
+}

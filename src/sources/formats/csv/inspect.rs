@@ -1,0 +1,64 @@
+//! Owns what is wrong with the fields of a job file for CSV: that they are found in some other way than
+//! columns are.
+
+use crate::job_file::Inspection;
+
+/// What is wrong on every machine.
+pub(super) fn fields(job: &mut Inspection<'_>) {
+    for name in job.fields_with("from") {
+        let keys = ["fields", name.as_str(), "from"];
+        let column = job.text(&keys).map_or("…", last_name);
+        let message = format!(
+            "looks into JSON, and this source reads columns: write column = {column:?} instead"
+        );
+        job.problem(&keys, message);
+    }
+    for at in 0.. {
+        let at = at.to_string();
+        let keys = ["primary_key", at.as_str()];
+        let Some(text) = job.text(&keys) else { break };
+        if text.starts_with('$') {
+            let message = format!(
+                "{text:?} looks into JSON, and this source reads columns: write {:?}",
+                last_name(text)
+            );
+            job.problem(&keys, message);
+        }
+    }
+    if let Some(text) = job.text(&["external_id"])
+        && text.contains("{$")
+    {
+        let message = "looks into JSON, and this source reads columns: write their names in braces";
+        job.problem(&["external_id"], message);
+    }
+}
+
+/// The last name of a JSONPath: what the column is probably called.
+fn last_name(path: &str) -> &str {
+    let end = path.trim_end_matches(['\'', '"', ']', ')']);
+    let start = end.rfind(['.', '\'', '"', '[', '$']).map_or(0, |at| at + 1);
+    match &end[start..] {
+        "" | "*" => "…",
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_name_of_a_path_is_offered_as_the_column() {
+        for (path, name) in [
+            ("$.price", "price"),
+            ("$.a.b_c", "b_c"),
+            ("$['Unit Price']", "Unit Price"),
+            ("$[\"a\"]", "a"),
+            ("$", "…"),
+            ("$.a[*]", "…"),
+            ("price", "price"),
+        ] {
+            assert_eq!(last_name(path), name, "{path}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Owns what planning notes of the rows of a CSV file: their keys, how far they reach, and whether the
+//! first of them is a header.
+
+use super::grammar::Field;
+use super::header;
+use super::params::{CsvParams, Header, RaggedRows};
+use super::row::{CsvReader, RowBuffer};
+use crate::sources::files::format::{RowReader, Survey, Surveyed};
+use crate::sources::{FirstRow, SourceError, Widths};
+use crate::values::row::Row;
+
+/// What was seen of the rows so far.
+pub struct CsvSurvey {
+    /// How far rows reach, where short ones are filled up.
+    widths: Option<Counted>,
+    /// The names that the job file gives to columns, until the first row was looked at.
+    names: Option<Vec<String>>,
+    first_row: FirstRow,
+    /// Whether a name of the header has a lone CR in it.
+    lone_return: bool,
+}
+
+/// How far rows reach, as far as they were counted.
+struct Counted {
+    found: Widths,
+    columns: u32,
+    fields: Vec<Field>,
+}
+
+impl Counted {
+    /// Counts the fields of a row, as long as none had all.
+    fn row(&mut self, reader: &CsvReader, content: &[u8]) {
+        if self.found.new >= self.columns || content.len() > reader.grammar.max_row() {
+            return;
+        }
+        reader.grammar.fields(content, &mut self.fields);
+        let fields = self.fields.len() as u32;
+        if fields <= self.columns {
+            self.found.new = self.found.new.max(fields);
+            self.found.all = self.found.all.max(fields);
+        }
+    }
+}
+
+impl CsvSurvey {
+    /// A survey of a file whose columns are those of the reader.
+    pub(super) fn new(params: &CsvParams, reader: &CsvReader) -> Self {
+        let columns = reader.columns();
+        let counted = params.ragged_rows == RaggedRows::Pad && !columns.is_empty();
+        let names = match &params.header {
+            Header::Names(names) if !columns.is_empty() => Some(names.clone()),
+            _ => None,
+        };
+        Self {
+            widths: counted.then(|| Counted {
+                found: Widths::default(),
+                columns: columns.len() as u32,
+                fields: Vec::new(),
+            }),
+            names,
+            first_row: FirstRow::Data,
+            lone_return: reader.has_lone_return(),
+        }
+    }
+}
+
+impl Survey<CsvReader> for CsvSurvey {
+    fn row(
+        &mut self,
+        reader: &CsvReader,
+        content: &[u8],
+        buffer: &mut RowBuffer,
+        visit: &mut dyn FnMut(&dyn Row),
+    ) {
+        if let Some(names) = self.names.take()
+            && let Ok(row) = reader.read(content, buffer)
+        {
+            let cells: Vec<&str> = (0..row.len()).filter_map(|column| row.text(column)).collect();
+            self.first_row = header::first_row(&names, &cells);
+        }
+        if let Some(row) = reader.read_key(content, buffer) {
+            visit(&row);
+        }
+        if let Some(widths) = &mut self.widths {
+            widths.row(reader, content);
+        }
+    }
+
+    fn known_end(&mut self) {
+        if let Some(widths) = &mut self.widths {
+            widths.found.new = 0;
+        }
+    }
+
+    /// Refuses a file that is all header because its lines end in CR, and one of them in LF: it has
+    /// rows, and would pass for one without any.
+    fn finish(self, file: &str, rows: i64) -> Result<Surveyed, SourceError> {
+        if rows == 0 && self.lone_return {
+            return Err(SourceError::permanent(format!(
+                "{file}: the whole file is one line, for its lines end in CR and one in LF: convert it \
+                 first, for example with `tr '\\r' '\\n'`"
+            )));
+        }
+        let widths = self.widths.map(|widths| widths.found);
+        Ok(Surveyed { widths, first_row: self.first_row })
+    }
+}

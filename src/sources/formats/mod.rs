@@ -1,0 +1,5 @@
+//! The formats of rows: what stands in files. One file or folder each.
+//!
+//! Must not know: where bytes come from, and one another.
+
+pub mod csv;
