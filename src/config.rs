@@ -99,12 +99,12 @@ pub struct SettingsLayer {
         value_parser = |text: &str| whole(text, 0_u64.., 30))]
     pub database_wait: Option<u64>,
 
-    /// Seconds that tasks under way may take when kasparro is told to stop [default: 30]
+    /// Seconds that tasks under way may take when kasparro is stopped [default: 30]
     #[arg(long, env = "KASPARRO_GRACE", global = true, value_name = "SECONDS",
         value_parser = |text: &str| whole(text, 0_u64.., 30))]
     pub grace: Option<u64>,
 
-    /// Tries of a task before it is dead, crashes of its worker included; for requests of API pages it is
+    /// Attempts of a task before it fails, crashes of its worker included; for requests of API pages it is
     /// `rest_api.retry.max_attempts` of the job file [default: 8]
     #[arg(long, env = "KASPARRO_TASK_ATTEMPTS", global = true, value_name = "N",
         value_parser = |text: &str| whole(text, 0..=u16::MAX, 8))]
@@ -229,7 +229,7 @@ pub enum ConfigError {
 }
 
 impl Settings {
-    /// Settles the settings. `file` is the settings file if one was named; otherwise `kasparro.toml` of
+    /// Resolves the settings. `file` is the settings file if one was named; otherwise `kasparro.toml` of
     /// the project's root is read when it exists. What a settings file names is relative to the root,
     /// as is the default of `jobs_dir`; what is given otherwise is relative to the current folder.
     ///

@@ -1,6 +1,6 @@
 //! Floor 2, below those that read: opening and reading files that others name or put there. Only
 //! regular files are opened: a named pipe would wait for a writer, a device has no end, and both
-//! may stand where a file is expected, by mistake or on purpose. Whole files are read up to a
+//! may be where a file is expected, by mistake or on purpose. Whole files are read up to a
 //! limit.
 //!
 //! Must not know what the files hold, nor which files may be read.

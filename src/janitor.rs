@@ -1,4 +1,4 @@
-//! Floor 5: the janitor: removes what nobody asks for any more. Ended queue items go after hours or
+//! Floor 5: the janitor: removes what is not needed any more. Ended queue items go after hours or
 //! weeks; ledger and raw rows only when a job file says how long to keep them (`[retention]`).
 //!
 //! Any number of janitors may sweep: each batch is a statement of its own, and passes over rows that
@@ -22,11 +22,11 @@ use crate::tasks::SourcesInUse;
 const EVERY: Duration = Duration::from_secs(300);
 /// A sweep that takes longer is given up: the next goes on where it was.
 const SWEEP_WITHIN: Duration = Duration::from_secs(3600);
-/// Rows removed by one statement: few enough that nobody waits for them.
+/// Rows removed by one statement: few enough that no other statement waits long.
 const BATCH: i64 = 1_000;
 /// How long queue items stay whose task is done …
 const DONE_FOR: chrono::Duration = chrono::Duration::hours(6);
-/// … or dead.
+/// … or failed.
 const FAILED_FOR: chrono::Duration = chrono::Duration::weeks(4);
 
 /// What a sweep removed, in rows.
@@ -88,7 +88,7 @@ pub async fn sweep(
     sources: &SourcesInUse,
     now: DateTime<Utc>,
 ) -> Result<Swept, sqlx::Error> {
-    let items = Old::Items { done: now - DONE_FOR, dead: now - FAILED_FOR }.remove(pool).await?;
+    let items = Old::Items { done: now - DONE_FOR, failed: now - FAILED_FOR }.remove(pool).await?;
     let mut swept = Swept { items, ..Swept::default() };
     for run in runs::latest_per_source(pool).await? {
         // What cannot be read any more says nothing about retention.
@@ -116,19 +116,19 @@ fn before(now: DateTime<Utc>, age: Duration) -> Option<DateTime<Utc>> {
 /// What is old.
 #[derive(Debug, Clone, Copy)]
 enum Old<'a> {
-    Items { done: DateTime<Utc>, dead: DateTime<Utc> },
+    Items { done: DateTime<Utc>, failed: DateTime<Utc> },
     Tasks { source: &'a str, before: DateTime<Utc> },
     Pages { source: &'a str, before: DateTime<Utc> },
     Blocks { source: &'a str, before: DateTime<Utc> },
 }
 
 impl Old<'_> {
-    /// Removes batch after batch until one is not full; answers how many rows.
+    /// Removes batch after batch until one is not full; returns how many rows.
     async fn remove(self, pool: &PgPool) -> Result<u64, sqlx::Error> {
         let mut all = 0;
         loop {
             let removed = match self {
-                Self::Items { done, dead } => queue::remove_old(pool, done, dead, BATCH).await,
+                Self::Items { done, failed } => queue::remove_old(pool, done, failed, BATCH).await,
                 Self::Tasks { source, before } => {
                     retention::remove_tasks(pool, source, before, BATCH).await
                 }

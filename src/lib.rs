@@ -4,7 +4,7 @@
 //! The modules are floors; imports run downwards only (`docs/architecture.md`).
 
 #![forbid(unsafe_code)]
-// They panic when whoever reads has seen enough; `cli::out` prints.
+// They panic when the reader of the output goes away; `cli::out` prints.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod api;

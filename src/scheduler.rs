@@ -20,7 +20,7 @@ use crate::telemetry::Seldom;
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// A database that takes longer is asked again later.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
-/// A tick that lies further ahead was acted upon by a clock that was ahead. It keeps nobody from acting
+/// A tick that lies further ahead was acted upon by a clock that was ahead. It keeps no scheduler from acting
 /// on those before it; nearer ones do, so that a clock that steps back a little starts nothing twice.
 const AHEAD: TimeDelta = TimeDelta::hours(1);
 
@@ -51,7 +51,7 @@ pub async fn run(
     }
 }
 
-/// Acts on every tick that is due at `now`; answers how long nothing will be due. A source that
+/// Acts on every tick that is due at `now`; returns how long nothing will be due. A source that
 /// fails does not stop the others.
 pub async fn tick(
     pool: &PgPool,

@@ -27,10 +27,10 @@ pub trait StepAside: Send + Sync + 'static {
 /// The target of lines that repeat what a run's note says.
 pub const NOTED: &str = "kasparro::telemetry::noted";
 
-/// Whether somebody is about to read the notes of runs.
+/// Whether the notes of runs are about to be shown.
 static NOTES_ARE_SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// While this lives, lines of the target [`NOTED`] are not logged: whoever holds it shows the notes.
+/// While this lives, lines of the target [`NOTED`] are not logged: its holder shows the notes.
 #[derive(Debug)]
 pub struct NotesAreShown(());
 

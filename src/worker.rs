@@ -1,4 +1,4 @@
-//! Floor 5: the worker process: all queues, until it is told to stop.
+//! Floor 5: the worker process: all queues, until it is stopped.
 
 use std::future::Future;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct WorkerOptions {
     pub allowed_roots: AllowedRoots,
     /// How failed tasks are tried again.
     pub retry: RetryPolicy,
-    /// How long tasks under way may take once it is told to stop.
+    /// How long tasks under way may take once it is stopped.
     pub grace: Duration,
 }
 

@@ -63,7 +63,7 @@ impl<E: Endpoint> Endpoint for Arrival<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        // Probes are answered however busy the others are: nobody restarts a process for that. What
+        // Probes are answered however busy the others are: a busy process is not restarted. What
         // comes with them is not waited for.
         if needs::is_probe(request.uri().path()) {
             drop(request.take_body());

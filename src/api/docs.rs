@@ -49,7 +49,7 @@ pub(super) fn routes() -> Route {
         .at("/swagger-ui.css", part("text/css; charset=utf-8", KEEP, style))
 }
 
-/// The parts are the same until kasparro is another version; nobody in between may keep them.
+/// The parts are the same until kasparro is another version; no cache may keep them.
 const KEEP: &str = "private, max-age=3600";
 
 fn part(kind: &'static str, cache: &'static str, text: String) -> poem::RouteMethod {

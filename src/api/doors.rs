@@ -1,4 +1,4 @@
-//! Owns who comes in: every request is told apart by its token or its address, counted, and let
+//! Owns authentication: every request is identified by its token or its address, counted, and let
 //! through only when its caller may do what it asks; operations find its caller as an `Actor`.
 //!
 //! Must not know any resource; what an operation needs is in `needs`.
@@ -40,7 +40,7 @@ impl Admission {
     }
 }
 
-/// Who is answered without a token while there is none. As soon as there is one: nobody.
+/// Who is answered without a token while none exists. As soon as one exists: nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithoutToken {
     /// Programs of this machine: the API listens on loopback.

@@ -102,15 +102,15 @@ impl Places {
     fn admit_at(self: &Arc<Self>, client: &Client, now: Instant) -> Admitted {
         let mut guests = self.lock();
         let of_client = |guest: &Guest| !guest.in_lobby && guest.client == *client;
-        if guests.settled_of(client) >= self.per_client
+        if guests.seated_of(client) >= self.per_client
             && !guests.let_go_longest_silent(now, COURTESY, of_client)
         {
             return Admitted::Crowded(Crowd::ItsClient);
         }
-        if guests.settled() >= PLACES && !guests.let_go_of_the_largest(now, COURTESY, false) {
+        if guests.seated() >= PLACES && !guests.let_go_of_the_largest(now, COURTESY, false) {
             return Admitted::Crowded(Crowd::All);
         }
-        Admitted::Place(self.settle(&mut guests, client, Some(now), false))
+        Admitted::Place(self.seat(&mut guests, client, Some(now), false))
     }
 
     /// A place in the lobby, for a newcomer who has asked for a probe already, or may yet.
@@ -130,10 +130,10 @@ impl Places {
             return Admitted::Wait;
         }
         let silent_since = (!asks).then_some(now);
-        Admitted::Place(self.settle(&mut guests, client, silent_since, true))
+        Admitted::Place(self.seat(&mut guests, client, silent_since, true))
     }
 
-    fn settle(
+    fn seat(
         self: &Arc<Self>,
         guests: &mut Guests,
         client: &Client,
@@ -159,12 +159,12 @@ impl Places {
 }
 
 impl Guests {
-    fn settled_of(&self, client: &Client) -> usize {
+    fn seated_of(&self, client: &Client) -> usize {
         let its_own = |guest: &&Guest| !guest.in_lobby && guest.client == *client;
         self.by_id.values().filter(its_own).count()
     }
 
-    fn settled(&self) -> usize {
+    fn seated(&self) -> usize {
         self.by_id.len() - self.in_lobby
     }
 
@@ -243,10 +243,10 @@ impl Place {
         if !guest.in_lobby {
             return None;
         }
-        if guests.settled_of(&guest.client) >= self.places.per_client {
+        if guests.seated_of(&guest.client) >= self.places.per_client {
             return Some(Crowd::ItsClient);
         }
-        if guests.settled() >= PLACES {
+        if guests.seated() >= PLACES {
             return Some(Crowd::All);
         }
         if let Some(guest) = guests.by_id.get_mut(&self.id) {
@@ -260,7 +260,7 @@ impl Place {
     pub(super) fn is_wanted(&self) -> bool {
         let guests = self.places.lock();
         let Some(guest) = guests.by_id.get(&self.id) else { return true };
-        guests.settled() >= PLACES || guests.settled_of(&guest.client) >= self.places.per_client
+        guests.seated() >= PLACES || guests.seated_of(&guest.client) >= self.places.per_client
     }
 }
 
@@ -357,7 +357,7 @@ mod tests {
         let _many: Vec<_> = (0..300).map(|_| house.place(1, NOW)).collect();
         let _others: Vec<_> = (2..=213).map(|client| house.place(client, NOW)).collect();
         let places =
-            || house.places.lock().settled_of(&Client::at(Some("0.0.0.1".parse().unwrap())));
+            || house.places.lock().seated_of(&Client::at(Some("0.0.0.1".parse().unwrap())));
         let _new: Vec<_> = (500..600).map(|client| house.place(client, COURTESY)).collect();
         assert_eq!(places(), 200);
         assert!(_others.iter().all(|place| !has_left(place)));
@@ -394,15 +394,15 @@ mod tests {
     #[test]
     fn in_the_lobby_a_client_displaces_itself_only_and_nobody_who_has_asked() {
         let house = House::new(1);
-        let settled = house.place(1, NOW);
-        let _at_work = settled.answering();
+        let seated = house.place(1, NOW);
+        let _at_work = seated.answering();
         let asked = place(house.comes_to_lobby(1, true));
         let silent: Vec<_> =
             (1..LOBBY_OF_ONE).map(|_| place(house.comes_to_lobby(1, false))).collect();
         let other = place(house.comes_to_lobby(2, false));
         let mut storm: Vec<_> = (0..500).map(|_| place(house.comes_to_lobby(1, false))).collect();
         assert!(silent.iter().all(|place| has_left(place) && !place.keep()));
-        assert!(!has_left(&asked) && !has_left(&other) && !has_left(&settled));
+        assert!(!has_left(&asked) && !has_left(&other) && !has_left(&seated));
         assert_eq!(asked.is_in_lobby(), Some(Crowd::ItsClient));
         assert_eq!(storm.iter().filter(|place| !has_left(place)).count(), LOBBY_OF_ONE - 1);
         // Whoever speaks while it still has its place keeps it.

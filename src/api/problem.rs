@@ -147,7 +147,7 @@ pub struct Problem {
     status: u16,
     /// What is wrong with this request, for people.
     detail: String,
-    /// The active run, when one stands in the way.
+    /// The active run, when one is in the way.
     #[oai(skip_serializing_if_is_none)]
     run_id: Option<i64>,
     /// The sources there are, when the one asked for is not among them.

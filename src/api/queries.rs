@@ -1,4 +1,4 @@
-//! Owns that what stands in a query is a parameter of the operation, and stands there once: a
+//! Owns that each name in a query is a parameter of the operation, and occurs once: a
 //! misspelled one would be skipped, and the answer be that to another question.
 //!
 //! Must not know any operation: the document says what they take.

@@ -26,7 +26,7 @@ use crate::domain::failure::FailureClass;
 use crate::domain::run::RunId;
 use crate::domain::string_enum::string_enum;
 
-/// A comment is sent this often, so that neither side takes the other for dead.
+/// A comment is sent this often, so that neither side considers the other dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The most tasks that one look reads.
 const TASKS_PER_LOOK: i64 = 500;

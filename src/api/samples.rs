@@ -28,7 +28,7 @@ pub(crate) struct Sample {
     pub(crate) payload: String,
     /// The row within it, from 1.
     pub(crate) row: i64,
-    /// The record as it stands in the table: its filled columns.
+    /// The record as it is in the table: its filled columns.
     #[oai(nullable)]
     pub(crate) before: Option<Value>,
     /// The record as the run would leave it.

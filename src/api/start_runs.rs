@@ -60,7 +60,7 @@ pub(super) struct SourceOutcome {
     /// Name of the source.
     source: String,
     outcome: Outcome,
-    /// The run that was started, or that stands in the way.
+    /// The run that was started, or that is in the way.
     #[oai(nullable)]
     run_id: Option<i64>,
     /// What is wrong with the job file, or who paused the source, when and why.

@@ -33,7 +33,7 @@ pub(super) trait Watch: Send + 'static {
 
 /// What a look has seen.
 pub(super) struct Look<T> {
-    /// In the order in which it is told.
+    /// In the order in which it is sent.
     pub(super) news: Vec<T>,
     /// Whether and when to look again.
     pub(super) next: Next,

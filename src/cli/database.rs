@@ -37,7 +37,7 @@ pub(super) enum Schema {
     Expect,
 }
 
-/// Who is told of locks that are waited for.
+/// Who is informed of locks that are waited for.
 type Tell = fn(&Wait);
 
 impl Database {
@@ -153,7 +153,7 @@ fn waiting(settings: &Settings) -> impl FnOnce(&sqlx::Error) {
     }
 }
 
-/// Each holder of a lock is told of once a minute.
+/// Each holder of a lock is reported once a minute.
 fn watch(pool: &PgPool, tell: Tell) -> Watch {
     let said = Seldom::default();
     let watching = db::waits::watch(pool, move |wait| {
@@ -166,14 +166,14 @@ fn watch(pool: &PgPool, tell: Tell) -> Watch {
 
 async fn migrate_or_check(pool: &PgPool, schema: Schema, private: bool) -> anyhow::Result<()> {
     if schema == Schema::Expect && !private {
-        // Whoever may not see the tables would be told that they are not there.
+        // A user who may not see the tables would be told that they are not there.
         db::rights::check_use(pool, queue::SCHEMA).await?;
         let version = db::check_version(pool).await;
         if matches!(version, Err(OpenError::Older))
             && let Err(OpenError::Rights { user, lacking }) =
                 db::rights::check_migrate(pool, queue::SCHEMA).await
         {
-            // Whoever is sent to `migrate` has to be able to.
+            // A user who is sent to `migrate` has to be allowed to.
             return Err(OpenError::OlderAndNotOurs { user, lacking }.into());
         }
         return Ok(version?);
@@ -224,7 +224,7 @@ fn holds_job_files(folder: &Path) -> bool {
     entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|e| e == "toml"))
 }
 
-/// `claim`: makes the private database belong to the job files at hand.
+/// `claim`: makes the private database belong to the current job files.
 pub(super) async fn claim(settings: &Settings) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         settings.database_url.is_none(),

@@ -15,7 +15,7 @@ pub(super) struct Facts {
 const TITLES: usize = 14;
 
 impl Facts {
-    /// Nothing is known but the name; `state` stands behind it.
+    /// Nothing is known but the name; `state` follows it.
     pub fn new(head: &str, state: Option<Cell>) -> Self {
         Self { head: printable(head).into_owned(), state, facts: Vec::new() }
     }

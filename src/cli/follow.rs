@@ -15,7 +15,7 @@ const LATEST_LOOK: Duration = Duration::from_millis(100);
 /// Lines in a log file come no faster than this.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// Shows runs until all have ended, or only waits when there is no progress to show; answers how
+/// Shows runs until all have ended, or only waits when there is no progress to show; returns how
 /// they ended, in the order of `ids`.
 pub(super) async fn follow(
     pool: &PgPool,

@@ -1,4 +1,4 @@
-//! Owns what is said when a source has a run under way already: it goes on as it was started, whatever
+//! Owns the message when a source has a run under way already: it goes on as it was started, whatever
 //! is asked for now.
 
 use sqlx::PgConnection;

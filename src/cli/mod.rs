@@ -1,4 +1,4 @@
-//! Floor 6: the command line: what is typed, and which process or answer it becomes.
+//! Floor 6: the command line: parses what is typed, and starts the process or prints the result.
 
 mod actor;
 mod allocator;
@@ -69,10 +69,10 @@ struct Cli {
     color: clap::ColorChoice,
 }
 
-/// What every command takes stands apart from what only one does.
+/// What every command takes is listed apart from what only one takes.
 const GLOBAL: &str = "Global options";
 
-/// What is said to somebody who says nothing: it fits a terminal of 80 columns and 24 lines.
+/// The help for somebody who gives no command: it fits a terminal of 80 columns and 24 lines.
 const EVERY_DAY: &str = "\
 kasparro: APIs and files into one clean, auditable PostgreSQL table
 
@@ -197,7 +197,7 @@ pub fn main() -> ExitCode {
                 out::remark(answer.render().to_string().trim_end());
                 return ExitCode::from(USAGE);
             }
-            // Help, whose lines clap has broken. A reader that has gone away is told nothing.
+            // Help, whose lines clap has broken. A reader that has gone away gets nothing.
             let _ = answer.print();
             return ExitCode::SUCCESS;
         }
@@ -288,7 +288,7 @@ fn start(command: Command, given: SettingsLayer, file: Option<&Path>) -> anyhow:
         .build()
         .context("the async runtime cannot start")?;
     let ended = runtime.block_on(dispatch(command, &settings, &progress));
-    // What a thread still reads has nobody any more who waits for it.
+    // Nobody waits any more for what a thread still reads.
     runtime.shutdown_background();
     ended
 }

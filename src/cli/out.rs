@@ -1,7 +1,7 @@
 //! Owns what is printed: results on standard output, remarks on standard error, and how both look.
 //!
 //! Printing never stops the work. A reader that has seen enough (`| head -1`) is no error; any other
-//! loss of standard output is told when the command ends, by [`failure`].
+//! loss of standard output is reported when the command ends, by [`failure`].
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -42,7 +42,7 @@ pub(super) fn line(text: impl Display) {
     text_hanging(&format!("{}\n", printable(&text.to_string())), HANG);
 }
 
-/// A line of the result that somebody copies: never broken.
+/// A line of the result that people copy: never broken.
 pub(super) fn verbatim(text: impl Display) {
     raw(&format!("{}\n", printable_lines(&text.to_string())));
 }
@@ -82,7 +82,7 @@ pub(super) fn raw(text: &str) {
     }
 }
 
-/// A remark beside the result. When nobody can read it, nobody is told.
+/// A remark beside the result. When it cannot be written, it is dropped.
 pub(super) fn remark(text: impl Display) {
     let width = io::stderr().is_terminal().then(|| width(&console::Term::stderr()));
     let lines = fold(&printable_lines(&text.to_string()), width, HANG);

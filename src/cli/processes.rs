@@ -62,7 +62,7 @@ pub(super) fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Who the API answers. An address that others reach needs a token first, or a word that it does not.
+/// Whom the API answers. An address that others reach needs a token first, or `--allow-anonymous`.
 pub(super) async fn admission(settings: &Settings, pool: &PgPool) -> anyhow::Result<Admission> {
     let without_token = WithoutToken::on(settings.listen, settings.allow_anonymous);
     if without_token == WithoutToken::Nobody && !api_tokens::any_usable(pool).await? {

@@ -151,7 +151,7 @@ fn bar_line(run: &Run, elapsed: Duration, width: usize) -> String {
     }
 }
 
-/// What a run did so far; what matters least stands last.
+/// What a run did so far; what matters least comes last.
 fn figures(run: &Run) -> Vec<String> {
     let counters = &run.counters;
     let mut figures = vec![format!("{} read", counters.rows_read)];

@@ -31,7 +31,7 @@ pub(super) struct QuarantineArgs {
     #[arg(value_parser = args::source, add = ArgValueCompleter::new(completions::sources))]
     source: Option<SourceName>,
 
-    /// Row by row, completed ones too, instead of groups of open rows that fail alike
+    /// Row by row, resolved ones too, instead of groups of open rows that fail alike
     #[arg(long)]
     rows: bool,
 

@@ -37,7 +37,7 @@ Examples:
   kasparro run coingecko_api --record      load from the network and keep a recording
   kasparro run --all --detach              enqueue only; workers elsewhere do the work
   kasparro run products_csv --dry-run      show what a run would do, and write nothing
-  kasparro run products_csv --replay       normalize again what was read, with the job file of now
+  kasparro run products_csv --replay       normalize again what was read, with the current job file
 
 Exits 0 when every run succeeded, 1 when one failed or was cancelled, 2 when one is degraded: it ended,
 but not as it should, and its note says why.";

@@ -79,7 +79,7 @@ pub(super) async fn sources(
         Some(SourcesCommand::Show { source, .. } | SourcesCommand::Pause { source, .. }) => {
             args::must_be_known(jobs, source)?;
         }
-        // Before the database is opened: whatever is wrong with the folder is told first.
+        // Before the database is opened: whatever is wrong with the folder is reported first.
         None => drop(Catalog::load(jobs).await?),
         Some(SourcesCommand::Resume { .. }) => {}
     }

@@ -97,7 +97,7 @@ pub async fn revoke(executor: impl PgExecutor<'_>, id: &TokenId) -> Result<bool,
 }
 
 /// The tokens that were not revoked, expired ones included: that the last token's time is over must
-/// not open the doors.
+/// not open the API.
 ///
 /// # Errors
 /// Database errors.

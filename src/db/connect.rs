@@ -134,7 +134,7 @@ async fn open(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     Ok(connection)
 }
 
-/// Why nobody is to be expected at an address, however long one waits.
+/// Why no server will answer at an address, however long one waits.
 fn nowhere(error: &sqlx::Error, address: &Address) -> Option<String> {
     if !matches!(error, sqlx::Error::Io(_)) {
         return None;

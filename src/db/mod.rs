@@ -50,7 +50,7 @@ pub use transaction::Transaction;
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// A frozen process, or one whose machine has vanished, holds its locks until the server gives it
-/// up; nobody can take its tasks over before. On a Unix socket nobody vanishes.
+/// up; its tasks cannot be taken over before. On a Unix socket no server vanishes.
 ///
 /// A statement whose asker has given up, and closed the connection, ends soon: else it would hold its
 /// locks, and one of the server's connections, for as long as it takes. Not every system can tell.
@@ -72,7 +72,7 @@ pub enum OpenError {
     /// The URL is not one.
     #[error("the database URL cannot be read")]
     Url(#[source] UrlError),
-    /// Nobody answered in time.
+    /// No server answered in time.
     #[error(
         "the database did not answer within {} s; check DATABASE_URL (it leads to {target}) and that the \
          server runs", .waited.as_secs()
@@ -256,8 +256,8 @@ fn stored_hash(bytes: &[u8]) -> Result<StoredHash, sqlx::Error> {
     })
 }
 
-/// What the database answers within a time. A server that is gone without a word never does, and the
-/// system does not tell: whoever goes on for ever asks like this.
+/// What the database answers within a time. A server that has vanished never does, and the
+/// system does not report it: everything that runs for ever queries like this.
 ///
 /// # Errors
 /// Those of the question, and [`sqlx::Error::Io`] when there is no answer in time.

@@ -10,8 +10,8 @@ use crate::domain::rejects::Rejects;
 use crate::domain::run::RunId;
 use crate::domain::text;
 
-/// Sets rows aside, one table row per defect. A defect that stands there already is open again if it was
-/// resolved, and its message is that of the job file of now; the rest of it stays as it is.
+/// Sets rows aside, one table row per defect. A defect that is there already is open again if it was
+/// resolved, and its message comes from the current job file; the rest of it stays as it is.
 ///
 /// # Errors
 /// Database errors.
@@ -317,7 +317,7 @@ pub struct DefectKey {
 pub enum NewStatus {
     /// It is there still.
     Redriven,
-    /// It is there no more.
+    /// It is gone.
     Resolved,
 }
 

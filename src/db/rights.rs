@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use super::connect::quoted;
 use super::{MIGRATIONS, OpenError, Target};
 
-/// What lacks, as statements that somebody else can paste.
+/// The missing rights, as statements that somebody else can paste.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lacking(Vec<String>);
 
@@ -21,7 +21,7 @@ impl std::fmt::Display for Lacking {
 /// Whether the user may create and alter kasparro's tables and those in the schema `queue`.
 ///
 /// # Errors
-/// [`OpenError::Rights`] with what lacks, [`OpenError::ReadOnly`] when nobody may write.
+/// [`OpenError::Rights`] with what is missing, [`OpenError::ReadOnly`] when nobody may write.
 pub async fn check_migrate(pool: &PgPool, queue: &str) -> Result<(), OpenError> {
     check_writable(pool).await?;
     check(pool, queue, include_str!("rights_to_migrate.sql")).await

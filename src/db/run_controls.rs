@@ -23,7 +23,7 @@ pub async fn lock(connection: &mut PgConnection, id: RunId) -> Result<Option<Run
     runs::get(connection, id).await
 }
 
-/// Ends the open tasks of a run, which will not start or not commit, and answers them. Each gets
+/// Ends the open tasks of a run, which will not start or not commit, and returns them. Each gets
 /// a sequence number behind those of the run.
 ///
 /// # Errors
@@ -50,10 +50,10 @@ pub async fn cancel_open_tasks(
     rows.into_iter().map(|row| Ok((row.task_key, parse(&row.kind)?))).collect()
 }
 
-/// A task that has not completed, by its key, and when it is tried again if that was put off.
+/// A task that has not completed, by its key, and when it is tried again if that was postponed.
 pub type WaitingTask = (String, TaskKind, Option<DateTime<Utc>>);
 
-/// Takes the time of a pause that ends now off the age of a run's open tasks, and answers them.
+/// Takes the time of a pause that ends now off the age of a run's open tasks, and returns them.
 ///
 /// # Errors
 /// Database errors.

@@ -179,7 +179,7 @@ pub struct Standing {
     pub outdated: bool,
 }
 
-/// Counts the rows in quarantine of files of which a run has judged some: all of them, or, where only
+/// Counts the rows in quarantine of files of which a run has evaluated some: all of them, or, where only
 /// rows behind a number were evaluated, those and what was counted before. It looks at nothing but what
 /// is in quarantine of these files.
 ///
@@ -218,7 +218,7 @@ pub async fn recount(
     .await
 }
 
-/// A file whose rows a run has judged.
+/// A file whose rows a run has evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvaluatedFile {
     /// `source_files.id`.

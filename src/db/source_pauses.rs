@@ -31,7 +31,7 @@ impl fmt::Display for SourcePause {
     }
 }
 
-/// Pauses a source and answers the pause in force: this one, or the one that was there before.
+/// Pauses a source and returns the pause in force: this one, or the one that was there before.
 ///
 /// # Errors
 /// Database errors.
@@ -64,7 +64,7 @@ pub async fn pause(
     }
 }
 
-/// Ends the pause in force and answers it; `None` when there is none.
+/// Ends the pause in force and returns it; `None` when there is none.
 ///
 /// # Errors
 /// Database errors.

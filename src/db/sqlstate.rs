@@ -3,7 +3,7 @@
 //!
 //! - *Infrastructure* is what the server says of itself, its disk or its connections: no statement is
 //!   to blame, and the same one will succeed once the server is itself again.
-//! - *Transient* is what befell this attempt: others, a time limit, the state of one connection, which is
+//! - *Transient* is what happened to this attempt: others, a time limit, the state of one connection, which is
 //!   closed after an error.
 //! - *Permanent* is all else: what the statement or its values have done to themselves, and codes that
 //!   nobody knows.
@@ -22,7 +22,7 @@ pub(super) fn class(code: &str) -> FailureClass {
         "26000" | "42P05" => Transient,
         // A standby, or a database that takes no connections at present.
         "55000" | "55006" => Infrastructure,
-        // Nobody waits for these to pass: settings and types.
+        // Waiting does not help against these: settings and types.
         "55P02" | "55P04" => Permanent,
         // A statement was cancelled by somebody, or by its time limit.
         "57014" => Transient,

@@ -14,11 +14,11 @@ use crate::domain::{address, suggest};
 
 /// What a URL looks like.
 pub(super) const FORM: &str = "postgresql://user:password@host:5432/name";
-/// Beginnings of addresses of other databases that people have at hand.
+/// Beginnings of addresses of other databases that people use.
 const OTHERS: [&str; 9] =
     ["mysql", "mariadb", "sqlite", "sqlserver", "mssql", "mongodb", "redis", "http", "https"];
 
-/// What may stand behind `?`, besides `options[…]`.
+/// What may follow `?`, besides `options[…]`.
 const PARAMETERS: [&str; 18] = [
     "application_name",
     "dbname",
@@ -110,7 +110,7 @@ pub enum UrlError {
          %40 for `@`, %3A for `:` and %25 for `%`"
     )]
     Unescaped,
-    /// Nobody knows what follows `?`.
+    /// An unknown parameter after `?`.
     #[error("`{name}`, behind `?` in it, is no parameter of a database URL{hint}")]
     Parameter {
         /// Its name.
@@ -132,7 +132,7 @@ pub(super) struct Address {
     pub(super) names_server: bool,
     /// Parameters that only others understand.
     pub(super) left_out: Vec<&'static str>,
-    /// Whether a `%` stands for itself. Libraries leave it so in the addresses that they write.
+    /// Whether a `%` means itself. Libraries leave it so in the addresses that they write.
     pub(super) bare_percent: bool,
 }
 
@@ -184,7 +184,7 @@ pub(super) fn read(url: &str) -> Result<Address, UrlError> {
     if options.get_port() == 0 {
         return Err(UrlError::Other(address::fault("invalid port number").to_owned()));
     }
-    // Only in an address does an IPv6 address stand in brackets.
+    // Only in a URL is an IPv6 address in brackets.
     let host = options.get_host();
     if let Some(ip) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         let ip = ip.to_owned();

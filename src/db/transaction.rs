@@ -1,6 +1,6 @@
 //! Owns transactions: a connection that is given up in the middle of one never serves anybody else.
 //!
-//! sqlx's own go back to the pool when whoever waits for them is dropped: a request that is broken off,
+//! sqlx's own go back to the pool when the future that waits for them is dropped: a request that is broken off,
 //! a task past its time limit, a queue worker that is started again. As of sqlx 0.9.0 that is too
 //! early. A `begin` that was sent may leave the transaction open, and of a `copy` answers may still be
 //! under way: the connection then answers the next question with them.
@@ -22,7 +22,7 @@ pub struct Transaction {
 
 impl Transaction {
     /// Begins one on a connection of the pool. Statements are written for `read committed`, where
-    /// whoever waited for a lock sees what its holder has left; whatever the database's or the user's
+    /// a statement that waited for a lock sees what its holder has committed; whatever the database's or the user's
     /// default may be.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Transaction {
     /// Makes everything in it count.
     ///
     /// # Errors
-    /// Database errors: then nobody knows whether it counts.
+    /// Database errors: then it is unknown whether it was committed.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         sqlx::raw_sql("commit").execute(&mut *self).await?;
         self.ended = true;

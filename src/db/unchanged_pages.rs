@@ -1,7 +1,7 @@
 //! Owns `unchanged_pages`: the API pages that would change nothing if they were normalized once more.
 //!
-//! A row says that each record of the page stands in `unified_records` as the page says it. It
-//! stays true because whoever changes records of the source also says here which keys these have.
+//! A row says that each record of the page is in `unified_records` exactly as the page has it. It
+//! stays true because code that changes records of the source also reports their keys here.
 
 use futures::TryStreamExt;
 use serde_json::Value;
@@ -107,7 +107,7 @@ pub async fn remove_changed(
     Ok(())
 }
 
-/// Notes different pages that were normalized and stand in the table as they are.
+/// Stores different pages that were normalized and whose records are in the table as they are.
 ///
 /// # Errors
 /// Database errors.
@@ -217,7 +217,7 @@ pub async fn carry_over(
     Ok(())
 }
 
-/// Forgets all pages of a source: its records are about to be changed without a word here.
+/// Forgets all pages of a source: its records are about to be changed by code that does not update this table.
 ///
 /// # Errors
 /// Database errors.

@@ -1,7 +1,7 @@
-//! Owns finding out who keeps kasparro waiting: somebody else's lock, a `vacuum full` say, lets a
-//! statement wait for ever, and without a word nobody knows why there is no progress.
+//! Owns finding out who keeps kasparro waiting: another session's lock, a `vacuum full` say, lets a
+//! statement wait for ever, and without a message nobody knows why there is no progress.
 //!
-//! Asks on a connection of its own, since the others may all be waiting. Must not know who is told.
+//! Asks on a connection of its own, since the others may all be waiting. Must not know who is informed.
 
 use std::fmt;
 use std::future::Future;

@@ -18,7 +18,7 @@ impl Actor {
         }
     }
 
-    /// Somebody without a token.
+    /// A client without a token.
     pub fn address(address: Option<IpAddr>) -> Self {
         match address {
             Some(address) => Self(format!("address:{}", address.to_canonical())),

@@ -1,4 +1,4 @@
-//! Owns what is said of a text that is no address (URL), in words for people.
+//! Owns the message for a text that is no address (URL), in plain words.
 
 /// Why a text is no address, from the words of the standard by which it was read: those are the only
 /// place where it says so.

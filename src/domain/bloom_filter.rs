@@ -2,7 +2,7 @@
 //! and one pass: rows with other keys can be applied in any order.
 //!
 //! A blocked Bloom filter: each key sets four bits within one cache line. It never misses a
-//! repeated key and now and then takes a single one for repeated, which costs time and nothing else.
+//! repeated key and rarely mistakes a single one for a repeated one, which costs time and nothing else.
 //! Source: Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters" (2007).
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,7 +15,7 @@ const BLOCK_WORDS: usize = 8;
 const BITS_PER_KEY: u64 = 24;
 /// The shortest rows worth planning for, in bytes.
 const BYTES_PER_ROW: u64 = 64;
-/// 32 MiB; beyond about ten million keys more and more rows are taken for repeated.
+/// 32 MiB; beyond about ten million keys more and more single keys count as repeated.
 const MAX_BLOCKS: u64 = (32 << 20) / 64;
 /// Keys looked at together.
 const AT_ONCE: usize = 64;
@@ -57,7 +57,7 @@ impl KeyOrder {
 }
 
 /// The hash by which keys are looked up and unchanged pages name theirs. Keys of one hash, made on purpose,
-/// are taken for repeated, or for changed together: that costs time and nothing else. So it is
+/// count as repeated, or as changed together: that costs time and nothing else. So it is
 /// xxh3, the fastest.
 pub fn key_hash(key: &str) -> u64 {
     xxh3_64(key.as_bytes())
@@ -75,7 +75,7 @@ pub struct BloomFilter {
 }
 
 impl BloomFilter {
-    /// A filter for the rows of so many bytes.
+    /// A filter for the rows of a file of this many bytes.
     pub fn for_bytes(bytes: u64) -> Self {
         let blocks = (bytes / BYTES_PER_ROW * BITS_PER_KEY / 512).clamp(64, MAX_BLOCKS);
         let words = vec![0; blocks as usize * BLOCK_WORDS];

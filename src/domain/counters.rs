@@ -39,7 +39,7 @@ impl Counters {
         format!("{} of {} rows quarantined", shown(self.quarantined), shown(self.rows_read))
     }
 
-    /// Counts up to `most` known rows as inserted, and answers how many: rows that a run applies a
+    /// Counts up to `most` known rows as inserted, and returns how many: rows that a run applies a
     /// second time, and that were new to it the first time. Which of them are known with the same
     /// content and which with another cannot be told any more; the same is more likely.
     pub fn count_known_as_inserted(&mut self, most: i64) -> i64 {

@@ -1,4 +1,4 @@
-//! Owns what a task's error means for the task, and how an error is told in one line. Deciding
+//! Owns what a task's error means for the task, and how an error is shown in one line. Deciding
 //! which error is which belongs to the floors that raise them; every error type there has one
 //! exhaustive `class`.
 
@@ -14,10 +14,10 @@ pub enum FailureClass {
     Transient,
     /// It is not the time yet (a rate limit, a `Retry-After`): wait that long, no attempt spent.
     NotYet(Duration),
-    /// What everything stands on is away: the database is down, full, read-only, or refuses the login.
+    /// The infrastructure fails: the database is down, full, read-only, or refuses the login.
     /// Wait as long as it takes, no attempt spent.
     Infrastructure,
-    /// Trying again cannot help: the task has failed at once.
+    /// Trying again cannot help: the task fails at once.
     Permanent,
     /// The run was cancelled: the task ends without a verdict.
     Cancelled,

@@ -6,14 +6,14 @@ use super::suggest;
 /// What serde complains of.
 #[derive(Debug)]
 pub enum Fault {
-    /// A key that nobody knows.
+    /// An unknown key.
     UnknownKey {
         /// The key.
         key: String,
         /// Those that are known.
         known: Vec<String>,
     },
-    /// A word that nobody knows.
+    /// An unknown value.
     UnknownVariant {
         /// The word.
         word: String,
@@ -45,7 +45,7 @@ impl Fault {
                 .rsplit_once("`, ")
                 .filter(|_| !rest.contains("`, expected"))
                 .or_else(|| rest.split_once("`, expected"))?;
-            // What stands between backticks behind it are the words that serde knows.
+            // The backticked words behind it are those that serde knows.
             let known = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
             Some((word.to_owned(), known))
         };
@@ -92,7 +92,7 @@ impl Fault {
             Self::MissingKey { .. } => "missing".to_owned(),
             Self::WrongType { found, expected } => {
                 let expected = expected_in_words(expected);
-                // Whoever forgets a table may have written a secret in its place.
+                // Where a table was forgotten, a secret may be in its place.
                 let secret = expected == "a table"
                     || keys.iter().any(|key| matches!(key.as_str(), "auth" | "headers"));
                 format!("expected {expected}, found {}", found_in_words(found, secret))

@@ -1,8 +1,8 @@
 //! Owns the hashes that decide whether a source says the same as before, and how a stored hash says
 //! which kind it is.
 //!
-//! Whoever writes a source may want two contents with one hash: the second would pass for the first.
-//! So what is compared is a [`ContentHash`], BLAKE3 with all of its 256 bits: of 128 bits somebody
+//! An attacker who writes a source may want two contents with one hash: the second would pass for the first.
+//! So what is compared is a [`ContentHash`], BLAKE3 with all of its 256 bits: of 128 bits an attacker
 //! with 2^64 attempts finds two. Databases of earlier versions hold xxh3-128, for which such contents
 //! are easily made. [`StoredHash`] is either kind, told by its length, and can only be compared with
 //! a content: two hashes of different kinds have nothing to say about each other.

@@ -13,13 +13,13 @@ pub const MAX_DEPTH: usize = 127;
 /// The most values in a record, those within lists and objects included.
 pub const MAX_VALUES: usize = 1_000_000;
 
-/// What stands in place of what was nested too deep; with its quotes.
+/// What replaces what was nested too deep; with its quotes.
 pub const PRUNED: &str = "\"\\u0001nested too deep\\u0001\"";
 
 /// How much a JSON text holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JsonSize {
-    /// How deep lists and objects stand within each other.
+    /// How deep lists and objects are nested.
     pub depth: usize,
     /// An upper bound of the number of its values, see [`values_of`].
     pub values: usize,
@@ -66,12 +66,12 @@ pub fn values_of(value: &Value) -> usize {
     1 + within(value)
 }
 
-/// The first key that stands twice in one object of a JSON text.
+/// The first key that occurs twice in one object of a JSON text.
 pub fn repeated_key(json: &str) -> Option<String> {
     serde_json::from_str::<Repeated>(json).ok()?.0
 }
 
-/// The first key that stands twice in one object.
+/// The first key that occurs twice in one object.
 struct Repeated(Option<String>);
 
 impl<'de> Deserialize<'de> for Repeated {

@@ -1,4 +1,4 @@
-//! Owns how a number that somebody types is read, what is said when it is none, and how a number is shown.
+//! Owns how a number that somebody types is read, the message when it is none, and how a number is shown.
 
 use std::fmt::Display;
 use std::ops::{Bound, RangeBounds};

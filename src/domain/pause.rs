@@ -1,4 +1,4 @@
-//! Owns why a source is paused or resumed, in the words of whoever did it.
+//! Owns why a source is paused or resumed, in the words of the person who did it.
 
 use std::str::FromStr;
 

@@ -14,7 +14,7 @@ const ODDS: f64 = 0.001;
 /// of a new one is no value that came back.
 const HARDLY_ANY: f64 = 0.1;
 
-/// The share of records that is taken to have a field of which nobody knows more than that some
+/// The assumed share of records that have a field, when it is only known that some
 /// records have it and others do not.
 const ASSUMED_SHARE: f64 = 0.1;
 
@@ -116,7 +116,7 @@ impl Presence {
         self
     }
 
-    /// The share of records that had a value. By the rule of succession: of few records nobody knows
+    /// The share of records that had a value. By the rule of succession: few records do not tell
     /// for certain what the next are like.
     fn share(&self) -> f64 {
         self.with_value as f64 / (self.records as f64 + 1.0)
@@ -139,12 +139,12 @@ impl Presence {
     }
 }
 
-/// Whether a field that some records had and some did not is missed in so many that all lack it.
+/// Whether a field that some records had is missed when this many records all lack it.
 pub fn optional_is_missed_in(records: u64) -> bool {
     so_few_by_accident(ASSUMED_SHARE, records, 0) < ODDS
 }
 
-/// The odds that of so many records no more than `with_value` have what this share of all records has:
+/// The odds that of this many records no more than `with_value` have what this share of all records has:
 /// exact for none, and by Chernoff's bound at most this for some.
 fn so_few_by_accident(share: f64, records: u64, with_value: u64) -> f64 {
     let found = with_value as f64 / records.max(1) as f64;
@@ -280,7 +280,7 @@ mod tests {
                 let with_value = ((records as f64 * share.powi(4)) as u64).saturating_sub(1);
                 let missed = before.is_missed_in(records, with_value, reads);
                 let after = before.clone().after(records, with_value, reads);
-                // What is said is what is kept, and what is missed is measured by what was before it.
+                // What is reported is what is kept, and what is missed is measured by what was before it.
                 prop_assert_eq!(after.missed, missed);
                 if missed {
                     prop_assert_eq!((after.records, after.with_value, after.always),

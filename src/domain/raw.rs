@@ -25,7 +25,7 @@ impl fmt::Display for RawRef {
     }
 }
 
-/// Where a row stands, as people are told everywhere: `shop.csv line 12 (row 11)`, `page/5f1d row 11`.
+/// Where a row is, as it is shown everywhere: `shop.csv line 12 (row 11)`, `page/5f1d row 11`.
 /// Rows are counted without the header, lines with it.
 pub fn place(payload: &str, line: Option<i64>, row: i64) -> String {
     match line {

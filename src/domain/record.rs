@@ -135,7 +135,7 @@ impl RecordBatch {
         self.open_at == 0 || self.arena.len() <= self.most_bytes
     }
 
-    /// Makes room for more records, of so many bytes of text.
+    /// Makes room for more records, with this many bytes of text.
     pub fn reserve(&mut self, records: usize, bytes: usize) {
         self.entries.reserve(records);
         self.arena.reserve(bytes);

@@ -15,7 +15,7 @@ string_enum! {
         WrongFieldCount = "wrong_field_count",
         /// A quote opens a field and never closes.
         UnclosedQuote = "unclosed_quote",
-        /// A quote stands inside an unquoted field, or text follows a closing quote.
+        /// A quote is inside an unquoted field, or text follows a closing quote.
         StrayQuote = "stray_quote",
         /// The bytes are not text in the declared encoding.
         InvalidEncoding = "invalid_encoding",
@@ -41,7 +41,7 @@ string_enum! {
         InvalidDate = "invalid_date",
         /// Not JSON, or JSON that PostgreSQL cannot store.
         InvalidJson = "invalid_json",
-        /// A JSON object or list stands where a single value was declared.
+        /// A JSON object or list is where a single value was declared.
         InvalidText = "invalid_text",
         /// A number beyond the declared bounds, or with more than 1,000 digits when it is written out.
         OutOfRange = "out_of_range",
@@ -155,7 +155,7 @@ impl FromStr for Fingerprint {
 )]
 pub struct NoFingerprint;
 
-/// The most defects of a row that are told: one that is bad in so many fields is bad as a whole, and
+/// The most defects of a row that are reported: one that is bad in that many fields is bad as a whole, and
 /// a file in another dialect has such rows by the million.
 pub const MAX_DEFECTS: usize = 100;
 

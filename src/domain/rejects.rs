@@ -81,7 +81,7 @@ impl Rejects {
         self.length += 1;
     }
 
-    /// A message stands as what is around the value that was found: that is the same in many.
+    /// A message is kept as the text around the value that was found: that is the same in many.
     fn put_defect(&mut self, out: &mut Vec<u8>, defect: &Defect) {
         match &defect.field {
             Some(field) => put(out, self.text(field) as u64 + 1),

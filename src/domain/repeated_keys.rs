@@ -1,6 +1,6 @@
 //! Owns what is remembered of keys that several rows of one payload have, and that do not say the same:
 //! of such rows only the last one stays, which is right for a log of changes and a loss when the key
-//! is no key. Bounded: a task keeps so many keys, by their hashes, and one example.
+//! is no key. Bounded: a task keeps a limited number of keys, by their hashes, and one example.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

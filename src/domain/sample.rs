@@ -28,7 +28,7 @@ pub struct Sample {
     pub payload: String,
     /// The row within it, from 1.
     pub row: i64,
-    /// The record as it stands in the table, an object of its filled columns.
+    /// The record as it is in the table, an object of its filled columns.
     pub before: Option<Value>,
     /// The record as the run would leave it.
     pub after: Option<Value>,

@@ -119,7 +119,7 @@ impl Schema {
     /// The next version after `self` given what a run saw, with its drift; `None` when nothing
     /// worth a version happened.
     ///
-    /// A field that the run saw only as null keeps its type, one that becomes optional is no news,
+    /// A field that the run saw only as null keeps its type, one that becomes optional is no drift,
     /// and one whose first values appear gets its type without an alarm; so does one of integers
     /// when fractions appear, and one of numbers stays one when a run saw integers only. A field counts as removed
     /// only after a `complete` full sync; one that an API's records may lack only when so many lack it that
@@ -156,7 +156,7 @@ impl Schema {
                 continue;
             }
             if as_numbers(&old.types) == as_numbers(&new.types) {
-                // Whole numbers are numbers; the first fraction widens the type for good.
+                // Whole numbers are numbers; the first fraction widens the type permanently.
                 if !old.types.contains(&FieldType::Number) {
                     old.types = new.types;
                     learned = true;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// The address itself, for whoever goes there.
+    /// The address itself, for the request.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Owns what a task is: the five kinds, what each is told, and its key in the ledger.
+//! Owns what a task is: the five kinds, the input of each, and its key in the ledger.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ string_enum! {
     }
 }
 
-/// What a task is told: ids, ranges and positions, never data. Stored in `run_tasks.payload`.
+/// A task's input: ids, ranges and positions, never data. Stored in `run_tasks.payload`.
 ///
 /// A **slice** is what one reading task reads: an API page or a CSV chunk. The slices of a run are
 /// numbered from 0 in the order in which their rows count: the last occurrence of a key wins.

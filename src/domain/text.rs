@@ -45,7 +45,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_unprintable(c) || is_strange_space(c))
 }
 
-/// What a message says of a value from outside: in one line, and no more than [`MAX_QUOTED`] bytes.
+/// A value from outside as a message shows it: in one line, of at most [`MAX_QUOTED`] bytes.
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", visible(&cut(text, MAX_QUOTED)))
 }

@@ -83,7 +83,7 @@ impl Token {
     /// Random bytes that a token is made of.
     pub const RANDOM_BYTES: usize = ID_BYTES + SECRET_BYTES;
 
-    /// Makes a token of bytes that nobody can guess.
+    /// Makes a token of random bytes.
     pub fn from_random(bytes: &[u8; Self::RANDOM_BYTES]) -> Self {
         let (id, secret) = bytes.split_at(ID_BYTES);
         Self { id: TokenId(hex(id)), secret: hex(secret) }

@@ -63,7 +63,7 @@ impl Account {
     ///
     /// It begins a session of its own, without a terminal. Who shares root's terminal can type into it
     /// (TIOCSTI), and whoever is this user decides what the server runs. It also keeps Ctrl-C, which
-    /// goes to our group, from stopping the server before our work is settled.
+    /// goes to our group, from stopping the server before our work is done.
     pub(super) fn command(&self, program: &Path, folder: &Path) -> io::Result<Command> {
         let mut command = Command::new(program);
         command.env_clear().env("LC_ALL", "C").current_dir(folder);

@@ -4,7 +4,7 @@
 //! by its name only. Principle: the file `project` in the data folder names the one folder of job
 //! files whose records are in the cluster; others are refused before anything is started. A folder is
 //! known by its path and, where the file system tells, by when it was made: so another that stands at the
-//! same path later is not taken for it.
+//! same path later is not mistaken for it.
 //! It must not know how that folder was found.
 
 use std::ffi::OsString;

@@ -1,6 +1,6 @@
-//! Talking to the private server: its URL, whether it answers, and its database.
+//! Owns talking to the private server: its URL, whether it answers, and its database.
 //!
-//! Owns the only SQL of this floor. It must not know how the server came to run.
+//! Owns the only SQL of this floor. It must not know how the server was started.
 
 use std::path::Path;
 use std::time::Duration;

@@ -65,7 +65,7 @@ pub enum EmbeddedError {
         /// What lies there.
         what: String,
     },
-    /// We are root, and others could exchange what lies in the data folder.
+    /// We are root, and others could replace what is in the data folder.
     #[error(
         "kasparro runs as root here, and others than root can write {}: they could plant links and \
          have root follow them. Give a folder of root's with --data-dir (without one it is \
@@ -88,7 +88,7 @@ pub enum EmbeddedError {
         data_dir: PathBuf,
         /// The job files that it belongs to.
         owner: PathBuf,
-        /// The job files at hand.
+        /// The current job files.
         jobs: PathBuf,
         /// What has become of those that it belongs to.
         now: OwnerNow,
@@ -130,7 +130,7 @@ pub enum EmbeddedError {
     /// `initdb` failed.
     #[error("initdb could not create the cluster in {}:\n{output}", folder.display())]
     Initdb {
-        /// Where the cluster should have come to be.
+        /// Where the cluster should have been made.
         folder: PathBuf,
         /// The end of what initdb said.
         output: String,

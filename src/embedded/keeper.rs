@@ -19,7 +19,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// … up to this …
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// … until a server has lived this long.
-const SETTLED: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Starts the server again whenever it has ended, for ever.
 pub(super) async fn keep(folder: DataFolder, socket: PathBuf, options: Options) {
@@ -32,7 +32,7 @@ pub(super) async fn keep(folder: DataFolder, socket: PathBuf, options: Options) 
         if runs(&cluster) {
             continue;
         }
-        if started.elapsed() > SETTLED || first {
+        if started.elapsed() > STABLE_AFTER || first {
             pause = FIRST_PAUSE;
         } else {
             tokio::time::sleep(pause).await;

@@ -122,7 +122,7 @@ pub async fn find_or_start(options: &Options) -> Result<PrivatePostgres, Embedde
     });
     if let Err(error) = prepared {
         if running.started {
-            // The error at hand is the one to report.
+            // The first error is the one to report.
             let _ = server::stop(&folder).await;
         }
         return Err(error);

@@ -142,7 +142,7 @@ pub(super) fn is_socket_of(path: &Path, account: &Account) -> bool {
         .is_ok_and(|found| found.file_type().is_socket() && found.uid() == account.uid())
 }
 
-/// Fails when somebody but root can exchange what lies at `path`, by way of a folder above it. Only
+/// Fails when a user other than root can replace what is at `path`, by way of a folder above it. Only
 /// root has something to lose: an ordinary user's server is that user itself.
 pub(super) fn check_parents(path: &Path, account: &Account) -> Result<(), EmbeddedError> {
     if matches!(account, Account::Ourselves) {
@@ -169,7 +169,7 @@ fn is_writable(found: &Metadata) -> bool {
     mode & WRITABLE_BY_OTHERS != 0 || (mode & WRITABLE_BY_GROUP != 0 && found.gid() != 0)
 }
 
-/// Fails when somebody but root can put something into the data folder. One that an earlier kasparro
+/// Fails when a user other than root can put something into the data folder. One that an earlier kasparro
 /// gave to the server's user is taken back; the user can still pass through.
 pub(super) fn take_data_folder(path: &Path, account: &Account) -> Result<(), EmbeddedError> {
     let Account::Other { name, uid, gid } = account else { return Ok(()) };
@@ -195,7 +195,7 @@ fn is_empty(folder: &Path) -> io::Result<bool> {
     Ok(fs::read_dir(folder)?.next().is_none())
 }
 
-/// A folder that somebody named by mistake, the home of `postgres` say, must not change its owner.
+/// A folder that was named by mistake, the home of `postgres` say, must not change its owner.
 fn looks_like_ours(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(super::folder::LOCK)).is_ok()
 }

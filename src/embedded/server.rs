@@ -1,4 +1,4 @@
-//! Starting the server, waiting for its answer, and stopping it.
+//! Owns starting the server, waiting until it answers, and stopping it.
 //!
 //! Owns the server's process and its settings. Everything here happens under the folder's lock. It
 //! must not know who uses the server.
@@ -121,7 +121,7 @@ fn spawn(
     let mut child = command.into_std().spawn().map_err(cannot_run)?;
     let pid = Pid::from_raw(child.id().cast_signed());
     let (ended, ending) = oneshot::channel();
-    // Somebody has to collect the process when it ends, whoever stops it and however long after;
+    // The process has to be collected when it ends, however it is stopped and however long after;
     // a thread does, because no runtime lives as surely as the process itself.
     let collector = std::thread::Builder::new().name("postgres-collector".to_owned());
     let spawned = collector.spawn(move || {

@@ -41,7 +41,7 @@ impl<'a> Document<'a> {
         Ok(Self { text, root })
     }
 
-    /// The entry that `keys` lead to, numbers being places in lists: where its key stands, or an item
+    /// The entry that `keys` lead to, numbers being places in lists: where its key is, or an item
     /// of a list itself, and its value.
     fn find(&self, keys: &[&str]) -> Option<(Range<usize>, &Spanned<DeValue<'a>>)> {
         let mut found = (0..0, &self.root);
@@ -129,7 +129,7 @@ impl<'a> Document<'a> {
             let fault = Fault::of(error.message());
             let mut path: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
             let offset = locate(&value, &span, &fault, &mut path);
-            // What serde now says may come of the value that stands in; only that more is missing does not.
+            // What serde reports now may be caused by the placeholder; only that more is missing is not.
             let is_missing =
                 matches!(fault, Fault::MissingKey { .. }) && span.start < self.text.len();
             if !stand_ins.is_empty() && !is_missing {
@@ -140,7 +140,7 @@ impl<'a> Document<'a> {
             }
             if let Fault::MissingKey { key } = &fault {
                 path.push(key.clone());
-                // What was taken out is no news, nor is what was there under a misspelled name.
+                // What was taken out is reported already, and so is what was there under a misspelled name.
                 let meant = format!("; did you mean `{key}`?");
                 let table = &path[..path.len() - 1];
                 let known = |problem: &Problem| {
@@ -166,7 +166,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Where the key, or the item of a list, stands that `span` and `fault` point to. `path` becomes the
+/// Where the key, or the item of a list, is that `span` and `fault` point to. `path` becomes the
 /// way to it.
 ///
 /// An unknown key has its own span, except within a table that serde buffers to find out its type:

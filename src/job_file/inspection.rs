@@ -45,7 +45,7 @@ impl<'a> Inspection<'a> {
         Self { document, kind, problems: Vec::new(), warnings: Vec::new() }
     }
 
-    /// The parameters of the kind; what is wrong with their types is said. `None` when they cannot be
+    /// The parameters of the kind; what is wrong with their types is reported. `None` when they cannot be
     /// read, even without what is wrong.
     pub fn params<P: DeserializeOwned>(&mut self) -> Option<P> {
         self.document.read(&[self.kind], &mut self.problems)

@@ -14,7 +14,7 @@ pub(super) fn of_fields(fields: &[String]) -> Result<ExternalId, String> {
         return Err("a primary key's field has no name".into());
     }
     if let Some(twice) = fields.iter().enumerate().find(|(i, f)| fields[..*i].contains(f)) {
-        return Err(format!("`{}` stands twice in the primary key", twice.1));
+        return Err(format!("`{}` is in the primary key twice", twice.1));
     }
     let mut literals = vec![String::from("|"); fields.len() + 1];
     literals[0].clear();

@@ -1,4 +1,4 @@
-//! Owns where in a text something stands, as people count.
+//! Owns where in a text something is, in lines and columns as people count.
 
 use super::error::Problem;
 

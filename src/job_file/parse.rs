@@ -58,7 +58,7 @@ pub(super) struct JobFile {
     retention: Retention,
 }
 
-/// What is said of a file with nothing but comments in it.
+/// The message for a file with nothing but comments in it.
 const NOTHING_SAID: &str = "the job file says nothing: it needs `kind`, a table of that name with what \
                             to read, and `primary_key`; `kasparro job-schema` prints what else there is";
 const MISSING_KEY: &str = "missing: the source fields that tell rows apart, for example \
@@ -165,7 +165,7 @@ impl Definition {
             .ok_or_else(|| DefinitionError::invalid(&self.path, problems))
     }
 
-    /// What `look` says of the job file besides what is said of it on every machine: what keeps it
+    /// What `look` reports of the job file besides what is reported on every machine: what keeps it
     /// from being used, and warnings.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ fn meant_column(field: &str) -> Option<&'static str> {
     })
 }
 
-/// What is wrong with a value is no news where its type was wrong already, nor what follows from that
+/// A problem with a value is not reported where its type was wrong already, nor what follows from that
 /// for others of its table.
 fn forget_consequences(problems: &mut Vec<Problem>, of_types: usize) {
     let known: Vec<Vec<String>> =
@@ -243,7 +243,7 @@ fn set_strangers_aside<K: KindRules>(
 ) {
     let own = document.text_at(&["kind"]).map(str::to_owned);
     let all: Vec<&str> = kinds.iter().map(KindRules::name).collect();
-    // The table of the file's kind; of all when nobody knows which it is.
+    // The table of the file's kind; of all when the kind is unknown.
     let tables = all.iter().copied().filter(|kind| own.as_deref().is_none_or(|own| own == *kind));
     let known: Vec<&str> = KEYS.into_iter().chain([FILES]).chain(tables).collect();
     for key in document.keys(&[]) {
@@ -263,7 +263,7 @@ fn set_parameters_aside<'k, K: KindRules>(
     problems: &mut Vec<Problem>,
 ) -> Option<&'k K> {
     let Some(name) = document.text_at(&["kind"]).map(str::to_owned) else {
-        // Missing or no text: reading the rest says so. The tables of kinds are no news then.
+        // Missing or no text: reading the rest says so. The tables of kinds are not reported then.
         let mut meant = kinds.iter().filter(|kind| document.has_table(&[kind.name()]));
         let meant = (meant.next(), meant.next());
         kinds.iter().for_each(|kind| document.remove(kind.name()));
@@ -323,7 +323,7 @@ fn has_files<K: KindRules>(document: &Document<'_>, kind: Option<&K>) -> bool {
     kind.is_some_and(KindRules::reads_files) && document.has_table(&[FILES])
 }
 
-/// Whether the table of this name is there under another one, which is said already.
+/// Whether the table of this name is there under another one, which is reported already.
 fn is_misspelt(name: &str, problems: &[Problem]) -> bool {
     let meant = format!("; did you mean `{name}`?");
     problems.iter().any(|problem| problem.keys.len() == 1 && problem.message.ends_with(&meant))

@@ -35,7 +35,7 @@ fn parse(text: &str) -> Result<Definition, DefinitionError> {
     Definition::parse("products_csv".parse().unwrap(), path, text.to_owned(), &kinds)
 }
 
-/// What is said about a job file with these lines in place of others.
+/// The problems of a job file with these lines in place of others.
 fn refused(old: &str, new: &str) -> String {
     assert!(GOOD.contains(old), "{old}");
     let error = parse(&GOOD.replace(old, new)).unwrap_err().to_string();

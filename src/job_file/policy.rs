@@ -13,7 +13,7 @@ pub enum Policy {
     /// Accept it; the next schema version shows it.
     #[default]
     Evolve,
-    /// Stop: the task has failed and says which field of which row.
+    /// Stop: the task fails and says which field of which row.
     Freeze,
     /// Keep the row without that value.
     DiscardValue,
@@ -90,7 +90,7 @@ impl Default for Checks {
     }
 }
 
-/// How long what runs leave behind is kept; for ever where nothing is said. Runs themselves, records
+/// How long what runs leave behind is kept; for ever by default. Runs themselves, records
 /// and quarantined rows stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

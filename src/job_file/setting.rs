@@ -108,7 +108,7 @@ impl SettingError {
         Self { key: key.to_owned(), place: place.to_string(), problem, source: None }
     }
 
-    /// Whether nobody supplied the value, as opposed to supplying one that cannot be used.
+    /// Whether the value was not supplied, as opposed to one that cannot be used.
     pub fn is_absent(&self) -> bool {
         match self.problem {
             Problem::NotSet | Problem::NotThere | Problem::Empty => true,

@@ -1,5 +1,5 @@
-//! Owns what stands for a key that is missing, so that reading goes on to the next one: serde says only
-//! the first. A value of each type is tried until the key is taken; nobody sees what is read that way.
+//! Owns a placeholder for a missing key, so that reading goes on to the next one: serde reports only
+//! the first. A value of each type is tried until the key is accepted; what is read that way is not used.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

@@ -1,4 +1,4 @@
-//! Owns what is said of a text that is no TOML: where it stops being TOML, and, where it can be
+//! Owns the message for a text that is no TOML: where it stops being TOML, and, where it can be
 //! recognised, what was meant.
 
 use toml::de::Error;
@@ -33,7 +33,7 @@ fn problem(text: &str, offset: usize, place: Place, error: &Error) -> Problem {
     let message = error.message();
     if message == "duplicate key" {
         let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
-        let message = "stands in the file twice: remove one, or put both into one table";
+        let message = "is in the file twice: remove one, or put both into one table";
         return place.problem(vec![key.trim_matches(['"', '\'']).to_owned()], message);
     }
     let hint = hint(text, offset, message).map(|hint| format!("; {hint}")).unwrap_or_default();

@@ -97,7 +97,7 @@ impl Mapping {
     }
 
     /// The mapped fields that every row had: those that are missed when no row of a run has them.
-    /// The schema tells of top-level fields, `known` of what stands within them.
+    /// The schema knows top-level fields, `known` what is nested in them.
     pub fn guarded(
         definition: &Definition,
         schema: Option<&Schema>,

@@ -1,7 +1,7 @@
 //! Owns the schema contract applied row by row: what happens to a value, or to its row, that does
 //! not fit the current schema version.
 //!
-//! The schema knows top-level fields only, so a nested value is evaluated by the field it stands in; that
+//! The schema knows top-level fields only, so a nested value is evaluated by the field that contains it; that
 //! it is gone from every record is evaluated by what earlier runs had of the mapped field.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ pub struct Gone {
     /// Top-level fields, by the source's own names.
     #[serde(default, rename = "gone", skip_serializing_if = "BTreeSet::is_empty")]
     pub fields: BTreeSet<String>,
-    /// What stands within them, by the paths of the job file.
+    /// What is nested in them, by the paths of the job file.
     #[serde(default, rename = "gone_paths", skip_serializing_if = "BTreeSet::is_empty")]
     pub paths: BTreeSet<String>,
 }
@@ -62,7 +62,7 @@ struct WatchedField {
     field: String,
     /// What the schema says of it; `None` when it does not have it.
     schema: Option<FieldSchema>,
-    /// Whether the value stands within the field instead of being it.
+    /// Whether the value is nested in the field instead of being it.
     nested: bool,
 }
 

@@ -192,7 +192,7 @@ impl<'a, R: Row> RowMapper<'a, R> {
         }
     }
 
-    /// What stands in for a value that is not there.
+    /// What replaces a value that is not there.
     fn fall_back(&mut self, field: &'a Field, cell: Cell<'_>) -> Option<Taken<'a>> {
         self.gaps.note(field.part.locator);
         if let Some(default) = &field.default {

@@ -1,6 +1,6 @@
 //! Owns what the queue asks the database on its own behalf: it takes no longer than it may, and a
-//! connection on which it failed, or was given up, serves nobody any more. Its server may have become a
-//! read-only one, or be gone without a word: then nothing would ever come of waiting.
+//! connection on which it failed, or was given up, is not used any more. Its server may have become a
+//! read-only one, or have vanished: then waiting would never end.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Owns what is done about a database that refuses: it is said once a minute for each kind of fault,
+//! Owns what is done about a database that refuses: it is logged once a minute for each kind of fault,
 //! and tried again after a pause that grows.
 
 use std::sync::{Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! Owns saying that the workers of this process live, whatever they are busy with.
 //!
-//! A worker that is only busy must not be taken for dead, so a thread and a connection of their own say
+//! A worker that is only busy must not be considered dead, so a thread and a connection of their own say
 //! it, and wait neither for the work nor for the pool nor for the disk. Of a worker that is stuck
-//! nothing is said, see [`Pulse`].
+//! no heartbeat is written, see [`Pulse`].
 //!
 //! Must not know what the workers do.
 
@@ -19,11 +19,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::keepers::keep_at;
 use super::pulse::Pulse;
 
-/// Several times within the time after which a worker is taken for dead.
+/// Several times within the time after which a worker is considered dead.
 const EVERY: Duration = Duration::from_secs(2);
 /// A connection that takes longer to answer is given up for a new one.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
-/// What is said need not be on disk; nor does anybody mind who says it first.
+/// Heartbeats need not be on disk; nor does it matter whose comes first.
 const SESSION: &str = "set synchronous_commit = off;
     set default_transaction_isolation = 'read committed'";
 /// A process whose other threads have done nothing for so long is not busy but stuck.
@@ -76,7 +76,7 @@ impl Heartbeat {
         Ok(Self { state, stop, _ticking: AbortOnDropHandle::new(ticking) })
     }
 
-    /// From now on it is said that this worker lives.
+    /// From now on this worker has heartbeats.
     pub(super) fn enter(&self, worker: Arc<Pulse>) {
         self.state.workers().push(worker);
     }

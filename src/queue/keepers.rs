@@ -1,5 +1,5 @@
 //! Owns that what keeps the queue going goes on: a panic in it is logged, and it begins again. Its end
-//! would be noticed by nobody: items of the dead would stay with them, or a queue would ask for nothing.
+//! would be noticed by nobody: items of dead workers would stay with them, or a queue would poll for nothing.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

@@ -9,7 +9,7 @@ use super::{Message, notify};
 use crate::domain::run::RunId;
 
 /// A worker's claim on a queue item. It may be lost: the item is then someone else's, or the same
-/// worker's again after it was taken for dead, which the number of attempts tells.
+/// worker's again after it was considered dead, which the number of attempts shows.
 #[derive(Debug, Clone)]
 pub struct Lease {
     pub(super) job: String,

@@ -1,6 +1,6 @@
 //! Floor 3: the durable queue. The only place that knows apalis and its tables.
 //!
-//! apalis's workers hand items to whoever does the work. Each change of an item's row is made here,
+//! apalis's workers hand items to a handler. Each change of an item's row is made here,
 //! inside the transaction of the work it belongs to, so that a task's effects and its end in the queue
 //! commit together. That is why apalis neither locks nor acknowledges items: its late writes could undo
 //! ours.
@@ -11,15 +11,15 @@
 //! an earlier clock has said.
 //!
 //! A connection on which something failed is closed: its server may have become a read-only one. Nothing
-//! is waited for without end: a server that is gone without a word says nothing.
+//! is waited for without end: a server that has vanished answers nothing.
 
 mod ask;
 mod faults;
 mod heartbeat;
 mod keepers;
 mod lease;
-mod look;
-mod news;
+mod listener;
+mod poll;
 mod presence;
 mod pulse;
 mod upkeep;
@@ -143,7 +143,7 @@ async fn notify(connection: &mut PgConnection, queues: &[String]) -> Result<(), 
 }
 
 /// Puts tasks into their queues, in the caller's transaction. Workers are woken when it commits.
-/// They are due in their order, a microsecond apart, so that whoever looks can begin at one of them.
+/// They are due in their order, a microsecond apart, so that a poll can begin at one of them.
 ///
 /// # Errors
 /// Database errors.
@@ -235,7 +235,7 @@ pub async fn remove_ended(
     Ok(())
 }
 
-/// Ends the items of tasks that nobody has begun, in the caller's transaction. Whoever works on
+/// Ends the items of tasks that have not begun, in the caller's transaction. A worker that has
 /// one of the others ends its item.
 ///
 /// # Errors
@@ -265,7 +265,7 @@ pub async fn end_waiting(
     Ok(())
 }
 
-/// Lets the items of tasks that nobody has begun be delivered at once, or when the task itself is
+/// Lets the items of tasks that have not begun be delivered at once, or when the task itself is
 /// due, in the caller's transaction.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ pub struct Held {
 /// # Errors
 /// Database errors.
 pub async fn anybody_works(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
-    // Longer than the silence after which a worker is taken for dead.
+    // Longer than the silence after which a worker is considered dead.
     sqlx::query_scalar!(
         r#"select exists (
             select from apalis.workers where last_seen > now() - interval '15 seconds'

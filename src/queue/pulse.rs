@@ -48,7 +48,7 @@ enum Asking {
 }
 
 impl Pulse {
-    /// Of a worker that begins now, works on so many items at once, and is stuck after so long.
+    /// Of a worker that begins now, works on up to this many items at once, and is stuck after this long.
     pub(super) fn new(worker: String, slots: usize, stuck_after: Duration) -> Self {
         let now = Instant::now();
         let state = State {

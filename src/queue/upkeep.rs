@@ -1,5 +1,5 @@
 //! Owns what keeps the queue going beside the work: items of workers that are silent go to others,
-//! items that nobody has in hand go back, and times that a database's clock ahead of its present one
+//! items that no worker holds go back, and times that a database's clock ahead of its present one
 //! has written are pulled back.
 //!
 //! Every process does it; what one has done the others do not find any more.
@@ -20,18 +20,18 @@ use super::notify;
 use crate::domain::task::TaskKind;
 use crate::telemetry::Seldom;
 
-/// Dead workers are looked for this often, …
+/// Dead workers' items are taken over this often, …
 const REAP_INTERVAL: Duration = Duration::from_secs(4);
-/// … and who has said nothing for so long is one, see [`Heartbeat`], …
+/// … and a worker without a heartbeat for this long is dead, see [`Heartbeat`], …
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(12);
-/// … unless the database was away meanwhile: nobody could say anything. It must have been there so
+/// … unless the database was away meanwhile: no heartbeat could be written. It must have been there this
 /// long.
 const THERE_FOR: Duration = Duration::from_secs(16);
 /// A clock that has gone on by so much more than another has stepped ahead: everybody looks silent.
 const STEP: Duration = Duration::from_secs(2);
-/// For so long after a fault, items are looked for that nobody has in hand.
+/// For this long after a fault, items that no worker holds are searched for.
 const FAULTS_COUNT_FOR: Duration = Duration::from_secs(300);
-/// An item is nobody's when it was found so twice, this far apart. Longer than a look for an item may
+/// An item has no holder when it was found so twice, this far apart. Longer than a poll for an item may
 /// take.
 const STRAYS_APART: Duration = Duration::from_secs(40);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ pub(super) async fn keep(
             Ok(()) => {}
             Err(error) => {
                 upkeep.failed = Some(Instant::now());
-                upkeep.faults.meet("dead workers cannot be looked for", &error);
+                upkeep.faults.meet("dead workers cannot be searched for", &error);
             }
         }
     }
@@ -73,7 +73,7 @@ struct Upkeep {
     /// When the silence of workers last meant nothing: the database did not answer, or its clock
     /// stepped ahead.
     failed: Option<Instant>,
-    /// What nobody had in hand, and when that was seen.
+    /// The items that no worker held, and when that was seen.
     strays: Option<(Instant, BTreeMap<String, i32>)>,
 }
 
@@ -156,7 +156,7 @@ impl Upkeep {
         )
         .fetch_all(&mut *connection)
         .await?;
-        tracing::warn!(items = queues.len(), "items that nobody had in hand were put back");
+        tracing::warn!(items = queues.len(), "items that no worker held were put back");
         notify(connection, &queues).await
     }
 }
@@ -196,7 +196,7 @@ async fn take_over(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     notify(connection, &taken_over).await
 }
 
-/// Whoever was put into the queue, or seen, at a time that is still to come, was so by a clock that was
+/// A time in the future, of an item's enqueueing or of a heartbeat, was written by a clock that was
 /// ahead. An item then waits as long as it was to wait, from now on, and a worker has just been seen.
 ///
 /// Answers how many items, and the database's time.

@@ -21,15 +21,15 @@ use super::ask::ask;
 use super::faults::{Faults, Pauses};
 use super::heartbeat::Heartbeat;
 use super::keepers::keep_at;
-use super::look::{Items, Look};
-use super::news::Newsroom;
+use super::listener::Listener;
+use super::poll::{Items, Poller};
 use super::pulse::Pulse;
 use super::{Delivery, notify, register, upkeep};
 use crate::domain::task::TaskKind;
 
-/// Whoever stops does not wait for a database that is gone.
+/// A worker that stops does not wait for a database that is gone.
 const RELEASED_WITHIN: Duration = Duration::from_secs(5);
-/// A worker that was replaced is also taken for dead in time.
+/// A worker that was replaced is also considered dead in time.
 const RELEASE_ATTEMPTS: usize = 10;
 const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 /// A worker that lived for so long has not died of what the one before it died of.
@@ -98,18 +98,18 @@ pub async fn work<H: Handler>(
     grace: Duration,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
-    let newsroom = Arc::new(Newsroom::new());
+    let listener = Arc::new(Listener::new());
     let heartbeat = Arc::new(Heartbeat::start(pool)?);
     let faults = Arc::new(Faults::default());
     let stopping = CancellationToken::new();
     let looks = TaskTracker::new();
     let listening = {
-        let (newsroom, pool, faults) = (newsroom.clone(), pool.clone(), faults.clone());
+        let (listener, pool, faults) = (listener.clone(), pool.clone(), faults.clone());
         tokio::spawn(async move {
-            keep_at("listening for items", || newsroom.listen(&pool, &faults)).await
+            keep_at("listening for items", || listener.listen(&pool, &faults)).await
         })
     };
-    // Whoever stops waiting for the workers stops these, too.
+    // Dropping the wait for the workers stops these, too.
     let _listening = AbortOnDropHandle::new(listening);
     let upkeep = {
         let (pool, heartbeat, faults) = (pool.clone(), heartbeat.clone(), faults.clone());
@@ -128,7 +128,7 @@ pub async fn work<H: Handler>(
             slots: concurrency.of(kind),
             timeouts,
             handler: handler.clone(),
-            newsroom: newsroom.clone(),
+            listener: listener.clone(),
             heartbeat: heartbeat.clone(),
             faults: faults.clone(),
             stop: stopping.clone(),
@@ -153,7 +153,7 @@ pub async fn work<H: Handler>(
     Ok(())
 }
 
-/// One queue, and whoever works on it.
+/// One queue, and its worker.
 struct Queue<H> {
     pool: PgPool,
     process: String,
@@ -161,7 +161,7 @@ struct Queue<H> {
     slots: usize,
     timeouts: Timeouts,
     handler: H,
-    newsroom: Arc<Newsroom>,
+    listener: Arc<Listener>,
     heartbeat: Arc<Heartbeat>,
     faults: Arc<Faults>,
     stop: CancellationToken,
@@ -212,17 +212,17 @@ impl<H: Handler> Queue<H> {
         Some(pulse)
     }
 
-    /// Works until told to stop, or answers why the worker must be started again.
+    /// Works until stopped, or returns why the worker must be started again.
     async fn have_work(&self, pulse: &Arc<Pulse>) -> Option<String> {
         let asking = self.stop.child_token();
         // Dropped, it asks for no more.
         let _asks = asking.clone().drop_guard();
-        let look = Look {
+        let look = Poller {
             pool: self.pool.clone(),
             queue: self.kind,
             within: self.timeouts.look,
             pulse: pulse.clone(),
-            news: self.newsroom.of(self.kind)?,
+            inserted: self.listener.of(self.kind)?,
             faults: self.faults.clone(),
             stop: asking.clone(),
             looks: self.looks.clone(),
@@ -257,7 +257,7 @@ impl<H: Handler> Queue<H> {
     }
 }
 
-/// Runs a worker until it has stopped, which it is told by `stop`.
+/// Runs a worker until `stop` resolves and it has stopped.
 async fn run(
     mut events: BoxStream<'static, Result<Event, WorkerError>>,
     context: WorkerContext,
@@ -284,12 +284,12 @@ async fn run(
     }
 }
 
-fn items(look: &mut Look, (): &(), _: &WorkerContext) -> Items {
+fn items(look: &mut Poller, (): &(), _: &WorkerContext) -> Items {
     look.items()
 }
 
-/// apalis lets items be put into a queue by its workers, too; here nobody does.
-fn nowhere(_: &mut Look, (): &()) -> Nowhere {
+/// apalis lets workers put items into a queue, too; here none does.
+fn nowhere(_: &mut Poller, (): &()) -> Nowhere {
     sink::drain().sink_map_err(|never| match never {})
 }
 
@@ -297,7 +297,7 @@ type Nowhere =
     sink::SinkMapErr<sink::Drain<Task<Delivery>>, fn(std::convert::Infallible) -> JoinError>;
 
 /// Puts back what workers that have stopped still hold: items that were fetched just before the end
-/// and came to nobody, and what was under way. Nobody needs to wait until they are taken for dead.
+/// and not started, and what was under way. Nobody needs to wait until they are considered dead.
 async fn release(pool: &PgPool, workers: &[String]) -> Result<(), sqlx::Error> {
     ask(pool, RELEASED_WITHIN, async |connection| {
         let queues = sqlx::query_scalar!(

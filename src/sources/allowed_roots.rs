@@ -44,7 +44,7 @@ impl AllowedRoots {
     ) -> Result<File, SourceError> {
         self.admit(base_dir, &real_path(path).map_err(&failed)?, path, setting)?;
         let file = files::open(path).map_err(&failed)?;
-        // Somebody may have changed a link between the look and the opening: what counts is what
+        // A link may have been changed between the check and the opening: what counts is what
         // was opened, where the system tells.
         if let Some(opened) = path_of(&file) {
             self.admit(base_dir, &opened, path, setting)?;

@@ -17,7 +17,7 @@ fn parse(text: &str) -> Result<Definition, DefinitionError> {
     Definition::parse("x".parse().unwrap(), Path::new("x.toml"), text.to_owned(), KINDS)
 }
 
-/// What is said of a text: its lines without the name of the file.
+/// The problems of a text: its lines without the name of the file.
 fn said(text: &str) -> Vec<String> {
     let error = match parse(text) {
         Ok(definition) => panic!("accepted: {definition:?}"),
@@ -360,10 +360,7 @@ fn what_is_no_toml_is_refused_with_its_line_and_what_was_probably_meant() {
         "a table that stands there twice"
     );
     let twice = said(&CSV.replacen("[csv]", "kind = 'csv'\n[csv]", 1));
-    assert_eq!(
-        twice,
-        ["4: kind: stands in the file twice: remove one, or put both into one table"]
-    );
+    assert_eq!(twice, ["4: kind: is in the file twice: remove one, or put both into one table"]);
     let json = said("{ \"kind\": \"csv\" }");
     assert!(json[0].starts_with("1: not TOML") && json[0].contains("JSON"), "{json:?}");
     let several = said("kind = csv\ndescription = x y\nprimary_key = [id]\n");

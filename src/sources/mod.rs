@@ -40,7 +40,7 @@ pub struct SourceError {
     pub class: FailureClass,
     /// For people: what happened, where, and what to do. Never contains a secret.
     pub message: String,
-    /// Whether nothing answered at all: waiting long for it helps nobody.
+    /// Whether nothing answered at all: waiting long does not help.
     pub unreachable: bool,
     /// The error beneath, when there is one.
     #[source]
@@ -160,7 +160,7 @@ pub struct Page {
     pub leading_nowhere: Vec<LedNowhere>,
     /// Where the next page is; `None` when this was the last.
     pub next: Option<Value>,
-    /// What there is to say when the API has pages that nobody will ask for.
+    /// The message when the API has pages that no task will fetch.
     pub more: Option<String>,
     /// What the answer says is wrong with it, such as `` `error`: quota exceeded ``.
     pub complaint: Option<String>,
@@ -183,7 +183,7 @@ pub trait PageSource: Send + Sync {
     /// The bucket that requests draw from, if any.
     fn rate_limit(&self) -> Option<RateLimit>;
 
-    /// The most attempts a page gets before its task has failed.
+    /// The most attempts a page gets before its task fails.
     fn max_attempts(&self) -> u32;
 
     /// Reads one page.
@@ -244,7 +244,7 @@ pub struct FileScan {
     pub end: Progress,
     /// How far its rows reach; `None` where rows of another length than the header's are no rows.
     pub widths: Option<Widths>,
-    /// What the first row is, where the file is said to have no header.
+    /// What the first row is, where the job file says that there is no header.
     pub first_row: FirstRow,
 }
 
@@ -325,11 +325,11 @@ pub struct LeftOut {
 /// What is lost with something that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
-    /// Nothing that the pattern asks for; somebody may have meant it all the same.
+    /// Nothing that the pattern matches; it may have been meant all the same.
     Nothing,
     /// A file.
     File,
-    /// Nobody knows: a folder could not be looked into.
+    /// Unknown: a folder could not be read.
     Unknown,
 }
 

@@ -1,8 +1,8 @@
 //! Owns the chunks that this process has just stored: normalizing them here need not read them back
-//! from the database. It is memory only; whoever does not find a chunk here loads it.
+//! from the database. It is memory only; a chunk that is not here is loaded.
 //!
 //! It also keeps reading from running ahead of normalizing: memory stays flat, and what is
-//! normalized next is still at hand.
+//! normalized next is still in memory.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::domain::run::RunId;
 use crate::sources::MOST_PICKED;
 
 /// A chunk as one run has planned it. Another run may cut the same file at the same place, and find
-/// more there: what this one has read counts for nobody else.
+/// more there: what this one has read counts for no other.
 type Key = (RunId, ChunkId);
 
 /// Reading never waits longer than this for normalizing.
@@ -53,7 +53,7 @@ pub(super) struct Permit(Arc<ChunkCache>);
 pub(super) struct Normalizing(Arc<ChunkCache>);
 
 impl ChunkCache {
-    /// Holds at most so many chunks, those being read among them.
+    /// Holds at most this many chunks, those being read among them.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, state: Mutex::default(), changed: Notify::new() })
     }
@@ -107,7 +107,7 @@ impl State {
 }
 
 impl Permit {
-    /// Keeps a chunk whose rows are stored, or will be: the same bytes whoever stores them. Those
+    /// Keeps a chunk whose rows are stored, or will be: the same bytes whichever task stores them. Those
     /// of its rows whose keys are repeated are wanted apart.
     pub fn keep(self, run: RunId, id: ChunkId, blocks: Vec<RawBlock>, repeated: Vec<RawBlock>) {
         let key = (run, id);
@@ -126,7 +126,7 @@ impl Drop for Permit {
 }
 
 impl Normalizing {
-    /// The chunk, if it is here. It is here no more, nor are those well before it: chunks are
+    /// Takes the chunk out, if it is here, and drops those well before it: chunks are
     /// normalized roughly in their order, so that others, in other processes, have those. The ones
     /// just before it are waiting for a neighbour's slot in this process.
     pub fn take(&self, run: RunId, id: ChunkId) -> Option<Vec<RawBlock>> {
@@ -140,7 +140,7 @@ impl Normalizing {
         taken
     }
 
-    /// The rows of a chunk whose keys are repeated, if they are here. They are here no more.
+    /// Takes out the rows of a chunk whose keys are repeated, if they are here.
     pub fn take_repeated(&self, run: RunId, id: ChunkId) -> Option<Vec<RawBlock>> {
         let mut state = self.0.state();
         let at = state.repeated.iter().position(|(held, _)| *held == (run, id))?;

@@ -2,7 +2,7 @@
 //! has any, or hardly one, whether they are null, empty, discarded or not there; and what is known of
 //! fields after it.
 //!
-//! Fields that are missed stay known as they were: the alarm lasts until values come back or somebody
+//! Fields that are missed stay known as they were: the alarm lasts until values come back or a person
 //! says that they need not.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +92,7 @@ fn percent(some: u64, all: u64) -> String {
     }
 }
 
-/// The field under which the values of another may stand now: of those that are new with a run and that
+/// The field under which the values of another may be now: of those that are new with a run and that
 /// nothing is read from, the one with the nearest name, or else the only one.
 fn instead_of<'n>(
     definition: &Definition,

@@ -43,13 +43,13 @@ pub enum TaskError {
     /// The task took too long.
     #[error("the task took longer than {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// The attempts before ended without a word, and so may the next.
+    /// The attempts before ended without a report, and so may the next.
     #[error("the last attempt did not end: the worker was killed or lost; going on in {} ms", .delay.as_millis())]
     WorkerLost {
         /// Until the next attempt.
         delay: Duration,
     },
-    /// Every attempt ended without a word.
+    /// Every attempt ended without a report.
     #[error(
         "given up after {max_attempts} attempts, the last of which did not end: the worker was \
          killed or lost"

@@ -1,5 +1,5 @@
-//! Owns which rows a batch has judged that an earlier run had evaluated as well: those that were set
-//! aside then and pass now are resolved, and so are reasons that hold no more.
+//! Owns which rows a batch has evaluated that an earlier run had evaluated as well: those that were set
+//! aside then and pass now are resolved, and so are reasons that no longer hold.
 
 use std::collections::HashSet;
 use std::sync::Arc;

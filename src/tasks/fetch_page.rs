@@ -161,7 +161,7 @@ pub(super) fn paths(
     (paths, meant)
 }
 
-/// Takes a token of the shared bucket, unless nobody is asked.
+/// Takes a token of the shared bucket, unless no request is made.
 pub(super) async fn wait_for_token(
     context: &TaskContext,
     pages: &dyn PageSource,

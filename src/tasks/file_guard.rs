@@ -42,7 +42,7 @@ pub(super) struct FileGuard {
     /// Files that cannot be read, and what the first of them says.
     unreadable: Vec<String>,
     first_error: Option<SourceError>,
-    /// What patterns do not ask for, and somebody may have meant.
+    /// What patterns do not match, and may have been meant.
     besides: Vec<String>,
 }
 
@@ -106,7 +106,7 @@ impl FileGuard {
         let Source::Files(files) = &context.source.source else { return Ok(true) };
         let FilePlan::Whole(scan) = &found.plan else { return Ok(true) };
         let contract = context.source.definition.contract;
-        // The table would keep its records, grow old, and nobody would be told.
+        // The table would keep its records and grow old, and nobody would know.
         let before = found.committed.as_ref().map_or(0, |committed| committed.known.end.rows);
         if scan.end.rows == 0 && before > 0 && contract.missing_field != Policy::Evolve {
             let (what, before) = (emptiness(files.as_ref(), scan), grouped(before.unsigned_abs()));
@@ -211,7 +211,7 @@ fn not_loaded(files: &[String]) -> String {
 }
 
 fn lacking(layouts: &[(Layout, Option<u32>)], files: &dyn FileSource) -> Before {
-    // Of files without anything in them nobody can tell what they lacked.
+    // What empty files lacked is unknown.
     let told = layouts.iter();
     let mut told = told.filter_map(|(layout, width)| files.absent(layout, *width)).peekable();
     if told.peek().is_none() {

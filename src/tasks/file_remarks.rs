@@ -1,6 +1,6 @@
-//! Owns what there is to say about the files of a run as they stand, whether it reads them or passes over
+//! Owns the remarks on the files of a run as they are, whether it reads them or passes over
 //! them: that a file has no rows, that its rows are in quarantine, that it is not there any more. What
-//! is wrong with an unchanged file stays wrong, so it is said in every run, until it is mended.
+//! is wrong with an unchanged file stays wrong, so every run reports it until it is fixed.
 
 use super::file_guard::{emptiness, shown};
 use super::plan_run::FoundFile;
@@ -128,12 +128,12 @@ impl FileRemarks {
 
 /// Whether a file has lost so many of its rows that somebody should look: half of them. Whether that is
 /// wrong, only the job file knows, with `checks.min_rows`: a file may well hold what changed since last
-/// time. What has no rows at all is said otherwise.
+/// time. A file without any rows is reported otherwise.
 fn has_shrunk(before: i64, now: i64) -> bool {
     before >= 10 && now > 0 && now <= before / 2
 }
 
-/// What makes a run degraded of files whose rows it has judged, when that is so of any.
+/// What makes a run degraded of files whose rows it has evaluated, when that is so of any.
 pub(super) fn standing_badly(files: &[Standing], max_quarantine_ratio: f64) -> Option<Remark> {
     let bad = files.iter().filter(|file| is_bad(file, max_quarantine_ratio));
     let texts: Vec<_> = bad

@@ -25,7 +25,7 @@ use crate::sources::Source;
 /// The most bytes of each of the remarks that make a run's note, of which there are a dozen at most.
 const MAX_REMARK: usize = 4 << 10;
 
-/// Ends a run whose tasks have all completed. The checkpoint moves only if none of them failed.
+/// Ends a run whose tasks have all completed. The checkpoint advances only if none of them failed.
 pub(super) async fn finish_run(
     transaction: &mut PgConnection,
     id: RunId,
@@ -92,7 +92,7 @@ pub(super) async fn finish_run(
     Ok(())
 }
 
-/// How the files stand whose rows the run has judged.
+/// The state of the files whose rows the run has evaluated.
 async fn standing(
     transaction: &mut PgConnection,
     run: &Run,
@@ -153,7 +153,7 @@ async fn look_at_fields(
     source: &SourceInUse,
 ) -> Result<Option<Remark>, TaskError> {
     let Counters { inserted, updated, unchanged, .. } = run.counters;
-    // A dry run has looked for itself.
+    // A dry run has looked itself.
     let gaps = match run.dry_run {
         true => Gaps::default(),
         false => run_tasks::gaps(&mut *transaction, run.id).await?,
@@ -232,7 +232,7 @@ async fn planned(transaction: &mut PgConnection, id: RunId) -> Result<Planned, T
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 struct Outcome<'a> {
     counters: &'a Counters,
     any_failed: bool,
@@ -265,7 +265,7 @@ impl Outcome<'_> {
             () if self.counters.unchanged > 0 => RunStatus::SuccessWithDuplicates,
             () => RunStatus::Success,
         };
-        // Where little room is, the reasons are seen first. What helps stands at the end of each.
+        // Where there is little room, the reasons are seen first. The advice is at the end of each.
         self.remarks.sort_by_key(|remark| !remark.degrades);
         let texts = self.remarks.iter().map(|remark| cut(&remark.text, MAX_REMARK));
         let texts = texts.collect::<Vec<_>>().join("; ");
@@ -327,7 +327,7 @@ async fn commit_position(
     Ok(())
 }
 
-/// A replay moves nobody's position; what the checkpoint says of the records is renewed.
+/// A replay advances no position; what the checkpoint says of the records is renewed.
 async fn commit_records(transaction: &mut PgConnection, run: &Run) -> Result<(), TaskError> {
     if let Some(checkpoint) = checkpoints::get(&mut *transaction, &run.source).await? {
         let records = totals::records(&mut *transaction, &run.source).await?;
@@ -390,7 +390,7 @@ mod tests {
                 prop_assert!(remark.as_ref().is_none_or(|remark| !remark.degrades));
             }
             prop_assert_eq!(status == RunStatus::Failed, any_failed);
-            // Whoever looks at a run that is no success, or has set rows aside, is told why.
+            // A run that is no success, or has set rows aside, says why.
             let note = note.unwrap_or_default();
             prop_assert!(status != RunStatus::Degraded || !note.is_empty());
             prop_assert_eq!(note.contains("quarantined"), quarantined > 0);

@@ -1,5 +1,5 @@
 //! Owns noticing that the job file makes its keys of other fields than before: the records that earlier
-//! runs have loaded stay, and the same things stand beside them under their new keys.
+//! runs have loaded stay, and the same things are there twice, under their old and new keys.
 
 use std::path::Path;
 

@@ -32,11 +32,11 @@ pub(super) struct Mapper {
     source: Arc<SourceInUse>,
     mapping: Arc<Mapping>,
     rows: Rows,
-    /// What the rows came to.
+    /// What the rows became.
     pub mapped: Mapped,
     /// The API pages among them.
     pub pages: PagesOfBatch,
-    /// The rows that an earlier run has judged before.
+    /// The rows that an earlier run has evaluated before.
     pub evaluated: EvaluatedRows,
 }
 

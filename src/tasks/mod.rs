@@ -85,7 +85,7 @@ trait Task: Send + Sync {
     /// What [`Task::gather`] hands to [`Task::store`].
     type Gathered: Send;
 
-    /// Reads and computes. Writes nothing and holds no transaction: it may run twice, or in vain.
+    /// Reads and computes. Writes nothing and holds no transaction: it may run twice, or for nothing.
     fn gather(
         &self,
         context: &TaskContext,
@@ -100,12 +100,12 @@ trait Task: Send + Sync {
     ) -> impl Future<Output = Result<Effects, TaskError>> + Send;
 }
 
-/// Tells work on another thread, once it is dropped, that nobody waits for it any more.
+/// Stops work on another thread when it is dropped.
 #[derive(Debug, Default)]
 struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Set when it is over.
+    /// Set when the work is to stop.
     fn is_over(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }

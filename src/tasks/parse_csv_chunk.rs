@@ -30,10 +30,10 @@ pub(super) struct SliceResult {
     /// be applied in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeated: Vec<i64>,
-    /// What there is to say when an API has pages that nobody will ask for.
+    /// The message when an API has pages that no task will fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more: Option<String>,
-    /// What an API's answer says is wrong with it.
+    /// What an API's response says is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complaint: Option<String>,
     /// The paths of the mapping that lead into fields of the page and led nowhere in any record.

@@ -9,7 +9,7 @@ use crate::domain::actor::Actor;
 use crate::domain::pause::PauseReason;
 use crate::queue;
 
-/// Pauses a source, in the caller's transaction; answers the pause in force, which may be an earlier
+/// Pauses a source, in the caller's transaction; returns the pause in force, which may be an earlier
 /// one.
 ///
 /// # Errors
@@ -25,7 +25,7 @@ pub async fn pause_source(
     Ok(pause)
 }
 
-/// Resumes a source, in the caller's transaction; answers the pause that ended, if there was one.
+/// Resumes a source, in the caller's transaction; returns the pause that ended, if there was one.
 /// The tasks that waited go on at once, but for those that have their own reason to wait.
 ///
 /// # Errors

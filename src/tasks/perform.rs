@@ -57,7 +57,7 @@ impl Default for RetryPolicy {
 }
 
 /// A task that kills its process kills what is under way beside it, and all of them come back at the
-/// same time. After so many lost attempts each waits for a time of its own, so that they part.
+/// same time. After this many lost attempts each waits for a random time of its own, so that they separate.
 const LOST_IN_A_ROW: i32 = 2;
 /// How often a task that gathers for long asks whether its run was cancelled.
 const LOOK_FOR_CANCELLATION: Duration = Duration::from_secs(1);
@@ -115,7 +115,7 @@ impl Performer {
 
     async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {
         let Some(task) = run_tasks::open(&self.pool, message.run, &message.task).await? else {
-            // The ledger was cleaned up: nobody waits for this task.
+            // The ledger was cleaned up: the task is not needed any more.
             let mut transaction = Transaction::begin(&self.pool).await?;
             delivery.lease.fail(&mut transaction).await?;
             return Ok(transaction.commit().await?);

@@ -48,7 +48,7 @@ impl Planned {
 pub(super) struct PlannedFile {
     pub file_id: i64,
     pub appended: bool,
-    /// `false` when only its time of modification is news.
+    /// `false` when only its time of modification is new.
     pub read: bool,
     /// Rows that were read before: with those behind them the run has to do.
     #[serde(default)]
@@ -112,7 +112,7 @@ pub(super) enum Plan {
 pub(super) struct FoundFiles {
     /// Those that may be read.
     pub files: Vec<FoundFile>,
-    /// The names of all that are there, unless nobody can tell.
+    /// The names of all that are there, unless a folder could not be read.
     pub urls: Option<Vec<String>>,
     /// What there is to say about them.
     pub remarks: Vec<Remark>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The most things of a kind that are told one by one.
+/// The most things of a kind that are named one by one.
 const MOST_TOLD: usize = 5;
 
 /// Something to say about a run.

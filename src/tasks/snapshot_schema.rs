@@ -28,7 +28,7 @@ use crate::mapping::contract::mapped_fields;
 const MAX_DRIFT: usize = 1_000;
 /// The most of them that get a line of the log.
 const MAX_WARNINGS: usize = 20;
-/// The most names of new fields that are kept for whoever looks for one that was renamed.
+/// The most names of new fields that are kept to find one that was renamed.
 const MAX_NEW: usize = 100;
 
 pub(super) struct SnapshotSchema;
@@ -66,7 +66,7 @@ impl Task for SnapshotSchema {
             let read = SliceResult::from_value(result)?;
             shape.merge(&read.shape);
             leading_nowhere.add(&read.shape, read.leading_nowhere, read.meant);
-            // What was wrong with answers of earlier runs was said then, and the job file may know it.
+            // What was wrong with responses of earlier runs was reported then, and the job file may know it.
             complaints.add(read.complaint.filter(|_| context.mode != Mode::Replay));
         }
         drop(results);
@@ -123,7 +123,7 @@ pub(super) fn new_fields(current: Option<&CurrentSchema>, shape: &Shape) -> BTre
     new.take(MAX_NEW).cloned().collect()
 }
 
-/// What the answers of an API say is wrong with them.
+/// What the responses of an API say is wrong with them.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     first: Option<String>,
@@ -184,7 +184,7 @@ pub(super) fn absent_fields(
     known: Option<&Schema>,
     had: &emptied::Known,
 ) -> Option<Remark> {
-    // Of a shape without room for all names nobody can say what it lacks.
+    // What a shape without room for all names lacks is unknown.
     if shape.rows == 0 || shape.cut {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Owns the only way a run begins, whoever asks for it.
+//! Owns the only way to start a run.
 
 use std::fmt;
 
@@ -86,7 +86,7 @@ pub enum NothingToReplay {
 }
 
 /// Inserts the run and its first task, in the caller's transaction. A job file that cannot be used
-/// is not stored: somebody may have written a secret into it.
+/// is not stored: a secret may be in it.
 ///
 /// # Errors
 /// Database errors.
@@ -99,7 +99,7 @@ pub async fn start_run(
     if let Err(error) = sources::check(definition) {
         return Ok(Started::Invalid(chain(&error)));
     }
-    // Workers may run in another folder than whoever starts the run.
+    // Workers may run in another folder than the process that starts the run.
     let path = std::path::absolute(&definition.path).unwrap_or_else(|_| definition.path.clone());
     let stored = StoredDefinition {
         source: source.to_owned(),

@@ -17,7 +17,7 @@ use crate::telemetry::NOTED;
 const FIRST_RECORDING_DELAY: Duration = Duration::from_millis(200);
 /// … up to this.
 const LONGEST_RECORDING_DELAY: Duration = Duration::from_secs(5);
-/// A recording that takes longer is given up and tried again: a server that is gone without a word says
+/// A recording that takes longer is given up and tried again: a server that has vanished says
 /// nothing, and the item would stay with a living worker.
 const RECORDING_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -112,7 +112,7 @@ impl Performer {
                         task = message.task,
                         again_in_ms = delay.as_millis() as u64,
                         left_out,
-                        "{text}; the task waits, and no attempt of it is spent"
+                        "{text}; the task waits without losing an attempt"
                     );
                 }
                 self.try_again(delivery, message, error, delay, false).await

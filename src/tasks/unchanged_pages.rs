@@ -1,5 +1,5 @@
 //! Owns skipping API pages: which pages of a batch need not be normalized, because everything
-//! they say stands in the table already, and which ones join them.
+//! they say is in the table already, and which ones join them.
 //!
 //! Batches of API pages follow each other in the order of their slices, and a source has one run at
 //! a time, so what is found unchanged before a batch is unchanged until the batch writes.
@@ -162,7 +162,7 @@ impl PagesOfBatch {
     }
 
     /// The normalized pages, each once, that say of each of their keys what the batch says last:
-    /// these stand in the table.
+    /// these are in the table.
     fn unchanged_by(&self, records: &RecordBatch) -> Vec<&UnchangedPage> {
         let last: HashMap<&str, ContentHash> =
             records.iter().map(|record| (record.external_id(), record.content_hash())).collect();

@@ -23,7 +23,7 @@ const MAX_TEXT: usize = json::MAX_BYTES;
 /// The most characters of a value that a message shows.
 const MAX_SHOWN: usize = 80;
 
-/// What stands between a value and its type, as the end of a sentence about it.
+/// What keeps a value from its type, as the end of a sentence about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConversionError {
     pub(crate) reason: ReasonCode,

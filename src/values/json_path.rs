@@ -7,7 +7,7 @@ use serde_json_path::JsonPath;
 
 /// The most bytes of a path.
 pub const MAX_BYTES: usize = 2_000;
-/// How deep brackets and parentheses may stand within each other.
+/// How deep brackets and parentheses may be nested.
 pub const MAX_DEPTH: usize = 32;
 /// How often a path may find one value: `[0,-1]` finds the only value of a list twice.
 pub const MAX_TIMES: usize = 16;
@@ -54,7 +54,7 @@ pub fn parse(text: &str) -> Result<JsonPath, String> {
     Ok(path)
 }
 
-/// What a path asks of whoever follows it.
+/// What a path asks for.
 #[derive(Debug, Default)]
 struct Work {
     /// How often it may find one value.
@@ -128,7 +128,7 @@ fn times(selectors: &[&str]) -> usize {
     counts.into_values().max().unwrap_or(0) + other.len()
 }
 
-/// Whether what stands behind a `$` are keys and indexes only, up to where the query ends.
+/// Whether only keys and indexes follow a `$`, up to where the query ends.
 fn finds_one(behind: &str) -> bool {
     let mut rest = behind.trim_start();
     loop {
@@ -158,7 +158,7 @@ fn finds_one(behind: &str) -> bool {
     }
 }
 
-/// The characters that stand in no quotes, and where.
+/// The characters outside of quotes, and where they are.
 fn outside_quotes(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut quote = None;
     let mut escaped = false;

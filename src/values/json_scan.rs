@@ -4,7 +4,7 @@
 use super::object;
 use crate::domain::decimal;
 
-/// Numbers up to this length without exponent have no more digits than they may.
+/// Numbers up to this length without an exponent have no more digits than allowed.
 pub(super) const PLAIN_NUMBER: usize = decimal::MAX_DIGITS as usize;
 /// Nesting that the fast path follows; deeper texts go the slow way.
 const PLAIN_DEPTH: usize = 16;

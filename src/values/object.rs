@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 /// Merges two objects: `base` from `base_start` to
-/// `own_start`, and the mapping's own members from there to the end. In their place stands one
+/// `own_start`, and the mapping's own members from there to the end. In their place is one
 /// object; its own members win. Works in place, so that a row allocates nothing.
 pub(crate) fn merge(arena: &mut String, base_start: usize, own_start: usize) {
     let merged_start = arena.len();

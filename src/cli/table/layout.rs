@@ -24,7 +24,7 @@ impl Table {
         }
         let is_name = |column: &usize| self.columns[*column].1 == Kind::Name;
         while layout.total() > room {
-            // From the right: what names a row stands first, and people copy names.
+            // From the right: what names a row comes first, and people copy names.
             let others = layout.columns.iter().rposition(|column| !is_name(column));
             let widest = (0..layout.columns.len())
                 .filter(|at| is_name(&layout.columns[*at]) && layout.widths[*at] > SHORTEST_NAME)
@@ -46,7 +46,7 @@ impl Table {
         layout
     }
 
-    /// As wide as what stands in them, but a name takes no more than half of the room: a single long
+    /// As wide as their content, but a name takes no more than half of the room: a single long
     /// one moves nothing of the other rows.
     fn natural(&self, columns: &[usize], room: Option<usize>) -> Layout {
         let width = |column: &usize| {

@@ -42,7 +42,7 @@ pub struct OpenTask {
     pub kind: TaskKind,
     /// The slice that it reads, or the first that it normalizes.
     pub slice: Option<i64>,
-    /// What the task is told, as stored: a later version may tell tasks what this one cannot read.
+    /// The task's input, as stored: a later version may store what this one cannot read.
     pub payload: Value,
     /// Whether it has completed already: then there is nothing to do.
     pub state: TaskState,

@@ -36,7 +36,7 @@ pub struct NewRun<'a> {
 /// Inserts a run, with its planning task as the one that is open, unless the source has an active one
 /// or the idempotency key is used.
 ///
-/// `None`: one of the two stands in the way; ask [`by_idempotency_key`] and [`active`] which.
+/// `None`: one of the two is in the way; ask [`by_idempotency_key`] and [`active`] which.
 ///
 /// # Errors
 /// Database errors.
@@ -105,7 +105,7 @@ pub async fn active(
     Ok(id.map(RunId))
 }
 
-/// A run as whoever completes one of its tasks finds it.
+/// A run as a task that completes finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
     /// Where it stands.
@@ -116,7 +116,7 @@ pub struct Locked {
     pub outdated: bool,
 }
 
-/// Locks the run's row: whoever completes a task holds it until commit, so that "which task is
+/// Locks the run's row: a task that completes holds it until commit, so that "which task is
 /// next" and "was this the last one" have one answer.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Owns `run_progress`, the progress of a run under way: what its tasks add up to after each attempt that
 //! ended. Rows are appended only, so that reading the latest costs the same whatever snapshots keep.
 //!
-//! Whoever reads the progress to change it holds [`super::lock`].
+//! To change the progress, hold [`super::lock`] while reading it.
 
 use sqlx::PgConnection;
 
@@ -110,10 +110,10 @@ pub async fn latest(connection: &mut PgConnection, run: RunId) -> Result<RunProg
 }
 
 /// Appends the next row of the progress. The run's row follows about once a second, for
-/// whoever looks at nothing else.
+/// readers of `etl_runs` alone.
 ///
 /// # Errors
-/// Database errors; a violated key when somebody else has appended that row.
+/// Database errors; a violated key when another connection has appended that row.
 pub async fn record(
     connection: &mut PgConnection,
     run: RunId,
@@ -130,7 +130,7 @@ pub async fn record(
 /// Appends the next row of the progress.
 ///
 /// # Errors
-/// Database errors; a violated key when somebody else has appended that row.
+/// Database errors; a violated key when another connection has appended that row.
 pub async fn append(
     connection: &mut PgConnection,
     run: RunId,
@@ -196,7 +196,7 @@ pub async fn copy_to_run(
     Ok(())
 }
 
-/// Removes the progress of a run that ends: from now on its row in `etl_runs` says what it came to. What a
+/// Removes the progress of a run that ends: from now on its row in `etl_runs` has the totals. What a
 /// retry would have applied again, and did not get to, counts as inserted.
 ///
 /// # Errors

@@ -41,7 +41,7 @@ pub struct Upserted {
     pub repeated: RepeatedKeys,
 }
 
-/// What the rows of a batch come to: one record per key at most.
+/// What the rows of a batch amount to: one record per key at most.
 #[derive(Debug, Default)]
 struct Plan {
     counts: Upserted,
@@ -55,11 +55,11 @@ pub enum Expect {
     /// Nothing.
     Anything,
     /// The source had no records, and no key of the batch occurs in another row of the run: all
-    /// are new, unless somebody else wrote them. Then asking is a waste.
+    /// are new, unless another program wrote them. Then asking is a waste.
     NewKeys,
 }
 
-/// Which rows of a run must not differ under one key without a word.
+/// Which rows of a run must not differ under one key unnoticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Those of one payload: files of a source follow each other, and may bring news of a key.
@@ -93,7 +93,7 @@ pub async fn upsert(
     let mut plan = plan(batch, &order, &probed.stored);
     let many_new = plan.new.len() > MERGE_BELOW;
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
-        // A key appeared between probe and COPY; the merge completes it.
+        // A key appeared between probe and COPY; the merge resolves it.
         plan.changed.append(&mut plan.new);
     }
     let mut merged = plan.changed.clone();
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!((plan.new, plan.changed), (vec![2], vec![]));
     }
 
-    /// What is said of the keys of a batch of which `before` stood in the table, written by row 9 of the
+    /// The note on the keys of a batch of which `before` was in the table, written by row 9 of the
     /// same run and file.
     fn said(rows: &[(&str, &str)], before: Option<&str>, scope: Scope) -> Option<String> {
         let batch = batch_of(rows);

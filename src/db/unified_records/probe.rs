@@ -78,7 +78,7 @@ fn known(batch: &RecordBatch, group: &[usize], hash: &[u8], scratch: &mut Vec<u8
 }
 
 /// A key that is new, or whose content is another. Most keys of a file that is read again are
-/// unchanged; those are not worth an answer.
+/// unchanged; those are not returned.
 struct Different {
     /// Its place among the keys, from 1.
     position: i64,

@@ -76,7 +76,7 @@ pub async fn any(executor: impl PgExecutor<'_>, source: &str) -> Result<bool, sq
     .await
 }
 
-/// How many of the records that [`list`] would give fit into an answer of `bytes`, one at least, and
+/// How many of the records that [`list`] would give fit into a response of `bytes`, one at least, and
 /// whether any does not.
 ///
 /// # Errors

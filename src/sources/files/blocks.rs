@@ -1,7 +1,7 @@
 //! Owns the way of rows into and out of raw blocks: the bytes of a chunk to blocks and a shape, and
 //! a stored block back to its rows, good or bad. Pure; must not know files.
 //!
-//! Rows are evaluated once, on their way out: whoever reads a chunk only finds where they end.
+//! Rows are evaluated once, on their way out: reading a chunk only finds where they end.
 
 use bytes::Bytes;
 

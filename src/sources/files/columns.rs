@@ -10,7 +10,7 @@ use crate::job_file::Definition;
 use crate::sources::{AbsentColumn, SourceError};
 use crate::values::field::Locator;
 
-/// The most lacking columns for which the nearest header is looked for.
+/// The most missing columns for which the nearest header is searched.
 const SUGGESTED: usize = 20;
 
 /// A locator of the mapping, and whether rows are useless without it (a required field, or a part

@@ -19,7 +19,7 @@ use crate::values::field::FieldDefinition;
 
 /// The most files whose heads are looked at.
 const MOST_HEADS: usize = 200;
-/// The most files of which it is said one by one what they lack.
+/// The most files whose missing columns are named one by one.
 const MOST_TOLD: usize = 5;
 
 /// What is wrong on every machine.
@@ -100,7 +100,7 @@ pub(super) fn look<F: RowFormat>(
     look_at_heads(&source, definition, &at_hand, job);
 }
 
-/// Says which columns of the mapping the files at hand, each with its place in `paths`, lack: that no
+/// Says which columns of the mapping the given files, each with its place in `paths`, lack: that no
 /// file has one that may be absent, and that a file lacks one without which it is not read.
 fn look_at_heads<F: RowFormat>(
     source: &Files<F>,

@@ -99,7 +99,7 @@ fn understand_head<F: RowFormat>(
     }
 }
 
-/// Rows beyond the job file's limit are set aside; but of one that goes on and on, nobody waits for the
+/// Rows beyond the job file's limit are set aside; but planning does not wait for the end of an endless one for the
 /// end: it has to be held while that is looked for.
 fn refuse_endless_row<F: RowFormat>(
     format: &F,

@@ -113,7 +113,7 @@ impl<F: RowFormat> FileSource for Files<F> {
     ) -> Result<ParsedChunk, SourceError> {
         let reader = self.reader(&path.display().to_string(), layout)?;
         let bytes = self.store.read_range(path, planned, chunk.start..chunk.end)?;
-        // Neither size nor time tells when somebody writes into the file and sets its time back, or
+        // Neither size nor time shows that a program writes into the file and sets its time back, or
         // faster than the file system's clock ticks.
         if chunk.hash.is_some_and(|planned| !planned.is_of(&bytes)) {
             return Err(changed(path));

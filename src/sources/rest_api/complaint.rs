@@ -1,7 +1,7 @@
 //! Owns noticing that an answer says itself that something is wrong with it, though its status is 200:
-//! `{"data": [], "error": "quota exceeded"}`. It would be taken for an empty day, or for all there is.
+//! `{"data": [], "error": "quota exceeded"}`. It would look like an empty day, or like all there is.
 //!
-//! It looks at what stands around the records, never into them: a record may well have a field `error`.
+//! It looks at what surrounds the records, never into them: a record may well have a field `error`.
 //! Many an API has places for errors that are filled on bad days only: null, nothing, zero, `false`, "ok"
 //! and their kin are no complaints.
 
@@ -150,7 +150,7 @@ fn is_error_place(plain: &str) -> bool {
     )
 }
 
-/// Whether what stands in a place for errors is one.
+/// Whether the value in a place for errors is one.
 fn is_wrong(value: &Value) -> bool {
     match value {
         Value::Null => false,

@@ -126,7 +126,7 @@ impl DataSelector {
         match &self.path {
             Path::Keys(keys) => Ok(walk_text(keys, body)?.map(Cow::Borrowed).into_iter().collect()),
             Path::Query(path) => {
-                // What is too deep to be parsed makes the record it stands in unreadable, and no other.
+                // What is too deep to be parsed makes its record unreadable, and no other.
                 let body: Value = serde_json::from_str(&prune(body, MAX_DEPTH))?;
                 let unpruned = |text: String| match text.contains(PRUNED) {
                     true => text.replace(PRUNED, &too_deep()),
@@ -170,7 +170,7 @@ fn is_gone(end: &End<'_, '_>) -> bool {
     }
 }
 
-/// Whether there is an empty list or object, or a null, where more could stand.
+/// Whether there is an empty list or object, or a null, where more could be.
 fn has_room(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -195,7 +195,7 @@ fn too_deep() -> String {
     format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1))
 }
 
-/// The elements of a list, each as it stands there.
+/// The elements of a list, each as it was written.
 fn elements(list: Cow<'_, str>) -> Result<Vec<Cow<'_, str>>, serde_json::Error> {
     let texts = match list {
         Cow::Borrowed(list) => {

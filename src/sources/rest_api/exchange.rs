@@ -47,7 +47,7 @@ pub(super) struct Clients {
     /// For the host of the job file.
     own: Client,
     /// For hosts that answers lead to: connects to public addresses only, and goes through no proxy,
-    /// where nobody would see which address is connected to. Made when it is needed.
+    /// where the address that is connected to could not be checked. Made when it is needed.
     elsewhere: OnceLock<Client>,
 }
 

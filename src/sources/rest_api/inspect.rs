@@ -141,7 +141,7 @@ fn is_suspicious(name: &str) -> bool {
     SUSPICIOUS.iter().any(|word| plain.contains(word))
 }
 
-/// The message without the key that it begins with, which stands in front of it already.
+/// The message without the key that it begins with, which is in front of it already.
 fn without_key(error: &SourceError, key: &str) -> String {
     let message = &error.message;
     let rest = message.strip_prefix(&format!("`{key}` ")).unwrap_or(message);

@@ -3,7 +3,7 @@
 //! `params` is what the job file says, `request` what is sent, `secrets` what is shown of it,
 //! `exchange` the network, `onward` where answers may lead, `public` what is not internal, `unpack`
 //! how large a body may be, `answer` what a refusal means, `complaint` what an answer says is wrong with it, `paginator` where the next page is,
-//! `more_pages` whether there is one that nobody asks for, `recording` pages without a network, `data_selector` which values are records, `inspect` what is wrong with a job
+//! `more_pages` whether there is one that no request fetches, `recording` pages without a network, `data_selector` which values are records, `inspect` what is wrong with a job
 //! file. Only this file knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
@@ -211,7 +211,7 @@ impl RestApiSource {
     fn look(&self, position: &Position) -> Look {
         let paginator = &self.params.paginator;
         let asked = || request::asked(&self.params, &paginator.query(position));
-        // An address that cannot be made was refused with the job file, or sent nobody here.
+        // An address that cannot be made was refused with the job file.
         let asked = || asked().map(String::from).unwrap_or_default();
         let asked_once = paginator.expects_one().then(asked);
         Look { asked_once, heeds_errors: !self.params.ignore_errors }

@@ -89,7 +89,7 @@ pub(super) enum Astray {
     Scheme(String),
     #[error("leads to an address with a user name in it, which is not followed")]
     UserName,
-    /// Does not repeat the address: the key may stand in any part of it.
+    /// Does not repeat the address: the key may be in any part of it.
     #[error(
         "leads to another host with the key in the address, and the key is sent to no other: if \
          that is right, put the address in `base_url`"
@@ -154,7 +154,7 @@ impl Bounds<'_> {
         let home_host = url.host_str() == self.home.host_str();
         let literal = address_in(&url);
         if home_origin || self.allowed.iter().any(|host| host.is_of(&url)) {
-            // Whoever allows an address, not a name, knows where it leads.
+            // A job file that allows an address, not a name, knows where it leads.
             let public_only = !home_host && literal.is_none();
             return Ok(Place { url, at_home: false, public_only });
         }
@@ -165,7 +165,7 @@ impl Bounds<'_> {
     }
 }
 
-/// The address that stands in place of a name.
+/// The IP address in place of a name.
 fn address_in(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }

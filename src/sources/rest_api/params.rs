@@ -32,7 +32,7 @@ pub struct RestApiParams {
     pub headers: BTreeMap<String, PlainOrSecret>,
     /// How requests are authenticated. Nothing of it is ever stored or shown.
     pub auth: Option<Auth>,
-    /// JSONPath of the records in an answer. With `[*]` at its end what stands before must be a
+    /// JSONPath of the records in a response. With `[*]` at its end what comes before must be a
     /// list; without, it may also be a single object. Null is an empty list.
     #[serde(default = "whole_body")]
     pub data_selector: String,
@@ -96,7 +96,7 @@ pub enum Auth {
         name: String,
         /// The key.
         value: Secret,
-        /// Whether to go without it when nobody supplies it.
+        /// Whether to go without it when it is not supplied.
         #[serde(default)]
         optional: bool,
     },
@@ -104,7 +104,7 @@ pub enum Auth {
     Bearer {
         /// The token.
         token: Secret,
-        /// Whether to go without it when nobody supplies it.
+        /// Whether to go without it when it is not supplied.
         #[serde(default)]
         optional: bool,
     },

@@ -38,7 +38,7 @@ impl Secrets {
     /// Adds a secret; `key` is the key of the job file that asks for it.
     ///
     /// # Errors
-    /// When it is too long to be looked for.
+    /// When it is too long to be searched for.
     pub fn add(&mut self, secret: &str, key: &str) -> Result<(), SourceError> {
         let pattern: String = secret.chars().map(spellings_of).collect();
         // The error is not repeated: it has the pattern in it.

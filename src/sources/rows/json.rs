@@ -21,7 +21,7 @@ use crate::sources::{LedNowhere, SourceError};
 use crate::values::field::Locator;
 use crate::values::row::{Cell, Row};
 
-/// Records of a page in which a key that was meant is looked for.
+/// Records of a page in which the key that was meant is searched.
 const LOOKED_THROUGH: usize = 5;
 
 /// Reads JSON objects as rows: how the values of the locators are found in them.
@@ -42,7 +42,7 @@ enum Unparsed {
     #[error("expected a record of at most {MAX_VALUES} values")]
     TooMany,
     #[error(
-        "expected each key of an object once, found \"{0}\" twice: nobody can tell which value counts"
+        "expected each key of an object once, found \"{0}\" twice: it is unknown which value counts"
     )]
     Twice(String),
 }
@@ -239,7 +239,7 @@ pub(in crate::sources) struct JsonRow<'r> {
 enum Found<'r> {
     Nothing,
     One(&'r Value),
-    /// All of them, as a list: none is dropped without a word.
+    /// All of them, as a list: none is dropped silently.
     Several(Value),
 }
 
@@ -336,7 +336,7 @@ mod tests {
     }
 
     proptest! {
-        /// No good record is taken for one with a key twice.
+        /// No good record is mistaken for one with a key twice.
         #[test]
         fn what_json_writes_can_be_read(value in value()) {
             let json = value.to_string();

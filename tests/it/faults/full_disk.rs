@@ -97,7 +97,7 @@ async fn a_disk_that_is_full_now_and_then() {
     Trial {
         number: "8a",
         fault: "a full disk (SQLSTATE 53100), injected into one statement of 20 to 60",
-        promised: "tasks wait, no attempt of them is spent; the tables equal those of an undisturbed run",
+        promised: "tasks wait without losing an attempt; the tables equal those of an undisturbed run",
     }
     .held(&Figures { rounds: all, observed });
 }

@@ -118,7 +118,7 @@ async fn one_idempotency_key_from_fifty_clients_makes_one_run() {
     Trial {
         number: "10b",
         fault: "one `Idempotency-Key` from 50 clients at once",
-        promised: "one run; everyone is told which",
+        promised: "one run; every client gets its id",
     }
     .held(&Figures { rounds: 1, observed: format!("1 × 202, {} × 200", CLIENTS - 1) });
     api.app.database.close().await;

@@ -1,5 +1,5 @@
 //! Owns the grammar of rows: where a row ends, where its fields are. One function decides where a
-//! quoted field closes, so that whoever cuts a file into rows and whoever cuts a row into fields
+//! quoted field closes, so that cutting a file into rows and cutting a row into fields
 //! cannot disagree. Bytes only; must not know encodings, headers or what makes a row acceptable.
 //!
 //! The grammar. A quote opens a field only as the first byte of the field. Inside, an escape takes
@@ -242,7 +242,7 @@ impl Grammar {
         }
     }
 
-    /// Whether a field starts at `at`, where a quote stands. `known` is a place outside quotes
+    /// Whether a field starts at `at`, where there is a quote. `known` is a place outside quotes
     /// that is known to be the start of a row or to follow a closing quote, and moves along.
     fn starts_field(&self, text: &[u8], at: usize, known: &mut usize) -> bool {
         if let [delimiter] = *self.delimiter {
@@ -416,7 +416,7 @@ impl Grammar {
     }
 }
 
-/// `memchr` for bytes that are likely to be near: the quotes of JSON within quotes stand a few bytes
+/// `memchr` for bytes that are likely to be near: the quotes of JSON within quotes are a few bytes
 /// apart, where calling it costs more than looking.
 /// Source: Mycroft's test for a zero byte, in Anderson, "Bit Twiddling Hacks".
 fn find(byte: u8, text: &[u8]) -> Option<usize> {

@@ -95,7 +95,7 @@ fn layout_of(params: &CsvParams, dialect: Dialect) -> Result<CsvLayout, SourceEr
     })
 }
 
-/// A file of nothing but line ends is a table of empty cells when it is said to have one column.
+/// A file of nothing but line ends is a table of empty cells when the job file gives it one column.
 fn is_one_declared_column(params: &CsvParams) -> bool {
     matches!(&params.header, Header::Names(names) if names.len() == 1)
 }

@@ -29,7 +29,7 @@ pub(super) fn joined(rows: &[Vec<String>]) -> Vec<String> {
     names
 }
 
-/// Refuses a header in which a name stands twice: nothing could tell the columns apart.
+/// Refuses a header in which a name occurs twice: nothing could tell the columns apart.
 pub(super) fn refuse_duplicates(file: &str, columns: &[String]) -> Result<(), SourceError> {
     let mut seen = HashMap::with_capacity(columns.len());
     for (at, name) in columns.iter().enumerate() {
@@ -87,7 +87,7 @@ pub(super) fn resolve(
     })
 }
 
-/// What a header that was taken for one column is probably cut by, as a job file writes it.
+/// The delimiter that probably cuts a header that was read as one column, as a job file writes it.
 fn delimiter_within(header: &str) -> Option<&'static str> {
     /// The likelier ones first.
     const DELIMITERS: [(&str, &str); 9] = [

@@ -24,7 +24,7 @@ pub struct CsvParams {
     /// The same as `paths` of `[files]`, for job files that have no such table.
     #[schemars(with = "Vec<String>", skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<String>>,
-    /// What stands between fields, one or more characters; `"auto"` tries comma, semicolon, tab
+    /// What separates fields, one or more characters; `"auto"` tries comma, semicolon, tab
     /// and bar on the file.
     pub delimiter: String,
     /// The character around fields that contain delimiters or line ends; `"auto"` tries `"` and
@@ -149,7 +149,7 @@ impl CsvParams {
         self.problems().into_iter().next().map_or(Ok(()), |problem| Err(unusable(problem)))
     }
 
-    /// Everything that is wrong without a look at a file.
+    /// Everything that is wrong without reading a file.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         let delimiter = self.given_delimiter().map_err(|problem| problems.push(problem));
@@ -249,7 +249,7 @@ impl CsvParams {
     }
 
     /// Hash of every key that decides how bytes become rows. A file read under other keys has to
-    /// be read again even if it did not change. It stands in stored layouts, and only whoever writes
+    /// be read again even if it did not change. It is in stored layouts, and only who writes
     /// the job file could make two of one hash: it stays xxh3.
     pub(super) fn fingerprint(&self) -> String {
         // Paths were a list that was always there.

@@ -149,7 +149,7 @@ impl CsvReader {
 
     fn defects(&self, bytes: &[u8], decodes: bool, fields: &[Field]) -> Vec<Defect> {
         let mut found = Vec::new();
-        // Behind a quote that closes too early or never, nobody knows where fields are.
+        // Behind a quote that closes too early or never, the fields are unknown.
         let unterminated =
             fields.iter().position(|field| self.grammar.is_unterminated(bytes, field));
         if unterminated.is_none() && !self.fits(fields.len()) {

@@ -1,4 +1,4 @@
-//! Owns finding what stands around the records in a body, without parsing the records.
+//! Owns finding what surrounds the records in a body, without parsing the records.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -62,22 +62,22 @@ impl RecordsPlace {
         Self { steps, rest: Rest::Nothing }
     }
 
-    /// Whether all that stands there is records.
+    /// Whether there is nothing but records.
     pub fn is_whole(&self) -> bool {
         self.rest == Rest::Nothing
     }
 }
 
-/// Who looks at what stands around the records.
+/// A visitor of what surrounds the records.
 pub(in super::super) trait Looks {
-    /// Looks at what stands behind `key` of the object at the place `at`.
+    /// Looks at the value of `key` of the object at the place `at`.
     fn look(&mut self, at: &str, key: &str, value: &Value);
 
     /// The same for a value that is too long to be looked at.
     fn skip(&mut self, _at: &str, _key: &str, _json: &str) {}
 }
 
-/// Looks at what stands around the records; answers how many values the list has out of which they are
+/// Looks at what surrounds the records; returns how many values the list has out of which they are
 /// picked, if it is a list.
 pub(in super::super) fn look(
     body: &str,

@@ -1,4 +1,4 @@
-//! Owns what keys and headers say of pages, and what all of it comes to.
+//! Owns what keys and headers say of pages, and the conclusion from all of it.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ pub(super) struct Findings<'a> {
     pages_in_a_word: bool,
     /// … and a title.
     has_title: bool,
-    /// How many records are said to come behind these.
+    /// How many records are announced behind these.
     remaining: Option<(String, u64)>,
     /// Whether there are allowances, and `remaining` may be what is left of one.
     has_quota: bool,
@@ -89,7 +89,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// What all of it comes to, of an answer with so many records, as the end of a sentence.
+    /// The conclusion, for a response with this many records, as the end of a sentence.
     pub fn evidence(self, records: Option<u64>) -> Option<String> {
         let leads_on = |onward: &&Onward| {
             !self.is_here(onward.link.as_deref()) && !self.is_beyond(onward.page)
@@ -415,13 +415,13 @@ pub(in super::super) fn join(place: &str, key: &str) -> String {
     if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }
 
-/// Whether so many records are what APIs give on a full page: a round number, or 2, 3, 5 … times 16.
+/// Whether this many records are what APIs give on a full page: a round number, or 2, 3, 5 … times 16.
 fn fills_a_page(records: u64) -> bool {
     records >= 10
         && (records.is_multiple_of(10) || records.is_multiple_of(25) || records.is_multiple_of(16))
 }
 
-/// Whether a link, as it stands in an answer from `at`, leads to where it came from: to the same path with
+/// Whether a link, as it is in a response from `at`, leads to where it came from: to the same path with
 /// the same parameters. What was struck out of it counts as equal.
 fn leads_back(at: &str, link: &str) -> bool {
     let Ok(at) = Url::parse(at) else { return false };
@@ -476,7 +476,7 @@ fn is_date(value: &Value) -> bool {
     })
 }
 
-/// Whether what stands behind `next` is a thing and no page, such as the next version of a document.
+/// Whether the value of `next` is a thing and no page, such as the next version of a document.
 fn is_thing(value: &Value, plain_key: &str) -> bool {
     const OF_PAGES: [&str; 22] = [
         "href",

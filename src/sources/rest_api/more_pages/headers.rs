@@ -128,7 +128,7 @@ impl Range {
 
 /// Whether a `Link` header (RFC 8288) has a link to the next page.
 fn links_to_next(header: &str) -> bool {
-    // A comma or a semicolon may stand within the brackets of an address, or within quotes.
+    // A comma or a semicolon may be within the brackets of an address, or within quotes.
     let (mut in_address, mut in_quotes) = (false, false);
     let mut links = header.split(|c| {
         match c {

@@ -1,9 +1,9 @@
 //! Owns noticing that an answer is one page of several, though the job file knows of one only: the
-//! full sync would end behind the first page, and nobody would miss the rest.
+//! full sync would end after the first page, and the rest would be missing unnoticed.
 //!
-//! `headers` is what the headers say, `around` what stands around the records, `findings` what both
-//! come to. It looks at what stands around the records, never into them: a record may well have a field
-//! `next`. What an API says in so many words ("no more") counts more than what its figures suggest.
+//! `headers` is what the headers say, `around` what surrounds the records, `findings` what both
+//! amount to. It looks at what surrounds the records, never into them: a record may well have a field
+//! `next`. What an API says explicitly ("no more") counts more than what its figures suggest.
 
 mod around;
 mod findings;

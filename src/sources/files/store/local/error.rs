@@ -31,7 +31,7 @@ pub(super) fn meaning(path: &Path, setting: Setting, error: io::Error) -> Source
     SourceError::permanent(message).caused_by(error)
 }
 
-/// Whether a path will never lead to a file as it stands: links in a circle, a name that is too long.
+/// Whether a path will never lead to a file as it is: links in a circle, a name that is too long.
 pub(super) fn leads_nowhere(error: &io::Error) -> bool {
     use nix::errno::Errno;
     let bad = [Errno::ELOOP, Errno::ENAMETOOLONG, Errno::ENOTDIR, Errno::EINVAL, Errno::ENXIO];

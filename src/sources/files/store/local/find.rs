@@ -72,7 +72,7 @@ struct Child {
     name: OsString,
     is_link: bool,
     is_folder: bool,
-    /// A link that may lead to a folder: nobody can tell.
+    /// A link that may lead to a folder: it cannot be read.
     is_barred: bool,
 }
 
@@ -227,7 +227,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Looks into a folder that `**` has come to, and goes on to those in it.
+    /// Looks into a folder that `**` has reached, and then into those in it.
     fn enter_below(&mut self, walk: &mut Walk<'_>, step: &Step) -> Result<(), SourceError> {
         let Step { folder, real, part, .. } = step;
         let looked = real.clone().map_or_else(|| fs::canonicalize(or_here(folder)), Ok);
@@ -262,8 +262,8 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// Leaves a folder out that `**` may not look into. What stands beside the folders below the allowed roots is
-    /// many and means nothing: it is said once.
+    /// Leaves a folder out that `**` may not look into. What is beside the folders below the allowed roots is
+    /// many and means nothing: it is reported once.
     fn outside(&self, walk: &mut Walk<'_>, step: &Step, real: &Path) -> Result<(), SourceError> {
         let outside = "outside the folders that job files may read";
         if !step.from_above {

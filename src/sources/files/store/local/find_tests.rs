@@ -47,7 +47,7 @@ impl Tree {
         self.store().list(&entries, &AtomicBool::new(false))
     }
 
-    /// The files, and what is said of those left out.
+    /// The files, and the messages of those left out.
     fn find(&self, paths: &[&str]) -> (Vec<String>, Vec<(String, Loss)>) {
         let found = self.look(paths).unwrap();
         let relative = |path: &PathBuf| {
@@ -72,7 +72,7 @@ fn a_name_that_is_no_utf8_is_left_out_by_name() {
     let (files, left) = tree.find(&["d/**/*.csv"]);
     assert_eq!((files.len(), left.len()), (1, 2), "{left:?}");
     assert!(left[1].0.starts_with("d/b\\xff/b.csv: its"), "{left:?}");
-    // What the pattern does not ask for is nobody's business.
+    // What the pattern does not match is not reported.
     assert!(tree.find(&["d/a*.csv"]).1.is_empty());
 }
 
@@ -88,7 +88,7 @@ fn links_in_circles_are_followed_once_around() {
         let (files, left) = tree.find(&[pattern]);
         assert_eq!((files, left), (vec!["d/ok.csv".into(), "d/sub/in.csv".into()], vec![]));
     }
-    // The real names first, wherever they stand in the order of names.
+    // The real names first, wherever they are in the order of names.
     tree.link("sub", "d/0");
     assert_eq!(tree.find(&["d/**/in.csv"]).0, ["d/sub/in.csv"]);
 }

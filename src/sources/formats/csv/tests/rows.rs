@@ -1,4 +1,4 @@
-//! Which rows are good, and what is said about the others.
+//! Which rows are good, and what is wrong with the others.
 
 use super::*;
 

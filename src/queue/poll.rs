@@ -28,24 +28,24 @@ use crate::domain::task::TaskKind;
 
 /// New items wake a worker at once; items whose time comes are found by looking this often.
 const EVERY: Duration = Duration::from_secs(1);
-/// After news the queue is looked at at once, and so much later.
+/// After a notification the queue is looked at at once, and so much later.
 const AFTER_NEWS: [Duration; 3] =
     [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(125)];
-/// Whoever is not registered may lock nothing.
+/// A worker that is not registered may lock nothing.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 
-/// The items of a queue, one whenever somebody waits for the next.
+/// The items of a queue, one whenever a slot waits for the next.
 pub(super) type Items = BoxStream<'static, Result<Option<Task<Delivery>>, JoinError>>;
 
 /// Looks for the items of one queue, for one worker.
 #[derive(Clone)]
-pub(super) struct Look {
+pub(super) struct Poller {
     pub pool: PgPool,
     pub queue: TaskKind,
     /// A look that takes longer is given up, and its connection with it.
     pub within: Duration,
     pub pulse: Arc<Pulse>,
-    pub news: watch::Receiver<()>,
+    pub inserted: watch::Receiver<()>,
     pub faults: Arc<Faults>,
     /// No more is asked for once this is cancelled.
     pub stop: CancellationToken,
@@ -53,7 +53,7 @@ pub(super) struct Look {
     pub looks: TaskTracker,
 }
 
-impl Look {
+impl Poller {
     /// The queue's items.
     pub(super) fn items(&self) -> Items {
         let items = stream::unfold(self.clone(), |look| async move {
@@ -74,9 +74,9 @@ impl Look {
         let mut pauses = Pauses::new();
         let mut again = AFTER_NEWS.iter();
         while !self.stop.is_cancelled() {
-            self.news.mark_unchanged();
+            self.inserted.mark_unchanged();
             self.pulse.asked();
-            let looked = self.look().await;
+            let looked = self.poll().await;
             self.pulse.asked();
             let pause = match looked {
                 Ok(Some(delivery)) => return self.take(delivery).await,
@@ -91,9 +91,9 @@ impl Look {
             };
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                news = self.news.changed() => match news {
+                inserted = self.inserted.changed() => match inserted {
                     Ok(()) => again = AFTER_NEWS.iter(),
-                    // Nobody listens any more: the process ends.
+                    // There is no listener any more: the process ends.
                     Err(_) => sleep(pause).await,
                 },
                 () = sleep(pause) => {}
@@ -102,11 +102,11 @@ impl Look {
         None
     }
 
-    async fn look(&self) -> Result<Option<Delivery>, sqlx::Error> {
-        match ask(&self.pool, self.within, async |connection| self.look_once(connection).await)
+    async fn poll(&self) -> Result<Option<Delivery>, sqlx::Error> {
+        match ask(&self.pool, self.within, async |connection| self.poll_once(connection).await)
             .await
         {
-            // Somebody has removed the worker's name: the database was restored, or the process
+            // The worker's name was removed: the database was restored, or the process
             // slept for days. It is looked again when it is known.
             Err(error) if is_unregistered(&error) => {
                 ask(&self.pool, self.within, async |connection| {
@@ -119,7 +119,7 @@ impl Look {
         }
     }
 
-    async fn look_once(
+    async fn poll_once(
         &self,
         connection: &mut PgConnection,
     ) -> Result<Option<Delivery>, sqlx::Error> {

@@ -23,7 +23,7 @@ use crate::domain::task::TaskKind;
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Hears of new items and tells their queues.
-pub(super) struct Newsroom {
+pub(super) struct Listener {
     queues: Vec<(TaskKind, watch::Sender<()>)>,
 }
 
@@ -33,12 +33,12 @@ struct Inserted {
     job_type: String,
 }
 
-impl Newsroom {
+impl Listener {
     pub(super) fn new() -> Self {
         Self { queues: TaskKind::ALL.iter().map(|kind| (*kind, watch::Sender::new(()))).collect() }
     }
 
-    /// The news of one queue.
+    /// The notifications of one queue.
     pub(super) fn of(&self, queue: TaskKind) -> Option<watch::Receiver<()>> {
         let (_, told) = self.queues.iter().find(|(kind, _)| *kind == queue)?;
         Some(told.subscribe())
@@ -62,7 +62,7 @@ impl Newsroom {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(CHANNEL).await?;
         loop {
-            // Nobody knows what was said before listening began.
+            // What was notified before listening began is unknown.
             self.tell(|_| true);
             while let Some(notification) = listener.try_recv().await? {
                 // Items of other programs in the same database are none of ours.
