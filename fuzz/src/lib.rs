@@ -21,7 +21,7 @@ pub mod sources;
 pub mod values;
 
 use mapping::Mapped;
-use domain::record::{Column, RecordView};
+use domain::record::{Column, ColumnType, RecordView};
 use domain::reject::Reject;
 use serde_json::{Map, Value};
 
@@ -46,10 +46,10 @@ fn check_record(record: RecordView<'_>) {
     for column in Column::ALL {
         let Some(text) = record.column(column) else { continue };
         assert!(!text.contains('\0'), "{column:?} has U+0000: {text:?}");
-        match column {
-            Column::Price | Column::Quantity => check_digits(text),
-            Column::Attributes => check_attributes(text),
-            _ => {}
+        match column.spec().kind {
+            ColumnType::Numeric => check_digits(text),
+            ColumnType::Json => check_attributes(text),
+            ColumnType::Text | ColumnType::Timestamp => {}
         }
     }
 }

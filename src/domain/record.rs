@@ -6,60 +6,152 @@
 use super::hash::{ContentHash, StoredHash};
 use super::raw::RawRef;
 
-/// The columns of `unified_records` that a mapping can fill, in the order that the content hash
-/// takes them. A field of any other name becomes a key of `attributes`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Column {
-    /// `name text`
-    Name,
-    /// `description text`
-    Description,
-    /// `category text`
-    Category,
-    /// `price numeric`, canonical digits (see [`super::decimal`])
-    Price,
-    /// `currency text`
-    Currency,
-    /// `quantity numeric`, canonical digits
-    Quantity,
-    /// `url text`
-    Url,
-    /// `attributes jsonb`, JSON text
-    Attributes,
+/// How the values of a column are held, hashed and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `text`
+    Text,
+    /// `numeric`, held as canonical digits (see [`super::decimal`])
+    Numeric,
+    /// `timestamptz`, held as microseconds since 1970-01-01 UTC
+    Timestamp,
+    /// `jsonb`, held as JSON text
+    Json,
 }
+
+/// What the content hash of a record takes of a column without a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashed {
+    /// That there is none. So it is with the first columns, and only with these.
+    EvenEmpty,
+    /// Nothing: the hashes of records that were stored before there was such a column stay as they are.
+    IfPresent,
+}
+
+/// A column of `unified_records` that a mapping can fill, by what there is to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnSpec {
+    /// Its name in the table and in job files.
+    pub name: &'static str,
+    /// Of which type it is.
+    pub kind: ColumnType,
+    /// How it goes into the content hash.
+    pub hashed: Hashed,
+}
+
+/// Calls a macro with the columns of `unified_records` that a mapping can fill: the one list that a further
+/// column is added to, besides its migration. From it follow how records are held, hashed, encoded, written,
+/// read and shown. A further one is `IfPresent`; where it stands in the list does not matter.
+macro_rules! record_columns {
+    ($then:ident) => {
+        $then! {
+            /// See the mapping.
+            Name name: Text EvenEmpty;
+            /// See the mapping.
+            Description description: Text EvenEmpty;
+            /// See the mapping.
+            Category category: Text EvenEmpty;
+            /// A decimal number with every digit of the source.
+            Price price: Numeric EvenEmpty;
+            /// See the mapping.
+            Currency currency: Text EvenEmpty;
+            /// A decimal number with every digit of the source.
+            Quantity quantity: Numeric EvenEmpty;
+            /// See the mapping.
+            Url url: Text EvenEmpty;
+            /// When the source says it changed.
+            SourceUpdatedAt source_updated_at: Timestamp EvenEmpty;
+            /// The mapped fields that have no column of their own.
+            Attributes attributes: Json EvenEmpty;
+        }
+    };
+}
+pub(crate) use record_columns;
+
+macro_rules! columns {
+    ($($(#[$doc:meta])* $column:ident $name:ident: $kind:ident $hashed:ident;)*) => {
+        /// The columns of `unified_records` that a mapping can fill. A field of any other name becomes a key
+        /// of `attributes`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Column {
+            $($(#[$doc])* $column,)*
+        }
+
+        impl Column {
+            /// Every column.
+            pub const ALL: [Self; Self::SPECS.len()] = [$(Self::$column,)*];
+
+            /// What there is to know of each, in the same order.
+            pub const SPECS: &'static [ColumnSpec] = &[$(ColumnSpec {
+                name: stringify!($name),
+                kind: ColumnType::$kind,
+                hashed: Hashed::$hashed,
+            },)*];
+        }
+    };
+}
+record_columns!(columns);
 
 impl Column {
-    /// Every column held as text in the arena.
-    pub const ALL: [Self; 8] = [
-        Self::Name,
-        Self::Description,
-        Self::Category,
-        Self::Price,
-        Self::Currency,
-        Self::Quantity,
-        Self::Url,
-        Self::Attributes,
-    ];
+    /// What there is to know of it.
+    pub const fn spec(self) -> ColumnSpec {
+        Self::SPECS[self as usize]
+    }
+
+    /// The column of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|column| column.spec().name == name)
+    }
 }
 
-/// A piece of the batch's arena, or nothing.
+/// The value of a column, as it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// Text, canonical digits or JSON.
+    Text(&'a str),
+    /// Microseconds since 1970-01-01 UTC.
+    Time(i64),
+}
+
+/// A piece of the batch's arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     start: u32,
     end: u32,
 }
 
-impl Span {
-    /// No value: a batch is never as long as that.
-    const NONE: Self = Self { start: u32::MAX, end: u32::MAX };
+/// The value of a column in eight bytes: where in the arena its text is, or the time itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cell(u64);
+
+impl Cell {
+    /// No value: no span is so far behind, and no time so long ago.
+    const NONE: Self = Self(u64::MAX);
+    /// Makes `NONE` of the time that no clock shows, `i64::MIN`.
+    const TIMES: u64 = u64::MAX >> 1;
+
+    fn of_span(span: Span) -> Self {
+        Self(u64::from(span.start) << 32 | u64::from(span.end))
+    }
+
+    fn of_time(micros: i64) -> Self {
+        Self(micros.cast_unsigned() ^ Self::TIMES)
+    }
+
+    fn span(self) -> Span {
+        Span { start: (self.0 >> 32) as u32, end: self.0 as u32 }
+    }
+
+    fn time(self) -> i64 {
+        (self.0 ^ Self::TIMES).cast_signed()
+    }
 }
 
 /// One record: spans into the arena, no allocation of its own.
 #[derive(Debug, Clone)]
 struct Entry {
     external_id: Span,
-    columns: [Span; Column::ALL.len()],
-    source_updated_at: Option<i64>,
+    columns: [Cell; Column::ALL.len()],
     content_hash: ContentHash,
     raw: u32,
     raw_row: i64,
@@ -68,8 +160,7 @@ struct Entry {
 impl Entry {
     const EMPTY: Self = Self {
         external_id: Span { start: 0, end: 0 },
-        columns: [Span::NONE; Column::ALL.len()],
-        source_updated_at: None,
+        columns: [Cell::NONE; Column::ALL.len()],
         content_hash: ContentHash::UNSET,
         raw: 0,
         raw_row: 0,
@@ -178,7 +269,7 @@ impl RecordBatch {
     pub fn close_column(&mut self, column: Column, start: usize) {
         let span = self.span_from(start);
         if let Some(open) = &mut self.open {
-            open.columns[column as usize] = span;
+            open.columns[column as usize] = Cell::of_span(span);
         }
     }
 
@@ -189,10 +280,10 @@ impl RecordBatch {
         self.close_column(column, start);
     }
 
-    /// Sets `source_updated_at` of the open record, in microseconds since 1970-01-01 UTC.
-    pub fn set_source_updated_at(&mut self, micros: i64) {
+    /// Sets a column of times of the open record, in microseconds since 1970-01-01 UTC.
+    pub fn set_time(&mut self, column: Column, micros: i64) {
         if let Some(open) = &mut self.open {
-            open.source_updated_at = Some(micros);
+            open.columns[column as usize] = Cell::of_time(micros);
         }
     }
 
@@ -217,25 +308,24 @@ impl RecordBatch {
         self.arena.truncate(self.open_at);
     }
 
-    /// Each value goes in with its length, so that no two different records hash the same text.
     fn hash(&mut self, entry: &Entry) -> ContentHash {
         let mut hashed = std::mem::take(&mut self.hashed);
-        self.write_hashed(entry, &mut hashed);
+        write_hashed(self.values(entry), &mut hashed);
         self.hashed = hashed;
         ContentHash::of(&self.hashed)
     }
 
-    fn write_hashed(&self, entry: &Entry, hashed: &mut Vec<u8>) {
-        hashed.clear();
-        for span in entry.columns {
-            if span == Span::NONE {
-                hashed.extend_from_slice(&u32::MAX.to_le_bytes());
-            } else {
-                hashed.extend_from_slice(&(span.end - span.start).to_le_bytes());
-                hashed.extend_from_slice(self.text(span).as_bytes());
-            }
-        }
-        hashed.extend_from_slice(&entry.source_updated_at.unwrap_or(i64::MIN).to_le_bytes());
+    fn values(
+        &self,
+        entry: &Entry,
+    ) -> impl ExactSizeIterator<Item = (&'static ColumnSpec, Option<Value<'_>>)> + Clone {
+        Column::SPECS.iter().zip(entry.columns).map(|(spec, cell)| {
+            let value = (cell != Cell::NONE).then(|| match spec.kind {
+                ColumnType::Timestamp => Value::Time(cell.time()),
+                _ => Value::Text(self.text(cell.span())),
+            });
+            (spec, value)
+        })
     }
 
     fn text(&self, span: Span) -> &str {
@@ -274,15 +364,31 @@ impl<'a> RecordView<'a> {
         self.batch.text(self.entry.external_id)
     }
 
-    /// The value of a column; `None` is SQL's null.
+    /// The value of a column of text, numbers or JSON; `None` is SQL's null.
     pub fn column(self, column: Column) -> Option<&'a str> {
-        let span = self.entry.columns[column as usize];
-        (span != Span::NONE).then(|| self.batch.text(span))
+        match self.value(column)? {
+            Value::Text(text) => Some(text),
+            Value::Time(_) => None,
+        }
     }
 
-    /// Microseconds since 1970-01-01 UTC.
-    pub fn source_updated_at(self) -> Option<i64> {
-        self.entry.source_updated_at
+    /// The value of a column of times, in microseconds since 1970-01-01 UTC.
+    pub fn time(self, column: Column) -> Option<i64> {
+        match self.value(column)? {
+            Value::Time(micros) => Some(micros),
+            Value::Text(_) => None,
+        }
+    }
+
+    fn value(self, column: Column) -> Option<Value<'a>> {
+        self.values().nth(column as usize)?.1
+    }
+
+    /// All columns with their values.
+    pub fn values(
+        self,
+    ) -> impl ExactSizeIterator<Item = (&'static ColumnSpec, Option<Value<'a>>)> + Clone {
+        self.batch.values(self.entry)
     }
 
     /// Hash of everything but the key and the lineage.
@@ -295,7 +401,7 @@ impl<'a> RecordView<'a> {
         match stored {
             StoredHash::Blake3(hash) => hash == self.content_hash(),
             StoredHash::Xxh3(_) => {
-                self.batch.write_hashed(self.entry, scratch);
+                write_hashed(self.values(), scratch);
                 stored.is_of(scratch)
             }
         }
@@ -310,6 +416,48 @@ impl<'a> RecordView<'a> {
     pub fn raw_row(self) -> i64 {
         self.entry.raw_row
     }
+}
+
+/// Writes what is hashed of a record. Each value goes in with its length, so that no two different records
+/// hash the same text. What is hashed even if empty comes first, texts before times; the other columns add
+/// their names as well, in the order of these, and only if they have a value.
+fn write_hashed<'a>(
+    values: impl Iterator<Item = (&'static ColumnSpec, Option<Value<'a>>)> + Clone,
+    hashed: &mut Vec<u8>,
+) {
+    hashed.clear();
+    for times in [false, true] {
+        for (spec, value) in values.clone() {
+            let is_time = spec.kind == ColumnType::Timestamp;
+            if spec.hashed == Hashed::EvenEmpty && is_time == times {
+                write_value(spec.kind, value, hashed);
+            }
+        }
+    }
+    let further =
+        values.filter(|(spec, value)| spec.hashed == Hashed::IfPresent && value.is_some());
+    let mut further: Vec<_> = further.collect();
+    further.sort_by_key(|(spec, _)| spec.name);
+    for (spec, value) in further {
+        write_text(spec.name, hashed);
+        write_value(spec.kind, value, hashed);
+    }
+}
+
+fn write_value(kind: ColumnType, value: Option<Value<'_>>, hashed: &mut Vec<u8>) {
+    match value {
+        Some(Value::Text(text)) => write_text(text, hashed),
+        Some(Value::Time(micros)) => hashed.extend_from_slice(&micros.to_le_bytes()),
+        None if kind == ColumnType::Timestamp => {
+            hashed.extend_from_slice(&i64::MIN.to_le_bytes());
+        }
+        None => hashed.extend_from_slice(&u32::MAX.to_le_bytes()),
+    }
+}
+
+fn write_text(text: &str, hashed: &mut Vec<u8>) {
+    hashed.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    hashed.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -348,5 +496,79 @@ mod tests {
         assert_eq!((batch.len(), batch.text_len()), (1, before));
         assert_eq!(batch.get(0).external_id(), "1");
         assert_eq!(batch.get(0).column(Column::Url), None);
+    }
+
+    /// Of nothing, of everything, and of a time just before 1970, as they were before columns became a list.
+    const EXPECTED_HASHES: [&str; 3] = [
+        "d6d714f367f931afcdc7e7e16b6f2af829a86d6d092096f13b08b123739b1cc9",
+        "294249f2b27b27a7a87b78e928961bb601ffd936697f72f05ccecc08f7ecf563",
+        "ad7699aaad495ca4d28be434af1d703f1fa00da795b3add448adaf8cd1dbdfac",
+    ];
+
+    #[test]
+    fn records_have_the_hashes_that_are_stored_of_them() {
+        let mut batch = RecordBatch::new();
+        batch.enter_raw(RawRef::File(1));
+        batch.begin();
+        batch.commit(1);
+        batch.begin();
+        batch.set(Column::Name, "Tea");
+        batch.set(Column::Description, "");
+        batch.set(Column::Category, "Getränke");
+        batch.set(Column::Price, "2.50");
+        batch.set(Column::Currency, "EUR");
+        batch.set(Column::Quantity, "-7");
+        batch.set(Column::Url, "https://example.com/tea");
+        batch.set(Column::Attributes, r#"{"colour":"green"}"#);
+        batch.set_time(Column::SourceUpdatedAt, 1_735_783_445_500_000);
+        batch.commit(2);
+        batch.begin();
+        batch.set(Column::Url, "u");
+        batch.set_time(Column::SourceUpdatedAt, -1);
+        batch.commit(3);
+        let hex = |hash: ContentHash| {
+            hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let hashes: Vec<_> = batch.iter().map(|record| hex(record.content_hash())).collect();
+        assert_eq!(hashes, EXPECTED_HASHES);
+        assert_eq!(batch.get(2).time(Column::SourceUpdatedAt), Some(-1));
+        assert_eq!(batch.get(0).time(Column::SourceUpdatedAt), None);
+    }
+
+    const BRAND: ColumnSpec =
+        ColumnSpec { name: "brand", kind: ColumnType::Text, hashed: Hashed::IfPresent };
+    const SEEN: ColumnSpec =
+        ColumnSpec { name: "seen_at", kind: ColumnType::Timestamp, hashed: Hashed::IfPresent };
+
+    fn hashed(
+        values: impl Iterator<Item = (&'static ColumnSpec, Option<Value<'static>>)> + Clone,
+    ) -> Vec<u8> {
+        let mut hashed = Vec::new();
+        write_hashed(values, &mut hashed);
+        hashed
+    }
+
+    /// A further column changes the hash of no record that has nothing there, wherever it stands.
+    #[test]
+    fn a_further_column_counts_only_where_it_has_a_value() {
+        let columns = Column::SPECS.iter().map(|spec| match spec.kind {
+            ColumnType::Timestamp => (spec, Some(Value::Time(5))),
+            _ => (spec, Some(Value::Text("x"))),
+        });
+        let now = hashed(columns.clone());
+        let one = |spec: &'static ColumnSpec, value| std::iter::once((spec, value));
+        assert_eq!(hashed(columns.clone().chain(one(&BRAND, None)).chain(one(&SEEN, None))), now);
+        assert_eq!(hashed(one(&BRAND, None).chain(columns.clone())), now);
+        let mut known = vec![now];
+        for (brand, seen) in
+            [(Some(""), None), (Some("a"), None), (Some("a"), Some(0)), (None, Some(0))]
+        {
+            let (brand, seen) = (brand.map(Value::Text), seen.map(Value::Time));
+            let before = one(&BRAND, brand).chain(columns.clone()).chain(one(&SEEN, seen));
+            let behind = columns.clone().chain(one(&SEEN, seen)).chain(one(&BRAND, brand));
+            assert_eq!(hashed(before), hashed(behind.clone()), "the place in the list");
+            assert!(!known.contains(&hashed(behind.clone())));
+            known.push(hashed(behind));
+        }
     }
 }

@@ -193,7 +193,7 @@ fn meant_column(field: &str) -> Option<&'static str> {
             .collect::<String>()
     };
     let written = letters(field);
-    Target::COLUMNS.into_iter().find(|column| {
+    Target::columns().find(|column| {
         let column = letters(column);
         let slips = strsim::damerau_levenshtein(&written, &column);
         slips == 0 || slips == 1 && column.len() > 4

@@ -77,7 +77,7 @@ impl Mapping {
             match field.target {
                 Target::Column(Column::Attributes) => base = Some(field),
                 Target::Attribute => members.push(field),
-                Target::Column(_) | Target::SourceUpdatedAt => columns.push(field),
+                Target::Column(_) => columns.push(field),
             }
         }
         members.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,7 +7,7 @@ use super::compiled::{Field, Key, Mapping, Part};
 use super::contract::ContractViolation;
 use super::gap_counter::GapCounter;
 use crate::domain::decimal;
-use crate::domain::record::{Column, RecordBatch};
+use crate::domain::record::{Column, ColumnType, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::job_file::policy::Policy;
 use crate::values::convert::{self, ConversionError, Converter, Form};
@@ -50,14 +50,14 @@ impl<'a, R: Row> RowMapper<'a, R> {
         self.write_key(&mapping.key)?;
         for field in &mapping.columns {
             match field.target {
-                Target::Column(column) => self.write_column(field, column)?,
-                Target::SourceUpdatedAt => {
+                Target::Column(column) if column.spec().kind == ColumnType::Timestamp => {
                     let micros =
                         self.convert(field, |converter, cell, _, _| converter.instant(cell))?;
                     if let Some(micros) = micros {
-                        self.records.set_source_updated_at(micros);
+                        self.records.set_time(column, micros);
                     }
                 }
+                Target::Column(column) => self.write_column(field, column)?,
                 Target::Attribute => {}
             }
         }

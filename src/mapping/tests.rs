@@ -230,7 +230,7 @@ fn times_become_instants_and_dates_stay_dates() {
     let toml = "[fields]\nsource_updated_at = { column = 'at' }\nday = { type = 'date' }\nseen = { column = 'at', type = 'timestamp' }";
     let mapped = json(toml, r#"{"id":1,"at":"2025-01-02T03:04:05.5+01:00","day":"2025-01-02"}"#);
     assert_eq!(attributes(&mapped), r#"{"day":"2025-01-02","seen":"2025-01-02T02:04:05.500000Z"}"#);
-    assert_eq!(mapped.records.get(0).source_updated_at(), Some(1_735_783_445_500_000));
+    assert_eq!(mapped.records.get(0).time(Column::SourceUpdatedAt), Some(1_735_783_445_500_000));
     let mapped = json(toml, r#"{"id":1,"at":"yesterday","day":"2025-02-30"}"#);
     use ReasonCode::{InvalidDate, InvalidTimestamp};
     assert_eq!(reasons(&mapped), [InvalidTimestamp, InvalidDate, InvalidTimestamp]);
@@ -250,7 +250,7 @@ fn a_time_that_the_clock_skipped_is_refused_and_says_so() {
 fn a_date_format_reads_unix_times_as_well() {
     let toml = "[fields]\nsource_updated_at = { date_format = '%s' }";
     let mapped = json(toml, r#"{"id":1,"source_updated_at":1735787045}"#);
-    assert_eq!(mapped.records.get(0).source_updated_at(), Some(1_735_787_045_000_000));
+    assert_eq!(mapped.records.get(0).time(Column::SourceUpdatedAt), Some(1_735_787_045_000_000));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_constant_is_the_same_in_every_row() {
         "[fields]\ncurrency = { const = 'EUR' }\nsource_updated_at = { const = '2025-01-02' }";
     let mapped = json(toml, r#"{"id":1,"currency":"USD"}"#);
     assert_eq!(column(&mapped, Column::Currency), Some("EUR"));
-    assert_eq!(mapped.records.get(0).source_updated_at(), Some(1_735_776_000_000_000));
+    assert_eq!(mapped.records.get(0).time(Column::SourceUpdatedAt), Some(1_735_776_000_000_000));
 }
 
 #[test]

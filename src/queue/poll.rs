@@ -28,9 +28,6 @@ use crate::domain::task::TaskKind;
 
 /// New items wake a worker at once; items whose time comes are found by looking this often.
 const EVERY: Duration = Duration::from_secs(1);
-/// After a notification the queue is looked at at once, and so much later.
-const AFTER_NEWS: [Duration; 3] =
-    [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(125)];
 /// A worker that is not registered may lock nothing.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 
@@ -72,7 +69,6 @@ impl Poller {
     /// The next item; `None` when no more is asked for.
     async fn until_found(mut self) -> Option<Delivery> {
         let mut pauses = Pauses::new();
-        let mut again = AFTER_NEWS.iter();
         while !self.stop.is_cancelled() {
             self.inserted.mark_unchanged();
             self.pulse.asked();
@@ -82,7 +78,7 @@ impl Poller {
                 Ok(Some(delivery)) => return self.take(delivery).await,
                 Ok(None) => {
                     pauses = Pauses::new();
-                    again.next().copied().unwrap_or(EVERY)
+                    EVERY
                 }
                 Err(error) => {
                     self.faults.meet("the queue cannot be read", &error);
@@ -91,11 +87,8 @@ impl Poller {
             };
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                inserted = self.inserted.changed() => match inserted {
-                    Ok(()) => again = AFTER_NEWS.iter(),
-                    // There is no listener any more: the process ends.
-                    Err(_) => sleep(pause).await,
-                },
+                // With an error nobody listens any more: the process ends.
+                Ok(()) = self.inserted.changed() => {}
                 () = sleep(pause) => {}
             }
         }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use sqlx::PgConnection;
 
 use super::finish_run::finish_run;
+use super::unchanged_pages::PAGES_PER_BATCH;
 use super::{Effects, SourceInUse, TaskError};
 use crate::db::run_tasks::{self, EndedAttempt, TaskEnd, TaskState};
 use crate::db::runs;
@@ -16,9 +17,6 @@ use crate::domain::task::{Rows, TaskKind, TaskPayload};
 use crate::queue;
 use crate::sources::Source;
 
-/// The most API pages normalized in one transaction when they queue up. Of an API that says what it said
-/// before, so many are counted by one task.
-pub(super) const PAGES_PER_BATCH: i64 = 50;
 /// Of several, the most bytes: their records are held until they are written.
 const PAGES_BYTES: i64 = 16 << 20;
 /// Chunks whose few rows with repeated keys are normalized in one transaction …

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::fetch_page::{self, still_gone, wait_for_token};
@@ -28,7 +28,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::presence::Gaps;
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
-use crate::domain::record::{Column, RecordView};
+use crate::domain::record::{self, ColumnType, RecordView};
 use crate::domain::reject::Reject;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::{Mode, RunId};
@@ -364,7 +364,7 @@ fn written_row(
         external_id: Some(record.external_id().to_owned()),
         payload: payload.map_or_else(|| record.raw().to_string(), str::to_owned),
         row: record.raw_row(),
-        before: before.map(stored_content),
+        before: before.map(|record| content(record.into_values())),
         after: Some(new_content(record)),
         defects: Vec::new(),
     }
@@ -388,57 +388,33 @@ fn rejected_row(raw: RawRef, reject: &Reject, payload: Option<&str>) -> Sample {
 }
 
 fn new_content(record: RecordView<'_>) -> Value {
-    let text = |column| record.column(column).map(str::to_owned);
-    let attributes = record.column(Column::Attributes);
-    content(
-        [
-            ("name", text(Column::Name)),
-            ("description", text(Column::Description)),
-            ("category", text(Column::Category)),
-            ("price", text(Column::Price)),
-            ("currency", text(Column::Currency)),
-            ("quantity", text(Column::Quantity)),
-            ("url", text(Column::Url)),
-            (
-                "source_updated_at",
-                record
-                    .source_updated_at()
-                    .and_then(chrono::DateTime::from_timestamp_micros)
-                    .map(|at| at.to_rfc3339()),
-            ),
-        ],
-        attributes.and_then(|json| serde_json::from_str(json).ok()),
-    )
-}
-
-fn stored_content(record: Record) -> Value {
-    content(
-        [
-            ("name", record.name),
-            ("description", record.description),
-            ("category", record.category),
-            ("price", record.price),
-            ("currency", record.currency),
-            ("quantity", record.quantity),
-            ("url", record.url),
-            ("source_updated_at", record.source_updated_at.map(|at| at.to_rfc3339())),
-        ],
-        record.attributes,
-    )
+    let values = record.values().filter_map(|(column, value)| {
+        let value = match (value?, column.kind) {
+            (record::Value::Text(json), ColumnType::Json) => serde_json::from_str(json).ok()?,
+            (record::Value::Text(text), _) => Value::from(text),
+            (record::Value::Time(micros), _) => {
+                Value::from(chrono::DateTime::from_timestamp_micros(micros)?.to_rfc3339())
+            }
+        };
+        Some((column.name, value))
+    });
+    content(values)
 }
 
 /// The most bytes of a value that a sample shows: it is kept with the run, and shown with others.
 const SHOWN: usize = 4 << 10;
 
 /// The filled columns, each value cut at [`SHOWN`] bytes.
-fn content(texts: [(&str, Option<String>); 8], attributes: Option<Value>) -> Value {
-    let texts = texts.into_iter().filter_map(|(name, value)| {
-        Some((name.to_owned(), Value::from(text::cut(&value?, SHOWN))))
+fn content(values: impl Iterator<Item = (&'static str, Value)>) -> Value {
+    let shown = values.map(|(name, value)| {
+        let shown = match value {
+            Value::String(text) => text::cut(&text, SHOWN).into(),
+            value => {
+                let json = value.to_string();
+                if json.len() > SHOWN { text::cut(&json, SHOWN).into() } else { value }
+            }
+        };
+        (name.to_owned(), shown)
     });
-    let attributes = attributes.map(|attributes| {
-        let json = attributes.to_string();
-        let shown = if json.len() > SHOWN { text::cut(&json, SHOWN).into() } else { attributes };
-        ("attributes".to_owned(), shown)
-    });
-    texts.chain(attributes).collect::<Map<String, Value>>().into()
+    Value::Object(shown.collect())
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::complete_task::PAGES_PER_BATCH;
 use super::parse_csv_chunk::SliceResult;
+use super::unchanged_pages::PAGES_PER_BATCH;
 use super::{Effects, Task, TaskContext, TaskError};
 use crate::db::raw_api_data::{self, Known, RawPage};
 use crate::db::{Transaction, field_presence, rate_limits, run_tasks, schemas};

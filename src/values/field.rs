@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::decimal::DecimalNotation;
-use crate::domain::record::Column;
+use crate::domain::record::{Column, ColumnType};
 
 /// The type a field is converted to. A value that cannot be converted is a defect of its row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,53 +56,32 @@ impl FieldKind {
 /// Where a field goes in `unified_records`, decided by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// A text, numeric or JSON column.
+    /// A column of its own.
     Column(Column),
-    /// The column `source_updated_at`.
-    SourceUpdatedAt,
     /// A key of `attributes`.
     Attribute,
 }
 
 impl Target {
     /// The names of the columns that fields can go to.
-    pub const COLUMNS: [&'static str; 9] = [
-        "name",
-        "description",
-        "category",
-        "price",
-        "currency",
-        "quantity",
-        "url",
-        "attributes",
-        "source_updated_at",
-    ];
+    pub fn columns() -> impl Iterator<Item = &'static str> {
+        Column::SPECS.iter().map(|column| column.name)
+    }
 
     /// Where the field of this name goes.
     pub fn of(name: &str) -> Self {
-        match name {
-            "name" => Self::Column(Column::Name),
-            "description" => Self::Column(Column::Description),
-            "category" => Self::Column(Column::Category),
-            "price" => Self::Column(Column::Price),
-            "currency" => Self::Column(Column::Currency),
-            "quantity" => Self::Column(Column::Quantity),
-            "url" => Self::Column(Column::Url),
-            "attributes" => Self::Column(Column::Attributes),
-            "source_updated_at" => Self::SourceUpdatedAt,
-            _ => Self::Attribute,
-        }
+        Column::named(name).map_or(Self::Attribute, Self::Column)
     }
 
     /// The types that can be kept there; a field without a type has the first.
     pub fn kinds(self) -> &'static [FieldKind] {
         match self {
-            Self::Column(Column::Price | Column::Quantity) => {
-                &[FieldKind::Decimal, FieldKind::Integer]
-            }
-            Self::Column(Column::Attributes) => &[FieldKind::Json],
-            Self::Column(_) => &[FieldKind::Text],
-            Self::SourceUpdatedAt => &[FieldKind::Timestamp, FieldKind::Date],
+            Self::Column(column) => match column.spec().kind {
+                ColumnType::Text => &[FieldKind::Text],
+                ColumnType::Numeric => &[FieldKind::Decimal, FieldKind::Integer],
+                ColumnType::Timestamp => &[FieldKind::Timestamp, FieldKind::Date],
+                ColumnType::Json => &[FieldKind::Json],
+            },
             Self::Attribute => &[
                 FieldKind::Text,
                 FieldKind::Decimal,

@@ -38,6 +38,7 @@ mod private_database;
 mod process;
 mod queue_awake;
 mod queue_contract;
+mod record_columns;
 mod repeated_keys;
 mod replay;
 mod retry;

@@ -1,30 +1,30 @@
 //! Owns `unified_records`: the set-based upsert of a batch, and reading records back.
 //!
-//! New keys go straight into the table by binary COPY, changed ones and a few new ones are merged in
-//! one statement, unchanged ones are not touched: `on conflict … where false` would still lock the row
-//! and write WAL.
+//! New keys go straight into the table, by binary COPY unless they are few; changed ones and the few new
+//! ones beside them are merged in one statement; unchanged ones are not touched: `on conflict … where false`
+//! would still lock the row and write WAL.
 
+mod groups;
 mod probe;
 mod read;
+pub mod statements;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::pgcopy::{CopyBuffer, copy_in};
+use super::pgcopy::{CopyBuffer, SMALL, copy_in};
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
-use crate::domain::record::{Column, RecordBatch, RecordView};
+use crate::domain::record::{Column, ColumnType, RecordBatch, RecordView, Value};
 use crate::domain::repeated_keys::{Place, RepeatedKeys};
 use crate::domain::run::RunId;
+use groups::{groups, sorted};
 use probe::{Probed, probe};
 pub use read::{After, Fitting, Record, any, fitting, get, list};
-
-/// So many new rows are merged like changed ones. A COPY in a savepoint takes four round trips more, and
-/// the end of a small one may wait 40 ms for the server's system to acknowledge the rows.
-const MERGE_BELOW: usize = 1000;
+use statements::{FIXED_COPIED, STATEMENTS};
 
 /// How the rows of a batch met the table. The three numbers add up to that of the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,14 +84,13 @@ pub async fn upsert(
         return Ok(Upserted::default());
     }
     let order = sorted(batch);
-    let all_new = expect == Expect::NewKeys && batch.len() > MERGE_BELOW;
-    if all_new && insert_new(connection, source, run, batch, &order).await? {
+    if expect == Expect::NewKeys && insert_new(connection, source, run, batch, &order).await? {
         return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
     }
     let probed = probe(&mut *connection, source, run, batch, &order).await?;
     let repeated = repeated(batch, &order, &probed, scope);
     let mut plan = plan(batch, &order, &probed.stored);
-    let many_new = plan.new.len() > MERGE_BELOW;
+    let many_new = !are_few(batch, &plan.new);
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
         // A key appeared between probe and COPY; the merge resolves it.
         plan.changed.append(&mut plan.new);
@@ -101,7 +100,7 @@ pub async fn upsert(
         merged.append(&mut plan.new);
     }
     if !merged.is_empty() {
-        merge(connection, source, run, batch, &merged).await?;
+        send_arrays(connection, &STATEMENTS.merge, source, run, batch, &merged).await?;
     }
     Ok(Upserted { changed: plan.changed, repeated, ..plan.counts })
 }
@@ -213,18 +212,6 @@ fn repeated(batch: &RecordBatch, order: &[usize], probed: &Probed, scope: Scope)
     repeated
 }
 
-/// Row indexes by key, equal keys in row order.
-fn sorted(batch: &RecordBatch) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by(|a, b| batch.get(*a).external_id().cmp(batch.get(*b).external_id()));
-    order
-}
-
-/// Groups of equal keys in `order`.
-fn groups<'a>(batch: &'a RecordBatch, order: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
-    order.chunk_by(|a, b| batch.get(*a).external_id() == batch.get(*b).external_id())
-}
-
 /// Counts every row against what its key had before it, and keeps the last row of each key that
 /// changed its content: what rows one by one would leave, however they are cut into batches.
 fn plan(batch: &RecordBatch, order: &[usize], stored: &[Option<ContentHash>]) -> Plan {
@@ -252,6 +239,15 @@ fn plan(batch: &RecordBatch, order: &[usize], stored: &[Option<ContentHash>]) ->
     plan
 }
 
+/// Whether these rows are few enough to be sent as arrays: for fewer than [`SMALL`] bytes a COPY may wait
+/// longer than it takes. Beyond that it is 1.4 times as fast as an insert.
+fn are_few(batch: &RecordBatch, rows: &[usize]) -> bool {
+    /// Hash, lineage and what the encoding adds.
+    const BESIDE: usize = 150;
+    let text = batch.text_len() / batch.len().max(1);
+    rows.len() * (text + BESIDE) < SMALL
+}
+
 /// `false` when a key turned out not to be new; nothing is written then.
 async fn insert_new(
     connection: &mut PgConnection,
@@ -261,15 +257,15 @@ async fn insert_new(
     rows: &[usize],
 ) -> Result<bool, sqlx::Error> {
     sqlx::raw_sql("savepoint new_records").execute(&mut *connection).await?;
-    let statement = "copy unified_records (source, external_id, content_hash, name, description, \
-                     category, price, currency, quantity, url, source_updated_at, attributes, \
-                     raw_ref, raw_row, first_run_id, last_run_id) from stdin (format binary)";
-    let (inserted, end) =
-        match copy_records(&mut *connection, statement, source, run, batch, rows).await {
-            Ok(_) => (true, "release savepoint new_records"),
-            Err(error) if is_conflict(&error) => (false, "rollback to savepoint new_records"),
-            Err(error) => return Err(error),
-        };
+    let inserted = match are_few(batch, rows) {
+        true => send_arrays(connection, &STATEMENTS.insert, source, run, batch, rows).await,
+        false => copy_records(connection, source, run, batch, rows).await,
+    };
+    let (inserted, end) = match inserted {
+        Ok(()) => (true, "release savepoint new_records"),
+        Err(error) if is_conflict(&error) => (false, "rollback to savepoint new_records"),
+        Err(error) => return Err(error),
+    };
     sqlx::raw_sql(end).execute(connection).await?;
     Ok(inserted)
 }
@@ -280,69 +276,68 @@ fn is_conflict(error: &sqlx::Error) -> bool {
 }
 
 /// One statement that carries the rows: no table to stage them in, and one round trip.
-async fn merge(
-    connection: &mut PgConnection,
-    source: &str,
-    run: RunId,
-    batch: &RecordBatch,
-    rows: &[usize],
-) -> Result<(), sqlx::Error> {
-    let records = || rows.iter().map(|row| batch.get(*row));
-    let texts = |column| records().map(|record| record.column(column)).collect::<Vec<_>>();
-    let keys: Vec<_> = records().map(RecordView::external_id).collect();
-    let hashes: Vec<_> = records().map(RecordView::content_hash).collect();
-    let hashes: Vec<_> = hashes.iter().map(ContentHash::as_bytes).collect();
-    // Every time that a job file can make is one of chrono's.
-    let times: Vec<_> = records()
-        .map(|record| record.source_updated_at().and_then(DateTime::from_timestamp_micros))
-        .collect();
-    let raw_refs: Vec<_> = records().map(|record| record.raw().to_string()).collect();
-    let raw_rows: Vec<_> = records().map(RecordView::raw_row).collect();
-    sqlx::query_file!(
-        "src/db/unified_records/merge.sql",
-        source,
-        run.0,
-        &keys as &[&str],
-        &hashes as &[&[u8]],
-        &texts(Column::Name) as &[Option<&str>],
-        &texts(Column::Description) as &[Option<&str>],
-        &texts(Column::Category) as &[Option<&str>],
-        &texts(Column::Price) as &[Option<&str>],
-        &texts(Column::Currency) as &[Option<&str>],
-        &texts(Column::Quantity) as &[Option<&str>],
-        &texts(Column::Url) as &[Option<&str>],
-        &times as &[Option<DateTime<Utc>>],
-        &texts(Column::Attributes) as &[Option<&str>],
-        &raw_refs,
-        &raw_rows,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn copy_records(
+async fn send_arrays(
     connection: &mut PgConnection,
     statement: &'static str,
     source: &str,
     run: RunId,
     batch: &RecordBatch,
     rows: &[usize],
-) -> Result<u64, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
+    let records = || rows.iter().map(|row| batch.get(*row));
+    let keys: Vec<_> = records().map(RecordView::external_id).collect();
+    let hashes: Vec<_> = records().map(RecordView::content_hash).collect();
+    let hashes: Vec<_> = hashes.iter().map(ContentHash::as_bytes).collect();
+    let raw_refs: Vec<_> = records().map(|record| record.raw().to_string()).collect();
+    let raw_rows: Vec<_> = records().map(RecordView::raw_row).collect();
+    let mut query = sqlx::query(statement)
+        .bind(source)
+        .bind(run.0)
+        .bind(keys)
+        .bind(hashes)
+        .bind(raw_refs)
+        .bind(raw_rows);
+    for column in Column::ALL {
+        query = match column.spec().kind {
+            ColumnType::Text | ColumnType::Numeric | ColumnType::Json => {
+                query.bind(records().map(|record| record.column(column)).collect::<Vec<_>>())
+            }
+            // Every time that a job file can make is one of chrono's.
+            ColumnType::Timestamp => query.bind(
+                records()
+                    .map(|record| {
+                        record.time(column).and_then(DateTime::<Utc>::from_timestamp_micros)
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+        };
+    }
+    query.execute(connection).await?;
+    Ok(())
+}
+
+async fn copy_records(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    batch: &RecordBatch,
+    rows: &[usize],
+) -> Result<(), sqlx::Error> {
     let mut raw = None;
     let mut raw_ref = String::new();
-    copy_in(connection, statement, rows, |copy, row| {
+    copy_in(connection, &STATEMENTS.copy, rows, |copy, row| {
         let record = batch.get(*row);
         if raw.replace(record.raw()) != Some(record.raw()) {
             raw_ref = record.raw().to_string();
         }
         encode_record(copy, source, run, record, &raw_ref);
     })
-    .await
+    .await?;
+    Ok(())
 }
 
-/// Adds a record to a COPY of all its columns, in the order of the statements here. `raw_ref` is the
-/// text of the record's raw payload, which consecutive records share.
+/// Adds a record to a COPY of all its columns, in the order of [`statements::Statements::copy`]. `raw_ref` is
+/// the text of the record's raw payload, which consecutive records share.
 pub fn encode_record(
     copy: &mut CopyBuffer,
     source: &str,
@@ -350,23 +345,29 @@ pub fn encode_record(
     record: RecordView<'_>,
     raw_ref: &str,
 ) {
-    copy.row(16);
-    copy.text(Some(source));
+    let values = record.values();
+    copy.row((FIXED_COPIED + values.len()) as i16);
     copy.text(Some(record.external_id()));
     copy.bytes(record.content_hash().as_bytes());
-    copy.text(record.column(Column::Name));
-    copy.text(record.column(Column::Description));
-    copy.text(record.column(Column::Category));
-    copy.numeric(record.column(Column::Price));
-    copy.text(record.column(Column::Currency));
-    copy.numeric(record.column(Column::Quantity));
-    copy.text(record.column(Column::Url));
-    copy.timestamptz(record.source_updated_at());
-    copy.jsonb(record.column(Column::Attributes));
     copy.text(Some(raw_ref));
     copy.bigint(Some(record.raw_row()));
+    copy.text(Some(source));
     copy.bigint(Some(run.0));
     copy.bigint(Some(run.0));
+    for (spec, value) in values {
+        encode_value(copy, spec.kind, value);
+    }
+}
+
+/// Adds a value of a column.
+pub fn encode_value(copy: &mut CopyBuffer, kind: ColumnType, value: Option<Value<'_>>) {
+    match (value, kind) {
+        (None, _) => copy.null(),
+        (Some(Value::Time(micros)), _) => copy.timestamptz(Some(micros)),
+        (Some(Value::Text(text)), ColumnType::Numeric) => copy.numeric(Some(text)),
+        (Some(Value::Text(text)), ColumnType::Json) => copy.jsonb(Some(text)),
+        (Some(Value::Text(text)), _) => copy.text(Some(text)),
+    }
 }
 
 #[cfg(test)]

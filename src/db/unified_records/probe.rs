@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::groups;
+use super::groups::groups;
 use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::record::{RecordBatch, RecordView};
 use crate::domain::repeated_keys::Place;

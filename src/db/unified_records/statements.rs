@@ -1,0 +1,185 @@
+//! Owns the statements on `unified_records` that name its columns: all of them are made of the one list in
+//! `domain/record.rs`. No macro checks them; `tests/it/record_columns.rs` has the database do so, and
+//! compares the list with the table.
+
+use std::sync::LazyLock;
+
+use crate::domain::record::{Column, ColumnSpec, ColumnType};
+
+/// The columns that are not mapped, of those that are written with a record.
+const FIXED: [(&str, &str); 5] = [
+    ("external_id", "text"),
+    ("content_hash", "bytea"),
+    ("raw_ref", "text"),
+    ("raw_row", "bigint"),
+    ("source", "text"),
+];
+
+/// The statements for a list of columns.
+#[derive(Debug)]
+pub struct Statements {
+    /// A COPY of records; the columns in the order of `encode_record`.
+    pub copy: String,
+    /// Inserts records that are new. `$1` is the source, `$2` the run, `$3` to `$6` are arrays of keys, hashes,
+    /// raw payloads and rows, and from `$7` on each column has an array; numbers and JSON are text.
+    pub insert: String,
+    /// The same for records that may be there.
+    pub merge: String,
+    /// See [`super::read::fitting`]: `$1` is a source or null, `$2` and `$3` are the key that the page starts
+    /// behind, `$4` is the most records, `$5` the most bytes of their texts.
+    pub fitting: String,
+    /// A page of one source: `$1` and `$2` as in [`Statements::get`], `$3` the source, `$4` the key that the page
+    /// starts behind, `$5` the most records.
+    pub list_of_source: String,
+    /// A page of all sources: `$3` and `$4` are the key that the page starts behind.
+    pub list: String,
+    /// One record. A record with more than `$1` bytes as JSON is answered without the values that have more
+    /// than `$2`; `$3` is the source, `$4` the key.
+    pub get: String,
+}
+
+/// The statements for the columns that there are.
+pub static STATEMENTS: LazyLock<Statements> = LazyLock::new(|| Statements::of(Column::SPECS));
+
+impl Statements {
+    /// The statements for these columns.
+    pub fn of(columns: &[ColumnSpec]) -> Self {
+        let insert = insert(columns);
+        // No condition: a key that was set back to the content that is stored comes from another row now.
+        let merge = format!(
+            "{insert} on conflict (source, external_id) do update set {}content_hash = \
+             excluded.content_hash, raw_ref = excluded.raw_ref, raw_row = excluded.raw_row, last_run_id = \
+             excluded.last_run_id, updated_at = excluded.updated_at, deleted_at = null",
+            each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name)),
+        );
+        let select = |which| select(columns, which);
+        Self {
+            copy: format!(
+                "copy unified_records ({}, first_run_id, last_run_id{}) from stdin (format binary)",
+                FIXED.map(|(name, _)| name).join(", "),
+                each(columns, "", |column| format!(", {}", column.name)),
+            ),
+            insert,
+            merge,
+            fitting: fitting(columns),
+            list_of_source: select(
+                "where source = $3 and external_id > $4 order by external_id limit $5",
+            ),
+            list: select(
+                "where (source, external_id) > ($3, $4) order by source, external_id limit $5",
+            ),
+            get: select("where source = $3 and external_id = $4"),
+        }
+    }
+}
+
+/// How many columns [`Statements::copy`] has besides the mapped ones.
+pub(super) const FIXED_COPIED: usize = FIXED.len() + 2;
+
+fn each(columns: &[ColumnSpec], between: &str, text: impl Fn(&ColumnSpec) -> String) -> String {
+    columns.iter().map(text).collect::<Vec<_>>().join(between)
+}
+
+/// The type of the arrays that a column is sent in.
+fn sent_as(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Text | ColumnType::Numeric | ColumnType::Json => "text",
+        ColumnType::Timestamp => "timestamptz",
+    }
+}
+
+/// The type of a column in the table.
+pub fn sql_type(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Text => "text",
+        ColumnType::Numeric => "numeric",
+        ColumnType::Timestamp => "timestamp with time zone",
+        ColumnType::Json => "jsonb",
+    }
+}
+
+fn insert(columns: &[ColumnSpec]) -> String {
+    let arrays = FIXED[..4].iter().map(|(_, kind)| *kind);
+    let arrays = arrays.chain(columns.iter().map(|column| sent_as(column.kind)));
+    let arrays: Vec<_> = (3..).zip(arrays).map(|(n, kind)| format!("${n}::{kind}[]")).collect();
+    // Two transactions that lock rows in the same order cannot deadlock.
+    format!(
+        "insert into unified_records (source, external_id, content_hash, raw_ref, raw_row, {names}, \
+         first_run_id, last_run_id, created_at, updated_at) \
+         select $1, external_id, content_hash, raw_ref, raw_row, {values}, $2, $2, now(), now() \
+         from unnest({arrays}) as record (external_id, content_hash, raw_ref, raw_row, {names}) \
+         order by external_id",
+        names = each(columns, ", ", |column| column.name.to_owned()),
+        values =
+            each(columns, ", ", |column| format!("{}::{}", column.name, sql_type(column.kind))),
+        arrays = arrays.join(", "),
+    )
+}
+
+/// Sizes of texts are known without reading them; numbers and JSON have to be written out: a numeric of a few
+/// bytes may have 131,072 digits.
+fn fitting(columns: &[ColumnSpec]) -> String {
+    let bytes = each(columns, "", |ColumnSpec { name, kind, .. }| match kind {
+        ColumnType::Text => format!(" + coalesce(octet_length({name}), 0)"),
+        ColumnType::Numeric | ColumnType::Json => {
+            format!(" + coalesce(octet_length({name}::text), 0)")
+        }
+        ColumnType::Timestamp => String::new(),
+    });
+    format!(
+        "with page as (
+            select source, external_id, 200::bigint + octet_length(external_id){bytes} as bytes
+            from unified_records
+            where ($1::text is null or source = $1) and (source, external_id) > (coalesce($1, $2), $3)
+            order by source, external_id
+            limit $4
+        ),
+        running as (
+            select row_number() over in_order as place, (sum(bytes) over in_order)::bigint as so_far
+            from page
+            window in_order as (order by source, external_id)
+        )
+        select count(*) filter (where place = 1 or so_far <= $5::bigint) as rows,
+            count(*) > count(*) filter (where place = 1 or so_far <= $5::bigint) as cut
+        from running"
+    )
+}
+
+/// Selects records for people. Sizes are those of JSON: in it a control character has six bytes, and numbers
+/// of attributes are written out. Texts that are short, or large however they are written, need not be read
+/// for it.
+fn select(columns: &[ColumnSpec], which: &str) -> String {
+    let large: Vec<_> = columns
+        .iter()
+        .filter(|column| matches!(column.kind, ColumnType::Text | ColumnType::Json))
+        .copied()
+        .collect();
+    let values = each(columns, ", ", |ColumnSpec { name, kind, .. }| match kind {
+        ColumnType::Text | ColumnType::Json => {
+            format!("case when {name}_bytes > most then null else {name} end as {name}")
+        }
+        ColumnType::Numeric => format!("{name}::text"),
+        ColumnType::Timestamp => (*name).to_owned(),
+    });
+    let left_out = each(&large, ", ", |ColumnSpec { name, .. }| {
+        format!("case when {name}_bytes > most then '{name}' end")
+    });
+    let sum = each(&large, "", |ColumnSpec { name, .. }| format!(" + coalesce({name}_bytes, 0)"));
+    let sizes = each(&large, ", ", |ColumnSpec { name, kind, .. }| match kind {
+        ColumnType::Json => format!("octet_length({name}::text) as {name}_bytes"),
+        _ => format!(
+            "case when octet_length({name}) between 10000 and 16777216
+                then octet_length(to_json({name})::text) else octet_length({name})
+             end as {name}_bytes"
+        ),
+    });
+    format!(
+        "select source, external_id, {values}, raw_ref, raw_row, first_run_id, last_run_id, created_at,
+            updated_at, array_remove(array[{left_out}], null) as left_out
+         from (
+            select *, case when 0::bigint{sum} > $1::integer then $2::integer end as most
+            from (select *, {sizes} from unified_records {which} offset 0) as sized
+         ) as judged
+         order by source, external_id"
+    )
+}
