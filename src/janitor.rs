@@ -1,7 +1,7 @@
 //! Floor 5: the janitor: removes what is not needed any more. Ended queue items go after hours or
 //! weeks; ledger and raw rows only when a job file says how long to keep them (`[retention]`).
 //!
-//! Any number of janitors may sweep: each batch is a statement of its own, and passes over rows that
+//! Any number of janitors may sweep: each batch is a statement of its own, and skips rows that
 //! another one has locked.
 
 use std::future::Future;

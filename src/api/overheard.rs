@@ -1,5 +1,5 @@
-//! Owns what a newcomer has said before anybody listens to it: whether it asks for a probe, for something
-//! else, or for nothing yet. So one that asks is told from those that only hold a connection.
+//! Owns what a new connection has sent before it is served: whether it asks for a probe, for something
+//! else, or for nothing yet. So a client that asks is distinguished from those that only hold a connection.
 
 use std::io;
 

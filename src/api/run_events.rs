@@ -1,4 +1,4 @@
-//! Owns following a run: what changes is told as server-sent events, in the order of its progress, whose
+//! Owns following a run: changes are sent as server-sent events, in the order of its progress, whose
 //! sequence numbers are the ids.
 
 use std::time::Duration;

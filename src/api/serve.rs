@@ -1,4 +1,4 @@
-//! Owns serving the API on a listener, until told to stop, and what a connection may cost.
+//! Owns serving the API on a listener, until stopped, and what a connection may cost.
 
 use std::convert::Infallible;
 use std::future::Future;

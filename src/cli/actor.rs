@@ -1,4 +1,4 @@
-//! Owns who types here, for the records of what was done.
+//! Owns who runs the command, for the records of what was done.
 
 use crate::domain::actor::Actor;
 

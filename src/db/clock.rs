@@ -1,4 +1,4 @@
-//! Owns which time it is: what is compared with times in the database goes by the database's clock,
+//! Owns the current time: what is compared with times in the database uses the database's clock,
 //! since the processes' own may differ.
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,9 +1,9 @@
-//! Owns transactions: a connection that is given up in the middle of one never serves anybody else.
+//! Owns transactions: a connection that is abandoned in the middle of one is never reused.
 //!
 //! sqlx's own go back to the pool when the future that waits for them is dropped: a request that is broken off,
 //! a task past its time limit, a queue worker that is started again. As of sqlx 0.9.0 that is too
-//! early. A `begin` that was sent may leave the transaction open, and of a `copy` answers may still be
-//! under way: the connection then answers the next question with them.
+//! early. A `begin` that was sent may leave the transaction open, and responses to a `copy` may still be
+//! under way: the connection then returns them for the next query.
 
 use std::ops::{Deref, DerefMut};
 

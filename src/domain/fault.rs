@@ -1,4 +1,4 @@
-//! Owns what serde says of a value that it cannot read, in words for people. Its messages are the only
+//! Owns what serde reports of a value that it cannot read, in plain words. Its messages are the only
 //! place where it says so.
 
 use super::suggest;

@@ -1,4 +1,4 @@
-//! Owns the hashes that decide whether a source says the same as before, and how a stored hash says
+//! Owns the hashes that decide whether a source has changed, and how a stored hash says
 //! which kind it is.
 //!
 //! An attacker who writes a source may want two contents with one hash: the second would pass for the first.

@@ -1,4 +1,4 @@
-//! Owns how much a JSON text holds, found without parsing it: parsed, a value of two bytes takes a
+//! Owns the size of a JSON text, found without parsing it: parsed, a value of two bytes takes a
 //! hundred, and brackets within brackets take stack, here and in PostgreSQL.
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-//! Floor 1: the words of kasparro as types. Values are parsed once into these and trusted after.
+//! Floor 1: the terms of kasparro as types. Values are parsed once into these and trusted after.
 //!
 //! Must not know: databases, files, HTTP, async, how job files are written.
 

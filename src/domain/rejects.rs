@@ -1,5 +1,5 @@
 //! Owns rejects in bulk: a chunk of 4 MiB may be two million rows that are bad in the same way, and
-//! whoever makes it has to pay for its bytes, not for two million messages. Rows are written one behind
+//! its cost must follow its bytes, not two million messages. Rows are written one behind
 //! the other, as differences, and what defects share is kept once.
 
 use std::collections::HashMap;

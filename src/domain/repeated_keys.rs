@@ -1,4 +1,4 @@
-//! Owns what is remembered of keys that several rows of one payload have, and that do not say the same:
+//! Owns what is remembered of keys that several rows of one payload have, and that differ:
 //! of such rows only the last one stays, which is right for a log of changes and a loss when the key
 //! is no key. Bounded: a task keeps a limited number of keys, by their hashes, and one example.
 

@@ -1,4 +1,4 @@
-//! Who Postgres runs as: ourselves, or another user when we are root (Postgres refuses root).
+//! Owns the user that Postgres runs as: ourselves, or another user when we are root (Postgres refuses root).
 //!
 //! Owns switching a command to that user and giving it files and folders. It must not know what the
 //! files are for.

@@ -1,6 +1,6 @@
 //! What can go wrong with the private Postgres, each with what to do about it.
 //!
-//! The texts are read by somebody who has just typed `kasparro up` and knows nothing of our folders:
+//! The texts are for a user who has just typed `kasparro up` and knows nothing of our folders:
 //! an error names the path, the process and the next step. It must not know how to recover; the
 //! modules that raise an error have already tried that.
 

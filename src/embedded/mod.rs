@@ -1,9 +1,9 @@
 //! The private Postgres: kasparro's own cluster for those who give no DATABASE_URL.
 //!
-//! Problem: `kasparro up` should work on a machine where nobody has prepared anything, and several
+//! Problem: `kasparro up` should work on a machine where nothing is prepared, and several
 //! kasparro processes may share one data folder, start at once, and be killed at any instruction.
 //!
-//! Principle: nobody owns the server. Each process *uses* it: [`find_or_start`] joins whatever
+//! Principle: no process owns the server. Each process *uses* it: [`find_or_start`] joins whatever
 //! answers on the folder's socket or starts a server, and [`PrivatePostgres::stop`] stops it only
 //! when no other process uses it. Two flocks carry this, because the kernel returns them when a
 //! process dies: `lock`, exclusive, around starting and stopping; `users`, shared, for as long as

@@ -1,4 +1,4 @@
-//! Opening files and folders where somebody else may have planted a link.
+//! Opening files and folders where an attacker may have planted a link.
 //!
 //! Problem: as root we keep files in a folder beside those of the user that PostgreSQL runs as. Whoever
 //! is that user must not lead us elsewhere: by a link in the place of a lock, say, that we would

@@ -1,4 +1,4 @@
-//! Coming by Postgres programs: those of the machine, those of an earlier download, a new download.
+//! Finding or downloading Postgres programs: those of the machine, those of an earlier download, a new download.
 //!
 //! Owns that order and the folder of a download, `postgres-VERSION` in the data folder. It must not
 //! know what the programs are for.

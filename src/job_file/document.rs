@@ -1,5 +1,5 @@
 //! Owns a job file as a TOML document with positions: reads any serde type from it and says every
-//! problem with its line and its key, in words for people instead of serde's.
+//! problem with its line and its key, in plain words instead of serde's.
 //!
 //! Must not know which keys a job file has.
 

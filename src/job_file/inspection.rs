@@ -1,4 +1,4 @@
-//! Owns what a kind of source is shown of a job file to say what is wrong with it.
+//! Owns what a kind of source sees of a job file to report what is wrong with it.
 
 use serde::de::DeserializeOwned;
 

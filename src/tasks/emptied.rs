@@ -1,9 +1,9 @@
-//! Owns what there is to say about fields that earlier runs had values of and that no record of a run
+//! Owns the remarks on fields that earlier runs had values of and that no record of a run
 //! has any, or hardly one, whether they are null, empty, discarded or not there; and what is known of
 //! fields after it.
 //!
 //! Fields that are missed stay known as they were: the alarm lasts until values come back or a person
-//! says that they need not.
+//! says that none is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
 //! Owns keeping files out that have lost something: with `missing_field = "guard"` a file is not read
-//! when it has lost a mapped column, for its attribute would be lost in every record of it, without a
+//! when it has lost a mapped column, for its attribute would be lost in every record of it, with no
 //! word; nor, unless it is `"evolve"`, when it has lost all its rows. And those whose path
 //! is longer than can be kept.
 //!

@@ -1,7 +1,7 @@
 //! Owns putting quarantined rows through again, after the job file was mended: a replay from the run
 //! on that set the first of them aside.
 //!
-//! Not only those rows: a later row of the same key counts more than they do, and only all rows in
+//! Not only those rows: a later row of the same key wins over them, and only all rows in
 //! their order tell which one is later.
 
 use sqlx::PgConnection;

@@ -1,4 +1,4 @@
-//! Owns what a task finds worth saying about its run, which the run's end collects.
+//! Owns the remarks of a task about its run, which the end of the run collects.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Owns what a run says of keys whose rows overwrite each other.
+//! Owns the remarks of a run about keys whose rows overwrite each other.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Owns trying the failed tasks of a failed run again. What was done stays done, but for slices that
+//! Owns trying the failed tasks of a failed run again. What is done stays done, except for slices that
 //! were applied behind a failed one and must come after it: these are applied once more, in order.
 
 use sqlx::PgConnection;

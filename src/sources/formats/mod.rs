@@ -1,4 +1,4 @@
-//! The formats of rows: what stands in files. One file or folder each.
+//! The formats of rows, the content of files. One file or folder each.
 //!
 //! Must not know: where bytes come from, and one another.
 
