@@ -7,7 +7,7 @@
 #![no_main]
 
 use kasparro_fuzz::job_file::Definition;
-use kasparro_fuzz::sources::rest_api::{Answer, PageHeaders, RestApiParams, RestApiSource};
+use kasparro_fuzz::sources::rest_api::{Response, RestApiParams, RestApiSource};
 use kasparro_fuzz::sources::{Page, PageSource};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -50,13 +50,7 @@ fn open(params: &str) -> Option<RestApiSource> {
 /// The page; `None` when the answer is refused.
 fn read(source: &RestApiSource, position: &Value, body: &str) -> Option<Page> {
     let body = body.as_bytes().to_vec();
-    let answer = Answer {
-        from: "fuzzed".into(),
-        status: 200,
-        content_type: None,
-        headers: PageHeaders::default(),
-        body,
-    };
+    let answer = Response { from: "fuzzed".into(), status: 200, body, ..Response::default() };
     match source.read(position, answer) {
         Ok(page) => Some(page),
         Err(error) => {
@@ -71,5 +65,9 @@ fn check_step(position: &Value, next: &Value) {
     assert_ne!(position, next, "a page leads to itself");
     if let Some(page) = number(position) {
         assert!(number(next).is_some_and(|next| next > page), "{position} leads back to {next}");
+    }
+    let offset = |position: &Value| position.get("offset").and_then(Value::as_u64);
+    if let Some(before) = offset(position) {
+        assert!(offset(next).is_some_and(|next| next > before), "{position} leads back to {next}");
     }
 }

@@ -10,7 +10,7 @@ use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::schema::Schema;
 use kasparro_fuzz::job_file::Definition;
 use kasparro_fuzz::mapping::{Mapped, Mapping};
-use kasparro_fuzz::sources::rest_api::{Answer, PageHeaders, RestApiSource};
+use kasparro_fuzz::sources::rest_api::{Response, RestApiSource};
 use kasparro_fuzz::sources::{Page, PageSource, SourceError};
 use libfuzzer_sys::fuzz_target;
 
@@ -36,13 +36,7 @@ fn case(job: &str, body: &str) -> Option<()> {
     let params = definition.params().ok()?;
     let source = RestApiSource::new(params, "".into(), definition.locators()).ok()?;
     let body = body.as_bytes().to_vec();
-    let answer = Answer {
-        from: "fuzzed".into(),
-        status: 200,
-        content_type: None,
-        headers: PageHeaders::default(),
-        body,
-    };
+    let answer = Response { from: "fuzzed".into(), status: 200, body, ..Response::default() };
     let page = source.read(&source.first(), answer).map_err(|error| check_error(&error)).ok()?;
     let rows = usize::try_from(page.records).expect("a number of records");
     assert!(page.shape.rows <= rows as u64, "the shape is of more rows than there are");

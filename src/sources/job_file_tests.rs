@@ -308,6 +308,42 @@ fn each_problem_of_an_api_has_its_line_and_its_key() {
         ),
         (
             url,
+            "base_url = \"https://example.com\"\npaginator = { type = \"page_number\", size = 0 }",
+            "6: rest_api.paginator.size: expected a whole number from 1 on, found 0",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\npaginator = { type = \"offset\", size = 0 }",
+            "6: rest_api.paginator.size: expected a whole number from 1 on, found 0",
+        ),
+        (
+            "[fields]",
+            "[rest_api.paginator]\ntype = \"offset\"\ntotal_pth = \"$.total\"\n\n[fields]",
+            "10: rest_api.paginator.total_pth: unknown key; did you mean `total_path`?",
+        ),
+        (
+            "[fields]",
+            "[rest_api.paginator]\ntype = \"offset\"\ntotal_path = \"$.total\"\nsize = 0\n\n[fields]",
+            "11: rest_api.paginator.size: expected a whole number from 1 on, found 0",
+        ),
+        (
+            "[fields]",
+            "[rest_api.paginator]\ntype = \"offset\"\ntotal_path = \"total\"\n\n[fields]",
+            "10: rest_api.paginator.total_path: `total` is no JSONPath: parser error; write `$.total`",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\npaginator = { type = \"ofset\" }",
+            "6: rest_api.paginator.type: unknown word \"ofset\"; did you mean `offset`?",
+        ),
+        (
+            url,
+            "base_url = \"https://example.com\"\nauth = { type = \"api_key\", name = \"a b\", \
+             value = { env = \"X\" } }",
+            "6: rest_api.auth.name: `a b` cannot be the name of a header",
+        ),
+        (
+            url,
             "base_url = \"https://example.com\"\ntimeout = 30",
             "6: rest_api.timeout: expected a time such as \"30s\", \"5m\" or \"90d\", found the \
              number 30",

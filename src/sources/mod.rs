@@ -145,6 +145,9 @@ pub struct RateLimit {
 pub struct Page {
     /// The address asked, without secrets.
     pub url: String,
+    /// Fingerprint of the request: its method, its address without secrets, and its body. The same
+    /// for each attempt, with any key, and where a recording is read.
+    pub request: ContentHash,
     /// HTTP status, 200 for a recorded page.
     pub status: u16,
     /// The body: valid JSON text, exactly as it came, but for the secrets of the request, should

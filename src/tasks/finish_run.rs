@@ -124,9 +124,10 @@ async fn remarks(
     }
     let mut remarks = planned.remarks.clone();
     if run.mode != Mode::Replay {
-        // An API that is read as one page has this one only.
-        let first = TaskPayload::FetchPage { slice: 0, position: Value::Null }.key();
-        if let Some(result) = run_tasks::result(&mut *transaction, run.id, &first).await? {
+        // Only the last page can say that there are more behind it.
+        let slice = run.counters.slices.max(1) - 1;
+        let last = TaskPayload::FetchPage { slice, position: Value::Null }.key();
+        if let Some(result) = run_tasks::result(&mut *transaction, run.id, &last).await? {
             remarks.extend(SliceResult::from_value(result)?.more.map(Remark::degrading));
         }
     }

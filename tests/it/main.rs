@@ -30,6 +30,7 @@ mod hostile;
 mod janitor;
 mod locks;
 mod lost_values;
+mod offset;
 mod order;
 mod parrot;
 mod pause;

@@ -7,8 +7,8 @@
 
 use serde_json::Value;
 
-use super::answer;
-use super::more_pages::{Looks, RecordsPlace, join, look_around, plain};
+use super::around::{self, Looks, RecordsPlace, join, plain};
+use super::error_words;
 use crate::domain::text;
 
 /// How deep values around the records are looked into, as in `meta.status.error_code`.
@@ -17,7 +17,7 @@ const MOST_LEVELS: usize = 3;
 /// What an answer says is wrong with it, as `` `error`: quota exceeded ``.
 pub(super) fn complaint(body: &str, place: &RecordsPlace) -> Option<String> {
     let mut complaints = Complaints::default();
-    look_around(body, place, &mut complaints);
+    around::look(body, place, &mut complaints);
     complaints.told()
 }
 
@@ -49,12 +49,16 @@ impl Looks for Complaints {
 
 impl Complaints {
     fn told(self) -> Option<String> {
-        let message = self.message.map(|message| answer::shown(&message));
+        let message = self.message.map(|message| error_words::shown(&message));
         if let Some((place, words)) = self.in_words {
-            return Some(format!("`{}`: {}", answer::shown(&place), answer::shown(&words)));
+            return Some(format!(
+                "`{}`: {}",
+                error_words::shown(&place),
+                error_words::shown(&words)
+            ));
         }
         let (place, sign) = self.by_sign.or(self.by_code.filter(|_| message.is_some()))?;
-        let (place, sign) = (answer::shown(&place), answer::shown(&sign));
+        let (place, sign) = (error_words::shown(&place), error_words::shown(&sign));
         Some(match message.filter(|message| *message != sign) {
             Some(message) => format!("`{place}`: {sign}, {message}"),
             None => format!("`{place}`: {sign}"),
@@ -66,14 +70,14 @@ impl Complaints {
         let plain = plain(key);
         if is_error_place(&plain) {
             if is_wrong(value) {
-                match answer::words_in(value) {
+                match error_words::words_in(value) {
                     Some(words) => self.in_words.get_or_insert((place, words)),
                     None => self.by_sign.get_or_insert((place, value.to_string())),
                 };
             }
             return;
         }
-        let sign = || (place.clone(), answer::text_of(value));
+        let sign = || (place.clone(), error_words::text_of(value));
         match plain.as_str() {
             "success" | "ok" | "succeeded" | "successful" | "issuccess" | "issuccessful"
             | "isok"
@@ -102,16 +106,16 @@ impl Complaints {
             }
             // World Bank.
             "message" if value.as_array().is_some_and(|list| list.iter().any(Value::is_object)) => {
-                if let Some(words) = answer::words_in(value) {
+                if let Some(words) = error_words::words_in(value) {
                     self.in_words.get_or_insert((place, words));
                 }
             }
             "message" | "msg" | "detail" | "reason" | "messages" if is_wrong(value) => {
-                self.message = self.message.take().or_else(|| answer::words_in(value));
+                self.message = self.message.take().or_else(|| error_words::words_in(value));
             }
             // Elasticsearch: a part of the index was not searched.
             "shards" if value.get("failed").and_then(Value::as_u64).is_some_and(|n| n > 0) => {
-                let words = value.get("failures").and_then(answer::words_in);
+                let words = value.get("failures").and_then(error_words::words_in);
                 let words = words.unwrap_or_else(|| value["failed"].to_string());
                 self.in_words.get_or_insert((join(&place, "failed"), words));
             }

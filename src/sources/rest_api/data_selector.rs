@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::answer;
-use super::more_pages::RecordsPlace;
-use crate::domain::json_size::{JsonSize, MAX_DEPTH, PRUNED, prune};
+use super::around::RecordsPlace;
+use super::body_path::MAX_QUERIED;
+use super::error_words;
+use crate::domain::json_size::{JsonSize, MAX_DEPTH, prune};
 use crate::domain::text;
 use crate::sources::SourceError;
 use crate::sources::rows::path::{Path, invalid, walk_text};
@@ -16,9 +17,6 @@ use crate::sources::rows::segments::{Asks, End, asks, end_of, segments};
 
 /// The most records of a page: each of them takes memory many times its own size.
 const MAX_RECORDS: usize = 1_000_000;
-
-/// The most values of a page that a query looks through: it is parsed as a whole.
-const MAX_QUERIED: usize = 4_000_000;
 
 /// `rest_api.data_selector`, compiled.
 #[derive(Debug)]
@@ -69,7 +67,7 @@ impl DataSelector {
     }
 
     fn records<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
-        let found = self.find(body).map_err(|error| self.unreadable(error))?;
+        let found = self.path.find(body).map_err(|error| self.unreadable(error))?;
         if found.is_empty() {
             let gone = self.gone(body).map_err(|error| self.unreadable(error))?;
             if let Some(path) = gone {
@@ -119,23 +117,9 @@ impl DataSelector {
 
     /// Whether there is nothing but null where the list of records should be.
     pub fn finds_null(&self, body: &str) -> bool {
-        self.find(body).is_ok_and(|found| !found.is_empty() && found.iter().all(|v| v == "null"))
-    }
-
-    fn find<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
-        match &self.path {
-            Path::Keys(keys) => Ok(walk_text(keys, body)?.map(Cow::Borrowed).into_iter().collect()),
-            Path::Query(path) => {
-                // What is too deep to be parsed makes its record unreadable, and no other.
-                let body: Value = serde_json::from_str(&prune(body, MAX_DEPTH))?;
-                let unpruned = |text: String| match text.contains(PRUNED) {
-                    true => text.replace(PRUNED, &too_deep()),
-                    false => text,
-                };
-                let found = path.query(&body).all();
-                Ok(found.into_iter().map(|v| Cow::Owned(unpruned(v.to_string()))).collect())
-            }
-        }
+        self.path
+            .find(body)
+            .is_ok_and(|found| !found.is_empty() && found.iter().all(|v| v == "null"))
     }
 
     fn unreadable(&self, error: serde_json::Error) -> SourceError {
@@ -147,7 +131,7 @@ impl DataSelector {
     fn mismatch(&self, problem: &str, body: &str) -> SourceError {
         let selector = &self.text;
         let (found, says) = match small(body) {
-            Some(body) => (describe(&body), answer::error_in(&body).map(text::beginning)),
+            Some(body) => (describe(&body), error_words::error_in(&body).map(text::beginning)),
             None => (text::beginning(body), None),
         };
         let says = says.map(|text| format!("; it says: {text}")).unwrap_or_default();
@@ -181,18 +165,13 @@ fn has_room(value: &Value) -> bool {
 }
 
 fn is_error(json: &str) -> bool {
-    small(json).is_some_and(|value| answer::is_error(&value))
+    small(json).is_some_and(|value| error_words::is_error(&value))
 }
 
 /// The value of a text that is short enough to be an error. Parsed, it takes many times its size.
 fn small(json: &str) -> Option<Value> {
     const MOST: usize = 1 << 20;
     if json.len() > MOST { None } else { serde_json::from_str(json).ok() }
-}
-
-/// JSON that no record may hold.
-fn too_deep() -> String {
-    format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1))
 }
 
 /// The elements of a list, each as it was written.

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::data_selector::DataSelector;
-use super::params::{Auth, KeyPlace, RestApiParams};
+use super::params::RestApiParams;
+use super::recording::Recording;
 use super::request::{self, BASE_URL};
-use super::{Recording, SourceError};
 use crate::domain::text;
 use crate::files;
 use crate::job_file::setting::{PlainOrSecret, Secret, SettingError};
 use crate::job_file::{Definition, Inspection};
-use crate::sources::AllowedRoots;
+use crate::sources::{AllowedRoots, SourceError};
 
 /// Headers that hold credentials and nothing else.
 const CREDENTIALS: &[&str] = &["authorization", "proxy-authorization", "cookie"];
@@ -98,11 +98,6 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
         );
         job.warning(&["rest_api", "params", name], message);
     }
-    if let Some(Auth::ApiKey { place: KeyPlace::Header, name, .. }) = &params.auth
-        && let Err(error) = request::header_name(name)
-    {
-        job.problem(&["rest_api", "auth", "name"], error.message);
-    }
 }
 
 fn inspect_headers(job: &mut Inspection<'_>, params: &RestApiParams) {
@@ -160,9 +155,10 @@ pub(super) fn look(
     if let Err(error) = params.base_url.resolve(BASE_URL) {
         job.warning(&["rest_api", "base_url"], missing(&error));
     }
-    if let Some(auth) = params.auth.as_ref().filter(|auth| !auth.is_optional()) {
-        let (key, secret) = auth.secret();
-        look_for(job, secret, &key.split('.').collect::<Vec<_>>(), base_dir);
+    for key in params.auth.iter().flat_map(|auth| auth.kind().secrets()) {
+        if !key.optional {
+            look_for(job, key.secret, &["rest_api", "auth", key.key], base_dir);
+        }
     }
     for (name, value) in &params.headers {
         if let PlainOrSecret::Secret(secret) = value {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::onward::AllowedHost;
+use super::auth::Auth;
+use super::http::redirects::AllowedHost;
 use super::paginator::Paginator;
-use crate::job_file::setting::{PlainOrSecret, Secret, Setting};
+use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::sources::SourceError;
 
 /// An API that answers JSON over HTTP.
@@ -83,44 +84,6 @@ pub enum ParamValue {
     Boolean(bool),
 }
 
-/// How requests are authenticated.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Auth {
-    /// A key in a header or in the query.
-    ApiKey {
-        /// Where the key is sent.
-        #[serde(default, rename = "in")]
-        place: KeyPlace,
-        /// The name of the header or of the query parameter.
-        name: String,
-        /// The key.
-        value: Secret,
-        /// Whether to go without it when it is not supplied.
-        #[serde(default)]
-        optional: bool,
-    },
-    /// An `Authorization: Bearer` header.
-    Bearer {
-        /// The token.
-        token: Secret,
-        /// Whether to go without it when it is not supplied.
-        #[serde(default)]
-        optional: bool,
-    },
-}
-
-/// Where an API key is sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyPlace {
-    /// In a header.
-    #[default]
-    Header,
-    /// In the query of the address.
-    Query,
-}
-
 /// How often requests may be made.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -166,9 +129,12 @@ impl RestApiParams {
             let message = "the address belongs into `base_url`; this is what follows it";
             problems.push((vec!["path"], message.to_owned()));
         }
-        problems.extend(
-            self.paginator.problem().map(|problem| (vec!["paginator"], problem.to_owned())),
-        );
+        for (key, problem) in self.paginator.kind().problems() {
+            problems.push((["paginator"].into_iter().chain(key).collect(), problem));
+        }
+        for (key, problem) in self.auth.iter().flat_map(|auth| auth.kind().problems()) {
+            problems.push((vec!["auth", key], problem));
+        }
         problems
     }
 
@@ -180,22 +146,6 @@ impl RestApiParams {
                 let key = keys.join(".");
                 Err(SourceError::permanent(format!("`rest_api.{key}` {message}")))
             }
-        }
-    }
-}
-
-impl Auth {
-    /// The secret and the key of the job file that names it.
-    pub(super) fn secret(&self) -> (&'static str, &Secret) {
-        match self {
-            Self::ApiKey { value, .. } => ("rest_api.auth.value", value),
-            Self::Bearer { token, .. } => ("rest_api.auth.token", token),
-        }
-    }
-
-    pub(super) fn is_optional(&self) -> bool {
-        match self {
-            Self::ApiKey { optional, .. } | Self::Bearer { optional, .. } => *optional,
         }
     }
 }

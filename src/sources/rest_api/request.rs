@@ -1,110 +1,89 @@
-//! Owns how a request is put together.
+//! Owns the parts of a request, how they are added, and what tells one request from another.
 //!
-//! Must not know what answers look like.
+//! Must not know what asks for the parts, nor what responses look like.
 
-use std::path::Path;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 
-use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-
-use super::params::{Auth, KeyPlace, RestApiParams};
-use super::secrets::Secrets;
+use super::http::redact::Secrets;
 use crate::domain::address;
-use crate::job_file::setting::{PlainOrSecret, Setting, SettingError};
+use crate::domain::hash::{ContentHash, ContentHasher};
+use crate::job_file::setting::{SecretText, Setting, SettingError};
 use crate::sources::SourceError;
 
 /// The key of the address.
 pub(super) const BASE_URL: &str = "rest_api.base_url";
+/// Stands for an address that cannot be had: its variable is not set where a recording is read.
+const NO_ADDRESS: &str = "http://base-url.invalid/";
 
-/// A request ready to be sent. Has no `Debug`: the address may hold a secret.
-pub(super) struct Request {
-    /// The address to ask; it may hold a secret.
+/// The parts of a request with the method GET and no body. Has no `Debug`: they hold secrets.
+pub(super) struct RequestParts {
+    /// The address to ask, without secrets.
     pub url: Url,
-    /// The same without secrets.
-    pub shown: String,
+    /// Query parameters behind those of the address, whose values are secrets.
+    secret_query: Vec<(String, SecretText)>,
     pub headers: HeaderMap,
-    /// What to do when the API finds it unauthorized.
+    /// What to do when the API finds the request unauthorized.
     pub advice: String,
+    /// The secrets that were added so far.
     pub secrets: Secrets,
 }
 
-/// The address of the page that `query` asks for, without secrets.
-pub(super) fn asked(params: &RestApiParams, query: &[(&str, String)]) -> Result<Url, SourceError> {
-    let mut url = address(&params.base_url, &params.path)?;
-    for (name, value) in &params.params {
-        url.query_pairs_mut().append_pair(name, &value.to_string());
-    }
-    for (name, value) in query {
-        url.query_pairs_mut().append_pair(name, value);
-    }
-    Ok(url)
-}
-
-impl Request {
-    /// The request for the page that `query` asks for.
-    pub fn build(
-        params: &RestApiParams,
-        base_dir: &Path,
-        query: &[(&str, String)],
-    ) -> Result<Self, SourceError> {
-        let url = asked(params, query)?;
-        let shown = url.to_string();
-        let mut request = Self {
+impl RequestParts {
+    /// A request for this address.
+    pub fn new(url: Url) -> Self {
+        Self {
             url,
-            shown,
+            secret_query: Vec::new(),
             headers: HeaderMap::new(),
             advice: "if it needs a key, add `rest_api.auth`".to_owned(),
             secrets: Secrets::default(),
-        };
-        request.add_headers(params, base_dir)?;
-        request.add_auth(params, base_dir)?;
-        Ok(request)
+        }
     }
 
-    fn add_headers(&mut self, params: &RestApiParams, base_dir: &Path) -> Result<(), SourceError> {
-        for (name, value) in &params.headers {
-            let key = format!("rest_api.headers.{name}");
-            match value {
-                PlainOrSecret::Plain(text) => self.add_header(name, text, &key, false)?,
-                PlainOrSecret::Secret(secret) => {
-                    let text = secret.resolve(&key, base_dir)?;
-                    self.secrets.add(text.expose(), &key)?;
-                    self.add_header(name, text.expose(), &key, true)?;
-                }
-            }
-        }
+    /// A request for an address that cannot be had, which nobody sends.
+    pub fn without_address(path: &str) -> Self {
+        let mut url = Url::parse(NO_ADDRESS).expect("an address");
+        url.set_path(path);
+        Self::new(url)
+    }
+
+    /// Adds a query parameter.
+    pub fn add_query(&mut self, name: &str, value: &str) {
+        self.url.query_pairs_mut().append_pair(name, value);
+    }
+
+    /// Adds a query parameter behind all others, whose value is a secret; `key` is the key of the job
+    /// file that asks for it.
+    pub fn add_secret_query(
+        &mut self,
+        name: &str,
+        value: SecretText,
+        key: &str,
+    ) -> Result<(), SourceError> {
+        self.secrets.add(value.expose(), key)?;
+        self.secret_query.push((name.to_owned(), value));
         Ok(())
     }
 
-    fn add_auth(&mut self, params: &RestApiParams, base_dir: &Path) -> Result<(), SourceError> {
-        let Some(auth) = &params.auth else { return Ok(()) };
-        let (key, secret) = auth.secret();
-        let text = match secret.resolve(key, base_dir) {
-            Ok(text) => text,
-            Err(error) if auth.is_optional() && error.is_absent() => {
-                self.advice = format!("no key was sent: put one in {secret} (`{key}`)");
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.advice = format!("put a valid key in {secret} (`{key}`)");
-        let text = text.expose();
-        self.secrets.add(text, key)?;
-        match auth {
-            Auth::ApiKey { place: KeyPlace::Query, name, .. } => {
-                self.url.query_pairs_mut().append_pair(name, text);
-                Ok(())
-            }
-            Auth::ApiKey { place: KeyPlace::Header, name, .. } => {
-                self.add_header(name, text, key, true)
-            }
-            Auth::Bearer { .. } => {
-                self.add_header(AUTHORIZATION.as_str(), &format!("Bearer {text}"), key, true)
-            }
-        }
+    /// Sets a header; `key` is the key of the job file that asks for it.
+    pub fn set_header(&mut self, name: &str, text: &str, key: &str) -> Result<(), SourceError> {
+        self.insert_header(name, text, key, false)
     }
 
-    fn add_header(
+    /// Sets a header that holds a secret, with this text around it: `Bearer {}`.
+    pub fn set_secret_header(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        secret: &SecretText,
+        key: &str,
+    ) -> Result<(), SourceError> {
+        self.secrets.add(secret.expose(), key)?;
+        self.insert_header(name, &format!("{prefix}{}", secret.expose()), key, true)
+    }
+
+    fn insert_header(
         &mut self,
         name: &str,
         text: &str,
@@ -120,21 +99,41 @@ impl Request {
         self.headers.insert(header, value);
         Ok(())
     }
+
+    /// The address to send the request to, with the secrets in it.
+    pub fn secret_url(&self) -> Url {
+        let mut url = self.url.clone();
+        for (name, value) in &self.secret_query {
+            url.query_pairs_mut().append_pair(name, value.expose());
+        }
+        url
+    }
+
+    /// What stays of the request when its page is read. The same for each attempt, with any key and
+    /// without one.
+    pub fn asked(&self) -> Asked {
+        Asked { fingerprint: fingerprint(&Method::GET, &self.url, b""), url: self.url.clone() }
+    }
 }
 
-/// Refuses what no environment can mend, before the first request.
-pub(super) fn validate(params: &RestApiParams) -> Result<(), SourceError> {
-    // A variable that is not set here may be set where the source runs.
-    if params.base_url.resolve(BASE_URL).is_ok() {
-        address(&params.base_url, &params.path)?;
+/// What was asked for, without secrets.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// The address.
+    pub url: Url,
+    /// Tells the request from others.
+    pub fingerprint: ContentHash,
+}
+
+/// A hash over the method, the address without secrets, and the body. Neither of the first two can
+/// hold the line end that stands behind it.
+fn fingerprint(method: &Method, url: &Url, body: &[u8]) -> ContentHash {
+    let mut hasher = ContentHasher::default();
+    for part in [method.as_str(), "\n", url.as_str(), "\n"] {
+        hasher.update(part.as_bytes());
     }
-    for name in params.headers.keys() {
-        header_name(name)?;
-    }
-    match &params.auth {
-        Some(Auth::ApiKey { place: KeyPlace::Header, name, .. }) => header_name(name).map(drop),
-        Some(Auth::ApiKey { place: KeyPlace::Query, .. } | Auth::Bearer { .. }) | None => Ok(()),
-    }
+    hasher.update(body);
+    hasher.take()
 }
 
 /// The name of a header.
@@ -186,5 +185,55 @@ impl From<SettingError> for SourceError {
             Some(cause) => without_cause.caused_by(cause),
             None => without_cause,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn requests_differ_by_method_address_and_body_and_by_nothing_else() {
+        let asked = "https://api.example.com/v1/coins?page=1";
+        let all = [
+            fingerprint(&Method::GET, &url(asked), b""),
+            fingerprint(&Method::POST, &url(asked), b""),
+            fingerprint(&Method::POST, &url(asked), b"{}"),
+            fingerprint(&Method::GET, &url("https://api.example.com/v1/coins?page=2"), b""),
+            fingerprint(&Method::GET, &url("https://api.example.com/v2/coins?page=1"), b""),
+            fingerprint(&Method::GET, &url("https://api.example.org/v1/coins?page=1"), b""),
+            fingerprint(&Method::GET, &url("http://api.example.com/v1/coins?page=1"), b""),
+        ];
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+        // Stored identities hang on it: it must stay what it is.
+        let stored = ContentHash::of(b"GET\nhttps://api.example.com/v1/coins?page=1\n");
+        assert_eq!(RequestParts::new(url(asked)).asked().fingerprint, stored);
+    }
+
+    #[test]
+    fn neither_keys_nor_headers_change_the_fingerprint_and_keys_do_not_show() {
+        let mut parts = RequestParts::new(url("https://api.example.com/coins"));
+        let before = parts.asked().fingerprint;
+        parts.set_header("x-plain", "yes", "the test").unwrap();
+        let key = || SecretText::from("s3cr3t key".to_owned());
+        parts.set_secret_header("authorization", "Bearer ", &key(), "the test").unwrap();
+        parts.add_secret_query("k", key(), "the test").unwrap();
+        assert_eq!(parts.asked().fingerprint, before);
+        assert_eq!(parts.url.as_str(), "https://api.example.com/coins");
+        assert_eq!(parts.secret_url().as_str(), "https://api.example.com/coins?k=s3cr3t+key");
+        assert!(parts.headers["authorization"].is_sensitive());
+    }
+
+    #[test]
+    fn a_key_comes_behind_the_parameters_that_are_added_after_it() {
+        let mut parts = RequestParts::new(url("https://api.example.com/coins?a=1"));
+        parts.add_secret_query("k", SecretText::from("key".to_owned()), "the test").unwrap();
+        parts.add_query("page", "2");
+        assert_eq!(parts.secret_url().query(), Some("a=1&page=2&k=key"));
     }
 }

@@ -7,7 +7,7 @@ mod broken;
 mod pages;
 mod redirects;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -15,6 +15,13 @@ use wiremock::matchers::{header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
+use crate::domain::failure::FailureClass;
+use crate::domain::hash::ContentHash;
+use crate::domain::raw::RawRef;
+use crate::domain::reject::ReasonCode;
+use crate::mapping::Mapped;
+use crate::sources::{Access, Page, PageSource};
+use crate::values::field::Locator;
 
 const CANARY: &str = "s3cr3t+canary/0123456789";
 const CANARY_ENCODED: &str = "s3cr3t%2Bcanary%2F0123456789";
@@ -70,10 +77,9 @@ async fn failure_of(lines: &str, answer: ResponseTemplate) -> SourceError {
 
 fn read(lines: &str, body: &str) -> Result<Page, SourceError> {
     let source = source("https://api.example.com/", lines);
-    let headers = PageHeaders::default();
     let body = body.as_bytes().to_vec();
     let from = "https://api.example.com/coins".to_owned();
-    source.read(&source.first(), Answer { from, status: 200, content_type: None, headers, body })
+    source.read(&source.first(), Response { from, status: 200, body, ..Response::default() })
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_json_path::JsonPath;
 
+use crate::domain::json_size::{MAX_DEPTH, PRUNED, prune};
 use crate::domain::text;
 use crate::sources::SourceError;
 use crate::values::json_path;
@@ -32,16 +33,40 @@ impl Path {
             _ => json_path::parse(text).map(Self::Query),
         }
     }
+
+    /// The values that it leads to in a JSON text, each as it stands there or as JSON. What is nested
+    /// too deep to be parsed makes a record that holds it unreadable, and nothing else.
+    ///
+    /// # Errors
+    /// When the text is no JSON.
+    pub fn find<'b>(&self, json: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
+        match self {
+            Self::Keys(keys) => Ok(walk_text(keys, json)?.map(Cow::Borrowed).into_iter().collect()),
+            Self::Query(path) => {
+                let value: Value = serde_json::from_str(&prune(json, MAX_DEPTH))?;
+                let unpruned = |text: String| match text.contains(PRUNED) {
+                    true => text.replace(PRUNED, &too_deep()),
+                    false => text,
+                };
+                let found = path.query(&value).all();
+                Ok(found.into_iter().map(|v| Cow::Owned(unpruned(v.to_string()))).collect())
+            }
+        }
+    }
+}
+
+/// JSON that no record may hold.
+fn too_deep() -> String {
+    format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1))
 }
 
 /// The error of a text that is no path, under the key of the job file that has it.
 pub(in crate::sources) fn invalid(key: &str, path: &str, error: &str) -> SourceError {
     let path = text::cut(path, text::MAX_QUOTED);
     // A key alone is what most tools would take.
-    let advice = match path.starts_with('$') {
-        false if key == "data_selector" => {
-            format!("; write `$.{path}[*]` for the list under that key")
-        }
+    let advice = match (path.starts_with('$'), key) {
+        (false, "data_selector") => format!("; write `$.{path}[*]` for the list under that key"),
+        (false, "total_path") => format!("; write `$.{path}`"),
         _ => String::new(),
     };
     SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}{advice}"))

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::around::Looks;
+use crate::sources::rest_api::around::{self, Looks, join, plain};
+use crate::sources::rest_api::full_page::fills_a_page;
 
 /// How deep values around the records are looked into, as in `meta.pagination.links.next`.
 const MOST_LEVELS: usize = 4;
@@ -24,7 +25,7 @@ pub(super) struct Findings<'a> {
     /// … or that there is none, whatever links and cursors there are: some APIs give a cursor for later.
     denies: bool,
     /// Where links and cursors lead to another page.
-    onward: Vec<Onward>,
+    next_links: Vec<NextLink>,
     /// Whether there is a place for such a link, and none in it.
     says_last: bool,
     /// What suggests that there is another page.
@@ -58,7 +59,7 @@ pub(super) struct Findings<'a> {
 
 /// What leads to another page.
 #[derive(Debug, Default)]
-struct Onward {
+struct NextLink {
     place: String,
     link: Option<String>,
     /// The number of the page.
@@ -89,15 +90,20 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// Where it says in so many words, or by a link, that there is another page.
+    pub fn says_more(&self) -> Option<String> {
+        let leads_on =
+            |next: &&NextLink| !self.is_here(next.link.as_deref()) && !self.is_beyond(next.page);
+        let next = self.next_links.iter().find(leads_on);
+        let next = next.map(|next| &next.place).filter(|_| !self.denies);
+        let place = self.affirms.as_ref().or(next)?;
+        Some(format!("it says so in {place}"))
+    }
+
     /// The conclusion, for a response with this many records, as the end of a sentence.
     pub fn evidence(self, records: Option<u64>) -> Option<String> {
-        let leads_on = |onward: &&Onward| {
-            !self.is_here(onward.link.as_deref()) && !self.is_beyond(onward.page)
-        };
-        let onward = self.onward.iter().find(leads_on);
-        let onward = onward.map(|onward| &onward.place).filter(|_| !self.denies);
-        if let Some(place) = self.affirms.as_ref().or(onward) {
-            return Some(format!("it says so in {place}"));
+        if let Some(place) = self.says_more() {
+            return Some(place);
         }
         if self.denies || self.says_last {
             return None;
@@ -292,12 +298,12 @@ impl<'a> Findings<'a> {
     }
 
     fn leads_on(&mut self, place: &str, link: Option<String>) {
-        self.leads_to(Onward { place: place.to_owned(), link, page: None });
+        self.leads_to(NextLink { place: place.to_owned(), link, page: None });
     }
 
-    fn leads_to(&mut self, onward: Onward) {
-        if self.onward.len() < MOST_LINKS {
-            self.onward.push(onward);
+    fn leads_to(&mut self, next_links: NextLink) {
+        if self.next_links.len() < MOST_LINKS {
+            self.next_links.push(next_links);
         }
     }
 
@@ -305,7 +311,7 @@ impl<'a> Findings<'a> {
         match leads_on(value) {
             true => {
                 let (link, page) = (link_in(value), number(value));
-                self.leads_to(Onward { place: place.to_owned(), link, page });
+                self.leads_to(NextLink { place: place.to_owned(), link, page });
             }
             false => self.says_last = true,
         }
@@ -371,7 +377,7 @@ impl<'a> Findings<'a> {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     // Facebook's cursors are there on the last page, too.
-                    if plain == "cursors" && self::plain(name) == "after" {
+                    if plain == "cursors" && around::plain(name) == "after" {
                         continue;
                     }
                     let place = join(place, name);
@@ -404,21 +410,6 @@ impl Looks for Findings<'_> {
         self.see(&format!("`{place}`"), key, value);
         self.see_within(&place, key, value, 1);
     }
-}
-
-/// A key without what APIs spell differently: `hasMore`, `has_more` and `has-more` are the same.
-pub(in super::super) fn plain(key: &str) -> String {
-    key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-pub(in super::super) fn join(place: &str, key: &str) -> String {
-    if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
-}
-
-/// Whether this many records are what APIs give on a full page: a round number, or 2, 3, 5 … times 16.
-fn fills_a_page(records: u64) -> bool {
-    records >= 10
-        && (records.is_multiple_of(10) || records.is_multiple_of(25) || records.is_multiple_of(16))
 }
 
 /// Whether a link, as it is in a response from `at`, leads to where it came from: to the same path with

@@ -3,7 +3,8 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::findings::{Findings, plain};
+use super::findings::Findings;
+use crate::sources::rest_api::around::plain;
 
 /// The longest header that is looked at.
 const MOST_BYTES: usize = 8 << 10;
@@ -12,7 +13,7 @@ const MOST_HEADERS: usize = 32;
 
 /// The headers of an answer that may tell pages apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PageHeaders(Vec<(String, String)>);
+pub(super) struct PageHeaders(Vec<(String, String)>);
 
 impl PageHeaders {
     /// Those among these.
@@ -60,14 +61,6 @@ impl PageHeaders {
 
     fn of<'h>(&'h self, header: &'h str) -> impl Iterator<Item = &'h str> {
         self.0.iter().filter(move |(name, _)| name == header).map(|(_, value)| value.as_str())
-    }
-}
-
-#[cfg(test)]
-impl<const N: usize> From<[(&str, &str); N]> for PageHeaders {
-    fn from(headers: [(&str, &str); N]) -> Self {
-        let headers = headers.into_iter();
-        Self(headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect())
     }
 }
 

@@ -1,20 +1,49 @@
 //! The answers of real APIs, as their documentation shows them, cut to what matters: the first page of
 //! several, the last one, and an answer that is all there is.
 
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+
 use super::super::data_selector::DataSelector;
 use super::*;
+use crate::domain::hash::ContentHash;
 
 const ASKED: &str = "https://api.example.com/v1/things?limit=2&key=k";
 
-fn answered(selector: &str, status: u16, headers: &PageHeaders, body: &str) -> Option<String> {
+fn last_page<T>(
+    selector: &str,
+    status: u16,
+    headers: &HeaderMap,
+    body: &str,
+    look: fn(&LastPage<'_>) -> T,
+) -> T {
     let selector = DataSelector::new(selector).unwrap();
-    let records = selector.select(body).unwrap().len();
-    let only = OnlyPage { asked: ASKED, status, headers, body, place: &selector.place, records };
-    only.evidence_of_more()
+    let (asked, records) = (Url::parse(ASKED).unwrap(), selector.select(body).unwrap());
+    let hash = ContentHash::of(body.as_bytes());
+    let page = PageView { asked: &asked, headers, body, hash, records: &records };
+    look(&LastPage { page, status, place: &selector.place })
+}
+
+fn answered(selector: &str, status: u16, headers: &HeaderMap, body: &str) -> Option<String> {
+    last_page(selector, status, headers, body, |page| page.evidence_of_more())
 }
 
 fn seen(selector: &str, body: &str) -> Option<String> {
-    answered(selector, 200, &PageHeaders::default(), body)
+    answered(selector, 200, &HeaderMap::new(), body)
+}
+
+/// What shows behind a page that is the last by count.
+fn said(selector: &str, body: &str) -> Option<String> {
+    last_page(selector, 200, &HeaderMap::new(), body, |page| page.says_more())
+}
+
+fn of(headers: &[(&str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name: reqwest::header::HeaderName = name.parse().unwrap();
+        map.append(name, value.parse().unwrap());
+    }
+    map
 }
 
 /// Name, selector, a body with more pages, what is seen, and the body of a last page.
@@ -261,19 +290,37 @@ fn real_apis_show_that_they_have_more_pages_and_that_they_have_none() {
     for (name, selector, first, shows, last) in BODIES {
         assert_eq!(seen(selector, first).as_deref(), Some(shows), "{name}");
         assert_eq!(seen(selector, last), None, "{name}, its last page");
+        assert_eq!(said(selector, last), None, "{name}, its last page by count");
+        let in_words = seen(selector, first).filter(|shows| shows.starts_with("it says so in"));
+        assert!(in_words.is_none() || said(selector, first) == in_words, "{name}");
     }
 }
 
 #[test]
+fn figures_of_all_pages_do_not_show_that_there_is_another_behind_the_last_by_count() {
+    for last in [
+        r#"{"pages":3,"items":[{},{}]}"#,
+        r#"{"total":9,"count":2,"offset":7,"limit":3,"items":[{},{}]}"#,
+        r#"{"total":9,"items":[{},{}]}"#,
+        r#"{"total":9,"has_more":false,"next":"/x?offset=9","items":[{},{}]}"#,
+    ] {
+        assert_eq!(said("$.items[*]", last), None, "{last}");
+    }
+    for more in [
+        r#"{"total":9,"has_more":true,"items":[{},{}]}"#,
+        r#"{"total":9,"links":{"next":"/v1/things?limit=2&offset=9"},"items":[{},{}]}"#,
+    ] {
+        assert!(said("$.items[*]", more).is_some(), "{more}");
+    }
+    let link = of(&[("link", "<https://a/?offset=9>; rel=\"next\"")]);
+    let look = |headers: &HeaderMap| last_page("$", 200, headers, "[{}]", |page| page.says_more());
+    assert!(look(&link).is_some());
+    let part = of(&[("content-range", "items 7-8/9")]);
+    assert_eq!(last_page("$", 206, &part, "[{}]", |page| page.says_more()), None);
+}
+
+#[test]
 fn headers_show_that_there_are_more_pages_and_that_there_are_none() {
-    let of = |headers: Headers| {
-        let mut map = reqwest::header::HeaderMap::new();
-        for (name, value) in headers {
-            let name: reqwest::header::HeaderName = name.parse().unwrap();
-            map.append(name, value.parse().unwrap());
-        }
-        PageHeaders::among(&map)
-    };
     for (name, status, headers, shows, last_status, last) in HEADERS {
         let first = answered("$[*]", status, &of(headers), "[{},{}]");
         assert_eq!(first.as_deref(), Some(shows), "{name}");
@@ -281,11 +328,11 @@ fn headers_show_that_there_are_more_pages_and_that_there_are_none() {
         assert_eq!(last, None, "{name}, its last page");
     }
     for link in ["<a>; rel=\"prev next\"", "<a>;title=\"x, y\" ; REL=\"Next\""] {
-        let headers = PageHeaders::from([("Link", link)]);
+        let headers = of(&[("Link", link)]);
         assert!(answered("$[*]", 200, &headers, "[{}]").is_some(), "{link}");
     }
     for link in ["<https://a/?rel=next>; rel=\"prev\"", "<a>; rel=\"last\"", "", "rel"] {
-        let headers = PageHeaders::from([("Link", link)]);
+        let headers = of(&[("Link", link)]);
         assert_eq!(answered("$[*]", 200, &headers, "[{}]"), None, "{link}");
     }
 }
@@ -450,13 +497,18 @@ fn figures_that_fit_one_page_are_no_alarm() {
 proptest::proptest! {
     #[test]
     fn no_body_panics(body in "[\\[\\]{}\",:a-z0-9 ]{0,60}", header in "[ -~]{0,40}") {
-        let headers = ["link", "content-range", "x-pagination", "x-total"].map(|name| (name, header.as_str()));
+        let headers = ["link", "content-range", "x-pagination", "x-total"];
+        let headers = of(&headers.map(|name| (name, header.as_str())));
+        let asked = Url::parse("https://api.example.com/things").unwrap().join(&header);
+        let asked = asked.unwrap_or_else(|_| Url::parse(ASKED).unwrap());
         for selector in ["$.a.b", "$.a[1]", "$..b", "$.a[*].b", "$[0][*]"] {
             let selector = DataSelector::new(selector).unwrap();
             for body in [body.clone(), format!("{{\"total\":{body},\"next\":{body},\"a\":[1]}}")] {
-                let (headers, place) = (&PageHeaders::from(headers), &selector.place);
-                let only = OnlyPage { asked: &header, status: 206, headers, body: &body, place, records: 2 };
-                let _ = only.evidence_of_more();
+                let (asked, headers, body) = (&asked, &headers, body.as_str());
+                let (hash, records) = (ContentHash::of(b""), &["{}".into(), "{}".into()]);
+                let page = PageView { asked, headers, body, hash, records };
+                let last = LastPage { page, status: 206, place: &selector.place };
+                let _ = (last.evidence_of_more(), last.says_more());
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Full syncs, recordings, and the rows of a page.
 
-use crate::domain::reject::ReasonCode;
 use crate::domain::shape::FieldType;
 use crate::values::row::{Cell, Row};
 
+use super::super::data_selector::DataSelector;
 use super::*;
+use crate::sources::rows::json::JsonRow;
 
 const NUMBERED: &str = r#"
     paginator = { type = "page_number", param = "page", size_param = "n", size = 2 }
@@ -53,9 +54,47 @@ async fn what_was_recorded_is_read_offline_byte_for_byte() {
         pages.iter().map(fact).collect()
     };
     assert_eq!(facts(&recorded), facts(&read));
+    assert_ne!(read[0].request, read[1].request);
     assert_eq!(read.len(), 2);
     assert!(read[0].body.contains("8.397908418131883e-07"));
     assert_eq!(read[1].url, "recordings/coins/page-0002.json");
+}
+
+/// The key, the number of the attempt and where the page comes from do not matter.
+#[tokio::test]
+async fn the_same_request_has_one_fingerprint_from_the_network_and_from_a_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), CANARY).unwrap();
+    let server = two_pages().await;
+    let auth = |key: &str| {
+        let auth = "{ type = 'api_key', in = 'query', name = 'k', value = { file = 'KEY' } }";
+        format!("{NUMBERED}auth = {}\n", auth.replace("KEY", key))
+    };
+    let fingerprints = async |lines: &str, access| -> Vec<ContentHash> {
+        let source = source_with(&server.uri(), lines, folder.path(), &[]);
+        full_sync(&source, access).await.iter().map(|page| page.request).collect()
+    };
+    let with_key = fingerprints(&auth("key"), Access::Record).await;
+    assert_eq!(with_key.len(), 2);
+    assert_eq!(with_key[0], {
+        let asked = format!("GET\n{}/coins?n=2&page=1\n", server.uri());
+        ContentHash::of(asked.as_bytes())
+    });
+    assert_eq!(fingerprints(NUMBERED, Access::Network).await, with_key);
+    assert_eq!(fingerprints(&auth("no-such-key"), Access::Offline).await, with_key);
+}
+
+#[tokio::test]
+async fn a_recording_is_read_where_the_address_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("recordings/coins");
+    std::fs::create_dir_all(&recording).unwrap();
+    std::fs::write(recording.join("page-0001.json"), "[{}]").unwrap();
+    let text = "base_url = { env = 'KASPARRO_TEST_NEVER_SET' }\nrecording = 'recordings/coins'";
+    let params = toml::from_str(text).unwrap();
+    let source = RestApiSource::new(params, folder.path().to_owned(), vec![]).unwrap();
+    let page = source.fetch(&source.first(), Access::Offline).await.unwrap();
+    assert_eq!((page.records, page.next), (1, None));
 }
 
 #[tokio::test]
@@ -151,7 +190,7 @@ fn cells(body: &str, from: &[&str]) -> (Vec<String>, Mapped) {
         }
         Ok(())
     };
-    source.each_row(body, raw, &mut out, map).unwrap();
+    source.reader.each_row(body, raw, &mut out, map).unwrap();
     (seen.into_inner(), out)
 }
 

@@ -1,5 +1,5 @@
-//! Owns that nothing secret of a request is ever shown: every spelling of a secret is struck out of
-//! texts and bodies, for an API may well repeat the key it was sent.
+//! Owns that nothing secret of a request is ever shown: every spelling of a secret is replaced in
+//! texts, headers and bodies, for an API may well repeat the key it was sent.
 //!
 //! Must not know what a secret is for.
 
@@ -7,18 +7,20 @@ use std::borrow::Cow;
 
 use regex::bytes::{NoExpand, Regex};
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 
+use super::response::Response;
 use crate::sources::SourceError;
 
 /// Shorter pieces of text could be anything.
 const SHORTEST: usize = 4;
 /// In bodies a shorter secret could not be told from data.
 const SHORTEST_IN_BODY: usize = 8;
-const STRUCK_OUT: NoExpand<'static> = NoExpand(b"***");
+const REDACTED: NoExpand<'static> = NoExpand(b"***");
 
 /// The secrets of a request.
 #[derive(Default)]
-pub(super) struct Secrets(Vec<Secret>);
+pub(in crate::sources::rest_api) struct Secrets(Vec<Secret>);
 
 struct Secret {
     text: String,
@@ -47,7 +49,7 @@ impl Secrets {
         })?;
         let (text, spellings) = (secret.to_owned(), common_spellings(secret));
         self.0.push(Secret { text, anywhere, spellings });
-        // The longest first, so that no secret is hidden in part by one it contains.
+        // The longest first, so that no secret is redacted in part by one it contains.
         self.0.sort_by_key(|secret| std::cmp::Reverse(secret.text.len()));
         Ok(())
     }
@@ -65,21 +67,33 @@ impl Secrets {
 
     /// The body without secrets: a good page may repeat the key too, in the address of the next
     /// page for example, and bodies are stored and shown.
-    pub fn hide_in_body(&self, mut body: Vec<u8>) -> Vec<u8> {
+    pub fn redact_body(&self, mut body: Vec<u8>) -> Vec<u8> {
         for secret in self.0.iter().filter(|secret| secret.text.len() >= SHORTEST_IN_BODY) {
-            if let Cow::Owned(hidden) = secret.anywhere.replace_all(&body, STRUCK_OUT) {
-                body = hidden;
+            if let Cow::Owned(redacted) = secret.anywhere.replace_all(&body, REDACTED) {
+                body = redacted;
             }
         }
         body
     }
 
+    /// A response without secrets in its headers and its body.
+    pub fn redact_response(&self, mut response: Response) -> Response {
+        for value in response.headers.values_mut() {
+            let redacted = self.redact_body(value.as_bytes().to_vec());
+            if redacted != value.as_bytes() {
+                let text = HeaderValue::from_bytes(&redacted);
+                *value = text.unwrap_or_else(|_| HeaderValue::from_static("***"));
+            }
+        }
+        Response { body: self.redact_body(response.body), ..response }
+    }
+
     /// The text without secrets, and without the beginning of one where a text was cut.
-    pub fn hide(&self, text: &str) -> String {
+    pub fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.0 {
-            if let Cow::Owned(hidden) = secret.anywhere.replace_all(text.as_bytes(), STRUCK_OUT) {
-                text = String::from_utf8_lossy(&hidden).into_owned();
+            if let Cow::Owned(redacted) = secret.anywhere.replace_all(text.as_bytes(), REDACTED) {
+                text = String::from_utf8_lossy(&redacted).into_owned();
             }
             for spelling in &secret.spellings {
                 let cuts = spelling.char_indices().map(|(cut, _)| cut).rev();
@@ -92,8 +106,8 @@ impl Secrets {
     }
 
     /// The error without secrets.
-    pub fn hide_in(&self, error: SourceError) -> SourceError {
-        SourceError { message: self.hide(&error.message), ..error }
+    pub fn redact_error(&self, error: SourceError) -> SourceError {
+        SourceError { message: self.redact(&error.message), ..error }
     }
 }
 
@@ -154,7 +168,7 @@ mod tests {
     const KEY: &str = "s3cr3t+canary/01 <&>\"'\\é";
 
     #[test]
-    fn every_spelling_of_a_secret_is_struck_out_whole() {
+    fn every_spelling_of_a_secret_is_redacted_whole() {
         let secrets = Secrets::of([KEY]);
         for spelling in [
             KEY,
@@ -168,23 +182,36 @@ mod tests {
         ] {
             let text = format!("before {spelling} and {spelling}, behind");
             let expected = "before *** and ***, behind";
-            assert_eq!(secrets.hide(&text), expected);
-            assert_eq!(secrets.hide_in_body(text.into_bytes()), expected.as_bytes());
+            assert_eq!(secrets.redact(&text), expected);
+            assert_eq!(secrets.redact_body(text.into_bytes()), expected.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_response_shows_no_secret_in_headers_and_body() {
+        let secrets = Secrets::of([KEY]);
+        let next = "<https://a/?k=s3cr3t%2Bcanary%2F01+%3C%26%3E%22%27%5C%C3%A9>; rel=\"next\"";
+        let mut response = Response { body: KEY.into(), ..Response::default() };
+        response.headers.insert("link", next.parse().unwrap());
+        response.headers.insert("x-total", "7".parse().unwrap());
+        let response = secrets.redact_response(response);
+        assert_eq!(response.headers["link"], "<https://a/?k=***>; rel=\"next\"");
+        assert_eq!(response.headers["x-total"], "7");
+        assert_eq!(response.body, b"***");
     }
 
     #[test]
     fn a_secret_within_another_leaves_nothing_of_it() {
         let secrets = Secrets::of(["canary-1", "canary-1-and-more"]);
-        assert_eq!(secrets.hide("canary-1-and-more canary-1"), "*** ***");
+        assert_eq!(secrets.redact("canary-1-and-more canary-1"), "*** ***");
     }
 
     #[test]
     fn what_is_no_secret_stays_as_it_is() {
         let secrets = Secrets::of(["key"]);
-        assert_eq!(secrets.hide_in_body(b"a monkey".to_vec()), b"a monkey");
+        assert_eq!(secrets.redact_body(b"a monkey".to_vec()), b"a monkey");
         let body = b"s3cr3t canary \xff".to_vec();
-        assert_eq!(Secrets::of([KEY]).hide_in_body(body.clone()), body);
+        assert_eq!(Secrets::of([KEY]).redact_body(body.clone()), body);
     }
 
     #[test]

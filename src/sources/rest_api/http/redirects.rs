@@ -1,5 +1,5 @@
-//! Owns where an answer may lead a worker: within the origin of the job file, and to the hosts that
-//! it allows. One rule for redirects and for whatever other address an answer holds.
+//! Owns where a response may lead a worker: within the origin of the job file, and to the hosts that
+//! it allows. One rule for redirects and for whatever other address a response holds.
 //!
 //! Must not know how anything is asked.
 
@@ -9,8 +9,8 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::public::is_public;
-use super::secrets::Secrets;
+use super::public_address::is_public;
+use super::redact::Secrets;
 
 /// A host that answers may lead to, besides the job file's own.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -29,17 +29,17 @@ pub struct AllowedHost {
     "`{0}` is no host; expected for example \"cdn.example.com\" or \"cdn.example.com:8443\", \
      without a pattern and without `https://`"
 )]
-pub struct NoHost(String);
+pub struct InvalidHost(String);
 
 impl TryFrom<String> for AllowedHost {
-    type Error = NoHost;
+    type Error = InvalidHost;
 
-    fn try_from(text: String) -> Result<Self, NoHost> {
+    fn try_from(text: String) -> Result<Self, InvalidHost> {
         let url = Url::parse(&format!("http://{text}")).ok();
         // Whatever else an address has would show in it.
         let bare = url.filter(|_| !text.contains(['*', '/', '\\', '?', '#', '@']));
         let parts = bare.and_then(|url| Some((url.host_str()?.to_owned(), url.port())));
-        let (host, port) = parts.ok_or_else(|| NoHost(text.clone()))?;
+        let (host, port) = parts.ok_or_else(|| InvalidHost(text.clone()))?;
         // The usual port, said aloud, is that port and no other.
         let port = port.or_else(|| text.ends_with(":80").then_some(80));
         Ok(Self { host, port })
@@ -58,31 +58,31 @@ impl AllowedHost {
 
 /// An address that may be asked.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Target {
     pub url: Url,
     /// Whether all that led here was of the job file's origin: only there its headers are sent.
-    pub at_home: bool,
+    pub same_origin: bool,
     /// Whether it may be connected to at public addresses only.
     pub public_only: bool,
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Target {
     /// Without the path and the query, which may hold a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Place({})", self.url.origin().ascii_serialization())
+        write!(f, "Target({})", self.url.origin().ascii_serialization())
     }
 }
 
-impl Place {
+impl Target {
     /// The address of the job file itself.
     pub fn home(url: Url) -> Self {
-        Self { url, at_home: true, public_only: false }
+        Self { url, same_origin: true, public_only: false }
     }
 }
 
-/// Why an answer is not followed; to be read after what leads there.
+/// Why a redirect is not followed; to be read after what leads there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Astray {
+pub(super) enum RedirectError {
     #[error("leads to what is no address")]
     NoAddress,
     #[error("leads to a `{0}:` address; only http and https are followed")]
@@ -117,55 +117,57 @@ pub(super) enum Astray {
     },
 }
 
-/// What decides where answers may lead.
+/// What decides where responses may lead.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds<'a> {
+pub(super) struct RedirectPolicy<'a> {
     /// An address of the job file's own origin.
     pub home: &'a Url,
     pub allowed: &'a [AllowedHost],
     pub secrets: &'a Secrets,
 }
 
-impl Bounds<'_> {
+impl RedirectPolicy<'_> {
     /// Where a link in the answer from `from` leads.
     ///
     /// # Errors
     /// When no worker may go there.
-    pub fn follow(&self, from: &Place, link: &str) -> Result<Place, Astray> {
-        let mut url = from.url.join(link).map_err(|_| Astray::NoAddress)?;
+    pub fn follow(&self, from: &Target, link: &str) -> Result<Target, RedirectError> {
+        let mut url = from.url.join(link).map_err(|_| RedirectError::NoAddress)?;
         url.set_fragment(None);
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(Astray::Scheme(url.scheme().to_owned()));
+            return Err(RedirectError::Scheme(url.scheme().to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Astray::UserName);
+            return Err(RedirectError::UserName);
         }
         let home_origin = url.origin() == self.home.origin();
-        if from.at_home && home_origin {
-            return Ok(Place::home(url));
+        if from.same_origin && home_origin {
+            return Ok(Target::home(url));
         }
         if self.secrets.appear_in(url.as_str()) {
-            return Err(Astray::WithKey);
+            return Err(RedirectError::WithKey);
         }
         let origin = url.origin().ascii_serialization();
         if from.url.scheme() == "https" && url.scheme() == "http" {
-            return Err(Astray::Unencrypted(origin));
+            return Err(RedirectError::Unencrypted(origin));
         }
         let home_host = url.host_str() == self.home.host_str();
         let literal = address_in(&url);
         if home_origin || self.allowed.iter().any(|host| host.is_of(&url)) {
             // A job file that allows an address, not a name, knows where it leads.
             let public_only = !home_host && literal.is_none();
-            return Ok(Place { url, at_home: false, public_only });
+            return Ok(Target { url, same_origin: false, public_only });
         }
         match literal {
-            Some(address) if !home_host && !is_public(address) => Err(Astray::Internal(origin)),
-            _ => Err(Astray::Elsewhere { host: host_and_port(&url), origin }),
+            Some(address) if !home_host && !is_public(address) => {
+                Err(RedirectError::Internal(origin))
+            }
+            _ => Err(RedirectError::Elsewhere { host: host_and_port(&url), origin }),
         }
     }
 }
 
-/// The IP address in place of a name.
+/// The address that stands in target of a name.
 fn address_in(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
@@ -186,16 +188,16 @@ mod tests {
     }
 
     /// Follows the links one after the other from https://api.example.com/v1/coins?page=1.
-    fn follow(allowed: &[&str], links: &[&str]) -> Result<Place, Astray> {
+    fn follow(allowed: &[&str], links: &[&str]) -> Result<Target, RedirectError> {
         follow_from("https://api.example.com/v1/coins?page=1", allowed, links)
     }
 
-    fn follow_from(home: &str, allowed: &[&str], links: &[&str]) -> Result<Place, Astray> {
+    fn follow_from(home: &str, allowed: &[&str], links: &[&str]) -> Result<Target, RedirectError> {
         let home = Url::parse(home).unwrap();
         let allowed: Vec<_> = allowed.iter().map(|text| host(text)).collect();
         let secrets = Secrets::of([KEY]);
-        let bounds = Bounds { home: &home, allowed: &allowed, secrets: &secrets };
-        links.iter().try_fold(Place::home(home.clone()), |from, link| bounds.follow(&from, link))
+        let policy = RedirectPolicy { home: &home, allowed: &allowed, secrets: &secrets };
+        links.iter().try_fold(Target::home(home.clone()), |from, link| policy.follow(&from, link))
     }
 
     #[test]
@@ -205,11 +207,11 @@ mod tests {
             ("/v2/coins#top", "https://api.example.com/v2/coins"),
             ("HTTPS://API.example.com:443/x", "https://api.example.com/x"),
         ] {
-            let place = follow(&[], &[link]).unwrap();
-            assert_eq!((place.url.as_str(), place.at_home), (address, true), "{link}");
+            let target = follow(&[], &[link]).unwrap();
+            assert_eq!((target.url.as_str(), target.same_origin), (address, true), "{link}");
         }
         let with_key = follow(&[], &[&format!("/coins?key={KEY}")]).unwrap();
-        assert!(with_key.at_home, "the key belongs there");
+        assert!(with_key.same_origin, "the key belongs there");
     }
 
     #[test]
@@ -221,15 +223,15 @@ mod tests {
             "https://api.example.com:8443/x",
         ] {
             let error = follow(&["www.example.com", "cdn.example.com:444"], &[link]).unwrap_err();
-            assert!(matches!(error, Astray::Elsewhere { .. }), "{link}: {error}");
+            assert!(matches!(error, RedirectError::Elsewhere { .. }), "{link}: {error}");
         }
         for (allowed, link) in [
             ("CDN.example.com", "https://cdn.example.com/x"),
             ("cdn.example.com:8443", "https://cdn.example.com:8443/x"),
             ("cdn.example.com:443", "https://cdn.example.com/x"),
         ] {
-            let place = follow(&[allowed], &[link]).unwrap();
-            assert!(!place.at_home && place.public_only, "{link}");
+            let target = follow(&[allowed], &[link]).unwrap();
+            assert!(!target.same_origin && target.public_only, "{link}");
         }
         let error = follow(&[], &["https://cdn.example.com:8443/x"]).unwrap_err().to_string();
         assert!(error.contains("allowed_hosts = [\"cdn.example.com:8443\"]"), "{error}");
@@ -238,8 +240,8 @@ mod tests {
     #[test]
     fn who_left_the_origin_gets_no_key_there_again() {
         let links = ["https://cdn.example.com/x", "https://api.example.com/y"];
-        let place = follow(&["cdn.example.com"], &links).unwrap();
-        assert!(!place.at_home && !place.public_only);
+        let target = follow(&["cdn.example.com"], &links).unwrap();
+        assert!(!target.same_origin && !target.public_only);
     }
 
     #[test]
@@ -256,7 +258,7 @@ mod tests {
             "https://[fd00:ec2::254]/",
         ] {
             let error = follow(&["cdn.example.com"], &[link]).unwrap_err();
-            assert!(matches!(error, Astray::Internal(_)), "{link}: {error}");
+            assert!(matches!(error, RedirectError::Internal(_)), "{link}: {error}");
         }
     }
 
@@ -266,8 +268,8 @@ mod tests {
         assert!(!follow(&["10.0.0.7"], &["https://10.0.0.7/"]).unwrap().public_only);
         let home = "http://10.0.0.7:8080/v1";
         let own = follow_from(home, &["10.0.0.7:9000"], &["http://10.0.0.7:9000/x"]).unwrap();
-        assert!(!own.at_home && !own.public_only, "the host is the job file's own");
-        assert!(follow_from(home, &[], &["/x"]).unwrap().at_home);
+        assert!(!own.same_origin && !own.public_only, "the host is the job file's own");
+        assert!(follow_from(home, &[], &["/x"]).unwrap().same_origin);
         assert!(follow_from(home, &[], &["http://10.0.0.8:8080/"]).is_err());
     }
 
@@ -276,7 +278,7 @@ mod tests {
         for key in [KEY, "S3cr3t%2Bcanary%2F0123456789", "s3cr3t%2bcanary/0123456789"] {
             let links = [format!("https://cdn.example.com/?key={key}")];
             let error = follow(&["cdn.example.com"], &[&links[0]]).unwrap_err();
-            assert_eq!(error, Astray::WithKey, "{key}");
+            assert_eq!(error, RedirectError::WithKey, "{key}");
         }
     }
 
@@ -285,12 +287,12 @@ mod tests {
         let refused = |link: &str| follow(&["cdn.example.com"], &[link]).unwrap_err();
         for scheme in ["file", "ftp", "gopher", "data", "javascript"] {
             let error = refused(&format!("{scheme}://cdn.example.com/etc/passwd"));
-            assert_eq!(error, Astray::Scheme(scheme.to_owned()));
+            assert_eq!(error, RedirectError::Scheme(scheme.to_owned()));
         }
-        assert_eq!(refused("https://me:pw@cdn.example.com/"), Astray::UserName);
-        assert_eq!(refused("https://api.example.com@cdn.example.com/"), Astray::UserName);
-        assert!(matches!(refused("http://cdn.example.com/"), Astray::Unencrypted(_)));
-        assert_eq!(refused("https://"), Astray::NoAddress);
+        assert_eq!(refused("https://me:pw@cdn.example.com/"), RedirectError::UserName);
+        assert_eq!(refused("https://api.example.com@cdn.example.com/"), RedirectError::UserName);
+        assert!(matches!(refused("http://cdn.example.com/"), RedirectError::Unencrypted(_)));
+        assert_eq!(refused("https://"), RedirectError::NoAddress);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 use crate::domain::text;
 
-/// Up to so many bytes any density is harmless: a short body of zeros is no bomb.
-const HARMLESS: u64 = 1 << 20;
-/// Unpacked at a time: 4 KiB become 4 MiB at most, so a bomb goes off in a small box.
-const MOUTHFUL: usize = 4 << 10;
+/// Up to so many bytes the ratio is not checked: a short body of zeros is no bomb.
+const MIN_CHECKED: u64 = 1 << 20;
+/// Decompressed at a time: 4 KiB become 4 MiB at most, so a bomb is noticed before it takes more.
+const CHUNK: usize = 4 << 10;
 
 /// How large a body may be.
 #[derive(Debug, Clone, Copy)]
@@ -25,27 +25,27 @@ pub(super) struct Limits {
 
 /// Why bytes are no body; to be read after who answered.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UnpackError {
+pub(super) enum DecompressError {
     #[error(
         "answered more than `rest_api.max_response_bytes` = {0} bytes: ask for smaller pages, or \
          raise it"
     )]
     TooLarge(u64),
     #[error(
-        "answered {came} bytes that unpack to {unpacked}, more than \
+        "answered {came} bytes that decompress to {decompressed}, more than \
          `rest_api.max_compression_ratio` = {ratio} times as many: this may be a decompression \
          bomb; if such pages are good, raise it"
     )]
-    TooDense { came: u64, unpacked: u64, ratio: u32 },
+    TooDense { came: u64, decompressed: u64, ratio: u32 },
     #[error("answered in the encoding {0}, which was not asked for: only gzip is understood")]
     Encoding(String),
-    #[error("answered gzip that cannot be unpacked: {0}")]
+    #[error("answered gzip that cannot be decompressed: {0}")]
     Corrupt(io::Error),
 }
 
 /// A body that is growing.
 #[derive(Debug)]
-pub(super) struct Unpacker {
+pub(super) struct Decompressor {
     limits: Limits,
     came: u64,
     body: Growing,
@@ -57,12 +57,12 @@ enum Growing {
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
 }
 
-impl Unpacker {
+impl Decompressor {
     /// Begins a body that is packed as these headers say.
     ///
     /// # Errors
     /// When it is packed otherwise than by gzip.
-    pub fn new(headers: &HeaderMap, limits: Limits) -> Result<Self, UnpackError> {
+    pub fn new(headers: &HeaderMap, limits: Limits) -> Result<Self, DecompressError> {
         let body = match encodings(headers).as_slice() {
             [] => Growing::AsItIs(Vec::new()),
             [one] if one == "gzip" || one == "x-gzip" => {
@@ -70,7 +70,7 @@ impl Unpacker {
             }
             others => {
                 let named = text::beginning(&others.join(", "));
-                return Err(UnpackError::Encoding(named));
+                return Err(DecompressError::Encoding(named));
             }
         };
         Ok(Self { limits, came: 0, body })
@@ -79,32 +79,32 @@ impl Unpacker {
     /// Adds bytes as they came.
     ///
     /// # Errors
-    /// When the body becomes too large or too dense, or cannot be unpacked.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), UnpackError> {
-        for mouthful in bytes.chunks(MOUTHFUL) {
-            self.came += mouthful.len() as u64;
+    /// When the body becomes too large or too dense, or cannot be decompressed.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), DecompressError> {
+        for chunk in bytes.chunks(CHUNK) {
+            self.came += chunk.len() as u64;
             match &mut self.body {
-                Growing::AsItIs(body) => body.extend_from_slice(mouthful),
-                Growing::Gzip(body) => body.write_all(mouthful).map_err(UnpackError::Corrupt)?,
+                Growing::AsItIs(body) => body.extend_from_slice(chunk),
+                Growing::Gzip(body) => body.write_all(chunk).map_err(DecompressError::Corrupt)?,
             }
             self.check()?;
         }
         Ok(())
     }
 
-    fn check(&self) -> Result<(), UnpackError> {
+    fn check(&self) -> Result<(), DecompressError> {
         let Limits { bytes, ratio } = self.limits;
-        let (came, unpacked) = (self.came, self.so_far().len() as u64);
-        if unpacked > HARMLESS && unpacked > came.saturating_mul(ratio.into()) {
-            return Err(UnpackError::TooDense { came, unpacked, ratio });
+        let (came, decompressed) = (self.came, self.body_so_far().len() as u64);
+        if decompressed > MIN_CHECKED && decompressed > came.saturating_mul(ratio.into()) {
+            return Err(DecompressError::TooDense { came, decompressed, ratio });
         }
-        if unpacked > bytes { Err(UnpackError::TooLarge(bytes)) } else { Ok(()) }
+        if decompressed > bytes { Err(DecompressError::TooLarge(bytes)) } else { Ok(()) }
     }
 
     /// What can be had of a body that may be broken or too large, up to the limit of bytes.
     pub fn beginning(mut self) -> Vec<u8> {
         if let Growing::Gzip(body) = &mut self.body {
-            // What cannot be unpacked is left out.
+            // What cannot be decompressed is left out.
             let _ = body.flush();
         }
         let most = usize::try_from(self.limits.bytes).unwrap_or(usize::MAX);
@@ -120,7 +120,7 @@ impl Unpacker {
         }
     }
 
-    fn so_far(&self) -> &[u8] {
+    fn body_so_far(&self) -> &[u8] {
         match &self.body {
             Growing::AsItIs(body) => body,
             Growing::Gzip(body) => body.get_ref(),
@@ -130,13 +130,13 @@ impl Unpacker {
     /// The body, when all bytes have come.
     ///
     /// # Errors
-    /// As of [`Unpacker::feed`]; or when something is missing.
-    pub fn finish(mut self) -> Result<Vec<u8>, UnpackError> {
+    /// As of [`Decompressor::feed`]; or when something is missing.
+    pub fn finish(mut self) -> Result<Vec<u8>, DecompressError> {
         // No body at all is an empty one, however it would be packed.
         if self.came > 0
             && let Growing::Gzip(body) = &mut self.body
         {
-            body.try_finish().map_err(UnpackError::Corrupt)?;
+            body.try_finish().map_err(DecompressError::Corrupt)?;
         }
         self.check()?;
         Ok(self.taken())
@@ -163,97 +163,103 @@ mod tests {
 
     const LIMITS: Limits = Limits { bytes: 8 << 20, ratio: 100 };
 
-    fn packed(body: &[u8]) -> Vec<u8> {
-        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
-        packer.write_all(body).unwrap();
-        packer.finish().unwrap()
+    fn compressed(body: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
     }
 
-    fn unpacker(encoding: &str, limits: Limits) -> Unpacker {
+    fn decompressor(encoding: &str, limits: Limits) -> Decompressor {
         let headers = [(CONTENT_ENCODING, encoding.parse().unwrap())].into_iter().collect();
-        Unpacker::new(&headers, limits).unwrap()
+        Decompressor::new(&headers, limits).unwrap()
     }
 
     /// Feeds the bytes in pieces of that size.
-    fn unpacked(
+    fn decompressed(
         encoding: &str,
         limits: Limits,
         bytes: &[u8],
         piece: usize,
-    ) -> Result<Vec<u8>, UnpackError> {
-        let mut unpacker = unpacker(encoding, limits);
+    ) -> Result<Vec<u8>, DecompressError> {
+        let mut decompressor = decompressor(encoding, limits);
         for piece in bytes.chunks(piece) {
-            unpacker.feed(piece)?;
+            decompressor.feed(piece)?;
         }
-        unpacker.finish()
+        decompressor.finish()
     }
 
     #[test]
-    fn a_body_is_the_same_packed_and_in_pieces_of_any_size() {
+    fn a_body_is_the_same_compressed_and_in_pieces_of_any_size() {
         let body: Vec<u8> = (0..10_000_u32).flat_map(|n| n.to_string().into_bytes()).collect();
         for piece in [1, 7, 4096, 1 << 20] {
-            assert_eq!(unpacked("identity", LIMITS, &body, piece).unwrap(), body);
+            assert_eq!(decompressed("identity", LIMITS, &body, piece).unwrap(), body);
             for name in ["gzip", "x-gzip", "GZIP"] {
-                assert_eq!(unpacked(name, LIMITS, &packed(&body), piece).unwrap(), body);
+                assert_eq!(decompressed(name, LIMITS, &compressed(&body), piece).unwrap(), body);
             }
         }
-        let two = [packed(b"[1,"), packed(b"2]")].concat();
-        assert_eq!(unpacked("gzip", LIMITS, &two, 3).unwrap(), b"[1,2]");
-        assert_eq!(unpacked("gzip", LIMITS, b"", 1).unwrap(), b"");
+        let two = [compressed(b"[1,"), compressed(b"2]")].concat();
+        assert_eq!(decompressed("gzip", LIMITS, &two, 3).unwrap(), b"[1,2]");
+        assert_eq!(decompressed("gzip", LIMITS, b"", 1).unwrap(), b"");
     }
 
     #[test]
     fn a_bomb_is_refused_by_its_density_long_before_its_size() {
-        let bomb = packed(&vec![b' '; 16 << 20]);
-        let mut unpacker = unpacker("gzip", Limits { bytes: 16 << 20, ratio: 100 });
-        let error = unpacker.feed(&bomb).unwrap_err();
-        assert!(matches!(error, UnpackError::TooDense { .. }), "{error}");
-        assert!(unpacker.so_far().len() <= 5 << 20, "{}", unpacker.so_far().len());
+        let bomb = compressed(&vec![b' '; 16 << 20]);
+        let mut decompressor = decompressor("gzip", Limits { bytes: 16 << 20, ratio: 100 });
+        let error = decompressor.feed(&bomb).unwrap_err();
+        assert!(matches!(error, DecompressError::TooDense { .. }), "{error}");
+        assert!(
+            decompressor.body_so_far().len() <= 5 << 20,
+            "{}",
+            decompressor.body_so_far().len()
+        );
         let generous = Limits { bytes: 16 << 20, ratio: 2000 };
-        assert_eq!(unpacked("gzip", generous, &bomb, 1 << 16).unwrap().len(), 16 << 20);
+        assert_eq!(decompressed("gzip", generous, &bomb, 1 << 16).unwrap().len(), 16 << 20);
     }
 
     #[test]
     fn a_short_body_may_be_as_dense_as_it_likes() {
         let body = vec![b' '; 1 << 20];
-        assert_eq!(unpacked("gzip", LIMITS, &packed(&body), 4096).unwrap(), body);
+        assert_eq!(decompressed("gzip", LIMITS, &compressed(&body), 4096).unwrap(), body);
     }
 
     #[test]
-    fn the_size_counts_after_unpacking() {
+    fn the_size_counts_after_decompression() {
         let body: Vec<u8> = (0..20_000_u32).flat_map(|n| n.to_be_bytes()).collect();
         let small = Limits { bytes: 1 << 16, ratio: 100 };
-        let packed = packed(&body);
-        assert!(packed.len() < 1 << 16);
-        for (encoding, bytes) in [("gzip", &packed), ("identity", &body)] {
-            let error = unpacked(encoding, small, bytes, 4096).unwrap_err();
-            assert!(matches!(error, UnpackError::TooLarge(_)), "{error}");
+        let compressed = compressed(&body);
+        assert!(compressed.len() < 1 << 16);
+        for (encoding, bytes) in [("gzip", &compressed), ("identity", &body)] {
+            let error = decompressed(encoding, small, bytes, 4096).unwrap_err();
+            assert!(matches!(error, DecompressError::TooLarge(_)), "{error}");
         }
     }
 
     #[test]
     fn what_is_cut_or_no_gzip_is_corrupt() {
-        let packed = packed(b"[1,2,3,4,5]");
-        for cut in 1..packed.len() {
-            let error = unpacked("gzip", LIMITS, &packed[..cut], 5).unwrap_err();
-            assert!(matches!(error, UnpackError::Corrupt(_)), "{cut}: {error}");
+        let compressed = compressed(b"[1,2,3,4,5]");
+        for cut in 1..compressed.len() {
+            let error = decompressed("gzip", LIMITS, &compressed[..cut], 5).unwrap_err();
+            assert!(matches!(error, DecompressError::Corrupt(_)), "{cut}: {error}");
         }
-        let error = unpacked("gzip", LIMITS, b"[1,2,3,4,5,6,7,8,9]", 5).unwrap_err();
-        assert!(matches!(error, UnpackError::Corrupt(_)), "{error}");
+        let error = decompressed("gzip", LIMITS, b"[1,2,3,4,5,6,7,8,9]", 5).unwrap_err();
+        assert!(matches!(error, DecompressError::Corrupt(_)), "{error}");
     }
 
     #[test]
     fn the_beginning_is_what_can_be_had_and_no_more_than_the_limit() {
         let text: Vec<u8> = (0..20_000_u32).flat_map(|n| n.to_string().into_bytes()).collect();
-        let packed = packed(&text);
+        let compressed = compressed(&text);
         let limits = Limits { bytes: 1000, ratio: 100 };
-        for (encoding, bytes) in [("identity", &text[..]), ("gzip", &packed[..packed.len() / 2])] {
-            let mut unpacker = unpacker(encoding, limits);
-            assert!(unpacker.feed(bytes).is_err(), "{encoding}");
-            assert_eq!(unpacker.beginning(), text[..1000], "{encoding}");
+        for (encoding, bytes) in
+            [("identity", &text[..]), ("gzip", &compressed[..compressed.len() / 2])]
+        {
+            let mut decompressor = decompressor(encoding, limits);
+            assert!(decompressor.feed(bytes).is_err(), "{encoding}");
+            assert_eq!(decompressor.beginning(), text[..1000], "{encoding}");
         }
-        let mut short = unpacker("gzip", limits);
-        short.feed(&super::tests::packed(b"no such coin")).unwrap();
+        let mut short = decompressor("gzip", limits);
+        short.feed(&super::tests::compressed(b"no such coin")).unwrap();
         assert_eq!(short.beginning(), b"no such coin");
     }
 
@@ -261,7 +267,7 @@ mod tests {
     fn other_encodings_are_named() {
         for encoding in ["br", "gzip, gzip", "deflate"] {
             let headers = [(CONTENT_ENCODING, encoding.parse().unwrap())].into_iter().collect();
-            let error = Unpacker::new(&headers, LIMITS).unwrap_err().to_string();
+            let error = Decompressor::new(&headers, LIMITS).unwrap_err().to_string();
             assert!(error.contains(encoding), "{error}");
         }
     }

@@ -8,7 +8,6 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::findings::join;
 use crate::sources::rows::segments::{Asks, asks, segments};
 
 /// The longest value around the records that is looked at: what tells pages apart is short.
@@ -18,7 +17,7 @@ const MOST_SIBLINGS: usize = 4;
 
 /// Where the records are in a body.
 #[derive(Debug)]
-pub(in super::super) struct RecordsPlace {
+pub(super) struct RecordsPlace {
     /// The keys and numbers that lead to them, as far as it is no more than that.
     steps: Vec<Step>,
     /// What comes behind.
@@ -69,7 +68,7 @@ impl RecordsPlace {
 }
 
 /// A visitor of what surrounds the records.
-pub(in super::super) trait Looks {
+pub(super) trait Looks {
     /// Looks at the value of `key` of the object at the place `at`.
     fn look(&mut self, at: &str, key: &str, value: &Value);
 
@@ -79,11 +78,7 @@ pub(in super::super) trait Looks {
 
 /// Looks at what surrounds the records; returns how many values the list has out of which they are
 /// picked, if it is a list.
-pub(in super::super) fn look(
-    body: &str,
-    place: &RecordsPlace,
-    findings: &mut dyn Looks,
-) -> Option<usize> {
+pub(super) fn look(body: &str, place: &RecordsPlace, findings: &mut dyn Looks) -> Option<usize> {
     let mut around = body.trim_start();
     let mut at = String::new();
     for step in &place.steps {
@@ -201,4 +196,14 @@ impl<'de> serde::Deserialize<'de> for Length {
         }
         deserializer.deserialize_seq(Counting)
     }
+}
+
+/// A key without what APIs spell differently: `hasMore`, `has_more` and `has-more` are the same.
+pub(super) fn plain(key: &str) -> String {
+    key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// The place of a key within another.
+pub(super) fn join(place: &str, key: &str) -> String {
+    if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }

@@ -1,4 +1,4 @@
-//! Owns what an API's refusal means for the task: its status, `Retry-After`, and its own words.
+//! Owns what an error response means for the task: its status, `Retry-After`, and its own words.
 //!
 //! Must not know how requests are made.
 
@@ -11,14 +11,15 @@ use serde_json::Value;
 
 use crate::domain::text;
 use crate::sources::SourceError;
+use crate::sources::rest_api::error_words::error_in;
 
 /// The shortest wait: `Retry-After: 0`, or a date just passed, must not make a busy loop of
 /// requests that spend no attempt.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// An answer that is no page.
+/// A response that is no page.
 #[derive(Debug)]
-pub(super) struct Refusal<'a> {
+pub(super) struct ErrorResponse<'a> {
     /// The address asked, without secrets.
     pub url: &'a str,
     pub status: StatusCode,
@@ -27,7 +28,7 @@ pub(super) struct Refusal<'a> {
     pub body: &'a str,
 }
 
-/// How long a refusal may make us wait.
+/// How long an error response may make us wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waits {
     /// When the API does not say how long.
@@ -36,9 +37,9 @@ pub(super) struct Waits {
     pub longest: Duration,
 }
 
-impl Refusal<'_> {
+impl ErrorResponse<'_> {
     /// The error of the task. `advice` says what to do about missing authorization.
-    pub fn meaning(&self, waits: Waits, advice: &str, now: SystemTime) -> SourceError {
+    pub fn classify(&self, waits: Waits, advice: &str, now: SystemTime) -> SourceError {
         let said = self.said();
         let asked = self.headers.get(RETRY_AFTER).and_then(|value| {
             let text = value.to_str().ok()?.trim();
@@ -90,81 +91,6 @@ fn words_of(body: &str) -> String {
     text::beginning(json.as_ref().and_then(error_in).unwrap_or(body))
 }
 
-/// The error text in a body such as `{"error": "…"}`, `{"status": {"error_message": "…"}}`,
-/// `{"error": {"status": {"error_message": "…"}}}`, `{"errors": [{"message": "…"}]}` or `[{"message": …}]`.
-pub(super) fn error_in(body: &Value) -> Option<&str> {
-    const KEYS: [&str; 12] = [
-        "error",
-        "error_message",
-        "message",
-        "detail",
-        "errors",
-        "errorMessage",
-        "errorMessages",
-        "msg",
-        "Error Message",
-        // Alpha Vantage.
-        "Note",
-        "Information",
-        "status",
-    ];
-    if let Value::Array(only) = body
-        && let [only] = only.as_slice()
-    {
-        return Some(only).filter(|only| only.is_object()).and_then(error_in);
-    }
-    let fields = body.as_object()?;
-    KEYS.iter().find_map(|key| match fields.get(*key)? {
-        Value::String(text) => Some(text.as_str()),
-        nested => said_in(nested),
-    })
-}
-
-/// The text of an error that is a list or an object.
-fn said_in(error: &Value) -> Option<&str> {
-    const KEYS: [&str; 7] =
-        ["description", "title", "reason", "value", "name", "code", "error_description"];
-    match error {
-        Value::String(text) => Some(text.as_str()).filter(|text| !text.trim().is_empty()),
-        Value::Array(errors) => errors.iter().find_map(said_in),
-        Value::Object(fields) => {
-            // What has words of its own says more than a status.
-            let words = || KEYS.iter().find_map(|key| said_in(fields.get(*key)?));
-            let said = error_in(error).filter(|text| !text.trim().is_empty());
-            match fields.get("status").and_then(Value::as_str) {
-                Some(status) if said == Some(status) => words().or(said),
-                _ => said.or_else(words),
-            }
-        }
-        _ => None,
-    }
-}
-
-/// The words of an error of any form, on one line; `None` when it has none.
-pub(super) fn words_in(error: &Value) -> Option<String> {
-    said_in(error).map(text::beginning)
-}
-
-/// A value as a message shows it, on one line.
-pub(super) fn text_of(value: &Value) -> String {
-    match value {
-        Value::String(text) => text::beginning(text),
-        value => text::beginning(&value.to_string()),
-    }
-}
-
-/// A text of an API, printable.
-pub(super) fn shown(text: &str) -> String {
-    text::visible(&text::beginning(text)).into_owned()
-}
-
-/// Whether a body is an error and nothing else: a record may well have a field named `status`.
-pub(super) fn is_error(body: &Value) -> bool {
-    let only = body.as_object().filter(|fields| fields.len() == 1);
-    only.is_some_and(|fields| fields.contains_key("error") || fields.contains_key("status"))
-        && error_in(body).is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,17 +99,18 @@ mod tests {
     const WAITS: Waits =
         Waits { usual: Duration::from_secs(60), longest: Duration::from_secs(3600) };
 
-    fn refused(status: u16, retry_after: Option<&str>, body: &str) -> SourceError {
+    fn classified(status: u16, retry_after: Option<&str>, body: &str) -> SourceError {
         let mut headers = HeaderMap::new();
         if let Some(text) = retry_after {
             headers.insert(RETRY_AFTER, text.parse().unwrap());
         }
         let status = StatusCode::from_u16(status).unwrap();
-        Refusal { url: "https://api.example.com/x", status, headers: &headers, body }.meaning(
-            WAITS,
-            "set the environment variable KEY",
-            SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
-        )
+        ErrorResponse { url: "https://api.example.com/x", status, headers: &headers, body }
+            .classify(
+                WAITS,
+                "set the environment variable KEY",
+                SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
+            )
     }
 
     fn wait(seconds: u64) -> FailureClass {
@@ -192,22 +119,22 @@ mod tests {
 
     #[test]
     fn too_many_requests_wait_as_long_as_the_api_says() {
-        assert_eq!(refused(429, Some("119"), "").class, wait(119));
-        assert_eq!(refused(429, Some("Sun, 09 Sep 2001 01:47:10 GMT"), "").class, wait(30));
-        assert_eq!(refused(429, None, "Throttled").class, wait(60));
-        assert_eq!(refused(429, Some("soon"), "").class, wait(60));
-        assert_eq!(refused(503, Some("7"), "").class, wait(7));
+        assert_eq!(classified(429, Some("119"), "").class, wait(119));
+        assert_eq!(classified(429, Some("Sun, 09 Sep 2001 01:47:10 GMT"), "").class, wait(30));
+        assert_eq!(classified(429, None, "Throttled").class, wait(60));
+        assert_eq!(classified(429, Some("soon"), "").class, wait(60));
+        assert_eq!(classified(503, Some("7"), "").class, wait(7));
     }
 
     #[test]
     fn a_wait_is_never_nothing() {
-        assert_eq!(refused(429, Some("0"), "").class, wait(1));
-        assert_eq!(refused(429, Some("Sun, 09 Sep 2001 01:40:00 GMT"), "").class, wait(1));
+        assert_eq!(classified(429, Some("0"), "").class, wait(1));
+        assert_eq!(classified(429, Some("Sun, 09 Sep 2001 01:40:00 GMT"), "").class, wait(1));
     }
 
     #[test]
-    fn a_wait_beyond_the_limit_is_refused() {
-        let error = refused(429, Some("3601"), "");
+    fn a_wait_beyond_the_limit_is_classified() {
+        let error = classified(429, Some("3601"), "");
         assert_eq!(error.class, FailureClass::Permanent);
         assert!(error.message.contains("wait 1h 1s, longer than"), "{error}");
         assert!(error.message.contains("max_retry_after` = \"1h\""), "{error}");
@@ -216,10 +143,10 @@ mod tests {
     #[test]
     fn the_class_follows_from_the_status() {
         for status in [408, 425, 500, 502, 503, 504, 599] {
-            assert_eq!(refused(status, None, "").class, FailureClass::Transient, "{status}");
+            assert_eq!(classified(status, None, "").class, FailureClass::Transient, "{status}");
         }
         for status in [302, 400, 401, 403, 404, 410, 422, 451] {
-            assert_eq!(refused(status, None, "").class, FailureClass::Permanent, "{status}");
+            assert_eq!(classified(status, None, "").class, FailureClass::Permanent, "{status}");
         }
     }
 
@@ -231,23 +158,14 @@ mod tests {
             r#"{"error":{"status":{"error_code":429,"error_message":"slow down"}}}"#,
             "slow\n  down",
         ] {
-            let error = refused(404, None, body);
+            let error = classified(404, None, body);
             assert!(error.message.ends_with("answered 404 Not Found: slow down"), "{error}");
         }
     }
 
     #[test]
     fn unauthorized_says_what_to_set() {
-        let error = refused(401, None, "{}");
+        let error = classified(401, None, "{}");
         assert!(error.message.ends_with("set the environment variable KEY"), "{error}");
-    }
-
-    #[test]
-    fn a_record_with_a_status_is_no_error() {
-        let json = |text| serde_json::from_str(text).unwrap();
-        assert!(is_error(&json(r#"{"error":"x"}"#)));
-        assert!(is_error(&json(r#"{"status":{"error_message":"x"}}"#)));
-        assert!(!is_error(&json(r#"{"id":1,"status":"x"}"#)));
-        assert!(!is_error(&json(r#"{"status":{"id":1}}"#)));
     }
 }

@@ -1,49 +1,34 @@
-//! Owns the network: one request and the answer at the end of its redirects, within bounds of time
+//! Owns the network: one request and the response at the end of its redirects, within policy of time
 //! and size, and what it means when there is no answer.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response, Url};
+use reqwest::{Client, ClientBuilder, Url};
 
-use super::answer::{Refusal, Waits};
-use super::more_pages::PageHeaders;
-use super::onward::{Bounds, Place};
-use super::params::RestApiParams;
-use super::public::{NotPublic, PublicOnly};
-use super::request::Request;
-use super::unpack::{Limits, UnpackError, Unpacker};
+use super::decompress::{DecompressError, Decompressor, Limits};
+use super::error_response::{ErrorResponse, Waits};
+use super::public_address::{NotPublic, PublicOnly};
+use super::redirects::{RedirectPolicy, Target};
+use super::response::Response;
 use crate::sources::SourceError;
+use crate::sources::rest_api::params::RestApiParams;
+use crate::sources::rest_api::request::RequestParts;
 
 /// The longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The wait after a 429 that does not say how long, when the source has no rate limit.
-const USUAL_WAIT: Duration = Duration::from_secs(60);
-/// The most that is read of an answer that is no page.
-const REFUSAL_BYTES: u64 = 64 * 1024;
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// The most that is read of an error response.
+const ERROR_BYTES: u64 = 64 * 1024;
 /// The most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 
-/// A body as it came.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Where it came from, without secrets.
-    pub from: String,
-    /// HTTP status.
-    pub status: u16,
-    /// What the server says that the body is.
-    pub content_type: Option<String>,
-    /// The headers that may tell pages apart.
-    pub headers: PageHeaders,
-    /// The body, in whole.
-    pub body: Vec<u8>,
-}
-
 /// The clients of a source.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(in crate::sources::rest_api) struct Clients {
     /// For the host of the job file.
     own: Client,
     /// For hosts that answers lead to: connects to public addresses only, and goes through no proxy,
@@ -57,8 +42,8 @@ impl Clients {
         Ok(Self { own: made(builder(params))?, elsewhere: OnceLock::new() })
     }
 
-    fn for_place(&self, place: &Place, params: &RestApiParams) -> Result<&Client, SourceError> {
-        if !place.public_only {
+    fn for_target(&self, target: &Target, params: &RestApiParams) -> Result<&Client, SourceError> {
+        if !target.public_only {
             return Ok(&self.own);
         }
         if let Some(client) = self.elsewhere.get() {
@@ -72,7 +57,7 @@ impl Clients {
 fn builder(params: &RestApiParams) -> ClientBuilder {
     // Fails only when a provider is installed already, which is just as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Unpacked here and not by the client, which would not tell how much came.
+    // Decompressed here and not by the client, which would not tell how much came.
     let headers = [
         (ACCEPT, HeaderValue::from_static("application/json")),
         (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
@@ -96,118 +81,124 @@ fn made(builder: ClientBuilder) -> Result<Client, SourceError> {
     })
 }
 
-/// Sends a request and reads its answer.
-pub(super) async fn ask(
+/// Sends a request and reads its response.
+pub(in crate::sources::rest_api) async fn send(
     clients: &Clients,
-    request: &Request,
-    params: &RestApiParams,
-) -> Result<Answer, SourceError> {
-    let response = answer_of(clients, request, params).await?;
-    if !response.status().is_success() {
-        return Err(refusal(response, request, params).await);
-    }
-    let status = response.status().as_u16();
-    let content_type = response.headers().get(CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let headers = PageHeaders::among(response.headers());
-    let body = body(response, request, params).await?;
-    Ok(Answer { from: request.shown.clone(), status, content_type, headers, body })
-}
-
-/// The answer at the end of all redirects.
-async fn answer_of(
-    clients: &Clients,
-    request: &Request,
+    request: &RequestParts,
     params: &RestApiParams,
 ) -> Result<Response, SourceError> {
+    let response = follow_redirects(clients, request, params).await?;
+    if !response.status().is_success() {
+        return Err(error_of(response, request, params).await);
+    }
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = body(response, request, params).await?;
+    Ok(Response { from: request.url.to_string(), status, headers, body })
+}
+
+/// The response at the end of all redirects.
+async fn follow_redirects(
+    clients: &Clients,
+    request: &RequestParts,
+    params: &RestApiParams,
+) -> Result<reqwest::Response, SourceError> {
     let deadline = Instant::now() + params.timeout;
-    let bounds =
-        Bounds { home: &request.url, allowed: &params.allowed_hosts, secrets: &request.secrets };
-    let mut place = Place::home(request.url.clone());
+    let policy = RedirectPolicy {
+        home: &request.url,
+        allowed: &params.allowed_hosts,
+        secrets: &request.secrets,
+    };
+    let mut target = Target::home(request.secret_url());
     for _ in 0..=MAX_REDIRECTS {
         let mut sending = clients
-            .for_place(&place, params)?
-            .get(place.url.clone())
+            .for_target(&target, params)?
+            .get(target.url.clone())
             .timeout(deadline.saturating_duration_since(Instant::now()));
-        if place.at_home {
+        if target.same_origin {
             sending = sending.headers(request.headers.clone());
         }
         let sent = sending.send().await;
-        let response = sent.map_err(|error| no_answer(&error, &place.url, request, params))?;
+        let response = sent.map_err(|error| no_answer(&error, &target.url, request, params))?;
         let Some(link) = redirect(&response) else { return Ok(response) };
-        place = bounds.follow(&place, &link).map_err(|astray| {
-            let (shown, status) = (&request.shown, response.status());
-            SourceError::permanent(format!("{shown} answered {status}, which {astray}"))
+        target = policy.follow(&target, &link).map_err(|error| {
+            let (shown, status) = (&request.url, response.status());
+            SourceError::permanent(format!("{shown} answered {status}, which {error}"))
         })?;
     }
     Err(SourceError::permanent(format!(
         "{} redirects more than {MAX_REDIRECTS} times: put the address at the end in `base_url`",
-        request.shown
+        request.url
     )))
 }
 
 /// Where a response redirects to, as it says it.
-fn redirect(response: &Response) -> Option<String> {
+fn redirect(response: &reqwest::Response) -> Option<String> {
     let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = response.headers().get(LOCATION).filter(|_| redirects)?;
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 
-async fn refusal(mut response: Response, request: &Request, params: &RestApiParams) -> SourceError {
+async fn error_of(
+    mut response: reqwest::Response,
+    request: &RequestParts,
+    params: &RestApiParams,
+) -> SourceError {
     let limit = params.rate_limit.as_ref();
     let waits = Waits {
-        usual: limit.map_or(USUAL_WAIT, |limit| limit.per).min(params.retry.max_retry_after),
+        usual: limit.map_or(DEFAULT_WAIT, |limit| limit.per).min(params.retry.max_retry_after),
         longest: params.retry.max_retry_after,
     };
     // Before it is cut: the beginning of a secret would not be found.
-    let text = request.secrets.hide(&beginning_of(&mut response).await);
+    let text = request.secrets.redact(&beginning_of(&mut response).await);
     let (status, headers) = (response.status(), response.headers());
-    Refusal { url: &request.shown, status, headers, body: &text }.meaning(
+    ErrorResponse { url: request.url.as_str(), status, headers, body: &text }.classify(
         waits,
         &request.advice,
         SystemTime::now(),
     )
 }
 
-/// What can be read of a refusal: without its text it is still a refusal.
-async fn beginning_of(response: &mut Response) -> String {
-    let limits = Limits { bytes: REFUSAL_BYTES, ratio: u32::MAX };
-    let Ok(mut unpacker) = Unpacker::new(response.headers(), limits) else { return String::new() };
+/// What can be read of an error response: without its text it still is one.
+async fn beginning_of(response: &mut reqwest::Response) -> String {
+    let limits = Limits { bytes: ERROR_BYTES, ratio: u32::MAX };
+    let Ok(mut decompressor) = Decompressor::new(response.headers(), limits) else {
+        return String::new();
+    };
     while let Ok(Some(chunk)) = response.chunk().await
-        && unpacker.feed(&chunk).is_ok()
+        && decompressor.feed(&chunk).is_ok()
     {}
-    String::from_utf8_lossy(&unpacker.beginning()).into_owned()
+    String::from_utf8_lossy(&decompressor.beginning()).into_owned()
 }
 
 async fn body(
-    mut response: Response,
-    request: &Request,
+    mut response: reqwest::Response,
+    request: &RequestParts,
     params: &RestApiParams,
 ) -> Result<Vec<u8>, SourceError> {
     let limits = Limits {
         bytes: params.max_response_bytes.get(),
         ratio: params.max_compression_ratio.get(),
     };
-    let no_body = |error: UnpackError| {
-        let message = format!("{} {error}", request.shown);
+    let no_body = |error: DecompressError| {
+        let message = format!("{} {error}", request.url);
         match error {
-            UnpackError::Corrupt(_) => SourceError::transient(message),
-            UnpackError::TooLarge(_) | UnpackError::TooDense { .. } | UnpackError::Encoding(_) => {
-                SourceError::permanent(message)
-            }
+            DecompressError::Corrupt(_) => SourceError::transient(message),
+            DecompressError::TooLarge(_)
+            | DecompressError::TooDense { .. }
+            | DecompressError::Encoding(_) => SourceError::permanent(message),
         }
     };
     if response.content_length().is_some_and(|length| length > limits.bytes) {
-        return Err(no_body(UnpackError::TooLarge(limits.bytes)));
+        return Err(no_body(DecompressError::TooLarge(limits.bytes)));
     }
-    let mut unpacker = Unpacker::new(response.headers(), limits).map_err(no_body)?;
+    let mut decompressor = Decompressor::new(response.headers(), limits).map_err(no_body)?;
     let from = response.url().clone();
     while let Some(chunk) =
         response.chunk().await.map_err(|error| no_answer(&error, &from, request, params))?
     {
-        unpacker.feed(&chunk).map_err(no_body)?;
+        decompressor.feed(&chunk).map_err(no_body)?;
     }
-    unpacker.finish().map_err(no_body)
+    decompressor.finish().map_err(no_body)
 }
 
 /// What it means that a request has no whole answer. reqwest's error is told, not kept: it, or one
@@ -215,10 +206,10 @@ async fn body(
 fn no_answer(
     error: &reqwest::Error,
     asked: &Url,
-    request: &Request,
+    request: &RequestParts,
     params: &RestApiParams,
 ) -> SourceError {
-    let shown = &request.shown;
+    let shown = &request.url;
     let cause = innermost(error);
     if let Some(not_public) = beneath::<NotPublic>(error) {
         return SourceError::permanent(format!("{shown} redirects: {not_public}"));
@@ -233,7 +224,7 @@ fn no_answer(
         let host = match (asked.host_str(), asked.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (Some(host), None) => host.to_owned(),
-            (None, _) => shown.to_owned(),
+            (None, _) => shown.to_string(),
         };
         let hint = match &params.recording {
             Some(_) => {

@@ -1,0 +1,15 @@
+//! HTTP: one request, and the response at the end of its redirects.
+//!
+//! `client` sends, `response` is what came, `redirects` where a response may lead, `public_address`
+//! what is not internal, `decompress` how large a body may be, `error_response` what a refusal means,
+//! `redact` what is shown of secrets.
+//!
+//! Must not know: pages, records, and how the next request follows from a response.
+
+pub(super) mod client;
+pub(super) mod decompress;
+pub(super) mod error_response;
+pub(super) mod public_address;
+pub(super) mod redact;
+pub(super) mod redirects;
+pub(super) mod response;

@@ -1,0 +1,16 @@
+//! Owns what came: a body, and what stands around it.
+
+use reqwest::header::HeaderMap;
+
+/// A response that is no error.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// Where it came from, without secrets: an address, or the file of a recorded page.
+    pub from: String,
+    /// HTTP status, 200 for a recorded page.
+    pub status: u16,
+    /// Its headers, without secrets; none for a recorded page.
+    pub headers: HeaderMap,
+    /// The body, in whole.
+    pub body: Vec<u8>,
+}

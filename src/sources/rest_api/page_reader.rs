@@ -1,0 +1,183 @@
+//! Owns what a response holds as a page: its records, their shape, what comes behind it, and what
+//! there is to say of it. Pure, and takes long for a long body.
+//!
+//! Must not know how the response was had.
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::complaint;
+use super::data_selector::DataSelector;
+use super::http::response::Response;
+use super::more_pages::LastPage;
+use super::paginator::{End, PageView, Paginator, Step};
+use super::request::Asked;
+use crate::domain::hash::ContentHash;
+use crate::domain::raw::RawRef;
+use crate::domain::reject::{Defect, Reject};
+use crate::domain::text;
+use crate::mapping::{Frozen, Mapped};
+use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
+use crate::sources::{Page, SourceError};
+
+/// Reads the pages of a source.
+#[derive(Debug)]
+pub(super) struct PageReader {
+    pub selector: DataSelector,
+    pub rows: JsonRowReader,
+    pub paginator: Paginator,
+    /// Whether to heed what an answer says is wrong with it.
+    pub heeds_errors: bool,
+}
+
+impl PageReader {
+    /// The page at a position, out of the response.
+    ///
+    /// # Errors
+    /// When the response is no page, or no way leads on from it; named by where it came from.
+    pub fn page(
+        &self,
+        position: &Value,
+        asked: &Asked,
+        response: Response,
+    ) -> Result<Page, SourceError> {
+        let from = response.from.clone();
+        self.page_of(position, asked, response).map_err(|error| {
+            let message = format!("{from}: {}", error.message);
+            SourceError { message, ..error }
+        })
+    }
+
+    fn page_of(
+        &self,
+        position: &Value,
+        asked: &Asked,
+        response: Response,
+    ) -> Result<Page, SourceError> {
+        let Response { from, status, headers, body } = response;
+        let body = text_of(body, &headers)?;
+        let records = self.selector.select(&body)?;
+        let complaint = self.complaint(&body, records.is_empty())?;
+        let hash = ContentHash::of(body.as_bytes());
+        let raw_ref = RawRef::Page(hash.into()).to_string();
+        let (shape, leading_nowhere) = self.rows.shape_of(&records, &raw_ref);
+        let Asked { url, fingerprint } = asked;
+        let (headers, body_text, records) = (&headers, body.as_str(), records.as_slice());
+        let view = PageView { asked: url, headers, body: body_text, hash, records };
+        let (next, more) = match self.paginator.kind().next(position, view)? {
+            Step::Next(position) => (Some(position), None),
+            Step::End(end) => (None, self.more(end, view, status)),
+        };
+        let records = records.len() as i64;
+        Ok(Page {
+            url: from,
+            request: *fingerprint,
+            status,
+            body,
+            hash,
+            records,
+            shape,
+            leading_nowhere,
+            next,
+            more,
+            complaint,
+        })
+    }
+
+    /// What an answer says is wrong with it.
+    ///
+    /// # Errors
+    /// When it says so in place of records.
+    fn complaint(&self, body: &str, is_empty: bool) -> Result<Option<String>, SourceError> {
+        let complaint = match self.heeds_errors {
+            true => complaint::complaint(body, &self.selector.place),
+            false => None,
+        };
+        match complaint {
+            Some(complaint) if is_empty && self.selector.finds_null(body) => {
+                let message =
+                    format!("the answer has null in place of records, and says {complaint}");
+                Err(SourceError::permanent(message))
+            }
+            complaint => Ok(complaint),
+        }
+    }
+
+    /// What there is to say when the API has records behind the last page.
+    fn more(&self, end: End, page: PageView<'_>, status: u16) -> Option<String> {
+        let last = LastPage { page, status, place: &self.selector.place };
+        match end {
+            End::OnlyPage => last.evidence_of_more().map(more_than_one),
+            End::Counted => last.says_more().map(more_than_counted),
+            End::TooEarly(note) => Some(note),
+            End::Certain => None,
+        }
+    }
+
+    /// Calls `map` for each record with its number, from 1; what is no object is a reject.
+    pub fn each_row(
+        &self,
+        body: &str,
+        raw: RawRef,
+        out: &mut Mapped,
+        map: impl Fn(&JsonRow<'_>, &str, i64, &mut Mapped) -> Result<(), Frozen>,
+    ) -> Result<(), SourceError> {
+        out.records.enter_raw(raw);
+        for (raw_row, text) in (1..).zip(self.selector.select(body)?) {
+            match json::record(&text) {
+                Ok(record) => map(&self.rows.row(&record), &text, raw_row, out)
+                    .map_err(|frozen| SourceError::permanent(frozen.to_string()))?,
+                Err(defect) => {
+                    out.rejects.push(raw, reject(&text, raw_row, vec![defect]));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A record that is set aside.
+pub(super) fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {
+    let raw = &text.as_bytes()[..text.len().min(Reject::MAX_RAW)];
+    Reject { raw_row, line: None, byte_range: None, raw: raw.to_vec(), defects }
+}
+
+/// What there is to say when more pages show than the only one that is read.
+fn more_than_one(evidence: String) -> String {
+    format!(
+        "the answer is one page of several ({evidence}), and only this one is read: set \
+         `rest_api.paginator`, or ask for larger pages in `rest_api.params`; if the first page is all \
+         you want, write paginator = {{ type = \"single_page\", first_page_only = true }}"
+    )
+}
+
+/// What there is to say when more pages show behind the last by count.
+fn more_than_counted(evidence: String) -> String {
+    format!(
+        "the last page that is read says that there are more ({evidence}): see `size` and \
+         `total_path` of `rest_api.paginator`, which make it the last; without them the full sync ends \
+         with the first page without records"
+    )
+}
+
+/// A body as text that is JSON from end to end.
+fn text_of(body: Vec<u8>, headers: &HeaderMap) -> Result<String, SourceError> {
+    let mut body = String::from_utf8(body)
+        .map_err(|error| SourceError::permanent("the answer is no UTF-8 text").caused_by(error))?;
+    // Some servers begin with a byte order mark, which is no JSON: RFC 8259 lets readers drop it.
+    if body.starts_with('\u{feff}') {
+        body.drain(..'\u{feff}'.len_utf8());
+    }
+    serde_json::from_str::<&RawValue>(&body).map(drop).map_err(|error| {
+        if error.is_eof() {
+            return SourceError::transient("the JSON ends early").caused_by(error);
+        }
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = text::beginning(content_type.unwrap_or("text"));
+        let beginning = text::beginning(&body);
+        SourceError::permanent(format!("the answer is {content_type}, no JSON: {beginning}"))
+            .caused_by(error)
+    })?;
+    Ok(body)
+}

@@ -1,0 +1,25 @@
+//! Owns what a paginator sees of an answer.
+
+use std::borrow::Cow;
+
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+
+use crate::domain::hash::ContentHash;
+
+/// A page, as a paginator sees it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sources::rest_api) struct PageView<'a> {
+    /// The address that was asked, without secrets.
+    #[allow(dead_code, reason = "for paginators by links, which are relative to it")]
+    pub asked: &'a Url,
+    /// The headers, without secrets; none of a recorded page.
+    #[allow(dead_code, reason = "for paginators by the header `Link`")]
+    pub headers: &'a HeaderMap,
+    /// The body: valid JSON.
+    pub body: &'a str,
+    /// Hash of the body.
+    pub hash: ContentHash,
+    /// The JSON text of its records, in order.
+    pub records: &'a [Cow<'a, str>],
+}

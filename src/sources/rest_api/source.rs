@@ -1,0 +1,234 @@
+//! Owns the source itself: which request asks for a page, and where its response comes from.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::auth::AuthContext;
+use super::data_selector::DataSelector;
+use super::http::client::{self, Clients};
+use super::http::response::Response;
+use super::page_reader::{PageReader, reject};
+use super::params::{RateLimitParams, RestApiParams};
+use super::recording::Recording;
+use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
+use crate::domain::failure::FailureClass;
+use crate::domain::raw::RawRef;
+use crate::job_file::setting::PlainOrSecret;
+use crate::mapping::{Mapped, Mapping};
+use crate::sources::rows::json::JsonRowReader;
+use crate::sources::{Access, AllowedRoots, Page, PageSource, RateLimit, SourceError};
+use crate::values::field::Locator;
+
+/// An API, ready to be read.
+#[derive(Debug)]
+pub struct RestApiSource {
+    pub(super) params: RestApiParams,
+    base_dir: PathBuf,
+    recording: Option<Recording>,
+    pub(super) reader: Arc<PageReader>,
+    /// Made with the first request: replaying and reading a recording need no certificates.
+    clients: OnceLock<Clients>,
+}
+
+impl RestApiSource {
+    /// Opens the source of a job file in `base_dir`; `locators` are those of its definition.
+    /// Asks nothing and reads no secret.
+    ///
+    /// # Errors
+    /// When a path, an address or a name in the parameters cannot be used.
+    pub fn new(
+        params: RestApiParams,
+        base_dir: PathBuf,
+        locators: Vec<Locator>,
+    ) -> Result<Self, SourceError> {
+        params.validate()?;
+        validate_request(&params)?;
+        let reader = PageReader {
+            selector: DataSelector::new(&params.data_selector)?,
+            rows: JsonRowReader::new(&locators)?,
+            paginator: params.paginator.clone(),
+            heeds_errors: !params.ignore_errors,
+        };
+        let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
+        let reader = Arc::new(reader);
+        Ok(Self { params, base_dir, recording, reader, clients: OnceLock::new() })
+    }
+
+    /// Whether the recording is below the allowed roots.
+    ///
+    /// # Errors
+    /// Permanent when it is not.
+    pub(super) fn check_roots(&self, allowed_roots: &AllowedRoots) -> Result<(), SourceError> {
+        match &self.recording {
+            Some(recording) => recording.check(&self.base_dir, allowed_roots),
+            None => Ok(()),
+        }
+    }
+
+    async fn page(&self, position: &Value, access: Access) -> Result<Page, SourceError> {
+        match access {
+            Access::Network => self.asked_page(position).await,
+            Access::Record => {
+                let recording = self.recording()?;
+                let page = self.asked_page(position).await?;
+                recording.write(self.ordinal(position)?, &page.body).await?;
+                Ok(page)
+            }
+            Access::Offline => self.recorded_page(position).await,
+        }
+    }
+
+    async fn asked_page(&self, position: &Value) -> Result<Page, SourceError> {
+        let clients = self.clients()?;
+        let address = address(&self.params.base_url, &self.params.path)?;
+        let mut request = self.request(position, RequestParts::new(address))?;
+        let asked = request.asked();
+        self.authorize(&mut request).await?;
+        let page = async {
+            let response = client::send(clients, &request, &self.params).await?;
+            self.page_of(position, asked, request.secrets.redact_response(response)).await
+        };
+        page.await.map_err(|error| request.secrets.redact_error(error))
+    }
+
+    async fn recorded_page(&self, position: &Value) -> Result<Page, SourceError> {
+        let recording = self.recording()?;
+        let page = self.ordinal(position)?;
+        let body = recording.read(page, self.params.max_response_bytes.get()).await?;
+        let response =
+            Response { from: recording.address(page), status: 200, body, ..Response::default() };
+        let asked = self.unsent(position)?;
+        // A recorded page is the same whenever it is read: trying again cannot help.
+        let permanent = |error| SourceError { class: FailureClass::Permanent, ..error };
+        self.page_of(position, asked, response).await.map_err(permanent)
+    }
+
+    /// What [`PageSource::fetch`] makes of the response to the request for the page at `position`.
+    /// Pure, and takes long for a long body.
+    ///
+    /// # Errors
+    /// As of [`PageSource::fetch`].
+    pub fn read(&self, position: &Value, response: Response) -> Result<Page, SourceError> {
+        self.reader.page(position, &self.unsent(position)?, response)
+    }
+
+    async fn page_of(
+        &self,
+        position: &Value,
+        asked: Asked,
+        response: Response,
+    ) -> Result<Page, SourceError> {
+        let (reader, position) = (Arc::clone(&self.reader), position.clone());
+        tokio::task::spawn_blocking(move || reader.page(&position, &asked, response))
+            .await
+            .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?
+    }
+
+    /// The request for the page at a position, without anything secret.
+    fn request(
+        &self,
+        position: &Value,
+        mut request: RequestParts,
+    ) -> Result<RequestParts, SourceError> {
+        for (name, value) in &self.params.params {
+            request.add_query(name, &value.to_string());
+        }
+        self.reader.paginator.kind().ask_for(position, &mut request)?;
+        Ok(request)
+    }
+
+    /// What would be asked for where nobody sends it, and the address may not be known.
+    fn unsent(&self, position: &Value) -> Result<Asked, SourceError> {
+        let RestApiParams { base_url, path, .. } = &self.params;
+        let request = match address(base_url, path) {
+            Ok(url) => RequestParts::new(url),
+            Err(_) => RequestParts::without_address(path),
+        };
+        Ok(self.request(position, request)?.asked())
+    }
+
+    /// Adds the headers of the job file, and what the API knows us by.
+    async fn authorize(&self, request: &mut RequestParts) -> Result<(), SourceError> {
+        for (name, value) in &self.params.headers {
+            let key = format!("rest_api.headers.{name}");
+            match value {
+                PlainOrSecret::Plain(text) => request.set_header(name, text, &key)?,
+                PlainOrSecret::Secret(secret) => {
+                    let text = secret.resolve(&key, &self.base_dir)?;
+                    request.set_secret_header(name, "", &text, &key)?;
+                }
+            }
+        }
+        let Some(auth) = &self.params.auth else { return Ok(()) };
+        auth.kind().authorize(request, AuthContext { base_dir: &self.base_dir }).await
+    }
+
+    fn ordinal(&self, position: &Value) -> Result<u64, SourceError> {
+        self.reader.paginator.kind().ordinal(position)
+    }
+
+    fn clients(&self) -> Result<&Clients, SourceError> {
+        if let Some(clients) = self.clients.get() {
+            return Ok(clients);
+        }
+        let clients = Clients::new(&self.params)?;
+        Ok(self.clients.get_or_init(|| clients))
+    }
+
+    fn recording(&self) -> Result<&Recording, SourceError> {
+        self.recording.as_ref().ok_or_else(|| {
+            SourceError::permanent(
+                "the source has no recording: name its folder in the job file, such as \
+                 `recording = \"recordings/NAME\"` under [rest_api]",
+            )
+        })
+    }
+}
+
+impl PageSource for RestApiSource {
+    fn first(&self) -> Value {
+        self.reader.paginator.kind().first()
+    }
+
+    fn rate_limit(&self) -> Option<RateLimit> {
+        let RateLimitParams { key, requests, per } = self.params.rate_limit.clone()?;
+        Some(RateLimit { key, requests: requests.get(), per })
+    }
+
+    fn max_attempts(&self) -> u32 {
+        self.params.retry.max_attempts.get()
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        position: &'a Value,
+        access: Access,
+    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+        self.page(position, access).boxed()
+    }
+
+    fn map(
+        &self,
+        body: &str,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError> {
+        self.reader.each_row(body, raw, out, |row, text, raw_row, out| {
+            mapping.map(row, raw, raw_row, out, |defects| reject(text, raw_row, defects))
+        })
+    }
+}
+
+/// Refuses what no environment can mend, before the first request.
+fn validate_request(params: &RestApiParams) -> Result<(), SourceError> {
+    // A variable that is not set here may be set where the source runs.
+    if params.base_url.resolve(BASE_URL).is_ok() {
+        address(&params.base_url, &params.path)?;
+    }
+    params.headers.keys().try_for_each(|name| header_name(name).map(drop))
+}
