@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::SourceError;
 use crate::files;
+use crate::sources::SourceErrorKind;
 
 /// Folders below which files may be read, besides the job file's own.
 #[derive(Debug, Clone, Default)]
@@ -88,12 +89,15 @@ impl AllowedRoots {
             false => format!(", which leads to {},", real.display()),
         };
         let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        Err(SourceError::permanent(format!(
-            "{setting}: {}{leads} is outside the folders that job files may read ({}): move it \
-             there, or add its folder to the setting `data_roots`",
-            named.display(),
-            folders.join(", "),
-        )))
+        Err(SourceError::new(
+            SourceErrorKind::OutOfReach,
+            format!(
+                "{setting}: {}{leads} is outside the folders that job files may read ({})",
+                named.display(),
+                folders.join(", ")
+            ),
+        )
+        .advise("move it there, or add its folder to the setting `data_roots`"))
     }
 }
 
@@ -132,7 +136,7 @@ mod tests {
     use super::*;
 
     fn failed(error: io::Error) -> SourceError {
-        SourceError::transient(error.to_string())
+        SourceError::new(SourceErrorKind::FileBusy, error.to_string())
     }
 
     struct Folders {
@@ -168,8 +172,8 @@ mod tests {
         assert!(folders.open(&more, "exports/a.csv").is_ok());
         for path in ["exports/a.csv", "jobs/../private/a.csv", "jobs/data/../../private/a.csv"] {
             let error = folders.open(&own, path).unwrap_err();
-            assert_eq!(error.class, crate::domain::failure::FailureClass::Permanent);
-            assert!(error.message.contains("data_roots"), "{}", error.message);
+            assert_eq!(error.class(), crate::domain::failure::FailureClass::Permanent);
+            assert!(error.text().contains("data_roots"), "{}", error.text());
         }
         assert!(folders.open(&more, "private/a.csv").is_err());
     }
@@ -183,8 +187,8 @@ mod tests {
         assert!(folders.open(&AllowedRoots::default(), "jobs/inner/a.csv").is_ok());
         for path in ["jobs/link.csv", "jobs/folder/a.csv"] {
             let error = folders.open(&AllowedRoots::default(), path).unwrap_err();
-            assert!(error.message.contains("which leads to"), "{}", error.message);
-            assert!(error.message.contains("private/a.csv"), "{}", error.message);
+            assert!(error.text().contains("which leads to"), "{}", error.text());
+            assert!(error.text().contains("private/a.csv"), "{}", error.text());
         }
         let allowed = AllowedRoots::new(&[folders.path("private")]).unwrap();
         assert!(folders.open(&allowed, "jobs/link.csv").is_ok());

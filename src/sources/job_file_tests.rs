@@ -224,7 +224,7 @@ fn each_problem_of_an_api_has_its_line_and_its_key() {
         (
             url,
             "base_url = \"https://me:c4nary@example.com\"",
-            "5: rest_api.base_url: has a user name, a query or a fragment in it: put a key in \
+            "5: rest_api.base_url: has a user name, a query or a fragment in it; put a key in \
              `rest_api.auth` and query parameters in `rest_api.params`",
         ),
         (

@@ -4,12 +4,14 @@
 //! in `KINDS`. Must not know: the database, the queue, runs.
 
 mod allowed_roots;
+mod error;
 pub mod files;
 pub mod formats;
 pub mod rest_api;
 mod rows;
 
 pub use allowed_roots::AllowedRoots;
+pub use error::{SourceError, SourceErrorKind};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -18,84 +20,17 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use crate::domain::failure::FailureClass;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::hash::{ContentHash, Hashes};
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
-use crate::domain::text::Shown;
 use crate::job_file::error::Problem;
 use crate::job_file::{
     Definition, DefinitionError, Inspection, KindRules, KindSchema, json_schema,
 };
 use crate::mapping::{Mapped, Mapping};
 use crate::values::row::Row;
-
-/// Why a source could not be read. The text names the file or address and says what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", Shown(&self.message))]
-pub struct SourceError {
-    /// What it means for the task.
-    pub class: FailureClass,
-    /// For people: what happened, where, and what to do. Never contains a secret.
-    pub message: String,
-    /// Whether nothing answered at all: waiting long does not help.
-    pub unreachable: bool,
-    /// The error beneath, when there is one.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl SourceError {
-    /// The most attempts worth making against something that cannot be reached. Without a network
-    /// a run should say so within a minute; a short outage is bridged by the next scheduled run.
-    pub const UNREACHABLE_ATTEMPTS: u32 = 3;
-
-    /// Trying again cannot help.
-    pub fn permanent(message: impl Into<String>) -> Self {
-        Self::of_class(FailureClass::Permanent, message)
-    }
-
-    /// Trying again may help.
-    pub fn transient(message: impl Into<String>) -> Self {
-        Self::of_class(FailureClass::Transient, message)
-    }
-
-    /// It is not the time yet.
-    pub fn not_yet(wait: Duration, message: impl Into<String>) -> Self {
-        Self::of_class(FailureClass::NotYet(wait), message)
-    }
-
-    /// Trying again may help, but not often: nothing could be reached.
-    pub fn unreachable(message: impl Into<String>) -> Self {
-        Self { unreachable: true, ..Self::transient(message) }
-    }
-
-    fn of_class(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), unreachable: false, source: None }
-    }
-
-    /// Adds the error beneath.
-    #[must_use]
-    pub fn caused_by(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
-    }
-
-    /// Names the job file, unless the text begins with it.
-    fn in_file(self, path: &Path) -> Self {
-        let path = path.display().to_string();
-        if self.message.starts_with(&path) {
-            return self;
-        }
-        Self { message: format!("{path}: {}", self.message), ..self }
-    }
-
-    /// The most attempts that a task failing with this error gets, given those of its source.
-    pub fn max_attempts(&self, of_source: u32) -> u32 {
-        if self.unreachable { of_source.min(Self::UNREACHABLE_ATTEMPTS) } else { of_source }
-    }
-}
 
 /// Where API pages come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -192,9 +127,7 @@ pub trait PageSource: Send + Sync {
     /// Reads one page.
     ///
     /// # Errors
-    /// [`SourceError`] with the class that the answer means: 429 and `Retry-After` are
-    /// [`FailureClass::NotYet`], time-outs, 408, 425 and 5xx transient, other 4xx, HTML and a
-    /// repeated page permanent.
+    /// [`SourceError`] of the kind that the response means: see [`SourceErrorKind`].
     fn fetch<'a>(
         &'a self,
         position: &'a Value,
@@ -461,7 +394,8 @@ pub fn kind_names() -> Vec<&'static str> {
 fn kind_of(definition: &Definition) -> Result<&'static Kind, SourceError> {
     KINDS.iter().find(|kind| kind.name == definition.kind).ok_or_else(|| {
         let known = kind_names().join(", ");
-        SourceError::permanent(format!("{}: unknown kind; known are {known}", definition.kind))
+        let message = format!("{}: unknown kind; known are {known}", definition.kind);
+        SourceError::new(SourceErrorKind::InvalidConfig, message)
     })
 }
 

@@ -82,7 +82,7 @@ impl TaskError {
     /// What the error means for the task.
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::Source(error) | Self::Request { error, .. } => error.class,
+            Self::Source(error) | Self::Request { error, .. } => error.class(),
             Self::Database(error) => db::failure_class(error),
             Self::RateLimited { delay, .. } | Self::WorkerLost { delay } => {
                 FailureClass::NotYet(*delay)

@@ -43,7 +43,7 @@ impl Task for FetchPage {
                 Ok((page, known, gone))
             }
             Err(error) => {
-                share_retry_after(context, pages.as_ref(), error.class).await?;
+                share_retry_after(context, pages.as_ref(), error.class()).await?;
                 let max = error.max_attempts(pages.max_attempts());
                 Err(TaskError::Request {
                     error,

@@ -22,6 +22,7 @@ use crate::domain::text::{cut, visible};
 use crate::job_file::policy::Policy;
 use crate::sources::{
     AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, LeftOut, Loss, Source, SourceError,
+    SourceErrorKind,
 };
 
 /// The most bytes of a name that is shown.
@@ -69,7 +70,7 @@ impl FileGuard {
     /// nothing to do with it. What may pass by itself is handed back.
     pub fn keep_out(&mut self, path: &Path, url: &str, error: TaskError) -> Result<(), TaskError> {
         let error = match error {
-            TaskError::Source(error) if error.class == FailureClass::Permanent => error,
+            TaskError::Source(error) if error.class() == FailureClass::Permanent => error,
             other => return Err(other),
         };
         // Messages begin with the whole path.
@@ -85,8 +86,12 @@ impl FileGuard {
         if left.loss == Loss::Nothing {
             self.besides.push(text);
         } else {
-            self.first_error
-                .get_or_insert_with(|| SourceError::permanent(format!("csv.paths: {}", left.why)));
+            self.first_error.get_or_insert_with(|| {
+                SourceError::new(
+                    SourceErrorKind::FileUnreadable,
+                    format!("csv.paths: {}", left.why),
+                )
+            });
             self.unreadable.push(text);
         }
     }

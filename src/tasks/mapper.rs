@@ -22,7 +22,7 @@ use crate::domain::schema::Schema;
 use crate::domain::task::{Chunk, Rows, TaskPayload};
 use crate::mapping::contract::Gone;
 use crate::mapping::{Mapped, Mapping};
-use crate::sources::{Source, SourceError};
+use crate::sources::{Source, SourceError, SourceErrorKind};
 
 /// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.
 const MAPPED_AT_ONCE: usize = 1 << 20;
@@ -191,5 +191,8 @@ fn last_row(blocks: &[RawBlock]) -> Option<i64> {
 }
 
 fn wrong_kind() -> SourceError {
-    SourceError::permanent("the raw rows are not of the kind that the source reads")
+    SourceError::new(
+        SourceErrorKind::InvalidState,
+        "the raw rows are not of the kind that the source reads",
+    )
 }

@@ -11,7 +11,7 @@ use super::{Effects, TaskContext, TaskError};
 use crate::db::{field_presence, replay, schemas};
 use crate::domain::run::RunRange;
 use crate::domain::shape::Shape;
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The range, once it is certain that its rows are still kept.
 pub(super) async fn find(context: &TaskContext) -> Result<RunRange, TaskError> {
@@ -19,11 +19,16 @@ pub(super) async fn find(context: &TaskContext) -> Result<RunRange, TaskError> {
     let range = replay::range(&context.pool, context.run).await?;
     match replay::missing_raw(&context.pool, source, range).await? {
         None => Ok(range),
-        Some(missing) => Err(TaskError::Source(SourceError::permanent(format!(
-            "{} of run {} is not kept any more (`retention.raw` of the job file): replay later runs, \
-             or read the source again with mode = full",
-            missing.raw_ref, missing.run
-        )))),
+        Some(missing) => Err(TaskError::Source(
+            SourceError::new(
+                SourceErrorKind::RawGone,
+                format!(
+                    "{} of run {} is not kept any more (`retention.raw` of the job file)",
+                    missing.raw_ref, missing.run
+                ),
+            )
+            .advise("replay later runs, or read the source again with mode = full"),
+        )),
     }
 }
 

@@ -7,7 +7,7 @@ use std::slice;
 
 use crate::domain::text::{MAX_QUOTED, quoted};
 use crate::job_file::Definition;
-use crate::sources::{AbsentColumn, SourceError};
+use crate::sources::{AbsentColumn, SourceError, SourceErrorKind};
 use crate::values::field::Locator;
 
 /// The most missing columns for which the nearest header is searched.
@@ -53,19 +53,24 @@ pub enum Unresolved<'w> {
 impl Unresolved<'_> {
     /// Names the file, the column, the nearest header and all headers.
     pub fn in_file(&self, file: &str, columns: &[String]) -> SourceError {
-        SourceError::permanent(match self {
-            Self::Path(path) => format!(
-                "the path {path:?} means nothing in a file of columns: write column = \"…\""
-            ),
-            Self::Ambiguous(name, one, other) => format!(
-                "{file}: {} fits the columns {} and {}; write the one you mean exactly as the header \
-                 does",
-                quoted(name),
-                quoted(&columns[*one]),
-                quoted(&columns[*other])
-            ),
+        match self {
+            Self::Path(path) => {
+                let message = format!("the path {path:?} means nothing in a file of columns");
+                SourceError::new(SourceErrorKind::InvalidConfig, message)
+                    .advise("write column = \"…\"")
+            }
+            Self::Ambiguous(name, one, other) => {
+                let message = format!(
+                    "{file}: {} fits the columns {} and {}",
+                    quoted(name),
+                    quoted(&columns[*one]),
+                    quoted(&columns[*other])
+                );
+                SourceError::new(SourceErrorKind::InvalidFile, message)
+                    .advise("write the one you mean exactly as the header does")
+            }
             Self::Absent(names) => absent(file, columns, names),
-        })
+        }
     }
 }
 
@@ -212,7 +217,7 @@ fn nearest<'c>(columns: &'c [String], names: &[String]) -> Option<&'c String> {
         .map(|(_, column)| column)
 }
 
-fn absent(file: &str, columns: &[String], names: &[String]) -> String {
+fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {
     /// The columns that are listed.
     const LISTED: usize = 50;
     let wanted = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
@@ -226,10 +231,9 @@ fn absent(file: &str, columns: &[String], names: &[String]) -> String {
         more => format!(" and {more} more"),
     };
     let has = listed.join(", ");
-    format!(
-        "{file}: no column {wanted}.{hint} The columns are {has}{more}; give the right name, or another \
-         alias, in the job file"
-    )
+    let message = format!("{file}: no column {wanted}.{hint} The columns are {has}{more}");
+    SourceError::new(SourceErrorKind::InvalidFile, message)
+        .advise("give the right name, or another alias, in the job file")
 }
 
 #[cfg(test)]
@@ -244,7 +248,7 @@ mod tests {
         let header = columns(header);
         let wanted = [Wanted { locator: Locator::Column(columns(names)), needed, key: false }];
         let found = resolve(&header, &wanted);
-        found.map(|found| found[0]).map_err(|error| error.in_file("f.csv", &header).message)
+        found.map(|found| found[0]).map_err(|error| error.in_file("f.csv", &header).text())
     }
 
     #[test]

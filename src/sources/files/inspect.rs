@@ -59,7 +59,8 @@ pub(super) fn look<F: RowFormat>(
     let never = AtomicBool::new(false);
     let mut at_hand = Vec::new();
     let plain = |error: SourceError| {
-        error.message.strip_prefix(&prefix).unwrap_or(&error.message).to_owned()
+        let text = error.text();
+        text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
     };
     let mut loaded = HashSet::new();
     let mut left_out = Vec::new();

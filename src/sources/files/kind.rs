@@ -7,7 +7,7 @@ use super::location::PATHS;
 use super::params::{self, FilesParams};
 use super::source::Files;
 use crate::job_file::{Definition, DefinitionError};
-use crate::sources::{AllowedRoots, Kind, Source, SourceError};
+use crate::sources::{AllowedRoots, Kind, Source, SourceError, SourceErrorKind};
 
 /// The kind of source that reads files of a format.
 pub const fn kind<F: RowFormat>() -> Kind {
@@ -28,12 +28,17 @@ pub(super) fn source_of<F: RowFormat>(
     definition: &Definition,
     allowed_roots: &AllowedRoots,
 ) -> Result<Files<F>, SourceError> {
-    let unusable = |error: DefinitionError| SourceError::permanent(error.to_string());
+    let unusable = |error: DefinitionError| {
+        SourceError::new(SourceErrorKind::InvalidConfig, error.to_string())
+    };
     let files: FilesParams = definition.table(params::TABLE).map_err(unusable)?;
     let params = definition.table(F::NAME).map_err(unusable)?;
     let location = files.location::<F>(&params).map_err(|unlocated| {
         let message = unlocated.message::<F>();
-        SourceError::permanent(format!("{}.{PATHS}: {message}", params::TABLE))
+        SourceError::new(
+            SourceErrorKind::InvalidConfig,
+            format!("{}.{PATHS}: {message}", params::TABLE),
+        )
     })?;
     let format = F::new(params, Wanted::of(definition))?;
     Files::new(format, location, definition.base_dir().to_owned(), allowed_roots.clone())

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The key that leads to files.
 pub const PATHS: &str = "paths";
@@ -74,7 +74,10 @@ impl ParamProblem {
 
     /// The error of whoever opens the source all the same.
     pub fn of_table(self, table: &str) -> SourceError {
-        SourceError::permanent(format!("{table}.{}: {}", self.key, self.message))
+        SourceError::new(
+            SourceErrorKind::InvalidConfig,
+            format!("{table}.{}: {}", self.key, self.message),
+        )
     }
 }
 

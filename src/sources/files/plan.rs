@@ -9,7 +9,7 @@ use super::stream::Stream;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::hash::ChunkHash;
 use crate::domain::task::Chunk;
-use crate::sources::{FilePlan, FileScan, SourceError};
+use crate::sources::{FilePlan, FileScan, SourceError, SourceErrorKind};
 use crate::values::row::Row;
 
 /// Looks at a file and cuts what is new of it into chunks.
@@ -39,10 +39,11 @@ pub(super) fn plan<F: RowFormat>(
     let lines = stream.lines() + i64::from(stream.ends_within_line());
     let size = stream.offset();
     if store.stat(path)? != before || size != before.size {
-        return Err(SourceError::transient(format!(
-            "{} changed while it was being read; it is tried again",
-            path.display()
-        )));
+        return Err(SourceError::new(
+            SourceErrorKind::FileChanging,
+            format!("{} changed while it was being read", path.display()),
+        )
+        .advise("it is tried again"));
     }
     let Pass { survey, cutter, rows, appended, .. } = pass;
     let surveyed = survey.finish(&file, rows)?;
@@ -111,11 +112,11 @@ fn refuse_endless_row<F: RowFormat>(
         return Ok(());
     }
     let line = stream.lines() + 1;
-    Err(SourceError::permanent(format!(
-        "{}: the row at line {line} has more than {longest} bytes; {}",
-        path.display(),
-        F::ENDLESS_ROW
-    )))
+    Err(SourceError::new(
+        SourceErrorKind::InvalidFile,
+        format!("{}: the row at line {line} has more than {longest} bytes", path.display()),
+    )
+    .advise(F::ENDLESS_ROW))
 }
 
 /// The state of the pass between two rows.
@@ -234,11 +235,11 @@ impl Cutter {
         self.close(stream);
         let index = self.next;
         self.next = index.checked_add(1).ok_or_else(|| {
-            SourceError::permanent(format!(
-                "{}: too many chunks; raise {}.chunk_size",
-                path.display(),
-                self.setting
-            ))
+            SourceError::new(
+                SourceErrorKind::TooLarge,
+                format!("{}: too many chunks", path.display()),
+            )
+            .advise(format!("raise {}.chunk_size", self.setting))
         })?;
         let (start, first_line) = (stream.offset(), stream.lines() + 1);
         let (end, first_row, hash) = (start, row, None);

@@ -139,6 +139,6 @@ impl<F: RowFormat> FileSource for Files<F> {
                 Ok(())
             }
         })
-        .map_err(|frozen| SourceError::permanent(frozen.to_string()))
+        .map_err(SourceError::frozen)
     }
 }

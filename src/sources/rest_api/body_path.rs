@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::domain::json_size::JsonSize;
-use crate::sources::SourceError;
 use crate::sources::rows::path::{Path, invalid};
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The most values of a page that a query looks through: it is parsed as a whole.
 pub(super) const MAX_QUERIED: usize = 4_000_000;
@@ -36,14 +36,16 @@ impl BodyPath {
     pub fn find(&self, body: &str) -> Result<Option<Value>, SourceError> {
         let Self { key, text, path } = self;
         if matches!(path, Path::Query(_)) && JsonSize::of(body).values > MAX_QUERIED {
-            return Err(SourceError::permanent(format!(
-                "the answer holds more than {MAX_QUERIED} values, too many for `{key}` = `{text}`: \
-                 ask for smaller pages, or name the value by keys alone, such as `$.meta.total`"
-            )));
+            let message = format!(
+                "the answer holds more than {MAX_QUERIED} values, too many for `{key}` = `{text}`"
+            );
+            return Err(SourceError::new(SourceErrorKind::TooLarge, message).advise(
+                "ask for smaller pages, or name the value by keys alone, such as `$.meta.total`",
+            ));
         }
         let unreadable = |error: serde_json::Error| {
-            SourceError::permanent(format!("the answer has JSON that `{text}` cannot look into"))
-                .caused_by(error)
+            let message = format!("the answer has JSON that `{text}` cannot look into");
+            SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
         };
         let found = path.find(body).map_err(unreadable)?;
         let first = found.into_iter().next();
@@ -68,6 +70,6 @@ mod tests {
         assert_eq!(find("$.total", body), None);
         assert_eq!(find("$.meta.total", r#"{"meta":{"total":"7"}}"#), Some("7".into()));
         let error = BodyPath::parse("total_path", "total").unwrap_err();
-        assert!(error.message.starts_with("`total_path` = `total` is no JSONPath"), "{error}");
+        assert!(error.text().starts_with("`total_path` = `total` is no JSONPath"), "{error}");
     }
 }

@@ -11,9 +11,9 @@ use super::body_path::MAX_QUERIED;
 use super::error_words;
 use crate::domain::json_size::{JsonSize, MAX_DEPTH, prune};
 use crate::domain::text;
-use crate::sources::SourceError;
 use crate::sources::rows::path::{Path, invalid, walk_text};
 use crate::sources::rows::segments::{Asks, End, asks, end_of, segments};
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The most records of a page: each of them takes memory many times its own size.
 const MAX_RECORDS: usize = 1_000_000;
@@ -49,19 +49,20 @@ impl DataSelector {
         if let Path::Query(_) = self.path
             && JsonSize::of(body).values > MAX_QUERIED
         {
-            return Err(SourceError::permanent(format!(
-                "the answer holds more than {MAX_QUERIED} values, too many for `{}`: ask for smaller \
-                 pages, or name the list by keys alone, such as `$.data[*]`",
+            let message = format!(
+                "the answer holds more than {MAX_QUERIED} values, too many for `{}`",
                 self.text
-            )));
+            );
+            return Err(SourceError::new(SourceErrorKind::TooLarge, message).advise(
+                "ask for smaller pages, or name the list by keys alone, such as `$.data[*]`",
+            ));
         }
         let records = self.records(body)?;
         if records.len() > MAX_RECORDS {
-            return Err(SourceError::permanent(format!(
-                "the answer has {} records, and {MAX_RECORDS} are the most: ask for smaller pages, \
-                 see `rest_api.paginator`",
-                records.len()
-            )));
+            let count = records.len();
+            let message = format!("the answer has {count} records, and {MAX_RECORDS} are the most");
+            return Err(SourceError::new(SourceErrorKind::TooLarge, message)
+                .advise("ask for smaller pages, see `rest_api.paginator`"));
         }
         Ok(records)
     }
@@ -124,8 +125,8 @@ impl DataSelector {
 
     fn unreadable(&self, error: serde_json::Error) -> SourceError {
         let selector = &self.text;
-        SourceError::permanent(format!("the answer has JSON that `{selector}` cannot look into"))
-            .caused_by(error)
+        let message = format!("the answer has JSON that `{selector}` cannot look into");
+        SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
     }
 
     fn mismatch(&self, problem: &str, body: &str) -> SourceError {
@@ -135,9 +136,10 @@ impl DataSelector {
             None => (text::beginning(body), None),
         };
         let says = says.map(|text| format!("; it says: {text}")).unwrap_or_default();
-        SourceError::permanent(format!(
+        let message = format!(
             "`rest_api.data_selector` = `{selector}` {problem}: the answer is {found}{says}"
-        ))
+        );
+        SourceError::new(SourceErrorKind::InvalidResponse, message)
     }
 }
 
@@ -212,7 +214,7 @@ mod tests {
     /// How many records there are, or what is wrong.
     fn found(selector: &str, body: &str) -> Result<usize, String> {
         let found = DataSelector::new(selector).unwrap().select(body);
-        found.map(|records| records.len()).map_err(|error| error.message)
+        found.map(|records| records.len()).map_err(|error| error.text())
     }
 
     #[test]

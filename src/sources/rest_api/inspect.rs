@@ -104,7 +104,7 @@ fn inspect_headers(job: &mut Inspection<'_>, params: &RestApiParams) {
     for (name, value) in &params.headers {
         let keys = ["rest_api", "headers", name.as_str()];
         if let Err(error) = request::header_name(name) {
-            job.problem(&keys, error.message);
+            job.problem(&keys, error.text());
         }
         let PlainOrSecret::Plain(text) = value else { continue };
         let lower = text.trim_start().to_ascii_lowercase();
@@ -138,8 +138,8 @@ fn is_suspicious(name: &str) -> bool {
 
 /// The message without the key that it begins with, which is in front of it already.
 fn without_key(error: &SourceError, key: &str) -> String {
-    let message = &error.message;
-    let rest = message.strip_prefix(&format!("`{key}` ")).unwrap_or(message);
+    let text = error.text();
+    let rest = text.strip_prefix(&format!("`{key}` ")).unwrap_or(&text);
     rest.strip_prefix("= ").unwrap_or(rest).to_owned()
 }
 
@@ -169,8 +169,8 @@ pub(super) fn look(
     let Some(folder) = &params.recording else { return };
     let recording = Recording::new(base_dir, folder);
     if let Err(error) = recording.check(base_dir, allowed_roots) {
-        let message = error.message.strip_prefix("rest_api.recording: ");
-        job.problem(&keys, message.unwrap_or(&error.message));
+        let text = error.text();
+        job.problem(&keys, text.strip_prefix("rest_api.recording: ").unwrap_or(&text));
         return;
     }
     let first = base_dir.join(recording.address(1));
@@ -215,7 +215,7 @@ fn look_into(page: &Path, selector: &str) -> Option<String> {
     let selector = DataSelector::new(selector).ok()?;
     let page = page.display();
     match selector.select(&body) {
-        Err(error) => Some(format!("in the recorded page {page}: {}", error.message)),
+        Err(error) => Some(format!("in the recorded page {page}: {}", error.text())),
         Ok(found) => {
             let no_object = |record: &&Cow<'_, str>| !record.trim_start().starts_with('{');
             let odd = found.iter().find(no_object)?;

@@ -34,7 +34,7 @@ pub use self::http::response::Response;
 pub use self::paginator::Paginator;
 pub use self::params::{ParamValue, RateLimitParams, RestApiParams, Retry};
 pub use self::source::RestApiSource;
-use super::{AllowedRoots, Kind, Source, SourceError};
+use super::{AllowedRoots, Kind, Source, SourceError, SourceErrorKind};
 use crate::job_file::Definition;
 
 /// The kind, for [`super::KINDS`].
@@ -50,7 +50,9 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
-    let params = definition.params().map_err(|error| SourceError::permanent(error.to_string()))?;
+    let params = definition
+        .params()
+        .map_err(|error| SourceError::new(SourceErrorKind::InvalidConfig, error.to_string()))?;
     RestApiSource::new(params, definition.base_dir().to_owned(), definition.locators())
 }
 

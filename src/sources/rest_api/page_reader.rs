@@ -19,7 +19,7 @@ use crate::domain::reject::{Defect, Reject};
 use crate::domain::text;
 use crate::mapping::{Frozen, Mapped};
 use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
-use crate::sources::{Page, SourceError};
+use crate::sources::{Page, SourceError, SourceErrorKind};
 
 /// Reads the pages of a source.
 #[derive(Debug)]
@@ -43,10 +43,7 @@ impl PageReader {
         response: Response,
     ) -> Result<Page, SourceError> {
         let from = response.from.clone();
-        self.page_of(position, asked, response).map_err(|error| {
-            let message = format!("{from}: {}", error.message);
-            SourceError { message, ..error }
-        })
+        self.page_of(position, asked, response).map_err(|error| error.at(&from))
     }
 
     fn page_of(
@@ -98,7 +95,7 @@ impl PageReader {
             Some(complaint) if is_empty && self.selector.finds_null(body) => {
                 let message =
                     format!("the answer has null in place of records, and says {complaint}");
-                Err(SourceError::permanent(message))
+                Err(SourceError::new(SourceErrorKind::InvalidResponse, message))
             }
             complaint => Ok(complaint),
         }
@@ -127,7 +124,7 @@ impl PageReader {
         for (raw_row, text) in (1..).zip(self.selector.select(body)?) {
             match json::record(&text) {
                 Ok(record) => map(&self.rows.row(&record), &text, raw_row, out)
-                    .map_err(|frozen| SourceError::permanent(frozen.to_string()))?,
+                    .map_err(SourceError::frozen)?,
                 Err(defect) => {
                     out.rejects.push(raw, reject(&text, raw_row, vec![defect]));
                 }
@@ -163,21 +160,24 @@ fn more_than_counted(evidence: String) -> String {
 
 /// A body as text that is JSON from end to end.
 fn text_of(body: Vec<u8>, headers: &HeaderMap) -> Result<String, SourceError> {
-    let mut body = String::from_utf8(body)
-        .map_err(|error| SourceError::permanent("the answer is no UTF-8 text").caused_by(error))?;
+    let mut body = String::from_utf8(body).map_err(|error| {
+        SourceError::new(SourceErrorKind::InvalidResponse, "the answer is no UTF-8 text")
+            .caused_by(error)
+    })?;
     // Some servers begin with a byte order mark, which is no JSON: RFC 8259 lets readers drop it.
     if body.starts_with('\u{feff}') {
         body.drain(..'\u{feff}'.len_utf8());
     }
     serde_json::from_str::<&RawValue>(&body).map(drop).map_err(|error| {
         if error.is_eof() {
-            return SourceError::transient("the JSON ends early").caused_by(error);
+            return SourceError::new(SourceErrorKind::BrokenOff, "the JSON ends early")
+                .caused_by(error);
         }
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = text::beginning(content_type.unwrap_or("text"));
         let beginning = text::beginning(&body);
-        SourceError::permanent(format!("the answer is {content_type}, no JSON: {beginning}"))
-            .caused_by(error)
+        let message = format!("the answer is {content_type}, no JSON: {beginning}");
+        SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
     })?;
     Ok(body)
 }

@@ -13,7 +13,7 @@ use super::auth::Auth;
 use super::http::redirects::AllowedHost;
 use super::paginator::Paginator;
 use crate::job_file::setting::{PlainOrSecret, Setting};
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// An API that answers JSON over HTTP.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -144,7 +144,8 @@ impl RestApiParams {
             None => Ok(()),
             Some((keys, message)) => {
                 let key = keys.join(".");
-                Err(SourceError::permanent(format!("`rest_api.{key}` {message}")))
+                let message = format!("`rest_api.{key}` {message}");
+                Err(SourceError::new(SourceErrorKind::InvalidConfig, message))
             }
         }
     }

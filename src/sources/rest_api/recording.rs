@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ulid::Ulid;
 
 use crate::files;
-use crate::sources::{AllowedRoots, SourceError};
+use crate::sources::{AllowedRoots, SourceError, SourceErrorKind};
 
 /// The folder of recorded pages of one source.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ impl Recording {
     pub fn check(&self, base_dir: &Path, allowed_roots: &AllowedRoots) -> Result<(), SourceError> {
         allowed_roots.check(base_dir, &self.path, "rest_api.recording", |error| {
             let path = self.path.display();
-            SourceError::permanent(format!("rest_api.recording: {path} cannot be used"))
-                .caused_by(error)
+            let message = format!("rest_api.recording: {path} cannot be used");
+            SourceError::new(SourceErrorKind::BadRecording, message).caused_by(error)
         })
     }
 
@@ -50,20 +50,21 @@ impl Recording {
     }
 
     fn unread(&self, page: u64, path: &Path, error: std::io::Error) -> SourceError {
-        let message = match error.kind() {
-            ErrorKind::NotFound if page == 1 => format!(
-                "there is no recording in {}: run the source once with `--record` to make one",
-                self.path.display()
-            ),
-            ErrorKind::NotFound => format!(
-                "the recording ends before {}: run the source once with `--record` to make it \
-                 whole, or set `max_pages` of `rest_api.paginator` to {}",
-                path.display(),
-                page - 1
-            ),
-            _ => format!("the recorded page {} cannot be read", path.display()),
+        let of = |message: String| SourceError::new(SourceErrorKind::BadRecording, message);
+        let unread = match error.kind() {
+            ErrorKind::NotFound if page == 1 => {
+                of(format!("there is no recording in {}", self.path.display()))
+                    .advise("run the source once with `--record` to make one")
+            }
+            ErrorKind::NotFound => of(format!("the recording ends before {}", path.display()))
+                .advise(format!(
+                    "run the source once with `--record` to make it whole, or set `max_pages` of \
+                     `rest_api.paginator` to {}",
+                    page - 1
+                )),
+            _ => of(format!("the recorded page {} cannot be read", path.display())),
         };
-        SourceError::permanent(message).caused_by(error)
+        unread.caused_by(error)
     }
 
     /// Keeps page `page` of a full sync. The file appears whole or not at all.
@@ -82,8 +83,8 @@ impl Recording {
                 // The draft may not even exist; what matters is the error before.
                 let _ = tokio::fs::remove_file(&draft).await;
                 let path = path.display();
-                Err(SourceError::permanent(format!("the page cannot be recorded in {path}"))
-                    .caused_by(error))
+                let message = format!("the page cannot be recorded in {path}");
+                Err(SourceError::new(SourceErrorKind::BadRecording, message).caused_by(error))
             }
         }
     }
@@ -117,9 +118,9 @@ mod tests {
         for (page, named) in [(1, base.path().join("x")), (2, base.path().join("x/page-0002.json"))]
         {
             let error = recording.read(page, 8).await.unwrap_err();
-            assert_eq!(error.class, FailureClass::Permanent);
-            assert!(error.message.contains(&named.display().to_string()), "{error}");
-            assert!(error.message.contains("--record"), "{error}");
+            assert_eq!(error.class(), FailureClass::Permanent);
+            assert!(error.text().contains(&named.display().to_string()), "{error}");
+            assert!(error.text().contains("--record"), "{error}");
         }
     }
 
@@ -128,6 +129,6 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         std::fs::write(base.path().join("x"), "a file").unwrap();
         let error = Recording::new(base.path(), Path::new("x")).write(1, "[]").await.unwrap_err();
-        assert!(error.message.contains("cannot be recorded"), "{error}");
+        assert!(error.text().contains("cannot be recorded"), "{error}");
     }
 }

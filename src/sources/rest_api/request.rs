@@ -9,7 +9,7 @@ use super::http::redact::Secrets;
 use crate::domain::address;
 use crate::domain::hash::{ContentHash, ContentHasher};
 use crate::job_file::setting::{SecretText, Setting, SettingError};
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The key of the address.
 pub(super) const BASE_URL: &str = "rest_api.base_url";
@@ -93,7 +93,8 @@ impl RequestParts {
         let header = header_name(name)?;
         // The library's error is not repeated: it has nothing to add, and must not have the value.
         let mut value = HeaderValue::from_str(text).map_err(|_| {
-            SourceError::permanent(format!("the value of `{key}` cannot be sent in a header"))
+            let message = format!("the value of `{key}` cannot be sent in a header");
+            SourceError::new(SourceErrorKind::MissingValue, message)
         })?;
         value.set_sensitive(is_secret);
         self.headers.insert(header, value);
@@ -138,35 +139,32 @@ fn fingerprint(method: &Method, url: &Url, body: &[u8]) -> ContentHash {
 
 /// The name of a header.
 pub(super) fn header_name(name: &str) -> Result<HeaderName, SourceError> {
-    name.parse()
-        .map_err(|_| SourceError::permanent(format!("`{name}` cannot be the name of a header")))
+    name.parse().map_err(|_| {
+        let message = format!("`{name}` cannot be the name of a header");
+        SourceError::new(SourceErrorKind::InvalidConfig, message)
+    })
 }
 
 /// The address without any query parameters of ours.
 pub(super) fn address(base_url: &Setting, path: &str) -> Result<Url, SourceError> {
+    let invalid = |message: String| SourceError::new(SourceErrorKind::InvalidConfig, message);
     let base = base_url.resolve(BASE_URL)?;
     let url = Url::parse(&base).map_err(|error| {
         let why = match base.contains("://") {
             true => address::fault(&error.to_string()).to_owned(),
             false => "it does not begin with https:// or http://".to_owned(),
         };
-        SourceError::permanent(format!(
-            "`{BASE_URL}` is no address: {why}; expected one such as https://api.example.com/v1/"
-        ))
+        invalid(format!("`{BASE_URL}` is no address: {why}"))
+            .advise("expected one such as https://api.example.com/v1/")
     })?;
     let has_password = !url.username().is_empty() || url.password().is_some();
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(SourceError::permanent(format!(
-            "`{BASE_URL}` begins with `{}:`; it must be an http or https address, such as \
-             https://api.example.com/v1/",
-            url.scheme()
-        )));
+        return Err(invalid(format!("`{BASE_URL}` begins with `{}:`", url.scheme()))
+            .advise("it must be an http or https address, such as https://api.example.com/v1/"));
     }
     if has_password || url.query().is_some() || url.fragment().is_some() {
-        return Err(SourceError::permanent(format!(
-            "`{BASE_URL}` has a user name, a query or a fragment in it: put a key in `rest_api.auth` \
-             and query parameters in `rest_api.params`"
-        )));
+        return Err(invalid(format!("`{BASE_URL}` has a user name, a query or a fragment in it"))
+            .advise("put a key in `rest_api.auth` and query parameters in `rest_api.params`"));
     }
     if path.is_empty() {
         return Ok(url);
@@ -174,13 +172,13 @@ pub(super) fn address(base_url: &Setting, path: &str) -> Result<Url, SourceError
     let whole = format!("{}/{}", url.as_str().trim_end_matches('/'), path.trim_start_matches('/'));
     Url::parse(&whole).map_err(|error| {
         let why = address::fault(&error.to_string()).to_owned();
-        SourceError::permanent(format!("{whole} is no address: {why}"))
+        invalid(format!("{whole} is no address: {why}"))
     })
 }
 
 impl From<SettingError> for SourceError {
     fn from(error: SettingError) -> Self {
-        let without_cause = Self::permanent(error.to_string());
+        let without_cause = Self::new(SourceErrorKind::MissingValue, error.to_string());
         match error.source {
             Some(cause) => without_cause.caused_by(cause),
             None => without_cause,

@@ -20,7 +20,9 @@ use crate::domain::raw::RawRef;
 use crate::job_file::setting::PlainOrSecret;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
-use crate::sources::{Access, AllowedRoots, Page, PageSource, RateLimit, SourceError};
+use crate::sources::{
+    Access, AllowedRoots, Page, PageSource, RateLimit, SourceError, SourceErrorKind,
+};
 use crate::values::field::Locator;
 
 /// An API, ready to be read.
@@ -103,7 +105,10 @@ impl RestApiSource {
             Response { from: recording.address(page), status: 200, body, ..Response::default() };
         let asked = self.unsent(position)?;
         // A recorded page is the same whenever it is read: trying again cannot help.
-        let permanent = |error| SourceError { class: FailureClass::Permanent, ..error };
+        let permanent = |error: SourceError| match error.class() {
+            FailureClass::Permanent => error,
+            _ => SourceError { kind: SourceErrorKind::BadRecording, ..error },
+        };
         self.page_of(position, asked, response).await.map_err(permanent)
     }
 
@@ -125,7 +130,10 @@ impl RestApiSource {
         let (reader, position) = (Arc::clone(&self.reader), position.clone());
         tokio::task::spawn_blocking(move || reader.page(&position, &asked, response))
             .await
-            .map_err(|error| SourceError::transient("reading the page failed").caused_by(error))?
+            .map_err(|error| {
+                SourceError::new(SourceErrorKind::Internal, "reading the page failed")
+                    .caused_by(error)
+            })?
     }
 
     /// The request for the page at a position, without anything secret.
@@ -181,9 +189,9 @@ impl RestApiSource {
 
     fn recording(&self) -> Result<&Recording, SourceError> {
         self.recording.as_ref().ok_or_else(|| {
-            SourceError::permanent(
-                "the source has no recording: name its folder in the job file, such as \
-                 `recording = \"recordings/NAME\"` under [rest_api]",
+            SourceError::new(SourceErrorKind::BadRecording, "the source has no recording").advise(
+                "name its folder in the job file, such as `recording = \"recordings/NAME\"` under \
+                 [rest_api]",
             )
         })
     }

@@ -86,7 +86,7 @@ fn read(lines: &str, body: &str) -> Result<Page, SourceError> {
 fn an_error_beside_the_records_is_told_and_one_in_their_place_fails_the_page() {
     let complaint = |selector: &str, body: &str| {
         let page = read(&format!("data_selector = \"{selector}\""), body);
-        page.map(|page| page.complaint).map_err(|error| error.message)
+        page.map(|page| page.complaint).map_err(|error| error.text())
     };
     let told = |text: &str| Ok(Some(text.to_owned()));
     let quota = r#"{"data":[],"error":"quota exceeded","status":"error"}"#;
@@ -209,9 +209,9 @@ async fn an_optional_key_may_be_absent_and_another_may_not() {
     let optional = source(&server.uri(), &auth(true));
     optional.fetch(&optional.first(), Access::Network).await.unwrap();
     let error = failure(&source(&server.uri(), &auth(false))).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("KASPARRO_TEST_NEVER_SET"), "{error}");
-    assert!(error.message.contains("`rest_api.auth.token`"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("KASPARRO_TEST_NEVER_SET"), "{error}");
+    assert!(error.text().contains("`rest_api.auth.token`"), "{error}");
 }
 
 #[tokio::test]
@@ -224,8 +224,8 @@ async fn a_refusal_names_the_key_to_set_and_repeats_no_secret() {
         let answer = ResponseTemplate::new(401).set_body_json(json!({ "error": words }));
         let lines = format!("auth = {{ type = \"bearer\", token = {key}, optional = true }}");
         let error = failure_of(&lines, answer).await;
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains(named), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains(named), "{error}");
     }
 }
 
@@ -243,16 +243,16 @@ async fn a_secret_does_not_show_where_an_error_text_is_cut() {
 #[tokio::test]
 async fn html_is_no_page() {
     let error = failure_of("", html()).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("text/html, no JSON: <!DOCTYPE html> <p>Hello"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("text/html, no JSON: <!DOCTYPE html> <p>Hello"), "{error}");
 }
 
 #[tokio::test]
 async fn not_found_is_permanent_with_the_apis_own_words() {
     let answer = ResponseTemplate::new(404).set_body_json(json!({ "error": "coin not found" }));
     let error = failure_of("", answer).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.ends_with("404 Not Found: coin not found"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().ends_with("404 Not Found: coin not found"), "{error}");
 }
 
 #[tokio::test]
@@ -260,13 +260,13 @@ async fn too_many_requests_wait_for_the_time_asked_or_for_the_period_of_the_limi
     let limit = "rate_limit = { key = \"x\", requests = 30, per = \"20s\" }";
     let wait = |seconds| FailureClass::NotYet(Duration::from_secs(seconds));
     let answer = ResponseTemplate::new(429).insert_header("retry-after", "119");
-    assert_eq!(failure_of(limit, answer).await.class, wait(119));
-    assert_eq!(failure_of(limit, ResponseTemplate::new(429)).await.class, wait(20));
-    assert_eq!(failure_of("", ResponseTemplate::new(429)).await.class, wait(60));
+    assert_eq!(failure_of(limit, answer).await.class(), wait(119));
+    assert_eq!(failure_of(limit, ResponseTemplate::new(429)).await.class(), wait(20));
+    assert_eq!(failure_of("", ResponseTemplate::new(429)).await.class(), wait(60));
 
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
     let answer = ResponseTemplate::new(429).insert_header("retry-after", date.as_str());
-    let FailureClass::NotYet(wait) = failure_of(limit, answer).await.class else {
+    let FailureClass::NotYet(wait) = failure_of(limit, answer).await.class() else {
         panic!("expected a wait");
     };
     assert!((90..=100).contains(&wait.as_secs()), "{wait:?}");
@@ -285,15 +285,15 @@ async fn a_server_error_is_transient_and_the_next_attempt_succeeds() {
         .mount(&server)
         .await;
     let source = source(&server.uri(), "");
-    assert_eq!(failure(&source).await.class, FailureClass::Transient);
+    assert_eq!(failure(&source).await.class(), FailureClass::Transient);
     assert_eq!(source.fetch(&source.first(), Access::Network).await.unwrap().records, 0);
 }
 
 #[tokio::test]
 async fn json_that_ends_early_is_transient() {
     let error = failure_of("", ResponseTemplate::new(200).set_body_string("[{\"id\":1},")).await;
-    assert_eq!(error.class, FailureClass::Transient);
-    assert!(error.message.contains("ends early"), "{error}");
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(error.text().contains("ends early"), "{error}");
 }
 
 #[tokio::test]
@@ -302,9 +302,9 @@ async fn an_object_in_place_of_the_list_is_an_error_that_says_what_was_found() {
     for selector in ["$[*]", "$", "$.data", "$.data[*]", "$..data"] {
         let lines = format!("data_selector = \"{selector}\"");
         let error = failure_of(&lines, ResponseTemplate::new(200).set_body_json(&body)).await;
-        assert_eq!(error.class, FailureClass::Permanent, "{selector}");
-        assert!(error.message.contains("an object with `status`"), "{error}");
-        assert!(error.message.contains("for paying users"), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent, "{selector}");
+        assert!(error.text().contains("an object with `status`"), "{error}");
+        assert!(error.text().contains("for paying users"), "{error}");
     }
 }
 
@@ -318,8 +318,8 @@ async fn an_answer_beyond_the_limit_is_refused_with_and_without_its_length() {
             .insert_header("transfer-encoding", "chunked"),
     ] {
         let error = failure_of("max_response_bytes = 1024", answer).await;
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains("max_response_bytes` = 1024"), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains("max_response_bytes` = 1024"), "{error}");
     }
 }
 
@@ -341,8 +341,8 @@ fn what_cannot_work_is_refused_before_any_request() {
     ] {
         let params = toml::from_str(lines).unwrap();
         let error = RestApiSource::new(params, PathBuf::new(), vec![]).unwrap_err();
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains(problem), "{lines}: {error}");
-        assert!(!error.message.contains("pw@"), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains(problem), "{lines}: {error}");
+        assert!(!error.text().contains("pw@"), "{error}");
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::json_size::{self, JsonSize, MAX_DEPTH, MAX_VALUES};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::domain::text;
-use crate::sources::{LedNowhere, SourceError};
+use crate::sources::{LedNowhere, SourceError, SourceErrorKind};
 use crate::values::field::Locator;
 use crate::values::row::{Cell, Row};
 
@@ -189,9 +189,10 @@ impl CellPath {
             Locator::Nowhere => return Ok(Self::Nowhere),
             Locator::Named(name) => return Ok(Self::Keys(vec![name.clone()])),
             Locator::Column(names) => {
-                return Err(SourceError::permanent(format!(
+                let message = format!(
                     "a field of JSON is found by `from`, a JSONPath, not by a column: {names:?}"
-                )));
+                );
+                return Err(SourceError::new(SourceErrorKind::InvalidConfig, message));
             }
             Locator::Path(text) if !text.starts_with('$') => {
                 return Ok(Self::Keys(vec![text.clone()]));

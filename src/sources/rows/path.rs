@@ -10,7 +10,7 @@ use serde_json_path::JsonPath;
 
 use crate::domain::json_size::{MAX_DEPTH, PRUNED, prune};
 use crate::domain::text;
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 use crate::values::json_path;
 
 /// A path into a JSON value.
@@ -65,11 +65,14 @@ pub(in crate::sources) fn invalid(key: &str, path: &str, error: &str) -> SourceE
     let path = text::cut(path, text::MAX_QUOTED);
     // A key alone is what most tools would take.
     let advice = match (path.starts_with('$'), key) {
-        (false, "data_selector") => format!("; write `$.{path}[*]` for the list under that key"),
-        (false, "total_path") => format!("; write `$.{path}`"),
-        _ => String::new(),
+        (false, "data_selector") => {
+            Some(format!("write `$.{path}[*]` for the list under that key"))
+        }
+        (false, "total_path") => Some(format!("write `$.{path}`")),
+        _ => None,
     };
-    SourceError::permanent(format!("`{key}` = `{path}` is no JSONPath: {error}{advice}"))
+    let message = format!("`{key}` = `{path}` is no JSONPath: {error}");
+    SourceError { advice, ..SourceError::new(SourceErrorKind::InvalidConfig, message) }
 }
 
 /// The value at the end of a chain of keys.

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use crate::domain::file::FileStamp;
-use crate::sources::{FoundPaths, SourceError};
+use crate::sources::{FoundPaths, SourceError, SourceErrorKind};
 
 pub(super) use local::LocalStore;
 
@@ -67,10 +67,11 @@ pub(super) trait Store: Debug + Send + Sync {
 /// A file is not the one that was planned. Trying again cannot help: what was planned is gone, and
 /// the next run plans anew.
 pub(super) fn changed(path: &Path) -> SourceError {
-    SourceError::permanent(format!(
-        "{} changed while it was being read; the next run reads what it is now",
-        path.display()
-    ))
+    SourceError::new(
+        SourceErrorKind::FileChanged,
+        format!("{} changed while it was being read", path.display()),
+    )
+    .advise("the next run reads what it is now")
 }
 
 /// PostgreSQL keeps microseconds; a time that went through it must still be equal.

@@ -7,9 +7,9 @@ use super::header::{joined, numbered, refuse_duplicates};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, unusable};
 use super::row::{CsvReader, RowBuffer};
-use crate::sources::SourceError;
 use crate::sources::files::first_bytes;
 use crate::sources::files::format::{Head, RowReader};
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The most bytes of a header: its names are kept with the file, and each reader of it holds them.
 const MAX_HEADER: usize = 8 << 20;
@@ -57,11 +57,14 @@ fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize,
     let mark = first_bytes::byte_order_mark(file, text, "CSV")?;
     let encoding = params.given_encoding().map_err(unusable)?;
     if mark > 0 && encoding != encoding_rs::UTF_8 {
-        return Err(SourceError::permanent(format!(
-            "{file} starts with the byte order mark of UTF-8, but csv.encoding says {:?}: leave \
-             csv.encoding out",
-            params.encoding
-        )));
+        return Err(SourceError::new(
+            SourceErrorKind::InvalidFile,
+            format!(
+                "{file} starts with the byte order mark of UTF-8, but csv.encoding says {:?}",
+                params.encoding
+            ),
+        )
+        .advise("leave csv.encoding out"));
     }
     Ok(mark)
 }
@@ -143,10 +146,7 @@ fn columns(
 }
 
 fn too_long(file: &str) -> SourceError {
-    SourceError::permanent(format!(
-        "{file}: the header has more than {MAX_HEADER} bytes; is this a CSV file, and does csv.quote \
-         fit it? A file without a header has csv.header = false"
-    ))
+    SourceError::new(SourceErrorKind::InvalidFile, format!("{file}: the header has more than {MAX_HEADER} bytes")).advise("is this a CSV file, and does csv.quote fit it? A file without a header has csv.header = false")
 }
 
 /// The cells of a header's row.
@@ -154,11 +154,11 @@ fn names(file: &str, reader: &CsvReader, row: &[u8]) -> Result<Vec<String>, Sour
     let mut buffer = RowBuffer::default();
     let row = reader.read(row, &mut buffer).map_err(|defects| {
         let what: Vec<String> = defects.into_iter().map(|defect| defect.message).collect();
-        SourceError::permanent(format!(
-            "{file}: the first row cannot be the header: {}; or name the columns in csv.header, and \
-             pass over a header with csv.skip_lines",
-            what.join("; ")
-        ))
+        SourceError::new(
+            SourceErrorKind::InvalidFile,
+            format!("{file}: the first row cannot be the header: {}", what.join("; ")),
+        )
+        .advise("or name the columns in csv.header, and pass over a header with csv.skip_lines")
     })?;
     Ok((0..row.len()).filter_map(|column| row.text(column)).map(str::to_owned).collect())
 }

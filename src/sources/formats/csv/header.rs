@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::domain::text::quoted;
 use crate::sources::files::columns::{self, Unresolved, Wanted, fold};
-use crate::sources::{FirstRow, SourceError};
+use crate::sources::{FirstRow, SourceError, SourceErrorKind};
 
 /// The names of `count` columns without a header.
 pub(super) fn numbered(count: usize) -> Vec<String> {
@@ -34,14 +34,7 @@ pub(super) fn refuse_duplicates(file: &str, columns: &[String]) -> Result<(), So
     let mut seen = HashMap::with_capacity(columns.len());
     for (at, name) in columns.iter().enumerate() {
         if let Some(first) = seen.insert(name, at) {
-            return Err(SourceError::permanent(format!(
-                "{file}: columns {} and {} are both called {}; name the columns yourself \
-                 with csv.header = [\"…\", …] and pass over the file's header with \
-                 csv.skip_lines",
-                first + 1,
-                at + 1,
-                quoted(name)
-            )));
+            return Err(SourceError::new(SourceErrorKind::InvalidFile, format!("{file}: columns {} and {} are both called {}", first + 1, at + 1, quoted(name))).advise("name the columns yourself with csv.header = [\"…\", …] and pass over the file's header with csv.skip_lines"));
         }
     }
     Ok(())
@@ -77,11 +70,7 @@ pub(super) fn resolve(
     columns::resolve(columns, wanted).map_err(|unresolved| match (&unresolved, columns) {
         (Unresolved::Absent(names), [whole]) if let Some(delimiter) = delimiter_within(whole) => {
             let wanted = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
-            SourceError::permanent(format!(
-                "{file}: no column {wanted}: the whole header is one column, {}. It looks as if \
-                 {delimiter} stands between fields; set csv.delimiter = {delimiter}",
-                quoted(whole)
-            ))
+            SourceError::new(SourceErrorKind::InvalidFile, format!("{file}: no column {wanted}: the whole header is one column, {}. It looks as if {delimiter} stands between fields", quoted(whole))).advise(format!("set csv.delimiter = {delimiter}"))
         }
         _ => unresolved.in_file(file, columns),
     })
@@ -117,7 +106,7 @@ mod tests {
 
     fn look(header: &[&str], names: &[&str], needed: bool) -> Result<Option<usize>, String> {
         let wanted = [Wanted { locator: Locator::Column(columns(names)), needed, key: false }];
-        resolve("f.csv", &columns(header), &wanted).map(|c| c[0]).map_err(|e| e.message)
+        resolve("f.csv", &columns(header), &wanted).map(|c| c[0]).map_err(|e| e.text())
     }
 
     #[test]
@@ -162,6 +151,6 @@ mod tests {
     #[test]
     fn duplicate_columns_are_refused_by_name() {
         let error = refuse_duplicates("f.csv", &columns(&["a", "b", "a"])).unwrap_err();
-        assert!(error.message.contains("columns 1 and 3 are both called \"a\""), "{error}");
+        assert!(error.text().contains("columns 1 and 3 are both called \"a\""), "{error}");
     }
 }

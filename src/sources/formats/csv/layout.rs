@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::dialect::Dialect;
 use super::params::RaggedRows;
 use crate::domain::file::Layout;
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// A decided layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,10 @@ impl CsvLayout {
     /// Never in practice: the layout has nothing that JSON lacks.
     pub fn store(&self) -> Result<Layout, SourceError> {
         serde_json::to_value(self).map(Layout).map_err(|e| {
-            SourceError::permanent(format!("the layout of a CSV file cannot be stored: {e}"))
+            SourceError::new(
+                SourceErrorKind::Internal,
+                format!("the layout of a CSV file cannot be stored: {e}"),
+            )
         })
     }
 
@@ -46,10 +49,13 @@ impl CsvLayout {
     /// When another version of kasparro wrote it.
     pub fn load(layout: &Layout) -> Result<Self, SourceError> {
         Self::deserialize(&layout.0).map_err(|e| {
-            SourceError::permanent(format!(
-                "the stored layout of a CSV file is not one of this version of kasparro ({e}); \
-                 run the source with mode = full"
-            ))
+            SourceError::new(
+                SourceErrorKind::InvalidState,
+                format!(
+                    "the stored layout of a CSV file is not one of this version of kasparro ({e})"
+                ),
+            )
+            .advise("run the source with mode = full")
         })
     }
 }

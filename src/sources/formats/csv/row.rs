@@ -13,9 +13,9 @@ use crate::domain::field_name;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
 use crate::domain::text::quoted;
-use crate::sources::SourceError;
 use crate::sources::files::Wanted;
 use crate::sources::files::format::{RecordSpan, RowReader};
+use crate::sources::{SourceError, SourceErrorKind};
 use crate::values::row::{Cell, Row};
 
 /// How many fields a row may have.
@@ -82,7 +82,10 @@ impl CsvReader {
         null_values: Vec<String>,
     ) -> Result<Self, SourceError> {
         let encoding = Encoding::for_label(layout.encoding.as_bytes()).ok_or_else(|| {
-            SourceError::permanent(format!("unknown encoding {:?}", layout.encoding))
+            SourceError::new(
+                SourceErrorKind::InvalidConfig,
+                format!("unknown encoding {:?}", layout.encoding),
+            )
         })?;
         // A file without anything in it has no columns to find.
         let wanted = if layout.columns.is_empty() { &[] } else { wanted };

@@ -6,7 +6,7 @@ use super::header;
 use super::params::{CsvParams, Header, RaggedRows};
 use super::row::{CsvReader, RowBuffer};
 use crate::sources::files::format::{RowReader, Survey, Surveyed};
-use crate::sources::{FirstRow, SourceError, Widths};
+use crate::sources::{FirstRow, SourceError, SourceErrorKind, Widths};
 use crate::values::row::Row;
 
 /// What was seen of the rows so far.
@@ -96,10 +96,13 @@ impl Survey<CsvReader> for CsvSurvey {
     /// rows, and would pass for one without any.
     fn finish(self, file: &str, rows: i64) -> Result<Surveyed, SourceError> {
         if rows == 0 && self.lone_return {
-            return Err(SourceError::permanent(format!(
-                "{file}: the whole file is one line, for its lines end in CR and one in LF: convert it \
-                 first, for example with `tr '\\r' '\\n'`"
-            )));
+            return Err(SourceError::new(
+                SourceErrorKind::InvalidFile,
+                format!(
+                    "{file}: the whole file is one line, for its lines end in CR and one in LF"
+                ),
+            )
+            .advise("convert it first, for example with `tr '\\r' '\\n'`"));
         }
         let widths = self.widths.map(|widths| widths.found);
         Ok(Surveyed { widths, first_row: self.first_row })

@@ -59,7 +59,7 @@ impl Authorize for ApiKey {
 
     fn problems(&self) -> Vec<(&'static str, String)> {
         match (self.place, header_name(&self.name)) {
-            (KeyPlace::Header, Err(error)) => vec![("name", error.message)],
+            (KeyPlace::Header, Err(error)) => vec![("name", error.text())],
             (KeyPlace::Header, Ok(_)) | (KeyPlace::Query, _) => Vec::new(),
         }
     }

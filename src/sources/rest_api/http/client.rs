@@ -13,9 +13,9 @@ use super::error_response::{ErrorResponse, Waits};
 use super::public_address::{NotPublic, PublicOnly};
 use super::redirects::{RedirectPolicy, Target};
 use super::response::Response;
-use crate::sources::SourceError;
 use crate::sources::rest_api::params::RestApiParams;
 use crate::sources::rest_api::request::RequestParts;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,10 +74,9 @@ fn builder(params: &RestApiParams) -> ClientBuilder {
 fn made(builder: ClientBuilder) -> Result<Client, SourceError> {
     builder.build().map_err(|error| {
         let cause = innermost(&error);
-        SourceError::permanent(format!(
-            "no HTTPS client can be made: {cause}; if certificates are missing, install the \
-             package ca-certificates"
-        ))
+        let message = format!("no HTTPS client can be made: {cause}");
+        SourceError::new(SourceErrorKind::MissingValue, message)
+            .advise("if certificates are missing, install the package ca-certificates")
     })
 }
 
@@ -122,13 +121,16 @@ async fn follow_redirects(
         let Some(link) = redirect(&response) else { return Ok(response) };
         target = policy.follow(&target, &link).map_err(|error| {
             let (shown, status) = (&request.url, response.status());
-            SourceError::permanent(format!("{shown} answered {status}, which {error}"))
+            let message = format!("{shown} answered {status}, which {error}");
+            SourceError {
+                advice: error.advice(),
+                ..SourceError::new(SourceErrorKind::BadRedirect, message)
+            }
         })?;
     }
-    Err(SourceError::permanent(format!(
-        "{} redirects more than {MAX_REDIRECTS} times: put the address at the end in `base_url`",
-        request.url
-    )))
+    let message = format!("{} redirects more than {MAX_REDIRECTS} times", request.url);
+    Err(SourceError::new(SourceErrorKind::BadRedirect, message)
+        .advise("put the address at the end in `base_url`"))
 }
 
 /// Where a response redirects to, as it says it.
@@ -180,13 +182,15 @@ async fn body(
         ratio: params.max_compression_ratio.get(),
     };
     let no_body = |error: DecompressError| {
+        let kind = match error {
+            DecompressError::Corrupt(_) => SourceErrorKind::BrokenOff,
+            DecompressError::TooLarge(_) | DecompressError::TooDense { .. } => {
+                SourceErrorKind::TooLarge
+            }
+            DecompressError::Encoding(_) => SourceErrorKind::InvalidResponse,
+        };
         let message = format!("{} {error}", request.url);
-        match error {
-            DecompressError::Corrupt(_) => SourceError::transient(message),
-            DecompressError::TooLarge(_)
-            | DecompressError::TooDense { .. }
-            | DecompressError::Encoding(_) => SourceError::permanent(message),
-        }
+        SourceError { advice: error.advice(), ..SourceError::new(kind, message) }
     };
     if response.content_length().is_some_and(|length| length > limits.bytes) {
         return Err(no_body(DecompressError::TooLarge(limits.bytes)));
@@ -212,13 +216,16 @@ fn no_answer(
     let shown = &request.url;
     let cause = innermost(error);
     if let Some(not_public) = beneath::<NotPublic>(error) {
-        return SourceError::permanent(format!("{shown} redirects: {not_public}"));
+        let message = format!("{shown} redirects: {not_public}");
+        return SourceError::new(SourceErrorKind::BadRedirect, message).advise(NotPublic::ADVICE);
     }
     if beneath(error).is_some_and(hyper::Error::is_parse_too_large) {
-        return SourceError::permanent(format!(
+        let message = format!(
             "{shown} answered with more than 100 headers, or headers of more than 400 KiB: no API \
-             needs so many; see what answers there"
-        ));
+             needs so many"
+        );
+        return SourceError::new(SourceErrorKind::TooLarge, message)
+            .advise("see what answers there");
     }
     if error.is_connect() || error.is_dns() {
         let host = match (asked.host_str(), asked.port()) {
@@ -226,24 +233,26 @@ fn no_answer(
             (Some(host), None) => host.to_owned(),
             (None, _) => shown.to_string(),
         };
-        let hint = match &params.recording {
-            Some(_) => {
-                "; without a network `kasparro run SOURCE --offline --restart` reads the recording instead"
-            }
-            None => "",
+        let message = format!("{host} cannot be reached: {cause}");
+        let unreachable = SourceError::new(SourceErrorKind::Unreachable, message);
+        return match &params.recording {
+            Some(_) => unreachable.advise(
+                "without a network `kasparro run SOURCE --offline --restart` reads the recording \
+                 instead",
+            ),
+            None => unreachable,
         };
-        return SourceError::unreachable(format!("{host} cannot be reached: {cause}{hint}"));
     }
     if error.is_timeout() {
         let timeout = humantime_serde::re::humantime::format_duration(params.timeout);
-        return SourceError::transient(format!(
-            "{shown} took longer than `rest_api.timeout` = \"{timeout}\""
-        ));
+        let message = format!("{shown} took longer than `rest_api.timeout` = \"{timeout}\"");
+        return SourceError::new(SourceErrorKind::TimedOut, message);
     }
     if error.is_builder() {
-        return SourceError::permanent(format!("{shown} cannot be asked: {cause}"));
+        let message = format!("{shown} cannot be asked: {cause}");
+        return SourceError::new(SourceErrorKind::InvalidConfig, message);
     }
-    SourceError::transient(format!("{shown} broke off: {cause}"))
+    SourceError::new(SourceErrorKind::BrokenOff, format!("{shown} broke off: {cause}"))
 }
 
 /// The error of that type beneath another.

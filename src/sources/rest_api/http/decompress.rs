@@ -26,21 +26,29 @@ pub(super) struct Limits {
 /// Why bytes are no body; to be read after who answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DecompressError {
-    #[error(
-        "answered more than `rest_api.max_response_bytes` = {0} bytes: ask for smaller pages, or \
-         raise it"
-    )]
+    #[error("answered more than `rest_api.max_response_bytes` = {0} bytes")]
     TooLarge(u64),
     #[error(
         "answered {came} bytes that decompress to {decompressed}, more than \
          `rest_api.max_compression_ratio` = {ratio} times as many: this may be a decompression \
-         bomb; if such pages are good, raise it"
+         bomb"
     )]
     TooDense { came: u64, decompressed: u64, ratio: u32 },
     #[error("answered in the encoding {0}, which was not asked for: only gzip is understood")]
     Encoding(String),
     #[error("answered gzip that cannot be decompressed: {0}")]
     Corrupt(io::Error),
+}
+
+impl DecompressError {
+    /// What to do about it.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::TooLarge(_) => Some("ask for smaller pages, or raise it".to_owned()),
+            Self::TooDense { .. } => Some("if such pages are good, raise it".to_owned()),
+            Self::Encoding(_) | Self::Corrupt(_) => None,
+        }
+    }
 }
 
 /// A body that is growing.

@@ -10,8 +10,8 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::domain::text;
-use crate::sources::SourceError;
 use crate::sources::rest_api::error_words::error_in;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// The shortest wait: `Retry-After: 0`, or a date just passed, must not make a busy loop of
 /// requests that spend no attempt.
@@ -46,12 +46,17 @@ impl ErrorResponse<'_> {
             retry_after(text, now)
         });
         match (self.status.as_u16(), asked) {
-            (401 | 403, _) => SourceError::permanent(format!("{said}; {advice}")),
+            (401, _) => SourceError::new(SourceErrorKind::Unauthorized, said).advise(advice),
+            (403, _) => SourceError::new(SourceErrorKind::Forbidden, said).advise(advice),
             (429, asked) => self.wait(asked.unwrap_or(waits.usual), waits.longest),
             (503, Some(asked)) => self.wait(asked, waits.longest),
-            (408 | 425 | 500..=599, _) => SourceError::transient(said),
-            (300..=399, _) => SourceError::permanent(format!("{said}; it redirects to nowhere")),
-            _ => SourceError::permanent(said),
+            (404 | 410, _) => SourceError::new(SourceErrorKind::NotFound, said),
+            (408 | 425 | 500..=599, _) => SourceError::new(SourceErrorKind::ServerError, said),
+            (300..=399, _) => {
+                let message = format!("{said}; it redirects to nowhere");
+                SourceError::new(SourceErrorKind::BadRedirect, message)
+            }
+            _ => SourceError::new(SourceErrorKind::Rejected, said),
         }
     }
 
@@ -60,11 +65,12 @@ impl ErrorResponse<'_> {
         let said = format!("{}; asked to wait {}", self.said(), format_duration(wait));
         if asked > longest {
             let longest = format_duration(longest);
-            return SourceError::permanent(format!(
+            let message = format!(
                 "{said}, longer than `rest_api.retry.max_retry_after` = \"{longest}\" allows"
-            ));
+            );
+            return SourceError::new(SourceErrorKind::WaitTooLong, message);
         }
-        SourceError::not_yet(asked.max(SHORTEST_WAIT), said)
+        SourceError::new(SourceErrorKind::RateLimited(asked.max(SHORTEST_WAIT)), said)
     }
 
     fn said(&self) -> String {
@@ -119,34 +125,47 @@ mod tests {
 
     #[test]
     fn too_many_requests_wait_as_long_as_the_api_says() {
-        assert_eq!(classified(429, Some("119"), "").class, wait(119));
-        assert_eq!(classified(429, Some("Sun, 09 Sep 2001 01:47:10 GMT"), "").class, wait(30));
-        assert_eq!(classified(429, None, "Throttled").class, wait(60));
-        assert_eq!(classified(429, Some("soon"), "").class, wait(60));
-        assert_eq!(classified(503, Some("7"), "").class, wait(7));
+        assert_eq!(classified(429, Some("119"), "").class(), wait(119));
+        assert_eq!(classified(429, Some("Sun, 09 Sep 2001 01:47:10 GMT"), "").class(), wait(30));
+        assert_eq!(classified(429, None, "Throttled").class(), wait(60));
+        assert_eq!(classified(429, Some("soon"), "").class(), wait(60));
+        assert_eq!(classified(503, Some("7"), "").class(), wait(7));
     }
 
     #[test]
     fn a_wait_is_never_nothing() {
-        assert_eq!(classified(429, Some("0"), "").class, wait(1));
-        assert_eq!(classified(429, Some("Sun, 09 Sep 2001 01:40:00 GMT"), "").class, wait(1));
+        assert_eq!(classified(429, Some("0"), "").class(), wait(1));
+        assert_eq!(classified(429, Some("Sun, 09 Sep 2001 01:40:00 GMT"), "").class(), wait(1));
     }
 
     #[test]
     fn a_wait_beyond_the_limit_is_classified() {
         let error = classified(429, Some("3601"), "");
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains("wait 1h 1s, longer than"), "{error}");
-        assert!(error.message.contains("max_retry_after` = \"1h\""), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains("wait 1h 1s, longer than"), "{error}");
+        assert!(error.text().contains("max_retry_after` = \"1h\""), "{error}");
     }
 
     #[test]
-    fn the_class_follows_from_the_status() {
-        for status in [408, 425, 500, 502, 503, 504, 599] {
-            assert_eq!(classified(status, None, "").class, FailureClass::Transient, "{status}");
-        }
-        for status in [302, 400, 401, 403, 404, 410, 422, 451] {
-            assert_eq!(classified(status, None, "").class, FailureClass::Permanent, "{status}");
+    fn the_kind_and_with_it_the_class_follow_from_the_status() {
+        for (status, kind) in [
+            (408, SourceErrorKind::ServerError),
+            (425, SourceErrorKind::ServerError),
+            (500, SourceErrorKind::ServerError),
+            (503, SourceErrorKind::ServerError),
+            (599, SourceErrorKind::ServerError),
+            (302, SourceErrorKind::BadRedirect),
+            (400, SourceErrorKind::Rejected),
+            (401, SourceErrorKind::Unauthorized),
+            (403, SourceErrorKind::Forbidden),
+            (404, SourceErrorKind::NotFound),
+            (410, SourceErrorKind::NotFound),
+            (422, SourceErrorKind::Rejected),
+            (451, SourceErrorKind::Rejected),
+        ] {
+            let error = classified(status, None, "");
+            let is_transient = error.class() == FailureClass::Transient;
+            assert_eq!((error.kind, is_transient), (kind, kind == SourceErrorKind::ServerError));
         }
     }
 
@@ -159,13 +178,13 @@ mod tests {
             "slow\n  down",
         ] {
             let error = classified(404, None, body);
-            assert!(error.message.ends_with("answered 404 Not Found: slow down"), "{error}");
+            assert!(error.text().ends_with("answered 404 Not Found: slow down"), "{error}");
         }
     }
 
     #[test]
     fn unauthorized_says_what_to_set() {
         let error = classified(401, None, "{}");
-        assert!(error.message.ends_with("set the environment variable KEY"), "{error}");
+        assert_eq!(error.advice.as_deref(), Some("set the environment variable KEY"));
     }
 }

@@ -8,13 +8,17 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// A name behind which nothing is public.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{host} leads to {address}, which is no public address, and answers may lead to public ones \
-     only: if that is right, put the host in `base_url`, or the address itself in \
-     `rest_api.allowed_hosts`"
+    "{host} leads to {address}, which is no public address, and answers may lead to public ones only"
 )]
 pub(super) struct NotPublic {
     host: String,
     address: IpAddr,
+}
+
+impl NotPublic {
+    /// What to do about it.
+    pub const ADVICE: &str = "if that is right, put the host in `base_url`, or the address itself in \
+                              `rest_api.allowed_hosts`";
 }
 
 /// Finds the public addresses of a name.

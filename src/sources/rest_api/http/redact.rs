@@ -10,7 +10,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use super::response::Response;
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// Shorter pieces of text could be anything.
 const SHORTEST: usize = 4;
@@ -45,7 +45,8 @@ impl Secrets {
         let pattern: String = secret.chars().map(spellings_of).collect();
         // The error is not repeated: it has the pattern in it.
         let anywhere = Regex::new(&pattern).map_err(|_| {
-            SourceError::permanent(format!("the value of `{key}` is too long for a secret"))
+            let message = format!("the value of `{key}` is too long for a secret");
+            SourceError::new(SourceErrorKind::MissingValue, message)
         })?;
         let (text, spellings) = (secret.to_owned(), common_spellings(secret));
         self.0.push(Secret { text, anywhere, spellings });
@@ -107,7 +108,8 @@ impl Secrets {
 
     /// The error without secrets.
     pub fn redact_error(&self, error: SourceError) -> SourceError {
-        SourceError { message: self.redact(&error.message), ..error }
+        let advice = error.advice.as_deref().map(|advice| self.redact(advice));
+        SourceError { message: self.redact(&error.message), advice, ..error }
     }
 }
 

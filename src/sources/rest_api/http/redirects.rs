@@ -90,31 +90,37 @@ pub(super) enum RedirectError {
     #[error("leads to an address with a user name in it, which is not followed")]
     UserName,
     /// Does not repeat the address: the key may be in any part of it.
-    #[error(
-        "leads to another host with the key in the address, and the key is sent to no other: if \
-         that is right, put the address in `base_url`"
-    )]
+    #[error("leads to another host with the key in the address, and the key is sent to no other")]
     WithKey,
-    #[error(
-        "leads from https to {0}, where others can read along: if that is right, put it in \
-         `base_url`"
-    )]
+    #[error("leads from https to {0}, where others can read along")]
     Unencrypted(String),
-    #[error(
-        "leads to {0}, which is no public address: if that is right, put it in `base_url`, or the \
-         address in `rest_api.allowed_hosts`"
-    )]
+    #[error("leads to {0}, which is no public address")]
     Internal(String),
-    #[error(
-        "leads to {origin}: if that is right, put it in `base_url`, or let answers lead there, \
-         without any key, with `allowed_hosts = [\"{host}\"]` under [rest_api]"
-    )]
+    #[error("leads to {origin}")]
     Elsewhere {
         /// The address without its path.
         origin: String,
         /// What to allow.
         host: String,
     },
+}
+
+impl RedirectError {
+    /// What to do about it.
+    pub fn advice(&self) -> Option<String> {
+        Some(match self {
+            Self::NoAddress | Self::Scheme(_) | Self::UserName => return None,
+            Self::WithKey => "if that is right, put the address in `base_url`".to_owned(),
+            Self::Unencrypted(_) => "if that is right, put it in `base_url`".to_owned(),
+            Self::Internal(_) => "if that is right, put it in `base_url`, or the address in \
+                                  `rest_api.allowed_hosts`"
+                .to_owned(),
+            Self::Elsewhere { host, .. } => format!(
+                "if that is right, put it in `base_url`, or let answers lead there, without any key, \
+                 with `allowed_hosts = [\"{host}\"]` under [rest_api]"
+            ),
+        })
+    }
 }
 
 /// What decides where responses may lead.
@@ -233,7 +239,8 @@ mod tests {
             let target = follow(&[allowed], &[link]).unwrap();
             assert!(!target.same_origin && target.public_only, "{link}");
         }
-        let error = follow(&[], &["https://cdn.example.com:8443/x"]).unwrap_err().to_string();
+        let error = follow(&[], &["https://cdn.example.com:8443/x"]).unwrap_err();
+        let error = error.advice().unwrap();
         assert!(error.contains("allowed_hosts = [\"cdn.example.com:8443\"]"), "{error}");
     }
 

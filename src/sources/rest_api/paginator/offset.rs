@@ -12,10 +12,10 @@ use super::page_view::PageView;
 use super::paginate::{End, Paginate, Step, position, size_problems};
 use super::repeated;
 use crate::domain::hash::StoredHash;
-use crate::sources::SourceError;
 use crate::sources::rest_api::body_path::BodyPath;
 use crate::sources::rest_api::full_page::fills_a_page;
 use crate::sources::rest_api::request::RequestParts;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// A total that is a multiple of this may be no more than the most that the API counts to.
 const ROUND: u64 = 1_000;
@@ -79,10 +79,14 @@ impl Offset {
             total => total.as_u64(),
         });
         match total {
-            None if !page.records.is_empty() => Err(SourceError::permanent(format!(
-                "`paginator.total_path` = `{path}` leads to no number of records in the answer: \
-                 correct it, or remove it, and the full sync ends with the first page without records"
-            ))),
+            None if !page.records.is_empty() => {
+                let message = format!(
+                    "`paginator.total_path` = `{path}` leads to no number of records in the answer"
+                );
+                let advice = "correct it, or remove it, and the full sync ends with the first page \
+                              without records";
+                Err(SourceError::new(SourceErrorKind::InvalidResponse, message).advise(advice))
+            }
             total => Ok(total),
         }
     }
@@ -105,7 +109,8 @@ impl Paginate for Offset {
         if let Some(path) = &self.total_path
             && let Err(error) = BodyPath::parse("total_path", path)
         {
-            let message = error.message.trim_start_matches("`total_path` = ");
+            let text = error.text();
+            let message = text.trim_start_matches("`total_path` = ");
             problems.push((Some("total_path"), message.to_owned()));
         }
         problems
@@ -155,7 +160,8 @@ impl Paginate for Offset {
         let total_reached = total_reached || total.is_some_and(|total| came >= total);
         let next = offset.checked_add(records).zip(number.checked_add(1));
         let (offset, page) = next.ok_or_else(|| {
-            SourceError::permanent(format!("there is no page behind {named}: numbers end there"))
+            let message = format!("there is no page behind {named}: numbers end there");
+            SourceError::new(SourceErrorKind::NoFurtherPage, message)
         })?;
         Ok(Step::Next(
             Position { offset, page, previous: Some(hash.into()), total_reached }.to_json(),
@@ -203,7 +209,7 @@ mod tests {
     const TOTAL: &str = "total_path = '$.around.total'\n";
 
     #[test]
-    fn a_sweep_steps_by_what_came_and_not_by_what_was_asked_for() {
+    fn a_full_sync_steps_by_what_came_and_not_by_what_was_asked_for() {
         let paginator = by_offset("size_param = 'limit'\nsize = 100");
         assert_eq!(step(&paginator, &at(0, 1), &Answered::with(50)), Ok(50));
         assert_eq!(step(&paginator, &at(50, 2), &Answered::with(7)), Ok(57));
@@ -257,8 +263,8 @@ mod tests {
     fn a_total_that_is_no_number_fails_the_page_unless_it_is_empty() {
         let paginator = by_offset("total_path = '$.totl'");
         let error = page(1, 1).next(&paginator, &at(0, 1)).unwrap_err();
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.starts_with("`paginator.total_path` = `$.totl` leads to"), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().starts_with("`paginator.total_path` = `$.totl` leads to"), "{error}");
         assert_eq!(step(&paginator, &at(1, 2), &page(0, 1)), Err(End::Certain));
     }
 
@@ -269,9 +275,9 @@ mod tests {
         let previous = Some(answer.hash().into());
         let again = Position { offset: 2, page: 2, previous, total_reached: false };
         let error = answer.next(&paginator, &again.to_json()).unwrap_err();
-        assert_eq!(error.class, FailureClass::Permanent);
+        assert_eq!(error.class(), FailureClass::Permanent);
         let says = "the paginator repeats itself: the page at offset = 2 is the page before it";
-        assert!(error.message.starts_with(says), "{error}");
+        assert!(error.text().starts_with(says), "{error}");
     }
 
     #[test]
@@ -280,7 +286,7 @@ mod tests {
         assert_eq!(step(&paginator, &at(0, 1), &Answered::with(3)), Ok(3));
         assert_eq!(step(&paginator, &at(3, 2), &Answered::with(3)), Err(End::Certain));
         let error = Answered::with(1).next(&by_offset(""), &at(u64::MAX, 7)).unwrap_err();
-        assert!(error.message.contains("no page behind the page at offset = 1844674"), "{error}");
+        assert!(error.text().contains("no page behind the page at offset = 1844674"), "{error}");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::page_view::PageView;
 use super::paginate::{End, Paginate, Step, position, size_problems};
 use super::repeated;
 use crate::domain::hash::StoredHash;
-use crate::sources::SourceError;
 use crate::sources::rest_api::request::RequestParts;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// Pages are numbered. The last is the first that is empty or holds fewer than `size` records.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -103,7 +103,7 @@ impl Paginate for PageNumber {
         }
         let next = number.checked_add(1).ok_or_else(|| {
             let message = format!("there is no page behind {number}, the largest number");
-            SourceError::permanent(message)
+            SourceError::new(SourceErrorKind::NoFurtherPage, message)
         })?;
         Ok(Step::Next(Position { page: next, previous: Some(page.hash.into()) }.to_json()))
     }
@@ -159,8 +159,8 @@ mod tests {
             match page.next(&paginator, &again) {
                 Ok(step) => assert_eq!((records, step), (0, Step::End(End::Certain))),
                 Err(error) => {
-                    assert_eq!((records, error.class), (1, FailureClass::Permanent));
-                    assert!(error.message.contains("repeats itself: page 2 is"), "{error}");
+                    assert_eq!((records, error.class()), (1, FailureClass::Permanent));
+                    assert!(error.text().contains("repeats itself: page 2 is"), "{error}");
                 }
             }
         }
@@ -170,8 +170,8 @@ mod tests {
     fn behind_the_last_page_number_there_is_no_page() {
         let paginator = numbered("start = 0");
         let error = next(&paginator, &at(u64::MAX), 1).unwrap_err();
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains("no page behind 18446744073709551615"), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains("no page behind 18446744073709551615"), "{error}");
         assert_eq!(next(&paginator, &at(u64::MAX), 0).unwrap(), Step::End(End::Certain));
         assert_eq!(paginator.ordinal(&at(u64::MAX)).unwrap(), u64::MAX);
     }
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(numbered("").ordinal(&xxh3).unwrap(), 7);
         assert!(matches!(next(&numbered(""), &xxh3, 1).unwrap(), Step::Next(_)));
         let error = numbered("").ordinal(&json!({ "offset": 3 })).unwrap_err();
-        assert!(error.message.contains("is no position of a paginated API"), "{error}");
+        assert!(error.text().contains("is no position of a paginated API"), "{error}");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::page_view::PageView;
-use crate::sources::SourceError;
 use crate::sources::rest_api::request::RequestParts;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// A way to walk an API page by page. Its positions are its own: they travel as JSON in task payloads
 /// and checkpoints, and nobody else looks into them.
@@ -68,7 +68,8 @@ pub(in crate::sources::rest_api) enum End {
 /// When it is none of that type.
 pub(super) fn position<P: DeserializeOwned>(json: &Value) -> Result<P, SourceError> {
     P::deserialize(json).map_err(|error| {
-        SourceError::permanent(format!("{json} is no position of a paginated API: {error}"))
+        let message = format!("{json} is no position of a paginated API: {error}");
+        SourceError::new(SourceErrorKind::InvalidState, message)
     })
 }
 

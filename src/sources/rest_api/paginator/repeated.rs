@@ -1,7 +1,7 @@
 //! Owns noticing an API that answers the same page for ever.
 
 use crate::domain::hash::{ContentHash, StoredHash};
-use crate::sources::SourceError;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// Refuses a page with records that is the one before it again; `page` names it, and `param` is the
 /// parameter that should have changed it.
@@ -16,8 +16,8 @@ pub(super) fn refuse(
     if previous != Some(hash.into()) {
         return Ok(());
     }
-    Err(SourceError::permanent(format!(
-        "the paginator repeats itself: {page} is the page before it, byte for byte; \
-         the API may know no query parameter `{param}`: see `rest_api.paginator`"
-    )))
+    let message =
+        format!("the paginator repeats itself: {page} is the page before it, byte for byte");
+    let advice = format!("the API may know no query parameter `{param}`: see `rest_api.paginator`");
+    Err(SourceError::new(SourceErrorKind::RepeatedPage, message).advise(advice))
 }

@@ -24,17 +24,17 @@ async fn a_packed_page_is_read_and_a_packed_refusal_is_quoted() {
     let page = source.fetch(&source.first(), Access::Network).await.unwrap();
     assert_eq!(page.body, "[{\"id\":1.50}]");
     let error = failure_of("", packed(404, b"{\"error\":\"no such coin\"}")).await;
-    assert!(error.message.ends_with("404 Not Found: no such coin"), "{error}");
+    assert!(error.text().ends_with("404 Not Found: no such coin"), "{error}");
 }
 
 #[tokio::test]
 async fn a_decompression_bomb_is_refused_by_its_density() {
     let bomb = format!("[{}]", " ".repeat(4 << 20));
     let error = failure_of("", packed(200, bomb.as_bytes())).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("`rest_api.max_compression_ratio` = 100"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("`rest_api.max_compression_ratio` = 100"), "{error}");
     // As the text of a refusal it is not worth an error of its own.
-    assert_eq!(failure_of("", packed(500, bomb.as_bytes())).await.class, FailureClass::Transient);
+    assert_eq!(failure_of("", packed(500, bomb.as_bytes())).await.class(), FailureClass::Transient);
 
     let server = api(packed(200, bomb.as_bytes())).await;
     let generous = source(&server.uri(), "max_compression_ratio = 2000");
@@ -46,16 +46,16 @@ async fn a_decompression_bomb_is_refused_by_its_density() {
 async fn a_packed_answer_beyond_the_limit_is_refused_by_its_size() {
     let body = format!("[{}1]", "1,".repeat(2000));
     let error = failure_of("max_response_bytes = 1024", packed(200, body.as_bytes())).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("max_response_bytes` = 1024"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("max_response_bytes` = 1024"), "{error}");
 }
 
 #[tokio::test]
 async fn an_encoding_that_was_not_asked_for_is_named() {
     let answer = ResponseTemplate::new(200).insert_header("content-encoding", "br");
     let error = failure_of("", answer.set_body_string("...")).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("the encoding br"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("the encoding br"), "{error}");
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn too_many_headers_and_too_large_ones_are_refused() {
         })
         .await;
         let error = failure(&source(&url, "")).await;
-        assert_eq!(error.class, FailureClass::Permanent, "{error}");
-        assert!(error.message.contains("more than 100 headers"), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent, "{error}");
+        assert!(error.text().contains("more than 100 headers"), "{error}");
     }
 }

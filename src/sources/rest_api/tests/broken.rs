@@ -36,9 +36,9 @@ async fn a_body_shorter_than_announced_is_transient() {
     })
     .await;
     let error = failure(&source(&url, &with_key(""))).await;
-    assert_eq!(error.class, FailureClass::Transient);
-    assert!(error.message.contains("broke off"), "{error}");
-    assert!(!error.unreachable);
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(error.text().contains("broke off"), "{error}");
+    assert!(error.kind != SourceErrorKind::Unreachable);
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_gzip_body_that_ends_early_is_transient() {
         stream.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x8b]).await.unwrap();
     })
     .await;
-    assert_eq!(failure(&source(&url, &with_key(""))).await.class, FailureClass::Transient);
+    assert_eq!(failure(&source(&url, &with_key(""))).await.class(), FailureClass::Transient);
 }
 
 #[tokio::test]
@@ -60,8 +60,8 @@ async fn a_reset_connection_is_transient() {
     })
     .await;
     let error = failure(&source(&url, &with_key(""))).await;
-    assert_eq!(error.class, FailureClass::Transient);
-    assert!(!error.unreachable, "the host was reached");
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(error.kind != SourceErrorKind::Unreachable, "the host was reached");
 }
 
 #[tokio::test]
@@ -74,8 +74,8 @@ async fn an_answer_that_never_comes_times_out() {
     let mut opened = source(&url, &with_key(""));
     opened.source.params.timeout = Duration::from_millis(50);
     let error = failure(&opened).await;
-    assert_eq!(error.class, FailureClass::Transient);
-    assert!(error.message.contains("longer than `rest_api.timeout` = \"50ms\""), "{error}");
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(error.text().contains("longer than `rest_api.timeout` = \"50ms\""), "{error}");
 }
 
 #[tokio::test]
@@ -84,11 +84,11 @@ async fn a_host_that_refuses_is_unreachable_and_given_up_soon() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let error = failure(&source(&url, &with_key("recording = \"x\""))).await;
-    assert_eq!(error.class, FailureClass::Transient);
-    assert!(error.unreachable);
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert_eq!(error.kind, SourceErrorKind::Unreachable);
     assert_eq!(error.max_attempts(8), SourceError::UNREACHABLE_ATTEMPTS);
     let address = url.trim_start_matches("http://");
-    assert!(error.message.contains(&format!("{address} cannot be reached: ")), "{error}");
-    assert!(error.message.contains("refused"), "{error}");
-    assert!(error.message.contains("--offline --restart`"), "{error}");
+    assert!(error.text().contains(&format!("{address} cannot be reached: ")), "{error}");
+    assert!(error.text().contains("refused"), "{error}");
+    assert!(error.text().contains("--offline --restart`"), "{error}");
 }

@@ -102,19 +102,19 @@ async fn a_page_that_was_not_recorded_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let source = source_with("http://127.0.0.1:1", NUMBERED, folder.path(), &[]);
     let error = source.fetch(&source.first(), Access::Offline).await.unwrap_err();
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("recordings/coins"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("recordings/coins"), "{error}");
 
     let recording = folder.path().join("recordings/coins");
     std::fs::create_dir_all(&recording).unwrap();
     std::fs::write(recording.join("page-0001.json"), "[{},{}]").unwrap();
     let page = source.fetch(&source.first(), Access::Offline).await.unwrap();
     let error = source.fetch(&page.next.unwrap(), Access::Offline).await.unwrap_err();
-    assert!(error.message.contains("page-0002.json"), "{error}");
+    assert!(error.text().contains("page-0002.json"), "{error}");
 
     std::fs::write(recording.join("page-0001.json"), "[{},").unwrap();
     let error = source.fetch(&source.first(), Access::Offline).await.unwrap_err();
-    assert_eq!(error.class, FailureClass::Permanent, "a file does not mend itself: {error}");
+    assert_eq!(error.class(), FailureClass::Permanent, "a file does not mend itself: {error}");
 }
 
 #[tokio::test]
@@ -124,8 +124,8 @@ async fn without_a_recording_neither_record_nor_offline_is_possible() {
     let source = source(&server.uri(), "");
     for access in [Access::Record, Access::Offline] {
         let error = source.fetch(&source.first(), access).await.unwrap_err();
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains("recording = "), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains("recording = "), "{error}");
     }
 }
 
@@ -135,8 +135,8 @@ async fn an_api_that_answers_the_same_page_for_ever_is_found_out() {
     let source = source(&server.uri(), NUMBERED);
     let page = source.fetch(&source.first(), Access::Network).await.unwrap();
     let error = source.fetch(&page.next.unwrap(), Access::Network).await.unwrap_err();
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("the paginator repeats itself"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("the paginator repeats itself"), "{error}");
 }
 
 #[tokio::test]

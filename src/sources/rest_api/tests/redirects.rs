@@ -68,13 +68,13 @@ async fn a_redirect_to_another_host_is_not_followed_unless_it_is_allowed() {
     let other = other_host(0).await;
     let server = redirecting(&format!("{}/coins?k=1", other.uri())).await;
     let error = failure(&source(&server.uri(), KEY_AND_HEADERS)).await;
-    assert_eq!(error.class, FailureClass::Permanent);
+    assert_eq!(error.class(), FailureClass::Permanent);
     let port = other.address().port();
     for part in [
-        format!("answered 302 Found, which leads to {}: if that is right", other.uri()),
+        format!("answered 302 Found, which leads to {}; if that is right", other.uri()),
         format!("allowed_hosts = [\"127.0.0.1:{port}\"]"),
     ] {
-        assert!(error.message.contains(&part), "{error}");
+        assert!(error.text().contains(&part), "{error}");
     }
 }
 
@@ -104,10 +104,10 @@ async fn an_allowed_name_must_lead_to_a_public_address() {
     let server = redirecting(&format!("{}/file", by_name(&other))).await;
     let source = source(&server.uri(), &allowing(&by_name(&other)));
     let error = failure(&source).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(!error.unreachable);
-    assert!(error.message.contains("redirects: localhost leads to "), "{error}");
-    assert!(error.message.contains("which is no public address"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.kind != SourceErrorKind::Unreachable);
+    assert!(error.text().contains("redirects: localhost leads to "), "{error}");
+    assert!(error.text().contains("which is no public address"), "{error}");
 }
 
 #[tokio::test]
@@ -115,8 +115,8 @@ async fn a_redirect_to_an_internal_address_is_refused() {
     for address in ["http://169.254.169.254/latest", "http://[::ffff:127.0.0.2]:1/", "//10.1"] {
         let server = redirecting(address).await;
         let error = failure(&source(&server.uri(), &allowing("cdn.example.com"))).await;
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains("which is no public address"), "{address}: {error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains("which is no public address"), "{address}: {error}");
     }
 }
 
@@ -127,8 +127,8 @@ async fn a_key_in_the_address_is_not_carried_elsewhere() {
     let server = redirecting(&to).await;
     let lines = format!("{}{KEY_IN_QUERY}", allowing(&other.uri()));
     let error = failure(&source(&server.uri(), &lines)).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("with the key in the address"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("with the key in the address"), "{error}");
 }
 
 #[tokio::test]
@@ -157,8 +157,8 @@ async fn who_comes_back_to_the_origin_comes_without_the_key() {
 async fn an_api_that_redirects_for_ever_is_given_up_after_five_redirects() {
     let server = redirecting("/coins").await;
     let error = failure(&source(&server.uri(), "")).await;
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("redirects more than 5 times"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("redirects more than 5 times"), "{error}");
     assert_eq!(server.received_requests().await.unwrap().len(), 6);
 }
 
@@ -171,8 +171,8 @@ async fn a_redirect_to_nowhere_is_refused() {
             answer = answer.insert_header("location", to);
         }
         let error = failure(&source(&api(answer).await.uri(), "")).await;
-        assert_eq!(error.class, FailureClass::Permanent);
-        assert!(error.message.contains(" answered 30"), "{error}");
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(error.text().contains(" answered 30"), "{error}");
     }
 }
 
@@ -183,6 +183,6 @@ async fn the_time_limit_is_one_for_all_redirects() {
     let mut opened = source(&server.uri(), "");
     opened.source.params.timeout = Duration::from_millis(500);
     let error = failure(&opened).await;
-    assert_eq!(error.class, FailureClass::Transient);
-    assert!(error.message.contains("`rest_api.timeout` = \"500ms\""), "{error}");
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(error.text().contains("`rest_api.timeout` = \"500ms\""), "{error}");
 }

@@ -4,31 +4,26 @@ use std::io;
 use std::path::Path;
 
 use crate::files::Unfit;
-use crate::sources::SourceError;
 use crate::sources::files::location::Setting;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// What cannot be mended by waiting is permanent; a disk or network share may come back.
 pub(super) fn meaning(path: &Path, setting: Setting, error: io::Error) -> SourceError {
     let path = path.display();
     if Unfit::of(&error).is_some() {
-        return SourceError::permanent(format!("{path} is not read")).caused_by(error);
+        return SourceError::new(SourceErrorKind::FileUnreadable, format!("{path} is not read"))
+            .caused_by(error);
     }
-    let message = match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("{path} does not exist: put the file there, or change {setting}")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{path} may not be read: give the user that kasparro runs as the right to")
-        }
-        _ if leads_nowhere(&error) => {
-            format!("{path} leads nowhere")
-        }
-        _ => {
-            return SourceError::transient(format!("{path} cannot be read just now"))
-                .caused_by(error);
-        }
+    let of = |kind, what: &str| SourceError::new(kind, format!("{path} {what}"));
+    let failed = match error.kind() {
+        io::ErrorKind::NotFound => of(SourceErrorKind::FileMissing, "does not exist")
+            .advise(format!("put the file there, or change {setting}")),
+        io::ErrorKind::PermissionDenied => of(SourceErrorKind::FileUnreadable, "may not be read")
+            .advise("give the user that kasparro runs as the right to"),
+        _ if leads_nowhere(&error) => of(SourceErrorKind::FileUnreadable, "leads nowhere"),
+        _ => of(SourceErrorKind::FileBusy, "cannot be read just now"),
     };
-    SourceError::permanent(message).caused_by(error)
+    failed.caused_by(error)
 }
 
 /// Whether a path will never lead to a file as it is: links in a circle, a name that is too long.

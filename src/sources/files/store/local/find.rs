@@ -20,7 +20,7 @@ use glob::{MatchOptions, Pattern};
 use super::error::{leads_nowhere, meaning};
 use crate::domain::number::grouped;
 use crate::sources::files::location::{Setting, is_pattern};
-use crate::sources::{AllowedRoots, FoundPaths, LeftOut, Loss, SourceError};
+use crate::sources::{AllowedRoots, FoundPaths, LeftOut, Loss, SourceError, SourceErrorKind};
 
 /// The most files and folders that are looked at to find the files of a source.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -131,12 +131,15 @@ impl<'a> Finder<'a> {
         let Walk { mut files, left_out, .. } = self.walk(entry, &parts)?;
         if files.is_empty() && left_out.iter().all(|left| left.loss == Loss::Nothing) {
             let besides = left_out.first().map(|left| format!("; {}", left.why));
-            return Err(SourceError::permanent(format!(
-                "{}: there is no file {}; paths are relative to the folder of the job file{}",
-                self.setting,
-                self.base_dir.join(entry).display(),
-                besides.unwrap_or_default(),
-            )));
+            return Err(SourceError::new(
+                SourceErrorKind::FileMissing,
+                format!(
+                    "{}: there is no file {}; paths are relative to the folder of the job file{}",
+                    self.setting,
+                    self.base_dir.join(entry).display(),
+                    besides.unwrap_or_default()
+                ),
+            ));
         }
         files.sort();
         self.left_out.extend(left_out);
@@ -146,12 +149,15 @@ impl<'a> Finder<'a> {
             }
         }
         if self.files.len() > self.most_files {
-            return Err(SourceError::permanent(format!(
-                "{}: {entry:?} leads to more than {} files, the most that a source has: put several \
-                 into one, or make several sources of them",
-                self.setting,
-                grouped(self.most_files as u64)
-            )));
+            return Err(SourceError::new(
+                SourceErrorKind::TooLarge,
+                format!(
+                    "{}: {entry:?} leads to more than {} files, the most that a source has",
+                    self.setting,
+                    grouped(self.most_files as u64)
+                ),
+            )
+            .advise("put several into one, or make several sources of them"));
         }
         Ok(())
     }
@@ -460,15 +466,10 @@ impl<'a> Finder<'a> {
     fn count(&mut self) -> Result<(), SourceError> {
         if self.stopped.load(Ordering::Relaxed) {
             let text = format!("{}: nobody waits for them any more", self.setting);
-            return Err(SourceError::transient(text));
+            return Err(SourceError::new(SourceErrorKind::Abandoned, text));
         }
         let left = self.entries.checked_sub(1).ok_or_else(|| {
-            SourceError::permanent(format!(
-                "{}: to find the files, more than {} files and folders would have to be looked at: \
-                 name their folder more exactly, or take links away that lead in circles",
-                self.setting,
-                grouped(MAX_ENTRIES as u64)
-            ))
+            SourceError::new(SourceErrorKind::TooLarge, format!("{}: to find the files, more than {} files and folders would have to be looked at", self.setting, grouped(MAX_ENTRIES as u64))).advise("name their folder more exactly, or take links away that lead in circles")
         })?;
         self.entries = left;
         Ok(())
@@ -496,7 +497,10 @@ fn child(path: PathBuf, name: OsString, kind: fs::FileType) -> Child {
 fn parts(entry: &str, setting: Setting) -> Result<Vec<Part>, SourceError> {
     let pattern = |part: &str| {
         Pattern::new(part).map_err(|error| {
-            SourceError::permanent(format!("{setting}: {entry:?} is not a valid pattern: {error}"))
+            SourceError::new(
+                SourceErrorKind::InvalidConfig,
+                format!("{setting}: {entry:?} is not a valid pattern: {error}"),
+            )
         })
     };
     pattern(entry)?;

@@ -14,7 +14,7 @@ use super::{Store, changed, whole_micros};
 use crate::domain::file::FileStamp;
 use crate::files;
 use crate::sources::files::location::{Setting, is_pattern};
-use crate::sources::{AllowedRoots, FoundPaths, SourceError};
+use crate::sources::{AllowedRoots, FoundPaths, SourceError, SourceErrorKind};
 use error::meaning;
 use find::Finder;
 
@@ -44,9 +44,12 @@ impl LocalStore {
 
     fn stamp(&self, path: &Path, metadata: &Metadata) -> Result<FileStamp, SourceError> {
         if metadata.is_dir() {
-            return Err(SourceError::permanent(format!(
-                "{} is a directory: name its files, for example \"{}\"",
-                path.display(),
+            return Err(SourceError::new(
+                SourceErrorKind::FileUnreadable,
+                format!("{} is a directory", path.display()),
+            )
+            .advise(format!(
+                "name its files, for example \"{}\"",
                 path.join(format!("*.{}", self.setting.extension)).display()
             )));
         }

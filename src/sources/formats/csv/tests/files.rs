@@ -17,11 +17,11 @@ fn a_missing_file_and_a_directory_are_refused_by_name() {
     let bench = Bench::new(params(), "a\n");
     let missing =
         bench.source.plan(&bench.folder.path().join("no.csv"), None, &mut |_| {}).unwrap_err();
-    assert_eq!(missing.class, FailureClass::Permanent);
-    assert!(missing.message.contains("no.csv does not exist"), "{missing}");
+    assert_eq!(missing.class(), FailureClass::Permanent);
+    assert!(missing.text().contains("no.csv does not exist"), "{missing}");
     let folder = bench.source.plan(bench.folder.path(), None, &mut |_| {}).unwrap_err();
-    assert_eq!(folder.class, FailureClass::Permanent);
-    assert!(folder.message.contains("is a directory") && folder.message.contains("*.csv"));
+    assert_eq!(folder.class(), FailureClass::Permanent);
+    assert!(folder.text().contains("is a directory") && folder.text().contains("*.csv"));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_pipe_a_socket_and_a_device_are_refused_by_name_and_not_waited_for() {
     let _listener = std::os::unix::net::UnixListener::bind(path("socket.csv")).unwrap();
     for (name, kind) in [("pipe.csv", "a named pipe"), ("socket.csv", "a socket")] {
         let error = bench.source.plan(&path(name), None, &mut |_| {}).unwrap_err();
-        assert_eq!(error.class, FailureClass::Permanent);
+        assert_eq!(error.class(), FailureClass::Permanent);
         let said = crate::domain::failure::chain(&error);
         assert!(said.ends_with(&format!("{name} is not read: it is {kind}, not a file")), "{said}");
         let source = open(params(), bench.folder.path(), &[name], Vec::new()).unwrap();
@@ -141,10 +141,10 @@ fn unusable_parameters_are_refused_by_key() {
     ];
     for (key, given) in bad {
         let error = Csv::new(given, Vec::new()).unwrap_err();
-        assert!(error.message.contains(key), "{error}");
+        assert!(error.text().contains(key), "{error}");
     }
     let error = open(params(), Path::new(""), &[], Vec::new()).unwrap_err();
-    assert!(error.message.contains("csv.paths"), "{error}");
+    assert!(error.text().contains("csv.paths"), "{error}");
     let unknown = serde_json::json!({ "paths": ["a"], "delimeter": ";" });
     assert!(serde_json::from_value::<CsvParams>(unknown).is_err());
     let word = serde_json::json!({ "paths": ["a"], "header": "auto" });
@@ -231,8 +231,8 @@ fn a_chunk_of_another_file_is_not_read() {
     touch(&bench);
     let read = bench.source.read(&bench.path(), &planned, &scan.layout, &scan.chunks[0], 1, None);
     let error = read.unwrap_err();
-    assert_eq!(error.class, FailureClass::Permanent);
-    assert!(error.message.contains("changed while it was being read"), "{error}");
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("changed while it was being read"), "{error}");
 }
 
 #[test]

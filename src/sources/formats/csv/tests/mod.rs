@@ -92,7 +92,7 @@ impl Bench {
     }
 
     fn plan_error(&self) -> String {
-        self.source.plan(&self.path(), None, &mut |_| {}).unwrap_err().message
+        self.source.plan(&self.path(), None, &mut |_| {}).unwrap_err().text()
     }
 
     fn whole(&self) -> FileScan {

@@ -1,0 +1,228 @@
+//! Owns why a source could not be read: the kind of failure, what happened, and what to do about it.
+
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::domain::failure::FailureClass;
+use crate::domain::text::Shown;
+use crate::mapping::Frozen;
+
+/// The kind of a failure. What it means for the task follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceErrorKind {
+    /// Nothing answered at all: waiting long for it helps nobody.
+    Unreachable,
+    /// The answer took too long.
+    TimedOut,
+    /// The connection broke off, or the answer is damaged or ends early.
+    BrokenOff,
+    /// The API wants us to wait so long.
+    RateLimited(Duration),
+    /// It wants us to wait longer than the job file allows.
+    WaitTooLong,
+    /// The API does not know who asks.
+    Unauthorized,
+    /// It knows, and does not allow it.
+    Forbidden,
+    /// What is asked for is not there.
+    NotFound,
+    /// The API does not take the request for another reason.
+    Rejected,
+    /// Something is wrong with the API itself.
+    ServerError,
+    /// The answer leads to where nobody goes, or in circles.
+    BadRedirect,
+    /// The answer is not what the job file says that it is.
+    InvalidResponse,
+    /// The same page came again.
+    RepeatedPage,
+    /// There are no more pages that can be asked for.
+    NoFurtherPage,
+    /// An answer, a file, or what is in it is larger than it may be.
+    TooLarge,
+    /// The job file cannot be used.
+    InvalidConfig,
+    /// A value that the job file asks for is not there, or cannot be used.
+    MissingValue,
+    /// What an earlier run or another version stored cannot be understood.
+    InvalidState,
+    /// A file or folder is outside of those that job files may read.
+    OutOfReach,
+    /// A file is not there.
+    FileMissing,
+    /// A file may not be read, or is none.
+    FileUnreadable,
+    /// A file cannot be read just now.
+    FileBusy,
+    /// A file changed while it was looked at, before anything of it was read.
+    FileChanging,
+    /// A file is another than was planned; the next run plans anew.
+    FileChanged,
+    /// A file is not what the job file says that it is.
+    InvalidFile,
+    /// There is no recording, or it cannot be read or written.
+    BadRecording,
+    /// Raw rows are not kept any more.
+    RawGone,
+    /// The contract freezes the schema, and the source has another.
+    SchemaFrozen,
+    /// Nobody waits for it any more.
+    Abandoned,
+    /// A fault of kasparro itself.
+    Internal,
+}
+
+impl SourceErrorKind {
+    /// What it means for the task.
+    pub fn class(self) -> FailureClass {
+        match self {
+            Self::RateLimited(wait) => FailureClass::NotYet(wait),
+            Self::Unreachable
+            | Self::TimedOut
+            | Self::BrokenOff
+            | Self::ServerError
+            | Self::FileBusy
+            | Self::FileChanging
+            | Self::Abandoned
+            | Self::Internal => FailureClass::Transient,
+            Self::WaitTooLong
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Rejected
+            | Self::BadRedirect
+            | Self::InvalidResponse
+            | Self::RepeatedPage
+            | Self::NoFurtherPage
+            | Self::TooLarge
+            | Self::InvalidConfig
+            | Self::MissingValue
+            | Self::InvalidState
+            | Self::OutOfReach
+            | Self::FileMissing
+            | Self::FileUnreadable
+            | Self::FileChanged
+            | Self::InvalidFile
+            | Self::BadRecording
+            | Self::RawGone
+            | Self::SchemaFrozen => FailureClass::Permanent,
+        }
+    }
+}
+
+/// Why a source could not be read. Never contains a secret.
+#[derive(Debug)]
+pub struct SourceError {
+    /// What code asks.
+    pub kind: SourceErrorKind,
+    /// For people: what happened, and where.
+    pub message: String,
+    /// For people: what to do about it, as the end of a sentence.
+    pub advice: Option<String>,
+    /// The error beneath, when there is one.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl SourceError {
+    /// The most attempts worth making against something that cannot be reached. Without a network
+    /// a run should say so within a minute; a short outage is bridged by the next scheduled run.
+    pub const UNREACHABLE_ATTEMPTS: u32 = 3;
+
+    /// An error without advice.
+    pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), advice: None, source: None }
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn advise(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+
+    /// Adds the error beneath.
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// The contract freezes the schema, and the source has another.
+    pub(super) fn frozen(frozen: Frozen) -> Self {
+        Self::new(SourceErrorKind::SchemaFrozen, frozen.to_string())
+    }
+
+    /// What it means for the task.
+    pub fn class(&self) -> FailureClass {
+        self.kind.class()
+    }
+
+    /// What happened, and what to do.
+    pub fn text(&self) -> String {
+        match &self.advice {
+            Some(advice) => format!("{}; {advice}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
+    /// Says where it happened, in front of what happened.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
+    }
+
+    /// Names the job file, unless the text begins with it.
+    #[must_use]
+    pub(super) fn in_file(self, path: &Path) -> Self {
+        let path = path.display().to_string();
+        if self.message.starts_with(&path) { self } else { self.at(&path) }
+    }
+
+    /// The most attempts that a task failing with this error gets, given those of its source.
+    pub fn max_attempts(&self, of_source: u32) -> u32 {
+        match self.kind {
+            SourceErrorKind::Unreachable => of_source.min(Self::UNREACHABLE_ATTEMPTS),
+            _ => of_source,
+        }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Shown(self.text()).fmt(f)
+    }
+}
+
+impl Error for SourceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| error as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_says_what_happened_and_then_what_to_do() {
+        let error = SourceError::new(SourceErrorKind::FileMissing, "there is no a.csv");
+        assert_eq!(error.to_string(), "there is no a.csv");
+        let error = error.advise("put it there").at("shop.toml");
+        assert_eq!(error.to_string(), "shop.toml: there is no a.csv; put it there");
+        assert_eq!(error.in_file(Path::new("shop.toml")).message, "shop.toml: there is no a.csv");
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_tried_three_times_at_most() {
+        let of = |kind| SourceError::new(kind, "x");
+        assert_eq!(of(SourceErrorKind::Unreachable).max_attempts(8), 3);
+        assert_eq!(of(SourceErrorKind::Unreachable).max_attempts(2), 2);
+        assert_eq!(of(SourceErrorKind::ServerError).max_attempts(8), 8);
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_a_text() {
+        let error = SourceError::new(SourceErrorKind::NotFound, "a\u{1b}[2J").advise("b\u{7}");
+        assert_eq!(error.to_string(), "a\\u{1b}[2J; b\\u{7}");
+    }
+}
