@@ -158,7 +158,7 @@ async fn act(
             schedule_ticks::conclude(&mut transaction, source, due, "skipped", None).await?;
             tracing::info!(source, tick = %due, "scheduled run skipped: {nothing}");
         }
-        // As with a job file that cannot be read: when it is mended, its last tick is caught up.
+        // As with a job file that cannot be read: when it is fixed, its last tick is caught up.
         Started::Invalid(_) => return transaction.rollback().await,
     }
     transaction.commit().await

@@ -1,5 +1,8 @@
 //! The floors of `docs/architecture.md`: imports run downwards, siblings never import each other.
 
+#[path = "support/vocabulary.rs"]
+mod vocabulary;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +55,7 @@ fn tests_and_benches_use_their_own_copy_of_what_ships() {
         "tests/job_schema.rs",
         "tests/openapi.rs",
         "tests/support/shipped.rs",
+        "tests/support/vocabulary.rs",
         "examples/generate_coingecko_recording.rs",
     ];
     let live = ["CARGO_MANIFEST_DIR", "read_dir(\"jobs", "JobsFolder::new(\"jobs"];

@@ -83,7 +83,7 @@ fn check_error(text: &str, error: &DefinitionError) {
     for problem in problems {
         assert!((1..=lines).contains(&problem.line), "{problem:?} of {lines} lines");
         assert!(problem.column > 0 && !problem.message.is_empty(), "{problem:?}");
-        let keyless = ["not TOML", "the job file says nothing"];
+        let keyless = ["not TOML", "the job file is empty"];
         let of_file = keyless.iter().any(|beginning| problem.message.starts_with(beginning));
         assert!(of_file || !problem.keys.is_empty(), "names no key: {problem:?}");
     }

@@ -400,7 +400,9 @@ fn describe(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "A parameter or the body cannot be read; `detail` says which and where.",
         404 => "It does not exist; `type` says what.",
-        409 => "The run or the source is not as this needs it; `type` says how, `detail` which.",
+        409 => {
+            "The state of the run or the source does not allow this; `type` says how, `detail` which."
+        }
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not declared as `application/json`.",
         422 => "The body is JSON, but the request cannot be followed; `detail` says why.",

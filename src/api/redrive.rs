@@ -55,7 +55,7 @@ pub(super) struct RedriveApi;
 impl RedriveApi {
     /// Redrive quarantined rows
     ///
-    /// After the job file was mended: a run with `mode = replay` normalizes the kept rows again from
+    /// After the job file was fixed: a run with `mode = replay` normalizes the kept rows again from
     /// the run on that read the first of them, in their order, so that later rows of a key still
     /// count more. Rows that pass are `resolved`, those that do not are `redriven`.
     #[oai(path = "/quarantine/redrive", method = "post", operation_id = "redrive_quarantine")]

@@ -78,7 +78,7 @@ impl Database {
         Self::of(opened, url, private).await
     }
 
-    /// The database for other programs, who can mend what keeps kasparro from using it: it is not checked,
+    /// The database for other programs, who can fix what keeps kasparro from using it: it is not checked,
     /// and changed only in that a new one gets its tables.
     pub async fn open_for_others(settings: &Settings) -> anyhow::Result<Self> {
         let (url, private) = find(settings).await?;

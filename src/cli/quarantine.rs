@@ -23,7 +23,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   kasparro quarantine shop                 what is wrong with the rows of a source, with an example
   kasparro quarantine shop --rows          row by row
-  kasparro run shop --redrive              put them through again after the job file was mended";
+  kasparro run shop --redrive              put them through again after the job file was fixed";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct QuarantineArgs {

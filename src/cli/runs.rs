@@ -281,7 +281,7 @@ fn note(run: &Run) -> Option<Cell> {
 pub(super) async fn say_if_nobody_works(pool: &PgPool) -> anyhow::Result<()> {
     if !queue::anybody_works(pool).await? {
         out::remark(
-            "nobody works at the moment: tasks wait until `kasparro worker` or `kasparro up` is started",
+            "no worker is running: tasks wait until `kasparro worker` or `kasparro up` is started",
         );
     }
     Ok(())

@@ -80,7 +80,7 @@ pub async fn reach(
     }
     if !address.left_out.is_empty() {
         let names = address.left_out.join(", ");
-        tracing::warn!("DATABASE_URL: kasparro does not know {names}, and goes on without");
+        tracing::warn!("DATABASE_URL: kasparro does not know {names} and ignores them");
     }
     // Its text is nothing for people: the default level is `warn`.
     if let Ok(level) = "debug".parse() {

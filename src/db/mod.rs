@@ -157,7 +157,7 @@ pub enum OpenError {
     },
     /// The user may not do what kasparro needs.
     #[error(
-        "the database user `{user}` lacks rights; somebody who may give them (who owns the database or \
+        "the database user `{user}` lacks rights; a user who may grant them (who owns the database or \
          the tables, else a superuser) says in this database:{lacking}"
     )]
     Rights {
@@ -184,7 +184,7 @@ pub enum OpenError {
     #[error(
         "the database's schema is older than this kasparro needs, or is not there yet, and the user `{user}` \
          may not change that: run `kasparro migrate` with the DATABASE_URL of the role that owns the \
-         database and the tables. If it is to be done by `{user}`, somebody who may give rights says in this \
+         database and the tables. If `{user}` is to do it, a user who may grant rights runs in this \
          database:{lacking}"
     )]
     OlderAndNotOurs {

@@ -65,7 +65,7 @@ async fn check_writable(pool: &PgPool) -> Result<(), OpenError> {
             format!("{why}; take it out of DATABASE_URL and PGOPTIONS")
         } else {
             format!(
-                "{why}, set by somebody, or by a hoster whose disk is full. When that is mended, say in \
+                "{why}, set by a person, or by a hoster whose disk is full. When that is fixed, run in \
                  `kasparro exec psql`, line by line:\n  set default_transaction_read_only = off;\n  {ends}"
             )
         }

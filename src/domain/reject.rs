@@ -100,14 +100,14 @@ pub fn what_to_do(reasons: impl Iterator<Item = ReasonCode>) -> &'static str {
     let remedies: Vec<Remedy> = reasons.map(ReasonCode::remedy).collect();
     let all = |remedy| remedies.iter().all(|other| *other == remedy);
     if all(Remedy::JobFile) {
-        "mend the job file, then `kasparro run SOURCE --redrive` puts the rows through again"
+        "fix the job file, then `kasparro run SOURCE --redrive` puts the rows through again"
     } else if all(Remedy::Data) {
-        "mend the data at the source, then the next `kasparro run SOURCE` reads it"
+        "fix the data at the source, then the next `kasparro run SOURCE` reads it"
     } else if remedies.contains(&Remedy::Dialect) {
-        "mend the data, or say under [csv] how the file is to be read; then `kasparro run SOURCE` reads it \
+        "fix the data, or say under [csv] how the file is to be read; then `kasparro run SOURCE` reads it \
          anew"
     } else {
-        "mend the job file, then `kasparro run SOURCE --redrive` puts the rows through again; or mend the \
+        "fix the job file, then `kasparro run SOURCE --redrive` puts the rows through again; or fix the \
          data, then the next `kasparro run SOURCE` reads it"
     }
 }
@@ -183,7 +183,7 @@ impl Defect {
     }
 }
 
-/// A row set aside, with everything needed to find it again and to mend it.
+/// A row set aside, with everything needed to find it again and to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     /// The row's number within its raw payload, from 1.
@@ -229,7 +229,7 @@ mod tests {
         for either in
             [&[ReasonCode::InvalidDecimal][..], &[ReasonCode::NulCharacter, ReasonCode::NewField]]
         {
-            assert!(say(either).contains("--redrive") && say(either).contains("mend the data"));
+            assert!(say(either).contains("--redrive") && say(either).contains("fix the data"));
         }
         // Rows that were kept under another encoding or another quote stay as they were cut.
         for dialect in [ReasonCode::InvalidEncoding, ReasonCode::WrongFieldCount] {

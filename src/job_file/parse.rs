@@ -59,7 +59,7 @@ pub(super) struct JobFile {
 }
 
 /// The message for a file with nothing but comments in it.
-const NOTHING_SAID: &str = "the job file says nothing: it needs `kind`, a table of that name with what \
+const NOTHING_SAID: &str = "the job file is empty: it needs `kind`, a table of that name with what \
                             to read, and `primary_key`; `kasparro job-schema` prints what else there is";
 const MISSING_KEY: &str = "missing: the source fields that tell rows apart, for example \
                            primary_key = [\"id\"]";
@@ -380,7 +380,7 @@ impl Reader<'_> {
             (Some(fields), None) => ("primary_key", key::of_fields(fields)),
             (None, Some(template)) => ("external_id", key::of_template(template)),
             (Some(_), Some(_)) => {
-                let message = "stands instead of `primary_key`: remove one".into();
+                let message = "is used instead of `primary_key`: remove one".into();
                 ("external_id", Err(message))
             }
             (None, None) => ("primary_key", Err(MISSING_KEY.into())),

@@ -73,7 +73,7 @@ pub struct Delivery {
     pub attempt: i32,
 }
 
-/// Creates and mends apalis's own tables and functions. Concurrent callers wait for each other.
+/// Creates and fixes apalis's own tables and functions. Concurrent callers wait for each other.
 ///
 /// # Errors
 /// When a migration of apalis fails, for example for want of the extensions pgcrypto and hstore.

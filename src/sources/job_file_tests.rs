@@ -623,7 +623,7 @@ proptest! {
                 prop_assert!(
                     !problem.keys.is_empty()
                         || says.starts_with("not TOML")
-                        || says.starts_with("the job file says nothing"),
+                        || says.starts_with("the job file is empty"),
                     "{problem:?}"
                 );
             }

@@ -169,7 +169,7 @@ impl FileGuard {
         let mut remarks = Vec::new();
         if !self.kept_out.is_empty() {
             remarks.push(Remark::degrading(format!(
-                "{}: {}. Mend the file or the job file; or write missing_field = \"evolve\" under \
+                "{}: {}. Fix the file or the job file; or write missing_field = \"evolve\" under \
                  [contract] to load such files, which empties what the missing columns filled",
                 not_loaded(&self.kept_out),
                 few(self.kept_out)

@@ -113,7 +113,7 @@ impl FileRemarks {
         let mut remarks = Vec::new();
         if !self.bad.is_empty() {
             let advice = format!(
-                "mend the job file or the file, and `kasparro run {}`: it reads a file anew when \
+                "fix the job file or the file, and `kasparro run {}`: it reads a file anew when \
                  either has changed",
                 context.source_name
             );

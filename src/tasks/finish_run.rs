@@ -176,7 +176,7 @@ async fn look_at_fields(
     Ok(emptied::remark(definition, &known, &gaps, reads, &new))
 }
 
-/// What made the last run that read anything degraded of its rows as a whole: that is not mended by
+/// What made the last run that read anything degraded of its rows as a whole: that is not fixed by
 /// nothing being new.
 async fn still_so(
     transaction: &mut PgConnection,
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_note_is_bounded_and_keeps_what_helps() {
-        let text = format!("a file was not loaded: {}. Mend the file", "x".repeat(1 << 20));
+        let text = format!("a file was not loaded: {}. Fix the file", "x".repeat(1 << 20));
         let (_, note) = Outcome {
             counters: &Counters::default(),
             any_failed: false,
@@ -430,7 +430,7 @@ mod tests {
         }
         .conclude();
         let note = note.unwrap();
-        assert!(note.len() < 3 * MAX_REMARK && note.ends_with(". Mend the file"), "{}", note.len());
-        assert_eq!(note.matches(". Mend the file").count(), 2);
+        assert!(note.len() < 3 * MAX_REMARK && note.ends_with(". Fix the file"), "{}", note.len());
+        assert_eq!(note.matches(". Fix the file").count(), 2);
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn remark(
         return Ok(None);
     }
     Ok(Some(Remark::degrading(format!(
-        "records are told apart by {}, and were by {} in run {}: the {} records of before stay beside the {} \
+        "records are identified by {}, and were by {} in run {}: the {} earlier records stay beside the {} \
          new ones. Once these are right: `delete from unified_records where source = '{}' and \
          last_run_id < {}`, then `kasparro run {} --full`",
         shown(now),

@@ -1,4 +1,4 @@
-//! Owns putting quarantined rows through again, after the job file was mended: a replay from the run
+//! Owns putting quarantined rows through again, after the job file was fixed: a replay from the run
 //! on that set the first of them aside.
 //!
 //! Not only those rows: a later row of the same key wins over them, and only all rows in

@@ -149,7 +149,7 @@ async fn a_key_that_no_record_has_is_named_with_the_nearest_key() {
 }
 
 #[tokio::test]
-async fn a_file_that_lost_a_column_stays_out_until_it_is_mended_and_the_others_load() {
+async fn a_file_that_lost_a_column_stays_out_until_it_is_fixed_and_the_others_load() {
     let app = csv("").await;
     app.write("a.csv", "id,name,price,Vendor\n1,a,1,x\n2,b,2,y\n");
     app.write("b.csv", "id,name,price,Marke\n3,c,3,z\n");
@@ -169,7 +169,7 @@ async fn a_file_that_lost_a_column_stays_out_until_it_is_mended_and_the_others_l
     }
     let kept = [&before[..2], &["3 c 4 z".to_owned()]].concat();
     assert_eq!(app.texts(RECORDS).await, kept);
-    // Mended in the file, …
+    // Fixed in the file, …
     app.write("a.csv", "id,name,price,Vendor\n1,a,9,x\n2,b,9,y\n");
     let run = app.run("items").await;
     assert_eq!((run.status, run.counters.updated), (Success, 2), "{run:?}");

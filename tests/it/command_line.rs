@@ -583,7 +583,7 @@ async fn a_run_that_goes_on_otherwise_than_asked_for_is_named_with_the_way_out()
     let app = TestApp::shipped().await;
     let online = ["run", "coingecko_api", "--detach"];
     let detached = call(&app, &online).await;
-    detached.code(0).complains(&["nobody works at the moment", "kasparro worker"]);
+    detached.code(0).complains(&["no worker is running", "kasparro worker"]);
     let ended = call(&app, &["run", "coingecko_api", "--offline"]).await;
     ended.code(1).complains(&["run 1 is under way", "from the network", "--restart"]);
     let address = free_address();

@@ -1,5 +1,5 @@
 //! What a run says of files that it passes over, that hold less than they did, or that are gone: what is
-//! wrong with a file stays said until it is mended.
+//! wrong with a file stays said until it is fixed.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -113,7 +113,7 @@ async fn a_run_is_degraded_as_long_as_the_rows_of_an_unchanged_file_are_in_quara
     let first = app.run("items").await;
     assert_eq!(first.status, Degraded, "{first:?}");
     let says = format!(
-        "a.csv is unchanged since run {0}: 2,000 of its 2,000 rows are still in quarantine; mend the \
+        "a.csv is unchanged since run {0}: 2,000 of its 2,000 rows are still in quarantine; fix the \
          job file or the file, and `kasparro run items`: it reads a file anew when either has changed; \
          b.csv is unchanged since run {0}: 1 of its 3 rows is still in quarantine",
         first.id
@@ -142,7 +142,7 @@ async fn a_redrive_and_a_full_run_count_what_is_still_in_quarantine() {
     assert_eq!(app.run("items").await.status, Degraded);
     let quarantined = "select quarantined_rows from source_files";
     assert_eq!(app.number(quarantined).await, 2);
-    // Nothing was mended.
+    // Nothing was fixed.
     let redrive = RunRequest { raw: RawRange::default(), ..request(Mode::Replay) };
     assert_eq!(app.run_as("items", &redrive).await.status, Degraded);
     assert_eq!(app.number(quarantined).await, 2);
@@ -271,7 +271,7 @@ async fn a_file_that_cannot_be_read_keeps_no_other_one_out() {
 }
 
 #[tokio::test]
-async fn what_was_wrong_with_all_rows_is_not_mended_by_nothing_being_new() {
+async fn what_was_wrong_with_all_rows_is_not_fixed_by_nothing_being_new() {
     let app = app("", "[checks]\nmin_rows = 3\n").await;
     app.write("a.csv", "id,name,price,brand\n1,a,1,x\n2,b,2,x\n");
     let first = app.run("items").await;

@@ -112,8 +112,8 @@ async fn records_under_keys_of_another_make_are_named_with_how_to_remove_those_o
     app.write("shop.toml", job.replace("[csv]", "[csv]\nnull_values = []"));
     let run = app.run("shop").await;
     assert_eq!(run.status, Degraded, "{run:?}");
-    let says = "records are told apart by `Handle` and `Title`, and were by `Handle` in run 1: the 3 \
-                records of before stay beside the";
+    let says = "records are identified by `Handle` and `Title`, and were by `Handle` in run 1: the 3 \
+                earlier records stay beside the";
     assert!(note(&run).starts_with(says), "{run:?}");
     let delete = "delete from unified_records where source = 'shop' and last_run_id < 2";
     assert!(note(&run).contains(delete), "{run:?}");

@@ -1,5 +1,5 @@
 //! Normalizing again what is kept: no request, no file, the same result; and quarantined rows that
-//! pass once the job file was mended.
+//! pass once the job file was fixed.
 
 use kasparro::db::runs::Run;
 use kasparro::domain::counters::Counters;
@@ -254,7 +254,7 @@ const PRICE_LIST: &str = "key,name,price\n1,one,on request\n2,two,2.00\n3,three,
                           5,five,on request\n5,five,5.00\n";
 
 /// An app in which rows are set aside, and a job file under which some of them pass.
-async fn app_with_mended_job() -> TestApp {
+async fn app_with_fixed_job() -> TestApp {
     let app = TestApp::empty().await;
     app.write("lines.toml", JOB);
     app.write("lines.csv", PRICE_LIST);
@@ -266,14 +266,14 @@ async fn app_with_mended_job() -> TestApp {
         "5 price invalid_decimal open",
     ];
     assert_eq!(app.texts(STATUSES).await, set_aside);
-    let mended = "chunk_size = 1000\nnull_values = [\"\", \"on request\"]";
-    app.write("lines.toml", JOB.replace("chunk_size = 1000", mended));
+    let fixed = "chunk_size = 1000\nnull_values = [\"\", \"on request\"]";
+    app.write("lines.toml", JOB.replace("chunk_size = 1000", fixed));
     app
 }
 
 #[tokio::test]
-async fn rows_that_pass_after_the_job_file_was_mended_are_resolved_and_later_rows_still_win() {
-    let app = app_with_mended_job().await;
+async fn rows_that_pass_after_the_job_file_was_fixed_are_resolved_and_later_rows_still_win() {
+    let app = app_with_fixed_job().await;
     let fingerprint = "select encode(fingerprint, 'hex') from quarantined_rows where raw_row = 1";
     let fingerprint = app.texts(fingerprint).await.remove(0);
     let run = redriven(&app, "lines", Some(&fingerprint)).await;
@@ -292,8 +292,8 @@ async fn rows_that_pass_after_the_job_file_was_mended_are_resolved_and_later_row
 }
 
 #[tokio::test]
-async fn a_run_with_the_mended_job_file_settles_quarantine_as_a_redrive_does_and_reopens_it() {
-    let app = app_with_mended_job().await;
+async fn a_run_with_the_fixed_job_file_settles_quarantine_as_a_redrive_does_and_reopens_it() {
+    let app = app_with_fixed_job().await;
     app.run("lines").await;
     assert_eq!(
         app.number("select count(*) from quarantined_rows where status = 'resolved'").await,
@@ -351,7 +351,7 @@ async fn replays_and_redrives_are_asked_for_over_http() {
 
 #[tokio::test]
 async fn a_replay_is_asked_for_on_the_command_line() {
-    let app = app_with_mended_job().await;
+    let app = app_with_fixed_job().await;
     let other = ["run", "lines", "--redrive", "--fingerprint", "00000000000000000000000000000000"];
     let nothing = call(&app, &other).await;
     assert!(!nothing.status.success() && nothing.stderr.contains("no such row"), "{nothing:?}");

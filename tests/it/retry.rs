@@ -60,7 +60,7 @@ async fn kill(app: &TestApp, key: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&app.pool).await.unwrap();
 }
 
-async fn mend(app: &TestApp) {
+async fn fix(app: &TestApp) {
     sqlx::raw_sql("drop function kill() cascade").execute(&app.pool).await.unwrap();
 }
 
@@ -84,7 +84,7 @@ async fn is_made_whole(lines: &str, failing: &str) {
     assert_eq!(failed.failed_tasks as usize, failing.split("','").count());
     let before = app.number("select count(*) from unified_records").await;
     assert!(before > 0, "the others were applied");
-    mend(&app).await;
+    fix(&app).await;
     let RetryOutcome::Retried(again) = retry(&app, failed.id).await else { panic!() };
     assert_eq!((again.status, again.finished_at), (RunStatus::Running, None));
     app.drain().await;
@@ -153,7 +153,7 @@ async fn pages_behind_a_failed_batch_are_applied_again_in_order() {
     kill(&app, "normalize_batch:0").await;
     let failed = fail(&app).await;
     assert_ne!(app.texts(RECORDS).await, [] as [&str; 0], "later pages were applied");
-    mend(&app).await;
+    fix(&app).await;
     retry(&app, failed.id).await;
     app.drain().await;
     let twin = TestApp::empty().await;
@@ -187,7 +187,7 @@ async fn what_cannot_be_retried_is_told_why() {
     assert!(matches!(retry(&app, failed.id).await, RetryOutcome::Superseded(id) if id == active));
     let refused = call(&app, &["runs", "retry", &id]).await;
     refused.code(1).complains(&["run 2 of the source is later than run 1"]);
-    mend(&app).await;
+    fix(&app).await;
     app.drain().await;
     assert!(matches!(retry(&app, active).await, RetryOutcome::NothingFailed(_)));
     assert!(matches!(retry(&app, RunId(77)).await, RetryOutcome::Unknown));
@@ -203,7 +203,7 @@ async fn a_retry_that_is_cancelled_keeps_account_of_what_is_in_the_table() {
     call(&app, &["runs", "cancel", &failed.id.0.to_string()]).await.code(0);
     let records = app.number("select count(*) from unified_records").await;
     assert_eq!(app.number("select records from source_totals").await, records);
-    mend(&app).await;
+    fix(&app).await;
     assert!(app.run("lines").await.status.is_success());
     let twin = self::app(&lines(600)).await;
     twin.run("lines").await;

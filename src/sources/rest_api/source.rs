@@ -232,7 +232,7 @@ impl PageSource for RestApiSource {
     }
 }
 
-/// Refuses what no environment can mend, before the first request.
+/// Refuses what no environment can fix, before the first request.
 fn validate_request(params: &RestApiParams) -> Result<(), SourceError> {
     // A variable that is not set here may be set where the source runs.
     if params.base_url.resolve(BASE_URL).is_ok() {

@@ -239,7 +239,7 @@ impl CsvReader {
 
     fn stray(&self, index: usize) -> String {
         format!(
-            "column {} has a quote where none may stand; quote the field and mark the quotes in \
+            "column {} has a quote where none is allowed; quote the field and mark the quotes in \
              it, or set csv.stray_quotes = \"keep\"",
             quoted(&self.name(index))
         )

@@ -83,7 +83,7 @@ impl Target {
 /// Why a redirect is not followed; to be read after what leads there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RedirectError {
-    #[error("leads to what is no address")]
+    #[error("leads to something that is no address")]
     NoAddress,
     #[error("leads to a `{0}:` address; only http and https are followed")]
     Scheme(String),
@@ -92,7 +92,7 @@ pub(super) enum RedirectError {
     /// Does not repeat the address: the key may be in any part of it.
     #[error("leads to another host with the key in the address, and the key is sent to no other")]
     WithKey,
-    #[error("leads from https to {0}, where others can read along")]
+    #[error("leads from https to {0}, where others can read it")]
     Unencrypted(String),
     #[error("leads to {0}, which is no public address")]
     Internal(String),

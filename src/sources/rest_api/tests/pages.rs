@@ -114,7 +114,7 @@ async fn a_page_that_was_not_recorded_is_named() {
 
     std::fs::write(recording.join("page-0001.json"), "[{},").unwrap();
     let error = source.fetch(&source.first(), Access::Offline).await.unwrap_err();
-    assert_eq!(error.class(), FailureClass::Permanent, "a file does not mend itself: {error}");
+    assert_eq!(error.class(), FailureClass::Permanent, "a file does not fix itself: {error}");
 }
 
 #[tokio::test]

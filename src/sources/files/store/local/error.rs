@@ -7,7 +7,7 @@ use crate::files::Unfit;
 use crate::sources::files::location::Setting;
 use crate::sources::{SourceError, SourceErrorKind};
 
-/// What cannot be mended by waiting is permanent; a disk or network share may come back.
+/// What cannot be fixed by waiting is permanent; a disk or network share may come back.
 pub(super) fn meaning(path: &Path, setting: Setting, error: io::Error) -> SourceError {
     let path = path.display();
     if Unfit::of(&error).is_some() {
