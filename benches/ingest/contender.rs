@@ -6,66 +6,15 @@ use anyhow::{Context, ensure};
 use sqlx::{AssertSqlSafe, Connection};
 use tokio::process::Command;
 
+use crate::bench::Bench;
 use crate::cost::{self, Cost};
-use crate::files::Files;
 use crate::kasparro_program::{Counters, run, run_command};
+use crate::lineup::{Contender, Step};
 use crate::report::{Line, Measured};
 use crate::server::Server;
 use crate::{kasparro_program, service, statements, tables};
 
-/// Who loads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Contender {
-    /// psql copies the file's text into one table without a key.
-    Floor,
-    /// `sql/load.sql`.
-    Script,
-    /// The program, with so many workers.
-    Kasparro(usize),
-    /// The program with as many workers as the machine has processors, on the dirty file.
-    Dirty,
-    /// The shipped recording of an API.
-    Coins,
-}
-
-/// What is loaded, each step after the one before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
-    /// The file into empty tables.
-    First,
-    /// Nothing was done to the file.
-    Untouched,
-    /// The same file, all of it read again.
-    Full,
-    /// One row in a hundred new, at the end of the file.
-    Appended,
-    /// One row in a hundred changed, and again as many new.
-    Changed,
-}
-
-/// What every contender needs.
-pub struct Bench<'a> {
-    pub server: &'a Server,
-    pub files: &'a Files,
-    pub first_only: bool,
-}
-
 impl Contender {
-    pub const ALL: [Self; 6] =
-        [Self::Floor, Self::Script, Self::Kasparro(2), Self::Kasparro(1), Self::Dirty, Self::Coins];
-
-    /// The name for `--only`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Floor => "floor",
-            Self::Script => "script",
-            Self::Kasparro(1) => "kasparro-1",
-            Self::Kasparro(_) => "kasparro-2",
-            Self::Dirty => "dirty",
-            Self::Coins => "coins",
-        }
-    }
-
     /// Loads everything once, each step measured, in a database of its own.
     pub async fn round(self, bench: &Bench<'_>, measured: &mut Measured) -> anyhow::Result<()> {
         let database = format!("bench_{}", self.name().replace('-', "_"));

@@ -5,9 +5,8 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::contender::{Contender, Step};
+use crate::lineup::{Contender, Size, Step};
 use crate::products::{ProductFile, Written};
-use crate::report::Size;
 use crate::shipped;
 
 /// The files of one size.

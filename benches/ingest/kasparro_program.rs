@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::contender::Bench;
+use crate::bench::Bench;
 use crate::cost::{self, Cost};
 
 /// What a run counted.

@@ -3,12 +3,14 @@
 //!
 //! Owns the command line and the order of things. It must not know how anything is measured.
 
+mod bench;
 mod contender;
 mod cost;
 #[path = "../support/cpu.rs"]
 mod cpu;
 mod files;
 mod kasparro_program;
+mod lineup;
 mod machine;
 #[path = "../support/products.rs"]
 mod products;
@@ -27,9 +29,10 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Parser;
 
-use contender::{Bench, Contender};
+use bench::Bench;
 use files::Files;
-use report::{Measured, Size};
+use lineup::{Contender, Size};
+use report::Measured;
 use server::Server;
 
 /// Loads a file in several ways and prints what each costs

@@ -4,28 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::contender::{Contender, Step};
 use crate::cost::Cost;
+use crate::lineup::{Contender, Size, Step};
 use crate::service::Latency;
 use crate::statements::Statements;
 use crate::tables::TableSize;
 
 const MEGABYTE: f64 = 1e6;
-
-/// How large the file is.
-#[derive(Debug, Clone, Copy)]
-pub struct Size {
-    pub rows: u64,
-    /// Columns besides the ten.
-    pub columns: usize,
-}
-
-impl Size {
-    /// Rows that a later state of the file has more.
-    pub fn new_rows(self) -> u64 {
-        self.rows / 100
-    }
-}
 
 /// Who loads what: a row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

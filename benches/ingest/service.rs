@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::contender::Bench;
+use crate::bench::Bench;
 use crate::kasparro_program;
 
 /// What is asked for.

@@ -10,13 +10,30 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool, Row};
 use tokio::time::timeout;
 
+use super::open_error::OpenError;
 use super::target::{self, Address, FORM, Target};
-use super::{OpenError, SESSION};
 
 /// The oldest server that has everything kasparro uses.
 const OLDEST_VERSION: i32 = 140_000;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A frozen process, or one whose machine has vanished, holds its locks until the server gives it
+/// up; its tasks cannot be taken over before. On a Unix socket no server vanishes.
+///
+/// A statement whose asker has given up, and closed the connection, ends soon: else it would hold its
+/// locks, and one of the server's connections, for as long as it takes. Not every system can tell.
+///
+/// Statements outside of a [`super::Transaction`] are written for the level that is PostgreSQL's own default,
+/// whatever the database's or the user's may be.
+const SESSION: &str = "set idle_in_transaction_session_timeout = '30s';
+    set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 3; set tcp_keepalives_count = 2;
+    set default_transaction_isolation = 'read committed';
+    do $$ begin
+        perform set_config('client_connection_check_interval', '5s', false);
+    exception when others then
+        null;
+    end $$";
 
 /// Opens a pool, waiting for a server that is still starting. `waiting` is called once, with the
 /// first failure, when there is something to wait for.

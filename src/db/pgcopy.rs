@@ -8,9 +8,9 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// Bytes handed to the connection at a time; it keeps its own copy of each piece.
 const PIECE: usize = 256 << 10;
 /// Less than this is written as arrays instead. The end of a COPY is a packet of its own, and without
-/// `TCP_NODELAY`, which sqlx does not set, it waits until the server's system has acknowledged the rows:
-/// over TCP 44 ms for most COPYs up to 128 KiB, and hardly ever for those beyond this.
-pub(super) const SMALL: usize = PIECE;
+/// `TCP_NODELAY`, which sqlx does not set, it may wait 44 ms until the server's system has acknowledged the
+/// rows: over TCP that befalls most COPYs up to 128 KiB, a few of up to half a MiB, hardly any beyond.
+pub(super) const SMALL: usize = 512 << 10;
 
 /// Rows in binary COPY format. Every row must get as many values as [`CopyBuffer::row`] announced.
 #[derive(Debug)]

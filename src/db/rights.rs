@@ -6,17 +6,9 @@
 use sqlx::PgPool;
 
 use super::connect::quoted;
-use super::{MIGRATIONS, OpenError, Target};
-
-/// The missing rights, as statements that somebody else can paste.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Lacking(Vec<String>);
-
-impl std::fmt::Display for Lacking {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|statement| write!(f, "\n  {statement}"))
-    }
-}
+use super::migrate::MIGRATIONS;
+use super::open_error::{Lacking, OpenError};
+use super::target::Target;
 
 /// Whether the user may create and alter kasparro's tables and those in the schema `queue`.
 ///

@@ -23,6 +23,7 @@ pub mod record;
 pub mod reject;
 pub mod rejects;
 pub mod repeated_keys;
+pub mod row_numbers;
 pub mod run;
 pub mod sample;
 pub mod schema;

@@ -3,10 +3,21 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::{Message, notify};
+use super::notify::notify;
 use crate::domain::run::RunId;
+
+/// What a queue item says: which task, nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// The run.
+    pub run: RunId,
+    /// The task's key in the ledger.
+    pub task: String,
+}
 
 /// A worker's claim on a queue item. It may be lost: the item is then someone else's, or the same
 /// worker's again after it was considered dead, which the number of attempts shows.

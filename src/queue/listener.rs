@@ -15,8 +15,8 @@ use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::CHANNEL;
 use super::faults::Faults;
+use super::notify::CHANNEL;
 use crate::domain::task::TaskKind;
 
 /// Between two attempts to listen. Meanwhile items are found by polling.

@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ask::ask;
+use super::delivery::Delivery;
 use super::faults::{Faults, Pauses};
+use super::lease::Lease;
+use super::presence::register;
 use super::pulse::Pulse;
-use super::{Delivery, Lease, register};
 use crate::domain::task::TaskKind;
 
 /// New items wake a worker at once; items whose time comes are found by looking this often.

@@ -1,9 +1,9 @@
 //! Owns who works: which workers live, and which tasks of a run they hold.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
-use super::names;
+use super::items::names;
 use crate::domain::run::RunId;
 use crate::domain::task::TaskKind;
 
@@ -56,4 +56,22 @@ pub async fn holders(
     )
     .fetch_all(executor)
     .await
+}
+
+/// Makes a worker known: only such may lock items.
+pub(super) async fn register(
+    connection: &mut PgConnection,
+    worker: &str,
+    queue: TaskKind,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into apalis.workers (id, worker_type, storage_name, last_seen)
+         values ($1, $2, 'kasparro', now())
+         on conflict (id) do update set last_seen = now()",
+        worker,
+        queue.as_str(),
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::ask::ask;
 use super::faults::Faults;
 use super::heartbeat::Heartbeat;
-use super::notify;
+use super::notify::notify;
 use crate::domain::task::TaskKind;
 use crate::telemetry::Seldom;
 

@@ -18,13 +18,16 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use ulid::Ulid;
 
 use super::ask::ask;
+use super::delivery::Delivery;
 use super::faults::{Faults, Pauses};
 use super::heartbeat::Heartbeat;
 use super::keepers::keep_at;
 use super::listener::Listener;
+use super::notify::notify;
 use super::poll::{Items, Poller};
+use super::presence::register;
 use super::pulse::Pulse;
-use super::{Delivery, notify, register, upkeep};
+use super::upkeep;
 use crate::domain::task::TaskKind;
 
 /// A worker that stops does not wait for a database that is gone.

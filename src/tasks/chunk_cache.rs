@@ -25,6 +25,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// closely. Else those would fetch every block of a file for a row here and there.
 const MOST_REPEATED: usize = MOST_PICKED;
 
+/// The most bytes of a chunk that is held: twice the usual size. What a job file makes larger, or has in a
+/// single row, is read back piece by piece.
+const MOST_OF_ONE: usize = 8 << 20;
+
 /// A few chunks, the oldest first.
 #[derive(Debug)]
 pub(super) struct ChunkCache {
@@ -97,13 +101,16 @@ impl State {
         if !rows.is_empty() {
             self.repeated.push_back((key, rows));
         }
-        let bytes = |rows: &[RawBlock]| rows.iter().map(RawBlock::held_bytes).sum::<usize>();
         let mut all: usize = self.repeated.iter().map(|(_, rows)| bytes(rows)).sum();
         while all > MOST_REPEATED {
             let Some((_, oldest)) = self.repeated.pop_front() else { return };
             all -= bytes(&oldest);
         }
     }
+}
+
+fn bytes(blocks: &[RawBlock]) -> usize {
+    blocks.iter().map(RawBlock::held_bytes).sum()
 }
 
 impl Permit {
@@ -113,7 +120,9 @@ impl Permit {
         let key = (run, id);
         let mut state = self.0.state();
         state.held.retain(|(held, _)| *held != key);
-        state.held.push_back((key, blocks));
+        if bytes(&blocks) <= MOST_OF_ONE {
+            state.held.push_back((key, blocks));
+        }
         state.keep_repeated(key, repeated);
     }
 }
@@ -221,6 +230,17 @@ mod tests {
         assert!(
             batch.take(RUN, chunk(2)).is_some() && batch.take_repeated(RUN, chunk(2)).is_some()
         );
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_large_is_not_held() {
+        let chunks = ChunkCache::new(2);
+        for (number, bytes) in [(0, MOST_OF_ONE - 1000), (1, MOST_OF_ONE)] {
+            chunks.permit().await.keep(RUN, chunk(number), vec![row(bytes)], Vec::new());
+        }
+        let batch = chunks.normalizing();
+        assert!(batch.take(RUN, chunk(0)).is_some());
+        assert!(batch.take(RUN, chunk(1)).is_none());
     }
 
     async fn waits_for_a_permit(chunks: &Arc<ChunkCache>, number: i32) -> JoinHandle<()> {

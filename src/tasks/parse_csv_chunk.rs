@@ -14,6 +14,7 @@ use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
 use crate::domain::file::FileStamp;
 use crate::domain::raw::RawRef;
+use crate::domain::row_numbers;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::mapping::Mapping;
@@ -28,7 +29,7 @@ pub(super) struct SliceResult {
     pub shape: Shape,
     /// Numbers of the rows whose keys occur in other rows of the run as well, where only those must
     /// be applied in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "row_numbers", skip_serializing_if = "Vec::is_empty")]
     pub repeated: Vec<i64>,
     /// The message when an API has pages that no task will fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -39,6 +39,16 @@ async fn the_list_has_each_mapped_column_of_the_table_with_its_type() {
     app.database.close().await;
 }
 
+#[test]
+fn the_api_shows_each_mapped_column() {
+    let document = include_str!("../../openapi/openapi.json");
+    let document: serde_json::Value = serde_json::from_str(document).unwrap();
+    let shown = &document["components"]["schemas"]["Record"]["properties"];
+    for column in Column::SPECS {
+        assert!(shown.get(column.name).is_some(), "the API's Record has no {}", column.name);
+    }
+}
+
 /// Values of the columns: those of `FURTHER` say something, of the others only the name.
 fn value(column: &ColumnSpec, text: &'static str) -> Option<Value<'static>> {
     match (column.name, column.kind) {

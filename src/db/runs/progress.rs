@@ -5,7 +5,7 @@
 
 use sqlx::PgConnection;
 
-use super::Locked;
+use super::lock::Locked;
 use crate::domain::counters::Counters;
 use crate::domain::run::RunId;
 
