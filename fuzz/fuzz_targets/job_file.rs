@@ -16,6 +16,7 @@ use kasparro_fuzz::mapping::{Mapped, Mapping};
 use kasparro_fuzz::sources::files::Wanted;
 use kasparro_fuzz::sources::files::format::RowFormat;
 use kasparro_fuzz::sources::formats::csv::Csv;
+use kasparro_fuzz::sources::formats::jsonl::Jsonl;
 use kasparro_fuzz::sources::kinds;
 use kasparro_fuzz::sources::rest_api::{RestApiParams, RestApiSource};
 use kasparro_fuzz::values::row::{Cell, Row};
@@ -56,6 +57,11 @@ fn check_params(text: &str, definition: &Definition) {
     if definition.kind == "csv" {
         match definition.table("csv") {
             Ok(params) => drop(Csv::new(params, Wanted::of(definition))),
+            Err(error) => check_error(text, &error),
+        }
+    } else if definition.kind == "jsonl" {
+        match definition.table("jsonl") {
+            Ok(params) => drop(Jsonl::new(params, Wanted::of(definition))),
             Err(error) => check_error(text, &error),
         }
     } else {

@@ -104,8 +104,8 @@ pub fn what_to_do(reasons: impl Iterator<Item = ReasonCode>) -> &'static str {
     } else if all(Remedy::Data) {
         "fix the data at the source, then the next `kasparro run SOURCE` reads it"
     } else if remedies.contains(&Remedy::Dialect) {
-        "fix the data, or say under [csv] how the file is to be read; then `kasparro run SOURCE` reads it \
-         anew"
+        "fix the data, or say in the job file how the file is to be read; then `kasparro run SOURCE` reads \
+         it anew"
     } else {
         "fix the job file, then `kasparro run SOURCE --redrive` puts the rows through again; or fix the \
          data, then the next `kasparro run SOURCE` reads it"

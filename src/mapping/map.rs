@@ -35,7 +35,7 @@ impl Mapping {
         let mut defects = row_mapper.defects;
         if defects.is_empty() && !out.records.has_room() {
             let message = "the records that are written together have more than 1 GiB of text with \
-                           this one; make max_response_bytes, the page or csv.chunk_size smaller";
+                           this one; make max_response_bytes, the page or chunk_size smaller";
             defects.push(Defect::without_value(None, ReasonCode::TooLong, message));
         }
         if filled.is_ok() && defects.is_empty() {

@@ -164,6 +164,33 @@ fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
     }
 }
 
+#[test]
+fn each_problem_of_a_source_of_json_lines_has_its_line_and_its_key() {
+    let good = "kind = \"jsonl\"\nprimary_key = [\"id\"]\n[files]\npaths = [\"*.jsonl\"]\n[jsonl]\n\
+                max_row_bytes = 9\n[fields]\nname = { from = \"$.n\" }\n";
+    for (old, new, expected) in [
+        ("= 9", "= 0", "6: jsonl.max_row_bytes: must be 1 to 536870912"),
+        ("max_row_bytes", "max_rows_bytes", "6: jsonl.max_rows_bytes: unknown key; did you mean"),
+        (
+            "paths = [\"*.jsonl\"]",
+            "",
+            "3: files.paths: missing: write [files] and below it paths = ",
+        ),
+        (
+            "[files]\n",
+            "[jsonl.x]\n",
+            "1: files.paths: missing: write [files] and below it paths = ",
+        ),
+        ("[jsonl]", "[csv]", "5: csv: unknown key; kind = \"jsonl\" takes its parameters from"),
+        ("from", "column", "8: fields.name.column: is for CSV, and this source reads JSON: write"),
+        ("$.n", "$.n[", "8: fields.name.from: "),
+        ("\"id\"", "\"a.id\"", "2: primary_key[0]: `a.id` is one key with a dot in its name"),
+    ] {
+        let said = refused(good, old, new);
+        assert!(said.iter().any(|line| line.starts_with(expected)), "{new}: {said:?}");
+    }
+}
+
 /// What is said of a text in place of the table of a good CSV source.
 fn said_of_tables(tables: &str) -> Vec<String> {
     said(&CSV.replacen("[csv]\npaths = [\"data/*.csv\"]\n", tables, 1))

@@ -364,7 +364,7 @@ pub struct Kind {
 }
 
 /// Every kind there is.
-pub const KINDS: &[Kind] = &[rest_api::KIND, formats::csv::KIND];
+pub const KINDS: &[Kind] = &[rest_api::KIND, formats::csv::KIND, formats::jsonl::KIND];
 
 impl KindRules for Kind {
     fn name(&self) -> &str {

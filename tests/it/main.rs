@@ -28,6 +28,7 @@ mod files_at_hand;
 mod honest_runs;
 mod hostile;
 mod janitor;
+mod jsonl;
 mod locks;
 mod lost_values;
 mod offset;

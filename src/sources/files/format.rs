@@ -65,6 +65,12 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
     /// again even if it did not change.
     fn made(&self, layout: &Layout) -> bool;
 
+    /// Whether a file that was read under one of the layouts is cut into the same rows and chunks under
+    /// the other.
+    fn cuts_alike(known: &Layout, now: &Layout) -> bool {
+        known == now
+    }
+
     /// Rows of more bytes are set aside.
     fn max_row_bytes(&self) -> u64;
 
@@ -197,16 +203,18 @@ pub trait Survey<R: RowReader> {
     /// What was passed so far is known from an earlier run; only what follows is new.
     fn known_end(&mut self);
 
-    /// What was noted of the file, which has so many rows.
+    /// What was noted of the file, which has so many rows and this layout.
     ///
     /// # Errors
     /// Permanent, when that shows that the file was not understood.
-    fn finish(self, file: &str, rows: i64) -> Result<Surveyed, SourceError>;
+    fn finish(self, file: &str, rows: i64, layout: Layout) -> Result<Surveyed, SourceError>;
 }
 
 /// What a survey found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Surveyed {
+    /// The layout, with what is kept of the survey.
+    pub layout: Layout,
     /// See [`crate::sources::FileScan::widths`].
     pub widths: Option<Widths>,
     /// See [`crate::sources::FileScan::first_row`].

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::format::RowFormat;
-use super::kind::source_of;
 use super::location::{PATHS, ParamProblem, Setting};
 use super::params::{self, FilesParams};
 use super::plan;
@@ -53,7 +52,7 @@ pub(super) fn look<F: RowFormat>(
     allowed_roots: &AllowedRoots,
     job: &mut Inspection<'_>,
 ) {
-    let Ok(source) = source_of::<F>(definition, allowed_roots) else { return };
+    let Ok(source) = Files::<F>::of(definition, allowed_roots) else { return };
     let Setting { table, extension } = source.location.setting;
     let prefix = format!("{}: ", source.location.setting);
     let never = AtomicBool::new(false);

@@ -32,7 +32,7 @@ pub(super) fn plan<F: RowFormat>(
     let head = understand_head(format, path, &mut stream)?;
     let file = path.display().to_string();
     let reader = format.reader(&file, &head.layout)?;
-    let known = known.filter(|known| known.layout == head.layout);
+    let known = known.filter(|known| F::cuts_alike(&known.layout, &head.layout));
     let mut pass = Pass::new(format, known, &reader, visit);
     pass.start(&head, &mut stream);
     while pass.row(path, &mut stream)? {}
@@ -46,7 +46,7 @@ pub(super) fn plan<F: RowFormat>(
         .advise("it is tried again"));
     }
     let Pass { survey, cutter, rows, appended, .. } = pass;
-    let surveyed = survey.finish(&file, rows)?;
+    let surveyed = survey.finish(&file, rows, head.layout)?;
     let hashes = stream.hashes();
     if known.is_some_and(|known| known.size == size && hashes.matches(known.hash)) {
         let hash = Some(hashes.content);
@@ -57,7 +57,7 @@ pub(super) fn plan<F: RowFormat>(
         size,
         modified: before.modified,
         hashes,
-        layout: head.layout,
+        layout: surveyed.layout,
         chunks,
         end: Progress { bytes: size, rows, lines, chunks: next_chunk },
         widths: surveyed.widths,

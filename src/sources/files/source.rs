@@ -5,17 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::columns::Wanted;
 use super::format::RowFormat;
-use super::location::{Location, is_pattern};
-use super::store::{LocalStore, Store, changed};
+use super::location::{Location, PATHS, is_pattern};
+use super::params::{self, FilesParams};
+use super::store::local::LocalStore;
+use super::store::{Store, changed};
 use super::{blocks, plan};
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
 use crate::domain::task::Chunk;
+use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     AbsentColumn, AllowedRoots, FilePlan, FileSource, FoundPaths, KeyWatch, ParsedChunk,
-    SourceError,
+    SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
 
@@ -37,6 +41,27 @@ impl<F: RowFormat> fmt::Debug for Files<F> {
 }
 
 impl<F: RowFormat> Files<F> {
+    /// The source of a definition. Whether it may read what it names is not checked yet.
+    pub(super) fn of(
+        definition: &Definition,
+        allowed_roots: &AllowedRoots,
+    ) -> Result<Self, SourceError> {
+        let unusable = |error: DefinitionError| {
+            SourceError::new(SourceErrorKind::InvalidConfig, error.to_string())
+        };
+        let files: FilesParams = definition.table(params::TABLE).map_err(unusable)?;
+        let params = definition.table(F::NAME).map_err(unusable)?;
+        let location = files.location::<F>(&params).map_err(|unlocated| {
+            let message = unlocated.message::<F>();
+            SourceError::new(
+                SourceErrorKind::InvalidConfig,
+                format!("{}.{PATHS}: {message}", params::TABLE),
+            )
+        })?;
+        let format = F::new(params, Wanted::of(definition))?;
+        Self::new(format, location, definition.base_dir().to_owned(), allowed_roots.clone())
+    }
+
     /// Opens the source. Paths are relative to `base_dir`, and may lead to what is within `reach`.
     ///
     /// # Errors

@@ -3,3 +3,4 @@
 //! Must not know: where bytes come from, and one another.
 
 pub mod csv;
+pub mod jsonl;

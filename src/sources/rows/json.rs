@@ -229,7 +229,7 @@ fn type_of(value: &Value) -> Option<FieldType> {
 
 /// A record as the mapping sees it.
 #[derive(Debug)]
-pub(in crate::sources) struct JsonRow<'r> {
+pub struct JsonRow<'r> {
     record: &'r Value,
     cells: &'r [CellPath],
     found: Vec<Found<'r>>,

@@ -2,7 +2,7 @@
 //!
 //! A place where files are is one file here that implements [`Store`].
 
-mod local;
+pub(super) mod local;
 
 use std::fmt::Debug;
 use std::io::{self, Read};
@@ -13,8 +13,6 @@ use std::time::{Duration, SystemTime};
 
 use crate::domain::file::FileStamp;
 use crate::sources::{FoundPaths, SourceError, SourceErrorKind};
-
-pub(super) use local::LocalStore;
 
 /// A place where files are. Blocking I/O.
 pub(super) trait Store: Debug + Send + Sync {

@@ -1,14 +1,15 @@
 //! Owns the start of a file: byte order mark, preamble, dialect and header, up to the first row.
 //! Looks at bytes; must not know where they come from.
 
-use super::dialect::{self, Dialect, LineEnd, SAMPLE};
+use super::dialect::{Dialect, LineEnd};
 use super::grammar::{Grammar, NoCloseMemo};
 use super::header::{joined, numbered, refuse_duplicates};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, unusable};
 use super::row::{CsvReader, RowBuffer};
+use super::sniff::{self, SAMPLE};
 use crate::sources::files::first_bytes;
-use crate::sources::files::format::{Head, RowReader};
+use crate::sources::files::format::Head;
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// The most bytes of a header: its names are kept with the file, and each reader of it holds them.
@@ -35,7 +36,7 @@ pub(super) fn understand(
     if !complete && table.len() < SAMPLE {
         return Ok(None);
     }
-    let dialect = dialect::decide(params, table, complete)?;
+    let dialect = sniff::decide(params, table, complete)?;
     let mut layout = layout_of(params, dialect)?;
     if complete && table.trim_ascii().is_empty() && !is_one_declared_column(params) {
         let end = text.len();
@@ -71,7 +72,7 @@ fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize,
 
 /// Length of the lines in front of the table.
 fn preamble(params: &CsvParams, text: &[u8], complete: bool) -> Option<usize> {
-    let newline = match dialect::line_end(&text[..text.len().min(SAMPLE)]) {
+    let newline = match sniff::line_end(&text[..text.len().min(SAMPLE)]) {
         LineEnd::Lf => b'\n',
         LineEnd::Cr => b'\r',
     };

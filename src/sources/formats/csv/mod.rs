@@ -10,10 +10,12 @@ mod header;
 mod inspect;
 mod layout;
 mod params;
+mod reader;
 #[cfg(any(test, fuzzing))]
 pub mod reference_grammar;
 mod row;
 mod shape;
+mod sniff;
 mod survey;
 #[cfg(test)]
 mod tests;

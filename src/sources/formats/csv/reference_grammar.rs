@@ -3,9 +3,10 @@
 //!
 //! Built for tests and for fuzzing only. It panics where the two differ.
 
-use super::dialect::{self, Dialect, LineEnd};
+use super::dialect::{Dialect, LineEnd};
 use super::grammar::{Field, FieldKind, Grammar, NoCloseMemo};
 use super::params::{CsvParams, StrayQuotes};
+use super::sniff;
 use crate::sources::SourceError;
 use crate::sources::files::format::Memo;
 
@@ -25,7 +26,7 @@ pub fn check(
     steps: &[usize],
 ) -> Result<(), SourceError> {
     params.validate()?;
-    let dialect = dialect::decide(params, table, true)?;
+    let dialect = sniff::decide(params, table, true)?;
     let grammar = Grammar::new(&dialect, columns, params.max_row_bytes);
     let found = spans(&grammar, table, &[table.len()]);
     assert_eq!(found, spans(&grammar, table, steps), "rows depend on how the bytes arrive");

@@ -3,18 +3,16 @@
 
 use encoding_rs::Encoding;
 
-use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS, NoCloseMemo};
+use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS};
 use super::header;
 use super::layout::CsvLayout;
 use super::params::RaggedRows;
-use super::shape::CsvShape;
 use super::type_inference;
 use crate::domain::field_name;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
 use crate::domain::text::quoted;
 use crate::sources::files::Wanted;
-use crate::sources::files::format::{RecordSpan, RowReader};
 use crate::sources::{SourceError, SourceErrorKind};
 use crate::values::row::{Cell, Row};
 
@@ -111,6 +109,48 @@ impl CsvReader {
     /// Whether a name of the header has a lone CR in it: its lines may end in that.
     pub fn has_lone_return(&self) -> bool {
         self.lone_return
+    }
+
+    /// Reads a row, given as [`Grammar::content`] gives it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; at least one defect.
+    pub fn read<'a>(
+        &'a self,
+        raw: &'a [u8],
+        buffer: &'a mut RowBuffer,
+    ) -> Result<CsvRow<'a>, Vec<Defect>> {
+        if raw.len() > self.grammar.max_row() {
+            return Err(vec![self.too_long(raw)]);
+        }
+        let RowBuffer { fields, decoded, unescaped } = buffer;
+        let text = self.decode(raw, decoded);
+        let bytes = text.map_or(raw, str::as_bytes);
+        self.grammar.fields(bytes, fields);
+        match text {
+            Some(text) if self.is_good(text, fields) => {
+                self.resolve_escapes(text, fields, unescaped);
+                Ok(CsvRow { reader: self, fields, text, unescaped })
+            }
+            _ => Err(self.defects(bytes, text.is_some(), fields)),
+        }
+    }
+
+    /// Reads a row as far as its key goes, good or not behind it; `None` when not even that can be
+    /// read. It costs a fraction of reading the row.
+    pub fn read_key<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
+        let RowBuffer { fields, decoded, unescaped } = buffer;
+        let text = if self.encoding == encoding_rs::UTF_8 {
+            self.grammar.first_fields(raw, self.key_columns, fields);
+            let end = fields.last().map_or(0, |field| field.end as usize);
+            std::str::from_utf8(&raw[..end]).ok()?
+        } else {
+            let text = self.decode(raw, decoded)?;
+            self.grammar.first_fields(text.as_bytes(), self.key_columns, fields);
+            text
+        };
+        self.resolve_escapes(text, fields, unescaped);
+        Some(CsvRow { reader: self, fields, text, unescaped })
     }
 
     fn decode<'a>(&self, raw: &'a [u8], decoded: &'a mut String) -> Option<&'a str> {
@@ -275,65 +315,6 @@ impl CsvReader {
         };
         let message = format!("the row has {found} fields, the header {expected}: {hint}");
         Defect::without_value(None, ReasonCode::WrongFieldCount, message)
-    }
-}
-
-impl RowReader for CsvReader {
-    type Row<'a> = CsvRow<'a>;
-    type Buffer = RowBuffer;
-    type Memo = NoCloseMemo;
-    type Shape = CsvShape;
-
-    fn newline(&self) -> u8 {
-        self.grammar.newline()
-    }
-
-    fn next_row(&self, text: &[u8], complete: bool, memo: &mut NoCloseMemo) -> Option<RecordSpan> {
-        self.grammar.span(text, complete, memo)
-    }
-
-    fn content<'t>(&self, span: &'t [u8]) -> &'t [u8] {
-        self.grammar.content(span)
-    }
-
-    fn read<'a>(
-        &'a self,
-        raw: &'a [u8],
-        buffer: &'a mut RowBuffer,
-    ) -> Result<CsvRow<'a>, Vec<Defect>> {
-        if raw.len() > self.grammar.max_row() {
-            return Err(vec![self.too_long(raw)]);
-        }
-        let RowBuffer { fields, decoded, unescaped } = buffer;
-        let text = self.decode(raw, decoded);
-        let bytes = text.map_or(raw, str::as_bytes);
-        self.grammar.fields(bytes, fields);
-        match text {
-            Some(text) if self.is_good(text, fields) => {
-                self.resolve_escapes(text, fields, unescaped);
-                Ok(CsvRow { reader: self, fields, text, unescaped })
-            }
-            _ => Err(self.defects(bytes, text.is_some(), fields)),
-        }
-    }
-
-    fn read_key<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
-        let RowBuffer { fields, decoded, unescaped } = buffer;
-        let text = if self.encoding == encoding_rs::UTF_8 {
-            self.grammar.first_fields(raw, self.key_columns, fields);
-            let end = fields.last().map_or(0, |field| field.end as usize);
-            std::str::from_utf8(&raw[..end]).ok()?
-        } else {
-            let text = self.decode(raw, decoded)?;
-            self.grammar.first_fields(text.as_bytes(), self.key_columns, fields);
-            text
-        };
-        self.resolve_escapes(text, fields, unescaped);
-        Some(CsvRow { reader: self, fields, text, unescaped })
-    }
-
-    fn shape(&self, file_id: i64) -> CsvShape {
-        CsvShape::new(self, file_id)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::row::{CsvReader, RowBuffer};
 use crate::domain::raw::RawRef;
 use crate::domain::shape::{FieldShape, Place, Shape};
-use crate::sources::files::format::{RowReader, ShapeBuilder};
+use crate::sources::files::format::ShapeBuilder;
 
 /// Rows of a chunk whose cells are evaluated: enough for a majority, few enough not to slow the loading
 /// path down.

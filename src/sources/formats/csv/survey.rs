@@ -5,7 +5,8 @@ use super::grammar::Field;
 use super::header;
 use super::params::{CsvParams, Header, RaggedRows};
 use super::row::{CsvReader, RowBuffer};
-use crate::sources::files::format::{RowReader, Survey, Surveyed};
+use crate::domain::file::Layout;
+use crate::sources::files::format::{Survey, Surveyed};
 use crate::sources::{FirstRow, SourceError, SourceErrorKind, Widths};
 use crate::values::row::Row;
 
@@ -94,7 +95,7 @@ impl Survey<CsvReader> for CsvSurvey {
 
     /// Refuses a file that is all header because its lines end in CR, and one of them in LF: it has
     /// rows, and would pass for one without any.
-    fn finish(self, file: &str, rows: i64) -> Result<Surveyed, SourceError> {
+    fn finish(self, file: &str, rows: i64, layout: Layout) -> Result<Surveyed, SourceError> {
         if rows == 0 && self.lone_return {
             return Err(SourceError::new(
                 SourceErrorKind::InvalidFile,
@@ -105,6 +106,6 @@ impl Survey<CsvReader> for CsvSurvey {
             .advise("convert it first, for example with `tr '\\r' '\\n'`"));
         }
         let widths = self.widths.map(|widths| widths.found);
-        Ok(Surveyed { widths, first_row: self.first_row })
+        Ok(Surveyed { layout, widths, first_row: self.first_row })
     }
 }

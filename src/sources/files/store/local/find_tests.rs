@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::failure::FailureClass;
-use crate::sources::files::store::{LocalStore, Store};
+use crate::sources::files::store::Store;
+use crate::sources::files::store::local::LocalStore;
 
 const SETTING: Setting = Setting { table: "files", extension: "csv" };
 
