@@ -9,18 +9,20 @@ ENV SQLX_OFFLINE=true
 
 # The dependencies alone, under empty sources: this layer is built again only when they change.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src examples \
+COPY crates/embedded/Cargo.toml crates/embedded/
+RUN mkdir -p src examples crates/embedded/src \
     && echo 'fn main() {}' > src/main.rs \
     && echo 'fn main() {}' > examples/generate_coingecko_recording.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs crates/embedded/src/lib.rs \
     && cargo build --release --locked --bin kasparro
 
 COPY .cargo .cargo
 COPY .sqlx .sqlx
 COPY migrations migrations
+COPY crates crates
 COPY src src
 # The real sources may be older than the empty ones, and cargo goes by the time.
-RUN find src -name '*.rs' -exec touch {} + \
+RUN find src crates -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bin kasparro
 
 # Run -----------------------------------------------------------------------------------------

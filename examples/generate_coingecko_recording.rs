@@ -6,6 +6,14 @@
 //! Every number is made with operations that give the same bits on every machine, and written the
 //! way the API writes numbers: whole ones without a point, small ones as `8.397908418131883e-07`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program for developers: it prints, and panics when it cannot go on"
+)]
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

@@ -19,9 +19,8 @@ use crate::domain::host::Host;
 use crate::domain::number::whole;
 use crate::domain::secret_url::SecretUrl;
 use crate::files;
+pub use root::DEFAULT_FILE;
 
-/// The settings file in a project's root.
-pub const DEFAULT_FILE: &str = "kasparro.toml";
 /// Where the API listens: nobody but this machine reaches it.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// More than a person and a few programs need, less than hurts.

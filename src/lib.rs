@@ -4,15 +4,12 @@
 //! The modules are floors; imports run downwards only (`docs/architecture.md`).
 
 #![forbid(unsafe_code)]
-// They panic when the reader of the output goes away; `cli::out` prints.
-#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod api;
 pub mod cli;
 pub mod config;
 pub mod db;
 pub mod domain;
-pub mod embedded;
 pub mod files;
 pub mod janitor;
 pub mod job_file;
@@ -24,3 +21,6 @@ pub mod tasks;
 pub mod telemetry;
 pub mod values;
 pub mod worker;
+
+/// The private PostgreSQL, a crate of its own: it depends on nothing of kasparro.
+pub use kasparro_embedded as embedded;

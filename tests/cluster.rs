@@ -1,7 +1,12 @@
 //! The test databases themselves: what every other test relies on.
 
-// Each test program uses another part of it.
-#[allow(dead_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test says by panicking what is wrong"
+)]
+
+#[allow(dead_code, reason = "each test program uses another part of it")]
 #[path = "support/cluster.rs"]
 mod cluster;
 

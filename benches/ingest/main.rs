@@ -3,6 +3,14 @@
 //!
 //! Owns the command line and the order of things. It must not know how anything is measured.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program for developers: it prints, and panics when it cannot go on"
+)]
+
 mod bench;
 mod contender;
 mod cost;
@@ -18,7 +26,7 @@ mod report;
 #[path = "../support/server.rs"]
 mod server;
 mod service;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests use what is not used here")]
 #[path = "../../tests/support/shipped.rs"]
 mod shipped;
 mod statements;

@@ -3,6 +3,14 @@
 //!
 //! Owns making such tasks and waiting for their end. It must not know how the queue works within.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program for developers: it prints, and panics when it cannot go on"
+)]
+
 #[path = "../support/cpu.rs"]
 mod cpu;
 #[path = "../support/server.rs"]

@@ -3,6 +3,14 @@
 //!
 //! Owns the stages and their input. It must not know the database.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program for developers: it prints, and panics when it cannot go on"
+)]
+
 #[path = "../support/products.rs"]
 mod products;
 

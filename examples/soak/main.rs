@@ -4,14 +4,22 @@
 //! A durable PostgreSQL of its own, real processes, an API and files that change under them. After
 //! each round of faults, once all is quiet, what must hold is checked (`invariants`).
 
-// Its neighbours in the tests use what is not used here.
-#[allow(dead_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a program for developers: it prints, and panics when it cannot go on"
+)]
+
+#[allow(dead_code, reason = "the tests use what is not used here")]
 #[path = "../../tests/support/fake_api.rs"]
 mod fake_api;
 mod faults;
 mod invariants;
 #[path = "../../tests/it/faults/own_server.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests use what is not used here")]
 mod own_server;
 mod process;
 mod quiet;

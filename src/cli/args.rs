@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 use super::out;
-use crate::api::page::Limit;
+use crate::api::http::pagination::Limit;
 use crate::domain::number::whole;
 use crate::domain::run::RunId;
 use crate::domain::source_name::SourceName;
 use crate::domain::suggest;
 use crate::job_file::{DefinitionError, JobsFolder};
+use crate::sources::Access;
 
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -35,6 +36,20 @@ pub(super) struct PartArgs {
 
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Where runs that are started get their API pages from.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct AccessArgs {
+    /// Read recorded API pages instead of the network
+    #[arg(long, env = "KASPARRO_OFFLINE", value_parser = FalseyValueParser::new())]
+    offline: bool,
+}
+
+impl AccessArgs {
+    pub(super) fn access(self) -> Access {
+        if self.offline { Access::Offline } else { Access::Network }
+    }
 }
 
 /// A parser of one of the words of an enum; a slip is offered the word that was perhaps meant.

@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod database;
 mod exec;
+mod exit;
 mod facts;
 mod follow;
 mod joining;
@@ -18,7 +19,9 @@ mod quarantine;
 mod records;
 mod run;
 mod run_details;
+mod run_table;
 mod runs;
+mod sample_lines;
 mod schemas;
 mod signals;
 mod sources;
@@ -35,13 +38,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::builder::{FalseyValueParser, Resettable};
+use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{LogFormat, Settings, SettingsLayer};
 use crate::domain::failure::chain;
 use crate::job_file::JobsFolder;
-use crate::sources::Access;
 use crate::telemetry;
 
 /// APIs and files into one clean, deduplicated, auditable PostgreSQL table
@@ -111,11 +113,11 @@ enum Command {
     #[command(after_help = up::EXAMPLES)]
     Up(up::UpArgs),
     /// Serve the HTTP API only
-    Serve(AccessArgs),
+    Serve(args::AccessArgs),
     /// Work on queued tasks only; start as many as you like
     Worker,
     /// Start runs on schedule only; more than one is safe
-    Scheduler(AccessArgs),
+    Scheduler(args::AccessArgs),
     /// Load sources now
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
@@ -162,20 +164,6 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-}
-
-/// Where runs that are started get their API pages from.
-#[derive(Debug, Clone, Copy, clap::Args)]
-struct AccessArgs {
-    /// Read recorded API pages instead of the network
-    #[arg(long, env = "KASPARRO_OFFLINE", value_parser = FalseyValueParser::new())]
-    offline: bool,
-}
-
-impl AccessArgs {
-    fn access(self) -> Access {
-        if self.offline { Access::Offline } else { Access::Network }
-    }
 }
 
 /// How a command line that cannot be understood ends. `EX_USAGE` of sysexits.h; clap's own 2 would

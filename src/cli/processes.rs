@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Schema};
 use super::out;
 use super::signals::Signals;
-use crate::api::{self, Admission, ApiState, WithoutToken};
+use crate::api::{self, ApiState, AuthConfig, WithoutToken};
 use crate::config::Settings;
 use crate::db::api_tokens;
 use crate::janitor;
 use crate::job_file::JobsFolder;
-use crate::queue::WorkError;
+use crate::queue::{self, WorkError};
 use crate::scheduler;
 use crate::sources::{Access, AllowedRoots};
 use crate::tasks::perform::RetryPolicy;
@@ -36,7 +36,10 @@ pub(super) fn stop_signal() -> anyhow::Result<CancellationToken> {
         for exit in [false, true] {
             signals.next().await;
             if exit {
-                // What was under way is taken over at the next start.
+                #[expect(
+                    clippy::exit,
+                    reason = "ends at once; what was under way is taken over at the next start"
+                )]
                 std::process::exit(130);
             }
             stop.cancel();
@@ -63,7 +66,7 @@ pub(super) fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
 }
 
 /// Whom the API answers. An address that others reach needs a token first, or `--allow-anonymous`.
-pub(super) async fn admission(settings: &Settings, pool: &PgPool) -> anyhow::Result<Admission> {
+pub(super) async fn auth_config(settings: &Settings, pool: &PgPool) -> anyhow::Result<AuthConfig> {
     let without_token = WithoutToken::on(settings.listen, settings.allow_anonymous);
     if without_token == WithoutToken::Nobody && !api_tokens::any_usable(pool).await? {
         anyhow::bail!(
@@ -80,7 +83,7 @@ pub(super) async fn admission(settings: &Settings, pool: &PgPool) -> anyhow::Res
              may do everything"
         );
     }
-    Ok(Admission {
+    Ok(AuthConfig {
         without_token,
         allowed_hosts: settings.allowed_hosts.clone(),
         rate: settings.rate_limit,
@@ -129,10 +132,10 @@ async fn serve_on(
     state: ApiState,
     listener: TcpListener,
 ) -> anyhow::Result<()> {
-    let admission = admission(settings, &state.pool).await?;
+    let auth_config = auth_config(settings, &state.pool).await?;
     let stop = stop_signal()?;
     tracing::info!(address = %settings.listen, "API listening");
-    api::serve(state, admission, listener, settings.grace, stop.cancelled_owned()).await?;
+    api::serve(state, auth_config, listener, settings.grace, stop.cancelled_owned()).await?;
     Ok(())
 }
 
@@ -198,4 +201,14 @@ pub(super) async fn healthcheck(settings: &Settings, ready: bool) -> anyhow::Res
     let status = answer.status();
     out::verbatim(answer.text().await?);
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tasks that are enqueued wait for workers, which other commands start.
+pub(super) async fn say_if_nobody_works(pool: &PgPool) -> anyhow::Result<()> {
+    if !queue::anybody_works(pool).await? {
+        out::remark(
+            "no worker is running: tasks wait until `kasparro worker` or `kasparro up` is started",
+        );
+    }
+    Ok(())
 }

@@ -11,8 +11,8 @@ use super::args::{self, OutputArgs, PartArgs};
 use super::database::{Database, Schema};
 use super::table::{Cell, Table};
 use super::{completions, out, times};
-use crate::api::page;
-use crate::api::records::{Record, read_page};
+use crate::api::http::pagination;
+use crate::api::resources::records::{Record, read_page};
 use crate::config::Settings;
 use crate::db::unified_records::{self, After};
 use crate::domain::source_name::SourceName;
@@ -93,7 +93,7 @@ pub(super) async fn records(
 async fn list(database: &Database, jobs: &JobsFolder, args: &RecordsArgs) -> anyhow::Result<()> {
     let PartArgs { limit, cursor, output } = &args.part;
     let after = match cursor {
-        Some(cursor) => page::decode("records", cursor)
+        Some(cursor) => pagination::decode("records", cursor)
             .map(|[source, external_id]| After { source, external_id })?,
         None => After::default(),
     };

@@ -14,15 +14,16 @@ use super::check::no_job_file;
 use super::database::{Database, Schema};
 use super::follow::follow;
 use super::progress::Progress;
-use super::run_details::sample_lines;
-use super::{args, completions, joining, out, processes, runs};
-use crate::api::runs::Run as RunView;
+use super::sample_lines::sample_lines;
+use super::{args, completions, exit, joining, out, processes, run_table};
+use crate::api::resources::run::Run as RunView;
+use crate::api::resources::samples::Sample;
 use crate::config::Settings;
 use crate::db::Transaction;
 use crate::db::runs::{self as db_runs, Run};
 use crate::domain::failure::chain;
 use crate::domain::reject::Fingerprint;
-use crate::domain::run::{Mode, RunId, RunStatus, Trigger};
+use crate::domain::run::{Mode, RunId, Trigger};
 use crate::job_file::{Definition, JobsFolder};
 use crate::sources::{self, Access};
 use crate::tasks::dry_run;
@@ -41,9 +42,6 @@ Examples:
 
 Exits 0 when every run succeeded, 1 when one failed or was cancelled, 2 when one is degraded: it ended,
 but not as it should, and its note says why.";
-
-/// What `run` ends with when no run failed and one is degraded.
-const DEGRADED: u8 = 2;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
@@ -199,7 +197,7 @@ async fn work(
     let all_started = ids.len() == definitions.len();
     if args.detach {
         let code = detached(&ids, args, all_started)?;
-        runs::say_if_nobody_works(pool).await?;
+        processes::say_if_nobody_works(pool).await?;
         return Ok(code);
     }
     let stop = processes::stop_signal()?;
@@ -221,7 +219,7 @@ async fn work(
     let Some(runs) = followed? else { return stopped_early(pool, &ids, args).await };
     show(pool, &runs, args).await?;
     Ok(match all_started {
-        true => exit_code(runs.iter().map(|run| run.status), args.allow_degraded),
+        true => exit::code(runs.iter().map(|run| run.status), args.allow_degraded),
         false => ExitCode::FAILURE,
     })
 }
@@ -250,35 +248,17 @@ async fn stopped_early(pool: &PgPool, ids: &[RunId], args: &RunArgs) -> anyhow::
     )
 }
 
-/// What `run` ends with.
-pub(super) fn exit_code(
-    ended: impl IntoIterator<Item = RunStatus>,
-    allow_degraded: bool,
-) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
-    for status in ended {
-        match status {
-            RunStatus::Success | RunStatus::SuccessWithDuplicates => {}
-            RunStatus::Degraded if allow_degraded => {}
-            RunStatus::Degraded => code = ExitCode::from(DEGRADED),
-            RunStatus::Failed | RunStatus::Cancelled | RunStatus::Queued | RunStatus::Running => {
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    code
-}
-
 async fn show(pool: &PgPool, runs: &[Run], args: &RunArgs) -> anyhow::Result<()> {
     let views: Vec<RunView> = runs.iter().cloned().map(RunView::from).collect();
     if !args.json && !runs.is_empty() {
-        out::table(&runs::table(&views).of_few());
+        out::table(&run_table::table(&views).of_few());
     }
     let mut answers: Vec<Value> = views.iter().filter_map(RunView::to_json).collect();
     for (run, answer) in runs.iter().zip(&mut answers).filter(|(run, _)| run.dry_run) {
         let samples = dry_run::shown(pool, run.id).await?;
         if args.json {
-            answer["samples"] = serde_json::to_value(samples)?;
+            let samples = samples.into_iter().map(Sample::from);
+            answer["samples"] = samples.filter_map(|sample| sample.to_json()).collect();
         } else {
             out::text(&sample_lines(&run.source, &samples));
         }

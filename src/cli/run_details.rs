@@ -1,25 +1,24 @@
 //! Owns how one run is shown: where it stands, its tasks and who holds them, and what a dry run shows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use anyhow::Context;
 use poem_openapi::types::ToJSON;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{self, OutputArgs, PartArgs};
 use super::database::Database;
 use super::facts::Facts;
+use super::sample_lines::sample_lines;
 use super::table::{Cell, Table, Tone};
-use super::{out, runs, times};
-use crate::api::page::{self, Page};
-use crate::api::runs::{Run, Task};
-use crate::api::samples;
+use super::{out, run_table, times};
+use crate::api::http::pagination::{self, Page};
+use crate::api::resources::run::Run;
+use crate::api::resources::samples;
+use crate::api::resources::task::Task;
 use crate::db::run_tasks::{self, LedgerTask};
 use crate::db::runs as db_runs;
-use crate::domain::raw;
 use crate::domain::run::RunId;
-use crate::domain::sample::Sample;
-use crate::domain::text::printable;
 use crate::job_file::JobsFolder;
 use crate::queue::{self, Held};
 use crate::sources;
@@ -77,7 +76,7 @@ pub(super) async fn show(
 /// What is known of a run, a line each.
 fn about(run: &Run, has_pages: bool) -> Facts {
     let head = format!("run {} of {}: ", run.id, run.source);
-    let mut facts = Facts::new(&head, Some(runs::status(run)));
+    let mut facts = Facts::new(&head, Some(run_table::status(run)));
     let time = |at: Option<_>| at.map_or("not yet".to_owned(), times::second);
     let dry = if run.dry_run { ", writes nothing" } else { "" };
     let pages = if has_pages { format!(", pages from: {}", run.access) } else { String::new() };
@@ -87,7 +86,7 @@ fn about(run: &Run, has_pages: bool) -> Facts {
     }
     facts.say("asked for", format!("{} UTC by {}", times::second(run.created_at), run.trigger));
     facts.say("started", time(run.started_at));
-    let took = runs::took(run).map(|took| format!(", took {took}")).unwrap_or_default();
+    let took = run_table::took(run).map(|took| format!(", took {took}")).unwrap_or_default();
     facts.say("ended", format!("{}{took}", time(run.finished_at)));
     let counters = &run.counters;
     facts.say(
@@ -161,7 +160,8 @@ fn task_table(tasks: &[Task], held: &[Held]) -> Table {
 /// `runs tasks ID`
 pub(super) async fn tasks(database: &Database, id: RunId, part: &PartArgs) -> anyhow::Result<()> {
     get(database, id).await?;
-    let after = part.cursor.as_deref().map(|cursor| page::decode("tasks", cursor)).transpose()?;
+    let after =
+        part.cursor.as_deref().map(|cursor| pagination::decode("tasks", cursor)).transpose()?;
     let after = after.as_ref().map(|[key]: &[String; 1]| key.as_str());
     let rows = run_tasks::list(&database.pool, id, after, part.limit.rows()).await?;
     let page: Page<Task> =
@@ -195,36 +195,4 @@ pub(super) async fn samples(
         (true, false) => out::text(&sample_lines(&run.source, &found)),
     }
     Ok(())
-}
-
-/// What a dry run shows, a line for each row and each of its columns that would change.
-pub(super) fn sample_lines(source: &str, samples: &[Sample]) -> String {
-    let mut lines = String::new();
-    for Sample { change, external_id, payload, row, before, after, defects } in samples {
-        let key = external_id.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
-        let place = raw::place(payload, None, *row);
-        // What a source says is in one line, whatever it holds.
-        let (source, key, place) = (printable(source), printable(&key), printable(&place));
-        lines += &format!("{source}: {change}{key} ({place})\n");
-        for defect in defects {
-            let (message, reason) = (printable(&defect.message), printable(&defect.reason));
-            lines += &format!("    {message} ({reason})\n");
-        }
-        let column = |side: &Option<Value>, name: &str| {
-            side.as_ref().and_then(|columns| columns.get(name)).cloned().unwrap_or(Value::Null)
-        };
-        let sides = [before, after].into_iter().flatten().filter_map(Value::as_object);
-        let names: BTreeSet<&String> = sides.flat_map(|columns| columns.keys()).collect();
-        for name in names {
-            let (before, after) = (column(before, name), column(after, name));
-            if before != after {
-                let change = match before {
-                    Value::Null => format!("{name}: {after}"),
-                    before => format!("{name}: {before} -> {after}"),
-                };
-                lines += &format!("    {}\n", printable(&change));
-            }
-        }
-    }
-    lines
 }

@@ -5,24 +5,21 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap_complete::ArgValueCompleter;
 use poem_openapi::types::ToJSON;
-use sqlx::PgPool;
 
 use super::actor::actor;
 use super::args::{self, OutputArgs, PartArgs};
 use super::database::{Database, Schema};
 use super::follow::follow;
 use super::progress::Progress;
-use super::table::{Cell, Table, Tone};
-use super::{completions, out, processes, run, run_details, times};
-use crate::api::page::{self, Page};
-use crate::api::runs::Run;
+use super::{completions, exit, out, processes, run_details, run_table};
+use crate::api::http::pagination::{self, Page};
+use crate::api::resources::run::Run;
 use crate::config::Settings;
 use crate::db::Transaction;
 use crate::db::runs::{self, RunFilter};
 use crate::domain::run::{RunId, RunStatus};
 use crate::domain::source_name::SourceName;
 use crate::job_file::JobsFolder;
-use crate::queue;
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 use crate::tasks::retry_run::{RetryOutcome, retry_run};
 
@@ -161,14 +158,15 @@ async fn watch(
     let Some(run) = runs.first() else { bail!("{}", run_details::unknown(id)) };
     match args.json {
         true => out::json(&run.to_json())?,
-        false => out::table(&table(&runs)),
+        false => out::table(&run_table::table(&runs)),
     }
-    Ok(run::exit_code([run.status], false))
+    Ok(exit::code([run.status], false))
 }
 
 async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow::Result<()> {
     let PartArgs { limit, cursor, output } = &args.part;
-    let before = cursor.as_ref().map(|cursor| page::decode_number("runs", cursor)).transpose()?;
+    let before =
+        cursor.as_ref().map(|cursor| pagination::decode_number("runs", cursor)).transpose()?;
     let filter = RunFilter {
         source: args.of_source().map(ToString::to_string),
         status: args.status,
@@ -190,100 +188,8 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow
         let items = page.items.iter().filter_map(Run::to_json).collect();
         return out::json(&args::list(items, page.next_cursor, "runs"));
     }
-    out::table(&table(&page.items));
+    out::table(&run_table::table(&page.items));
     args::say_more(page.next_cursor.as_deref());
-    Ok(())
-}
-
-/// Runs as a table.
-pub(super) fn table(runs: &[Run]) -> Table {
-    let mut table = Table::new("no runs")
-        .id("run")
-        .name("source")
-        .word("status")
-        .word("started (UTC)")
-        .word("took")
-        .count("read")
-        .count("inserted")
-        .count("updated")
-        .count("unchanged")
-        .count("quarantined");
-    let mut notes: Vec<(Vec<String>, &str, Cell)> = Vec::new();
-    for run in runs {
-        let counters = &run.counters;
-        table.row([
-            Cell::from(run.id),
-            Cell::from(&run.source),
-            status(run),
-            Cell::from(run.started_at.map(times::minute).unwrap_or_default()),
-            Cell::from(took(run).unwrap_or_default()),
-            Cell::from(counters.rows_read),
-            Cell::from(counters.inserted),
-            Cell::from(counters.updated),
-            Cell::from(counters.unchanged),
-            quarantined(counters.quarantined),
-        ]);
-        let Some(note) = note(run) else { continue };
-        // A source that fails every ten minutes mostly says the same.
-        match notes.iter_mut().find(|(_, source, known)| *source == run.source && *known == note) {
-            Some((ids, _, _)) => ids.push(run.id.to_string()),
-            None => notes.push((vec![run.id.to_string()], &run.source, note)),
-        }
-    }
-    for (ids, source, note) in notes {
-        let word = if ids.len() == 1 { "run" } else { "runs" };
-        table.note(format!("{word} {} ({source})", ids.join(", ")), note);
-    }
-    table
-}
-
-/// Where a run stands.
-pub(super) fn status(run: &Run) -> Cell {
-    let tone = match run.status {
-        RunStatus::Failed => Tone::Bad,
-        RunStatus::Degraded => Tone::Warning,
-        _ if run.stalled => Tone::Warning,
-        _ => Tone::Plain,
-    };
-    let stalled = if run.stalled { ", stalled" } else { "" };
-    // It looks like a run that wrote something.
-    let dry = if run.dry_run { ", dry run" } else { "" };
-    Cell::new(format!("{}{stalled}{dry}", run.status), tone)
-}
-
-/// Rows set aside.
-pub(super) fn quarantined(rows: i64) -> Cell {
-    Cell::new(rows, if rows > 0 { Tone::Warning } else { Tone::Plain })
-}
-
-/// How long a run took that has ended.
-pub(super) fn took(run: &Run) -> Option<String> {
-    Some(times::span(run.finished_at? - run.started_at?))
-}
-
-fn note(run: &Run) -> Option<Cell> {
-    let stalled = run
-        .stalled
-        .then(|| format!("stalled: no progress since {} UTC", times::second(run.last_progress_at)));
-    // Else its counters look like those of a run that wrote something.
-    let dry = run.dry_run.then(|| "dry run: nothing was written".to_owned());
-    let parts = [dry, stalled, run.error.clone(), run.stop_reason.clone()];
-    let text = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
-    let tone = match run.status {
-        RunStatus::Failed => Tone::Bad,
-        RunStatus::Degraded => Tone::Warning,
-        _ => Tone::Plain,
-    };
-    (!text.is_empty()).then(|| Cell::new(text, tone))
-}
-
-/// Tasks that are enqueued wait for workers, which other commands start.
-pub(super) async fn say_if_nobody_works(pool: &PgPool) -> anyhow::Result<()> {
-    if !queue::anybody_works(pool).await? {
-        out::remark(
-            "no worker is running: tasks wait until `kasparro worker` or `kasparro up` is started",
-        );
-    }
     Ok(())
 }
 
@@ -309,7 +215,7 @@ async fn retry(database: &Database, id: RunId) -> anyhow::Result<()> {
         RetryOutcome::Retried(run) => {
             let tasks = run.open_tasks;
             out::line(format!("run {id} of {} goes on: {tasks} tasks are open", run.source));
-            say_if_nobody_works(&database.pool).await?;
+            processes::say_if_nobody_works(&database.pool).await?;
         }
         RetryOutcome::NothingFailed(run) => {
             bail!("run {id} has no failed task: it is {}", run.status)

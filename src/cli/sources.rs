@@ -13,10 +13,10 @@ use super::args::{self, OutputArgs};
 use super::database::{Database, Schema};
 use super::facts::Facts;
 use super::table::{Cell, Table, Tone};
-use super::{completions, out, runs, times};
-use crate::api::catalog::Catalog;
-use crate::api::runs::Run;
-use crate::api::sources::Source;
+use super::{completions, out, run_table, times};
+use crate::api::resources::catalog::Catalog;
+use crate::api::resources::run::Run;
+use crate::api::resources::sources::Source;
 use crate::config::Settings;
 use crate::db::Transaction;
 use crate::db::runs::{self as db_runs, RunFilter};
@@ -124,7 +124,7 @@ fn table(sources: &[Source]) -> Table {
         let run = source.last_run.as_ref();
         let status = match (&source.problem, run) {
             (Some(_), _) => Cell::new("broken", Tone::Bad),
-            (None, Some(run)) => runs::status(run),
+            (None, Some(run)) => run_table::status(run),
             (None, None) => Cell::default(),
         };
         table.row([
@@ -192,7 +192,7 @@ async fn show(
     let runs: Vec<Run> = last.into_iter().map(Run::from).collect();
     if !runs.is_empty() {
         out::line("");
-        out::table(&runs::table(&runs));
+        out::table(&run_table::table(&runs));
     }
     if !files.is_empty() {
         out::line("");

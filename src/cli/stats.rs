@@ -7,8 +7,8 @@ use poem_openapi::types::ToJSON;
 use super::args::OutputArgs;
 use super::database::{Database, Schema};
 use super::table::{Cell, Table};
-use super::{out, runs};
-use crate::api::stats::{Figures, Stats};
+use super::{out, run_table};
+use crate::api::resources::stats::{Figures, Stats};
 use crate::config::Settings;
 
 pub(super) async fn stats(settings: &Settings, args: OutputArgs) -> anyhow::Result<ExitCode> {
@@ -36,7 +36,7 @@ pub(super) async fn stats(settings: &Settings, args: OutputArgs) -> anyhow::Resu
             Cell::from(figures.inserted),
             Cell::from(figures.updated),
             Cell::from(figures.unchanged),
-            runs::quarantined(figures.quarantined),
+            run_table::quarantined(figures.quarantined),
         ]);
     };
     stats.sources.iter().for_each(|source| row(&source.source, &source.figures));

@@ -6,16 +6,16 @@ use anyhow::Context;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::AccessArgs;
+use super::args::AccessArgs;
 use super::check::no_job_file;
 use super::database::{Database, Schema};
 use super::follow::follow;
 use super::patience::patiently;
 use super::processes::{self, API_CONNECTIONS};
 use super::progress::Progress;
-use super::{joining, out, runs};
-use crate::api::runs::Run as RunView;
-use crate::api::{self, Admission, ApiState};
+use super::{joining, out, run_table};
+use crate::api::resources::run::Run as RunView;
+use crate::api::{self, ApiState, AuthConfig};
 use crate::config::Settings;
 use crate::db::Transaction;
 use crate::db::runs as db_runs;
@@ -62,20 +62,20 @@ pub(super) async fn up(
     let database = Database::open_as_service(settings, connections, Schema::Migrate).await?;
     let access = args.access.access();
     let admitting =
-        patiently("the API", async || processes::admission(settings, &database.pool).await);
+        patiently("the API", async || processes::auth_config(settings, &database.pool).await);
     let admitted = tokio::select! {
         admitted = admitting => admitted,
         () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the start")),
     };
-    let admission = match admitted {
-        Ok(admission) => admission,
+    let auth_config = match admitted {
+        Ok(auth_config) => auth_config,
         Err(error) => {
             database.close().await?;
             return Err(error);
         }
     };
     let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
-    let services = Services::start(settings, state, admission, listener, &stop)?;
+    let services = Services::start(settings, state, auth_config, listener, &stop)?;
     print_addresses(settings);
     if !args.no_initial_run {
         let shown = initial_runs(&database.pool, &definitions, access, args.restart, progress);
@@ -123,7 +123,7 @@ impl Services {
     fn start(
         settings: &Settings,
         state: ApiState,
-        admission: Admission,
+        auth_config: AuthConfig,
         listener: tokio::net::TcpListener,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -131,8 +131,13 @@ impl Services {
         let options = processes::worker_options(settings)?;
         let (worker_pool, worker_stop) = (pool.clone(), stop.clone());
         let (scheduler_pool, jobs, scheduler_stop) = (pool, jobs, stop.clone());
-        let api =
-            api::serve(state, admission, listener, settings.grace, stop.clone().cancelled_owned());
+        let api = api::serve(
+            state,
+            auth_config,
+            listener,
+            settings.grace,
+            stop.clone().cancelled_owned(),
+        );
         Ok(Self {
             api: tokio::spawn(ending(stop.clone(), api)),
             worker: tokio::spawn(ending(stop.clone(), async move {
@@ -179,7 +184,7 @@ async fn initial_runs(
         patiently("the first runs", async || follow(pool, &ids, Some(progress)).await).await?;
     let views: Vec<_> = runs.into_iter().map(RunView::from).collect();
     if !views.is_empty() {
-        out::table(&runs::table(&views).of_few());
+        out::table(&run_table::table(&views).of_few());
     }
     Ok(())
 }

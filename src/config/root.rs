@@ -8,7 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::DEFAULT_FILE;
+/// The settings file of a project.
+pub const DEFAULT_FILE: &str = "kasparro.toml";
 
 /// The folder of job files in a project that does not say otherwise.
 pub(super) const JOBS: &str = "jobs";

@@ -122,9 +122,12 @@ impl Rejects {
     }
 
     /// The rows as they were added.
+    #[expect(
+        clippy::expect_used,
+        reason = "nothing but `push` writes what is read here, and a row must not be lost in silence"
+    )]
     pub fn iter(&self) -> impl Iterator<Item = (RawRef, Reject)> + Send {
         let rows = Rows { of: self, pieces: self.pieces.iter(), left: &[], last: Place::default() };
-        // Nothing but `push` writes what is read here; a row must not be lost in silence all the same.
         rows.map(|row| row.expect("a row that was set aside is as it was added"))
     }
 

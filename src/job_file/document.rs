@@ -244,7 +244,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only read by serde or schemars")]
     struct Api {
         base_url: String,
         auth: Option<Auth>,
@@ -254,7 +254,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only read by serde or schemars")]
     enum Auth {
         ApiKey { value: String },
         Bearer { token: String },
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn all_missing_keys_of_a_table_are_named_whatever_their_type() {
         #[derive(Debug, Deserialize)]
-        #[allow(dead_code)]
+        #[expect(dead_code, reason = "only read by serde or schemars")]
         struct Table {
             text: String,
             list: Vec<u8>,

@@ -99,7 +99,7 @@ mod tests {
 
     /// How to read a file.
     #[derive(JsonSchema)]
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only read by serde or schemars")]
     struct File {
         /// Where it is.
         paths: Vec<String>,
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[derive(JsonSchema)]
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only read by serde or schemars")]
     enum Ragged {
         Pad,
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use kasparro::api::{self, Admission, ApiState, WithoutToken};
+use kasparro::api::{self, ApiState, AuthConfig, WithoutToken};
 use kasparro::sources::Access;
 
 use crate::app::TestApp;
@@ -23,10 +23,10 @@ pub struct TestApi {
 
 impl TestApi {
     pub async fn admitting_this_machine() -> Self {
-        Self::admitting(Admission::of(WithoutToken::ThisMachine)).await
+        Self::admitting(AuthConfig::of(WithoutToken::ThisMachine)).await
     }
 
-    pub async fn admitting(admission: Admission) -> Self {
+    pub async fn admitting(auth_config: AuthConfig) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let app = TestApp::empty().await;
         let listener = api::listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -35,7 +35,7 @@ impl TestApi {
         let state = ApiState { pool: pool.clone(), jobs: app.jobs(), access: Access::Offline };
         // Ends with the test's runtime.
         let end = std::future::pending();
-        tokio::spawn(api::serve(state, admission, listener, Duration::ZERO, end));
+        tokio::spawn(api::serve(state, auth_config, listener, Duration::ZERO, end));
         // A connection for each request: the API ends those on which nothing is said for a while.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
         let client = client.build().unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kasparro::api::{Admission, WithoutToken};
+use kasparro::api::{AuthConfig, WithoutToken};
 use kasparro::db::runs::Run;
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::{Mode, RunId, RunStatus};
@@ -180,7 +180,7 @@ async fn a_run_is_cancelled_or_ends_by_itself_and_never_both() {
 
 #[tokio::test]
 async fn cancelling_twice_is_fine_and_a_run_that_ended_otherwise_is_a_conflict() {
-    let open = Admission::of(WithoutToken::ThisMachine);
+    let open = AuthConfig::of(WithoutToken::ThisMachine);
     let api = TestApi::admitting(open).await;
     api.app.write("lines.toml", JOB);
     api.app.write("lines.csv", "key,name\n1,one\n");

@@ -504,16 +504,27 @@ async fn lists_are_documents_for_programs() {
     app.database.close().await;
 }
 
+/// Each field of `expected` stands in `document` as well, with the same value.
+fn same(expected: &serde_json::Value, document: &serde_json::Value, what: &str) {
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&document[key], value, "{what}: {key}");
+    }
+}
+
 /// One view of each object: what is learnt of one side holds for the other.
 #[tokio::test]
-async fn lists_for_programs_are_what_the_api_answers() {
+async fn what_programs_read_is_what_the_api_answers_and_the_events_of_a_run_tell() {
     let app = TestApp::shipped().await;
     app.run("products_csv").await;
     app.run("vendors_csv").await;
-    let changed = app.read("data/products.csv").replace("name,", "title,");
-    app.write("data/products.csv", changed);
+    // A new column is drift, another price a sample.
+    let wider = app.read("data/products.csv").replace("updated_at", "updated_at,colour");
+    let wider = wider.replace("Z\n", "Z,red\n").replace("129.90", "130.90");
+    app.write("data/products.csv", &wider);
     let dry = RunRequest { dry_run: true, ..request(Mode::Full) };
     let dry = app.run_as("products_csv", &dry).await.id;
+    app.run_as("products_csv", &request(Mode::Full)).await;
+    app.write("data/products.csv", wider.replace("130.90", "131.90"));
     let address = free_address();
     let mut serve = Process::start(kasparro(&app, &["serve", "--listen", &address]));
     serve.says("API listening").await;
@@ -543,14 +554,45 @@ async fn lists_for_programs_are_what_the_api_answers() {
         let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
         let expected: serde_json::Value = answer.json().await.unwrap();
         let document = call(&app, &[command, &["--json"]].concat()).await.code(0).json();
-        for (key, value) in expected.as_object().unwrap() {
-            assert_eq!(&document[key], value, "{path}: {key}");
+        if let Some(items) = expected["items"].as_array() {
+            assert!(!items.is_empty(), "{path} compares nothing");
         }
+        same(&expected, &document, path);
     }
-    let run = reqwest::get(format!("http://{address}/runs/1")).await.unwrap();
-    let run: serde_json::Value = run.json().await.unwrap();
-    let document = call(&app, &["runs", "show", "1", "--json"]).await.code(0).json();
-    assert_eq!(document["counters"], run["counters"]);
+    let get = async |path: &str| -> serde_json::Value {
+        let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let run = get("/runs/1").await;
+    for command in [&["runs", "show", "1"], &["runs", "follow", "1"]] {
+        let document = call(&app, &[command as &[&str], &["--json"]].concat()).await.code(0).json();
+        same(&run, &document, &command.join(" "));
+    }
+    let source = get("/sources").await["items"][1].clone();
+    let document = call(&app, &["sources", "show", "products_csv", "--json"]).await.code(0).json();
+    same(&source, &document, "sources show");
+    let command = ["run", "products_csv", "--full", "--dry-run", "--json"];
+    let document = call(&app, &command).await.code(0).json()["runs"][0].clone();
+    let id = document["id"].as_i64().unwrap();
+    same(&get(&format!("/runs/{id}")).await, &document, "run --json");
+    let samples = get(&format!("/runs/{id}/samples")).await["items"].clone();
+    assert_eq!(document["samples"], samples);
+    assert!(!samples.as_array().unwrap().is_empty());
+    let events = reqwest::Client::new().get(format!("http://{address}/runs/1/events"));
+    let events = events.header("Last-Event-ID", 0).send().await.unwrap().text().await.unwrap();
+    let told = |name: &str| -> Vec<serde_json::Value> {
+        let of_name =
+            events.split("\n\n").filter(|event| event.contains(&format!("event: {name}\n")));
+        let data =
+            |event: &str| event.lines().find_map(|l| l.strip_prefix("data: ").map(str::to_owned));
+        of_name.map(|event| serde_json::from_str(&data(event).unwrap()).unwrap()).collect()
+    };
+    assert_eq!(told("run").last(), Some(&run));
+    let tasks = get("/runs/1/tasks").await;
+    for task in told("task") {
+        assert!(tasks["items"].as_array().unwrap().contains(&task), "{task}");
+    }
+    assert!(!told("task").is_empty());
     app.database.close().await;
 }
 

@@ -1,10 +1,17 @@
 //! Behaviour of kasparro on a real PostgreSQL, every test in a database of its own.
 
-// Each test program uses another part of what the cluster offers.
-#[allow(dead_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::large_futures,
+    clippy::print_stdout,
+    reason = "a test says by panicking what is wrong"
+)]
+
+#[allow(dead_code, reason = "each test program uses another part of it")]
 #[path = "../support/cluster.rs"]
 mod cluster;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each test program uses another part of it")]
 #[path = "../support/fake_api.rs"]
 mod fake_api;
 #[path = "../support/shipped.rs"]

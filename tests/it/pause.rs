@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kasparro::api::{Admission, WithoutToken};
+use kasparro::api::{AuthConfig, WithoutToken};
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::{Mode, RunStatus};
 use kasparro::scheduler;
@@ -107,7 +107,7 @@ async fn a_task_that_has_its_own_reason_to_wait_is_not_hurried_by_resuming() {
 
 #[tokio::test]
 async fn a_paused_source_refuses_runs_and_says_who_paused_it_when_and_why() {
-    let open = Admission::of(WithoutToken::ThisMachine);
+    let open = AuthConfig::of(WithoutToken::ThisMachine);
     let api = TestApi::admitting(open).await;
     write(&api.app);
     let post = |path: &str, body: Value| api.client.post(api.url(path)).json(&body).send();

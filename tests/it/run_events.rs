@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use kasparro::api::{self, Admission, ApiState, WithoutToken};
+use kasparro::api::{self, ApiState, AuthConfig, WithoutToken};
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::{Mode, RunId};
 use kasparro::sources::Access;
@@ -21,7 +21,7 @@ use crate::api::{TestApi, problem};
 use crate::app::TestApp;
 use crate::process::until;
 
-const OPEN: Admission = Admission::of(WithoutToken::ThisMachine);
+const OPEN: AuthConfig = AuthConfig::of(WithoutToken::ThisMachine);
 const JOB: &str = "kind = \"csv\"\nprimary_key = [\"key\"]\n[csv]\npaths = [\"lines.csv\"]\n\
                    chunk_size = 1000\n[fields]\nname = { column = \"name\" }\n";
 /// Long enough for a busy machine; a test that needs it has failed.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use kasparro::api::{Admission, WithoutToken};
+use kasparro::api::{AuthConfig, WithoutToken};
 use kasparro::db::api_tokens;
 use kasparro::domain::token::{Scope, Token};
 use nix::sys::signal::Signal;
@@ -17,7 +17,7 @@ use crate::api::{TestApi, problem};
 use crate::app::TestApp;
 use crate::process::{Process, call, kasparro, until};
 
-const LOOPBACK: Admission = Admission::of(WithoutToken::ThisMachine);
+const LOOPBACK: AuthConfig = AuthConfig::of(WithoutToken::ThisMachine);
 
 /// A token of that scope, and its id.
 async fn token(app: &TestApi, scope: Scope, number: u8) -> String {
@@ -114,8 +114,8 @@ async fn an_expired_token_is_refused_and_opens_nothing_and_the_last_revoked_one_
 
 #[tokio::test]
 async fn an_api_that_others_reach_answers_nobody_when_the_last_token_is_gone() {
-    let admission = Admission::of(WithoutToken::Nobody);
-    let app = TestApi::admitting(admission).await;
+    let auth_config = AuthConfig::of(WithoutToken::Nobody);
+    let app = TestApi::admitting(auth_config).await;
     problem(app.get("/stats").await, 401, "unauthorized").await;
     assert_eq!(app.get("/health").await.status(), 200);
 }
@@ -169,11 +169,11 @@ async fn raw(app: &TestApi, head: &str) -> (u16, String) {
 #[tokio::test]
 async fn anonymous_requests_are_answered_by_names_of_this_machine_addresses_and_allowed_names_only()
 {
-    let everybody = Admission {
+    let everybody = AuthConfig {
         allowed_hosts: vec!["api".parse().unwrap(), "kasparro.example:8443".parse().unwrap()],
-        ..Admission::of(WithoutToken::Everybody)
+        ..AuthConfig::of(WithoutToken::Everybody)
     };
-    let machine = Admission { without_token: WithoutToken::ThisMachine, ..everybody.clone() };
+    let machine = AuthConfig { without_token: WithoutToken::ThisMachine, ..everybody.clone() };
     let (everybody, machine) =
         (TestApi::admitting(everybody).await, TestApi::admitting(machine).await);
     for host in [
@@ -247,8 +247,8 @@ async fn anonymous_requests_are_answered_by_names_of_this_machine_addresses_and_
 
 #[tokio::test]
 async fn a_client_that_asks_too_often_is_told_when_to_come_again() {
-    let admission = Admission { rate: NonZeroU32::new(1), ..LOOPBACK };
-    let app = TestApi::admitting(admission).await;
+    let auth_config = AuthConfig { rate: NonZeroU32::new(1), ..LOOPBACK };
+    let app = TestApi::admitting(auth_config).await;
     let good = token(&app, Scope::Read, 1).await;
     let mut refused = app.get("/health").await;
     for _ in 0..3 {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use kasparro::api::{Admission, WithoutToken};
+use kasparro::api::{AuthConfig, WithoutToken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -14,7 +14,7 @@ const LET_GO: Duration = Duration::from_secs(60);
 
 async fn app() -> TestApi {
     let rate = NonZeroU32::new(1000);
-    TestApi::admitting(Admission { rate, ..Admission::of(WithoutToken::ThisMachine) }).await
+    TestApi::admitting(AuthConfig { rate, ..AuthConfig::of(WithoutToken::ThisMachine) }).await
 }
 
 /// A connection on which the text was sent.
@@ -84,9 +84,11 @@ async fn a_connection_ends_with_its_answer_when_all_places_are_taken() {
 /// As many slow connections as one machine can open, of every kind, for as long as the test asks.
 #[tokio::test]
 async fn slow_clients_of_one_address_hold_up_no_probe_of_another_and_none_of_their_own() {
-    let admission =
-        Admission { connections: NonZeroU32::new(128), ..Admission::of(WithoutToken::ThisMachine) };
-    let app = TestApi::admitting(admission).await;
+    let auth_config = AuthConfig {
+        connections: NonZeroU32::new(128),
+        ..AuthConfig::of(WithoutToken::ThisMachine)
+    };
+    let app = TestApi::admitting(auth_config).await;
     let attacks: Vec<_> = (0..200)
         .map(|number| {
             let text = [
@@ -122,9 +124,9 @@ async fn slow_clients_of_one_address_hold_up_no_probe_of_another_and_none_of_the
 
 #[tokio::test]
 async fn an_address_with_all_its_connections_at_work_is_told_so_but_its_probes_are_answered() {
-    let admission =
-        Admission { connections: NonZeroU32::new(2), ..Admission::of(WithoutToken::ThisMachine) };
-    let app = TestApi::admitting(admission).await;
+    let auth_config =
+        AuthConfig { connections: NonZeroU32::new(2), ..AuthConfig::of(WithoutToken::ThisMachine) };
+    let app = TestApi::admitting(auth_config).await;
     let body = "POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
                 Content-Length: 2\r\n\r\n{";
     let mut at_work = [said(&app, body).await, said(&app, body).await];

@@ -1,7 +1,7 @@
 //! A run without progress is shown as stalled wherever runs are shown; one that waits with a
 //! reason is not.
 
-use kasparro::api::{Admission, WithoutToken};
+use kasparro::api::{AuthConfig, WithoutToken};
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::{Mode, RunId};
 use kasparro::tasks::pause_source::{pause_source, resume_source};
@@ -33,7 +33,7 @@ async fn stalled(app: &TestApp) -> bool {
 
 #[tokio::test]
 async fn a_run_that_nobody_works_on_is_shown_as_stalled_wherever_runs_are_shown() {
-    let open = Admission::of(WithoutToken::ThisMachine);
+    let open = AuthConfig::of(WithoutToken::ThisMachine);
     let api = TestApi::admitting(open).await;
     write(&api.app);
     api.app.start("a_csv", Mode::Incremental).await;

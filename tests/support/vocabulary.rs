@@ -124,7 +124,7 @@ fn is_checked(path: &Path) -> bool {
 fn no_retired_word_is_in_the_code_or_the_tables() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
-    for folder in ["src", "migrations"] {
+    for folder in ["src", "crates", "migrations"] {
         super::files_below(&root.join(folder), &["rs", "sql"], &mut paths);
     }
     let mut found = BTreeSet::new();

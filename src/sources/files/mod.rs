@@ -1,6 +1,6 @@
 //! Sources that are files: what they have in common, whatever stands in them and wherever they are.
 //!
-//! Two seams cut what differs: [`store::Store`] says where bytes come from, [`format::RowFormat`]
+//! Two seams cut what differs: `store::Store` says where bytes come from, [`format::RowFormat`]
 //! what rows are in them. `plan` reads a file once as a stream and cuts it between rows; `read` and
 //! `map` then work on single chunks and blocks, in any order and any number of times. All three see
 //! the same rows because they share one reader of rows, made of one stored layout.

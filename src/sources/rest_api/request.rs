@@ -42,6 +42,7 @@ impl RequestParts {
     }
 
     /// A request for an address that cannot be had, which nobody sends.
+    #[expect(clippy::expect_used, reason = "the address is a constant")]
     pub fn without_address(path: &str) -> Self {
         let mut url = Url::parse(NO_ADDRESS).expect("an address");
         url.set_path(path);

@@ -19,7 +19,7 @@ macro_rules! auth_kinds {
         /// How requests are authenticated.
         #[derive(Debug, Clone, Deserialize, JsonSchema)]
         #[serde(tag = "type", rename_all = "snake_case")]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, reason = "each kind documents itself")]
         pub enum Auth {
             $($Kind($Kind),)+
         }

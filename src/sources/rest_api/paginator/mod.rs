@@ -26,7 +26,7 @@ macro_rules! paginators {
         /// How an answer leads to the next page.
         #[derive(Debug, Clone, Deserialize, JsonSchema)]
         #[serde(tag = "type", rename_all = "snake_case")]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, reason = "each kind documents itself")]
         pub enum Paginator {
             $($Kind($Kind),)+
         }

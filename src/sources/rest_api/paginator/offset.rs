@@ -64,6 +64,7 @@ struct Position {
 }
 
 impl Position {
+    #[expect(clippy::expect_used, reason = "serde_json writes every number and text")]
     fn to_json(self) -> Value {
         serde_json::to_value(self).expect("numbers and a text")
     }

@@ -1,0 +1,89 @@
+//! Owns what is done to a run that was started: cancelling it, trying its failed tasks again.
+
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+
+use super::run::Run;
+use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
+use crate::api::openapi::tags::Tag;
+use crate::api::state::ApiState;
+use crate::domain::actor::Actor;
+use crate::domain::run::RunId;
+use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
+use crate::tasks::retry_run::{RetryOutcome, retry_run};
+
+/// `POST /runs/{id}/cancel`
+struct CancelRun;
+impl Declares for CancelRun {
+    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRun, Kind::RunEnded];
+}
+
+/// `POST /runs/{id}/retry`
+struct RetryRun;
+impl Declares for RetryRun {
+    const KINDS: &'static [Kind] =
+        &[Kind::InvalidParameter, Kind::UnknownRun, Kind::NothingToRetry, Kind::SourcePaused];
+}
+
+/// The operations on runs that were started.
+pub(crate) struct RunControlsApi;
+
+#[OpenApi(tag = "Tag::Runs")]
+impl RunControlsApi {
+    /// Cancel a run
+    ///
+    /// Tasks that have not begun never do, those under way stop without a trace. What was committed
+    /// stays; the next run reads again what this one did not finish. Again is harmless.
+    #[oai(path = "/runs/:id/cancel", method = "post", operation_id = "cancel_run")]
+    async fn cancel(
+        &self,
+        state: Data<&ApiState>,
+        actor: Data<&Actor>,
+        /// The run's id.
+        id: Path<i64>,
+    ) -> Result<Json<Run>, Refusal<CancelRun>> {
+        let mut transaction = state.begin().await?;
+        let outcome = cancel_run(&mut transaction, RunId(id.0), &actor).await?;
+        transaction.commit().await?;
+        match outcome {
+            CancelOutcome::Cancelled(run) => Ok(Json(run.into())),
+            CancelOutcome::Ended(run) => {
+                let detail = format!("run {} has ended: {}", id.0, run.status);
+                Err(Problem::new(Kind::RunEnded, detail).into())
+            }
+            CancelOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
+        }
+    }
+
+    /// Retry a failed run
+    ///
+    /// Its failed tasks are tried again, with the job file that the run began with; what was done is not
+    /// done again. Refused when a later run of the source has begun: that one has read what the source
+    /// was then.
+    #[oai(path = "/runs/:id/retry", method = "post", operation_id = "retry_run")]
+    async fn retry(
+        &self,
+        state: Data<&ApiState>,
+        actor: Data<&Actor>,
+        /// The run's id.
+        id: Path<i64>,
+    ) -> Result<Json<Run>, Refusal<RetryRun>> {
+        let mut transaction = state.begin().await?;
+        let outcome = retry_run(&mut transaction, RunId(id.0), &actor).await?;
+        transaction.commit().await?;
+        let refused = |detail| Err(Problem::new(Kind::NothingToRetry, detail).into());
+        match outcome {
+            RetryOutcome::Retried(run) => Ok(Json(run.into())),
+            RetryOutcome::NothingFailed(run) => {
+                refused(format!("run {} has no failed task: it is {}", id.0, run.status))
+            }
+            RetryOutcome::Superseded(later) => {
+                refused(format!("run {later} of the source is later than run {}", id.0))
+            }
+            RetryOutcome::Paused(pause) => Err(Problem::source_paused(&pause).into()),
+            RetryOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Owns what the operations work with: the database, the job files, and where runs read from.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
+use tokio::time::timeout;
+
+use crate::db::Transaction;
+use crate::job_file::JobsFolder;
+use crate::sources::Access;
+
+/// How long a request waits for a connection to the database.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the operations work with; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The database.
+    pub pool: PgPool,
+    /// Where the job files are.
+    pub jobs: JobsFolder,
+    /// Where runs started here take API pages from.
+    pub access: Access,
+}
+
+impl ApiState {
+    /// A connection, or an error within seconds when there is none to be had.
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        timeout(CONNECT_TIMEOUT, self.pool.acquire())
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// A transaction, likewise.
+    pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        timeout(CONNECT_TIMEOUT, Transaction::begin(&self.pool))
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+}
