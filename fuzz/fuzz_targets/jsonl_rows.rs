@@ -168,7 +168,7 @@ impl Case {
         match source.plan(&self.path, known, &mut visit) {
             Ok(plan) => Some(plan),
             Err(error) => {
-                assert_eq!(error.class, FailureClass::Permanent, "{error}");
+                assert_eq!(error.class(), FailureClass::Permanent, "{error}");
                 None
             }
         }
