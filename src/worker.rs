@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use crate::queue::{self, Concurrency, Timeouts, WorkError};
 use crate::sources::AllowedRoots;
+use crate::tasks::SourcesInUse;
 use crate::tasks::perform::{Performer, RetryPolicy};
 
 /// Tasks that wait for others use a slot and hardly anything else.
@@ -45,12 +46,8 @@ pub async fn run(
     options: &WorkerOptions,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
-    let performer = Performer::new(
-        pool.clone(),
-        options.retry,
-        options.computing,
-        options.allowed_roots.clone(),
-    );
+    let sources = SourcesInUse::new(options.allowed_roots.clone());
+    let performer = Performer::new(pool.clone(), options.retry, options.computing, sources);
     let concurrency = Concurrency { computing: options.computing, waiting: WAITING_TASKS };
     let timeouts = Timeouts::default();
     queue::work(pool, &options.name, concurrency, timeouts, performer, options.grace, stop).await

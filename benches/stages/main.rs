@@ -27,9 +27,9 @@ use kasparro::domain::raw::RawRef;
 use kasparro::domain::run::RunId;
 use kasparro::job_file::Definition;
 use kasparro::mapping::{Mapped, Mapping};
-use kasparro::sources::{
-    self, AllowedRoots, FilePlan, FileScan, FileSource, ParsedChunk, Source, kinds,
-};
+use kasparro::sources::files::Files;
+use kasparro::sources::formats::csv::Csv;
+use kasparro::sources::{AllowedRoots, FilePlan, FileScan, FileSource, ParsedChunk, kinds};
 use kasparro::values::row::Row;
 
 use products::{ProductFile, Written};
@@ -41,7 +41,7 @@ const FILE: i64 = 1;
 struct Input {
     path: PathBuf,
     written: Written,
-    source: Box<dyn FileSource>,
+    source: Files<Csv>,
     mapping: Mapping,
 }
 
@@ -85,9 +85,8 @@ impl Input {
         let file = ProductFile { rows: ROWS, changed: false, dirty, extra_columns: 0 };
         let written = file.write(&path).expect("a file of products");
         let definition = Definition::load(&job, kinds()).expect("a good job file");
-        let Ok(Source::Files(source)) = sources::open(&definition, &AllowedRoots::default()) else {
-            panic!("a source of files")
-        };
+        let source =
+            Files::<Csv>::of(&definition, &AllowedRoots::default()).expect("good parameters");
         Self { path, written, source, mapping: Mapping::new(&definition, None) }
     }
 

@@ -7,8 +7,7 @@
 #![no_main]
 
 use kasparro_fuzz::job_file::Definition;
-use kasparro_fuzz::sources::rest_api::{Response, RestApiParams, RestApiSource};
-use kasparro_fuzz::sources::{Page, PageSource};
+use kasparro_fuzz::sources::rest_api::{Page, Response, RestApiParams, RestApiSource};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

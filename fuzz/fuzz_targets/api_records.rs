@@ -10,8 +10,8 @@ use kasparro_fuzz::domain::raw::RawRef;
 use kasparro_fuzz::domain::schema::Schema;
 use kasparro_fuzz::job_file::Definition;
 use kasparro_fuzz::mapping::{Mapped, Mapping};
-use kasparro_fuzz::sources::rest_api::{Response, RestApiSource};
-use kasparro_fuzz::sources::{Page, PageSource, SourceError};
+use kasparro_fuzz::sources::rest_api::{Page, Response, RestApiSource};
+use kasparro_fuzz::sources::{RawRows, Source, SourceError};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
@@ -52,7 +52,8 @@ fn case(job: &str, body: &str) -> Option<()> {
 
 fn map(source: &RestApiSource, page: &Page, mapping: &Mapping) -> Result<Mapped, SourceError> {
     let mut mapped = Mapped::default();
-    source.map(&page.body, RawRef::Page(page.hash.into()), mapping, &mut mapped)?;
+    let rows = RawRows::Document { text: &page.body, context: &serde_json::Value::Null };
+    source.map(rows, RawRef::Page(page.hash.into()), mapping, &mut mapped)?;
     Ok(mapped)
 }
 

@@ -26,7 +26,7 @@ fn purpose(run: &Run, definition: &Definition) -> String {
     let from = match run.access.as_str() {
         "offline" => " from recorded pages (--offline)",
         "record" => " and record the pages (--record)",
-        _ if run.mode == Mode::Replay || !sources::has_pages(definition) => "",
+        _ if run.mode == Mode::Replay || !sources::recordable(definition) => "",
         _ => " from the network",
     };
     let dry = if run.dry_run { ", as a dry run" } else { "" };

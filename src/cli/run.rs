@@ -118,7 +118,7 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     fn access(&self, definition: &Definition) -> Access {
-        match (self.offline, self.record && sources::has_pages(definition)) {
+        match (self.offline, self.record && sources::recordable(definition)) {
             (true, _) => Access::Offline,
             (_, true) => Access::Record,
             _ => Access::Network,
@@ -175,7 +175,7 @@ fn chosen(jobs: &JobsFolder, args: &RunArgs) -> anyhow::Result<(Vec<Definition>,
         }
     }
     if args.record
-        && let Some(files) = definitions.iter().find(|d| !sources::has_pages(d))
+        && let Some(files) = definitions.iter().find(|d| !sources::recordable(d))
     {
         bail!(
             "--record keeps the pages of an API, and {} reads files ({}): leave it out for this source",

@@ -62,7 +62,7 @@ pub(super) async fn show(
         return out::json(&document);
     }
     let definition = jobs.get(&run.source, sources::kinds());
-    out::facts(&about(&run, definition.is_ok_and(|definition| sources::has_pages(&definition))));
+    out::facts(&about(&run, definition.is_ok_and(|definition| sources::recordable(&definition))));
     if !tasks.is_empty() {
         out::line("");
         out::table(&task_table(&tasks, &held));

@@ -13,8 +13,10 @@ const MARKER_IDS: i64 = 16;
 pub struct Checkpoint {
     /// Records of the source.
     pub records: i64,
-    /// Opaque position.
+    /// What the next run begins with: each kind of source has its own words.
     pub state: Value,
+    /// The run that it is of.
+    pub run: RunId,
 }
 
 /// The checkpoint of a source, if a run of it ever succeeded.
@@ -25,13 +27,13 @@ pub async fn get(
     executor: impl PgExecutor<'_>,
     source: &str,
 ) -> Result<Option<Checkpoint>, sqlx::Error> {
-    sqlx::query_as!(
-        Checkpoint,
-        "select records, state from ingestion_checkpoints where source = $1",
+    let row = sqlx::query!(
+        "select records, state, run_id from ingestion_checkpoints where source = $1",
         source,
     )
     .fetch_optional(executor)
-    .await
+    .await?;
+    Ok(row.map(|row| Checkpoint { records: row.records, state: row.state, run: RunId(row.run_id) }))
 }
 
 /// Moves a source's checkpoint. `records` is the number of records the source has now; up to 16 of

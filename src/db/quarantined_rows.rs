@@ -272,14 +272,14 @@ pub async fn first_run(
          from (
             select raw_ref, min(run_id) as run_id,
                    case when raw_ref like 'page/%' then decode(substring(raw_ref from 6), 'hex') end
-                       as body_hash
+                       as page_hash
             from quarantined_rows
             where source = $1 and ($2::bytea is null or fingerprint = $2)
               and status in ('open', 'redriven')
             group by raw_ref
          ) as q
          left join source_files as f on f.source = $1 and q.raw_ref = 'file/' || f.id
-         left join raw_api_data as p on p.source = $1 and p.body_hash = q.body_hash",
+         left join raw_api_pages as p on p.source = $1 and p.page_hash = q.page_hash",
         source,
         fingerprint,
     )

@@ -67,11 +67,11 @@ pub async fn missing_raw(
         r#"select s.run_id as "run_id!", s.raw_ref as "raw_ref!"
          from run_slices as s
          where s.source = $1 and s.run_id between $2 and $3
-           and case s.kind
-                when 'fetch_page' then not exists (
-                    select 1 from raw_api_data as p
+           and case when s.raw_ref like 'page/%'
+                then not exists (
+                    select 1 from raw_api_pages as p join raw_api_data as d using (source, body_hash)
                     where p.source = s.source
-                      and p.body_hash = decode(substring(s.raw_ref from 6), 'hex')
+                      and p.page_hash = decode(substring(s.raw_ref from 6), 'hex')
                 )
                 else s.rows_read > 0 and not exists (
                     select 1 from raw_csv_blocks as b
@@ -174,9 +174,9 @@ pub async fn take_over(
             select *, row_number() over (order by run_id, slice) - 1 as number
             from read where run_id = last_run_id
          ), taken as (
-            insert into run_tasks (run_id, task_key, kind, state, first_slice, last_slice, payload,
-                                   result, bytes, done_at)
-            select $1, kind || ':' || number, kind, 'done', number, number,
+            insert into run_tasks (run_id, task_key, kind, role, state, first_slice, last_slice,
+                                   payload, result, bytes, done_at)
+            select $1, kind || ':' || number, kind, role, 'done', number, number,
                    jsonb_set(payload, '{slice}', to_jsonb(number)), result, bytes, now()
             from numbered
          )

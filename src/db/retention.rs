@@ -41,27 +41,40 @@ pub async fn remove_pages(
     before: DateTime<Utc>,
     most: i64,
 ) -> Result<u64, sqlx::Error> {
-    let removed = sqlx::query!(
-        "delete from raw_api_data where (source, body_hash) in (
-            select p.source, p.body_hash from raw_api_data as p
-            where p.source = $1 and p.fetched_at < $2
+    let removed = sqlx::query_scalar!(
+        // The statement sees the pages that it removes.
+        r#"with gone as (
+            delete from raw_api_pages where (source, page_hash) in (
+                select p.source, p.page_hash from raw_api_pages as p
+                where p.source = $1 and p.fetched_at < $2
+                  and not exists (
+                    select 1 from etl_runs where source = $1 and status in ('queued', 'running')
+                  )
+                  and not exists (
+                    select 1 from etl_runs as r join run_tasks as t on t.run_id = r.id
+                    where r.source = $1 and r.finished_at >= $2 and t.role = 'read'
+                      and t.result ->> 'raw' = 'page/' || encode(p.page_hash, 'hex')
+                  )
+                limit $3 for update of p skip locked
+            )
+            returning page_hash, body_hash
+         ), bodies as (
+            delete from raw_api_data as d where source = $1
+              and d.body_hash in (select body_hash from gone)
               and not exists (
-                select 1 from etl_runs where source = $1 and status in ('queued', 'running')
+                select 1 from raw_api_pages as p
+                where p.source = $1 and p.body_hash = d.body_hash
+                  and p.page_hash not in (select page_hash from gone)
               )
-              and not exists (
-                select 1 from etl_runs as r join run_tasks as t on t.run_id = r.id
-                where r.source = $1 and r.finished_at >= $2 and t.kind = 'fetch_page'
-                  and t.result ->> 'raw' = 'page/' || encode(p.body_hash, 'hex')
-              )
-            limit $3 for update of p skip locked
-         )",
+         )
+         select count(*) as "gone!" from gone"#,
         source,
         before,
         most,
     )
-    .execute(executor)
+    .fetch_one(executor)
     .await?;
-    Ok(removed.rows_affected())
+    Ok(removed.unsigned_abs())
 }
 
 /// Removes up to `most` blocks of versions of files that were last used before a time. The newest

@@ -130,7 +130,7 @@ pub async fn reopen(
         withdraw_batches(connection, id, rows, &mut reopened).await?;
     }
     let opened = sqlx::query!(
-        "update run_tasks set state = 'open', attempt = 0, worker = null, error = null,
+        "update run_tasks set state = 'open', attempt = 0, attempts_before = 0, worker = null, error = null,
                 done_at = null, next_attempt_at = null, opened_at = now(), last_sequence = null
          where run_id = $1 and state = 'failed' returning task_key, kind",
         id.0,
@@ -143,7 +143,7 @@ pub async fn reopen(
     if reopened.opened_reading() > 0 {
         // Planned again when everything has been read.
         let withdrawn = sqlx::query!(
-            "delete from run_tasks where run_id = $1 and kind = 'snapshot_schema'
+            "delete from run_tasks where run_id = $1 and role = 'snapshot'
              returning task_key, kind",
             id.0,
         )
@@ -167,11 +167,11 @@ async fn withdraw_batches(
         "with first_failed as (
             select min(first_slice) as slice from run_tasks
             where run_id = $1 and state = 'failed'
-              and (kind in ('fetch_page', 'parse_csv_chunk')
-                   or (kind = 'normalize_batch' and payload ->> 'rows' = $2))
+              and (role = 'read'
+                   or (role = 'normalize' and payload ->> 'rows' = $2))
          )
          delete from run_tasks using first_failed
-         where run_id = $1 and kind = 'normalize_batch' and payload ->> 'rows' = $2
+         where run_id = $1 and role = 'normalize' and payload ->> 'rows' = $2
            and last_slice >= first_failed.slice
          returning task_key, kind, inserted, updated, unchanged, quarantined",
         id.0,
@@ -194,11 +194,7 @@ async fn withdraw_batches(
 
 impl Reopened {
     fn opened_reading(&self) -> usize {
-        let reads = |kind: &TaskKind| match kind {
-            TaskKind::PlanRun | TaskKind::FetchPage | TaskKind::ParseCsvChunk => true,
-            TaskKind::NormalizeBatch | TaskKind::SnapshotSchema => false,
-        };
-        self.opened.iter().filter(|(_, kind)| reads(kind)).count()
+        self.opened.iter().filter(|(_, kind)| kind.role().reads()).count()
     }
 }
 

@@ -1,33 +1,17 @@
 //! Owns `source_files`: the versions of files that were seen, and how far each has been read.
 
-use std::collections::HashMap;
-
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::stored_hash;
-use crate::domain::file::{KnownFile, Layout, Progress};
-use crate::domain::hash::{ContentHash, Hashes, StoredHash};
+use crate::domain::file::{CommittedFile, KnownFile, Layout, Progress};
+use crate::domain::file_standing::FileStanding;
+use crate::domain::hash::{ContentHash, Hashes};
 use crate::domain::run::RunId;
-
-/// A version of a file that a successful run has read to its end.
-#[derive(Debug, Clone)]
-pub struct CommittedFile {
-    /// `source_files.id`.
-    pub id: i64,
-    /// What is known of it.
-    pub known: KnownFile,
-    /// Hash of the job file it was read with.
-    pub definition_hash: Option<StoredHash>,
-    /// The run that has read it to its end.
-    pub run: RunId,
-    /// Rows of it that are in quarantine.
-    pub quarantined: i64,
-    /// Whether a run did not find it since.
-    pub gone: bool,
-}
 
 /// A version of a file as a plan found it.
 #[derive(Debug, Clone)]
@@ -46,30 +30,33 @@ pub struct FileVersion<'a> {
     pub layout: &'a Layout,
 }
 
-/// The version of the file that was committed last.
+/// The files of a source that runs have read to their end, by name: the version of each that was committed
+/// last; those that it has no more included.
 ///
 /// # Errors
 /// Database errors.
 pub async fn committed(
     executor: impl PgExecutor<'_>,
     source: &str,
-    url: &str,
-) -> Result<Option<CommittedFile>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"select id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
+) -> Result<BTreeMap<String, CommittedFile>, sqlx::Error> {
+    let mut rows = sqlx::query!(
+        r#"select distinct on (url)
+                url, id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
                 committed_lines, committed_chunks, committed_width, definition_hash,
                 quarantined_rows, gone_run_id is not null as "gone!",
-                committed_run_id as "run_id!"
+                committed_run_id as "run_id!",
+                exists (
+                    select 1 from raw_csv_blocks as b
+                    where b.file_id = source_files.id and b.chunk >= committed_chunks
+                ) as "rows_behind!"
          from source_files
-         where source = $1 and url = $2 and committed_run_id is not null
-         order by committed_run_id desc, id desc
-         limit 1"#,
+         where source = $1 and committed_run_id is not null
+         order by url, committed_run_id desc, id desc"#,
         source,
-        url,
     )
-    .fetch_optional(executor)
-    .await?;
-    row.map(|row| {
+    .fetch(executor);
+    let mut files = BTreeMap::new();
+    while let Some(row) = rows.try_next().await? {
         let known = KnownFile {
             size: row.size as u64,
             modified: from_nanos(row.modified_ns),
@@ -83,64 +70,18 @@ pub async fn committed(
             },
             width: row.committed_width.map(i32::cast_unsigned),
         };
-        let definition_hash = row.definition_hash.as_deref().map(stored_hash).transpose()?;
-        let (run, quarantined) = (RunId(row.run_id), row.quarantined_rows);
-        Ok(CommittedFile { id: row.id, known, definition_hash, run, quarantined, gone: row.gone })
-    })
-    .transpose()
-}
-
-/// How the files of a source were read last, and how far their rows reach; those that it has no more
-/// included.
-///
-/// # Errors
-/// Database errors.
-pub async fn committed_layouts(
-    executor: impl PgExecutor<'_>,
-    source: &str,
-) -> Result<Vec<(Layout, Option<u32>)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        // What has no rows reaches nowhere, and says nothing.
-        r#"select distinct on (url) layout,
-            case when committed_rows > 0 then committed_width end as committed_width
-         from source_files
-         where source = $1 and committed_run_id is not null
-         order by url, committed_run_id desc, id desc"#,
-        source,
-    )
-    .fetch_all(executor)
-    .await?;
-    let width = |width: Option<i32>| width.map(i32::cast_unsigned);
-    Ok(rows.into_iter().map(|row| (Layout(row.layout), width(row.committed_width))).collect())
-}
-
-/// The files of a source that were read and of which no run has missed any so far, but for these, in
-/// the order of names: so many at most, and how many there are.
-///
-/// # Errors
-/// Database errors.
-pub async fn missing(
-    executor: impl PgExecutor<'_>,
-    source: &str,
-    found: &[&str],
-    most: i64,
-) -> Result<(Vec<String>, i64), sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select url, count(*) over () as "files!" from (
-            select distinct on (url) url, gone_run_id from source_files
-            where source = $1 and committed_run_id is not null
-            order by url, committed_run_id desc, id desc
-         ) as f
-         where gone_run_id is null and url <> all($2)
-         order by url limit $3"#,
-        source,
-        found as &[&str],
-        most,
-    )
-    .fetch_all(executor)
-    .await?;
-    let files = rows.first().map_or(0, |row| row.files);
-    Ok((rows.into_iter().map(|row| row.url).collect(), files))
+        let file = CommittedFile {
+            id: row.id,
+            known,
+            definition_hash: row.definition_hash.as_deref().map(stored_hash).transpose()?,
+            run: RunId(row.run_id),
+            quarantined: row.quarantined_rows,
+            gone: row.gone,
+            rows_behind: row.rows_behind,
+        };
+        files.insert(row.url, file);
+    }
+    Ok(files)
 }
 
 /// Notes which files of a source are there, and which are not any more.
@@ -166,19 +107,6 @@ pub async fn note_found(
     Ok(())
 }
 
-/// What there is of a file in quarantine.
-#[derive(Debug, Clone)]
-pub struct Standing {
-    /// Path or address.
-    pub url: String,
-    /// Rows that a run has read of it to the end.
-    pub rows: i64,
-    /// Those of them that are in quarantine.
-    pub quarantined: i64,
-    /// Whether a later version of the file was read.
-    pub outdated: bool,
-}
-
 /// Counts the rows in quarantine of files of which a run has evaluated some: all of them, or, where only
 /// rows behind a number were evaluated, those and what was counted before. It looks at nothing but what
 /// is in quarantine of these files.
@@ -189,12 +117,12 @@ pub async fn recount(
     connection: &mut PgConnection,
     source: &str,
     evaluated: &[EvaluatedFile],
-) -> Result<Vec<Standing>, sqlx::Error> {
+) -> Result<Vec<FileStanding>, sqlx::Error> {
     let ids: Vec<i64> = evaluated.iter().map(|file| file.id).collect();
     let behind: Vec<i64> = evaluated.iter().map(|file| file.behind).collect();
     let rows: Vec<i64> = evaluated.iter().map(|file| file.rows).collect();
     sqlx::query_as!(
-        Standing,
+        FileStanding,
         r#"update source_files as f set
             quarantined_rows = case when j.behind > 0 then f.quarantined_rows else 0 end + (
                 select count(distinct q.raw_row) from quarantined_rows as q

@@ -19,7 +19,7 @@ const MOST_RECORDS: i64 = 1_000_000;
 /// A page that would change nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnchangedPage {
-    /// The hash that its body is kept under.
+    /// The hash that it is kept under.
     pub hash: StoredHash,
     /// The hash of the key of each row that is a record.
     pub keys: Vec<u64>,
@@ -44,8 +44,8 @@ pub async fn among(
     let rows = sqlx::query!(
         // Nobody knows reasons and gaps of pages that an earlier version stored: they are normalized
         // once more.
-        r#"select body_hash, keys, quarantined, reasons, gaps as "gaps!" from unchanged_pages
-         where source = $1 and mapping_hash = $2 and body_hash = any($3)
+        r#"select page_hash, keys, quarantined, reasons, gaps as "gaps!" from unchanged_pages
+         where source = $1 and mapping_hash = $2 and page_hash = any($3)
            and (quarantined = 0 or reasons is not null) and gaps is not null"#,
         source,
         mapping.as_bytes(),
@@ -56,7 +56,7 @@ pub async fn among(
     rows.into_iter()
         .map(|row| {
             Ok(UnchangedPage {
-                hash: stored_hash(&row.body_hash)?,
+                hash: stored_hash(&row.page_hash)?,
                 keys: keys_of(&row.keys).collect(),
                 quarantined: row.quarantined,
                 reasons: row
@@ -87,17 +87,17 @@ pub async fn remove_changed(
     }
     let mut pages = Vec::new();
     let mut stored =
-        sqlx::query!("select body_hash, keys from unchanged_pages where source = $1", source)
+        sqlx::query!("select page_hash, keys from unchanged_pages where source = $1", source)
             .fetch(&mut *connection);
     while let Some(page) = stored.try_next().await? {
         if keys_of(&page.keys).any(|key| changed.binary_search(&key).is_ok()) {
-            pages.push(stored_hash(&page.body_hash)?);
+            pages.push(stored_hash(&page.page_hash)?);
         }
     }
     drop(stored);
     if !pages.is_empty() {
         sqlx::query!(
-            "delete from unchanged_pages where source = $1 and body_hash = any($2)",
+            "delete from unchanged_pages where source = $1 and page_hash = any($2)",
             source,
             &bytes_of(&pages),
         )
@@ -140,14 +140,14 @@ pub async fn insert(
         .map(|page| page.keys.iter().flat_map(|key| key.to_le_bytes()).collect())
         .collect();
     sqlx::query!(
-        "insert into unchanged_pages (source, mapping_hash, run_id, body_hash, records, quarantined,
+        "insert into unchanged_pages (source, mapping_hash, run_id, page_hash, records, quarantined,
                                     keys, reasons, gaps)
          select $1, $2, $3, p.*
          from unnest($4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[], $9::jsonb[],
                      $10::jsonb[]) as p
          where (select coalesce(sum(records), 0)::bigint from unchanged_pages where source = $1)
                < $8
-         on conflict (source, body_hash) do update set
+         on conflict (source, page_hash) do update set
             mapping_hash = excluded.mapping_hash,
             run_id = excluded.run_id,
             records = excluded.records,
@@ -182,9 +182,9 @@ pub async fn forget_unread(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "delete from unchanged_pages
-         where source = $1 and 'page/' || encode(body_hash, 'hex') not in (
+         where source = $1 and 'page/' || encode(page_hash, 'hex') not in (
             select result ->> 'raw' from run_tasks
-            where run_id = $2 and kind = 'fetch_page' and result ->> 'raw' is not null
+            where run_id = $2 and role = 'read' and result ->> 'raw' is not null
          )",
         source,
         run.0,

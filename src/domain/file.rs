@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::hash::StoredHash;
+use super::run::RunId;
 
 /// A position within a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,6 +52,25 @@ pub struct KnownFile {
     pub end: Progress,
     /// The most fields that a row of it has; `None` where that was not counted.
     pub width: Option<u32>,
+}
+
+/// A version of a file that a successful run has read to its end.
+#[derive(Debug, Clone)]
+pub struct CommittedFile {
+    /// `source_files.id`.
+    pub id: i64,
+    /// What is known of it.
+    pub known: KnownFile,
+    /// Hash of the job file it was read with.
+    pub definition_hash: Option<StoredHash>,
+    /// The run that has read it to its end.
+    pub run: RunId,
+    /// Rows of it that are in quarantine.
+    pub quarantined: i64,
+    /// Whether a run did not find it since.
+    pub gone: bool,
+    /// Whether raw rows are kept from behind its end: a run that was not finished read them.
+    pub rows_behind: bool,
 }
 
 /// Consecutive rows of a file, byte for byte, as they are stored in `raw_csv_blocks`.

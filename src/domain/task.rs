@@ -22,10 +22,50 @@ string_enum! {
     }
 }
 
+string_enum! {
+    /// What a task does for its run, whatever the kind of source: what follows when it ends depends on
+    /// this alone.
+    TaskRole ("task role") {
+        /// Decides which slices to read first.
+        Plan = "plan",
+        /// Reads slices.
+        Read = "read",
+        /// Turns slices that were read into records.
+        Normalize = "normalize",
+        /// Compares what was seen with what is known.
+        Snapshot = "snapshot",
+    }
+}
+
+impl TaskKind {
+    /// What tasks of this kind do for their run.
+    pub fn role(self) -> TaskRole {
+        match self {
+            Self::PlanRun => TaskRole::Plan,
+            Self::FetchPage | Self::ParseCsvChunk => TaskRole::Read,
+            Self::NormalizeBatch => TaskRole::Normalize,
+            Self::SnapshotSchema => TaskRole::Snapshot,
+        }
+    }
+}
+
+impl TaskRole {
+    /// Whether the source is not read to its end as long as such a task is open. Planning counts:
+    /// nothing is read before it is planned.
+    pub fn reads(self) -> bool {
+        match self {
+            Self::Plan | Self::Read => true,
+            Self::Normalize | Self::Snapshot => false,
+        }
+    }
+}
+
 /// A task's input: ids, ranges and positions, never data. Stored in `run_tasks.payload`.
 ///
-/// A **slice** is what one reading task reads: an API page or a CSV chunk. The slices of a run are
-/// numbered from 0 in the order in which their rows count: the last occurrence of a key wins.
+/// A **slice** is what is read and stored at a time: an API page, a chunk of a file. Slices are numbered
+/// in the order in which their rows count, see [`SliceId`]: the last occurrence of a key wins.
+///
+/// [`SliceId`]: super::slice::SliceId
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaskPayload {
@@ -101,6 +141,15 @@ impl TaskPayload {
             Self::ParseCsvChunk { .. } => TaskKind::ParseCsvChunk,
             Self::NormalizeBatch { .. } => TaskKind::NormalizeBatch,
             Self::SnapshotSchema {} => TaskKind::SnapshotSchema,
+        }
+    }
+
+    /// The same task for the next of the slices that it reads, which begins at a position; `None` if
+    /// tasks of its kind read a single slice.
+    pub fn continued(&self, slice: i64, position: serde_json::Value) -> Option<Self> {
+        match self {
+            Self::FetchPage { .. } => Some(Self::FetchPage { slice, position }),
+            _ => None,
         }
     }
 

@@ -45,6 +45,12 @@ impl Gone {
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.paths.is_empty()
     }
+
+    /// Keeps what is gone from others as well.
+    pub fn retain_those_of(&mut self, others: &Self) {
+        self.fields.retain(|field| others.fields.contains(field));
+        self.paths.retain(|path| others.paths.contains(path));
+    }
 }
 
 /// What the contract watches of one locator.

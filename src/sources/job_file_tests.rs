@@ -228,7 +228,7 @@ fn where_files_are_is_said_in_one_table() {
     let whole = CSV.replacen("[csv]\npaths = [\"data/*.csv\"]\n", tables, 1);
     parse(&whole).expect("each parameter of CSV may be left out");
     // The definition of a run under way was inspected when it began.
-    let kinds = super::kind_names();
+    let kinds = super::kind_names(KINDS);
     Definition::parse("x".parse().unwrap(), Path::new("x.toml"), whole, &kinds).unwrap();
 }
 

@@ -1,19 +1,29 @@
-//! Floor 3: the kinds of sources. A kind reads (I/O, no database) and yields rows (pure).
+//! Floor 3: the kinds of sources. A kind plans slices, reads them (I/O, no database), and maps what was
+//! read to rows (pure).
 //!
-//! To add a kind: one file here with its parameters and one of the two traits below, and its line
-//! in `KINDS`. Must not know: the database, the queue, runs.
+//! To add a kind: one file here with its parameters and the trait [`Source`], and its line in `KINDS`.
+//! Must not know: the database, the queue, runs.
 
 mod allowed_roots;
 mod error;
 pub mod files;
 pub mod formats;
+mod plan;
 pub mod rest_api;
 mod rows;
+mod slice;
 
 pub use allowed_roots::AllowedRoots;
 pub use error::{SourceError, SourceErrorKind};
+pub use files::planning::SlicedFiles;
+pub use plan::{FoundFile, Plan, PlanRequest};
+pub use slice::{
+    ChunkPosition, Document, LedNowhere, NextSlice, OneSlice, Position, RawRows, RawSlice,
+    SliceContent, SliceNotes, SliceReader, SliceRequest,
+};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +32,7 @@ use serde_json::Value;
 
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::hash::{ContentHash, Hashes};
+use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
@@ -73,78 +84,6 @@ pub struct RateLimit {
     pub requests: u32,
     /// The period.
     pub per: Duration,
-}
-
-/// One API page.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The address asked, without secrets.
-    pub url: String,
-    /// Fingerprint of the request: its method, its address without secrets, and its body. The same
-    /// for each attempt, with any key, and where a recording is read.
-    pub request: ContentHash,
-    /// HTTP status, 200 for a recorded page.
-    pub status: u16,
-    /// The body: valid JSON text, exactly as it came, but for the secrets of the request, should
-    /// it repeat them.
-    pub body: String,
-    /// Hash of the body.
-    pub hash: ContentHash,
-    /// Number of records in it.
-    pub records: i64,
-    /// What the records look like.
-    pub shape: Shape,
-    /// The locators that lead into fields and led nowhere in any of the records.
-    pub leading_nowhere: Vec<LedNowhere>,
-    /// Where the next page is; `None` when this was the last.
-    pub next: Option<Value>,
-    /// The message when the API has pages that no task will fetch.
-    pub more: Option<String>,
-    /// What the answer says is wrong with it, such as `` `error`: quota exceeded ``.
-    pub complaint: Option<String>,
-}
-
-/// A locator that leads into a field of the records, and led nowhere in any of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedNowhere {
-    /// Its number.
-    pub locator: usize,
-    /// The path that may have been meant, with the nearest key that is there.
-    pub meant: Option<String>,
-}
-
-/// A source that is read page by page, each page telling where the next one is.
-pub trait PageSource: Send + Sync {
-    /// The position of the first page of a full sync.
-    fn first(&self) -> Value;
-
-    /// The bucket that requests draw from, if any.
-    fn rate_limit(&self) -> Option<RateLimit>;
-
-    /// The most attempts a page gets before its task fails.
-    fn max_attempts(&self) -> u32;
-
-    /// Reads one page.
-    ///
-    /// # Errors
-    /// [`SourceError`] of the kind that the response means: see [`SourceErrorKind`].
-    fn fetch<'a>(
-        &'a self,
-        position: &'a Value,
-        access: Access,
-    ) -> BoxFuture<'a, Result<Page, SourceError>>;
-
-    /// Maps the records of a stored body, in order. Pure.
-    ///
-    /// # Errors
-    /// When the body holds no list of records, or when the contract freezes the schema.
-    fn map(
-        &self,
-        body: &str,
-        raw: RawRef,
-        mapping: &Mapping,
-        out: &mut Mapped,
-    ) -> Result<(), SourceError>;
 }
 
 /// What is to be read of a file.
@@ -271,6 +210,9 @@ pub enum Loss {
 
 /// A source of files that are cut into chunks, which are then read in any order.
 pub trait FileSource: Send + Sync {
+    /// The setting that leads to the files, as messages name it: `files.paths`.
+    fn setting(&self) -> String;
+
     /// The files, in the order in which their rows count. Blocking I/O, which ends soon once
     /// `stopped` is set.
     ///
@@ -328,27 +270,67 @@ pub trait FileSource: Send + Sync {
     ) -> Result<(), SourceError>;
 }
 
-/// An opened source.
-pub enum Source {
-    /// Read page by page.
-    Pages(Box<dyn PageSource>),
-    /// Read as files in chunks.
-    Files(Box<dyn FileSource>),
-}
+/// An opened source. It plans slices, reads them, and turns what was read into rows: all that the
+/// engine asks of it. It knows neither the database nor the queue nor runs.
+pub trait Source: Send + Sync {
+    /// What the engine has to know of how it is read.
+    fn profile(&self) -> Profile;
 
-impl Source {
-    /// Whether it is read page by page.
-    pub fn is_pages(&self) -> bool {
-        matches!(self, Self::Pages(_))
+    /// Decides what to read first. May do I/O, and stops soon when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When nothing can be read.
+    fn plan(self: Arc<Self>, request: PlanRequest)
+    -> BoxFuture<'static, Result<Plan, SourceError>>;
+
+    /// Begins to read at a position.
+    fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader>;
+
+    /// Maps rows that were read, in order; what is no row or no record becomes a reject. Pure.
+    ///
+    /// # Errors
+    /// When the rows are of a form that the source does not read, or the contract freezes the schema.
+    fn map(
+        &self,
+        rows: RawRows<'_>,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError>;
+
+    /// What the next run begins with, now that one has read everything: `state` is what it had begun
+    /// with, `watermarks` are what its slices left, in their order. An object, or null for nothing.
+    fn advance(&self, state: &Value, watermarks: &[Value]) -> Value {
+        let _ = watermarks;
+        state.clone()
     }
 }
+
+/// What the engine has to know of how a source is read.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// What an incremental run reads.
+    pub reads: Reads,
+    /// Whether the job file decides what the rows of a slice are, so that normalizing it under another
+    /// job file may find more or fewer.
+    pub rows_by_job_file: bool,
+    /// The most slices that are normalized in one transaction when they queue up.
+    pub slices_per_batch: i64,
+    /// The bucket that requests draw from.
+    pub rate_limit: Option<RateLimit>,
+    /// The most attempts of a reading task; `None`: as for any other.
+    pub max_attempts: Option<u32>,
+}
+
+/// What opening a source gives.
+pub type Opened = Result<Arc<dyn Source>, SourceError>;
 
 /// A kind of source, as it is registered.
 pub struct Kind {
     /// The value of `kind` in a job file, and the name of the table with its parameters.
     pub name: &'static str,
-    /// Whether it asks for pages, which can be recorded.
-    pub has_pages: bool,
+    /// Whether what it reads can be recorded, and read again without a network.
+    pub recordable: bool,
     /// Whether it reads files, and takes the table `[files]`.
     pub reads_files: bool,
     /// Says everything that is wrong with a job file, wherever the source will be read.
@@ -358,7 +340,7 @@ pub struct Kind {
     /// Says what is wrong with the parameters, wherever the source will be read.
     pub check: fn(&Definition) -> Result<(), SourceError>,
     /// Opens a source. Reads nothing yet.
-    pub open: fn(&Definition, &AllowedRoots) -> Result<Source, SourceError>,
+    pub open: fn(&Definition, &AllowedRoots) -> Opened,
     /// The JSON Schema of its parameters.
     pub schema: fn() -> schemars::Schema,
 }
@@ -387,21 +369,21 @@ pub fn kinds() -> &'static [Kind] {
 
 /// The names of all kinds, by which a job file is read that was inspected when its run began: what
 /// was good then goes on.
-pub fn kind_names() -> Vec<&'static str> {
-    KINDS.iter().map(|kind| kind.name).collect()
+pub fn kind_names(kinds: &[Kind]) -> Vec<&'static str> {
+    kinds.iter().map(|kind| kind.name).collect()
 }
 
-fn kind_of(definition: &Definition) -> Result<&'static Kind, SourceError> {
-    KINDS.iter().find(|kind| kind.name == definition.kind).ok_or_else(|| {
-        let known = kind_names().join(", ");
+fn kind_of<'a>(kinds: &'a [Kind], definition: &Definition) -> Result<&'a Kind, SourceError> {
+    kinds.iter().find(|kind| kind.name == definition.kind).ok_or_else(|| {
+        let known = kind_names(kinds).join(", ");
         let message = format!("{}: unknown kind; known are {known}", definition.kind);
         SourceError::new(SourceErrorKind::InvalidConfig, message)
     })
 }
 
-/// Whether a source is read page by page; where pages come from means nothing to others.
-pub fn has_pages(definition: &Definition) -> bool {
-    kind_of(definition).is_ok_and(|kind| kind.has_pages)
+/// Whether what a source reads can be recorded; where it comes from means nothing to others.
+pub fn recordable(definition: &Definition) -> bool {
+    kind_of(KINDS, definition).is_ok_and(|kind| kind.recordable)
 }
 
 /// Checks what can be checked of a definition on any machine.
@@ -409,7 +391,7 @@ pub fn has_pages(definition: &Definition) -> bool {
 /// # Errors
 /// When the kind is unknown, or its parameters cannot be used.
 pub fn check(definition: &Definition) -> Result<(), SourceError> {
-    let checked = kind_of(definition).and_then(|kind| (kind.check)(definition));
+    let checked = kind_of(KINDS, definition).and_then(|kind| (kind.check)(definition));
     checked.map_err(|error| error.in_file(&definition.path))
 }
 
@@ -422,7 +404,7 @@ pub fn look(
     definition: &Definition,
     allowed_roots: &AllowedRoots,
 ) -> Result<(Vec<Problem>, Vec<Problem>), DefinitionError> {
-    let Ok(kind) = kind_of(definition) else { return Ok((Vec::new(), Vec::new())) };
+    let Ok(kind) = kind_of(KINDS, definition) else { return Ok((Vec::new(), Vec::new())) };
     definition.inspect(|job| (kind.look)(definition, allowed_roots, job))
 }
 
@@ -430,8 +412,16 @@ pub fn look(
 ///
 /// # Errors
 /// When the kind is unknown, or its parameters cannot be used or lead to files outside the allowed roots.
-pub fn open(definition: &Definition, allowed_roots: &AllowedRoots) -> Result<Source, SourceError> {
-    let opened = kind_of(definition).and_then(|kind| (kind.open)(definition, allowed_roots));
+pub fn open(definition: &Definition, allowed_roots: &AllowedRoots) -> Opened {
+    open_of(KINDS, definition, allowed_roots)
+}
+
+/// The same, of other kinds.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_of(kinds: &[Kind], definition: &Definition, allowed_roots: &AllowedRoots) -> Opened {
+    let opened = kind_of(kinds, definition).and_then(|kind| (kind.open)(definition, allowed_roots));
     opened.map_err(|error| error.in_file(&definition.path))
 }
 

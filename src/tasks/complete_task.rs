@@ -3,30 +3,30 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::finish_run::finish_run;
-use super::unchanged_pages::PAGES_PER_BATCH;
 use super::{Effects, SourceInUse, TaskError};
 use crate::db::run_tasks::{self, EndedAttempt, TaskEnd, TaskState};
 use crate::db::runs;
 use crate::db::runs::progress::{self, ProgressChange};
 use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::run::{RunId, RunStatus};
-use crate::domain::task::{Rows, TaskKind, TaskPayload};
+use crate::domain::slice::SliceId;
+use crate::domain::task::{Rows, TaskKind, TaskPayload, TaskRole};
 use crate::queue;
 use crate::sources::Source;
 
-/// Of several, the most bytes: their records are held until they are written.
-const PAGES_BYTES: i64 = 16 << 20;
+/// Of several slices that are normalized together, the most bytes: their records are held until they are
+/// written.
+const BATCH_BYTES: i64 = 16 << 20;
 /// Chunks whose few rows with repeated keys are normalized in one transaction …
 const REPEATS_PER_BATCH: i64 = 32;
 /// … and the fewest: such a batch costs about as much as a whole chunk, whose slot it takes.
 const FEWEST_REPEATS: i64 = 16;
 /// Bytes of several such chunks: as many as there are at the default size of a chunk, twice.
 const REPEATS_BYTES: i64 = 256 << 20;
-/// A CSV chunk is large enough for a transaction of its own.
-const CHUNKS_PER_BATCH: i64 = 1;
 
 /// A task that ends.
 pub(super) struct Completion<'a> {
@@ -67,25 +67,28 @@ pub(super) async fn complete_task(
     if !run_tasks::complete(transaction, completion.run, completion.task_key, end).await? {
         return Err(TaskError::AlreadyCompleted);
     }
-    let kind = completion.kind;
-    let opened_reading = effects.follow_ups.iter().filter(|t| reads(t.kind())).count() as i32;
-    let remaining_reading = progress.open_reading - i32::from(reads(kind)) + opened_reading;
-    let read = slices_read(completion, &effects);
+    let role = completion.kind.role();
+    let reads = |task: &TaskPayload| task.kind().role().reads();
+    let opened_reading = effects.follow_ups.iter().filter(|task| reads(task)).count() as i32;
+    let remaining_reading = progress.open_reading - i32::from(role.reads()) + opened_reading;
+    // The slices that it names may come in front of others that are read already: they are to be known
+    // before it is asked which are next.
+    let mut opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
+    let mut next = Vec::new();
     if !effects.hold || remaining_reading == 0 {
-        effects
-            .follow_ups
-            .extend(batches(transaction, completion, read, before.slice_order).await?);
+        let read = slices_read(completion, &effects);
+        next.extend(batches(transaction, completion, read, before.slice_order).await?);
     }
-    if remaining_reading == 0 && reads(kind) && kind != TaskKind::PlanRun {
-        effects.follow_ups.push(TaskPayload::SnapshotSchema {});
+    if remaining_reading == 0 && role == TaskRole::Read {
+        next.push(TaskPayload::SnapshotSchema {});
     }
-    let opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
+    opened.extend(run_tasks::insert(transaction, completion.run, &next).await?);
     queue::enqueue(transaction, completion.run, &opened).await?;
     progress.complete(&ProgressChange {
         opened: opened.len() as i32,
-        opened_reading: opened.iter().filter(|(_, kind)| reads(*kind)).count() as i32,
+        opened_reading: opened.iter().filter(|(_, kind)| kind.role().reads()).count() as i32,
         taken_over: effects.read_already as i32,
-        reading: reads(kind),
+        reading: role.reads(),
         failed: completion.state == TaskState::Failed,
         counters: effects.counters,
         inserted_before,
@@ -100,6 +103,58 @@ pub(super) async fn complete_task(
     if progress.open == 0 {
         return finish_run(transaction, completion.run, progress, completion.source).await;
     }
+    Ok(progress::record(transaction, completion.run, &before, &progress).await?)
+}
+
+/// Ends one of several slices that a task reads: it stands in the ledger as a task of its own, done, and
+/// the task is told to go on with the next slice. The caller holds the fence and commits.
+pub(super) async fn complete_slice(
+    transaction: &mut PgConnection,
+    completion: &Completion<'_>,
+    mut effects: Effects,
+    (next, position): (i64, Value),
+) -> Result<(), TaskError> {
+    let before = runs::lock(transaction, completion.run).await?;
+    if !before.status.is_active() {
+        return Err(TaskError::AlreadyCompleted);
+    }
+    let mut progress = progress::latest(transaction, completion.run).await?;
+    let task = run_tasks::payload(transaction, completion.run, completion.task_key).await?;
+    if task.as_ref().is_none_or(|task| task.slice() != completion.slice) {
+        return Err(TaskError::Overtaken);
+    }
+    let next_payload = task.as_ref().and_then(|task| task.continued(next, position));
+    let (Some(task), Some(next_payload)) = (task, next_payload) else {
+        let text = format!("a {} task reads one slice and goes on all the same", completion.kind);
+        return Err(TaskError::Inconsistent(text));
+    };
+    let end = TaskEnd {
+        state: TaskState::Done,
+        attempt: completion.attempt,
+        worker: completion.worker,
+        error: None,
+        result: effects.result.take(),
+        counters: effects.counters,
+        sequence: progress.sequence + 1,
+    };
+    let key = run_tasks::key_of_part(completion.task_key, SliceId::of_ledger(next));
+    run_tasks::insert_read(transaction, completion.run, &key, &task, &end).await?;
+    let (run, key, spent) = (completion.run, completion.task_key, completion.attempt - 1);
+    if !run_tasks::go_on(transaction, run, key, &next_payload, spent).await? {
+        return Err(TaskError::AlreadyCompleted);
+    }
+    let mut opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
+    if !effects.hold {
+        let read = slices_read(completion, &effects);
+        let next = batches(transaction, completion, read, before.slice_order).await?;
+        opened.extend(run_tasks::insert(transaction, completion.run, &next).await?);
+    }
+    queue::enqueue(transaction, completion.run, &opened).await?;
+    progress.sequence += 1;
+    progress.tasks += opened.len() as i32 + 1;
+    progress.open += opened.len() as i32;
+    progress.open_reading += opened.iter().filter(|(_, kind)| kind.role().reads()).count() as i32;
+    progress.counters += effects.counters;
     Ok(progress::record(transaction, completion.run, &before, &progress).await?)
 }
 
@@ -123,20 +178,11 @@ pub(super) async fn note_attempt(
     Ok(())
 }
 
-/// Whether tasks of this kind read the source. Planning counts: nothing is read to its end before
-/// it is planned.
-fn reads(kind: TaskKind) -> bool {
-    match kind {
-        TaskKind::PlanRun | TaskKind::FetchPage | TaskKind::ParseCsvChunk => true,
-        TaskKind::NormalizeBatch | TaskKind::SnapshotSchema => false,
-    }
-}
-
 /// The slices whose rows are kept since this task.
 fn slices_read(completion: &Completion<'_>, effects: &Effects) -> Range<i64> {
-    match (completion.state, completion.kind, completion.slice) {
-        (TaskState::Done, TaskKind::PlanRun, _) => 0..effects.read_already,
-        (TaskState::Done, kind, Some(slice)) if reads(kind) => slice..slice + 1,
+    match (completion.state, completion.kind.role(), completion.slice) {
+        (TaskState::Done, TaskRole::Plan, _) => 0..effects.read_already,
+        (TaskState::Done, TaskRole::Read, Some(slice)) => slice..slice + 1,
         _ => 0..0,
     }
 }
@@ -148,8 +194,9 @@ async fn batches(
     read: Range<i64>,
     order: SliceOrder,
 ) -> Result<Vec<TaskPayload>, TaskError> {
-    let nothing_new = completion.kind == TaskKind::PlanRun && read.is_empty();
-    if nothing_new || completion.kind == TaskKind::SnapshotSchema {
+    let role = completion.kind.role();
+    let nothing_new = role == TaskRole::Plan && read.is_empty();
+    if nothing_new || role == TaskRole::Snapshot {
         return Ok(Vec::new());
     }
     let rows = match order {
@@ -165,7 +212,7 @@ async fn batches(
             rows,
         }));
     }
-    let source = completion.source.map(|source| &source.source);
+    let source = completion.source.map(|source| &*source.source);
     batches.extend(next_batch(transaction, completion.run, order, source).await?);
     Ok(batches)
 }
@@ -176,17 +223,17 @@ pub(super) async fn next_batch(
     transaction: &mut PgConnection,
     run: RunId,
     order: SliceOrder,
-    source: Option<&Source>,
+    source: Option<&dyn Source>,
 ) -> Result<Option<TaskPayload>, sqlx::Error> {
     let (most, fewest, bytes, rows) = match (order, source) {
         (SliceOrder::Distinct, _) => return Ok(None),
         (SliceOrder::Split, _) => {
             (REPEATS_PER_BATCH, FEWEST_REPEATS, REPEATS_BYTES, Rows::Repeated)
         }
-        (SliceOrder::Ordered, Some(Source::Pages(_))) => {
-            (PAGES_PER_BATCH, 1, PAGES_BYTES, Rows::All)
+        (SliceOrder::Ordered, source) => {
+            let most = source.map_or(1, |source| source.profile().slices_per_batch);
+            (most, 1, BATCH_BYTES, Rows::All)
         }
-        (SliceOrder::Ordered, _) => (CHUNKS_PER_BATCH, 1, 0, Rows::All),
     };
     let next = run_tasks::next_batch(transaction, run, most, fewest, bytes).await?;
     Ok(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {

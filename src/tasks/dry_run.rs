@@ -10,14 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::fetch_page::{self, still_gone, wait_for_token};
 use super::mapper::Mapper;
-use super::parse_csv_chunk::SliceResult;
-use super::plan_run::{self, FoundFile, FoundFiles};
-use super::remark::Remark;
+use super::plan_run;
+use super::read_slice::{self, SliceResult, own, still_gone, wait_for_token};
 use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fields};
 use super::unchanged_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError, blocking, emptied, plan_replay, repeated};
+use super::{Effects, Task, TaskContext, TaskError, emptied, plan_replay, repeated};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
 use crate::domain::counters::Counters;
@@ -25,21 +23,26 @@ use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, FileStamp};
 use crate::domain::hash::ContentHash;
-use crate::domain::presence::Gaps;
+use crate::domain::presence::{Gaps, Reads};
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::{self, ColumnType, RecordView};
 use crate::domain::reject::Reject;
+use crate::domain::remark::Remark;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::sample::{Sample, SampleChange, SampleDefect, Samples};
 use crate::domain::schema::Schema;
 use crate::domain::shape::Shape;
-use crate::domain::task::{Chunk, Rows, TaskPayload};
+use crate::domain::slice::SliceId;
+use crate::domain::task::{Rows, TaskPayload};
 use crate::domain::text;
 use crate::mapping::contract::Gone;
 use crate::mapping::{Before, Mapped};
-use crate::sources::{FilePlan, FileScan, PageSource, Source};
+use crate::sources::{
+    ChunkPosition, Document, FilePlan, FoundFile, Plan, Position, Profile, RawSlice, SliceContent,
+    SliceRequest,
+};
 
 /// What the task leaves in the ledger.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -81,25 +84,23 @@ pub(super) struct DryRun;
 impl Task for DryRun {
     type Gathered = (Counters, Shown);
 
-    async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
+    async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
         let mut trial = Trial::new(context, schema);
-        match &context.source.source {
-            _ if context.mode == Mode::Replay => trial.replay().await?,
-            Source::Pages(pages) => trial.pages(pages.as_ref()).await?,
-            Source::Files(_) => trial.files().await?,
+        match context.mode {
+            Mode::Replay => trial.replay().await?,
+            Mode::Incremental | Mode::Full => trial.read(plan_run::plan(context).await?).await?,
         }
         let known = schemas::current(&context.pool, &context.source_name).await?;
         let new = new_fields(known.as_ref(), &trial.shape);
-        // Of an API everything is read.
-        let files = matches!(context.source.source, Source::Files(_));
-        let known = known.map(|known| known.accepted).filter(|_| files);
+        let reads = context.source.source.profile().reads;
+        let known = known.map(|known| known.accepted).filter(|_| reads == Reads::News);
         let had = field_presence::get(&context.pool, &context.source_name).await?;
         let (definition, nowhere) = (&context.source.definition, &trial.leading_nowhere);
         trial.remarks.extend(trial.complaints.remark());
         let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had);
         trial.remarks.extend(absent);
-        let reads = emptied::reads(&context.source.source, context.mode);
+        let reads = emptied::reads(&*context.source.source, context.mode);
         trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads, &new));
         let exact = trial.counters.slices <= 1;
         trial.remarks.extend(repeated::of(&trial.repeated, exact, &trial.names));
@@ -109,7 +110,7 @@ impl Task for DryRun {
     }
 
     async fn store(
-        &self,
+        &mut self,
         _context: &TaskContext,
         _transaction: &mut PgConnection,
         (counters, shown): Self::Gathered,
@@ -139,20 +140,20 @@ struct Trial<'a> {
     names: HashMap<String, String>,
 }
 
-/// The most bytes of pages that wait until it is known whether a field is gone.
+/// The most bytes of documents that wait until it is known whether a field is gone.
 const MOST_WAITING: usize = 64 << 20;
 
-/// Pages that are not mapped yet.
+/// Documents that are not mapped yet.
 #[derive(Default)]
 struct Waiting {
-    pages: Vec<(ContentHash, String, String)>,
+    documents: Vec<Document>,
     bytes: usize,
 }
 
 impl Waiting {
-    fn add(&mut self, hash: ContentHash, body: String, url: String) {
-        self.bytes += body.len();
-        self.pages.push((hash, body, url));
+    fn add(&mut self, document: Document) {
+        self.bytes += document.text.len();
+        self.documents.push(document);
     }
 }
 
@@ -195,38 +196,77 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    async fn pages(&mut self, pages: &dyn PageSource) -> Result<(), TaskError> {
+    /// Reads one slice after the other, as they count.
+    async fn read(&mut self, plan: Plan) -> Result<(), TaskError> {
         let context = self.context;
-        let mut gone = fetch_page::guarded(context).await?;
-        // As in a run: pages wait as long as a field that every record had may come yet.
+        let profile = context.source.source.profile();
+        self.pending = Pending::for_order(&plan.order);
+        // As in a run: documents wait as long as a field that every record had may come yet.
+        let mut gone = match profile.reads {
+            Reads::Again => read_slice::guarded(context).await?,
+            Reads::News => Gone::default(),
+        };
         let mut waiting = Waiting::default();
-        let mut next = Some(pages.first());
-        while let Some(position) = next {
-            wait_here(context, pages).await?;
-            let page = pages.fetch(&position, context.access).await?;
-            let (nowhere, meant) = fetch_page::paths(context, page.leading_nowhere);
-            gone = still_gone(gone, &page.shape, &nowhere);
-            self.see(&page.shape, nowhere, meant);
-            self.remarks.extend(page.more.map(Remark::degrading));
-            self.complaints.add(page.complaint);
-            waiting.add(page.hash, page.body, page.url);
-            next = page.next;
-            if gone.is_empty() || waiting.bytes > MOST_WAITING {
-                gone = Gone::default();
-                self.compare_pages(&mut waiting).await?;
+        let mut to_read = self.slices_of(plan);
+        while let Some((slice, position)) = to_read.pop_first() {
+            let request = match position {
+                Position::Own(position) => own(context, slice, position),
+                Position::Chunk(_) => {
+                    SliceRequest { slice, position, access: context.access, watched_keys: None }
+                }
+            };
+            let layout = match &request.position {
+                Position::Chunk(chunk) => Some((chunk.file_id, Arc::new(chunk.layout.clone()))),
+                Position::Own(_) => None,
+            };
+            let mut reader = context.source.source.clone().read(request);
+            loop {
+                wait_here(context, &profile).await?;
+                let content = reader.next().await?;
+                let SliceContent { raw, bytes, shape, next, continues_at, notes, .. } = content;
+                let (nowhere, meant) = read_slice::paths(context, notes.leading_nowhere);
+                gone = still_gone(gone, &shape, &nowhere);
+                self.see(&shape, nowhere, meant);
+                let is_last = next.is_empty() && continues_at.is_none();
+                let more = notes.more.filter(|_| is_last);
+                self.remarks.extend(more.map(Remark::degrading));
+                self.complaints.add(notes.complaint);
+                let next = next.into_iter();
+                to_read.extend(next.map(|next| (next.slice, Position::Own(next.position))));
+                match (raw, &layout) {
+                    (RawSlice::Document(document), _) => waiting.add(document),
+                    (RawSlice::Blocks { blocks, .. }, Some((file, layout))) => {
+                        let (raw, rows) = (RawRef::File(*file), Arc::new(ChosenRows::All));
+                        self.mapper.blocks(blocks, layout.clone(), raw, rows).await?;
+                        let name = self.names.get(&raw.to_string()).cloned();
+                        self.compare(bytes, name.as_deref()).await?;
+                    }
+                    (RawSlice::Blocks { .. }, None) => {
+                        let text = "the source gave rows of a file that nobody asked for";
+                        return Err(TaskError::Inconsistent(text.into()));
+                    }
+                }
+                if gone.is_empty() || waiting.bytes > MOST_WAITING {
+                    gone = Gone::default();
+                    self.compare_documents(&mut waiting).await?;
+                }
+                if continues_at.is_none() {
+                    break;
+                }
             }
         }
-        if !waiting.pages.is_empty() {
+        if !waiting.documents.is_empty() {
             self.set_gone(gone);
-            self.compare_pages(&mut waiting).await?;
+            self.compare_documents(&mut waiting).await?;
         }
         Ok(())
     }
 
-    async fn compare_pages(&mut self, waiting: &mut Waiting) -> Result<(), TaskError> {
-        for (hash, body, url) in std::mem::take(waiting).pages {
-            let bytes = body.len() as u64;
-            self.mapper.page(hash.into(), body).await?;
+    async fn compare_documents(&mut self, waiting: &mut Waiting) -> Result<(), TaskError> {
+        for Document { text, url, context, .. } in std::mem::take(waiting).documents {
+            let bytes = text.len() as u64;
+            let hash = ContentHash::of(text.as_bytes());
+            self.mapper.page(hash.into(), text, context).await?;
             self.compare(bytes, Some(&url)).await?;
         }
         Ok(())
@@ -246,45 +286,25 @@ impl<'a> Trial<'a> {
         self.leading_nowhere.add(shape, nowhere, meant);
     }
 
-    async fn files(&mut self) -> Result<(), TaskError> {
-        let FoundFiles { files, remarks, order, .. } = plan_run::find_files(self.context).await?;
-        self.remarks.extend(remarks);
-        self.pending = Pending::for_order(&order);
-        for (FoundFile { url, plan, .. }, file) in files.into_iter().zip(1..) {
+    /// The slices of a plan. None of its files is kept, so none has a number of its own.
+    fn slices_of(&mut self, plan: Plan) -> BTreeMap<SliceId, Position> {
+        self.remarks.extend(plan.remarks);
+        let own = plan.slices.into_iter().map(|next| (next.slice, Position::Own(next.position)));
+        let mut to_read: BTreeMap<_, _> = own.collect();
+        let base = self.context.source.definition.base_dir();
+        for (FoundFile { url, plan, .. }, file) in plan.files.into_iter().zip(1..) {
             let (FilePlan::Whole(scan) | FilePlan::Appended(scan)) = plan else { continue };
-            // None of them is kept, so none has a number of its own.
-            let file = -file;
-            self.names.insert(RawRef::File(file).to_string(), url.clone());
-            for chunk in scan.chunks.clone() {
-                self.chunk(&url, &scan, chunk, file).await?;
+            let (file_id, path) = (-file, base.join(&url));
+            self.names.insert(RawRef::File(file_id).to_string(), url);
+            let stamp = FileStamp { size: scan.size, modified: scan.modified };
+            for chunk in scan.chunks {
+                let (path, layout) = (path.clone(), scan.layout.clone());
+                let position = ChunkPosition { file_id, path, layout, stamp, chunk };
+                let slice = SliceId::of_ledger(to_read.len() as i64);
+                to_read.insert(slice, Position::Chunk(position));
             }
         }
-        Ok(())
-    }
-
-    async fn chunk(
-        &mut self,
-        url: &str,
-        scan: &FileScan,
-        chunk: Chunk,
-        file: i64,
-    ) -> Result<(), TaskError> {
-        let source = self.context.source.clone();
-        let path = source.definition.base_dir().join(url);
-        let stamp = FileStamp { size: scan.size, modified: scan.modified };
-        let layout = scan.layout.clone();
-        let parsed = blocking(move || {
-            let Source::Files(files) = &source.source else {
-                return Err(TaskError::Inconsistent("pages have no chunks".into()));
-            };
-            Ok(files.read(&path, &stamp, &layout, &chunk, file, None)?)
-        })
-        .await?;
-        self.see(&parsed.shape, Vec::new(), BTreeMap::new());
-        let layout = Arc::new(scan.layout.clone());
-        let rows = Arc::new(ChosenRows::All);
-        self.mapper.blocks(parsed.blocks, layout, RawRef::File(file), rows).await?;
-        self.compare(chunk.end - chunk.start, Some(url)).await
+        to_read
     }
 
     /// Compares what was mapped since the last time with the table. `payload` is where it came from,
@@ -343,8 +363,8 @@ impl<'a> Trial<'a> {
 }
 
 /// A dry run is one task: given back to the queue it would begin anew.
-async fn wait_here(context: &TaskContext, pages: &dyn PageSource) -> Result<(), TaskError> {
-    while let Err(error) = wait_for_token(context, pages).await {
+async fn wait_here(context: &TaskContext, profile: &Profile) -> Result<(), TaskError> {
+    while let Err(error) = wait_for_token(context, profile).await {
         match error.class() {
             FailureClass::NotYet(delay) => tokio::time::sleep(delay).await,
             _ => return Err(error),

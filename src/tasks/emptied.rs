@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::remark::{Remark, few};
 use crate::domain::field_name;
 use crate::domain::number::grouped;
 use crate::domain::presence::{Gaps, Presence, Reads};
+use crate::domain::remark::{Remark, few};
 use crate::domain::run::Mode;
 use crate::domain::suggest::nearest_field;
 use crate::domain::text::{cut, visible};
@@ -26,10 +26,10 @@ const SHOWN: usize = 100;
 pub(super) type Known = BTreeMap<String, Presence>;
 
 /// Which records a run reads.
-pub(super) fn reads(source: &Source, mode: Mode) -> Reads {
-    match (source, mode) {
-        (Source::Files(_), Mode::Incremental) => Reads::News,
-        _ => Reads::Again,
+pub(super) fn reads(source: &dyn Source, mode: Mode) -> Reads {
+    match mode {
+        Mode::Incremental => source.profile().reads,
+        Mode::Full | Mode::Replay => Reads::Again,
     }
 }
 

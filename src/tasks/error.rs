@@ -8,6 +8,9 @@ use crate::domain::failure::{FailureClass, chain};
 use crate::job_file::DefinitionError;
 use crate::sources::SourceError;
 
+/// When the slower of two deliveries of a task looks again.
+const GO_ON_BEHIND: Duration = Duration::from_secs(1);
+
 /// Why a task could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
@@ -69,6 +72,9 @@ pub enum TaskError {
     /// The ledger and the raw tables contradict each other.
     #[error("{0}")]
     Inconsistent(String),
+    /// The task was delivered twice, and the other delivery has read further.
+    #[error("another delivery of the task has read further; going on behind it")]
+    Overtaken,
     /// Another worker has the task now.
     #[error("another worker has taken the task over")]
     LeaseLost,
@@ -87,6 +93,7 @@ impl TaskError {
             Self::RateLimited { delay, .. } | Self::WorkerLost { delay } => {
                 FailureClass::NotYet(*delay)
             }
+            Self::Overtaken => FailureClass::NotYet(GO_ON_BEHIND),
             Self::Panicked(_) | Self::TimedOut(_) => FailureClass::Transient,
             Self::Definition(_)
             | Self::Inconsistent(_)

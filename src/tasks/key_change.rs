@@ -5,11 +5,11 @@ use std::path::Path;
 
 use sqlx::PgConnection;
 
-use super::remark::Remark;
 use super::{SourceInUse, TaskError};
 use crate::db::runs::Run;
 use crate::db::{definitions, runs, totals};
 use crate::domain::number::grouped;
+use crate::domain::remark::Remark;
 use crate::domain::text::{cut, printable};
 use crate::job_file::Definition;
 use crate::sources;
@@ -39,7 +39,9 @@ pub(super) async fn remark(
     };
     let (name, path) = (source.definition.source.clone(), Path::new(&stored.path));
     // One that an earlier version took and this one does not says nothing of the keys.
-    let Ok(before) = Definition::parse(name, path, stored.toml, &sources::kind_names()) else {
+    let Ok(before) =
+        Definition::parse(name, path, stored.toml, &sources::kind_names(sources::KINDS))
+    else {
         return Ok(None);
     };
     let (then, now) = (&before.external_id, &source.definition.external_id);

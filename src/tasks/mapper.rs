@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
+use serde_json::Value;
 
 use super::chunk_cache::Normalizing;
 use super::evaluated_rows::EvaluatedRows;
-use super::parse_csv_chunk::SliceResult;
+use super::read_slice::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
 use super::{SourceInUse, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
@@ -22,7 +23,7 @@ use crate::domain::schema::Schema;
 use crate::domain::task::{Chunk, Rows, TaskPayload};
 use crate::mapping::contract::Gone;
 use crate::mapping::{Mapped, Mapping};
-use crate::sources::{Source, SourceError, SourceErrorKind};
+use crate::sources::{RawRows, Source, SourceError};
 
 /// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.
 const MAPPED_AT_ONCE: usize = 1 << 20;
@@ -72,12 +73,11 @@ impl Mapper {
         match (raw, slice.payload) {
             (RawRef::Page(hash), _) if self.pages.skip(slice.slice, hash) => Ok(()),
             (RawRef::Page(hash), _) => {
-                let (body, first_run) =
-                    raw_api_data::body(&context.pool, &context.source_name, hash).await?;
-                if first_run != context.run {
+                let kept = raw_api_data::page(&context.pool, &context.source_name, hash).await?;
+                if kept.first_run != context.run {
                     self.evaluated.add(raw, 1, i64::MAX, Arc::new(ChosenRows::All));
                 }
-                self.page(hash, body).await
+                self.page(hash, kept.text, kept.context).await
             }
             (RawRef::File(file_id), TaskPayload::ParseCsvChunk { chunk, .. }) => {
                 let chosen = match self.rows {
@@ -96,11 +96,16 @@ impl Mapper {
     }
 
     /// Maps an API page.
-    pub async fn page(&mut self, hash: StoredHash, body: String) -> Result<(), TaskError> {
+    pub async fn page(
+        &mut self,
+        hash: StoredHash,
+        body: String,
+        context: Value,
+    ) -> Result<(), TaskError> {
         let before = self.mapped.so_far();
-        self.map(move |source, mapping, out| match source {
-            Source::Pages(pages) => pages.map(&body, RawRef::Page(hash), mapping, out),
-            Source::Files(_) => Err(wrong_kind()),
+        self.map(move |source, mapping, out| {
+            let rows = RawRows::Document { text: &body, context: &context };
+            source.map(rows, RawRef::Page(hash), mapping, out)
         })
         .await?;
         self.pages.normalized(hash, &before, &self.mapped, &self.source.definition);
@@ -161,24 +166,28 @@ impl Mapper {
         rows: Arc<ChosenRows>,
     ) -> Result<(), TaskError> {
         self.map(move |source, mapping, out| {
-            let Source::Files(files) = source else { return Err(wrong_kind()) };
             if !matches!(*rows, ChosenRows::Only(_)) {
                 let bytes = blocks.iter().map(|block| block.payload.len()).sum();
                 out.records.reserve(blocks.iter().map(|block| block.row_ends.len()).sum(), bytes);
             }
-            blocks.iter().try_for_each(|block| files.map(block, &layout, raw, &rows, mapping, out))
+            blocks.iter().try_for_each(|block| {
+                let rows = RawRows::Block { block, layout: &layout, chosen: &rows };
+                source.map(rows, raw, mapping, out)
+            })
         })
         .await
     }
 
     async fn map(
         &mut self,
-        work: impl FnOnce(&Source, &Mapping, &mut Mapped) -> Result<(), SourceError> + Send + 'static,
+        work: impl FnOnce(&dyn Source, &Mapping, &mut Mapped) -> Result<(), SourceError>
+        + Send
+        + 'static,
     ) -> Result<(), TaskError> {
         let (source, mapping) = (self.source.clone(), self.mapping.clone());
         let mut mapped = std::mem::take(&mut self.mapped);
         self.mapped = blocking(move || {
-            work(&source.source, &mapping, &mut mapped)?;
+            work(&*source.source, &mapping, &mut mapped)?;
             Ok(mapped)
         })
         .await?;
@@ -188,11 +197,4 @@ impl Mapper {
 
 fn last_row(blocks: &[RawBlock]) -> Option<i64> {
     blocks.last().map(|block| block.first_row + block.row_ends.len() as i64 - 1)
-}
-
-fn wrong_kind() -> SourceError {
-    SourceError::new(
-        SourceErrorKind::InvalidState,
-        "the raw rows are not of the kind that the source reads",
-    )
 }

@@ -18,8 +18,6 @@ mod complete_task;
 mod emptied;
 mod evaluated_rows;
 mod fetch_page;
-mod file_guard;
-mod file_remarks;
 mod finish_run;
 mod key_change;
 mod mapper;
@@ -27,7 +25,7 @@ mod normalize_batch;
 mod parse_csv_chunk;
 mod plan_replay;
 mod plan_run;
-mod remark;
+mod read_slice;
 mod repeated;
 mod snapshot_schema;
 mod sources_in_use;
@@ -37,7 +35,6 @@ mod unchanged_pages;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -78,43 +75,30 @@ struct Effects {
     read_already: i64,
     /// Whether nothing may be normalized as long as there is more to read.
     hold: bool,
+    /// Where a task that reads several slices goes on, and with which slice: what it has read so far is
+    /// committed, and the task stays open.
+    continues_at: Option<(i64, Value)>,
 }
 
-/// A unit of work: first everything slow, then everything written.
-trait Task: Send + Sync {
+/// A unit of work: first everything slow, then everything written. One that says that it continues is
+/// asked again.
+trait Task: Send {
     /// What [`Task::gather`] hands to [`Task::store`].
     type Gathered: Send;
 
     /// Reads and computes. Writes nothing and holds no transaction: it may run twice, or for nothing.
     fn gather(
-        &self,
+        &mut self,
         context: &TaskContext,
     ) -> impl Future<Output = Result<Self::Gathered, TaskError>> + Send;
 
     /// Writes, in the transaction that also completes the task.
     fn store(
-        &self,
+        &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
         gathered: Self::Gathered,
     ) -> impl Future<Output = Result<Effects, TaskError>> + Send;
-}
-
-/// Stops work on another thread when it is dropped.
-#[derive(Debug, Default)]
-struct StopFlag(Arc<AtomicBool>);
-
-impl StopFlag {
-    /// Set when the work is to stop.
-    fn is_over(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
-}
-
-impl Drop for StopFlag {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Runs CPU-bound or blocking work off the async threads, so that heartbeats go on.

@@ -6,20 +6,19 @@ use sqlx::PgConnection;
 
 use super::chunk_cache::Normalizing;
 use super::mapper::Mapper;
-use super::parse_csv_chunk::SliceResult;
+use super::read_slice::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError, repeated};
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
 use crate::domain::counters::Counters;
-use crate::domain::presence::Gaps;
+use crate::domain::presence::{Gaps, Reads};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::Mode;
 use crate::domain::task::Rows;
 use crate::mapping::Before;
 use crate::mapping::contract::Gone;
-use crate::sources::Source;
 
 /// What a batch leaves in the ledger.
 #[derive(Debug, Default, Serialize)]
@@ -56,7 +55,7 @@ pub(super) struct NormalizeBatch {
 impl Task for NormalizeBatch {
     type Gathered = (Mapper, Normalizing);
 
-    async fn gather(&self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
+    async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let normalizing = context.chunks.normalizing();
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
@@ -71,7 +70,7 @@ impl Task for NormalizeBatch {
     }
 
     async fn store(
-        &self,
+        &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
         (mapper, _normalizing): Self::Gathered,
@@ -99,7 +98,7 @@ impl Task for NormalizeBatch {
             ..Counters::default()
         };
         counters += pages.counters();
-        if context.mode == Mode::Replay && context.source.source.is_pages() {
+        if context.mode == Mode::Replay && context.source.source.profile().rows_by_job_file {
             counters.rows_read = counters.evaluated();
         }
         let (skipped, reasons) = pages.skipped();
@@ -119,12 +118,22 @@ impl Task for NormalizeBatch {
 /// then it stays so, or nothing is normalized before everything is read.
 async fn gone(context: &TaskContext) -> Result<Gone, TaskError> {
     let guards = context.source.definition.contract.guards();
-    if !guards || matches!(context.source.source, Source::Files(_)) {
+    if !guards || context.source.source.profile().reads == Reads::News {
         return Ok(Gone::default());
     }
-    let last = run_tasks::last_result(&context.pool, context.run).await?;
-    let last = last.map(SliceResult::from_value).transpose()?;
-    Ok(last.map(|last| last.gone).unwrap_or_default())
+    let last = run_tasks::result_before(&context.pool, context.run, i64::MAX).await?;
+    let Some(last) = last else { return Ok(Gone::default()) };
+    let mut gone = SliceResult::from_value(last)?.gone;
+    if gone.is_empty() {
+        return Ok(gone);
+    }
+    // Slices that were read side by side know nothing of each other.
+    for missing in run_tasks::missing_in_slices(&context.pool, context.run).await? {
+        let missing: Gone = serde_json::from_value(missing)
+            .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
+        gone.retain_those_of(&missing);
+    }
+    Ok(gone)
 }
 
 impl NormalizeBatch {

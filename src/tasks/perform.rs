@@ -9,7 +9,7 @@ use futures::FutureExt;
 use sqlx::PgPool;
 
 use super::chunk_cache::ChunkCache;
-use super::complete_task::{Completion, complete_task};
+use super::complete_task::{Completion, complete_slice, complete_task};
 use super::dry_run::DryRun;
 use super::error::{TaskError, panic_text};
 use super::failpoint::{Failpoint, failpoint};
@@ -24,9 +24,9 @@ use crate::db::Transaction;
 use crate::db::run_tasks::{self, OpenTask, TaskState};
 use crate::db::runs;
 use crate::domain::run::RunId;
-use crate::domain::task::{TaskKind, TaskPayload};
+use crate::domain::task::{TaskPayload, TaskRole};
 use crate::queue::{Delivery, Handler, Message};
-use crate::sources::{Access, AllowedRoots, Source};
+use crate::sources::Access;
 
 /// How failed tasks are tried again.
 #[derive(Debug, Clone, Copy)]
@@ -76,16 +76,16 @@ pub struct Performer {
 }
 
 impl Handler for Performer {
-    async fn handle(&self, delivery: Delivery) {
+    async fn handle(&self, mut delivery: Delivery) {
         let message = match &delivery.message {
             Ok(message) => message.clone(),
             Err(text) => return self.unreadable(&delivery, text).await,
         };
-        let performing = AssertUnwindSafe(self.perform(&delivery, &message)).catch_unwind();
-        let result = match tokio::time::timeout(self.retry.time_limit, performing).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(TaskError::Panicked(panic_text(&*panic))),
-            Err(_) => Err(TaskError::TimedOut(self.retry.time_limit)),
+        let performing =
+            AssertUnwindSafe(Box::pin(self.perform(&mut delivery, &message))).catch_unwind();
+        let result = match performing.await {
+            Ok(result) => result,
+            Err(panic) => Err(TaskError::Panicked(panic_text(&*panic))),
         };
         match result {
             Ok(()) => self.troubles.are_over(&message),
@@ -95,41 +95,72 @@ impl Handler for Performer {
 }
 
 impl Performer {
-    /// A performer that opens sources as it meets them; `computing` tasks are read or normalized
-    /// at once.
-    pub fn new(
-        pool: PgPool,
-        retry: RetryPolicy,
-        computing: usize,
-        allowed_roots: AllowedRoots,
-    ) -> Self {
+    /// A performer of tasks of these sources; `computing` tasks are read or normalized at once.
+    pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize, sources: SourcesInUse) -> Self {
         let chunks = ChunkCache::new(computing.max(2));
-        Self {
-            pool,
-            sources: SourcesInUse::new(allowed_roots),
-            retry,
-            chunks,
-            troubles: Arc::default(),
+        Self { pool, sources, retry, chunks, troubles: Arc::default() }
+    }
+
+    async fn perform(&self, delivery: &mut Delivery, message: &Message) -> Result<(), TaskError> {
+        let Some((context, task)) = self.in_time(self.prepare(delivery, message)).await? else {
+            return Ok(());
+        };
+        let payload = serde_json::from_value(task.payload.clone()).map_err(|error| {
+            TaskError::Inconsistent(format!("the task cannot be read: {error}"))
+        })?;
+        // The only place that knows all kinds of tasks.
+        match payload {
+            TaskPayload::PlanRun {} if task.dry_run => {
+                // It does the work of all other tasks: on the heap, where only those that do it pay for it.
+                Box::pin(self.execute(DryRun, &context, delivery, message, &task)).await
+            }
+            TaskPayload::PlanRun {} => {
+                self.execute(PlanRun, &context, delivery, message, &task).await
+            }
+            TaskPayload::FetchPage { slice, position } => {
+                let page = FetchPage::new(slice, position);
+                self.execute(page, &context, delivery, message, &task).await
+            }
+            TaskPayload::ParseCsvChunk { slice, file_id, stamp, chunk } => {
+                let chunk = ParseCsvChunk::new(slice, file_id, stamp, chunk);
+                self.execute(chunk, &context, delivery, message, &task).await
+            }
+            TaskPayload::NormalizeBatch { first_slice, last_slice, rows } => {
+                let batch = NormalizeBatch { first_slice, last_slice, rows };
+                self.execute(batch, &context, delivery, message, &task).await
+            }
+            TaskPayload::SnapshotSchema {} => {
+                self.execute(SnapshotSchema, &context, delivery, message, &task).await
+            }
         }
     }
 
-    async fn perform(&self, delivery: &Delivery, message: &Message) -> Result<(), TaskError> {
+    /// What there is to do; `None` when that was nothing.
+    async fn prepare(
+        &self,
+        delivery: &mut Delivery,
+        message: &Message,
+    ) -> Result<Option<(TaskContext, OpenTask)>, TaskError> {
         let Some(task) = run_tasks::open(&self.pool, message.run, &message.task).await? else {
             // The ledger was cleaned up: the task is not needed any more.
             let mut transaction = Transaction::begin(&self.pool).await?;
             delivery.lease.fail(&mut transaction).await?;
-            return Ok(transaction.commit().await?);
+            transaction.commit().await?;
+            return Ok(None);
         };
         if task.state != TaskState::Open || !task.run_status.is_active() {
-            return self.complete(delivery).await;
+            self.complete(delivery).await?;
+            return Ok(None);
         }
         if task.paused {
             let mut transaction = Transaction::begin(&self.pool).await?;
             delivery.lease.release(&mut transaction, WHILE_PAUSED, false).await?;
-            return Ok(transaction.commit().await?);
+            transaction.commit().await?;
+            return Ok(None);
         }
+        delivery.attempt -= task.attempts_before;
         let context = self.context(message, &task).await?;
-        let max_attempts = self.max_attempts(&context, task.kind);
+        let max_attempts = self.max_attempts(&context, task.role);
         if delivery.attempt > max_attempts {
             return Err(TaskError::Abandoned { max_attempts });
         }
@@ -137,34 +168,19 @@ impl Performer {
             let delay = self.backoff(delivery.attempt - LOST_IN_A_ROW);
             return Err(TaskError::WorkerLost { delay });
         }
-        let payload = serde_json::from_value(task.payload.clone()).map_err(|error| {
-            TaskError::Inconsistent(format!("the task cannot be read: {error}"))
-        })?;
-        match payload {
-            TaskPayload::PlanRun {} if task.dry_run => {
-                self.mark_started(message.run).await?;
-                self.execute(&DryRun, &context, delivery, message, &task).await
-            }
-            TaskPayload::PlanRun {} => {
-                self.mark_started(message.run).await?;
-                self.execute(&PlanRun, &context, delivery, message, &task).await
-            }
-            TaskPayload::FetchPage { slice, position } => {
-                self.execute(&FetchPage { slice, position }, &context, delivery, message, &task)
-                    .await
-            }
-            TaskPayload::ParseCsvChunk { file_id, stamp, chunk, .. } => {
-                let chunk = ParseCsvChunk { file_id, stamp, chunk };
-                self.execute(&chunk, &context, delivery, message, &task).await
-            }
-            TaskPayload::NormalizeBatch { first_slice, last_slice, rows } => {
-                let batch = NormalizeBatch { first_slice, last_slice, rows };
-                self.execute(&batch, &context, delivery, message, &task).await
-            }
-            TaskPayload::SnapshotSchema {} => {
-                self.execute(&SnapshotSchema, &context, delivery, message, &task).await
-            }
+        if task.role == TaskRole::Plan {
+            self.mark_started(message.run).await?;
         }
+        Ok(Some((context, task)))
+    }
+
+    /// Work that must not take longer than an attempt may.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, TaskError>>,
+    ) -> Result<T, TaskError> {
+        let limit = self.retry.time_limit;
+        tokio::time::timeout(limit, work).await.map_err(|_| TaskError::TimedOut(limit))?
     }
 
     async fn mark_started(&self, run: RunId) -> Result<(), TaskError> {
@@ -180,13 +196,12 @@ impl Performer {
         Ok(transaction.commit().await?)
     }
 
-    /// Requests have their own number of attempts, that of the job file.
-    fn max_attempts(&self, context: &TaskContext, kind: TaskKind) -> i32 {
-        match (&context.source.source, kind) {
-            (Source::Pages(pages), TaskKind::FetchPage) => {
-                i32::try_from(pages.max_attempts()).unwrap_or(i32::MAX)
-            }
-            _ => self.retry.max_attempts,
+    /// Reading tasks of some sources have their own number of attempts, that of the job file.
+    fn max_attempts(&self, context: &TaskContext, role: TaskRole) -> i32 {
+        let of_source = context.source.source.profile().max_attempts;
+        match of_source.filter(|_| role == TaskRole::Read) {
+            Some(max) => i32::try_from(max).unwrap_or(i32::MAX),
+            None => self.retry.max_attempts,
         }
     }
 
@@ -206,12 +221,34 @@ impl Performer {
 
     async fn execute<T: Task>(
         &self,
-        work: &T,
+        mut work: T,
+        context: &TaskContext,
+        delivery: &mut Delivery,
+        message: &Message,
+        task: &OpenTask,
+    ) -> Result<(), TaskError> {
+        let mut slice = task.slice;
+        // The time limit is that of a part: each is committed, so nothing of it is done in vain.
+        while let Some(next) =
+            self.in_time(self.part(&mut work, context, delivery, message, task, slice)).await?
+        {
+            slice = Some(next);
+            delivery.attempt = 1;
+        }
+        Ok(())
+    }
+
+    /// Does a part of a task, mostly all of it, and commits that. Answers the slice that the next part
+    /// reads, when there is one.
+    async fn part<T: Task>(
+        &self,
+        work: &mut T,
         context: &TaskContext,
         delivery: &Delivery,
         message: &Message,
         task: &OpenTask,
-    ) -> Result<(), TaskError> {
+        slice: Option<i64>,
+    ) -> Result<Option<i64>, TaskError> {
         failpoint(task.kind, Failpoint::Begun).await;
         let gathered = tokio::select! {
             gathered = work.gather(context) => gathered?,
@@ -222,24 +259,33 @@ impl Performer {
         if !delivery.lease.fence(&mut transaction).await? {
             return Err(TaskError::LeaseLost);
         }
-        let effects = work.store(context, &mut transaction, gathered).await?;
+        let mut effects = work.store(context, &mut transaction, gathered).await?;
+        let continues_at = effects.continues_at.take();
         let completion = Completion {
             run: message.run,
             task_key: &message.task,
             kind: task.kind,
-            slice: task.slice,
+            slice,
             state: TaskState::Done,
             attempt: delivery.attempt,
             worker: delivery.lease.worker(),
             error: None,
             source: Some(&context.source),
         };
-        complete_task(&mut transaction, &completion, effects).await?;
-        delivery.lease.complete(&mut transaction).await?;
+        let next = continues_at.as_ref().map(|(slice, _)| *slice);
+        match continues_at {
+            Some(position) => {
+                complete_slice(&mut transaction, &completion, effects, position).await?
+            }
+            None => {
+                complete_task(&mut transaction, &completion, effects).await?;
+                delivery.lease.complete(&mut transaction).await?;
+            }
+        }
         failpoint(task.kind, Failpoint::Stored).await;
         transaction.commit().await?;
         failpoint(task.kind, Failpoint::Committed).await;
-        Ok(())
+        Ok(next)
     }
 
     /// Resolves when the run has ended while one of its tasks is still open: it was cancelled.

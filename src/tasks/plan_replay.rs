@@ -3,12 +3,12 @@
 
 use sqlx::PgConnection;
 
-use super::parse_csv_chunk::SliceResult;
 use super::plan_run::Planned;
-use super::remark::Remark;
+use super::read_slice::SliceResult;
 use super::snapshot_schema::{LeadingNowhere, absent_fields};
 use super::{Effects, TaskContext, TaskError};
 use crate::db::{field_presence, replay, schemas};
+use crate::domain::remark::Remark;
 use crate::domain::run::RunRange;
 use crate::domain::shape::Shape;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -38,8 +38,8 @@ pub(super) async fn remarks(
     range: RunRange,
 ) -> Result<Vec<Remark>, TaskError> {
     let (source, definition) = (&context.source_name, &context.source.definition);
-    // The shape of pages is that of the records that were found in them then.
-    if context.source.source.is_pages()
+    // The shape is that of the rows that were found then.
+    if context.source.source.profile().rows_by_job_file
         && replay::read_otherwise(&context.pool, source, range, context.run).await?
     {
         return Ok(Vec::new());
@@ -69,8 +69,8 @@ pub(super) async fn store(
     let taken = replay::take_over(transaction, source, context.run, range).await?;
     let result = Planned { remarks, ..Planned::default() }.to_value()?;
     let mut counters = taken.counters;
-    if context.source.source.is_pages() {
-        // Another job file may find other rows in the pages: normalizing counts them.
+    if context.source.source.profile().rows_by_job_file {
+        // Another job file may find other rows: normalizing counts them.
         counters.rows_read = 0;
     }
     Ok(Effects { counters, result: Some(result), read_already: taken.slices, ..Effects::default() })

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::remark::Remark;
 use super::{TaskContext, TaskError};
 use crate::db::unified_records::Scope;
 use crate::db::{run_tasks, source_files};
+use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
+use crate::domain::remark::Remark;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::text::{cut, visible};
-use crate::sources::Source;
 
 /// The most bytes of a payload's name that are shown.
 const SHOWN: usize = 100;
@@ -20,9 +20,9 @@ const SHOWN: usize = 100;
 /// Which rows of the run are compared. A replay may normalize pages of several runs, which are several
 /// answers.
 pub(super) fn scope(context: &TaskContext) -> Scope {
-    match (&context.source.source, context.mode) {
-        (Source::Pages(_), Mode::Incremental | Mode::Full) => Scope::Run,
-        (Source::Pages(_), Mode::Replay) | (Source::Files(_), _) => Scope::Payload,
+    match (context.source.source.profile().reads, context.mode) {
+        (Reads::Again, Mode::Incremental | Mode::Full) => Scope::Run,
+        (Reads::Again, Mode::Replay) | (Reads::News, _) => Scope::Payload,
     }
 }
 

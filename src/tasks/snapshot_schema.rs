@@ -6,15 +6,15 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::parse_csv_chunk::SliceResult;
 use super::plan_run::Planned;
-use super::remark::{Remark, few};
+use super::read_slice::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError, emptied};
 use crate::db::field_presence;
 use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
 use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
+use crate::domain::remark::{Remark, few};
 use crate::domain::run::Mode;
 use crate::domain::schema::{Change, Drift, FieldSchema, Schema};
 use crate::domain::shape::{MAX_FIELDS, Shape};
@@ -41,6 +41,8 @@ pub(super) struct Seen {
     /// The paths within top-level fields that led nowhere in any row.
     leading_nowhere: LeadingNowhere,
     complaints: Complaints,
+    /// What shows that the source has more than was read.
+    more: Option<String>,
 }
 
 /// What the task leaves in the ledger.
@@ -57,27 +59,31 @@ pub(super) struct Snapshot {
 impl Task for SnapshotSchema {
     type Gathered = Seen;
 
-    async fn gather(&self, context: &TaskContext) -> Result<Seen, TaskError> {
+    async fn gather(&mut self, context: &TaskContext) -> Result<Seen, TaskError> {
         let mut shape = Shape::default();
         let mut leading_nowhere = LeadingNowhere::default();
         let mut complaints = Complaints::default();
+        let mut more = None;
         let mut results = run_tasks::results_of_slices(&context.pool, context.run);
         while let Some(result) = results.try_next().await? {
             let read = SliceResult::from_value(result)?;
             shape.merge(&read.shape);
             leading_nowhere.add(&read.shape, read.leading_nowhere, read.meant);
             // What was wrong with responses of earlier runs was reported then, and the job file may know it.
-            complaints.add(read.complaint.filter(|_| context.mode != Mode::Replay));
+            if context.mode != Mode::Replay {
+                complaints.add(read.complaint);
+                more = more.or(read.more);
+            }
         }
         drop(results);
         // Whether rows could be normalized says nothing about what was read, and may not be known yet.
         let read_all = !run_tasks::any_unread(&context.pool, context.run).await?;
         let complete = read_all && !appended_only(context).await?;
-        Ok(Seen { shape, complete, leading_nowhere, complaints })
+        Ok(Seen { shape, complete, leading_nowhere, complaints, more })
     }
 
     async fn store(
-        &self,
+        &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
         seen: Seen,
@@ -108,7 +114,9 @@ impl Task for SnapshotSchema {
                  compared with earlier runs and evaluated by the contract; all rows are loaded"
             ))
         });
-        let remarks = seen.complaints.remark().into_iter().chain(absent).chain(too_many);
+        let more = seen.more.map(Remark::degrading);
+        let remarks =
+            more.into_iter().chain(seen.complaints.remark()).chain(absent).chain(too_many);
         let snapshot = Snapshot { remarks: remarks.collect(), new };
         let result = serde_json::to_value(&snapshot)
             .map_err(|error| TaskError::Inconsistent(error.to_string()))?;

@@ -13,21 +13,28 @@ use super::error::TaskError;
 use crate::db;
 use crate::domain::hash::StoredHash;
 use crate::job_file::Definition;
-use crate::sources::{self, AllowedRoots, Source};
+use crate::sources::{self, AllowedRoots, Kind, Source, kind_names};
 
 /// A definition and the source it opens.
 pub struct SourceInUse {
     /// The job file.
     pub definition: Definition,
     /// The opened source.
-    pub source: Source,
+    pub source: Arc<dyn Source>,
 }
 
 /// Opened sources; cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SourcesInUse {
+    kinds: &'static [Kind],
     allowed_roots: AllowedRoots,
     opened: Arc<Mutex<HashMap<StoredHash, Arc<SourceInUse>>>>,
+}
+
+impl Default for SourcesInUse {
+    fn default() -> Self {
+        Self::new(AllowedRoots::default())
+    }
 }
 
 /// More definitions than this in one process means that job files are being edited all day.
@@ -36,7 +43,12 @@ const MOST_KEPT: usize = 256;
 impl SourcesInUse {
     /// No source yet; those to come may read the files below the allowed roots.
     pub fn new(allowed_roots: AllowedRoots) -> Self {
-        Self { allowed_roots, opened: Arc::default() }
+        Self::of_kinds(sources::KINDS, allowed_roots)
+    }
+
+    /// The same with other kinds of sources.
+    pub fn of_kinds(kinds: &'static [Kind], allowed_roots: AllowedRoots) -> Self {
+        Self { kinds, allowed_roots, opened: Arc::default() }
     }
 
     /// The source of a stored definition, opened once per process.
@@ -56,8 +68,8 @@ impl SourcesInUse {
             TaskError::Inconsistent(format!("stored definition {config_hash}: {error}"))
         })?;
         let path = Path::new(&stored.path);
-        let definition = Definition::parse(name, path, stored.toml, &sources::kind_names())?;
-        let source = sources::open(&definition, &self.allowed_roots)?;
+        let definition = Definition::parse(name, path, stored.toml, &kind_names(self.kinds))?;
+        let source = sources::open_of(self.kinds, &definition, &self.allowed_roots)?;
         let opened = Arc::new(SourceInUse { definition, source });
         let mut cache = self.lock();
         if cache.len() >= MOST_KEPT {

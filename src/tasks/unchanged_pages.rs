@@ -25,10 +25,6 @@ use crate::domain::schema::Schema;
 use crate::job_file::Definition;
 use crate::mapping::contract::Gone;
 use crate::mapping::{Before, Mapped, Mapping};
-
-/// The most API pages normalized in one transaction when they queue up. Of an API that says what it said
-/// before, so many are counted by one task.
-pub(super) const PAGES_PER_BATCH: i64 = 50;
 /// The pages of a batch.
 #[derive(Debug)]
 pub(super) struct PagesOfBatch {

@@ -212,9 +212,9 @@ async fn the_reasons_of_a_million_rows_are_added_up_exactly() {
     let app = csv(9, |_| false, "").await;
     let run = app.run("items").await;
     // A thousand batches of a thousand bad rows each, of 30 kinds.
-    let batches = "insert into run_tasks (run_id, task_key, kind, state, done_at, first_slice,
+    let batches = "insert into run_tasks (run_id, task_key, kind, role, state, done_at, first_slice,
             last_slice, payload, quarantined, result)
-        select r.id, 'normalize_batch:' || n, 'normalize_batch', 'done', now(), n, n, '{}', 1000,
+        select r.id, 'normalize_batch:' || n, 'normalize_batch', 'normalize', 'done', now(), n, n, '{}', 1000,
             jsonb_build_object('set_aside', jsonb_build_object('reasons', k.reasons))
         from etl_runs as r, generate_series(1000, 1999) as n, (
             select jsonb_agg(jsonb_build_object('field', 'f' || k, 'reason', 'invalid_decimal',

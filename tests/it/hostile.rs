@@ -288,9 +288,9 @@ async fn a_batch_has_64_mib_of_pages_or_a_single_page() {
     ] {
         let pages: Vec<i64> = sizes.iter().map(|mib| mib << 20).collect();
         let insert = "with gone as (delete from run_tasks where kind = 'fetch_page')
-            insert into run_tasks (run_id, task_key, kind, state, done_at, first_slice, last_slice,
+            insert into run_tasks (run_id, task_key, kind, role, state, done_at, first_slice, last_slice,
                 payload, result, bytes)
-            select r.id, 'fetch_page:' || n || gen_random_uuid(), 'fetch_page', 'done', now(), n - 1,
+            select r.id, 'fetch_page:' || n || gen_random_uuid(), 'fetch_page', 'read', 'done', now(), n - 1,
                 n - 1, '{}', '{}', p.bytes
             from etl_runs as r, unnest($1::bigint[]) with ordinality as p (bytes, n)";
         sqlx::query(insert).bind(&pages).execute(&app.pool).await.unwrap();

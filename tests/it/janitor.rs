@@ -30,6 +30,7 @@ async fn wait(app: &TestApp, days: f64) {
         "update etl_runs set finished_at = finished_at - make_interval(secs => $1 * 86400)",
         "update source_files set updated_at = updated_at - make_interval(secs => $1 * 86400)",
         "update raw_api_data set fetched_at = fetched_at - make_interval(secs => $1 * 86400)",
+        "update raw_api_pages set fetched_at = fetched_at - make_interval(secs => $1 * 86400)",
     ] {
         sqlx::query(statement).bind(days).execute(&app.pool).await.unwrap();
     }

@@ -209,8 +209,8 @@ async fn a_stream_goes_on_behind_the_last_event_that_was_seen() {
 #[tokio::test]
 async fn each_task_of_a_cancelled_run_is_told_once() {
     let api = queued().await;
-    let more = "insert into run_tasks (run_id, task_key, kind, payload)
-                    select 1, 'fetch_page:' || i, 'fetch_page', '{}'
+    let more = "insert into run_tasks (run_id, task_key, kind, role, payload)
+                    select 1, 'fetch_page:' || i, 'fetch_page', 'read', '{}'
                     from generate_series(1, 1200) as i;
                 update run_progress set open_tasks = 1201, tasks = 1201";
     sqlx::raw_sql(more).execute(&api.pool).await.unwrap();

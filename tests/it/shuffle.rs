@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kasparro::queue::{Delivery, Handler, Lease, Message};
-use kasparro::sources::AllowedRoots;
+use kasparro::tasks::SourcesInUse;
 use kasparro::tasks::perform::Performer;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -46,14 +46,18 @@ impl Claim {
 impl<'a> Shuffle<'a> {
     /// Performs up to `at_once` deliveries at once. With one, the dice decide about everything.
     pub async fn new(app: &'a TestApp, at_once: usize) -> Self {
+        Self::with_sources(app, at_once, SourcesInUse::default()).await
+    }
+
+    /// The same with other sources.
+    pub async fn with_sources(app: &'a TestApp, at_once: usize, sources: SourcesInUse) -> Self {
         for worker in WORKERS {
             // Without a heartbeat: there is nobody else who could take it for dead.
             let register = "insert into apalis.workers (id, worker_type, storage_name)
                             values ($1, 'any', 'any') on conflict do nothing";
             sqlx::query(register).bind(worker).execute(&app.pool).await.unwrap();
         }
-        let performer =
-            || Performer::new(app.pool.clone(), app.retry, at_once, AllowedRoots::default());
+        let performer = || Performer::new(app.pool.clone(), app.retry, at_once, sources.clone());
         Self { app, at_once, performers: [performer(), performer()] }
     }
 
@@ -63,6 +67,27 @@ impl<'a> Shuffle<'a> {
         let [claim] = claims.as_slice() else { panic!("{} items", claims.len()) };
         self.lock(claim).await;
         self.performers[0].handle(claim.delivery()).await;
+    }
+
+    /// Performs the only item that is queued until something is so, and then takes its worker for dead: the
+    /// item is queued again.
+    pub async fn one_killed_when(&self, is_so: impl AsyncFn() -> bool) {
+        let claims = self.waiting().await;
+        let [claim] = claims.as_slice() else { panic!("{} items", claims.len()) };
+        self.lock(claim).await;
+        let performing = self.performers[0].handle(claim.delivery());
+        let watching = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = performing => panic!("it ends"),
+            () = watching => {}
+        }
+        let put_back = "update apalis.jobs set status = 'Pending', lock_by = null,
+                        attempts = attempts + 1 where id = $1";
+        sqlx::query(put_back).bind(&claim.job).execute(&self.app.pool).await.unwrap();
     }
 
     /// Performs what is queued, and what is queued meanwhile, until nothing is left.

@@ -108,8 +108,8 @@ async fn a_run_makes_progress_when_an_attempt_ends_and_is_not_stalled_while_it_w
         execute(&app, overdue).await;
         assert!(stalled(&app).await);
         // What waits and what is due: there could be progress.
-        let other = "insert into run_tasks (run_id, task_key, kind, payload)
-                        values (1, 'snapshot_schema', 'snapshot_schema', '{}');
+        let other = "insert into run_tasks (run_id, task_key, kind, role, payload)
+                        values (1, 'snapshot_schema', 'snapshot_schema', 'snapshot', '{}');
                      update run_progress set open_tasks = 2;
                      update run_tasks set next_attempt_at = now() + interval '1 hour'
                         where kind = 'fetch_page'";

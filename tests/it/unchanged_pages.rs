@@ -321,7 +321,7 @@ async fn pages_that_the_source_has_no_more_are_forgotten() {
 async fn beyond_a_million_records_of_a_source_no_page_is_kept() {
     let app = coins(&["1=a", "2=b"]).await;
     let million = "insert into unchanged_pages
-            (source, body_hash, mapping_hash, run_id, records, quarantined, keys)
+            (source, page_hash, mapping_hash, run_id, records, quarantined, keys)
         select source, decode(repeat('00', 16), 'hex'), decode(repeat('00', 16), 'hex'), 1,
             1000000, 0, decode(repeat('00', 8000000), 'hex')
         from unnest(array['coins', 'another']) as source";

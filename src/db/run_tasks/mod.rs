@@ -13,12 +13,14 @@ use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
 use crate::domain::hash::StoredHash;
 use crate::domain::run::{Mode, RunId, RunStatus};
+use crate::domain::slice::SliceId;
 use crate::domain::string_enum::string_enum;
-use crate::domain::task::{TaskKind, TaskPayload};
+use crate::domain::task::{TaskKind, TaskPayload, TaskRole};
 pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
-    ReadSlice, any_unread, files_of_slices, gaps, last_result, next_batch, read_slices,
-    repeated_keys, repeats_are_seen, result, results_of_slices, set_aside,
+    ReadSlice, any_unread, files_of_slices, gaps, missing_in_slices, next_batch, read_slices,
+    repeated_keys, repeats_are_seen, result, result_before, results_of_slices, set_aside,
+    watermarks,
 };
 
 string_enum! {
@@ -40,6 +42,8 @@ string_enum! {
 pub struct OpenTask {
     /// Its kind.
     pub kind: TaskKind,
+    /// What it does for its run.
+    pub role: TaskRole,
     /// The slice that it reads, or the first that it normalizes.
     pub slice: Option<i64>,
     /// The task's input, as stored: a later version may store what this one cannot read.
@@ -48,6 +52,8 @@ pub struct OpenTask {
     pub state: TaskState,
     /// The last attempt that was recorded; a worker that was killed records none.
     pub attempt: i32,
+    /// Attempts that were spent on slices in front of the one that it reads.
+    pub attempts_before: i32,
     /// Whether it waits because its source is paused.
     pub paused: bool,
     /// Where its run stands.
@@ -80,24 +86,28 @@ pub async fn insert(
 ) -> Result<Vec<(String, TaskKind)>, sqlx::Error> {
     let mut keys = Vec::with_capacity(tasks.len());
     let mut kinds = Vec::with_capacity(tasks.len());
+    let mut roles = Vec::with_capacity(tasks.len());
     let mut firsts = Vec::with_capacity(tasks.len());
     let mut lasts = Vec::with_capacity(tasks.len());
     let mut payloads = Vec::with_capacity(tasks.len());
     for task in tasks {
         keys.push(task.key());
         kinds.push(task.kind().as_str().to_owned());
+        roles.push(task.kind().role().as_str().to_owned());
         firsts.push(task.slice());
         lasts.push(task.last_slice());
         payloads.push(serde_json::to_value(task).map_err(|e| sqlx::Error::Encode(e.into()))?);
     }
     let rows = sqlx::query!(
-        "insert into run_tasks (run_id, task_key, kind, first_slice, last_slice, payload)
-         select $1, * from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::jsonb[])
+        "insert into run_tasks (run_id, task_key, kind, role, first_slice, last_slice, payload)
+         select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+                                  $7::jsonb[])
          on conflict (run_id, task_key) do nothing
          returning task_key, kind",
         run.0,
         &keys,
         &kinds,
+        &roles,
         &firsts as &[Option<i64>],
         &lasts as &[Option<i64>],
         &payloads,
@@ -117,7 +127,8 @@ pub async fn open(
     key: &str,
 ) -> Result<Option<OpenTask>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"select t.kind, t.first_slice, t.payload, t.state, t.attempt, r.status, r.source, r.config_hash,
+        r#"select t.kind, t.role, t.first_slice, t.payload, t.state, t.attempt,
+                t.attempts_before, r.status, r.source, r.config_hash,
                 r.access, r.mode, r.dry_run, r.from_empty, r.key_order,
                 exists (
                     select 1 from source_pauses as p
@@ -133,10 +144,12 @@ pub async fn open(
     let Some(row) = row else { return Ok(None) };
     Ok(Some(OpenTask {
         kind: parse(&row.kind)?,
+        role: parse(&row.role)?,
         slice: row.first_slice,
         payload: row.payload,
         state: parse(&row.state)?,
         attempt: row.attempt,
+        attempts_before: row.attempts_before,
         paused: row.paused,
         run_status: parse(&row.status)?,
         source: row.source,
@@ -204,6 +217,94 @@ pub async fn complete(
     .execute(connection)
     .await?;
     Ok(completed.rows_affected() == 1)
+}
+
+/// What an open task is told; `None` when it is not open.
+///
+/// # Errors
+/// Database errors.
+pub async fn payload(
+    connection: &mut PgConnection,
+    run: RunId,
+    key: &str,
+) -> Result<Option<TaskPayload>, sqlx::Error> {
+    let payload = sqlx::query_scalar!(
+        "select payload from run_tasks where run_id = $1 and task_key = $2 and state = 'open'",
+        run.0,
+        key,
+    )
+    .fetch_optional(connection)
+    .await?;
+    let parse = |payload| serde_json::from_value(payload);
+    payload.map(parse).transpose().map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// The key of a slice that a task has read in front of the slice `next`.
+pub fn key_of_part(task_key: &str, next: SliceId) -> String {
+    format!("{task_key}..{}", next.to_ledger())
+}
+
+/// Adds a slice that was read to the ledger, as a task that is done.
+///
+/// # Errors
+/// Database errors; a violated key when it is there already.
+pub async fn insert_read(
+    connection: &mut PgConnection,
+    run: RunId,
+    key: &str,
+    task: &TaskPayload,
+    end: &TaskEnd<'_>,
+) -> Result<(), sqlx::Error> {
+    let payload = serde_json::to_value(task).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    sqlx::query!(
+        "insert into run_tasks (run_id, task_key, kind, role, state, first_slice, last_slice, payload,
+                                attempt, worker, result, done_at, slices, bytes, rows_read, last_sequence)
+         values ($1, $2, $3, $4, 'done', $5, $5, $6, $7, $8, $9, now(), $10, $11, $12, $13)",
+        run.0,
+        key,
+        task.kind().as_str(),
+        task.kind().role().as_str(),
+        task.slice(),
+        payload,
+        end.attempt,
+        end.worker,
+        end.result,
+        end.counters.slices,
+        end.counters.bytes,
+        end.counters.rows_read,
+        end.sequence,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Tells an open task to go on with another slice, for which it has all its attempts again: `spent` were
+/// spent on the one before, besides the first. Returns whether it is open.
+///
+/// # Errors
+/// Database errors.
+pub async fn go_on(
+    connection: &mut PgConnection,
+    run: RunId,
+    key: &str,
+    task: &TaskPayload,
+    spent: i32,
+) -> Result<bool, sqlx::Error> {
+    let payload = serde_json::to_value(task).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    let told = sqlx::query!(
+        "update run_tasks set payload = $3, first_slice = $4, last_slice = $4, attempt = 0,
+                attempts_before = attempts_before + $5
+         where run_id = $1 and task_key = $2 and state = 'open'",
+        run.0,
+        key,
+        payload,
+        task.slice(),
+        spent,
+    )
+    .execute(connection)
+    .await?;
+    Ok(told.rows_affected() == 1)
 }
 
 /// An attempt that ended before its task did.

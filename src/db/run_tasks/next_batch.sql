@@ -5,14 +5,14 @@ with
 -- one handed out last. Batches of single keys follow no order.
 last_batch as (
     select state, last_slice from run_tasks
-    where run_id = $1 and kind = 'normalize_batch' and payload ->> 'rows' <> 'single'
+    where run_id = $1 and role = 'normalize' and payload ->> 'rows' <> 'single'
     order by first_slice desc
     limit 1
 ),
 -- What was read behind it or is being read; slices whose reading task failed are skipped.
 ahead as (
     select first_slice as slice, state, bytes from run_tasks
-    where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')
+    where run_id = $1 and role = 'read'
       and first_slice > coalesce((select last_slice from last_batch), -1)
       and (state = 'open' or (state = 'done' and result is not null))
     order by first_slice

@@ -57,7 +57,7 @@ pub async fn read_slices(
     let rows = sqlx::query!(
         r#"select first_slice as "slice!", payload, result as "result!"
          from run_tasks
-         where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk')
+         where run_id = $1 and role = 'read'
            and first_slice between $2 and $3 and state = 'done' and result is not null
          order by first_slice"#,
         run.0,
@@ -83,7 +83,7 @@ pub fn results_of_slices<'e>(
 ) -> impl Stream<Item = Result<Value, sqlx::Error>> + 'e {
     sqlx::query_scalar!(
         r#"select result as "result!" from run_tasks
-         where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk') and state = 'done'
+         where run_id = $1 and role = 'read' and state = 'done'
            and result is not null and first_slice is not null
          order by first_slice"#,
         run.0,
@@ -104,7 +104,7 @@ pub async fn files_of_slices(
         r#"select distinct (payload ->> 'file_id')::bigint as "id!", 0::bigint as "behind!",
             0::bigint as "rows!"
          from run_tasks
-         where run_id = $1 and kind = 'parse_csv_chunk'"#,
+         where run_id = $1 and role = 'read' and payload ? 'file_id'"#,
         run.0,
     )
     .fetch_all(executor)
@@ -121,7 +121,7 @@ pub async fn repeated_keys(
 ) -> Result<RepeatedKeys, sqlx::Error> {
     let mut of_batches = sqlx::query_scalar!(
         r#"select result -> 'repeated' as "repeated!" from run_tasks
-         where run_id = $1 and kind = 'normalize_batch' and state = 'done' and result ? 'repeated'
+         where run_id = $1 and role = 'normalize' and state = 'done' and result ? 'repeated'
          order by first_slice, task_key"#,
         run.0,
     )
@@ -145,11 +145,11 @@ pub async fn repeats_are_seen(
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select count(*) filter (
-                where t.kind = 'normalize_batch' and t.payload ->> 'rows' <> 'single'
+                where t.role = 'normalize' and t.payload ->> 'rows' <> 'single'
             ) <= 1
             or bool_and(r.from_empty) and count(distinct t.payload ->> 'file_id') <= 1 as "seen!"
          from run_tasks as t inner join etl_runs as r on r.id = t.run_id
-         where t.run_id = $1 and t.kind in ('normalize_batch', 'parse_csv_chunk')"#,
+         where t.run_id = $1 and t.role in ('normalize', 'read')"#,
         run.0,
     )
     .fetch_one(executor)
@@ -164,7 +164,7 @@ pub async fn any_unread(executor: impl PgExecutor<'_>, run: RunId) -> Result<boo
     sqlx::query_scalar!(
         r#"select exists (
             select 1 from run_tasks
-            where run_id = $1 and kind in ('fetch_page', 'parse_csv_chunk') and state <> 'done'
+            where run_id = $1 and role = 'read' and state <> 'done'
          ) as "unread!""#,
         run.0,
     )
@@ -191,23 +191,63 @@ pub async fn result(
     Ok(row.flatten())
 }
 
-/// What the last slice that is read left behind.
+/// What the last of the slices in front of this one that are read left behind.
 ///
 /// # Errors
 /// Database errors.
-pub async fn last_result(
+pub async fn result_before(
     executor: impl PgExecutor<'_>,
     run: RunId,
+    slice: i64,
 ) -> Result<Option<Value>, sqlx::Error> {
     let result = sqlx::query_scalar!(
         r#"select result as "result!" from run_tasks
-         where run_id = $1 and kind = 'fetch_page' and state = 'done' and result is not null
+         where run_id = $1 and role = 'read' and first_slice < $2 and state = 'done'
+           and result is not null
          order by first_slice desc limit 1"#,
         run.0,
+        slice,
     )
     .fetch_optional(executor)
     .await?;
     Ok(result)
+}
+
+/// The guarded fields that were missing when each slice of a run was read.
+///
+/// # Errors
+/// Database errors.
+pub async fn missing_in_slices(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Vec<Value>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select jsonb_strip_nulls(jsonb_build_object(
+                'gone', result -> 'gone', 'gone_paths', result -> 'gone_paths'
+            )) as "missing!" from run_tasks
+         where run_id = $1 and role = 'read' and state = 'done' and result is not null"#,
+        run.0,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// How far the slices of a run have read the source, in their order; of those that say so.
+///
+/// # Errors
+/// Database errors.
+pub async fn watermarks(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Vec<Value>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select result -> 'watermark' as "watermark!" from run_tasks
+         where run_id = $1 and role = 'read' and state = 'done' and result ? 'watermark'
+         order by first_slice"#,
+        run.0,
+    )
+    .fetch_all(executor)
+    .await
 }
 
 /// Why rows of a run were set aside, all its tasks together.
@@ -246,7 +286,7 @@ pub async fn set_aside(
 pub async fn gaps(connection: &mut PgConnection, run: RunId) -> Result<Gaps, sqlx::Error> {
     let mut parts = sqlx::query_scalar!(
         r#"select result -> 'gaps' as "gaps!" from run_tasks
-         where run_id = $1 and kind = 'normalize_batch' and state = 'done' and result ? 'gaps'"#,
+         where run_id = $1 and role = 'normalize' and state = 'done' and result ? 'gaps'"#,
         run.0,
     )
     .fetch(connection);

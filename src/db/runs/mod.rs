@@ -150,27 +150,24 @@ pub async fn is_active(executor: impl PgExecutor<'_>, id: RunId) -> Result<bool,
     .await
 }
 
-/// Whether a run of the source that began after `since` has changed records and was not finished:
-/// of a key that occurs twice it may have applied the first row and not the last.
+/// The newest run of the source that has changed records and was not finished: of a key that occurs
+/// twice it may have applied the first row and not the last.
 ///
 /// # Errors
 /// Database errors.
-pub async fn any_broken_off(
+pub async fn last_broken_off(
     executor: impl PgExecutor<'_>,
     source: &str,
-    since: RunId,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (
-            select 1 from etl_runs
-            where source = $1 and id > $2 and status in ('failed', 'cancelled')
-              and inserted + updated > 0 and not dry_run
-         ) as "broken_off!""#,
+) -> Result<Option<RunId>, sqlx::Error> {
+    let run = sqlx::query_scalar!(
+        "select max(id) from etl_runs
+         where source = $1 and status in ('failed', 'cancelled') and inserted + updated > 0
+           and not dry_run",
         source,
-        since.0,
     )
     .fetch_one(executor)
-    .await
+    .await?;
+    Ok(run.map(RunId))
 }
 
 /// Ends a run.

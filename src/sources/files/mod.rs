@@ -17,6 +17,7 @@ mod kind;
 pub mod location;
 mod params;
 mod plan;
+pub mod planning;
 mod source;
 mod store;
 mod stream;

@@ -42,10 +42,7 @@ impl<F: RowFormat> fmt::Debug for Files<F> {
 
 impl<F: RowFormat> Files<F> {
     /// The source of a definition. Whether it may read what it names is not checked yet.
-    pub(super) fn of(
-        definition: &Definition,
-        allowed_roots: &AllowedRoots,
-    ) -> Result<Self, SourceError> {
+    pub fn of(definition: &Definition, allowed_roots: &AllowedRoots) -> Result<Self, SourceError> {
         let unusable = |error: DefinitionError| {
             SourceError::new(SourceErrorKind::InvalidConfig, error.to_string())
         };
@@ -110,6 +107,10 @@ impl<F: RowFormat> Files<F> {
 }
 
 impl<F: RowFormat> FileSource for Files<F> {
+    fn setting(&self) -> String {
+        self.location.setting.to_string()
+    }
+
     fn files(&self, stopped: &AtomicBool) -> Result<FoundPaths, SourceError> {
         self.store.list(&self.location.entries, stopped)
     }

@@ -18,29 +18,34 @@ mod full_page;
 mod http;
 mod inspect;
 mod more_pages;
+mod page;
 mod page_reader;
 mod paginator;
 mod params;
 mod recording;
 mod request;
 mod source;
+mod state;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub use self::auth::Auth;
 pub use self::http::redirects::AllowedHost;
 pub use self::http::response::Response;
+pub use self::page::Page;
 pub use self::paginator::Paginator;
 pub use self::params::{ParamValue, RateLimitParams, RestApiParams, Retry};
 pub use self::source::RestApiSource;
-use super::{AllowedRoots, Kind, Source, SourceError, SourceErrorKind};
+use super::{AllowedRoots, Kind, Opened, SourceError, SourceErrorKind};
 use crate::job_file::Definition;
 
 /// The kind, for [`super::KINDS`].
 pub(super) const KIND: Kind = Kind {
     name: "rest_api",
-    has_pages: true,
+    recordable: true,
     reads_files: false,
     inspect: inspect::inspect,
     check,
@@ -60,8 +65,8 @@ fn check(definition: &Definition) -> Result<(), SourceError> {
     source_of(definition).map(drop)
 }
 
-fn open(definition: &Definition, allowed_roots: &AllowedRoots) -> Result<Source, SourceError> {
+fn open(definition: &Definition, allowed_roots: &AllowedRoots) -> Opened {
     let source = source_of(definition)?;
     source.check_roots(allowed_roots)?;
-    Ok(Source::Pages(Box::new(source)))
+    Ok(Arc::new(source))
 }

@@ -11,6 +11,7 @@ use super::complaint;
 use super::data_selector::DataSelector;
 use super::http::response::Response;
 use super::more_pages::LastPage;
+use super::page::Page;
 use super::paginator::{End, PageView, Paginator, Step};
 use super::request::Asked;
 use crate::domain::hash::ContentHash;
@@ -19,7 +20,7 @@ use crate::domain::reject::{Defect, Reject};
 use crate::domain::text;
 use crate::mapping::{Frozen, Mapped};
 use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
-use crate::sources::{Page, SourceError, SourceErrorKind};
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// Reads the pages of a source.
 #[derive(Debug)]

@@ -11,19 +11,29 @@ use super::auth::AuthContext;
 use super::data_selector::DataSelector;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
+use super::page::Page;
 use super::page_reader::{PageReader, reject};
 use super::params::{RateLimitParams, RestApiParams};
 use super::recording::Recording;
 use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
+use super::state::State;
 use crate::domain::failure::FailureClass;
+use crate::domain::hash::ContentHash;
+use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
+use crate::domain::slice::SliceId;
 use crate::job_file::setting::PlainOrSecret;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
 use crate::sources::{
-    Access, AllowedRoots, Page, PageSource, RateLimit, SourceError, SourceErrorKind,
+    Access, AllowedRoots, NextSlice, OneSlice, Plan, PlanRequest, Position, Profile, RateLimit,
+    RawRows, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::field::Locator;
+
+/// The most pages normalized in one transaction when they queue up. Of an API that says what it said
+/// before, so many are counted by one task.
+const PAGES_PER_BATCH: i64 = 50;
 
 /// An API, ready to be read.
 #[derive(Debug)]
@@ -71,7 +81,23 @@ impl RestApiSource {
         }
     }
 
-    async fn page(&self, position: &Value, access: Access) -> Result<Page, SourceError> {
+    /// The position of the first page of a full sync.
+    pub fn first(&self) -> Value {
+        self.reader.paginator.kind().first()
+    }
+
+    /// What is remembered of a run that has read everything; `None` when the first request cannot be made.
+    fn state(&self) -> Option<State> {
+        let asked = self.unsent(&self.first()).ok()?;
+        let request = format!("{}\n{}", asked.fingerprint, self.params.data_selector);
+        Some(State { request: ContentHash::of(request.as_bytes()) })
+    }
+
+    /// Reads one page.
+    ///
+    /// # Errors
+    /// [`SourceError`] of the kind that the response means: see [`SourceErrorKind`].
+    pub async fn fetch(&self, position: &Value, access: Access) -> Result<Page, SourceError> {
         match access {
             Access::Network => self.asked_page(position).await,
             Access::Record => {
@@ -112,11 +138,11 @@ impl RestApiSource {
         self.page_of(position, asked, response).await.map_err(permanent)
     }
 
-    /// What [`PageSource::fetch`] makes of the response to the request for the page at `position`.
+    /// What [`RestApiSource::fetch`] makes of the response to the request for the page at `position`.
     /// Pure, and takes long for a long body.
     ///
     /// # Errors
-    /// As of [`PageSource::fetch`].
+    /// As of [`RestApiSource::fetch`].
     pub fn read(&self, position: &Value, response: Response) -> Result<Page, SourceError> {
         self.reader.page(position, &self.unsent(position)?, response)
     }
@@ -197,38 +223,58 @@ impl RestApiSource {
     }
 }
 
-impl PageSource for RestApiSource {
-    fn first(&self) -> Value {
-        self.reader.paginator.kind().first()
+impl Source for RestApiSource {
+    fn profile(&self) -> Profile {
+        let rate_limit = self.params.rate_limit.clone();
+        Profile {
+            reads: Reads::Again,
+            rows_by_job_file: true,
+            slices_per_batch: PAGES_PER_BATCH,
+            rate_limit: rate_limit.map(|RateLimitParams { key, requests, per }| RateLimit {
+                key,
+                requests: requests.get(),
+                per,
+            }),
+            max_attempts: Some(self.params.retry.max_attempts.get()),
+        }
     }
 
-    fn rate_limit(&self) -> Option<RateLimit> {
-        let RateLimitParams { key, requests, per } = self.params.rate_limit.clone()?;
-        Some(RateLimit { key, requests: requests.get(), per })
+    fn plan(
+        self: Arc<Self>,
+        request: PlanRequest,
+    ) -> BoxFuture<'static, Result<Plan, SourceError>> {
+        let mut plan =
+            Plan::of_slices(vec![NextSlice { slice: SliceId::FIRST, position: self.first() }]);
+        plan.remarks.extend(self.state().and_then(|state| state.change_since(&request)));
+        std::future::ready(Ok(plan)).boxed()
     }
 
-    fn max_attempts(&self) -> u32 {
-        self.params.retry.max_attempts.get()
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        position: &'a Value,
-        access: Access,
-    ) -> BoxFuture<'a, Result<Page, SourceError>> {
-        self.page(position, access).boxed()
+    fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {
+        OneSlice::of(async move {
+            let Position::Own(position) = &request.position else {
+                let message = "an API is read in pages, and has no chunks";
+                return Err(SourceError::new(SourceErrorKind::InvalidState, message));
+            };
+            Ok(self.fetch(position, request.access).await?.into_slice(request.slice))
+        })
     }
 
     fn map(
         &self,
-        body: &str,
+        rows: RawRows<'_>,
         raw: RawRef,
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError> {
-        self.reader.each_row(body, raw, out, |row, text, raw_row, out| {
+        // What pages have besides their text comes with child requests.
+        let RawRows::Document { text, context: _ } = rows else { return Err(rows.wrong_form()) };
+        self.reader.each_row(text, raw, out, |row, text, raw_row, out| {
             mapping.map(row, raw, raw_row, out, |defects| reject(text, raw_row, defects))
         })
+    }
+
+    fn advance(&self, _state: &Value, _watermarks: &[Value]) -> Value {
+        self.state().map(|state| state.to_json()).unwrap_or_default()
     }
 }
 

@@ -14,13 +14,14 @@ use serde_json::json;
 use wiremock::matchers::{header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use super::Page;
 use super::*;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::ReasonCode;
 use crate::mapping::Mapped;
-use crate::sources::{Access, Page, PageSource};
+use crate::sources::Access;
 use crate::values::field::Locator;
 
 const CANARY: &str = "s3cr3t+canary/0123456789";

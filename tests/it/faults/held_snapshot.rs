@@ -132,15 +132,16 @@ async fn what_was_taken_while_a_snapshot_is_held_is_not_passed_over_again_and_ag
 async fn what_was_normalized_is_not_passed_over_to_see_what_is_next() {
     let app = app_with_backlog(0).await;
     let mut connection = app.pool.acquire().await.unwrap();
-    let read = "insert into run_tasks (run_id, task_key, kind, first_slice, last_slice, payload)
-                select 1, 'fetch_page:' || i, 'fetch_page', i, i, '{}'
+    let read =
+        "insert into run_tasks (run_id, task_key, kind, role, first_slice, last_slice, payload)
+                select 1, 'fetch_page:' || i, 'fetch_page', 'read', i, i, '{}'
                 from generate_series(0, 4000) as i";
     let normalized = "with read as (
             update run_tasks set state = 'done', done_at = now(), result = '{}'
             where kind = 'fetch_page' and first_slice between $1 and $2
         )
-        insert into run_tasks (run_id, task_key, kind, first_slice, last_slice, payload, state, done_at)
-        select 1, 'normalize_batch:' || i, 'normalize_batch', i, i, '{\"rows\": \"all\"}', 'done', now()
+        insert into run_tasks (run_id, task_key, kind, role, first_slice, last_slice, payload, state, done_at)
+        select 1, 'normalize_batch:' || i, 'normalize_batch', 'normalize', i, i, '{\"rows\": \"all\"}', 'done', now()
         from generate_series($1, $2) as i";
     sqlx::query(read).execute(&mut *connection).await.unwrap();
     let _somebody = hold_a_snapshot(&app).await;

@@ -1,0 +1,258 @@
+//! Owns keeping files out that have lost something: with `missing_field = "guard"` a file is not read
+//! when it has lost a mapped column, for its attribute would be lost in every record of it, with no
+//! word; nor, unless it is `"evolve"`, when it has lost all its rows. And those whose path
+//! is longer than can be kept.
+//!
+//! A column is lost when an earlier version of the file had it, or, of a file that is new, when all
+//! files that the source had so far do. Where short rows are filled up, a file has a column when a row
+//! of it reaches that far. What is kept out is not committed either: the next run looks at the file
+//! again, and says so again.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::Committed;
+use crate::domain::failure::{FailureClass, chain};
+use crate::domain::file::{CommittedFile, KnownFile};
+use crate::domain::file_standing::shown;
+use crate::domain::number::grouped;
+use crate::domain::remark::{Remark, few};
+use crate::domain::text::{cut, visible};
+use crate::job_file::Definition;
+use crate::job_file::policy::Policy;
+use crate::sources::{
+    AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, FoundFile, LeftOut, Loss, SourceError,
+    SourceErrorKind,
+};
+
+/// The most bytes of what is wrong with a file.
+const MAX_REASON: usize = 500;
+/// The most bytes of a path, relative to the job file if it is below its folder: paths are kept in an
+/// index, whose entries have a bound.
+const MAX_PATH: usize = 2_000;
+
+/// The guard over the files of a run.
+pub(super) struct FileGuard<'a> {
+    files: &'a dyn FileSource,
+    definition: &'a Definition,
+    committed: &'a Committed,
+    /// The mapped columns that one of the earlier files lacks, once it was asked for.
+    lacking_before: Option<Before>,
+    kept_out: Vec<String>,
+    too_long: Vec<String>,
+    /// Files that cannot be read, and what the first of them says.
+    unreadable: Vec<String>,
+    first_error: Option<SourceError>,
+    /// What patterns do not match, and may have been meant.
+    besides: Vec<String>,
+}
+
+/// What the files were that the source had so far.
+#[derive(Debug)]
+enum Before {
+    /// There were none.
+    Nothing,
+    /// All had the mapped columns, but for these.
+    Lacking(BTreeSet<String>),
+}
+
+impl<'a> FileGuard<'a> {
+    /// A guard that has seen nothing; `committed` is what earlier runs have read.
+    pub fn new(
+        files: &'a dyn FileSource,
+        definition: &'a Definition,
+        committed: &'a Committed,
+    ) -> Self {
+        Self {
+            files,
+            definition,
+            committed,
+            lacking_before: None,
+            kept_out: Vec::new(),
+            too_long: Vec::new(),
+            unreadable: Vec::new(),
+            first_error: None,
+            besides: Vec::new(),
+        }
+    }
+
+    /// Whether the file's path can be kept.
+    pub fn can_keep(&mut self, url: &str) -> bool {
+        let fits = url.len() <= MAX_PATH;
+        if !fits {
+            self.too_long.push(format!("{} ({} bytes)", shown(url), url.len()));
+        }
+        fits
+    }
+
+    /// Keeps a file out that cannot be read, whatever is done about the job file's guard: the others have
+    /// nothing to do with it. What may pass by itself is handed back.
+    pub fn keep_out(
+        &mut self,
+        path: &Path,
+        url: &str,
+        error: SourceError,
+    ) -> Result<(), SourceError> {
+        if error.class() != FailureClass::Permanent {
+            return Err(error);
+        }
+        // Messages begin with the whole path.
+        let text = chain(&error).replacen(&path.display().to_string(), url, 1);
+        self.unreadable.push(visible(&cut(&text, MAX_REASON)).into_owned());
+        self.first_error.get_or_insert(error);
+        Ok(())
+    }
+
+    /// Keeps something out that was found and cannot be read or looked into.
+    pub fn leave_out(&mut self, left: LeftOut) {
+        let text = visible(&cut(&left.why, MAX_REASON)).into_owned();
+        if left.loss == Loss::Nothing {
+            self.besides.push(text);
+        } else {
+            self.first_error.get_or_insert_with(|| {
+                SourceError::new(
+                    SourceErrorKind::FileUnreadable,
+                    format!("{}: {}", self.files.setting(), left.why),
+                )
+            });
+            self.unreadable.push(text);
+        }
+    }
+
+    /// What is wrong with the first file that cannot be read: where no other is there either, that is
+    /// what the run dies of.
+    pub fn take_error(&mut self) -> Option<SourceError> {
+        self.first_error.take()
+    }
+
+    /// Whether the file may be read.
+    pub fn admits(&mut self, found: &FoundFile) -> bool {
+        let files = self.files;
+        let FilePlan::Whole(scan) = &found.plan else { return true };
+        let contract = self.definition.contract;
+        // The table would keep its records and grow old, and nobody would know.
+        let before = found.committed.as_ref().map_or(0, |committed| committed.known.end.rows);
+        if scan.end.rows == 0 && before > 0 && contract.missing_field != Policy::Evolve {
+            let (what, before) = (emptiness(files, scan), grouped(before.unsigned_abs()));
+            let text =
+                format!("{} {what}, and its earlier version had {before}", shown(&found.url));
+            self.kept_out.push(text);
+            return false;
+        }
+        if scan.first_row == FirstRow::OtherHeader && contract.missing_field != Policy::Evolve {
+            self.kept_out.push(format!(
+                "{}: its first row is a header, in another order than the job file names the columns",
+                shown(&found.url)
+            ));
+            return false;
+        }
+        if !contract.guards() || scan.end.rows == 0 {
+            return true;
+        }
+        let width = scan.widths.map(|widths| widths.all);
+        let absent = files.absent(&scan.layout, width).filter(|absent| !absent.is_empty());
+        let Some(absent) = absent else { return true };
+        let (lost, whose) = match &found.committed {
+            Some(committed) => {
+                let KnownFile { layout, width, .. } = &committed.known;
+                let Some(before) = files.absent(layout, *width) else { return true };
+                let before = before.into_iter().map(|absent| absent.column).collect();
+                (lost(absent, &before), "which its earlier version had")
+            }
+            None => match self.before() {
+                Before::Nothing => return true,
+                Before::Lacking(before) => {
+                    (lost(absent, before), "which every earlier file of the source had")
+                }
+            },
+        };
+        if lost.is_empty() {
+            return true;
+        }
+        let (unreached, named): (Vec<_>, Vec<_>) = lost.iter().partition(|lost| lost.unreached);
+        let list =
+            |columns: Vec<&AbsentColumn>| few(columns.into_iter().map(shown_column).collect());
+        let mut lost = Vec::new();
+        if !named.is_empty() {
+            lost.push(format!("no column {}", list(named)));
+        }
+        if !unreached.is_empty() {
+            lost.push(format!("no row reaches as far as the column {}", list(unreached)));
+        }
+        self.kept_out.push(format!("{}: {}, {whose}", shown(&found.url), lost.join(", and ")));
+        false
+    }
+
+    /// What there is to say about the files that were kept out.
+    pub fn remarks(self) -> Vec<Remark> {
+        let mut remarks = Vec::new();
+        if !self.kept_out.is_empty() {
+            remarks.push(Remark::degrading(format!(
+                "{}: {}. Fix the file or the job file; or write missing_field = \"evolve\" under \
+                 [contract] to load such files, which empties what the missing columns filled",
+                not_loaded(&self.kept_out),
+                few(self.kept_out)
+            )));
+        }
+        if !self.too_long.is_empty() {
+            remarks.push(Remark::degrading(format!(
+                "{}, since a path has at most {MAX_PATH} bytes: {}. Give shorter names",
+                not_loaded(&self.too_long),
+                few(self.too_long)
+            )));
+        }
+        if !self.unreadable.is_empty() {
+            let number = not_loaded(&self.unreadable);
+            remarks.push(Remark::degrading(format!("{number}: {}", few(self.unreadable))));
+        }
+        if !self.besides.is_empty() {
+            remarks.push(Remark::note(few(self.besides)));
+        }
+        remarks
+    }
+
+    fn before(&mut self) -> &Before {
+        let (files, committed) = (self.files, self.committed);
+        self.lacking_before.get_or_insert_with(|| lacking(committed, files))
+    }
+}
+
+fn not_loaded(files: &[String]) -> String {
+    match files.len() {
+        1 => "a file was not loaded".to_owned(),
+        number => format!("{number} files were not loaded"),
+    }
+}
+
+fn lacking(committed: &Committed, files: &dyn FileSource) -> Before {
+    let absent = |CommittedFile { known, .. }: &CommittedFile| {
+        // What has no rows reaches nowhere, and says nothing.
+        files.absent(&known.layout, known.width.filter(|_| known.end.rows > 0))
+    };
+    // What empty files lacked is unknown.
+    let mut told = committed.values().filter_map(absent).peekable();
+    if told.peek().is_none() {
+        return Before::Nothing;
+    }
+    Before::Lacking(told.flatten().map(|absent| absent.column).collect())
+}
+
+/// The columns that were there before.
+fn lost(absent: Vec<AbsentColumn>, before: &BTreeSet<String>) -> Vec<AbsentColumn> {
+    absent.into_iter().filter(|absent| !before.contains(&absent.column)).collect()
+}
+
+fn shown_column(AbsentColumn { column, nearest, .. }: &AbsentColumn) -> String {
+    match nearest {
+        Some(nearest) => format!("`{}` (did you mean `{}`?)", shown(column), shown(nearest)),
+        None => format!("`{}`", shown(column)),
+    }
+}
+
+/// What a file without rows has.
+pub(super) fn emptiness(files: &dyn FileSource, scan: &FileScan) -> &'static str {
+    match files.absent(&scan.layout, None) {
+        Some(_) => "has a header and no rows",
+        None => "is empty",
+    }
+}

@@ -1,0 +1,228 @@
+//! Files as a source: which of them to read and how far, and reading them chunk by chunk.
+//!
+//! What is not to be read is said; it never stops the others.
+//! Must not know: what a row of a file looks like.
+
+mod guard;
+mod remarks;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::domain::bloom_filter::BloomFilter;
+use crate::domain::file::{CommittedFile, KnownFile};
+use crate::domain::hash::Hashes;
+use crate::domain::presence::Reads;
+use crate::domain::raw::RawRef;
+use crate::domain::run::Mode;
+use crate::job_file::Definition;
+use crate::mapping::{Mapped, Mapping};
+use crate::sources::SourceErrorKind;
+use crate::sources::{
+    FileSource, FoundFile, FoundPaths, KeyWatch, Loss, OneSlice, ParsedChunk, Plan, PlanRequest,
+    Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest,
+    Source, SourceError,
+};
+use crate::values::row::Row;
+use guard::FileGuard;
+use remarks::FileRemarks;
+
+/// Files, as a source: cut into slices.
+pub struct SlicedFiles {
+    files: Box<dyn FileSource>,
+    definition: Arc<Definition>,
+}
+
+impl SlicedFiles {
+    /// The files of a definition.
+    pub fn new(files: impl FileSource + 'static, definition: &Definition) -> Self {
+        Self { files: Box::new(files), definition: Arc::new(definition.clone()) }
+    }
+}
+
+impl Source for SlicedFiles {
+    fn profile(&self) -> Profile {
+        Profile {
+            reads: Reads::News,
+            rows_by_job_file: false,
+            // A chunk is large enough for a transaction of its own.
+            slices_per_batch: 1,
+            rate_limit: None,
+            max_attempts: None,
+        }
+    }
+
+    fn plan(
+        self: Arc<Self>,
+        request: PlanRequest,
+    ) -> BoxFuture<'static, Result<Plan, SourceError>> {
+        let timeouts = Timeouts::default();
+        let stopped = Arc::clone(&timeouts.0);
+        async move {
+            let _patience = timeouts;
+            off_thread(move || self.plan_files(&request, &stopped)).await
+        }
+        .boxed()
+    }
+
+    fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {
+        OneSlice::of(async move { off_thread(move || self.read_chunk(&request)).await })
+    }
+
+    fn map(
+        &self,
+        rows: RawRows<'_>,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError> {
+        match rows {
+            RawRows::Block { block, layout, chosen } => {
+                self.files.map(block, layout, raw, chosen, mapping, out)
+            }
+            RawRows::Document { .. } => Err(rows.wrong_form()),
+        }
+    }
+}
+
+impl SlicedFiles {
+    fn plan_files(&self, request: &PlanRequest, stopped: &AtomicBool) -> Result<Plan, SourceError> {
+        let FoundPaths { files: paths, left_out } = self.files.files(stopped)?;
+        let (definition, base) = (&*self.definition, self.definition.base_dir());
+        let bytes = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len());
+        let mut keys = BloomFilter::for_bytes(bytes.sum());
+        let mut files = Vec::with_capacity(paths.len());
+        let mut names = Vec::with_capacity(paths.len());
+        let mut guard = FileGuard::new(&*self.files, definition, &request.files);
+        let mut remarks = FileRemarks::new(&*self.files, definition);
+        // What was in a folder that cannot be looked into may still be there.
+        let all_known = left_out.iter().all(|left| left.loss != Loss::Unknown);
+        for left in left_out {
+            names.push(stored_name(base, &left.path));
+            guard.leave_out(left);
+        }
+        let mapping = Mapping::new(definition, None);
+        let mut scratch = String::new();
+        let mut visit = |row: &dyn Row| {
+            if let Some(hash) = mapping.key_hash(row, &mut scratch) {
+                keys.see(hash);
+            }
+        };
+        for path in paths {
+            if stopped.load(Ordering::Relaxed) {
+                return Err(SourceError::new(
+                    SourceErrorKind::Abandoned,
+                    "nobody waits for the plan any more",
+                ));
+            }
+            let url = stored_name(base, &path);
+            if !guard.can_keep(&url) {
+                continue;
+            }
+            let committed = request.files.get(&url).cloned();
+            let known = self.usable(request, committed.as_ref());
+            names.push(url.clone());
+            let plan = match self.files.plan(&path, known, &mut visit) {
+                Ok(plan) => plan,
+                Err(error) => {
+                    guard.keep_out(&path, &url, error)?;
+                    continue;
+                }
+            };
+            let found = FoundFile { url, committed, plan };
+            if guard.admits(&found) {
+                remarks.look_at(&found);
+                files.push(found);
+            }
+        }
+        if let (true, Some(error)) = (files.is_empty(), guard.take_error()) {
+            return Err(error);
+        }
+        let found = all_known.then_some(names);
+        if let Some(names) = &found {
+            remarks.look_for_missing(&request.files, names);
+        }
+        let remarks = guard.remarks().into_iter().chain(remarks.remarks()).collect();
+        Ok(Plan { slices: Vec::new(), files, found, remarks, order: keys.order() })
+    }
+
+    /// What the last good run allows to build upon: nothing in a full run, after the job file changed,
+    /// or when a run that was not finished left rows behind the committed end, or older values in records
+    /// than the committed rows have.
+    fn usable<'a>(
+        &self,
+        request: &PlanRequest,
+        committed: Option<&'a CommittedFile>,
+    ) -> Option<&'a KnownFile> {
+        let committed = committed?;
+        let definition = Hashes::of(self.definition.text.as_bytes());
+        let same_definition =
+            committed.definition_hash.is_some_and(|stored| definition.matches(stored));
+        let broken_off = request.broken_off.is_some_and(|run| run > committed.run);
+        let usable =
+            request.mode != Mode::Full && same_definition && !committed.rows_behind && !broken_off;
+        usable.then_some(&committed.known)
+    }
+
+    fn read_chunk(&self, request: &SliceRequest) -> Result<SliceContent, SourceError> {
+        let Position::Chunk(at) = &request.position else {
+            return Err(SourceError::new(
+                SourceErrorKind::InvalidFile,
+                "files are read in chunks, and no chunk was asked for",
+            ));
+        };
+        let mapping = Mapping::new(&self.definition, None);
+        let mut scratch = String::new();
+        let mut watch = request.watched_keys.as_ref().map(|keys| {
+            move |row: &dyn Row| {
+                let hash = mapping.key_hash(row, &mut scratch);
+                hash.is_some_and(|hash| keys.binary_search(&hash).is_ok())
+            }
+        });
+        let watch = watch.as_mut().map(|watch| watch as KeyWatch<'_>);
+        let (stamp, chunk) = (&at.stamp, &at.chunk);
+        let parsed = self.files.read(&at.path, stamp, &at.layout, chunk, at.file_id, watch)?;
+        let ParsedChunk { blocks, rows, picked, watched, shape } = parsed;
+        Ok(SliceContent {
+            raw: RawSlice::Blocks { blocks, watched: picked, watched_rows: watched },
+            bytes: chunk.end - chunk.start,
+            rows,
+            shape,
+            next: Vec::new(),
+            continues_at: None,
+            watermark: None,
+            notes: SliceNotes::default(),
+        })
+    }
+}
+
+/// Tells the thread that plans, once it is dropped, that nobody waits for it any more.
+#[derive(Default)]
+struct Timeouts(Arc<AtomicBool>);
+
+impl Drop for Timeouts {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Blocking work off the async threads, so that heartbeats go on. A panic of it goes on here.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Paths below the job file's folder are stored relative to it, so that the folder can move.
+fn stored_name(base: &Path, path: &Path) -> String {
+    path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// What earlier runs have read, by name.
+type Committed = BTreeMap<String, CommittedFile>;

@@ -1,0 +1,65 @@
+//! Planning: what a source is told of earlier runs, and what it decides to read.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{FilePlan, NextSlice};
+use crate::domain::bloom_filter::KeyOrder;
+use crate::domain::file::CommittedFile;
+use crate::domain::remark::Remark;
+use crate::domain::run::{Mode, RunId};
+
+/// What a source is told when it plans: where the last good run left off.
+#[derive(Debug, Clone)]
+pub struct PlanRequest {
+    /// How much the run reads.
+    pub mode: Mode,
+    /// What [`super::Source::advance`] made of the last good run; null before the first.
+    pub state: Value,
+    /// The run that `state` is of.
+    pub state_of: Option<RunId>,
+    /// The files that runs have read to their end, by name: the last version of each.
+    pub files: BTreeMap<String, CommittedFile>,
+    /// The newest run that changed records and was not finished.
+    pub broken_off: Option<RunId>,
+}
+
+/// What to read.
+#[derive(Debug)]
+pub struct Plan {
+    /// The first slices, in the source's own words.
+    pub slices: Vec<NextSlice>,
+    /// The files that may be read, in the order in which their rows count: each chunk becomes a slice.
+    pub files: Vec<FoundFile>,
+    /// The names of all files that are there, unless nobody can tell.
+    pub found: Option<Vec<String>>,
+    /// What there is to say.
+    pub remarks: Vec<Remark>,
+    /// What the keys of the rows allow.
+    pub order: KeyOrder,
+}
+
+impl Plan {
+    /// Slices that follow each other, of a source without files.
+    pub fn of_slices(slices: Vec<NextSlice>) -> Self {
+        Self {
+            slices,
+            files: Vec::new(),
+            found: None,
+            remarks: Vec::new(),
+            order: KeyOrder::Ordered,
+        }
+    }
+}
+
+/// A file, and what is to be read of it.
+#[derive(Debug)]
+pub struct FoundFile {
+    /// Its name: the path relative to the job file's folder, if it is below it.
+    pub url: String,
+    /// What was read of it before.
+    pub committed: Option<CommittedFile>,
+    /// What is to be read now.
+    pub plan: FilePlan,
+}

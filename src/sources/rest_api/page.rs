@@ -1,0 +1,57 @@
+//! Owns what a page is, and how it becomes a slice.
+
+use serde_json::Value;
+
+use crate::domain::hash::ContentHash;
+use crate::domain::shape::Shape;
+use crate::domain::slice::SliceId;
+use crate::sources::{Document, LedNowhere, NextSlice, RawSlice, SliceContent, SliceNotes};
+
+/// One API page.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The address asked, without secrets.
+    pub url: String,
+    /// Fingerprint of the request: its method, its address without secrets, and its body. The same
+    /// for each attempt, with any key, and where a recording is read.
+    pub request: ContentHash,
+    /// HTTP status, 200 for a recorded page.
+    pub status: u16,
+    /// The body: valid JSON text, exactly as it came, but for the secrets of the request, should
+    /// it repeat them.
+    pub body: String,
+    /// Hash of the body.
+    pub hash: ContentHash,
+    /// Number of records in it.
+    pub records: i64,
+    /// What the records look like.
+    pub shape: Shape,
+    /// The locators that lead into fields and led nowhere in any of the records.
+    pub leading_nowhere: Vec<LedNowhere>,
+    /// Where the next page is; `None` when this was the last.
+    pub next: Option<Value>,
+    /// The message when the API has pages that no task will fetch.
+    pub more: Option<String>,
+    /// What the answer says is wrong with it, such as `` `error`: quota exceeded ``.
+    pub complaint: Option<String>,
+}
+
+impl Page {
+    /// The page as the slice that it was read as; the next page is the next slice.
+    pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
+        let Self { request, url, status, body, records, shape, next, .. } = self;
+        let Self { leading_nowhere, more, complaint, .. } = self;
+        let document = Document { request, url, status, text: body, context: Value::Null };
+        let next = next.map(|position| NextSlice { slice: slice.next(), position });
+        SliceContent {
+            bytes: document.text.len() as u64,
+            raw: RawSlice::Document(document),
+            rows: records,
+            shape,
+            next: next.into_iter().collect(),
+            continues_at: None,
+            watermark: None,
+            notes: SliceNotes { leading_nowhere, more, complaint },
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Reading: what a source is asked for, and what it gives. A slice is what is read and stored at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::{Access, SourceError, SourceErrorKind};
+use crate::domain::file::{ChosenRows, FileStamp, Layout, RawBlock};
+use crate::domain::hash::ContentHash;
+use crate::domain::shape::Shape;
+use crate::domain::slice::SliceId;
+use crate::domain::task::Chunk;
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct SliceRequest {
+    /// Which slice it becomes.
+    pub slice: SliceId,
+    /// Where it is.
+    pub position: Position,
+    /// Where API pages come from.
+    pub access: Access,
+    /// The sorted hashes of the keys whose rows are wanted apart.
+    pub watched_keys: Option<Arc<Vec<u64>>>,
+}
+
+/// Where a slice is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Position {
+    /// In the source's own words: see [`NextSlice`] and [`SliceContent::continues_at`].
+    Own(Value),
+    /// A range of a file that was planned.
+    Chunk(ChunkPosition),
+}
+
+/// A range of a file that was planned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChunkPosition {
+    /// `source_files.id` of the version; negative when it is not kept.
+    pub file_id: i64,
+    /// The file.
+    pub path: PathBuf,
+    /// How it is read.
+    pub layout: Layout,
+    /// What the file must still be.
+    pub stamp: FileStamp,
+    /// The range.
+    pub chunk: Chunk,
+}
+
+/// A slice to be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NextSlice {
+    /// Its place: behind that of the slice that names it.
+    pub slice: SliceId,
+    /// Where it is, in the source's own words.
+    pub position: Value,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct SliceContent {
+    /// The rows, as they came.
+    pub raw: RawSlice,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Number of rows, good and bad.
+    pub rows: i64,
+    /// What the rows look like.
+    pub shape: Shape,
+    /// Further slices, now that they are known: none, one or many. A task each.
+    pub next: Vec<NextSlice>,
+    /// Where the same task goes on with the slice behind this one; `None` when it has come to its end.
+    /// For what is read as a stream: each slice is committed on its own, and a task that was killed goes
+    /// on behind the last.
+    pub continues_at: Option<Value>,
+    /// How far the source has been read, for [`super::Source::advance`].
+    pub watermark: Option<Value>,
+    /// What there is to say.
+    pub notes: SliceNotes,
+}
+
+/// Rows as they came.
+#[derive(Debug)]
+pub enum RawSlice {
+    /// One document, kept in `raw_api_data`: what its rows are, mapping finds out.
+    Document(Document),
+    /// Rows of a file, kept in `raw_csv_blocks`.
+    Blocks {
+        /// All rows, good and bad.
+        blocks: Vec<RawBlock>,
+        /// The numbers of the rows whose keys are watched.
+        watched: Vec<i64>,
+        /// These rows, a block each; none when they would take more than [`super::MOST_PICKED`].
+        watched_rows: Vec<RawBlock>,
+    },
+}
+
+/// A document that was read.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Fingerprint of the request: method, address without secrets, body.
+    pub request: ContentHash,
+    /// The address asked, without secrets.
+    pub url: String,
+    /// HTTP status, 200 for what was recorded.
+    pub status: u16,
+    /// Valid JSON text, exactly as it came, but for the secrets of the request, should it repeat them.
+    pub text: String,
+    /// What mapping has to know besides, such as fields of a parent; null when nothing.
+    pub context: Value,
+}
+
+/// What there is to say about a slice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SliceNotes {
+    /// The locators that lead into fields and led nowhere in any of the rows.
+    pub leading_nowhere: Vec<LedNowhere>,
+    /// What shows that the source has more that nobody will ask for.
+    pub more: Option<String>,
+    /// What an answer says is wrong with it, such as `` `error`: quota exceeded ``.
+    pub complaint: Option<String>,
+}
+
+/// A locator that leads into a field of the records, and led nowhere in any of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedNowhere {
+    /// Its number.
+    pub locator: usize,
+    /// The path that may have been meant, with the nearest key that is there.
+    pub meant: Option<String>,
+}
+
+/// Reads slices one after the other.
+pub trait SliceReader: Send {
+    /// The next slice. Asked until one says that it is the last, see [`SliceContent::continues_at`].
+    ///
+    /// # Errors
+    /// [`SourceError`], whose class says what it means for the task.
+    fn next(&mut self) -> BoxFuture<'_, Result<SliceContent, SourceError>>;
+}
+
+/// The reader of a slice that is read at once.
+pub struct OneSlice(Option<BoxFuture<'static, Result<SliceContent, SourceError>>>);
+
+impl OneSlice {
+    /// Reads when it is asked.
+    pub fn of(
+        read: impl Future<Output = Result<SliceContent, SourceError>> + Send + 'static,
+    ) -> Box<dyn SliceReader> {
+        Box::new(Self(Some(Box::pin(read))))
+    }
+}
+
+impl SliceReader for OneSlice {
+    fn next(&mut self) -> BoxFuture<'_, Result<SliceContent, SourceError>> {
+        match self.0.take() {
+            Some(read) => read,
+            None => {
+                let error =
+                    SourceError::new(SourceErrorKind::InvalidFile, "the slice was read already");
+                Box::pin(std::future::ready(Err(error)))
+            }
+        }
+    }
+}
+
+/// Rows to be mapped, as they are kept.
+#[derive(Debug, Clone, Copy)]
+pub enum RawRows<'a> {
+    /// Those of a document.
+    Document {
+        /// Its text.
+        text: &'a str,
+        /// See [`Document::context`].
+        context: &'a Value,
+    },
+    /// The chosen rows of a block of a file.
+    Block {
+        /// The block.
+        block: &'a RawBlock,
+        /// How the file is read.
+        layout: &'a Layout,
+        /// Which rows.
+        chosen: &'a ChosenRows,
+    },
+}
+
+impl RawRows<'_> {
+    /// What a source says to rows of a form that it does not read.
+    pub fn wrong_form(&self) -> SourceError {
+        SourceError::new(
+            SourceErrorKind::InvalidState,
+            "the raw rows are not of the kind that the source reads",
+        )
+    }
+}

@@ -1,0 +1,325 @@
+//! Owns reading slices, whatever the source and its kind of task: what was read goes to the raw tables, and
+//! what there is to know of it to the ledger. A task may read several slices, one after the other, each of
+//! which is committed on its own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::chunk_cache::Permit;
+use super::{Effects, TaskContext, TaskError};
+use crate::db::raw_api_data::{self, Known, RawPage};
+use crate::db::raw_csv_blocks::{self, ChunkId};
+use crate::db::{Transaction, field_presence, rate_limits, run_tasks, schemas};
+use crate::domain::counters::Counters;
+use crate::domain::failure::FailureClass;
+use crate::domain::hash::StoredHash;
+use crate::domain::presence::Reads;
+use crate::domain::raw::RawRef;
+use crate::domain::row_numbers;
+use crate::domain::shape::Shape;
+use crate::domain::slice::SliceId;
+use crate::domain::task::TaskPayload;
+use crate::mapping::Mapping;
+use crate::mapping::contract::Gone;
+use crate::sources::{
+    Access, Document, LedNowhere, Position, Profile, RawSlice, SliceContent, SliceReader,
+    SliceRequest, SourceError,
+};
+
+/// What is left in the ledger of a slice that was read: where its rows are, and what they look like.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SliceResult {
+    pub raw: String,
+    pub shape: Shape,
+    /// Numbers of the rows whose keys occur in other rows of the run as well, where only those must
+    /// be applied in order.
+    #[serde(default, with = "row_numbers", skip_serializing_if = "Vec::is_empty")]
+    pub repeated: Vec<i64>,
+    /// The message when an API has pages that no task will fetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
+    /// What an API's response says is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complaint: Option<String>,
+    /// The paths of the mapping that lead into fields of the page and led nowhere in any record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leading_nowhere: Vec<String>,
+    /// The paths that may have been meant by some of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meant: BTreeMap<String, String>,
+    /// How far the source has been read, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<Value>,
+    /// The guarded fields that no record of the slice, and of those in front of it that were read before,
+    /// has.
+    #[serde(flatten)]
+    pub gone: Gone,
+}
+
+impl SliceResult {
+    pub fn to_value(&self) -> Result<Value, TaskError> {
+        serde_json::to_value(self).map_err(|error| TaskError::Inconsistent(error.to_string()))
+    }
+
+    pub fn from_value(value: Value) -> Result<Self, TaskError> {
+        serde_json::from_value(value)
+            .map_err(|error| TaskError::Inconsistent(format!("result of a reading task: {error}")))
+    }
+}
+
+/// The slices that a task reads.
+pub(super) struct Slices {
+    /// The slice that is read next.
+    slice: SliceId,
+    reader: Option<Box<dyn SliceReader>>,
+}
+
+/// A slice that was read, ready to be stored.
+pub(super) struct Gathered {
+    pub content: SliceContent,
+    /// What is known of a document.
+    known: Option<Known>,
+    gone: Gone,
+}
+
+impl Slices {
+    /// The first of them.
+    pub fn from(slice: i64) -> Self {
+        Self { slice: SliceId::of_ledger(slice), reader: None }
+    }
+
+    /// Reads the next slice; `position` is asked for where the first begins.
+    pub async fn gather(
+        &mut self,
+        context: &TaskContext,
+        request: impl FnOnce(SliceId) -> SliceRequest,
+    ) -> Result<Gathered, TaskError> {
+        let profile = context.source.source.profile();
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => none.insert(context.source.source.clone().read(request(self.slice))),
+        };
+        wait_for_token(context, &profile).await?;
+        let content = match reader.next().await {
+            Ok(content) => content,
+            Err(error) => return Err(failed(context, &profile, error).await?),
+        };
+        let known = match &content.raw {
+            RawSlice::Document(document) => {
+                let source = &context.source_name;
+                let Document { request, url, text, .. } = document;
+                let mut connection = context.pool.acquire().await?;
+                Some(raw_api_data::known(&mut connection, source, *request, url, text).await?)
+            }
+            RawSlice::Blocks { .. } => None,
+        };
+        let gone = match profile.reads {
+            Reads::Again => self.gone(context, &content).await?,
+            Reads::News => Gone::default(),
+        };
+        Ok(Gathered { content, known, gone })
+    }
+
+    /// Stores a slice.
+    pub async fn store(
+        &mut self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        gathered: Gathered,
+        chunk: Option<(ChunkId, Permit)>,
+    ) -> Result<Effects, TaskError> {
+        let Gathered { mut content, known, gone } = gathered;
+        let skipped = known.as_ref().is_some_and(|known| known.completed);
+        let counters = Counters {
+            slices: 1,
+            bytes: i64::try_from(content.bytes).unwrap_or(i64::MAX),
+            rows_read: content.rows,
+            ..Counters::default()
+        };
+        let (raw, repeated) = match (content.raw, known, chunk) {
+            (RawSlice::Document(document), Some(known), _) => {
+                let rows = content.rows;
+                let page =
+                    self.store_document(context, transaction, &known, &document, rows).await?;
+                let raw = RawRef::Page(page);
+                content.shape.seen_in(&raw.to_string());
+                (raw, Vec::new())
+            }
+            (RawSlice::Blocks { blocks, watched, watched_rows }, _, Some((id, permit))) => {
+                let source = &context.source_name;
+                raw_csv_blocks::store(transaction, id, source, context.run, &blocks).await?;
+                permit.keep(context.run, id, blocks, watched_rows);
+                (RawRef::File(id.file_id), watched)
+            }
+            _ => {
+                let text = "the source gave rows of another form than its task reads";
+                return Err(TaskError::Inconsistent(text.into()));
+            }
+        };
+        let (leading_nowhere, meant) = paths(context, content.notes.leading_nowhere);
+        let hold = !gone.is_empty() || (skipped && self.waits_for_more(context));
+        // Only where nothing follows can there be more than is read.
+        let is_last = content.next.is_empty() && content.continues_at.is_none();
+        let result = SliceResult {
+            raw: raw.to_string(),
+            shape: content.shape,
+            repeated,
+            more: content.notes.more.filter(|_| is_last),
+            complaint: content.notes.complaint,
+            leading_nowhere,
+            meant,
+            watermark: content.watermark,
+            gone,
+        };
+        let mut follow_ups = Vec::with_capacity(content.next.len());
+        for next in content.next {
+            if next.slice <= self.slice {
+                let text = format!("slice {:?} names {:?}, in front of it", self.slice, next.slice);
+                return Err(TaskError::Inconsistent(text));
+            }
+            let (slice, position) = (next.slice.to_ledger(), next.position);
+            follow_ups.push(TaskPayload::FetchPage { slice, position });
+        }
+        let continues_at =
+            content.continues_at.map(|position| (self.slice.next().to_ledger(), position));
+        self.slice = self.slice.next();
+        Ok(Effects {
+            counters,
+            result: Some(result.to_value()?),
+            follow_ups,
+            hold,
+            continues_at,
+            ..Effects::default()
+        })
+    }
+
+    async fn store_document(
+        &mut self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        known: &Known,
+        document: &Document,
+        records: i64,
+    ) -> Result<StoredHash, TaskError> {
+        let raw = RawPage {
+            source: &context.source_name,
+            request: document.request,
+            url: &document.url,
+            status: document.status,
+            records,
+            context: &document.context,
+            body: &document.text,
+        };
+        let slice = self.slice.to_ledger();
+        Ok(raw_api_data::store(transaction, &raw, known, context.run, slice).await?)
+    }
+
+    /// Whether a slice that is likely to be skipped waits until there are as many as a batch takes: such a
+    /// slice by itself is less work than a task.
+    fn waits_for_more(&self, context: &TaskContext) -> bool {
+        let most = context.source.source.profile().slices_per_batch;
+        (self.slice.to_ledger() + 1) % most.max(1) != 0
+    }
+
+    /// The fields that every record had and none has so far.
+    async fn gone(
+        &mut self,
+        context: &TaskContext,
+        content: &SliceContent,
+    ) -> Result<Gone, TaskError> {
+        if !context.source.definition.contract.guards() {
+            return Ok(Gone::default());
+        }
+        let slice = self.slice.to_ledger();
+        let before = run_tasks::result_before(&context.pool, context.run, slice).await?;
+        let before = before.map(SliceResult::from_value).transpose()?.map(|before| before.gone);
+        let (nowhere, _) = paths(context, content.notes.leading_nowhere.clone());
+        let gone = match before {
+            Some(gone) => gone,
+            None => guarded(context).await?,
+        };
+        Ok(still_gone(gone, &content.shape, &nowhere))
+    }
+}
+
+/// The fields that every record had.
+pub(super) async fn guarded(context: &TaskContext) -> Result<Gone, TaskError> {
+    let schema = schemas::accepted_for(&context.pool, context.run).await?;
+    let known = field_presence::get(&context.pool, &context.source_name).await?;
+    Ok(Mapping::guarded(&context.source.definition, schema.as_ref(), &known))
+}
+
+/// Those of these fields that the records of a slice do not have either. `nowhere` is the paths that
+/// led nowhere in any of them. A slice without objects says nothing of what those behind it have.
+pub(super) fn still_gone(mut gone: Gone, shape: &Shape, nowhere: &[String]) -> Gone {
+    // What a shape had no room for may well be there.
+    gone.fields.retain(|field| !shape.cut && !shape.fields.contains_key(field));
+    gone.paths.retain(|path| nowhere.contains(path));
+    gone
+}
+
+/// Locators as job files write them, and the paths that may have been meant by them.
+pub(super) fn paths(
+    context: &TaskContext,
+    nowhere: Vec<LedNowhere>,
+) -> (Vec<String>, BTreeMap<String, String>) {
+    let all = context.source.definition.locators();
+    let mut paths = Vec::with_capacity(nowhere.len());
+    let mut meant = BTreeMap::new();
+    for led in nowhere {
+        let Some(path) = all.get(led.locator).and_then(|locator| locator.label()) else { continue };
+        paths.push(path.to_owned());
+        meant.extend(led.meant.map(|other| (path.to_owned(), other)));
+    }
+    (paths, meant)
+}
+
+/// Takes a token of the shared bucket, unless no request is made.
+pub(super) async fn wait_for_token(
+    context: &TaskContext,
+    profile: &Profile,
+) -> Result<(), TaskError> {
+    let limit = profile.rate_limit.as_ref().filter(|_| context.access != Access::Offline);
+    let Some(limit) = limit else { return Ok(()) };
+    let mut transaction = Transaction::begin(&context.pool).await?;
+    let taken = rate_limits::take(&mut *transaction, &limit.key, limit.requests, limit.per).await?;
+    transaction.commit().await?;
+    match taken {
+        Ok(()) => Ok(()),
+        Err(delay) => Err(TaskError::RateLimited { key: limit.key.clone(), delay }),
+    }
+}
+
+/// What it means that a slice cannot be read. One worker that is told to wait tells all that share the
+/// bucket.
+async fn failed(
+    context: &TaskContext,
+    profile: &Profile,
+    error: SourceError,
+) -> Result<TaskError, TaskError> {
+    if let (FailureClass::NotYet(delay), Some(limit)) = (error.class(), &profile.rate_limit) {
+        let mut transaction = Transaction::begin(&context.pool).await?;
+        rate_limits::block(&mut *transaction, &limit.key, delay).await?;
+        transaction.commit().await?;
+    }
+    Ok(match profile.max_attempts {
+        Some(of_source) => {
+            let max = error.max_attempts(of_source);
+            TaskError::Request { error, max_attempts: i32::try_from(max).unwrap_or(i32::MAX) }
+        }
+        None => error.into(),
+    })
+}
+
+/// The request for a slice in the source's own words.
+pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> SliceRequest {
+    SliceRequest {
+        slice,
+        position: Position::Own(position),
+        access: context.access,
+        watched_keys: None,
+    }
+}
