@@ -49,6 +49,17 @@ impl TaskKind {
     }
 }
 
+impl TaskKind {
+    /// Whether its tasks compute: so many as there are cores at once. Others wait for somebody most of the
+    /// time.
+    pub fn computes(self) -> bool {
+        match self {
+            Self::ParseCsvChunk | Self::NormalizeBatch => true,
+            Self::PlanRun | Self::FetchPage | Self::SnapshotSchema => false,
+        }
+    }
+}
+
 impl TaskRole {
     /// Whether the source is not read to its end as long as such a task is open. Planning counts:
     /// nothing is read before it is planned.
@@ -149,6 +160,14 @@ impl TaskPayload {
     pub fn continued(&self, slice: i64, position: serde_json::Value) -> Option<Self> {
         match self {
             Self::FetchPage { .. } => Some(Self::FetchPage { slice, position }),
+            _ => None,
+        }
+    }
+
+    /// The range of a file that the task reads.
+    pub fn chunk(&self) -> Option<Chunk> {
+        match self {
+            Self::ParseCsvChunk { chunk, .. } => Some(*chunk),
             _ => None,
         }
     }

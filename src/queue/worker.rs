@@ -79,11 +79,7 @@ pub enum WorkError {
 
 impl Concurrency {
     fn of(self, kind: TaskKind) -> usize {
-        match kind {
-            TaskKind::ParseCsvChunk | TaskKind::NormalizeBatch => self.computing,
-            TaskKind::PlanRun | TaskKind::FetchPage | TaskKind::SnapshotSchema => self.waiting,
-        }
-        .max(1)
+        if kind.computes() { self.computing } else { self.waiting }.max(1)
     }
 }
 

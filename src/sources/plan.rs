@@ -10,6 +10,9 @@ use crate::domain::file::CommittedFile;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunId};
 
+/// The files that runs have read to their end, by name: the last version of each.
+pub type CommittedFiles = BTreeMap<String, CommittedFile>;
+
 /// What a source is told when it plans: where the last good run left off.
 #[derive(Debug, Clone)]
 pub struct PlanRequest {
@@ -20,7 +23,7 @@ pub struct PlanRequest {
     /// The run that `state` is of.
     pub state_of: Option<RunId>,
     /// The files that runs have read to their end, by name: the last version of each.
-    pub files: BTreeMap<String, CommittedFile>,
+    pub files: CommittedFiles,
     /// The newest run that changed records and was not finished.
     pub broken_off: Option<RunId>,
 }

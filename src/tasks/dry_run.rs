@@ -98,7 +98,7 @@ impl Task for DryRun {
         let had = field_presence::get(&context.pool, &context.source_name).await?;
         let (definition, nowhere) = (&context.source.definition, &trial.leading_nowhere);
         trial.remarks.extend(trial.complaints.remark());
-        let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had);
+        let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had, reads);
         trial.remarks.extend(absent);
         let reads = emptied::reads(&*context.source.source, context.mode);
         trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads, &new));

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use super::plan_run::{Planned, PlannedFile};
+use super::planned::{Planned, PlannedFile};
 use super::snapshot_schema::Snapshot;
 use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated, unchanged_pages};
 use crate::db::runs::progress::{self, RunProgress};

@@ -20,7 +20,7 @@ use crate::domain::file::{ChosenRows, Layout, RawBlock};
 use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
 use crate::domain::schema::Schema;
-use crate::domain::task::{Chunk, Rows, TaskPayload};
+use crate::domain::task::{Chunk, Rows};
 use crate::mapping::contract::Gone;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{RawRows, Source, SourceError};
@@ -70,7 +70,7 @@ impl Mapper {
         let result = SliceResult::from_value(slice.result)?;
         let raw: RawRef =
             result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
-        match (raw, slice.payload) {
+        match (raw, slice.payload.chunk()) {
             (RawRef::Page(hash), _) if self.pages.skip(slice.slice, hash) => Ok(()),
             (RawRef::Page(hash), _) => {
                 let kept = raw_api_data::page(&context.pool, &context.source_name, hash).await?;
@@ -79,7 +79,7 @@ impl Mapper {
                 }
                 self.page(hash, kept.text, kept.context).await
             }
-            (RawRef::File(file_id), TaskPayload::ParseCsvChunk { chunk, .. }) => {
+            (RawRef::File(file_id), Some(chunk)) => {
                 let chosen = match self.rows {
                     Rows::All => ChosenRows::All,
                     Rows::Single => ChosenRows::Without(result.repeated),
@@ -87,9 +87,9 @@ impl Mapper {
                 };
                 self.chunk(context, normalizing, file_id, chunk, Arc::new(chosen)).await
             }
-            (raw, payload) => {
-                let text =
-                    format!("slice {} says {raw} but was read by {}", slice.slice, payload.kind());
+            (RawRef::File(_), None) => {
+                let (slice, kind) = (slice.slice, slice.payload.kind());
+                let text = format!("slice {slice} says {raw} but was read by {kind}");
                 Err(TaskError::Inconsistent(text))
             }
         }

@@ -25,6 +25,7 @@ mod normalize_batch;
 mod parse_csv_chunk;
 mod plan_replay;
 mod plan_run;
+mod planned;
 mod read_slice;
 mod repeated;
 mod snapshot_schema;

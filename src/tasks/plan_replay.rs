@@ -3,11 +3,12 @@
 
 use sqlx::PgConnection;
 
-use super::plan_run::Planned;
+use super::planned::Planned;
 use super::read_slice::SliceResult;
 use super::snapshot_schema::{LeadingNowhere, absent_fields};
 use super::{Effects, TaskContext, TaskError};
 use crate::db::{field_presence, replay, schemas};
+use crate::domain::presence::Reads;
 use crate::domain::remark::Remark;
 use crate::domain::run::RunRange;
 use crate::domain::shape::Shape;
@@ -52,9 +53,10 @@ pub(super) async fn remarks(
         leading_nowhere.add(&read.shape, read.leading_nowhere, read.meant);
     }
     let known = schemas::current(&context.pool, &context.source_name).await?;
-    let known = known.map(|known| known.accepted).filter(|_| shape.types_inferred);
+    let reads = context.source.source.profile().reads;
+    let known = known.map(|known| known.accepted).filter(|_| reads == Reads::News);
     let had = field_presence::get(&context.pool, &context.source_name).await?;
-    let absent = absent_fields(definition, &shape, &leading_nowhere, known.as_ref(), &had);
+    let absent = absent_fields(definition, &shape, &leading_nowhere, known.as_ref(), &had, reads);
     Ok(absent.into_iter().collect())
 }
 

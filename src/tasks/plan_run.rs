@@ -1,89 +1,18 @@
 //! Owns the first task of a run: what there is to read, cut into reading tasks.
 
-use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use super::planned::{Planned, PlannedFile};
 use super::{Effects, Task, TaskContext, TaskError, plan_replay};
-use crate::db::source_files::{self, EvaluatedFile, FileVersion, from_nanos, to_nanos};
+use crate::db::source_files::{self, FileVersion};
 use crate::db::{checkpoints, run_repeated_keys, runs, unchanged_pages, unified_records};
 use crate::domain::bloom_filter::KeyOrder;
-use crate::domain::file::{CommittedFile, FileStamp, KnownFile, Layout, Progress};
-use crate::domain::hash::StoredHash;
+use crate::domain::file::FileStamp;
 use crate::domain::presence::Reads;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunRange};
 use crate::domain::task::TaskPayload;
 use crate::sources::{FilePlan, FileScan, Plan, PlanRequest};
-
-/// What the plan of a run leaves in the ledger.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Planned {
-    /// The files that the run reads, or that it found unchanged but touched.
-    pub files: Vec<PlannedFile>,
-    /// What there is to say about files that it does not read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remarks: Vec<Remark>,
-}
-
-impl Planned {
-    /// The form in the ledger.
-    pub fn to_value(&self) -> Result<serde_json::Value, TaskError> {
-        serde_json::to_value(self).map_err(|error| TaskError::Inconsistent(error.to_string()))
-    }
-}
-
-/// A file of a run, and what is known of it once the run has succeeded.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct PlannedFile {
-    pub file_id: i64,
-    pub appended: bool,
-    /// `false` when only its time of modification is new.
-    pub read: bool,
-    /// Rows that were read before: with those behind them the run has to do.
-    #[serde(default)]
-    behind: i64,
-    #[serde(default)]
-    width: Option<u32>,
-    size: u64,
-    modified_ns: i64,
-    hash: StoredHash,
-    layout: Layout,
-    end: Progress,
-}
-
-impl PlannedFile {
-    pub fn known(&self) -> KnownFile {
-        KnownFile {
-            size: self.size,
-            modified: from_nanos(self.modified_ns),
-            hash: self.hash,
-            layout: self.layout.clone(),
-            end: self.end,
-            width: self.width,
-        }
-    }
-
-    /// The rows of it that the run evaluates.
-    pub fn evaluated(&self) -> EvaluatedFile {
-        EvaluatedFile { id: self.file_id, behind: self.behind, rows: self.end.rows }
-    }
-
-    /// A file of which all is read, or what is behind `before`.
-    fn of_scan(file_id: i64, before: Option<&CommittedFile>, scan: &FileScan) -> Self {
-        Self {
-            file_id,
-            appended: before.is_some(),
-            read: true,
-            behind: before.map_or(0, |before| before.known.end.rows),
-            width: scan.widths.map(|widths| widths.all),
-            size: scan.size,
-            modified_ns: to_nanos(scan.modified),
-            hash: scan.hashes.content.into(),
-            layout: scan.layout.clone(),
-            end: scan.end,
-        }
-    }
-}
 
 pub(super) struct PlanRun;
 
@@ -171,7 +100,7 @@ async fn store_plan(
                 if known.modified != *modified {
                     known.modified = *modified;
                     known.hash = hash.map_or(known.hash, Into::into);
-                    planned.files.push(touched(committed.id, known));
+                    planned.files.push(PlannedFile::touched(committed.id, known));
                 }
                 continue;
             }
@@ -192,21 +121,6 @@ async fn store_plan(
         }
     }
     Ok(Effects { result: Some(planned.to_value()?), follow_ups, ..Effects::default() })
-}
-
-fn touched(file_id: i64, known: KnownFile) -> PlannedFile {
-    PlannedFile {
-        file_id,
-        appended: false,
-        read: false,
-        behind: 0,
-        width: known.width,
-        size: known.size,
-        modified_ns: to_nanos(known.modified),
-        hash: known.hash,
-        layout: known.layout,
-        end: known.end,
-    }
 }
 
 async fn register(

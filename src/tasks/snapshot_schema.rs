@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::plan_run::Planned;
+use super::planned::Planned;
 use super::read_slice::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError, emptied};
 use crate::db::field_presence;
@@ -92,10 +92,13 @@ impl Task for SnapshotSchema {
         let contract = &context.source.definition.contract;
         let current = schemas::current(&mut *transaction, source).await?;
         let known = current.as_ref().map(|current| &current.accepted);
-        let known = known.filter(|_| !seen.complete || seen.shape.types_inferred);
+        // Of files, those that changed were read.
+        let reads = context.source.source.profile().reads;
+        let known = known.filter(|_| !seen.complete || reads == Reads::News);
         let definition = &context.source.definition;
         let had = field_presence::get(&mut *transaction, source).await?;
-        let absent = absent_fields(definition, &seen.shape, &seen.leading_nowhere, known, &had);
+        let absent =
+            absent_fields(definition, &seen.shape, &seen.leading_nowhere, known, &had, reads);
         let new = new_fields(current.as_ref(), &seen.shape);
         match current {
             None if seen.complete && seen.shape.rows > 0 => {
@@ -191,6 +194,7 @@ pub(super) fn absent_fields(
     leading_nowhere: &LeadingNowhere,
     known: Option<&Schema>,
     had: &emptied::Known,
+    reads: Reads,
 ) -> Option<Remark> {
     // What a shape without room for all names lacks is unknown.
     if shape.rows == 0 || shape.cut {
@@ -198,7 +202,6 @@ pub(super) fn absent_fields(
     }
     let before = known.iter().flat_map(|schema| schema.fields.keys());
     let names = shape.fields.keys().chain(before).map(String::as_str).collect();
-    let reads = if shape.types_inferred { Reads::News } else { Reads::Again };
     let seen = FieldsSeen {
         names,
         headers: shape.types_inferred,

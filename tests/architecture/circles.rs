@@ -120,7 +120,19 @@ fn code_of(text: &str) -> String {
     });
     let lines = lines[..tests.unwrap_or(lines.len())].iter();
     let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
-    lines.copied().collect::<Vec<_>>().join("\n")
+    let lines: Vec<String> = lines.map(|line| without_visibility(line)).collect();
+    lines.join("\n")
+}
+
+/// Where an item may be seen is no import: `pub(in crate::sources)` becomes `pub(crate)`.
+fn without_visibility(line: &str) -> String {
+    match line
+        .split_once("pub(in ")
+        .and_then(|(before, rest)| Some((before, rest.split_once(')')?)))
+    {
+        Some((before, (_, rest))) => format!("{before}pub(crate){rest}"),
+        None => line.to_owned(),
+    }
 }
 
 /// The paths of `pub use …;`, `pub(crate) use …;` and the like.

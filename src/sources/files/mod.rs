@@ -10,6 +10,7 @@
 
 pub(super) mod blocks;
 pub mod columns;
+pub mod file_source;
 pub mod first_bytes;
 pub mod format;
 mod inspect;

@@ -11,7 +11,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Committed;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::{CommittedFile, KnownFile};
 use crate::domain::file_standing::shown;
@@ -21,8 +20,8 @@ use crate::domain::text::{cut, visible};
 use crate::job_file::Definition;
 use crate::job_file::policy::Policy;
 use crate::sources::{
-    AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, FoundFile, LeftOut, Loss, SourceError,
-    SourceErrorKind,
+    AbsentColumn, CommittedFiles, FilePlan, FileScan, FileSource, FirstRow, FoundFile, LeftOut,
+    Loss, SourceError, SourceErrorKind,
 };
 
 /// The most bytes of what is wrong with a file.
@@ -35,7 +34,7 @@ const MAX_PATH: usize = 2_000;
 pub(super) struct FileGuard<'a> {
     files: &'a dyn FileSource,
     definition: &'a Definition,
-    committed: &'a Committed,
+    committed: &'a CommittedFiles,
     /// The mapped columns that one of the earlier files lacks, once it was asked for.
     lacking_before: Option<Before>,
     kept_out: Vec<String>,
@@ -61,7 +60,7 @@ impl<'a> FileGuard<'a> {
     pub fn new(
         files: &'a dyn FileSource,
         definition: &'a Definition,
-        committed: &'a Committed,
+        committed: &'a CommittedFiles,
     ) -> Self {
         Self {
             files,
@@ -224,7 +223,7 @@ fn not_loaded(files: &[String]) -> String {
     }
 }
 
-fn lacking(committed: &Committed, files: &dyn FileSource) -> Before {
+fn lacking(committed: &CommittedFiles, files: &dyn FileSource) -> Before {
     let absent = |CommittedFile { known, .. }: &CommittedFile| {
         // What has no rows reaches nowhere, and says nothing.
         files.absent(&known.layout, known.width.filter(|_| known.end.rows > 0))

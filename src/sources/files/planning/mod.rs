@@ -6,7 +6,6 @@
 mod guard;
 mod remarks;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -223,6 +222,3 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 fn stored_name(base: &Path, path: &Path) -> String {
     path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned()
 }
-
-/// What earlier runs have read, by name.
-type Committed = BTreeMap<String, CommittedFile>;

@@ -4,13 +4,12 @@
 
 use std::collections::HashSet;
 
-use super::Committed;
 use super::guard::emptiness;
 use crate::domain::file_standing::{FileStanding, shown};
 use crate::domain::number::grouped;
 use crate::domain::remark::{Remark, few};
 use crate::job_file::Definition;
-use crate::sources::{FilePlan, FileSource, FirstRow, FoundFile};
+use crate::sources::{CommittedFiles, FilePlan, FileSource, FirstRow, FoundFile};
 
 /// The most missing files that are named.
 const MOST_NAMED: usize = 5;
@@ -102,7 +101,7 @@ impl<'a> FileRemarks<'a> {
     }
 
     /// Looks for files that earlier runs have read and that are not among these.
-    pub fn look_for_missing(&mut self, committed: &Committed, found: &[String]) {
+    pub fn look_for_missing(&mut self, committed: &CommittedFiles, found: &[String]) {
         let found: HashSet<&str> = found.iter().map(String::as_str).collect();
         let is_missing = |url: &str| !found.contains(url);
         let missing = committed.iter().filter(|(url, file)| !file.gone && is_missing(url));

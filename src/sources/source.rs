@@ -1,0 +1,105 @@
+//! The seam: what a source is to the engine, and a kind of source to kasparro.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::access::RateLimit;
+use super::allowed_roots::AllowedRoots;
+use super::error::SourceError;
+use super::plan::{Plan, PlanRequest};
+use super::slice::{RawRows, SliceReader, SliceRequest};
+use crate::domain::presence::Reads;
+use crate::domain::raw::RawRef;
+use crate::job_file::{Definition, Inspection, KindRules};
+use crate::mapping::{Mapped, Mapping};
+
+/// An opened source. It plans slices, reads them, and turns what was read into rows: all that the
+/// engine asks of it. It knows neither the database nor the queue nor runs.
+pub trait Source: Send + Sync {
+    /// What the engine has to know of how it is read.
+    fn profile(&self) -> Profile;
+
+    /// Decides what to read first. May do I/O, and stops soon when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When nothing can be read.
+    fn plan(self: Arc<Self>, request: PlanRequest)
+    -> BoxFuture<'static, Result<Plan, SourceError>>;
+
+    /// Begins to read at a position.
+    fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader>;
+
+    /// Maps rows that were read, in order; what is no row or no record becomes a reject. Pure.
+    ///
+    /// # Errors
+    /// When the rows are of a form that the source does not read, or the contract freezes the schema.
+    fn map(
+        &self,
+        rows: RawRows<'_>,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError>;
+
+    /// What the next run begins with, now that one has read everything: `state` is what it had begun
+    /// with, `watermarks` are what its slices left, in their order. An object, or null for nothing.
+    fn advance(&self, state: &Value, watermarks: &[Value]) -> Value {
+        let _ = watermarks;
+        state.clone()
+    }
+}
+
+/// What the engine has to know of how a source is read.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// What an incremental run reads.
+    pub reads: Reads,
+    /// Whether the job file decides what the rows of a slice are, so that normalizing it under another
+    /// job file may find more or fewer.
+    pub rows_by_job_file: bool,
+    /// The most slices that are normalized in one transaction when they queue up.
+    pub slices_per_batch: i64,
+    /// The bucket that requests draw from.
+    pub rate_limit: Option<RateLimit>,
+    /// The most attempts of a reading task; `None`: as for any other.
+    pub max_attempts: Option<u32>,
+}
+
+/// What opening a source gives.
+pub type Opened = Result<Arc<dyn Source>, SourceError>;
+
+/// A kind of source, as it is registered.
+pub struct Kind {
+    /// The value of `kind` in a job file, and the name of the table with its parameters.
+    pub name: &'static str,
+    /// Whether what it reads can be recorded, and read again without a network.
+    pub recordable: bool,
+    /// Whether it reads files, and takes the table `[files]`.
+    pub reads_files: bool,
+    /// Says everything that is wrong with a job file, wherever the source will be read.
+    pub inspect: fn(&mut Inspection<'_>),
+    /// Says what is wrong with it on this machine: files and secrets that are not there.
+    pub look: fn(&Definition, &AllowedRoots, &mut Inspection<'_>),
+    /// Says what is wrong with the parameters, wherever the source will be read.
+    pub check: fn(&Definition) -> Result<(), SourceError>,
+    /// Opens a source. Reads nothing yet.
+    pub open: fn(&Definition, &AllowedRoots) -> Opened,
+    /// The JSON Schema of its parameters.
+    pub schema: fn() -> schemars::Schema,
+}
+
+impl KindRules for Kind {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn reads_files(&self) -> bool {
+        self.reads_files
+    }
+
+    fn inspect(&self, job: &mut Inspection<'_>) {
+        (self.inspect)(job);
+    }
+}
