@@ -20,9 +20,9 @@ pub mod sources;
 #[path = "../../src/values/mod.rs"]
 pub mod values;
 
-use mapping::Mapped;
 use domain::record::{Column, ColumnType, RecordView};
 use domain::reject::Reject;
+use mapping::Mapped;
 use serde_json::{Map, Value};
 
 /// Checks what mapping `rows` rows gave.

@@ -88,6 +88,7 @@ impl RestApiSource {
 
     /// What is remembered of a run that has read everything; `None` when the first request cannot be made.
     fn state(&self) -> Option<State> {
+        address(&self.params.base_url, &self.params.path).ok()?;
         let asked = self.unsent(&self.first()).ok()?;
         let request = format!("{}\n{}", asked.fingerprint, self.params.data_selector);
         Some(State { request: ContentHash::of(request.as_bytes()) })
