@@ -20,8 +20,7 @@ pub async fn store(
         "update etl_runs set key_order = $2, from_empty = $3 where id = $1",
         run.0,
         order.slices().as_str(),
-        // Rows of one key meet each other in the table even if it was empty.
-        from_empty && *order != KeyOrder::Ordered,
+        from_empty,
     )
     .execute(&mut *connection)
     .await?;

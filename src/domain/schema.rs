@@ -122,14 +122,14 @@ impl Schema {
     /// A field that the run saw only as null keeps its type, one that becomes optional is no drift,
     /// and one whose first values appear gets its type without an alarm; so does one of integers
     /// when fractions appear, and one of numbers stays one when a run saw integers only. A field counts as removed
-    /// only after a `complete` full sync; one that an API's records may lack only when so many lack it that
+    /// only after a `complete` full sync, and only then does one of JSON lose a type; one that an API's records may lack only when so many lack it that
     /// this is no accident.
     pub fn evolve(&self, shape: &Shape, complete: bool) -> Option<(Self, Vec<Drift>)> {
         let seen = Self::of(shape);
         let mut next = self.clone();
         let mut drift = Vec::new();
         let mut learned = false;
-        for (name, new) in seen.fields {
+        for (name, mut new) in seen.fields {
             let full = next.is_full();
             let Some(old) = next.fields.get_mut(&name) else {
                 if full {
@@ -147,6 +147,13 @@ impl Schema {
                 continue;
             };
             old.optional |= new.optional;
+            if !complete && !shape.types_inferred && !new.types.is_empty() {
+                // What was not read has its types still: rows behind the end of a file, say.
+                new.types.extend(&old.types);
+                if new.types.contains(&FieldType::Number) {
+                    new.types.remove(&FieldType::Integer);
+                }
+            }
             if new.types.is_empty() || new.types == old.types {
                 continue;
             }
@@ -257,6 +264,33 @@ impl<'de> Deserialize<'de> for FieldSchema {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_behind_the_end_of_a_file_take_no_type_away() {
+        let seen = |kinds: &[FieldType]| {
+            let mut shape = Shape { rows: kinds.len() as u64, ..Shape::default() };
+            for kind in kinds {
+                let place = || Place { raw_ref: "file/1".to_owned(), row: 1 };
+                shape.observe("v", Some(*kind), place);
+            }
+            shape
+        };
+        use FieldType::{Boolean, Integer, Number, String};
+        let schema = Schema::of(&seen(&[String, Integer]));
+        for (appended, types) in [
+            (&[Integer][..], None),
+            (&[String], None),
+            (&[Boolean], Some(vec![Boolean, Integer, String])),
+            (&[Number], Some(vec![Number, String])),
+        ] {
+            let next = schema.evolve(&seen(appended), false).map(|(next, _)| next);
+            let next = next.map(|next| next.fields["v"].types.iter().copied().collect::<Vec<_>>());
+            assert_eq!(next, types, "{appended:?}");
+        }
+        let (narrow, drift) = schema.evolve(&seen(&[Integer]), true).unwrap();
+        assert_eq!(narrow.fields["v"].types, [Integer].into());
+        assert_eq!(drift.len(), 1);
+    }
 
     fn shape(rows: &[&[(&str, Option<FieldType>)]], types_inferred: bool) -> Shape {
         let mut shape = Shape { rows: rows.len() as u64, types_inferred, ..Shape::default() };

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::planned::{Planned, PlannedFile};
 use super::{Effects, Task, TaskContext, TaskError, plan_replay};
 use crate::db::source_files::{self, FileVersion};
-use crate::db::{checkpoints, run_repeated_keys, runs, unchanged_pages, unified_records};
+use crate::db::{checkpoints, run_repeated_keys, runs, totals, unchanged_pages, unified_records};
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::FileStamp;
 use crate::domain::presence::Reads;
@@ -48,11 +48,18 @@ impl Task for PlanRun {
             }
         };
         let source = &context.source_name;
-        // It matters only where some rows may be applied in any order.
-        let from_empty = plan.order != KeyOrder::Ordered
-            && !unified_records::any(&mut *transaction, source).await?;
+        let reads = context.source.source.profile().reads;
+        let from_empty = match (&plan.order, reads) {
+            // Keys that come back are rare there, and found where they do.
+            (KeyOrder::Ordered, Reads::Again) => {
+                totals::records(&mut *transaction, source).await? == 0
+            }
+            // Most keys come back: the table has them by then.
+            (KeyOrder::Ordered, Reads::News) => false,
+            _ => !unified_records::any(&mut *transaction, source).await?,
+        };
         run_repeated_keys::store(transaction, context.run, &plan.order, from_empty).await?;
-        if context.source.source.profile().reads == Reads::News {
+        if reads == Reads::News {
             // The source may have been an API before.
             unchanged_pages::forget(transaction, source).await?;
         }

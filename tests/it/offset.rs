@@ -90,9 +90,12 @@ async fn app(server: &MockServer, paginator: &str) -> TestApp {
         "items.toml",
         format!(
             "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"{}\"\n\
-             data_selector = \"$.items[*]\"\nrecording = \"recordings/items\"\n{paginator}\n\
-             [fields]\nname = {{}}\n",
-            server.uri()
+             {}recording = \"recordings/items\"\n{paginator}\n[fields]\nname = {{}}\n",
+            server.uri(),
+            match paginator.contains("data_selector") {
+                true => "",
+                false => "data_selector = \"$.items[*]\"\n",
+            },
         ),
     );
     app
@@ -175,5 +178,38 @@ async fn what_was_recorded_by_offset_is_read_offline() {
     assert_eq!(run.status, SuccessWithDuplicates);
     assert_eq!((run.counters.rows_read, run.counters.unchanged), (120, 120));
     assert_eq!(requests(&server).await, before, "offline asks nobody");
+    app.database.close().await;
+}
+
+/// The API counts the records that the job file leaves out.
+#[tokio::test]
+async fn a_filter_of_the_job_file_neither_ends_the_paging_nor_moves_it() {
+    let filtered = |filter: &str| format!("data_selector = \"$.items[?{filter}]\"\n{NO_TOTAL}");
+    // None on the middle page, and few on the others.
+    API.ends(&filtered("@.id < 10 || @.id > 110"), Success, 4, 19).await;
+    API.ends(&filtered("@.id > 1000"), Success, 4, 0).await;
+    let anywhere = format!("data_selector = \"$.items[?@.id].all[*]\"\n{NO_TOTAL}");
+    let server = API.server().await;
+    let app = app(&server, &anywhere).await;
+    let definition = app.jobs().get("items", kasparro::sources::kinds()).unwrap();
+    let error = kasparro::sources::check(&definition).unwrap_err().to_string();
+    assert!(error.contains("has a filter before its end"), "{error}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_empty_page_that_says_that_there_are_more_is_not_believed_to_be_the_last() {
+    let server = MockServer::start().await;
+    let answer = |request: &Request| {
+        let first = request.url.query_pairs().any(|(name, value)| name == "offset" && value == "0");
+        let items = if first { json!([{ "id": 1, "name": "a" }]) } else { json!([]) };
+        ResponseTemplate::new(200).set_body_json(json!({ "items": items, "has_more": true }))
+    };
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let app = app(&server, NO_TOTAL).await;
+    let run = app.run_online("items").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    let note = run.stop_reason.unwrap_or_default();
+    assert!(note.contains("the last page has no records, and says all the same"), "{note}");
     app.database.close().await;
 }

@@ -147,7 +147,7 @@ pub async fn repeats_are_seen(
         r#"select count(*) filter (
                 where t.role = 'normalize' and t.payload ->> 'rows' <> 'single'
             ) <= 1
-            or bool_and(r.from_empty) and count(distinct t.payload ->> 'file_id') <= 1 as "seen!"
+            or bool_and(r.from_empty and r.key_order <> 'ordered') and count(distinct t.payload ->> 'file_id') <= 1 as "seen!"
          from run_tasks as t inner join etl_runs as r on r.id = t.run_id
          where t.run_id = $1 and t.role in ('normalize', 'read')"#,
         run.0,

@@ -54,8 +54,8 @@ struct Plan {
 pub enum Expect {
     /// Nothing.
     Anything,
-    /// The source had no records, and no key of the batch occurs in another row of the run: all
-    /// are new, unless another program wrote them. Then asking is a waste.
+    /// The source had no records, and keys hardly occur in several rows of the run: all are new, mostly.
+    /// Then asking is a waste; where it is not so, it is found when they are inserted.
     NewKeys,
 }
 

@@ -231,7 +231,8 @@ fn other_json(text: &[u8], complete: bool) -> Option<(&'static str, &'static str
         )),
         (b'[', _) => Some((
             "is one JSON document, a list, and not JSON Lines, which have an object on each line",
-            "convert it first, for example with `jq -c '.[]'`",
+            "convert it first, for example with `jq -c '.[]'` (jq 1.7 or later: earlier ones round long \
+             numbers)",
         )),
         (b'{', Some(b'"' | b'}')) if is_cut() => Some((
             "is one JSON document over several lines, and not JSON Lines, which have an object on each \

@@ -30,6 +30,10 @@ pub(super) struct DataSelector {
     /// Whether it ends in `[*]`. JSONPath would take the values of an object as well there; an
     /// object in place of the list is an error message, and its values are no records.
     wants_list: bool,
+    /// Where the records are before a filter at the end of the path leaves some out.
+    unfiltered: Option<Path>,
+    /// Whether it can be told how many records came: no filter stands before the end of the path.
+    pub counts: bool,
 }
 
 impl DataSelector {
@@ -41,7 +45,33 @@ impl DataSelector {
         };
         let path = Path::parse(list).map_err(|error| invalid("data_selector", text, &error))?;
         let place = RecordsPlace::of(list);
-        Ok(Self { text: text.to_owned(), list: list.to_owned(), path, place, wants_list })
+        let parts = segments(text);
+        let is_filter = |part: &&str| part.trim_start_matches('.').starts_with("[?");
+        let filters = parts.iter().filter(|part| is_filter(part)).count();
+        let unfiltered = match parts.split_last() {
+            Some((last, before)) if last.starts_with("[?") && filters == 1 => {
+                Path::parse(&format!("${}", before.concat())).ok()
+            }
+            _ => None,
+        };
+        let counts = filters == 0 || unfiltered.is_some();
+        let (text, list) = (text.to_owned(), list.to_owned());
+        Ok(Self { text, list, path, place, wants_list, unfiltered, counts })
+    }
+
+    /// How many records came in a body: those that a filter at the end of the path leaves out count as well,
+    /// since the API counts them.
+    pub fn came(&self, body: &str, selected: usize) -> Result<usize, SourceError> {
+        let Some(unfiltered) = &self.unfiltered else { return Ok(selected) };
+        let found = unfiltered.find(body).map_err(|error| self.unreadable(error))?;
+        let mut came = 0;
+        for value in found {
+            came += match value.as_bytes().first() {
+                Some(b'[') => elements(value).map_err(|error| self.unreadable(error))?.len(),
+                _ => 0,
+            };
+        }
+        Ok(came.max(selected))
     }
 
     /// The JSON text of the records of a body, in order.

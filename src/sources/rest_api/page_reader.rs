@@ -61,8 +61,9 @@ impl PageReader {
         let raw_ref = RawRef::Page(hash.into()).to_string();
         let (shape, leading_nowhere) = self.rows.shape_of(&records, &raw_ref);
         let Asked { url, fingerprint } = asked;
+        let came = self.selector.came(&body, records.len())?;
         let (headers, body_text, records) = (&headers, body.as_str(), records.as_slice());
-        let view = PageView { asked: url, headers, body: body_text, hash, records };
+        let view = PageView { asked: url, headers, body: body_text, hash, came, records };
         let (next, more) = match self.paginator.kind().next(position, view)? {
             Step::Next(position) => (Some(position), None),
             Step::End(end) => (None, self.more(end, view, status)),
@@ -109,6 +110,7 @@ impl PageReader {
             End::OnlyPage => last.evidence_of_more().map(more_than_one),
             End::Counted => last.says_more().map(more_than_counted),
             End::TooEarly(note) => Some(note),
+            End::Empty => last.says_more().map(more_behind_nothing),
             End::Certain => None,
         }
     }
@@ -147,6 +149,14 @@ fn more_than_one(evidence: String) -> String {
         "the answer is one page of several ({evidence}), and only this one is read: set \
          `rest_api.paginator`, or ask for larger pages in `rest_api.params`; if the first page is all \
          you want, write paginator = {{ type = \"single_page\", first_page_only = true }}"
+    )
+}
+
+/// What there is to say of a last page without records that says that there are more.
+fn more_behind_nothing(evidence: String) -> String {
+    format!(
+        "the last page has no records, and says all the same that there are more ({evidence}): records may be \
+         missing"
     )
 }
 

@@ -13,6 +13,7 @@ use super::http::client::{self, Clients};
 use super::http::response::Response;
 use super::page::Page;
 use super::page_reader::{PageReader, reject};
+use super::paginator::Paginator;
 use super::params::{RateLimitParams, RestApiParams};
 use super::recording::Recording;
 use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
@@ -59,8 +60,18 @@ impl RestApiSource {
     ) -> Result<Self, SourceError> {
         params.validate()?;
         validate_request(&params)?;
+        let selector = DataSelector::new(&params.data_selector)?;
+        if matches!(params.paginator, Paginator::Offset(_)) && !selector.counts {
+            let message = format!(
+                "`rest_api.data_selector` = `{}` has a filter before its end, so that nobody can tell how many \
+                 records came, by which the paginator `offset` steps",
+                params.data_selector
+            );
+            return Err(SourceError::new(SourceErrorKind::InvalidConfig, message)
+                .advise("select the list by keys alone, with one filter at its end at most"));
+        }
         let reader = PageReader {
-            selector: DataSelector::new(&params.data_selector)?,
+            selector,
             rows: JsonRowReader::new(&locators)?,
             paginator: params.paginator.clone(),
             heeds_errors: !params.ignore_errors,

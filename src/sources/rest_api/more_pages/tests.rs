@@ -20,7 +20,8 @@ fn last_page<T>(
     let selector = DataSelector::new(selector).unwrap();
     let (asked, records) = (Url::parse(ASKED).unwrap(), selector.select(body).unwrap());
     let hash = ContentHash::of(body.as_bytes());
-    let page = PageView { asked: &asked, headers, body, hash, records: &records };
+    let page =
+        PageView { asked: &asked, headers, body, hash, came: records.len(), records: &records };
     look(&LastPage { page, status, place: &selector.place })
 }
 
@@ -506,7 +507,7 @@ proptest::proptest! {
             for body in [body.clone(), format!("{{\"total\":{body},\"next\":{body},\"a\":[1]}}")] {
                 let (asked, headers, body) = (&asked, &headers, body.as_str());
                 let (hash, records) = (ContentHash::of(b""), &["{}".into(), "{}".into()]);
-                let page = PageView { asked, headers, body, hash, records };
+                let page = PageView { asked, headers, body, hash, came: records.len(), records };
                 let last = LastPage { page, status: 206, place: &selector.place };
                 let _ = (last.evidence_of_more(), last.says_more());
             }

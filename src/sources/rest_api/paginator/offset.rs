@@ -80,7 +80,7 @@ impl Offset {
             total => total.as_u64(),
         });
         match total {
-            None if !page.records.is_empty() => {
+            None if page.came > 0 => {
                 let message = format!(
                     "`paginator.total_path` = `{path}` leads to no number of records in the answer"
                 );
@@ -139,13 +139,14 @@ impl Paginate for Offset {
         let before = offset.saturating_sub(self.start);
         let total = self.total(answer)?;
         let hash = answer.hash;
-        let records = answer.records.len() as u64;
+        let records = answer.came as u64;
         if records == 0 {
             return Ok(Step::End(match (total, &self.total_path) {
                 (Some(total), Some(path)) if total > before => {
                     End::TooEarly(too_early(before, total, path))
                 }
-                _ => End::Certain,
+                // Behind the end there is nothing, unless it says that there is.
+                _ => End::Empty,
             }));
         }
         let named = format!("the page at {} = {offset}", self.param);
@@ -214,7 +215,7 @@ mod tests {
         let paginator = by_offset("size_param = 'limit'\nsize = 100");
         assert_eq!(step(&paginator, &at(0, 1), &Answered::with(50)), Ok(50));
         assert_eq!(step(&paginator, &at(50, 2), &Answered::with(7)), Ok(57));
-        assert_eq!(step(&paginator, &at(57, 3), &Answered::with(0)), Err(End::Certain));
+        assert_eq!(step(&paginator, &at(57, 3), &Answered::with(0)), Err(End::Empty));
     }
 
     #[test]
@@ -229,8 +230,8 @@ mod tests {
             // More came than there should be: the total is none.
             (6, 3, 8.into(), Ok(9)),
             (9, 3, 8.into(), Ok(12)),
-            (12, 0, 8.into(), Err(End::Certain)),
-            (12, 0, Value::Null, Err(End::Certain)),
+            (12, 0, 8.into(), Err(End::Empty)),
+            (12, 0, Value::Null, Err(End::Empty)),
             // It may count the page, or be the most that is counted to.
             (0, 3, 3.into(), Ok(3)),
             (3, 3, 3.into(), Ok(6)),
@@ -266,7 +267,7 @@ mod tests {
         let error = page(1, 1).next(&paginator, &at(0, 1)).unwrap_err();
         assert_eq!(error.class(), FailureClass::Permanent);
         assert!(error.text().starts_with("`paginator.total_path` = `$.totl` leads to"), "{error}");
-        assert_eq!(step(&paginator, &at(1, 2), &page(0, 1)), Err(End::Certain));
+        assert_eq!(step(&paginator, &at(1, 2), &page(0, 1)), Err(End::Empty));
     }
 
     #[test]
@@ -371,7 +372,7 @@ mod tests {
             match end {
                 End::Counted if matches!(says, Says::Always(_)) => prop_assert_eq!(Some(came), said),
                 End::TooEarly(_) => prop_assert!(came == all && said > Some(came)),
-                End::Counted | End::Certain => prop_assert_eq!(came, all),
+                End::Counted | End::Empty | End::Certain => prop_assert_eq!(came, all),
                 End::OnlyPage => prop_assert!(false, "there are several"),
             }
         }

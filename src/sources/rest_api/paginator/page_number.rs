@@ -90,9 +90,10 @@ impl Paginate for PageNumber {
     fn next(&self, at: &Value, page: PageView<'_>) -> Result<Step, SourceError> {
         let position: Position = position(at)?;
         let number = position.page;
-        let records = page.records.len();
+        let records = page.came;
         if records == 0 {
-            return Ok(Step::End(End::Certain));
+            // Behind the end there is nothing, unless it says that there is.
+            return Ok(Step::End(End::Empty));
         }
         repeated::refuse(position.previous, page.hash, &format!("page {number}"), &self.param)?;
         if self.max_pages.is_some_and(|most| self.ordinal_of(position) >= u64::from(most)) {
@@ -140,7 +141,7 @@ mod tests {
     fn without_a_size_an_empty_page_ends_the_full_sync() {
         let paginator = numbered("");
         assert!(matches!(next(&paginator, &at(1), 1).unwrap(), Step::Next(_)));
-        assert_eq!(next(&paginator, &at(2), 0).unwrap(), Step::End(End::Certain));
+        assert_eq!(next(&paginator, &at(2), 0).unwrap(), Step::End(End::Empty));
     }
 
     #[test]
@@ -157,7 +158,7 @@ mod tests {
             let page = Answered::with(records);
             let again = Position { page: 2, previous: Some(page.hash().into()) }.to_json();
             match page.next(&paginator, &again) {
-                Ok(step) => assert_eq!((records, step), (0, Step::End(End::Certain))),
+                Ok(step) => assert_eq!((records, step), (0, Step::End(End::Empty))),
                 Err(error) => {
                     assert_eq!((records, error.class()), (1, FailureClass::Permanent));
                     assert!(error.text().contains("repeats itself: page 2 is"), "{error}");
@@ -172,7 +173,7 @@ mod tests {
         let error = next(&paginator, &at(u64::MAX), 1).unwrap_err();
         assert_eq!(error.class(), FailureClass::Permanent);
         assert!(error.text().contains("no page behind 18446744073709551615"), "{error}");
-        assert_eq!(next(&paginator, &at(u64::MAX), 0).unwrap(), Step::End(End::Certain));
+        assert_eq!(next(&paginator, &at(u64::MAX), 0).unwrap(), Step::End(End::Empty));
         assert_eq!(paginator.ordinal(&at(u64::MAX)).unwrap(), u64::MAX);
     }
 

@@ -20,6 +20,8 @@ pub(in crate::sources::rest_api) struct PageView<'a> {
     pub body: &'a str,
     /// Hash of the body.
     pub hash: ContentHash,
+    /// How many records the API gave; a filter of the job file leaves some of them out of `records`.
+    pub came: usize,
     /// The JSON text of its records, in order.
     pub records: &'a [Cow<'a, str>],
 }

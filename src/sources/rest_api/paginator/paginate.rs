@@ -56,7 +56,9 @@ pub(in crate::sources::rest_api) enum End {
     OnlyPage,
     /// The paginator takes it for the last: that it says itself that there are more is a surprise.
     Counted,
-    /// Nothing would be a surprise: it is empty, or the job file wants no more.
+    /// It is empty: nothing is behind it, and that it says itself that there is would be a surprise.
+    Empty,
+    /// Nothing would be a surprise: the job file wants no more.
     Certain,
     /// It is empty, although there should be more records: what the run's note says of it.
     TooEarly(String),

@@ -40,6 +40,6 @@ impl Answered {
         let (headers, hash) = (HeaderMap::new(), self.hash());
         let (body, records) = (self.body.as_str(), self.records.as_slice());
         let (asked, headers) = (&asked, &headers);
-        paginator.next(at, PageView { asked, headers, body, hash, records })
+        paginator.next(at, PageView { asked, headers, body, hash, came: records.len(), records })
     }
 }
