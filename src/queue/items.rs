@@ -159,7 +159,11 @@ pub async fn reschedule(
             where j.status = 'Pending' and j.run_at > greatest(now(), t.due)
             for update of j skip locked
          )
-         update apalis.jobs as j set run_at = waiting.due, lock_at = now()
+         -- A time to come may have been written by a clock that was ahead: that shows by `lock_at`, see
+         -- `upkeep::pull_back`.
+         update apalis.jobs as j set
+            run_at = waiting.due,
+            lock_at = case when waiting.due > now() then j.lock_at else now() end
          from waiting where j.id = waiting.id
          returning j.job_type, j.run_at <= now() as "is_due!""#,
         &queues,

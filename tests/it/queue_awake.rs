@@ -124,6 +124,37 @@ async fn what_a_clock_ahead_has_put_into_the_queue_waits_no_longer_than_it_was_t
     app.database.close().await;
 }
 
+/// A task was put off while the clock was a day ahead, and so the ledger says; its item was put off once more.
+/// When its source is resumed, nothing may make the item forget by which clock it waits.
+#[tokio::test]
+async fn what_is_rescheduled_by_a_time_of_a_clock_ahead_waits_no_longer_for_it() {
+    let app = TestApp::empty().await;
+    enqueue(&app, &["a"]).await;
+    execute(
+        &app,
+        "update apalis.jobs set run_at = now() + interval '1 day 15 s', lock_at = now() + interval '1 day'",
+    )
+    .await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    let (key, kind): (String, String) =
+        sqlx::query_as("select split_part(idempotency_key, ':', 2), job_type from apalis.jobs")
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
+    let due = chrono::Utc::now() + chrono::Duration::days(1);
+    let run =
+        app.number("select split_part(idempotency_key, ':', 1)::bigint from apalis.jobs").await;
+    let waiting = [(key, kind.parse().unwrap(), Some(due))];
+    kasparro::queue::reschedule(&mut transaction, kasparro::domain::run::RunId(run), &waiting)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    let mut worker = Worker::start(&app).await;
+    worker.expect("a", 1).await.complete(&app).await;
+    worker.stop().await;
+    app.database.close().await;
+}
+
 #[tokio::test]
 async fn what_a_worker_held_that_died_while_the_clock_was_ahead_is_taken_over() {
     let app = TestApp::empty().await;

@@ -173,7 +173,10 @@ impl<'a> FileGuard<'a> {
             |columns: Vec<&AbsentColumn>| few(columns.into_iter().map(shown_column).collect());
         let mut lost = Vec::new();
         if !named.is_empty() {
-            lost.push(format!("no column {}", list(named)));
+            // Rows of some formats have fields, and a path that leads to each.
+            let is_path = |lost: &&AbsentColumn| lost.column.starts_with('$');
+            let what = if named.iter().all(is_path) { "field" } else { "column" };
+            lost.push(format!("no {what} {}", list(named)));
         }
         if !unreached.is_empty() {
             lost.push(format!("no row reaches as far as the column {}", list(unreached)));
@@ -188,7 +191,7 @@ impl<'a> FileGuard<'a> {
         if !self.kept_out.is_empty() {
             remarks.push(Remark::degrading(format!(
                 "{}: {}. Fix the file or the job file; or write missing_field = \"evolve\" under \
-                 [contract] to load such files, which empties what the missing columns filled",
+                 [contract] to load such files, which empties what they filled",
                 not_loaded(&self.kept_out),
                 few(self.kept_out)
             )));

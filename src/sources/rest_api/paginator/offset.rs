@@ -58,6 +58,9 @@ struct Position {
     /// Hash of the body before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     previous: Option<StoredHash>,
+    /// The most records that a page before said that there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
     /// Whether the pages before have as many records as the API said that there are, or more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     total_reached: bool,
@@ -77,7 +80,10 @@ impl Offset {
         let found = BodyPath::parse("total_path", path)?.find(page.body)?;
         let total = found.as_ref().and_then(|total| match total {
             Value::String(text) => text.trim().parse().ok(),
-            total => total.as_u64(),
+            // Some write 95.0.
+            total => total.as_u64().or_else(|| {
+                total.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as u64)
+            }),
         });
         match total {
             None if page.came > 0 => {
@@ -118,7 +124,8 @@ impl Paginate for Offset {
     }
 
     fn first(&self) -> Value {
-        Position { offset: self.start, page: 1, previous: None, total_reached: false }.to_json()
+        Position { offset: self.start, page: 1, previous: None, total: None, total_reached: false }
+            .to_json()
     }
 
     fn ordinal(&self, at: &Value) -> Result<u64, SourceError> {
@@ -135,13 +142,14 @@ impl Paginate for Offset {
     }
 
     fn next(&self, at: &Value, answer: PageView<'_>) -> Result<Step, SourceError> {
-        let Position { offset, page: number, previous, total_reached } = position(at)?;
+        let Position { offset, page: number, previous, total: said, total_reached } = position(at)?;
         let before = offset.saturating_sub(self.start);
         let total = self.total(answer)?;
         let hash = answer.hash;
         let records = answer.came as u64;
         if records == 0 {
-            return Ok(Step::End(match (total, &self.total_path) {
+            // An empty page may know nothing of what those before it said.
+            return Ok(Step::End(match (total.max(said), &self.total_path) {
                 (Some(total), Some(path)) if total > before => {
                     End::TooEarly(too_early(before, total, path))
                 }
@@ -166,7 +174,14 @@ impl Paginate for Offset {
             SourceError::new(SourceErrorKind::NoFurtherPage, message)
         })?;
         Ok(Step::Next(
-            Position { offset, page, previous: Some(hash.into()), total_reached }.to_json(),
+            Position {
+                offset,
+                page,
+                previous: Some(hash.into()),
+                total: total.max(said),
+                total_reached,
+            }
+            .to_json(),
         ))
     }
 }
@@ -192,7 +207,7 @@ mod tests {
     }
 
     fn at(offset: u64, page: u64) -> Value {
-        Position { offset, page, previous: None, total_reached: false }.to_json()
+        Position { offset, page, previous: None, total: None, total_reached: false }.to_json()
     }
 
     fn page(records: usize, total: impl Into<Value>) -> Answered {
@@ -259,6 +274,14 @@ mod tests {
         };
         let says = "the pages end after 300 records, and by `$.around.total` there are 500";
         assert!(note.starts_with(says), "{note}");
+        // An empty page may say 0, or nothing at all: what the pages before have said counts.
+        let next = page(50, 150).next(&paginator, &at(0, 1)).unwrap();
+        let Step::Next(second) = next else { panic!("there is more") };
+        for says in [Value::Null, 0.into(), 50.into()] {
+            let end = step(&paginator, &second, &page(0, says));
+            assert!(matches!(end, Err(End::TooEarly(_))), "{end:?}");
+        }
+        assert_eq!(step(&paginator, &at(0, 1), &page(95, 95.0)), Ok(95), "one more is asked for");
     }
 
     #[test]
@@ -275,7 +298,7 @@ mod tests {
         let paginator = by_offset(TOTAL);
         let answer = page(2, 4);
         let previous = Some(answer.hash().into());
-        let again = Position { offset: 2, page: 2, previous, total_reached: false };
+        let again = Position { offset: 2, page: 2, previous, total: None, total_reached: false };
         let error = answer.next(&paginator, &again.to_json()).unwrap_err();
         assert_eq!(error.class(), FailureClass::Permanent);
         let says = "the paginator repeats itself: the page at offset = 2 is the page before it";
@@ -305,7 +328,8 @@ mod tests {
     #[test]
     fn a_position_survives_its_stored_form() {
         for previous in [None, Some(Answered::with(1).hash().into())] {
-            let stored = Position { offset: 7, page: 3, previous, total_reached: false };
+            let stored =
+                Position { offset: 7, page: 3, previous, total: None, total_reached: false };
             assert_eq!(position::<Position>(&stored.to_json()).unwrap(), stored);
             assert_eq!(by_offset("").ordinal(&stored.to_json()).unwrap(), 3);
         }
