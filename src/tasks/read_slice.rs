@@ -25,8 +25,8 @@ use crate::domain::task::TaskPayload;
 use crate::mapping::Mapping;
 use crate::mapping::contract::Gone;
 use crate::sources::{
-    Access, Document, LedNowhere, Position, Profile, RawSlice, SliceContent, SliceReader,
-    SliceRequest, SourceError,
+    Access, Document, LedNowhere, NextSlice, Position, Profile, RawSlice, SliceContent,
+    SliceReader, SliceRequest, SourceError,
 };
 
 /// What is left in the ledger of a slice that was read: where its rows are, and what they look like.
@@ -174,15 +174,7 @@ impl Slices {
             watermark: content.watermark,
             gone,
         };
-        let mut follow_ups = Vec::with_capacity(content.next.len());
-        for next in content.next {
-            if next.slice <= self.slice {
-                let text = format!("slice {:?} names {:?}, in front of it", self.slice, next.slice);
-                return Err(TaskError::Inconsistent(text));
-            }
-            let (slice, position) = (next.slice.to_ledger(), next.position);
-            follow_ups.push(TaskPayload::FetchPage { slice, position });
-        }
+        let follow_ups = self.named(content.next)?;
         let continues_at =
             content.continues_at.map(|position| (self.slice.next().to_ledger(), position));
         self.slice = self.slice.next();
@@ -194,6 +186,19 @@ impl Slices {
             continues_at,
             ..Effects::default()
         })
+    }
+
+    /// The tasks that read the slices which this one names: behind it, so that what is in front of every open
+    /// slice is complete.
+    fn named(&self, next: Vec<NextSlice>) -> Result<Vec<TaskPayload>, TaskError> {
+        let task = |NextSlice { slice, position }| {
+            if slice <= self.slice {
+                let text = format!("slice {:?} names {slice:?}, in front of it", self.slice);
+                return Err(TaskError::Inconsistent(text));
+            }
+            Ok(TaskPayload::FetchPage { slice: slice.to_ledger(), position })
+        };
+        next.into_iter().map(task).collect()
     }
 
     async fn store_document(
