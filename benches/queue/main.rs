@@ -278,7 +278,7 @@ fn print(load: Load, tasks: u32, rounds: &[Drained]) {
     let tasks = f64::from(tasks);
     let label = match load {
         Load::WithoutTask => "an item without a task: delivered, looked up, ended",
-        Load::EmptyTask => "an empty task: ledger, fence, settlement and follow-ups as well",
+        Load::EmptyTask => "an empty task: ledger, fence, completion and follow-ups as well",
     };
     println!(
         "| {label} | {:.0} | {:.2} | {:.2} | {:.0} | {:.1} |",

@@ -84,6 +84,9 @@ pub async fn insert(
     run: RunId,
     tasks: &[TaskPayload],
 ) -> Result<Vec<(String, TaskKind)>, sqlx::Error> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut keys = Vec::with_capacity(tasks.len());
     let mut kinds = Vec::with_capacity(tasks.len());
     let mut roles = Vec::with_capacity(tasks.len());
