@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::stored_hash;
-use crate::domain::hash::{ContentHash, Hashes, StoredHash};
+use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::json_size::JsonSize;
 use crate::domain::run::RunId;
 
@@ -36,6 +36,8 @@ pub struct RawPage<'a> {
     pub context: &'a Value,
     /// JSON text, exactly as it came.
     pub body: &'a str,
+    /// Hash of it.
+    pub hash: ContentHash,
 }
 
 /// What is known of a page before it is stored.
@@ -153,13 +155,10 @@ async fn is_kept(
 /// Database errors.
 pub async fn known(
     connection: &mut PgConnection,
-    source: &str,
-    request: ContentHash,
-    url: &str,
-    text: &str,
+    page: &RawPage<'_>,
 ) -> Result<Known, sqlx::Error> {
-    let hashes = Hashes::of(text.as_bytes());
-    let (new, old): (StoredHash, _) = (hashes.content.into(), hashes.old_kind);
+    let RawPage { source, request, url, body: text, hash, .. } = *page;
+    let (new, old): (StoredHash, _) = (hash.into(), StoredHash::old_kind_of(text.as_bytes()));
     let row = sqlx::query!(
         r#"select
             exists (select 1 from raw_api_data where source = $1 and body_hash = $2) as "kept!",

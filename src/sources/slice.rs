@@ -109,6 +109,8 @@ pub struct Document {
     pub status: u16,
     /// Valid JSON text, exactly as it came, but for the secrets of the request, should it repeat them.
     pub text: String,
+    /// Hash of the text.
+    pub hash: ContentHash,
     /// What mapping has to know besides, such as fields of a parent; null when nothing.
     pub context: Value,
 }

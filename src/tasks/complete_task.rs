@@ -63,6 +63,7 @@ pub(super) async fn complete_task(
         result: effects.result.take(),
         counters: effects.counters,
         sequence: progress.sequence + 1,
+        slice: completion.slice,
     };
     if !run_tasks::complete(transaction, completion.run, completion.task_key, end).await? {
         return Err(TaskError::AlreadyCompleted);
@@ -71,19 +72,10 @@ pub(super) async fn complete_task(
     let reads = |task: &TaskPayload| task.kind().role().reads();
     let opened_reading = effects.follow_ups.iter().filter(|task| reads(task)).count() as i32;
     let remaining_reading = progress.open_reading - i32::from(role.reads()) + opened_reading;
-    // The slices that it names may come in front of others that are read already: they are to be known
-    // before it is asked which are next.
-    let mut opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
-    let mut next = Vec::new();
-    if !effects.hold || remaining_reading == 0 {
-        let read = slices_read(completion, &effects);
-        next.extend(batches(transaction, completion, read, before.slice_order).await?);
-    }
-    if remaining_reading == 0 && role == TaskRole::Read {
-        next.push(TaskPayload::SnapshotSchema {});
-    }
-    opened.extend(run_tasks::insert(transaction, completion.run, &next).await?);
-    queue::enqueue(transaction, completion.run, &opened).await?;
+    effects.hold &= remaining_reading > 0;
+    let last = (remaining_reading == 0 && role == TaskRole::Read)
+        .then_some(TaskPayload::SnapshotSchema {});
+    let opened = open_next(transaction, completion, &effects, before.slice_order, last).await?;
     progress.complete(&ProgressChange {
         opened: opened.len() as i32,
         opened_reading: opened.iter().filter(|(_, kind)| kind.role().reads()).count() as i32,
@@ -136,6 +128,7 @@ pub(super) async fn complete_slice(
         result: effects.result.take(),
         counters: effects.counters,
         sequence: progress.sequence + 1,
+        slice: completion.slice,
     };
     let key = run_tasks::key_of_part(completion.task_key, SliceId::of_ledger(next));
     run_tasks::insert_read(transaction, completion.run, &key, &task, &end).await?;
@@ -143,19 +136,36 @@ pub(super) async fn complete_slice(
     if !run_tasks::go_on(transaction, run, key, &next_payload, spent).await? {
         return Err(TaskError::AlreadyCompleted);
     }
-    let mut opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
-    if !effects.hold {
-        let read = slices_read(completion, &effects);
-        let next = batches(transaction, completion, read, before.slice_order).await?;
-        opened.extend(run_tasks::insert(transaction, completion.run, &next).await?);
-    }
-    queue::enqueue(transaction, completion.run, &opened).await?;
+    let opened = open_next(transaction, completion, &effects, before.slice_order, None).await?;
     progress.sequence += 1;
     progress.tasks += opened.len() as i32 + 1;
     progress.open += opened.len() as i32;
     progress.open_reading += opened.iter().filter(|(_, kind)| kind.role().reads()).count() as i32;
     progress.counters += effects.counters;
     Ok(progress::record(transaction, completion.run, &before, &progress).await?)
+}
+
+/// Opens the tasks that follow, and answers them: those that the task names, the batches that can start now,
+/// and the `last` one of a run that has nothing left to read.
+async fn open_next(
+    transaction: &mut PgConnection,
+    completion: &Completion<'_>,
+    effects: &Effects,
+    order: SliceOrder,
+    last: Option<TaskPayload>,
+) -> Result<Vec<(String, TaskKind)>, TaskError> {
+    // The slices that it names may come in front of others that are read already: they are to be known
+    // before it is asked which are next.
+    let mut opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
+    let mut next = Vec::new();
+    if !effects.hold {
+        let read = slices_read(completion, effects);
+        next.extend(batches(transaction, completion, read, order).await?);
+    }
+    next.extend(last);
+    opened.extend(run_tasks::insert(transaction, completion.run, &next).await?);
+    queue::enqueue(transaction, completion.run, &opened).await?;
+    Ok(opened)
 }
 
 /// Records an attempt that ended before its task did. The caller holds the fence and commits.

@@ -22,7 +22,6 @@ use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, FileStamp};
-use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
@@ -263,9 +262,8 @@ impl<'a> Trial<'a> {
     }
 
     async fn compare_documents(&mut self, waiting: &mut Waiting) -> Result<(), TaskError> {
-        for Document { text, url, context, .. } in std::mem::take(waiting).documents {
+        for Document { text, hash, url, context, .. } in std::mem::take(waiting).documents {
             let bytes = text.len() as u64;
-            let hash = ContentHash::of(text.as_bytes());
             self.mapper.page(hash.into(), text, context).await?;
             self.compare(bytes, Some(&url)).await?;
         }

@@ -81,8 +81,7 @@ impl Handler for Performer {
             Ok(message) => message.clone(),
             Err(text) => return self.unreadable(&delivery, text).await,
         };
-        let performing =
-            AssertUnwindSafe(Box::pin(self.perform(&mut delivery, &message))).catch_unwind();
+        let performing = AssertUnwindSafe(self.perform(&mut delivery, &message)).catch_unwind();
         let result = match performing.await {
             Ok(result) => result,
             Err(panic) => Err(TaskError::Panicked(panic_text(&*panic))),
@@ -111,8 +110,7 @@ impl Performer {
         // The only place that knows all kinds of tasks.
         match payload {
             TaskPayload::PlanRun {} if task.dry_run => {
-                // It does the work of all other tasks: on the heap, where only those that do it pay for it.
-                Box::pin(self.execute(DryRun, &context, delivery, message, &task)).await
+                self.execute(DryRun, &context, delivery, message, &task).await
             }
             TaskPayload::PlanRun {} => {
                 self.execute(PlanRun, &context, delivery, message, &task).await
@@ -229,8 +227,10 @@ impl Performer {
     ) -> Result<(), TaskError> {
         let mut slice = task.slice;
         // The time limit is that of a part: each is committed, so nothing of it is done in vain.
-        while let Some(next) =
-            self.in_time(self.part(&mut work, context, delivery, message, task, slice)).await?
+        // On the heap: the future of some tasks is large, and each of its callers would hold it.
+        while let Some(next) = self
+            .in_time(Box::pin(self.part(&mut work, context, delivery, message, task, slice)))
+            .await?
         {
             slice = Some(next);
             delivery.attempt = 1;

@@ -110,9 +110,9 @@ impl Slices {
         let known = match &content.raw {
             RawSlice::Document(document) => {
                 let source = &context.source_name;
-                let Document { request, url, text, .. } = document;
+                let page = raw_page(source, document, content.rows);
                 let mut connection = context.pool.acquire().await?;
-                Some(raw_api_data::known(&mut connection, source, *request, url, text).await?)
+                Some(raw_api_data::known(&mut connection, &page).await?)
             }
             RawSlice::Blocks { .. } => None,
         };
@@ -209,17 +209,9 @@ impl Slices {
         document: &Document,
         records: i64,
     ) -> Result<StoredHash, TaskError> {
-        let raw = RawPage {
-            source: &context.source_name,
-            request: document.request,
-            url: &document.url,
-            status: document.status,
-            records,
-            context: &document.context,
-            body: &document.text,
-        };
+        let page = raw_page(&context.source_name, document, records);
         let slice = self.slice.to_ledger();
-        Ok(raw_api_data::store(transaction, &raw, known, context.run, slice).await?)
+        Ok(raw_api_data::store(transaction, &page, known, context.run, slice).await?)
     }
 
     /// Whether a slice that is likely to be skipped waits until there are as many as a batch takes: such a
@@ -247,6 +239,20 @@ impl Slices {
             None => guarded(context).await?,
         };
         Ok(still_gone(gone, &content.shape, &nowhere))
+    }
+}
+
+/// A document as it is kept.
+fn raw_page<'a>(source: &'a str, document: &'a Document, records: i64) -> RawPage<'a> {
+    RawPage {
+        source,
+        request: document.request,
+        url: &document.url,
+        status: document.status,
+        records,
+        context: &document.context,
+        body: &document.text,
+        hash: document.hash,
     }
 }
 

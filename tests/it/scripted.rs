@@ -204,6 +204,7 @@ impl SliceReader for Reader {
                     request: ContentHash::of(&[part.request]),
                     url: format!("https://scripted.invalid/{}", part.request),
                     status: 200,
+                    hash: ContentHash::of(text.as_bytes()),
                     text,
                     context: part.context,
                 }),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use kasparro::db::run_tasks::{self, TaskEnd, TaskState};
 use kasparro::domain::actor::Actor;
 use kasparro::domain::counters::Counters;
 use kasparro::domain::run::{Mode, RunStatus};
@@ -110,6 +111,34 @@ async fn a_stream_that_fails_in_its_midst_fails_the_run_and_goes_on_there_when_i
     let mut opened = script.seen.lock().unwrap().opened.clone();
     opened.dedup();
     assert_eq!(opened, ["0", "1"]);
+    app.database.close().await;
+}
+
+/// The slower of two deliveries of a stream may take another slice for the last.
+#[tokio::test]
+async fn a_task_is_completed_only_with_the_slice_that_it_stands_at() {
+    let app = TestApp::empty().await;
+    play(&app, "stream", stream());
+    let Started::New(run) = app.start("stream", Mode::Incremental).await else { panic!("busy") };
+    let shuffle = Shuffle::with_sources(&app, 1, sources()).await;
+    shuffle.one().await;
+    let end = |slice| TaskEnd {
+        state: TaskState::Done,
+        attempt: 1,
+        worker: "w",
+        error: None,
+        result: None,
+        counters: Counters::default(),
+        sequence: 9,
+        slice: Some(slice),
+    };
+    let mut connection = app.pool.acquire().await.unwrap();
+    for (slice, completed) in [(1, false), (0, true), (0, false)] {
+        let key = "fetch_page:0";
+        let found = run_tasks::complete(&mut connection, run, key, end(slice)).await.unwrap();
+        assert_eq!(found, completed, "slice {slice}");
+    }
+    drop(connection);
     app.database.close().await;
 }
 

@@ -182,9 +182,12 @@ pub struct TaskEnd<'a> {
     pub counters: Counters,
     /// The run's sequence number of this change.
     pub sequence: i64,
+    /// The slice that it read, or the first that it normalized.
+    pub slice: Option<i64>,
 }
 
-/// Completes a task. Returns whether it was open: a task is completed once.
+/// Completes a task. Returns whether it was open and stood at that slice: a task is completed once, and what
+/// another delivery of it has read meanwhile is not counted as this one's.
 ///
 /// # Errors
 /// Database errors.
@@ -200,7 +203,8 @@ pub async fn complete(
             state = $3, attempt = $4, worker = $5, error = $6, result = $7, done_at = now(),
             next_attempt_at = null, slices = $8, bytes = $9, rows_read = $10, inserted = $11,
             updated = $12, unchanged = $13, quarantined = $14, last_sequence = $15
-         where run_id = $1 and task_key = $2 and state = 'open'",
+         where run_id = $1 and task_key = $2 and state = 'open'
+           and first_slice is not distinct from $16",
         run.0,
         key,
         end.state.as_str(),
@@ -216,6 +220,7 @@ pub async fn complete(
         counters.unchanged,
         counters.quarantined,
         end.sequence,
+        end.slice,
     )
     .execute(connection)
     .await?;

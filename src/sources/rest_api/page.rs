@@ -39,9 +39,9 @@ pub struct Page {
 impl Page {
     /// The page as the slice that it was read as; the next page is the next slice.
     pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
-        let Self { request, url, status, body, records, shape, next, .. } = self;
+        let Self { request, url, status, body, hash, records, shape, next, .. } = self;
         let Self { leading_nowhere, more, complaint, .. } = self;
-        let document = Document { request, url, status, text: body, context: Value::Null };
+        let document = Document { request, url, status, text: body, hash, context: Value::Null };
         let next = next.map(|position| NextSlice { slice: slice.next(), position });
         SliceContent {
             bytes: document.text.len() as u64,

@@ -105,6 +105,7 @@ impl SlicedFiles {
             names.push(stored_name(base, &left.path));
             guard.leave_out(left);
         }
+        let written = Hashes::of(definition.text.as_bytes());
         let mapping = Mapping::new(definition, None);
         let mut scratch = String::new();
         let mut visit = |row: &dyn Row| {
@@ -124,7 +125,7 @@ impl SlicedFiles {
                 continue;
             }
             let committed = request.files.get(&url).cloned();
-            let known = self.usable(request, committed.as_ref());
+            let known = usable(request, &written, committed.as_ref());
             names.push(url.clone());
             let plan = match self.files.plan(&path, known, &mut visit) {
                 Ok(plan) => plan,
@@ -150,34 +151,15 @@ impl SlicedFiles {
         Ok(Plan { slices: Vec::new(), files, found, remarks, order: keys.order() })
     }
 
-    /// What the last good run allows to build upon: nothing in a full run, after the job file changed,
-    /// or when a run that was not finished left rows behind the committed end, or older values in records
-    /// than the committed rows have.
-    fn usable<'a>(
-        &self,
-        request: &PlanRequest,
-        committed: Option<&'a CommittedFile>,
-    ) -> Option<&'a KnownFile> {
-        let committed = committed?;
-        let definition = Hashes::of(self.definition.text.as_bytes());
-        let same_definition =
-            committed.definition_hash.is_some_and(|stored| definition.matches(stored));
-        let broken_off = request.broken_off.is_some_and(|run| run > committed.run);
-        let usable =
-            request.mode != Mode::Full && same_definition && !committed.rows_behind && !broken_off;
-        usable.then_some(&committed.known)
-    }
-
     fn read_chunk(&self, request: &SliceRequest) -> Result<SliceContent, SourceError> {
         let Position::Chunk(at) = &request.position else {
             return Err(SourceError::new(
-                SourceErrorKind::InvalidFile,
+                SourceErrorKind::InvalidState,
                 "files are read in chunks, and no chunk was asked for",
             ));
         };
-        let mapping = Mapping::new(&self.definition, None);
-        let mut scratch = String::new();
         let mut watch = request.watched_keys.as_ref().map(|keys| {
+            let (mapping, mut scratch) = (Mapping::new(&self.definition, None), String::new());
             move |row: &dyn Row| {
                 let hash = mapping.key_hash(row, &mut scratch);
                 hash.is_some_and(|hash| keys.binary_search(&hash).is_ok())
@@ -198,6 +180,22 @@ impl SlicedFiles {
             notes: SliceNotes::default(),
         })
     }
+}
+
+/// What the last good run allows to build upon: nothing in a full run, after the job file changed, or when a
+/// run that was not finished left rows behind the committed end, or older values in records than the
+/// committed rows have. `written` is the job file of now.
+fn usable<'a>(
+    request: &PlanRequest,
+    written: &Hashes,
+    committed: Option<&'a CommittedFile>,
+) -> Option<&'a KnownFile> {
+    let committed = committed?;
+    let same_definition = committed.definition_hash.is_some_and(|stored| written.matches(stored));
+    let broken_off = request.broken_off.is_some_and(|run| run > committed.run);
+    let usable =
+        request.mode != Mode::Full && same_definition && !committed.rows_behind && !broken_off;
+    usable.then_some(&committed.known)
 }
 
 /// Tells the thread that plans, once it is dropped, that nobody waits for it any more.
