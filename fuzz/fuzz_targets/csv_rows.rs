@@ -1,37 +1,19 @@
-//! Any file under any parameters: the rows are the same wherever the file is cut, their bytes are the
-//! file's, and each becomes one record or one reject, whose key planning has seen.
+//! Any file under any parameters: what must hold of any format, see `kasparro_fuzz::rows`.
 //!
-//! An input is eleven bytes that choose the parameters ([`Case::of`]), and the file.
+//! An input is eleven bytes that choose the parameters, digits as they read, and the file.
 
 #![no_main]
 
-use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use kasparro_fuzz::check_mapped;
-use kasparro_fuzz::domain::bloom_filter::key_hash;
-use kasparro_fuzz::domain::failure::FailureClass;
-use kasparro_fuzz::domain::file::{ChosenRows, FileStamp, KnownFile};
-use kasparro_fuzz::domain::hash::ContentHash;
-use kasparro_fuzz::domain::raw::RawRef;
-use kasparro_fuzz::domain::reject::Reject;
 use kasparro_fuzz::job_file::Definition;
-use kasparro_fuzz::mapping::{Mapped, Mapping};
+use kasparro_fuzz::mapping::Mapping;
+use kasparro_fuzz::rows::Case;
+use kasparro_fuzz::sources::files::Wanted;
 use kasparro_fuzz::sources::files::format::RowFormat;
-use kasparro_fuzz::sources::files::location::{Location, Setting};
-use kasparro_fuzz::sources::files::{Files, Wanted};
 use kasparro_fuzz::sources::formats::csv::{Csv, CsvParams};
-use kasparro_fuzz::sources::{AllowedRoots, FilePlan, FileScan, FileSource};
-use kasparro_fuzz::values::row::Row;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use tempfile::TempDir;
-
-const FILE: RawRef = RawRef::File(1);
-
-/// Where the file is written, by each process its own.
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().expect("a folder"));
 
 /// For files whose columns are called by their header, and by their numbers.
 static MAPPINGS: LazyLock<[(Definition, Mapping); 2]> = LazyLock::new(|| {
@@ -43,171 +25,31 @@ static MAPPINGS: LazyLock<[(Definition, Mapping); 2]> = LazyLock::new(|| {
 });
 
 fuzz_target!(|input: &[u8]| {
-    if let Some((case, file)) = Case::of(input) {
-        case.check(file);
-    }
+    let Some((chosen, file)) = input.split_at_checked(11) else { return };
+    let pick = |at: usize, of: usize| usize::from(chosen[at].wrapping_sub(b'0')) % of;
+    let header = [json!("auto"), json!(["a", "b", "c"]), json!(["a"]), json!(false)];
+    let header = header[pick(5, 4)].clone();
+    let (definition, mapping) = &MAPPINGS[usize::from(header == json!(false))];
+    let params = json!({
+        "delimiter": (["auto", ",", ";", "||", "ä", ",,", "\t", " "][pick(0, 8)]),
+        "quote": (["auto", "\"", "none", "'", "\\"][pick(1, 5)]),
+        "escape": (["auto", "\"", "\\", "none"][pick(2, 4)]),
+        "stray_quotes": (["quarantine", "keep"][pick(3, 2)]),
+        "ragged_rows": (["quarantine", "pad"][pick(4, 2)]),
+        "header": header,
+        "header_rows": 1 + pick(6, 3),
+        "encoding": (["auto", "windows-1252", "iso-8859-7"][pick(7, 3)]),
+        "max_row_bytes": ([1 << 20, 4, 9, 40][pick(8, 4)]),
+        "skip_lines": pick(6, 9) / 3,
+    });
+    let params: CsvParams = serde_json::from_value(params).expect("parameters");
+    let format = |chunk_size| {
+        let params = CsvParams { chunk_size, ..params.clone() };
+        Csv::new(params, Wanted::of(definition)).ok()
+    };
+    let (chunks, first) = (1 + pick(9, 8), pick(10, 256));
+    Case { format, mapping, extension: "csv", chunks, first }.check(file);
 });
-
-/// How a file is read.
-struct Case {
-    params: CsvParams,
-    definition: &'static Definition,
-    mapping: &'static Mapping,
-    path: PathBuf,
-    /// Bytes of a small chunk.
-    chunk_size: u64,
-    /// Of 256 parts of the file, those that are there at first.
-    first: usize,
-}
-
-/// What reading a file gave.
-#[derive(Default)]
-struct Loaded {
-    bytes: Vec<u8>,
-    rows: usize,
-    mapped: Mapped,
-}
-
-impl Case {
-    /// The parameters that the first eleven bytes choose; digits choose as they read.
-    fn of(input: &[u8]) -> Option<(Self, &[u8])> {
-        let (chosen, file) = input.split_at_checked(11)?;
-        let pick = |at: usize, of: usize| usize::from(chosen[at].wrapping_sub(b'0')) % of;
-        let header = [json!("auto"), json!(["a", "b", "c"]), json!(["a"]), json!(false)];
-        let header = header[pick(5, 4)].clone();
-        let (definition, mapping) = &MAPPINGS[usize::from(header == json!(false))];
-        let params = json!({
-            "delimiter": (["auto", ",", ";", "||", "ä", ",,", "\t", " "][pick(0, 8)]),
-            "quote": (["auto", "\"", "none", "'", "\\"][pick(1, 5)]),
-            "escape": (["auto", "\"", "\\", "none"][pick(2, 4)]),
-            "stray_quotes": (["quarantine", "keep"][pick(3, 2)]),
-            "ragged_rows": (["quarantine", "pad"][pick(4, 2)]),
-            "header": header,
-            "header_rows": 1 + pick(6, 3),
-            "encoding": (["auto", "windows-1252", "iso-8859-7"][pick(7, 3)]),
-            "max_row_bytes": ([1 << 20, 4, 9, 40][pick(8, 4)]),
-            "skip_lines": pick(6, 9) / 3,
-        });
-        Some((
-            Self {
-                params: serde_json::from_value(params).expect("parameters"),
-                definition,
-                mapping,
-                path: FOLDER.path().join("file.csv"),
-                chunk_size: (file.len() / (1 + pick(9, 8))).max(1) as u64,
-                first: pick(10, 256),
-            },
-            file,
-        ))
-    }
-
-    fn check(&self, file: &[u8]) {
-        std::fs::write(&self.path, file).expect("a file is written");
-        let (large, small) = (self.source(1 << 20), self.source(self.chunk_size));
-        let (Some(large), Some(small)) = (large, small) else { return };
-        let mut keys = HashSet::new();
-        let Some(plan) = self.plan(&large, None, &mut keys) else { return };
-        let FilePlan::Whole(scan) = plan else { panic!("of a new file: {plan:?}") };
-        let whole = self.load(&large, &scan);
-        self.check_whole(file, &scan, &whole, &keys);
-        let Some(FilePlan::Whole(cut)) = self.plan(&small, None, &mut HashSet::new()) else {
-            panic!("the chunk size decides whether a file can be read")
-        };
-        assert_eq!(cut.end.rows, scan.end.rows);
-        let parts = self.load(&small, &cut);
-        assert_eq!(shown(&parts), shown(&whole), "chunks of {}", self.chunk_size);
-        assert_eq!(parts.bytes, whole.bytes, "chunks of {}", self.chunk_size);
-        self.check_appended(&small, file, &whole);
-    }
-
-    fn check_whole(&self, file: &[u8], scan: &FileScan, whole: &Loaded, keys: &HashSet<u64>) {
-        assert_eq!((scan.size, scan.end.bytes), (file.len() as u64, file.len() as u64));
-        assert_eq!(scan.end.rows, whole.rows as i64);
-        assert!(file.ends_with(&whole.bytes), "the rows have other bytes than the file");
-        let head = scan.chunks.first().map_or(file.len() as u64, |chunk| chunk.start);
-        assert_eq!(head as usize + whole.bytes.len(), file.len(), "bytes are lost");
-        check_mapped(whole.rows, &whole.mapped);
-        for record in whole.mapped.records.iter() {
-            let key = record.external_id();
-            assert!(keys.contains(&key_hash(key)), "planning did not see {key:?}");
-        }
-    }
-
-    /// A file that grew at its end gives the rows of the whole; blank lines between are nobody's.
-    fn check_appended(&self, source: &Files<Csv>, file: &[u8], whole: &Loaded) {
-        let first = &file[..file.len() * self.first / 256];
-        if first.is_empty() {
-            return;
-        }
-        std::fs::write(&self.path, first).expect("a file is written");
-        let Some(FilePlan::Whole(before)) = self.plan(source, None, &mut HashSet::new()) else {
-            return;
-        };
-        let mut loaded = self.load(source, &before);
-        std::fs::write(&self.path, file).expect("a file is written");
-        let FileScan { size, modified, hashes, layout, end, widths, .. } = before;
-        let width = widths.map(|widths| widths.all);
-        let known = KnownFile { size, modified, hash: hashes.content.into(), layout, end, width };
-        if let Some(FilePlan::Appended(scan)) = self.plan(source, Some(&known), &mut HashSet::new())
-        {
-            self.load_more(source, &scan, &mut loaded);
-            assert_eq!(scan.end.rows, whole.rows as i64);
-            assert_eq!(shown(&loaded), shown(whole), "appended behind {}", first.len());
-        }
-    }
-
-    /// `None` when the parameters do not go together.
-    fn source(&self, chunk_size: u64) -> Option<Files<Csv>> {
-        let params = CsvParams { chunk_size, ..self.params.clone() };
-        let setting = Setting { table: "files", extension: "csv" };
-        let location = Location { setting, entries: vec!["file.csv".to_owned()] };
-        let format = Csv::new(params, Wanted::of(self.definition)).ok()?;
-        Files::new(format, location, FOLDER.path().to_owned(), AllowedRoots::default()).ok()
-    }
-
-    /// `None` when the file has no header that could be used, which is an error of its own.
-    fn plan(
-        &self,
-        source: &Files<Csv>,
-        known: Option<&KnownFile>,
-        keys: &mut HashSet<u64>,
-    ) -> Option<FilePlan> {
-        let mut scratch = String::new();
-        let mut visit = |row: &dyn Row| {
-            keys.extend(self.mapping.key_hash(row, &mut scratch));
-        };
-        match source.plan(&self.path, known, &mut visit) {
-            Ok(plan) => Some(plan),
-            Err(error) => {
-                assert_eq!(error.class(), FailureClass::Permanent, "{error}");
-                None
-            }
-        }
-    }
-
-    fn load(&self, source: &Files<Csv>, scan: &FileScan) -> Loaded {
-        let mut loaded = Loaded::default();
-        self.load_more(source, scan, &mut loaded);
-        loaded
-    }
-
-    fn load_more(&self, source: &Files<Csv>, scan: &FileScan, loaded: &mut Loaded) {
-        let stamp = FileStamp { size: scan.size, modified: scan.modified };
-        for chunk in &scan.chunks {
-            let parsed = source
-                .read(&self.path, &stamp, &scan.layout, chunk, 1, None)
-                .expect("the file is as planned");
-            loaded.rows += parsed.rows as usize;
-            for block in &parsed.blocks {
-                loaded.bytes.extend_from_slice(&block.payload);
-                let all = ChosenRows::All;
-                source
-                    .map(block, &scan.layout, FILE, &all, self.mapping, &mut loaded.mapped)
-                    .expect("nothing is frozen without a schema");
-            }
-        }
-    }
-}
 
 fn definition(key: &str) -> Definition {
     let text = format!(
@@ -217,14 +59,4 @@ fn definition(key: &str) -> Definition {
     );
     let source = "fuzzed".parse().expect("a source's name");
     Definition::parse(source, "fuzzed.toml".as_ref(), text, &["csv"]).expect("a job file")
-}
-
-/// Everything that two ways of reading have to agree on.
-fn shown(loaded: &Loaded) -> (usize, Vec<(i64, String, ContentHash)>, Vec<Reject>) {
-    let records =
-        loaded.mapped.records.iter().map(|record| {
-            (record.raw_row(), record.external_id().to_owned(), record.content_hash())
-        });
-    let rejects = loaded.mapped.rejects.iter().map(|(_, reject)| reject);
-    (loaded.rows, records.collect(), rejects.collect())
 }

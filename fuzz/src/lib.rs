@@ -15,6 +15,7 @@ pub mod files;
 pub mod job_file;
 #[path = "../../src/mapping/mod.rs"]
 pub mod mapping;
+pub mod rows;
 #[path = "../../src/sources/mod.rs"]
 pub mod sources;
 #[path = "../../src/values/mod.rs"]
