@@ -35,6 +35,7 @@ use std::sync::Arc;
 pub use self::auth::Auth;
 pub use self::http::redirects::AllowedHost;
 pub use self::http::response::Response;
+pub use self::http::said::{Refused, Said};
 pub use self::page::Page;
 pub use self::paginator::Paginator;
 pub use self::params::{ParamValue, RateLimitParams, RestApiParams, Retry};

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::http::said::{self, Said};
 use crate::domain::hash::ContentHash;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
@@ -34,14 +35,20 @@ pub struct Page {
     pub more: Option<String>,
     /// What the answer says is wrong with it, such as `` `error`: quota exceeded ``.
     pub complaint: Option<String>,
+    /// What the response said besides; unless it is a page it has no records.
+    pub said: Said,
 }
 
 impl Page {
     /// The page as the slice that it was read as; the next page is the next slice.
     pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
         let Self { request, url, status, body, hash, records, shape, next, .. } = self;
-        let Self { leading_nowhere, more, complaint, .. } = self;
-        let document = Document { request, url, status, text: body, hash, context: Value::Null };
+        let Self { leading_nowhere, more, complaint, said, .. } = self;
+        let context = match said {
+            Said::Page => Value::Null,
+            Said::End | Said::Ignored | Said::Nothing => said::context(),
+        };
+        let document = Document { request, url, status, text: body, hash, context };
         let next = next.map(|position| NextSlice { slice: slice.next(), position });
         SliceContent {
             bytes: document.text.len() as u64,

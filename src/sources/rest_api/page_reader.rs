@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::complaint;
 use super::data_selector::DataSelector;
 use super::http::response::Response;
+use super::http::said::{self, Refused, Said};
 use super::more_pages::LastPage;
 use super::page::Page;
 use super::paginator::{End, PageView, Paginator, Step};
@@ -53,20 +54,35 @@ impl PageReader {
         asked: &Asked,
         response: Response,
     ) -> Result<Page, SourceError> {
-        let Response { from, status, headers, body } = response;
-        let body = text_of(body, &headers)?;
-        let records = self.selector.select(&body)?;
-        let complaint = self.complaint(&body, records.is_empty())?;
+        let Response { from, status, headers, body, said, refused } = response;
+        if said == Said::Nothing && *position == self.paginator.kind().first() {
+            let refused = refused.unwrap_or_else(|| Refused {
+                kind: SourceErrorKind::InvalidResponse,
+                message: format!("the API answered {status} and nothing else"),
+                advice: None,
+            });
+            return Err(refused.into());
+        }
+        let is_page = said == Said::Page;
+        let body = if is_page { text_of(body, &headers)? } else { said::kept(status, &body) };
+        let records = if is_page { self.selector.select(&body)? } else { Vec::new() };
+        let complaint = if is_page { self.complaint(&body, records.is_empty())? } else { None };
         let hash = ContentHash::of(body.as_bytes());
         let raw_ref = RawRef::Page(hash.into()).to_string();
         let (shape, leading_nowhere) = self.rows.shape_of(&records, &raw_ref);
         let Asked { url, fingerprint } = asked;
-        let came = self.selector.came(&body, records.len())?;
+        let came = if is_page { self.selector.came(&body, records.len())? } else { 0 };
         let (headers, body_text, records) = (&headers, body.as_str(), records.as_slice());
-        let view = PageView { asked: url, headers, body: body_text, hash, came, records };
+        let view =
+            PageView { asked: url, status, headers, body: body_text, hash, came, records, said };
         let (next, more) = match self.paginator.kind().next(position, view)? {
             Step::Next(position) => (Some(position), None),
             Step::End(end) => (None, self.more(end, view, status)),
+        };
+        let more = match said {
+            Said::Page | Said::End => more,
+            Said::Nothing => Some(refused.map_or_else(String::new, |refused| refused.message)),
+            Said::Ignored => Some(format!("an answer with the status {status} was ignored")),
         };
         let records = records.len() as i64;
         Ok(Page {
@@ -81,6 +97,7 @@ impl PageReader {
             next,
             more,
             complaint,
+            said,
         })
     }
 

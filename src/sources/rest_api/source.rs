@@ -11,6 +11,7 @@ use super::auth::AuthContext;
 use super::data_selector::DataSelector;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
+use super::http::said::{self, Said};
 use super::page::Page;
 use super::page_reader::{PageReader, reject};
 use super::paginator::Paginator;
@@ -139,8 +140,13 @@ impl RestApiSource {
         let recording = self.recording()?;
         let page = self.ordinal(position)?;
         let body = recording.read(page, self.params.max_response_bytes.get()).await?;
-        let response =
-            Response { from: recording.address(page), status: 200, body, ..Response::default() };
+        let from = recording.address(page);
+        let response = match std::str::from_utf8(&body).ok().and_then(said::unkept) {
+            Some((status, body)) => {
+                Response { from, status, body, said: Said::Nothing, ..Response::default() }
+            }
+            None => Response { from, status: 200, body, ..Response::default() },
+        };
         let asked = self.unsent(position)?;
         // A recorded page is the same whenever it is read: trying again cannot help.
         let permanent = |error: SourceError| match error.class() {
@@ -279,7 +285,10 @@ impl Source for RestApiSource {
         out: &mut Mapped,
     ) -> Result<(), SourceError> {
         // What pages have besides their text comes with child requests.
-        let RawRows::Document { text, context: _ } = rows else { return Err(rows.wrong_form()) };
+        let RawRows::Document { text, context } = rows else { return Err(rows.wrong_form()) };
+        if said::is_no_page(context) {
+            return Ok(());
+        }
         self.reader.each_row(text, raw, out, |row, text, raw_row, out| {
             mapping.map(row, raw, raw_row, out, |defects| reject(text, raw_row, defects))
         })

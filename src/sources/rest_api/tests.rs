@@ -2,6 +2,7 @@
 //! secret is ever shown. Broken connections come from a bare TCP listener in `broken`, answers that
 //! are too much in `bounds`.
 
+mod answers;
 mod bounds;
 mod broken;
 mod pages;

@@ -13,6 +13,7 @@ use super::error_response::{ErrorResponse, Waits};
 use super::public_address::{NotPublic, PublicOnly};
 use super::redirects::{RedirectPolicy, Target};
 use super::response::Response;
+use super::said::{self, Said};
 use crate::sources::rest_api::params::RestApiParams;
 use crate::sources::rest_api::request::RequestParts;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -87,12 +88,29 @@ pub(in crate::sources::rest_api) async fn send(
     params: &RestApiParams,
 ) -> Result<Response, SourceError> {
     let response = follow_redirects(clients, request, params).await?;
-    if !response.status().is_success() {
-        return Err(error_of(response, request, params).await);
+    let (status, headers) = (response.status(), response.headers().clone());
+    let from = request.url.to_string();
+    let came = Response {
+        from,
+        status: status.as_u16(),
+        headers,
+        said: Said::Page,
+        ..Response::default()
+    };
+    if !status.is_success() {
+        let (error, text) = error_of(response, request, params).await;
+        if !said::may_be_the_end(status) {
+            return Err(error);
+        }
+        let (body, refused) = (text.into_bytes(), Some(error.into()));
+        return Ok(Response { body, said: Said::Nothing, refused, ..came });
     }
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = body(response, request, params).await?;
-    Ok(Response { from: request.url.to_string(), status, headers, body })
+    if body.iter().all(u8::is_ascii_whitespace) {
+        let refused = Some(said::no_body(&came.from, status));
+        return Ok(Response { said: Said::Nothing, refused, ..came });
+    }
+    Ok(Response { body, ..came })
 }
 
 /// The response at the end of all redirects.
@@ -140,11 +158,12 @@ fn redirect(response: &reqwest::Response) -> Option<String> {
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 
+/// What an error response means, and the beginning of its body.
 async fn error_of(
     mut response: reqwest::Response,
     request: &RequestParts,
     params: &RestApiParams,
-) -> SourceError {
+) -> (SourceError, String) {
     let limit = params.rate_limit.as_ref();
     let waits = Waits {
         usual: limit.map_or(DEFAULT_WAIT, |limit| limit.per).min(params.retry.max_retry_after),
@@ -153,11 +172,12 @@ async fn error_of(
     // Before it is cut: the beginning of a secret would not be found.
     let text = request.secrets.redact(&beginning_of(&mut response).await);
     let (status, headers) = (response.status(), response.headers());
-    ErrorResponse { url: request.url.as_str(), status, headers, body: &text }.classify(
+    let error = ErrorResponse { url: request.url.as_str(), status, headers, body: &text }.classify(
         waits,
         &request.advice,
         SystemTime::now(),
-    )
+    );
+    (error, text)
 }
 
 /// What can be read of an error response: without its text it still is one.

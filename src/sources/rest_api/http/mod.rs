@@ -2,7 +2,7 @@
 //!
 //! `client` sends, `response` is what came, `redirects` where a response may lead, `public_address`
 //! what is not internal, `decompress` how large a body may be, `error_response` what a refusal means,
-//! `redact` what is shown of secrets.
+//! `said` whether a response is a page, `redact` what is shown of secrets.
 //!
 //! Must not know: pages, records, and how the next request follows from a response.
 
@@ -13,3 +13,4 @@ pub(super) mod public_address;
 pub(super) mod redact;
 pub(super) mod redirects;
 pub(super) mod response;
+pub(super) mod said;

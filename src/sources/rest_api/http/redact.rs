@@ -86,7 +86,8 @@ impl Secrets {
                 *value = text.unwrap_or_else(|_| HeaderValue::from_static("***"));
             }
         }
-        Response { body: self.redact_body(response.body), ..response }
+        let refused = response.refused.map(|refused| self.redact_error(refused.into()).into());
+        Response { body: self.redact_body(response.body), refused, ..response }
     }
 
     /// The text without secrets, and without the beginning of one where a text was cut.

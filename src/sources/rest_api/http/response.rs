@@ -2,6 +2,8 @@
 
 use reqwest::header::HeaderMap;
 
+use super::said::{Refused, Said};
+
 /// A response that is no error.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
@@ -13,4 +15,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, in whole.
     pub body: Vec<u8>,
+    /// What it says besides.
+    pub said: Said,
+    /// What a response that says [`Said::Nothing`] is where it is no end.
+    pub refused: Option<Refused>,
 }

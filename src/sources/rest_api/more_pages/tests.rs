@@ -5,6 +5,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 
 use super::super::data_selector::DataSelector;
+use super::super::http::said::Said;
 use super::*;
 use crate::domain::hash::ContentHash;
 
@@ -20,8 +21,16 @@ fn last_page<T>(
     let selector = DataSelector::new(selector).unwrap();
     let (asked, records) = (Url::parse(ASKED).unwrap(), selector.select(body).unwrap());
     let hash = ContentHash::of(body.as_bytes());
-    let page =
-        PageView { asked: &asked, headers, body, hash, came: records.len(), records: &records };
+    let page = PageView {
+        asked: &asked,
+        status: 200,
+        headers,
+        body,
+        hash,
+        came: records.len(),
+        records: &records,
+        said: Said::Page,
+    };
     look(&LastPage { page, status, place: &selector.place })
 }
 
@@ -507,7 +516,8 @@ proptest::proptest! {
             for body in [body.clone(), format!("{{\"total\":{body},\"next\":{body},\"a\":[1]}}")] {
                 let (asked, headers, body) = (&asked, &headers, body.as_str());
                 let (hash, records) = (ContentHash::of(b""), &["{}".into(), "{}".into()]);
-                let page = PageView { asked, headers, body, hash, came: records.len(), records };
+                let (came, said) = (records.len(), Said::Page);
+                let page = PageView { asked, status: 200, headers, body, hash, came, records, said };
                 let last = LastPage { page, status: 206, place: &selector.place };
                 let _ = (last.evidence_of_more(), last.says_more());
             }

@@ -10,6 +10,7 @@ use super::page_view::PageView;
 use super::paginate::{Paginate, Step};
 use crate::domain::hash::ContentHash;
 use crate::sources::SourceError;
+use crate::sources::rest_api::http::said::Said;
 
 /// An answer of the test.
 pub struct Answered {
@@ -40,6 +41,8 @@ impl Answered {
         let (headers, hash) = (HeaderMap::new(), self.hash());
         let (body, records) = (self.body.as_str(), self.records.as_slice());
         let (asked, headers) = (&asked, &headers);
-        paginator.next(at, PageView { asked, headers, body, hash, came: records.len(), records })
+        let (came, said) = (records.len(), Said::Page);
+        paginator
+            .next(at, PageView { asked, status: 200, headers, body, hash, came, records, said })
     }
 }
