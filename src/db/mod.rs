@@ -19,6 +19,7 @@ pub mod raw_csv_blocks;
 pub mod replay;
 pub mod retention;
 pub mod rights;
+pub mod run_chains;
 pub mod run_controls;
 pub mod run_repeated_keys;
 pub mod run_tasks;

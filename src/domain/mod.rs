@@ -5,6 +5,7 @@
 pub mod actor;
 pub mod address;
 pub mod bloom_filter;
+pub mod chain_end;
 pub mod counters;
 pub mod decimal;
 pub mod failure;

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{Access, SourceError, SourceErrorKind};
+use crate::domain::chain_end::ChainEnd;
 use crate::domain::file::{ChosenRows, FileStamp, Layout, RawBlock};
 use crate::domain::hash::ContentHash;
 use crate::domain::shape::Shape;
@@ -76,6 +77,8 @@ pub struct SliceContent {
     /// For what is read as a stream: each slice is committed on its own, and a task that was killed goes
     /// on behind the last.
     pub continues_at: Option<Value>,
+    /// How the chain ended that this slice is the last of; `None` when it goes on, or is none.
+    pub end: Option<ChainEnd>,
     /// How far the source has been read, for [`super::Source::advance`].
     pub watermark: Option<Value>,
     /// What there is to say.

@@ -43,10 +43,11 @@ pub trait Source: Send + Sync {
         out: &mut Mapped,
     ) -> Result<(), SourceError>;
 
-    /// What the next run begins with, now that one has read everything: `state` is what it had begun
-    /// with, `watermarks` are what its slices left, in their order. An object, or null for nothing.
-    fn advance(&self, state: &Value, watermarks: &[Value]) -> Value {
-        let _ = watermarks;
+    /// What the next run begins with, now that one has read what it could: `state` is what it had begun
+    /// with, `watermarks` are what its slices left, in their order; `complete` is whether every chain of its
+    /// requests ended where all was read. An object, or null for nothing.
+    fn advance(&self, state: &Value, watermarks: &[Value], complete: bool) -> Value {
+        let _ = (watermarks, complete);
         state.clone()
     }
 }

@@ -8,13 +8,15 @@ use super::snapshot_schema::Snapshot;
 use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated, unchanged_pages};
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
-use crate::db::{checkpoints, field_presence, quarantined_rows, run_tasks, source_files, totals};
+use crate::db::{
+    checkpoints, field_presence, quarantined_rows, run_chains, run_tasks, source_files, totals,
+};
 use crate::domain::counters::Counters;
 use crate::domain::file_standing;
 use crate::domain::number::grouped;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::reason_tally::ReasonTally;
-use crate::domain::remark::Remark;
+use crate::domain::remark::{Remark, few};
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::domain::text::cut;
@@ -22,6 +24,8 @@ use crate::job_file::policy::Checks;
 
 /// The most bytes of each of the remarks that make a run's note, of which there are a dozen at most.
 const MAX_REMARK: usize = 4 << 10;
+/// The most chains that are looked at for what the note says of them.
+const MOST_CHAINS: i64 = 100;
 
 /// Ends a run whose tasks have all completed. The checkpoint advances only if none of them failed.
 pub(super) async fn finish_run(
@@ -45,6 +49,8 @@ pub(super) async fn finish_run(
         _ => run_tasks::set_aside(transaction, id).await?,
     };
     let mut remarks = remarks(transaction, &run, &planned).await?;
+    let incomplete = run_chains::count_incomplete(transaction, id).await?;
+    remarks.extend(cut_short(transaction, id, incomplete).await?);
     if let (0, Some(source)) = (run.failed_tasks, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
         remarks.extend(key_change::remark(transaction, &run, source).await?);
@@ -73,7 +79,7 @@ pub(super) async fn finish_run(
     if !run.dry_run {
         totals::add_run(transaction, &run.source, status, &run.counters).await?;
         if let (0, false, Some(source)) = (run.failed_tasks, status == RunStatus::Failed, source) {
-            commit_position(transaction, &run, source, &planned).await?;
+            commit_position(transaction, &run, source, &planned, incomplete == 0).await?;
         }
     }
     runs::finish(transaction, id, status, reason.as_deref()).await?;
@@ -89,6 +95,24 @@ pub(super) async fn finish_run(
         "run finished"
     );
     Ok(())
+}
+
+/// What there is to say about chains of requests that may lack something: `count` of them.
+async fn cut_short(
+    transaction: &mut PgConnection,
+    id: RunId,
+    count: u64,
+) -> Result<Option<Remark>, TaskError> {
+    if count == 0 {
+        return Ok(None);
+    }
+    let chains = run_chains::list(&mut *transaction, id, MOST_CHAINS).await?;
+    let notes = chains.into_iter().filter(|chain| !chain.end.complete);
+    let mut notes: Vec<_> = notes.filter_map(|chain| chain.end.note).collect();
+    notes.dedup();
+    let of =
+        if count > 1 { format!("{} chains of pages: ", grouped(count)) } else { String::new() };
+    Ok(Some(Remark::degrading(format!("{of}{}", few(notes)))))
 }
 
 /// The state of the files whose rows the run has evaluated.
@@ -324,6 +348,7 @@ async fn commit_position(
     run: &Run,
     source: &SourceInUse,
     planned: &Planned,
+    complete: bool,
 ) -> Result<(), TaskError> {
     if run.mode == Mode::Replay {
         return commit_records(transaction, run).await;
@@ -335,7 +360,7 @@ async fn commit_position(
         unchanged_pages::finish(transaction, &run.source, run.id, &source.definition).await?;
     }
     let records = totals::records(&mut *transaction, &run.source).await?;
-    let state = next_state(transaction, run, source, planned).await?;
+    let state = next_state(transaction, run, source, planned, complete).await?;
     checkpoints::advance(transaction, &run.source, records, &state, run.id).await?;
     Ok(())
 }
@@ -346,11 +371,12 @@ async fn next_state(
     run: &Run,
     source: &SourceInUse,
     planned: &Planned,
+    complete: bool,
 ) -> Result<Value, TaskError> {
     let before = checkpoints::get(&mut *transaction, &run.source).await?;
     let before = before.map(|checkpoint| checkpoint.state).unwrap_or_default();
     let watermarks = run_tasks::watermarks(&mut *transaction, run.id).await?;
-    let mut state = match source.source.advance(&before, &watermarks) {
+    let mut state = match source.source.advance(&before, &watermarks, complete) {
         Value::Object(state) => state,
         _ => Map::new(),
     };

@@ -12,7 +12,8 @@ use super::chunk_cache::Permit;
 use super::{Effects, TaskContext, TaskError};
 use crate::db::raw_api_data::{self, Known, RawPage};
 use crate::db::raw_csv_blocks::{self, ChunkId};
-use crate::db::{Transaction, field_presence, rate_limits, run_tasks, schemas};
+use crate::db::{Transaction, field_presence, rate_limits, run_chains, run_tasks, schemas};
+use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::StoredHash;
@@ -50,6 +51,9 @@ pub(super) struct SliceResult {
     /// The paths that may have been meant by some of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub meant: BTreeMap<String, String>,
+    /// How the chain ended that this slice is the last of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<ChainEnd>,
     /// How far the source has been read, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Value>,
@@ -171,9 +175,13 @@ impl Slices {
             complaint: content.notes.complaint,
             leading_nowhere,
             meant,
+            end: content.end,
             watermark: content.watermark,
             gone,
         };
+        if let Some(end) = &result.end {
+            run_chains::insert(transaction, context.run, self.slice, end).await?;
+        }
         let follow_ups = self.named(content.next)?;
         let continues_at =
             content.continues_at.map(|position| (self.slice.next().to_ledger(), position));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kasparro::domain::chain_end::ChainEnd;
 use kasparro::domain::hash::ContentHash;
 use kasparro::domain::presence::Reads;
 use kasparro::domain::raw::RawRef;
@@ -64,6 +65,8 @@ pub struct Part {
     pub next: Vec<(SliceId, String)>,
     /// Where the task goes on.
     pub continues_at: Option<String>,
+    /// How its chain ended.
+    pub end: Option<ChainEnd>,
     /// How far it has come.
     pub watermark: Option<Value>,
     /// What mapping is told besides.
@@ -161,8 +164,12 @@ impl Source for Scripted {
         self.rows.map(rows, raw, mapping, out)
     }
 
-    fn advance(&self, state: &Value, watermarks: &[Value]) -> Value {
-        json!({ "before": state, "watermarks": watermarks })
+    fn advance(&self, state: &Value, watermarks: &[Value], complete: bool) -> Value {
+        let mut after = json!({ "before": state, "watermarks": watermarks });
+        if !complete {
+            after["complete"] = false.into();
+        }
+        after
     }
 }
 
@@ -212,6 +219,7 @@ impl SliceReader for Reader {
                 shape,
                 next: next.map(|(slice, at)| NextSlice { slice, position: at.into() }).collect(),
                 continues_at: part.continues_at.map(Value::from),
+                end: part.end,
                 watermark: part.watermark,
                 notes: SliceNotes::default(),
             })

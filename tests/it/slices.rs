@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use kasparro::db::run_chains;
 use kasparro::db::run_tasks::{self, TaskEnd, TaskState};
 use kasparro::domain::actor::Actor;
+use kasparro::domain::chain_end::{ChainEnd, StopReason};
 use kasparro::domain::counters::Counters;
 use kasparro::domain::run::{Mode, RunStatus};
 use kasparro::domain::slice::SliceId;
@@ -180,6 +182,45 @@ async fn what_slices_say_of_how_far_they_came_is_what_the_next_run_begins_with()
     let states = script.seen.lock().unwrap().states.clone();
     let first = json!({ "before": null, "watermarks": [3, 8], "files": [] });
     assert_eq!(states, [Value::Null, first]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_chain_that_may_lack_something_makes_the_run_degraded_and_says_why() {
+    let app = TestApp::empty().await;
+    let part = |id: i64, end| Part {
+        watermark: Some(id.into()),
+        rows: rows(&[(id, "a")]),
+        request: id as u8,
+        end: Some(end),
+        ..Part::default()
+    };
+    let cut = ChainEnd::incomplete(StopReason::MaxPages, "the window of May was cut");
+    let parts =
+        [("0", part(1, ChainEnd::complete(StopReason::Empty))), ("1", part(2, cut.clone()))];
+    let script = play(
+        &app,
+        "windows",
+        Script {
+            planned: vec![(SliceId::FIRST, "0"), (SliceId::new(1, 0), "1")],
+            positions: parts.map(|(at, part)| (at.to_owned(), part)).into(),
+            ..Script::default()
+        },
+    );
+    let run = performed(&app, "windows").await;
+    assert_eq!(run.status, RunStatus::Degraded, "{run:?}");
+    let note = run.stop_reason.unwrap_or_default();
+    assert!(note.starts_with("the window of May was cut"), "{note}");
+    let pool = app.database.pool();
+    let chains = run_chains::list(pool, run.id, 9).await.unwrap();
+    let ends: Vec<_> = chains.into_iter().map(|chain| (chain.slice, chain.end)).collect();
+    let whole = (SliceId::FIRST, ChainEnd::complete(StopReason::Empty));
+    assert_eq!(ends, [(SliceId::new(1, 0), cut), whole]);
+    performed(&app, "windows").await;
+    let state = script.seen.lock().unwrap().states[1].clone();
+    assert_eq!((&state["watermarks"], &state["complete"]), (&json!([1, 2]), &json!(false)));
+    let lie = sqlx::query("update etl_runs set status = 'success'").execute(pool).await;
+    assert!(lie.unwrap_err().to_string().contains("etl_runs_chains_complete_check"));
     app.database.close().await;
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::http::said::{self, Said};
+use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
@@ -31,6 +32,8 @@ pub struct Page {
     pub leading_nowhere: Vec<LedNowhere>,
     /// Where the next page is; `None` when this was the last.
     pub next: Option<Value>,
+    /// How the chain of pages ended, when this was the last.
+    pub end: Option<ChainEnd>,
     /// The message when the API has pages that no task will fetch.
     pub more: Option<String>,
     /// What the answer says is wrong with it, such as `` `error`: quota exceeded ``.
@@ -57,6 +60,7 @@ impl Page {
             shape,
             next: next.into_iter().collect(),
             continues_at: None,
+            end: self.end,
             watermark: None,
             notes: SliceNotes { leading_nowhere, more, complaint },
         }

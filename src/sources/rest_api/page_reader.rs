@@ -95,6 +95,7 @@ impl PageReader {
             shape,
             leading_nowhere,
             next,
+            end: None,
             more,
             complaint,
             said,

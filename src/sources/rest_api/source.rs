@@ -294,7 +294,7 @@ impl Source for RestApiSource {
         })
     }
 
-    fn advance(&self, _state: &Value, _watermarks: &[Value]) -> Value {
+    fn advance(&self, _state: &Value, _watermarks: &[Value], _complete: bool) -> Value {
         self.state().map(|state| state.to_json()).unwrap_or_default()
     }
 }

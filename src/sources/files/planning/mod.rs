@@ -176,6 +176,7 @@ impl SlicedFiles {
             shape,
             next: Vec::new(),
             continues_at: None,
+            end: None,
             watermark: None,
             notes: SliceNotes::default(),
         })
