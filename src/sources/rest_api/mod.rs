@@ -1,7 +1,9 @@
 //! The source kind `rest_api`: JSON over HTTP, page by page.
 //!
 //! `params` is what the job file says, and `inspect` what is wrong with it; `request` the parts of a
-//! request, `auth` how it is authenticated, `http` how it is sent; `recording` pages without a network.
+//! request, `body` what it carries (`exact_path`: where in it), `template` the names that the job file
+//! has in its texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
+//! sent; `recording` pages without a network.
 //! `page_reader` makes a page of a response: `data_selector` says which values of it are records,
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches,
 //! `complaint` what the answer says is wrong with it. `source` knows them all.
@@ -10,10 +12,13 @@
 
 mod around;
 mod auth;
+#[allow(dead_code, reason = "the keys of job files that use it follow")]
+mod body;
 mod body_path;
 mod complaint;
 mod data_selector;
 mod error_words;
+mod exact_path;
 mod full_page;
 mod http;
 mod inspect;
@@ -22,10 +27,13 @@ mod page;
 mod page_reader;
 mod paginator;
 mod params;
+mod position;
 mod recording;
 mod request;
 mod source;
 mod state;
+#[allow(dead_code, reason = "the keys of job files that use it follow")]
+mod template;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,9 @@
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
+use serde_json::Value;
 
+use super::body::Body;
 use super::http::redact::Secrets;
 use crate::domain::address;
 use crate::domain::hash::{ContentHash, ContentHasher};
@@ -16,13 +18,17 @@ pub(super) const BASE_URL: &str = "rest_api.base_url";
 /// Stands for an address that cannot be had: its variable is not set where a recording is read.
 const NO_ADDRESS: &str = "http://base-url.invalid/";
 
-/// The parts of a request with the method GET and no body. Has no `Debug`: they hold secrets.
+/// The parts of a request. Has no `Debug`: they hold secrets.
 pub(super) struct RequestParts {
+    /// GET, or POST for a request with a body.
+    pub method: Method,
     /// The address to ask, without secrets.
     pub url: Url,
     /// Query parameters behind those of the address, whose values are secrets.
     secret_query: Vec<(String, SecretText)>,
     pub headers: HeaderMap,
+    /// What the request carries, without secrets.
+    pub body: Body,
     /// What to do when the API finds the request unauthorized.
     pub advice: String,
     /// The secrets that were added so far.
@@ -30,12 +36,14 @@ pub(super) struct RequestParts {
 }
 
 impl RequestParts {
-    /// A request for this address.
+    /// A request for this address: GET, without a body.
     pub fn new(url: Url) -> Self {
         Self {
+            method: Method::GET,
             url,
             secret_query: Vec::new(),
             headers: HeaderMap::new(),
+            body: Body::None,
             advice: "if it needs a key, add `rest_api.auth`".to_owned(),
             secrets: Secrets::default(),
         }
@@ -52,6 +60,25 @@ impl RequestParts {
     /// Adds a query parameter.
     pub fn add_query(&mut self, name: &str, value: &str) {
         self.url.query_pairs_mut().append_pair(name, value);
+    }
+
+    /// Sets the value at an exact JSONPath of the body, such as `$.paging.after`; objects on the way
+    /// are made. Of a form it names a field.
+    ///
+    /// # Errors
+    /// When the body has no such place, or there is no body.
+    #[allow(dead_code, reason = "for paginators that put a cursor into the body")]
+    pub fn set_body_value(&mut self, path: &str, value: Value) -> Result<(), SourceError> {
+        self.body.set(path, value)
+    }
+
+    /// Sets a variable of the GraphQL query.
+    ///
+    /// # Errors
+    /// When the body is none.
+    #[allow(dead_code, reason = "for paginators that put a cursor into a variable")]
+    pub fn set_variable(&mut self, name: &str, value: Value) -> Result<(), SourceError> {
+        self.body.set_variable(name, value)
     }
 
     /// Adds a query parameter behind all others, whose value is a secret; `key` is the key of the job
@@ -114,7 +141,8 @@ impl RequestParts {
     /// What stays of the request when its page is read. The same for each attempt, with any key and
     /// without one.
     pub fn asked(&self) -> Asked {
-        Asked { fingerprint: fingerprint(&Method::GET, &self.url, b""), url: self.url.clone() }
+        let body = self.body.to_bytes();
+        Asked { fingerprint: fingerprint(&self.method, &self.url, &body), url: self.url.clone() }
     }
 }
 
@@ -212,6 +240,11 @@ mod tests {
         // Stored identities hang on it: it must stay what it is.
         let stored = ContentHash::of(b"GET\nhttps://api.example.com/v1/coins?page=1\n");
         assert_eq!(RequestParts::new(url(asked)).asked().fingerprint, stored);
+        let mut parts = RequestParts::new(url(asked));
+        (parts.method, parts.body) = (Method::POST, Body::Json(serde_json::json!({})));
+        parts.set_body_value("$.after", "c".into()).unwrap();
+        let stored = b"POST\nhttps://api.example.com/v1/coins?page=1\n{\"after\":\"c\"}";
+        assert_eq!(parts.asked().fingerprint, ContentHash::of(stored));
     }
 
     #[test]

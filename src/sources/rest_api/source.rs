@@ -16,6 +16,7 @@ use super::page::Page;
 use super::page_reader::{PageReader, reject};
 use super::paginator::Paginator;
 use super::params::{RateLimitParams, RestApiParams};
+use super::position::PagePosition;
 use super::recording::Recording;
 use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
 use super::state::State;
@@ -95,7 +96,7 @@ impl RestApiSource {
 
     /// The position of the first page of a full sync.
     pub fn first(&self) -> Value {
-        self.reader.paginator.kind().first()
+        PagePosition::of(self.reader.paginator.kind().first()).to_json()
     }
 
     /// What is remembered of a run that has read everything; `None` when the first request cannot be made.
@@ -162,7 +163,9 @@ impl RestApiSource {
     /// # Errors
     /// As of [`RestApiSource::fetch`].
     pub fn read(&self, position: &Value, response: Response) -> Result<Page, SourceError> {
-        self.reader.page(position, &self.unsent(position)?, response)
+        let asked = self.unsent(position)?;
+        let position = PagePosition::from_json(position)?;
+        Ok(along(&position, self.reader.page(&position.at, &asked, response)?))
     }
 
     async fn page_of(
@@ -171,13 +174,15 @@ impl RestApiSource {
         asked: Asked,
         response: Response,
     ) -> Result<Page, SourceError> {
-        let (reader, position) = (Arc::clone(&self.reader), position.clone());
-        tokio::task::spawn_blocking(move || reader.page(&position, &asked, response))
-            .await
-            .map_err(|error| {
-                SourceError::new(SourceErrorKind::Internal, "reading the page failed")
-                    .caused_by(error)
-            })?
+        let reader = Arc::clone(&self.reader);
+        let position = PagePosition::from_json(position)?;
+        tokio::task::spawn_blocking(move || {
+            Ok(along(&position, reader.page(&position.at, &asked, response)?))
+        })
+        .await
+        .map_err(|error| {
+            SourceError::new(SourceErrorKind::Internal, "reading the page failed").caused_by(error)
+        })?
     }
 
     /// The request for the page at a position, without anything secret.
@@ -189,7 +194,8 @@ impl RestApiSource {
         for (name, value) in &self.params.params {
             request.add_query(name, &value.to_string());
         }
-        self.reader.paginator.kind().ask_for(position, &mut request)?;
+        let position = PagePosition::from_json(position)?;
+        self.reader.paginator.kind().ask_for(&position.at, &mut request)?;
         Ok(request)
     }
 
@@ -220,7 +226,7 @@ impl RestApiSource {
     }
 
     fn ordinal(&self, position: &Value) -> Result<u64, SourceError> {
-        self.reader.paginator.kind().ordinal(position)
+        self.reader.paginator.kind().ordinal(&PagePosition::from_json(position)?.at)
     }
 
     fn clients(&self) -> Result<&Clients, SourceError> {
@@ -297,6 +303,12 @@ impl Source for RestApiSource {
     fn advance(&self, _state: &Value, _watermarks: &[Value], _complete: bool) -> Value {
         self.state().map(|state| state.to_json()).unwrap_or_default()
     }
+}
+
+/// The page, whose next one is of the same chain.
+fn along(position: &PagePosition, page: Page) -> Page {
+    let next = page.next.map(|at| position.next(at).to_json());
+    Page { next, ..page }
 }
 
 /// Refuses what no environment can fix, before the first request.

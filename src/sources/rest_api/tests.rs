@@ -6,6 +6,7 @@ mod answers;
 mod bounds;
 mod broken;
 mod pages;
+mod posts;
 mod redirects;
 
 use std::path::{Path, PathBuf};

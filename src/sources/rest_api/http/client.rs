@@ -4,9 +4,9 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Url};
+use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
 
 use super::decompress::{DecompressError, Decompressor, Limits};
 use super::error_response::{ErrorResponse, Waits};
@@ -126,19 +126,33 @@ async fn follow_redirects(
         secrets: &request.secrets,
     };
     let mut target = Target::home(request.secret_url());
+    let mut method = request.method.clone();
     for _ in 0..=MAX_REDIRECTS {
         let mut sending = clients
             .for_target(&target, params)?
-            .get(target.url.clone())
+            .request(method.clone(), target.url.clone())
             .timeout(deadline.saturating_duration_since(Instant::now()));
+        if method != Method::GET {
+            // A type that the job file has among its headers replaces this one.
+            if let Some(content_type) = request.body.content_type() {
+                sending = sending.header(CONTENT_TYPE, content_type);
+            }
+            sending = sending.body(request.body.to_bytes());
+        }
         if target.same_origin {
             sending = sending.headers(request.headers.clone());
         }
         let sent = sending.send().await;
         let response = sent.map_err(|error| no_answer(&error, &target.url, request, params))?;
         let Some(link) = redirect(&response) else { return Ok(response) };
-        target = policy.follow(&target, &link).map_err(|error| {
-            let (shown, status) = (&request.url, response.status());
+        let status = response.status();
+        let next = policy.follow(&target, &link);
+        if let Ok(next) = &next {
+            method = redirected(&method, status, next)
+                .map_err(|why| bad_redirect(&request.url, status, why))?;
+        }
+        target = next.map_err(|error| {
+            let shown = &request.url;
             let message = format!("{shown} answered {status}, which {error}");
             SourceError {
                 advice: error.advice(),
@@ -149,6 +163,28 @@ async fn follow_redirects(
     let message = format!("{} redirects more than {MAX_REDIRECTS} times", request.url);
     Err(SourceError::new(SourceErrorKind::BadRedirect, message)
         .advise("put the address at the end in `base_url`"))
+}
+
+/// The method by which the next address is asked: only 303 says that it is another one.
+///
+/// # Errors
+/// When the body would be lost or sent to somebody else.
+fn redirected(method: &Method, status: StatusCode, next: &Target) -> Result<Method, &'static str> {
+    match status.as_u16() {
+        _ if method == Method::GET => Ok(Method::GET),
+        303 => Ok(Method::GET),
+        307 | 308 if next.same_origin => Ok(method.clone()),
+        307 | 308 => Err("leads to another host, and the body of a request is sent to no other"),
+        _ => Err(
+            "leads elsewhere without the body of the request, and so would ask for something else",
+        ),
+    }
+}
+
+fn bad_redirect(shown: &Url, status: StatusCode, why: &str) -> SourceError {
+    let message = format!("{shown} answered {status}, which {why}");
+    SourceError::new(SourceErrorKind::BadRedirect, message)
+        .advise("put the address at the end in `base_url`")
 }
 
 /// Where a response redirects to, as it says it.

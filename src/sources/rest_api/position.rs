@@ -1,0 +1,118 @@
+//! Owns where a page is, as it is stored in a task's payload: the paginator's own position, and what
+//! the chain that it belongs to is bound by. What has no bounds is stored as the paginator's position
+//! alone, as it always was.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::sources::{SourceError, SourceErrorKind};
+
+/// The key of the paginator's position where there is more; no paginator has such a key.
+const AT: &str = "at";
+
+/// Where a page is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PagePosition {
+    /// The paginator's own.
+    pub at: Value,
+    /// What an incremental run asks for; `None` where the job file has no `incremental`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// The parent that the request is for, as `for_each` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Value>,
+}
+
+/// The bounds of an incremental run, or of a window of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Window {
+    /// From where on, in the words of the watermark; `None` from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Up to where; `None` without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
+impl PagePosition {
+    /// A position of a chain that nothing binds.
+    pub fn of(at: Value) -> Self {
+        Self { at, window: None, parent: None }
+    }
+
+    /// Reads a stored position, of this version or an earlier one.
+    ///
+    /// # Errors
+    /// When it has keys that it should not have.
+    pub fn from_json(json: &Value) -> Result<Self, SourceError> {
+        match json.get(AT) {
+            None => Ok(Self::of(json.clone())),
+            Some(_) => Self::deserialize(json).map_err(|error| {
+                let message = format!("{json} is no position of an API: {error}");
+                SourceError::new(SourceErrorKind::InvalidState, message)
+            }),
+        }
+    }
+
+    /// The form to be stored.
+    pub fn to_json(&self) -> Value {
+        let Self { at, window, parent } = self;
+        if window.is_none() && parent.is_none() {
+            return at.clone();
+        }
+        let mut json = json!({ AT: at });
+        if let (Value::Object(fields), Some(window)) = (&mut json, window) {
+            let bounds = [("start", &window.start), ("end", &window.end)];
+            let bounds = bounds
+                .into_iter()
+                .filter_map(|(key, bound)| Some((key.to_owned(), Value::from(bound.clone()?))));
+            fields.insert("window".to_owned(), Value::Object(bounds.collect()));
+        }
+        if let (Value::Object(fields), Some(parent)) = (&mut json, parent) {
+            fields.insert("parent".to_owned(), parent.clone());
+        }
+        json
+    }
+
+    /// The position of the next page of the same chain.
+    pub fn next(&self, at: Value) -> Self {
+        Self { at, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_without_bounds_is_the_paginators_own_and_those_of_earlier_versions_are_read() {
+        for own in [json!({ "page": 3, "previous": "ab" }), json!({ "offset": 7, "page": 1 })] {
+            let position = PagePosition::from_json(&own).unwrap();
+            assert_eq!(position, PagePosition::of(own.clone()));
+            assert_eq!(position.to_json(), own);
+        }
+    }
+
+    #[test]
+    fn bounds_and_parent_survive_their_stored_form_and_stay_along_the_chain() {
+        let window = |start: Option<&str>, end: Option<&str>| {
+            Some(Window { start: start.map(str::to_owned), end: end.map(str::to_owned) })
+        };
+        for window in
+            [None, window(None, None), window(Some("a"), None), window(Some("a"), Some("b"))]
+        {
+            for parent in [None, Some(json!({ "number": 7 }))] {
+                let at = json!({ "page": 1 });
+                let position = PagePosition { at, window: window.clone(), parent };
+                assert_eq!(PagePosition::from_json(&position.to_json()).unwrap(), position);
+                let next = position.next(json!({ "page": 2 }));
+                assert_eq!((next.window, next.parent), (position.window, position.parent));
+            }
+        }
+        let odd = json!({ "at": { "page": 1 }, "windw": {} });
+        let error = PagePosition::from_json(&odd).unwrap_err();
+        assert!(error.text().contains("unknown field `windw`"), "{error}");
+    }
+}
