@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 /// Clocks that differ by more are worth a word: what people read in logs does not fit the tables.
 const NOTICEABLE: TimeDelta = TimeDelta::seconds(5);
@@ -22,8 +22,7 @@ impl Clock {
     /// Database errors.
     pub async fn now(&self, pool: &PgPool) -> Result<DateTime<Utc>, sqlx::Error> {
         let before = Utc::now();
-        let now =
-            sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
+        let now = now(pool).await?;
         if let Some((seconds, way)) = difference(before, now, Utc::now())
             && !self.has_warned.swap(true, Ordering::Relaxed)
         {
@@ -34,6 +33,14 @@ impl Clock {
         }
         Ok(now)
     }
+}
+
+/// The database's time.
+///
+/// # Errors
+/// Database errors.
+pub async fn now(executor: impl PgExecutor<'_>) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(executor).await
 }
 
 /// By how much the clock of this machine, read before and after, differs noticeably.

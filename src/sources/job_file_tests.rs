@@ -38,6 +38,56 @@ fn refused(good: &str, old: &str, new: &str) -> Vec<String> {
 }
 
 #[test]
+fn each_problem_of_what_is_asked_for_has_its_line_and_its_key() {
+    let path = "data_selector = \"$.data[*]\"";
+    for (lines, expected) in [
+        ("method = \"PUT\"", "6: rest_api.method: unknown word \"PUT\"; known words: GET, POST"),
+        (
+            "method = \"GET\"\njson = {}",
+            "6: rest_api.method: is GET, and a request with `json` is sent by POST: write method = \"POST\"",
+        ),
+        (
+            "json = {}\nform = {}",
+            "7: rest_api.form: stands beside `json`, and a request has one body: remove one of them",
+        ),
+        ("json = 7", "6: rest_api.json: expected a table or a list"),
+        (
+            "json = { a = [{ day = 2026-11-28 }] }",
+            "6: rest_api.json.a[0].day: is a date of TOML, and JSON has none: write it in quotes",
+        ),
+        (
+            "graphql = {}",
+            "6: rest_api.graphql: needs `query`, or `query_file` with the name of a file with it",
+        ),
+        (
+            "graphql = { query = \"# x\\nmutation { a }\" }",
+            "6: rest_api.graphql.query: begins with `mutation`: only queries are sent, since they are \
+             repeated when they fail",
+        ),
+        (
+            "params = { a = { b = 1 } }",
+            "6: rest_api.params.a: expected a text, a number, true/false, or a list of those",
+        ),
+        (
+            "json = { a = [\"${run.di}\"] }",
+            "6: rest_api.json.a[0]: names `${run.di}`, which has no value here; did you mean `run.id`?",
+        ),
+        (
+            "headers = { x = \"${run.id\" }",
+            "6: rest_api.headers.x: has a `${` without its `}`; for the text `${` write `$${`",
+        ),
+        (
+            "path = \"x/${run.date:%!}\"",
+            "6: rest_api.path: has the format `%!`, which is none; it is that of strftime, such as \
+             `%Y-%m-%d`, with `%s` and `%Q` for seconds and milliseconds since 1970",
+        ),
+    ] {
+        let lines = format!("{lines}\n{path}");
+        assert_eq!(refused(API, path, &lines), [expected], "{lines}");
+    }
+}
+
+#[test]
 fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
     let paths = "paths = [\"data/*.csv\"]";
     for (old, new, expected) in [
@@ -314,8 +364,8 @@ fn each_problem_of_an_api_has_its_line_and_its_key() {
         ),
         (
             url,
-            "base_url = \"https://example.com\"\nparams = { limit = [1] }",
-            "6: rest_api.params.limit: expected a text, a number or true/false",
+            "base_url = \"https://example.com\"\nparams = { limit = [[1]] }",
+            "6: rest_api.params.limit: expected a text, a number, true/false, or a list of those",
         ),
         (
             url,

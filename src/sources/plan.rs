@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{FilePlan, NextSlice};
@@ -16,6 +17,10 @@ pub type CommittedFiles = BTreeMap<String, CommittedFile>;
 /// What a source is told when it plans: where the last good run left off.
 #[derive(Debug, Clone)]
 pub struct PlanRequest {
+    /// The run.
+    pub run: RunId,
+    /// When it is planned, by the database's clock.
+    pub now: DateTime<Utc>,
     /// How much the run reads.
     pub mode: Mode,
     /// What [`super::Source::advance`] made of the last good run; null before the first.

@@ -5,7 +5,9 @@ use sqlx::PgConnection;
 use super::planned::{Planned, PlannedFile};
 use super::{Effects, Task, TaskContext, TaskError, plan_replay};
 use crate::db::source_files::{self, FileVersion};
-use crate::db::{checkpoints, run_repeated_keys, runs, totals, unchanged_pages, unified_records};
+use crate::db::{
+    checkpoints, clock, run_repeated_keys, runs, totals, unchanged_pages, unified_records,
+};
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::FileStamp;
 use crate::domain::presence::Reads;
@@ -80,6 +82,8 @@ pub(super) async fn plan(context: &TaskContext) -> Result<Plan, TaskError> {
         None => Default::default(),
     };
     let request = PlanRequest {
+        run: context.run,
+        now: clock::now(&context.pool).await?,
         mode: context.mode,
         state,
         state_of,

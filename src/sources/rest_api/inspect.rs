@@ -31,7 +31,8 @@ pub(super) fn inspect(job: &mut Inspection<'_>) {
 
 fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     for (keys, message) in params.problems() {
-        let keys: Vec<&str> = ["rest_api"].into_iter().chain(keys).collect();
+        let keys: Vec<&str> =
+            ["rest_api"].into_iter().chain(keys.iter().map(String::as_str)).collect();
         job.problem(&keys, message);
     }
     if params.base_url.resolve(BASE_URL).is_ok()
@@ -117,6 +118,11 @@ pub(super) fn look(
         if let PlainOrSecret::Secret(secret) = value {
             look_for(job, secret, &["rest_api", "headers", name], base_dir);
         }
+    }
+    if let Some(graphql) = &params.graphql
+        && let Err(error) = graphql.query(base_dir)
+    {
+        job.warning(&["rest_api", "graphql", "query_file"], error.text());
     }
     let keys = ["rest_api", "recording"];
     let Some(folder) = &params.recording else { return };

@@ -1,8 +1,8 @@
 //! The source kind `rest_api`: JSON over HTTP, page by page.
 //!
 //! `params` is what the job file says, and `inspect` what is wrong with it; `request` the parts of a
-//! request, `body` what it carries (`exact_path`: where in it), `template` the names that the job file
-//! has in its texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
+//! request, `asking` how they come out of the job file, `body` what they carry (`exact_path`: where in
+//! it), `template` the names in the job file's texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
 //! sent; `recording` pages without a network.
 //! `page_reader` makes a page of a response: `data_selector` says which values of it are records,
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches,
@@ -11,9 +11,10 @@
 //! Must not know: the database, the queue, runs, and how values become columns.
 
 mod around;
+mod asking;
 mod auth;
-#[allow(dead_code, reason = "the keys of job files that use it follow")]
 mod body;
+mod body_params;
 mod body_path;
 mod complaint;
 mod data_selector;
@@ -26,13 +27,13 @@ mod more_pages;
 mod page;
 mod page_reader;
 mod paginator;
+mod param_value;
 mod params;
 mod position;
 mod recording;
 mod request;
 mod source;
 mod state;
-#[allow(dead_code, reason = "the keys of job files that use it follow")]
 mod template;
 
 #[cfg(test)]
@@ -41,12 +42,14 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::auth::Auth;
+pub use self::body_params::{GraphQlParams, Method};
 pub use self::http::redirects::AllowedHost;
 pub use self::http::response::Response;
 pub use self::http::said::{Refused, Said};
 pub use self::page::Page;
 pub use self::paginator::Paginator;
-pub use self::params::{ParamValue, RateLimitParams, RestApiParams, Retry};
+pub use self::param_value::{ParamValue, Scalar};
+pub use self::params::{RateLimitParams, RestApiParams, Retry};
 pub use self::source::RestApiSource;
 use super::{AllowedRoots, Kind, Opened, SourceError, SourceErrorKind};
 use crate::job_file::Definition;

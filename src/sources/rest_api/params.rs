@@ -1,17 +1,20 @@
 //! Owns the keys of a job file's `[rest_api]` table. The doc comments are what editors show.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::auth::Auth;
+use super::body_params::{BodyParams, GraphQlParams, Method, template_problems};
 use super::http::redirects::AllowedHost;
 use super::paginator::Paginator;
+use super::param_value::ParamValue;
+use super::template;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -22,13 +25,25 @@ pub struct RestApiParams {
     /// The address that `path` is relative to, such as `https://api.example.com/v1/`, without a
     /// query and without a password in it.
     pub base_url: Setting,
-    /// The path below `base_url`.
+    /// The path below `base_url`. May have templates, of which each value is one segment.
     #[serde(default)]
     pub path: String,
-    /// Query parameters of every request.
+    /// GET, or POST, which is the default of a request with `json`, `form` or `graphql`.
+    pub method: Option<Method>,
+    /// Query parameters of every request; a list is the parameter several times. Texts may have
+    /// templates.
     #[serde(default)]
     pub params: BTreeMap<String, ParamValue>,
-    /// Headers of every request; a secret one as { env = "X" } or { file = "/run/secrets/x" }.
+    /// The body of every request, sent as JSON. Texts may have templates; a text that is one template
+    /// and nothing else becomes its value, with its type.
+    pub json: Option<Value>,
+    /// The body of every request, sent as a form; a list is the field several times. Texts may have
+    /// templates.
+    pub form: Option<BTreeMap<String, ParamValue>>,
+    /// The body of every request: a query in the language GraphQL.
+    pub graphql: Option<GraphQlParams>,
+    /// Headers of every request; a secret one as { env = "X" } or { file = "/run/secrets/x" }. Texts
+    /// may have templates.
     #[serde(default)]
     pub headers: BTreeMap<String, PlainOrSecret>,
     /// How requests are authenticated. Nothing of it is ever stored or shown.
@@ -70,20 +85,6 @@ pub struct RestApiParams {
     pub recording: Option<PathBuf>,
 }
 
-/// The value of a query parameter.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a text, a number or true/false")]
-pub enum ParamValue {
-    /// A text.
-    Text(String),
-    /// A whole number.
-    Integer(i64),
-    /// Any other number.
-    Number(f64),
-    /// `true` or `false`.
-    Boolean(bool),
-}
-
 /// How often requests may be made.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -119,23 +120,68 @@ impl Default for Retry {
 
 impl RestApiParams {
     /// What serde cannot check: the keys below `rest_api`, and what is wrong there.
-    pub(super) fn problems(&self) -> Vec<(Vec<&'static str>, String)> {
+    pub(super) fn problems(&self) -> Vec<(Vec<String>, String)> {
         let per = self.rate_limit.as_ref().map(|limit| limit.per);
-        let durations = [(vec!["timeout"], Some(self.timeout)), (vec!["rate_limit", "per"], per)];
+        let key = |name: &str| vec![name.to_owned()];
+        let rate_limit = ["rate_limit", "per"].map(str::to_owned).to_vec();
+        let durations = [(key("timeout"), Some(self.timeout)), (rate_limit, per)];
         let none = durations.into_iter().filter(|(_, time)| time.is_some_and(|t| t.is_zero()));
         let mut problems: Vec<_> =
             none.map(|(keys, _)| (keys, "is no time at all".to_owned())).collect();
         if self.path.contains("://") {
             let message = "the address belongs into `base_url`; this is what follows it";
-            problems.push((vec!["path"], message.to_owned()));
+            problems.push((key("path"), message.to_owned()));
         }
-        for (key, problem) in self.paginator.kind().problems() {
-            problems.push((["paginator"].into_iter().chain(key).collect(), problem));
+        problems.extend(self.body().problems());
+        problems.extend(template_problems(self.texts(), &self.names()));
+        for (below, problem) in self.paginator.kind().problems() {
+            let keys = ["paginator"].into_iter().chain(below).map(str::to_owned);
+            problems.push((keys.collect(), problem));
         }
-        for (key, problem) in self.auth.iter().flat_map(|auth| auth.kind().problems()) {
-            problems.push((vec!["auth", key], problem));
+        for (below, problem) in self.auth.iter().flat_map(|auth| auth.kind().problems()) {
+            problems.push((["auth", below].map(str::to_owned).to_vec(), problem));
         }
         problems
+    }
+
+    /// The keys of the body.
+    pub(super) fn body(&self) -> BodyParams<'_> {
+        let Self { method, json, form, graphql, .. } = self;
+        BodyParams {
+            method: *method,
+            json: json.as_ref(),
+            form: form.as_ref(),
+            graphql: graphql.as_ref(),
+        }
+    }
+
+    /// The names that templates may have.
+    fn names(&self) -> Vec<String> {
+        [template::RUN_ID, template::RUN_DATE].map(str::to_owned).to_vec()
+    }
+
+    /// Whether a template names the run.
+    pub(super) fn names_the_run(&self) -> bool {
+        let names_it = |(_, text): (Vec<String>, &str)| {
+            text.contains("${run.") && template::parsed(text).is_ok_and(|t| t.names_any("run."))
+        };
+        self.texts().into_iter().any(names_it)
+    }
+
+    /// The texts that may have templates, by their keys.
+    fn texts(&self) -> Vec<(Vec<String>, &str)> {
+        let mut texts = vec![(vec!["path".to_owned()], self.path.as_str())];
+        for (name, value) in &self.params {
+            let keys = vec!["params".to_owned(), name.clone()];
+            texts.extend(value.texts().into_iter().map(|text| (keys.clone(), text)));
+        }
+        for (name, value) in &self.headers {
+            if let PlainOrSecret::Plain(text) = value {
+                texts.push((vec!["headers".to_owned(), name.clone()], text.as_str()));
+            }
+        }
+        texts.extend(self.body().texts());
+        texts
     }
 
     /// The first of the problems as an error.
@@ -147,17 +193,6 @@ impl RestApiParams {
                 let message = format!("`rest_api.{key}` {message}");
                 Err(SourceError::new(SourceErrorKind::InvalidConfig, message))
             }
-        }
-    }
-}
-
-impl fmt::Display for ParamValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Integer(number) => number.fmt(f),
-            Self::Number(number) => number.fmt(f),
-            Self::Boolean(flag) => flag.fmt(f),
         }
     }
 }

@@ -2,9 +2,11 @@
 //! the chain that it belongs to is bound by. What has no bounds is stored as the paginator's position
 //! alone, as it always was.
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::domain::run::RunId;
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// The key of the paginator's position where there is more; no paginator has such a key.
@@ -22,6 +24,19 @@ pub(super) struct PagePosition {
     /// The parent that the request is for, as `for_each` names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Value>,
+    /// The run, where a template names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// What templates may name of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Run {
+    /// Its number.
+    pub id: RunId,
+    /// The day on which it was planned, in UTC.
+    pub date: NaiveDate,
 }
 
 /// The bounds of an incremental run, or of a window of it.
@@ -39,7 +54,7 @@ pub(super) struct Window {
 impl PagePosition {
     /// A position of a chain that nothing binds.
     pub fn of(at: Value) -> Self {
-        Self { at, window: None, parent: None }
+        Self { at, window: None, parent: None, run: None }
     }
 
     /// Reads a stored position, of this version or an earlier one.
@@ -57,23 +72,12 @@ impl PagePosition {
     }
 
     /// The form to be stored.
+    #[expect(clippy::expect_used, reason = "serde_json writes every number, text and object")]
     pub fn to_json(&self) -> Value {
-        let Self { at, window, parent } = self;
-        if window.is_none() && parent.is_none() {
-            return at.clone();
-        }
-        let mut json = json!({ AT: at });
-        if let (Value::Object(fields), Some(window)) = (&mut json, window) {
-            let bounds = [("start", &window.start), ("end", &window.end)];
-            let bounds = bounds
-                .into_iter()
-                .filter_map(|(key, bound)| Some((key.to_owned(), Value::from(bound.clone()?))));
-            fields.insert("window".to_owned(), Value::Object(bounds.collect()));
-        }
-        if let (Value::Object(fields), Some(parent)) = (&mut json, parent) {
-            fields.insert("parent".to_owned(), parent.clone());
-        }
-        json
+        let Self { at, window: None, parent: None, run: None } = self else {
+            return serde_json::to_value(self).expect("numbers and texts");
+        };
+        at.clone()
     }
 
     /// The position of the next page of the same chain.
@@ -84,6 +88,8 @@ impl PagePosition {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -105,7 +111,8 @@ mod tests {
         {
             for parent in [None, Some(json!({ "number": 7 }))] {
                 let at = json!({ "page": 1 });
-                let position = PagePosition { at, window: window.clone(), parent };
+                let run = parent.is_some().then_some(Run { id: RunId(3), date: NaiveDate::MAX });
+                let position = PagePosition { at, window: window.clone(), parent, run };
                 assert_eq!(PagePosition::from_json(&position.to_json()).unwrap(), position);
                 let next = position.next(json!({ "page": 2 }));
                 assert_eq!((next.window, next.parent), (position.window, position.parent));

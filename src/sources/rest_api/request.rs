@@ -4,7 +4,7 @@
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::body::Body;
 use super::http::redact::Secrets;
@@ -69,6 +69,9 @@ impl RequestParts {
     /// When the body has no such place, or there is no body.
     #[allow(dead_code, reason = "for paginators that put a cursor into the body")]
     pub fn set_body_value(&mut self, path: &str, value: Value) -> Result<(), SourceError> {
+        if self.method == Method::POST && self.body == Body::None {
+            self.body = Body::Json(Value::Object(Map::new()));
+        }
         self.body.set(path, value)
     }
 

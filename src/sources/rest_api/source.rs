@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
+use super::asking::{Asking, Called};
 use super::auth::AuthContext;
 use super::data_selector::DataSelector;
 use super::http::client::{self, Clients};
@@ -16,10 +17,11 @@ use super::page::Page;
 use super::page_reader::{PageReader, reject};
 use super::paginator::Paginator;
 use super::params::{RateLimitParams, RestApiParams};
-use super::position::PagePosition;
+use super::position::{PagePosition, Run};
 use super::recording::Recording;
-use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
+use super::request::{self, Asked, BASE_URL, RequestParts, address, header_name};
 use super::state::State;
+use super::template;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::Reads;
@@ -101,8 +103,8 @@ impl RestApiSource {
 
     /// What is remembered of a run that has read everything; `None` when the first request cannot be made.
     fn state(&self) -> Option<State> {
-        address(&self.params.base_url, &self.params.path).ok()?;
-        let asked = self.unsent(&self.first()).ok()?;
+        request::address(&self.params.base_url, "").ok()?;
+        let asked = self.request(&self.first(), Called::Nothing).ok()?.asked();
         let request = format!("{}\n{}", asked.fingerprint, self.params.data_selector);
         Some(State { request: ContentHash::of(request.as_bytes()) })
     }
@@ -126,10 +128,10 @@ impl RestApiSource {
 
     async fn asked_page(&self, position: &Value) -> Result<Page, SourceError> {
         let clients = self.clients()?;
-        let address = address(&self.params.base_url, &self.params.path)?;
-        let mut request = self.request(position, RequestParts::new(address))?;
+        let at = PagePosition::from_json(position)?;
+        let mut request = self.request(position, Called::Sent(&at))?;
         let asked = request.asked();
-        self.authorize(&mut request).await?;
+        self.authorize(&mut request, &at).await?;
         let page = async {
             let response = client::send(clients, &request, &self.params).await?;
             self.page_of(position, asked, request.secrets.redact_response(response)).await
@@ -186,14 +188,9 @@ impl RestApiSource {
     }
 
     /// The request for the page at a position, without anything secret.
-    fn request(
-        &self,
-        position: &Value,
-        mut request: RequestParts,
-    ) -> Result<RequestParts, SourceError> {
-        for (name, value) in &self.params.params {
-            request.add_query(name, &value.to_string());
-        }
+    fn request(&self, position: &Value, names: Called<'_>) -> Result<RequestParts, SourceError> {
+        let asking = Asking { params: &self.params, base_dir: &self.base_dir, names };
+        let mut request = asking.parts()?;
         let position = PagePosition::from_json(position)?;
         self.reader.paginator.kind().ask_for(&position.at, &mut request)?;
         Ok(request)
@@ -201,20 +198,23 @@ impl RestApiSource {
 
     /// What would be asked for where nobody sends it, and the address may not be known.
     fn unsent(&self, position: &Value) -> Result<Asked, SourceError> {
-        let RestApiParams { base_url, path, .. } = &self.params;
-        let request = match address(base_url, path) {
-            Ok(url) => RequestParts::new(url),
-            Err(_) => RequestParts::without_address(path),
-        };
-        Ok(self.request(position, request)?.asked())
+        let at = PagePosition::from_json(position)?;
+        Ok(self.request(position, Called::Unsent(&at))?.asked())
     }
 
     /// Adds the headers of the job file, and what the API knows us by.
-    async fn authorize(&self, request: &mut RequestParts) -> Result<(), SourceError> {
+    async fn authorize(
+        &self,
+        request: &mut RequestParts,
+        at: &PagePosition,
+    ) -> Result<(), SourceError> {
         for (name, value) in &self.params.headers {
             let key = format!("rest_api.headers.{name}");
             match value {
-                PlainOrSecret::Plain(text) => request.set_header(name, text, &key)?,
+                PlainOrSecret::Plain(text) => {
+                    let text = template::parsed(text)?.text(&Called::Sent(at))?;
+                    request.set_header(name, &text, &key)?;
+                }
                 PlainOrSecret::Secret(secret) => {
                     let text = secret.resolve(&key, &self.base_dir)?;
                     request.set_secret_header(name, "", &text, &key)?;
@@ -267,8 +267,13 @@ impl Source for RestApiSource {
         self: Arc<Self>,
         request: PlanRequest,
     ) -> BoxFuture<'static, Result<Plan, SourceError>> {
-        let mut plan =
-            Plan::of_slices(vec![NextSlice { slice: SliceId::FIRST, position: self.first() }]);
+        let run = Run { id: request.run, date: request.now.date_naive() };
+        let first = PagePosition {
+            run: self.params.names_the_run().then_some(run),
+            ..PagePosition::of(self.reader.paginator.kind().first())
+        };
+        let position = first.to_json();
+        let mut plan = Plan::of_slices(vec![NextSlice { slice: SliceId::FIRST, position }]);
         plan.remarks.extend(self.state().and_then(|state| state.change_since(&request)));
         std::future::ready(Ok(plan)).boxed()
     }

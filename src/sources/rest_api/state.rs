@@ -44,7 +44,8 @@ mod tests {
 
     fn request(state: Value) -> PlanRequest {
         let (mode, state_of) = (Mode::Incremental, Some(RunId(7)));
-        PlanRequest { mode, state, state_of, files: BTreeMap::new(), broken_off: None }
+        let (run, now) = (RunId(8), chrono::Utc::now());
+        PlanRequest { run, now, mode, state, state_of, files: BTreeMap::new(), broken_off: None }
     }
 
     #[test]

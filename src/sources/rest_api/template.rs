@@ -18,11 +18,14 @@ use crate::sources::{SourceError, SourceErrorKind};
 const IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The names that stand for one value.
+#[allow(dead_code, reason = "incremental runs and children supply them")]
 pub(super) const START: &str = "incremental.start";
+#[allow(dead_code, reason = "incremental runs and children supply them")]
 pub(super) const END: &str = "incremental.end";
 pub(super) const RUN_ID: &str = "run.id";
 pub(super) const RUN_DATE: &str = "run.date";
 /// What the names of a parent's fields begin with.
+#[allow(dead_code, reason = "incremental runs and children supply them")]
 pub(super) const PARENT: &str = "parent.";
 
 /// What supplies the values of names.
@@ -38,6 +41,17 @@ pub(super) enum Supplied {
     Value(Value),
     /// A time, to be written in this zone, and as this where the template names no format.
     Time(DateTime<Utc>, Tz, Value),
+    /// The template itself: its value is not known.
+    Itself,
+}
+
+/// Names that stand for themselves: what tells a request from others where nobody sends it.
+pub(super) struct Unfilled;
+
+impl Names for Unfilled {
+    fn supply(&self, _: &str) -> Option<Supplied> {
+        Some(Supplied::Itself)
+    }
 }
 
 /// A text with templates in it.
@@ -103,6 +117,11 @@ impl Template {
             Part::Name { name, .. } => Some(name.as_str()),
             Part::Text(_) => None,
         })
+    }
+
+    /// Whether it has a name that begins like this.
+    pub fn names_any(&self, prefix: &str) -> bool {
+        self.names().any(|name| name.starts_with(prefix))
     }
 
     /// What is wrong with its names, if only these are known; to be read behind the key.
@@ -214,6 +233,8 @@ fn of(names: &dyn Names, name: &str, format: Option<&str>) -> Result<Value, Sour
     })?;
     match (supplied, format) {
         (Supplied::Value(value), None) | (Supplied::Time(_, _, value), None) => Ok(value),
+        (Supplied::Itself, None) => Ok(format!("${{{name}}}").into()),
+        (Supplied::Itself, Some(format)) => Ok(format!("${{{name}:{format}}}").into()),
         (Supplied::Time(time, zone, _), Some(format)) => Ok(formatted(time, zone, format)),
         (Supplied::Value(_), Some(format)) => {
             let message = format!("`${{{name}:{format}}}` has a format, and the value is no time");

@@ -1,4 +1,5 @@
-//! Requests with a body: what is sent, and where redirects may take it.
+//! What a job file asks for: bodies, parameters several times, templates; and where redirects may take a
+//! body.
 
 use serde_json::json;
 use wiremock::matchers::{body_bytes, header, method, path};
@@ -50,4 +51,82 @@ async fn a_redirect_keeps_the_body_or_is_told() {
         let said = answer.unwrap_err();
         assert!(said.contains(says) && said.contains("in `base_url`"), "{status}: {said}");
     }
+}
+
+/// What is sent for this job file's lines, at a position that knows the run.
+async fn sent(lines: &str) -> wiremock::Request {
+    let server = MockServer::start().await;
+    let found = ResponseTemplate::new(200).set_body_string("[]");
+    Mock::given(wiremock::matchers::any()).respond_with(found).mount(&server).await;
+    let source = source(&server.uri(), lines);
+    let run = json!({ "id": 7, "date": "2026-11-28" });
+    let position = json!({ "at": source.first(), "run": run });
+    source.fetch(&position, Access::Network).await.unwrap();
+    server.received_requests().await.unwrap().pop().unwrap()
+}
+
+#[tokio::test]
+async fn a_body_is_sent_by_post_with_its_type_and_its_templates_filled() {
+    for (lines, kind, body) in [
+        (
+            "json = { n = 1.50, run = \"${run.id}\", day = \"d ${run.date:%d.%m.}\", list = [\"$${x}\", true] }",
+            "application/json",
+            r#"{"n":1.5,"run":7,"day":"d 28.11.","list":["${x}",true]}"#,
+        ),
+        (
+            "form = { a = [\"x y\", 2], b = \"${run.id}\" }",
+            "application/x-www-form-urlencoded",
+            "a=x+y&a=2&b=7",
+        ),
+        (
+            "graphql = { query = \"{ a(x: ${run.id}) }\", variables = { run = \"${run.id}\" } }",
+            "application/json",
+            r#"{"query":"{ a(x: ${run.id}) }","variables":{"run":7}}"#,
+        ),
+        (
+            "graphql = { query_file = \"key\" }",
+            "application/json",
+            r#"{"query":"s3cr3t+canary/0123456789","variables":{}}"#,
+        ),
+    ] {
+        let request = sent(lines).await;
+        assert_eq!(request.method.as_str(), "POST", "{lines}");
+        assert_eq!(request.headers["content-type"], kind, "{lines}");
+        // Some order of the keys: a body of JSON has none.
+        let text = String::from_utf8(request.body).unwrap();
+        match kind {
+            "application/json" => {
+                let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+                assert_eq!(json(&text), json(body), "{lines}");
+            }
+            _ => assert_eq!(text, body, "{lines}"),
+        }
+    }
+    let own = "json = {}\nheaders = { content-type = \"application/vnd.api+json\" }";
+    assert_eq!(sent(own).await.headers["content-type"], "application/vnd.api+json");
+    let bare = sent("method = \"POST\"").await;
+    assert_eq!((bare.method.as_str(), bare.body.as_slice()), ("POST", &b""[..]));
+}
+
+#[tokio::test]
+async fn parameters_are_repeated_and_templates_are_filled_everywhere() {
+    let lines = r#"
+        params = { a = ["1", 2, true], day = "${run.date:%s}", "e[]" = ["x"], none = [] }
+        headers = { x-run = "run ${run.id}" }
+    "#;
+    let request = sent(lines).await;
+    assert_eq!(request.url.query(), Some("a=1&a=2&a=true&day=1795824000&e%5B%5D=x"));
+    assert_eq!(request.headers["x-run"], "run 7");
+}
+
+#[tokio::test]
+async fn a_post_that_fails_is_tried_again_like_any_other_request() {
+    let server = MockServer::start().await;
+    let busy = ResponseTemplate::new(503);
+    Mock::given(method("POST")).respond_with(busy).up_to_n_times(1).mount(&server).await;
+    let found = ResponseTemplate::new(200).set_body_string("[{}]");
+    Mock::given(method("POST")).respond_with(found).mount(&server).await;
+    let source = source(&server.uri(), "json = { q = 1 }");
+    assert_eq!(failure(&source).await.class(), FailureClass::Transient);
+    assert_eq!(source.fetch(&source.first(), Access::Network).await.unwrap().records, 1);
 }
