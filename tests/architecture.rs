@@ -348,7 +348,14 @@ fn imports_within_a_folder_run_in_no_circle() {
 /// and nothing else: no statement and no other code names a kind of task, or asks what kind of source it is.
 #[test]
 fn a_reading_kind_is_named_in_its_file_in_its_words_and_in_one_arm() {
-    let kinds = ["FetchPage", "ParseCsvChunk", "fetch_page", "parse_csv_chunk"];
+    let kinds = [
+        "FetchPage",
+        "ParseCsvChunk",
+        "ParseSmallChunks",
+        "fetch_page",
+        "parse_csv_chunk",
+        "parse_small_chunks",
+    ];
     // Planning and reading name the tasks that follow.
     let named = [
         "domain/task.rs",

@@ -390,15 +390,15 @@ pub async fn set_status(
     Ok(())
 }
 
-/// Supersedes what was set aside of other versions of a file: this one was read from its start, and
-/// what it says counts.
+/// Supersedes what was set aside of other versions of files: these were read from their start, and
+/// what they say counts.
 ///
 /// # Errors
 /// Database errors.
 pub async fn supersede(
     connection: &mut PgConnection,
     source: &str,
-    file_id: i64,
+    files: &[i64],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update quarantined_rows set status = 'superseded'
@@ -406,10 +406,10 @@ pub async fn supersede(
             select 'file/' || other.id
             from source_files as this
             join source_files as other on other.source = this.source and other.url = this.url
-            where this.id = $2 and other.id <> this.id
+            where this.id = any($2) and other.id <> this.id
          )",
         source,
-        file_id,
+        files,
     )
     .execute(connection)
     .await?;

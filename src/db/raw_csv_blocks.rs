@@ -16,26 +16,35 @@ pub struct ChunkId {
     pub chunk: i32,
 }
 
-/// Keeps the blocks of a chunk, unless an earlier run of the same version kept them.
+/// Keeps the blocks of chunks, unless an earlier run of the same version kept them.
 ///
 /// # Errors
 /// Database errors.
 pub async fn store(
     connection: &mut PgConnection,
-    id: ChunkId,
     source: &str,
     run: RunId,
-    blocks: &[RawBlock],
+    chunks: &[(ChunkId, &[RawBlock])],
 ) -> Result<(), sqlx::Error> {
-    if blocks.is_empty() || exists(&mut *connection, id).await? {
+    let mut chunks: Vec<_> = chunks.iter().filter(|(_, blocks)| !blocks.is_empty()).collect();
+    if chunks.is_empty() {
         return Ok(());
     }
-    if blocks.iter().map(RawBlock::held_bytes).sum::<usize>() < SMALL {
-        return store_few(connection, id, source, run, blocks).await;
+    let kept = kept(&mut *connection, chunks.iter().map(|(id, _)| *id)).await?;
+    chunks.retain(|(id, _)| !kept.contains(id));
+    let mut blocks = Vec::new();
+    for (id, of_chunk) in chunks {
+        blocks.extend((0..).zip(of_chunk.iter()).map(|(number, block)| (*id, number, block)));
+    }
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    if blocks.iter().map(|(_, _, block)| block.held_bytes()).sum::<usize>() < SMALL {
+        return store_few(connection, source, run, &blocks).await;
     }
     let statement = "copy raw_csv_blocks (file_id, chunk, block, first_row, first_line, \
                      start_offset, run_id, source, row_lengths, payload) from stdin (format binary)";
-    copy_in(connection, statement, (0..).zip(blocks), |copy, (number, block)| {
+    copy_in(connection, statement, blocks, |copy, (id, number, block)| {
         copy.row(10);
         copy.bigint(Some(id.file_id));
         copy.integer(id.chunk);
@@ -52,32 +61,35 @@ pub async fn store(
     Ok(())
 }
 
-/// The same for blocks that are small together.
+/// The same for blocks that are small together; each with its chunk and its number within it.
 async fn store_few(
     connection: &mut PgConnection,
-    id: ChunkId,
     source: &str,
     run: RunId,
-    blocks: &[RawBlock],
+    blocks: &[(ChunkId, i32, &RawBlock)],
 ) -> Result<(), sqlx::Error> {
-    let first_rows: Vec<_> = blocks.iter().map(|block| block.first_row).collect();
-    let first_lines: Vec<_> = blocks.iter().map(|block| block.first_line).collect();
-    let starts: Vec<_> = blocks.iter().map(|block| block.start as i64).collect();
-    let payloads: Vec<&[u8]> = blocks.iter().map(|block| &*block.payload).collect();
+    let files: Vec<_> = blocks.iter().map(|(id, _, _)| id.file_id).collect();
+    let chunks: Vec<_> = blocks.iter().map(|(id, _, _)| id.chunk).collect();
+    let numbers: Vec<_> = blocks.iter().map(|(_, number, _)| *number).collect();
+    let first_rows: Vec<_> = blocks.iter().map(|(_, _, block)| block.first_row).collect();
+    let first_lines: Vec<_> = blocks.iter().map(|(_, _, block)| block.first_line).collect();
+    let starts: Vec<_> = blocks.iter().map(|(_, _, block)| block.start as i64).collect();
+    let payloads: Vec<&[u8]> = blocks.iter().map(|(_, _, block)| &*block.payload).collect();
     // An array of arrays has to be a rectangle; these are not.
-    let lengths: Vec<_> = blocks.iter().map(|block| array_text(&block.row_ends)).collect();
+    let lengths: Vec<_> = blocks.iter().map(|(_, _, block)| array_text(&block.row_ends)).collect();
     sqlx::query!(
         "insert into raw_csv_blocks (file_id, chunk, block, first_row, first_line, start_offset, run_id,
                                      source, row_lengths, payload)
-         select $1, $2, place - 1, first_row, first_line, start_offset, $3, $4, row_lengths::integer[],
-            payload
-         from unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::bytea[])
-            with ordinality
-            as block (first_row, first_line, start_offset, row_lengths, payload, place)",
-        id.file_id,
-        id.chunk,
+         select file_id, chunk, number, first_row, first_line, start_offset, $1, $2,
+            row_lengths::integer[], payload
+         from unnest($3::bigint[], $4::integer[], $5::integer[], $6::bigint[], $7::bigint[],
+                     $8::bigint[], $9::text[], $10::bytea[])
+            as block (file_id, chunk, number, first_row, first_line, start_offset, row_lengths, payload)",
         run.0,
         source,
+        &files,
+        &chunks,
+        &numbers,
         &first_rows,
         &first_lines,
         &starts,
@@ -94,13 +106,24 @@ fn array_text(row_ends: &[i32]) -> String {
     format!("{{{}}}", lengths.join(","))
 }
 
-async fn exists(executor: impl PgExecutor<'_>, id: ChunkId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (select 1 from raw_csv_blocks where file_id = $1 and chunk = $2) as "exists!""#,
-        id.file_id,
-        id.chunk,
+/// Those of these chunks of which something is kept.
+async fn kept(
+    executor: impl PgExecutor<'_>,
+    ids: impl Iterator<Item = ChunkId>,
+) -> Result<Vec<ChunkId>, sqlx::Error> {
+    let (files, chunks): (Vec<_>, Vec<_>) = ids.map(|id| (id.file_id, id.chunk)).unzip();
+    sqlx::query_as!(
+        ChunkId,
+        r#"select file_id as "file_id!", chunk as "chunk!"
+         from unnest($1::bigint[], $2::integer[]) as asked (file_id, chunk)
+         where exists (
+            select 1 from raw_csv_blocks as b
+            where b.file_id = asked.file_id and b.chunk = asked.chunk
+         )"#,
+        &files,
+        &chunks,
     )
-    .fetch_one(executor)
+    .fetch_all(executor)
     .await
 }
 

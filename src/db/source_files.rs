@@ -16,8 +16,6 @@ use crate::domain::run::RunId;
 /// A version of a file as a plan found it.
 #[derive(Debug, Clone)]
 pub struct FileVersion<'a> {
-    /// Name of the source.
-    pub source: &'a str,
     /// Path or address.
     pub url: &'a str,
     /// Size in bytes.
@@ -157,80 +155,160 @@ pub struct EvaluatedFile {
     pub rows: i64,
 }
 
-/// The id of this version when it is read from its start: the one it has already, or a new one.
+/// The ids of these versions when they are read from their start: those they have already, or new ones.
 /// A version that was read before keeps its raw rows; they are not stored again.
 ///
 /// # Errors
 /// Database errors.
 pub async fn register(
     connection: &mut PgConnection,
-    version: &FileVersion<'_>,
+    source: &str,
+    versions: &[FileVersion<'_>],
     run: RunId,
-) -> Result<i64, sqlx::Error> {
-    let known = sqlx::query_scalar!(
-        "select id from source_files
-         where source = $1 and url = $2 and content_hash in ($3, $4) and layout = $5 and not appended
-         order by id desc limit 1",
-        version.source,
-        version.url,
-        version.hashes.content.as_bytes(),
-        version.hashes.old_kind.as_bytes(),
-        version.layout.0,
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some(id) = known {
-        return Ok(id);
+) -> Result<Vec<i64>, sqlx::Error> {
+    let mut ids = known(&mut *connection, source, versions).await?;
+    let new: Vec<_> =
+        versions.iter().zip(&ids).filter(|(_, id)| id.is_none()).map(|(new, _)| new).collect();
+    let mut added = add(connection, source, &new, run).await?.into_iter();
+    for id in &mut ids {
+        *id = id.take().or_else(|| added.next());
     }
+    match ids.into_iter().collect() {
+        Some(ids) => Ok(ids),
+        None => Err(sqlx::Error::RowNotFound),
+    }
+}
+
+/// The ids of those that are known.
+async fn known(
+    connection: &mut PgConnection,
+    source: &str,
+    versions: &[FileVersion<'_>],
+) -> Result<Vec<Option<i64>>, sqlx::Error> {
+    if versions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let urls: Vec<_> = versions.iter().map(|version| version.url).collect();
+    let hashes: Vec<_> = versions.iter().map(|version| version.hashes.content.as_bytes()).collect();
+    let old: Vec<_> = versions.iter().map(|version| version.hashes.old_kind.as_bytes()).collect();
+    let layouts: Vec<_> = versions.iter().map(|version| version.layout.0.clone()).collect();
     sqlx::query_scalar!(
-        "insert into source_files
-            (source, url, size, modified_ns, content_hash, layout, first_run_id)
-         values ($1, $2, $3, $4, $5, $6, $7)
-         returning id",
-        version.source,
-        version.url,
-        version.size as i64,
-        to_nanos(version.modified),
-        version.hashes.content.as_bytes(),
-        version.layout.0,
-        run.0,
+        r#"select (
+            select id from source_files as f
+            where f.source = $1 and f.url = v.url and f.content_hash in (v.hash, v.old_hash)
+              and f.layout = v.layout and not f.appended
+            order by id desc limit 1
+         ) as id
+         from unnest($2::text[], $3::bytea[], $4::bytea[], $5::jsonb[]) with ordinality
+            as v (url, hash, old_hash, layout, place)
+         order by v.place"#,
+        source,
+        &urls as &[&str],
+        &hashes as &[&[u8]],
+        &old as &[&[u8]],
+        &layouts,
     )
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await
 }
 
-/// Notes that a run has read a version to `end`.
+/// Adds versions, and answers their ids, in their order.
+async fn add(
+    connection: &mut PgConnection,
+    source: &str,
+    versions: &[&FileVersion<'_>],
+    run: RunId,
+) -> Result<Vec<i64>, sqlx::Error> {
+    if versions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let urls: Vec<_> = versions.iter().map(|version| version.url).collect();
+    let sizes: Vec<_> = versions.iter().map(|version| version.size as i64).collect();
+    let modified: Vec<_> = versions.iter().map(|version| to_nanos(version.modified)).collect();
+    let hashes: Vec<_> = versions.iter().map(|version| version.hashes.content.as_bytes()).collect();
+    let layouts: Vec<_> = versions.iter().map(|version| version.layout.0.clone()).collect();
+    let mut ids = sqlx::query_scalar!(
+        "insert into source_files
+            (source, url, size, modified_ns, content_hash, layout, first_run_id)
+         select $1, url, size, modified_ns, hash, layout, $2
+         from unnest($3::text[], $4::bigint[], $5::bigint[], $6::bytea[], $7::jsonb[])
+            with ordinality as v (url, size, modified_ns, hash, layout, place)
+         order by place
+         returning id",
+        source,
+        run.0,
+        &urls as &[&str],
+        &sizes,
+        &modified,
+        &hashes as &[&[u8]],
+        &layouts,
+    )
+    .fetch_all(connection)
+    .await?;
+    // They were numbered in the order in which they were inserted.
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// A version that a run has read to its end, or of which it has seen that nothing is new.
+#[derive(Debug, Clone)]
+pub struct ReadVersion {
+    /// `source_files.id`.
+    pub id: i64,
+    /// What is known of it now.
+    pub known: KnownFile,
+    /// Whether it has grown since it was read first.
+    pub appended: bool,
+}
+
+/// Notes that a run has read versions to their ends.
 ///
 /// # Errors
 /// Database errors.
 pub async fn commit(
     connection: &mut PgConnection,
-    id: i64,
-    known: &KnownFile,
-    appended: bool,
+    versions: &[ReadVersion],
     definition_hash: ContentHash,
     run: RunId,
 ) -> Result<(), sqlx::Error> {
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let known = || versions.iter().map(|version| &version.known);
+    let ids: Vec<_> = versions.iter().map(|version| version.id).collect();
+    let sizes: Vec<_> = known().map(|known| known.size as i64).collect();
+    let modified: Vec<_> = known().map(|known| to_nanos(known.modified)).collect();
+    let hashes: Vec<_> = known().map(|known| known.hash.as_bytes()).collect();
+    let layouts: Vec<_> = known().map(|known| known.layout.0.clone()).collect();
+    let appended: Vec<_> = versions.iter().map(|version| version.appended).collect();
+    let bytes: Vec<_> = known().map(|known| known.end.bytes as i64).collect();
+    let rows: Vec<_> = known().map(|known| known.end.rows).collect();
+    let lines: Vec<_> = known().map(|known| known.end.lines).collect();
+    let chunks: Vec<_> = known().map(|known| known.end.chunks).collect();
+    let widths: Vec<_> = known().map(|known| known.width.map(u32::cast_signed)).collect();
     sqlx::query!(
-        "update source_files set
-            size = $2, modified_ns = $3, content_hash = $4, layout = $5,
-            appended = appended or $6, committed_bytes = $7, committed_rows = $8,
-            committed_lines = $9, committed_chunks = $10, definition_hash = $11,
-            committed_run_id = $12, committed_width = $13, updated_at = now()
-         where id = $1",
-        id,
-        known.size as i64,
-        to_nanos(known.modified),
-        known.hash.as_bytes(),
-        known.layout.0,
-        appended,
-        known.end.bytes as i64,
-        known.end.rows,
-        known.end.lines,
-        known.end.chunks,
+        "update source_files as f set
+            size = v.size, modified_ns = v.modified_ns, content_hash = v.hash, layout = v.layout,
+            appended = f.appended or v.appended, committed_bytes = v.bytes,
+            committed_rows = v.rows, committed_lines = v.lines, committed_chunks = v.chunks,
+            committed_width = v.width, definition_hash = $1, committed_run_id = $2, updated_at = now()
+         from unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::jsonb[], $8::boolean[],
+                     $9::bigint[], $10::bigint[], $11::bigint[], $12::integer[], $13::integer[])
+            as v (id, size, modified_ns, hash, layout, appended, bytes, rows, lines, chunks, width)
+         where f.id = v.id",
         definition_hash.as_bytes(),
         run.0,
-        known.width.map(u32::cast_signed),
+        &ids,
+        &sizes,
+        &modified,
+        &hashes as &[&[u8]],
+        &layouts,
+        &appended,
+        &bytes,
+        &rows,
+        &lines,
+        &chunks,
+        &widths as &[Option<i32>],
     )
     .execute(connection)
     .await?;
@@ -258,6 +336,27 @@ pub async fn location(executor: impl PgExecutor<'_>, id: i64) -> Result<Location
         .await?;
     let first_run = RunId(row.first_run_id);
     Ok(Location { url: row.url, layout: Layout(row.layout), first_run })
+}
+
+/// The same of several versions, by their ids; those that are not kept any more are left out.
+///
+/// # Errors
+/// Database errors.
+pub async fn locations(
+    executor: impl PgExecutor<'_>,
+    ids: &[i64],
+) -> Result<HashMap<i64, Location>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select id, url, layout, first_run_id from source_files where id = any($1)",
+        ids,
+    )
+    .fetch_all(executor)
+    .await?;
+    let location =
+        |url, layout, run| Location { url, layout: Layout(layout), first_run: RunId(run) };
+    let located =
+        rows.into_iter().map(|row| (row.id, location(row.url, row.layout, row.first_run_id)));
+    Ok(located.collect())
 }
 
 /// Nanoseconds since 1970; files older than that or beyond the year 2262 count as of then.

@@ -1,4 +1,4 @@
-//! Owns what a task is: the five kinds, the input of each, and its key in the ledger.
+//! Owns what a task is: the six kinds, the input of each, and its key in the ledger.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ string_enum! {
         FetchPage = "fetch_page",
         /// One byte range of a CSV file.
         ParseCsvChunk = "parse_csv_chunk",
+        /// Several chunks that are small together.
+        ParseSmallChunks = "parse_small_chunks",
         /// Raw rows of consecutive slices into records.
         NormalizeBatch = "normalize_batch",
         /// The shapes of the run against the last schema version.
@@ -42,7 +44,7 @@ impl TaskKind {
     pub fn role(self) -> TaskRole {
         match self {
             Self::PlanRun => TaskRole::Plan,
-            Self::FetchPage | Self::ParseCsvChunk => TaskRole::Read,
+            Self::FetchPage | Self::ParseCsvChunk | Self::ParseSmallChunks => TaskRole::Read,
             Self::NormalizeBatch => TaskRole::Normalize,
             Self::SnapshotSchema => TaskRole::Snapshot,
         }
@@ -54,7 +56,7 @@ impl TaskKind {
     /// time.
     pub fn computes(self) -> bool {
         match self {
-            Self::ParseCsvChunk | Self::NormalizeBatch => true,
+            Self::ParseCsvChunk | Self::ParseSmallChunks | Self::NormalizeBatch => true,
             Self::PlanRun | Self::FetchPage | Self::SnapshotSchema => false,
         }
     }
@@ -100,6 +102,14 @@ pub enum TaskPayload {
         /// The range of the file.
         chunk: Chunk,
     },
+    /// See [`TaskKind::ParseSmallChunks`]. In the ledger each of them becomes a task of its own, a
+    /// [`TaskPayload::ParseCsvChunk`]: done, if it could be read here, and else open.
+    ParseSmallChunks {
+        /// The slice that the first chunk becomes; the others follow it.
+        first_slice: i64,
+        /// The chunks, mostly a whole file each.
+        chunks: Vec<PlannedChunk>,
+    },
     /// See [`TaskKind::NormalizeBatch`].
     NormalizeBatch {
         /// The first slice of the batch.
@@ -111,6 +121,17 @@ pub enum TaskPayload {
     },
     /// See [`TaskKind::SnapshotSchema`].
     SnapshotSchema {},
+}
+
+/// A chunk of a version of a file that was planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedChunk {
+    /// `source_files.id` of the version of the file.
+    pub file_id: i64,
+    /// What the file must still be when it is read.
+    pub stamp: FileStamp,
+    /// The range of the file.
+    pub chunk: Chunk,
 }
 
 /// A record-safe byte range of a file: it starts at a row's first byte and ends behind a row's last.
@@ -150,6 +171,7 @@ impl TaskPayload {
             Self::PlanRun {} => TaskKind::PlanRun,
             Self::FetchPage { .. } => TaskKind::FetchPage,
             Self::ParseCsvChunk { .. } => TaskKind::ParseCsvChunk,
+            Self::ParseSmallChunks { .. } => TaskKind::ParseSmallChunks,
             Self::NormalizeBatch { .. } => TaskKind::NormalizeBatch,
             Self::SnapshotSchema {} => TaskKind::SnapshotSchema,
         }
@@ -160,6 +182,19 @@ impl TaskPayload {
     pub fn continued(&self, slice: i64, position: serde_json::Value) -> Option<Self> {
         match self {
             Self::FetchPage { .. } => Some(Self::FetchPage { slice, position }),
+            _ => None,
+        }
+    }
+
+    /// The task that reads one chunk.
+    pub fn of_chunk(slice: i64, PlannedChunk { file_id, stamp, chunk }: PlannedChunk) -> Self {
+        Self::ParseCsvChunk { slice, file_id, stamp, chunk }
+    }
+
+    /// The version of the file that the task reads.
+    pub fn file_id(&self) -> Option<i64> {
+        match self {
+            Self::ParseCsvChunk { file_id, .. } => Some(*file_id),
             _ => None,
         }
     }
@@ -176,7 +211,8 @@ impl TaskPayload {
     pub fn slice(&self) -> Option<i64> {
         match self {
             Self::FetchPage { slice, .. } | Self::ParseCsvChunk { slice, .. } => Some(*slice),
-            Self::NormalizeBatch { first_slice, .. } => Some(*first_slice),
+            Self::ParseSmallChunks { first_slice, .. }
+            | Self::NormalizeBatch { first_slice, .. } => Some(*first_slice),
             Self::PlanRun {} | Self::SnapshotSchema {} => None,
         }
     }
@@ -185,6 +221,9 @@ impl TaskPayload {
     pub fn last_slice(&self) -> Option<i64> {
         match self {
             Self::NormalizeBatch { last_slice, .. } => Some(*last_slice),
+            Self::ParseSmallChunks { first_slice, chunks } => {
+                Some(first_slice + chunks.len().saturating_sub(1) as i64)
+            }
             _ => self.slice(),
         }
     }

@@ -101,6 +101,13 @@ pub enum RawSlice {
     },
 }
 
+impl Default for RawSlice {
+    /// No rows.
+    fn default() -> Self {
+        Self::Blocks { blocks: Vec::new(), watched: Vec::new(), watched_rows: Vec::new() }
+    }
+}
+
 /// A document that was read.
 #[derive(Debug, Clone)]
 pub struct Document {

@@ -60,8 +60,11 @@ pub struct Profile {
     /// Whether the job file decides what the rows of a slice are, so that normalizing it under another
     /// job file may find more or fewer.
     pub rows_by_job_file: bool,
-    /// The most slices that are normalized in one transaction when they queue up.
+    /// The most slices that are normalized in one transaction when they queue up, and the most small chunks
+    /// of files that one task reads.
     pub slices_per_batch: i64,
+    /// The most bytes of several such slices.
+    pub bytes_per_batch: i64,
     /// The bucket that requests draw from.
     pub rate_limit: Option<RateLimit>,
     /// The most attempts of a reading task; `None`: as for any other.

@@ -29,10 +29,21 @@ const MOST_REPEATED: usize = MOST_PICKED;
 /// single row, is read back piece by piece.
 const MOST_OF_ONE: usize = 8 << 20;
 
+/// Bytes of chunks that are held for each computing task: one of the usual size, and where its rows end.
+const SHARE: usize = 5 << 20;
+
+/// The rows of a chunk.
+#[derive(Debug, Default)]
+pub(super) struct ChunkRows {
+    pub blocks: Vec<RawBlock>,
+    /// Those whose keys are repeated.
+    pub repeated: Vec<RawBlock>,
+}
+
 /// A few chunks, the oldest first.
 #[derive(Debug)]
 pub(super) struct ChunkCache {
-    most: usize,
+    computing: usize,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -42,42 +53,43 @@ struct State {
     held: VecDeque<(Key, Vec<RawBlock>)>,
     /// The rows of chunks whose keys are repeated, the oldest chunk first.
     repeated: VecDeque<(Key, Vec<RawBlock>)>,
-    /// Chunks being read.
+    /// Bytes of them.
+    bytes: usize,
+    /// Bytes of chunks being read.
     reserved: usize,
     /// Batches being normalized.
     normalizing: usize,
 }
 
-/// The permit to hold one chunk; given back when dropped.
+/// The permit to read so many bytes of chunks, and to hold them; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<ChunkCache>);
+pub(super) struct Permit(Arc<ChunkCache>, usize);
 
 /// A batch is being normalized as long as this lives.
 #[derive(Debug)]
 pub(super) struct Normalizing(Arc<ChunkCache>);
 
 impl ChunkCache {
-    /// Holds at most this many chunks, those being read among them.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, state: Mutex::default(), changed: Notify::new() })
+    /// Holds at most a chunk of the usual size for each of so many tasks, or as many bytes of smaller ones, those
+    /// being read among them.
+    pub fn new(computing: usize) -> Arc<Self> {
+        Arc::new(Self { computing, state: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Waits for a permit while batches are being normalized here.
-    pub async fn permit(self: &Arc<Self>) -> Permit {
+    /// Waits for a permit to read so many bytes, while batches are being normalized here.
+    pub async fn permit(self: &Arc<Self>, bytes: usize) -> Permit {
         let mut patient = true;
         loop {
             // One who notifies before the wait begins is not missed.
             let changed = self.changed.notified();
             {
                 let mut state = self.state();
-                let full = state.held.len() + state.reserved >= self.most;
+                let most = self.computing * SHARE;
                 let waits = patient && state.normalizing > 0;
-                if full && !waits {
-                    state.held.pop_front();
-                }
-                if !full || !waits {
-                    state.reserved += 1;
-                    return Permit(self.clone());
+                while !state.has_room(bytes, most) && !waits && state.drop_oldest() {}
+                if state.has_room(bytes, most) || !waits {
+                    state.reserved += bytes;
+                    return Permit(self.clone(), bytes);
                 }
             }
             patient = tokio::time::timeout(TIMEOUT, changed).await.is_ok();
@@ -96,6 +108,22 @@ impl ChunkCache {
 }
 
 impl State {
+    /// Whether so many bytes more can be read. Where nothing is held, there is always room.
+    fn has_room(&self, bytes: usize, most: usize) -> bool {
+        let taken = self.bytes + self.reserved;
+        taken == 0 || taken + bytes <= most
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let oldest = self.held.pop_front();
+        self.recount();
+        oldest.is_some()
+    }
+
+    fn recount(&mut self) {
+        self.bytes = self.held.iter().map(|(_, blocks)| bytes(blocks)).sum();
+    }
+
     fn keep_repeated(&mut self, key: Key, rows: Vec<RawBlock>) {
         self.repeated.retain(|(held, _)| *held != key);
         if !rows.is_empty() {
@@ -114,22 +142,25 @@ fn bytes(blocks: &[RawBlock]) -> usize {
 }
 
 impl Permit {
-    /// Keeps a chunk whose rows are stored, or will be: the same bytes whichever task stores them. Those
-    /// of its rows whose keys are repeated are wanted apart.
-    pub fn keep(self, run: RunId, id: ChunkId, blocks: Vec<RawBlock>, repeated: Vec<RawBlock>) {
-        let key = (run, id);
+    /// Keeps chunks whose rows are stored, or will be: the same bytes whichever task stores them. Those
+    /// of their rows whose keys are repeated are wanted apart.
+    pub fn keep(self, run: RunId, chunks: impl IntoIterator<Item = (ChunkId, ChunkRows)>) {
         let mut state = self.0.state();
-        state.held.retain(|(held, _)| *held != key);
-        if bytes(&blocks) <= MOST_OF_ONE {
-            state.held.push_back((key, blocks));
+        for (id, ChunkRows { blocks, repeated }) in chunks {
+            let key = (run, id);
+            state.held.retain(|(held, _)| *held != key);
+            if bytes(&blocks) <= MOST_OF_ONE {
+                state.held.push_back((key, blocks));
+            }
+            state.keep_repeated(key, repeated);
         }
-        state.keep_repeated(key, repeated);
+        state.recount();
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.state().reserved -= 1;
+        self.0.state().reserved -= self.1;
         self.0.changed.notify_waiters();
     }
 }
@@ -142,8 +173,9 @@ impl Normalizing {
         let mut state = self.0.state();
         let at = state.held.iter().position(|(held, _)| *held == (run, id));
         let taken = at.and_then(|at| state.held.remove(at)).map(|(_, blocks)| blocks);
-        let waiting = id.chunk - self.0.most as i32;
+        let waiting = id.chunk - self.0.computing as i32;
         state.held.retain(|((_, held), _)| held.file_id != id.file_id || held.chunk > waiting);
+        state.recount();
         drop(state);
         self.0.changed.notify_waiters();
         taken
@@ -176,8 +208,20 @@ mod tests {
         ChunkId { file_id: 1, chunk }
     }
 
+    /// A chunk of the usual size.
     async fn hold(chunks: &Arc<ChunkCache>, number: i32) {
-        chunks.permit().await.keep(RUN, chunk(number), Vec::new(), Vec::new());
+        keep(chunks, RUN, number, vec![row(4 << 20)], Vec::new()).await;
+    }
+
+    async fn keep(
+        chunks: &Arc<ChunkCache>,
+        run: RunId,
+        number: i32,
+        blocks: Vec<RawBlock>,
+        repeated: Vec<RawBlock>,
+    ) {
+        let permit = chunks.permit(4 << 20).await;
+        permit.keep(run, [(chunk(number), ChunkRows { blocks, repeated })]);
     }
 
     #[tokio::test]
@@ -193,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn what_another_run_has_read_is_not_taken() {
         let chunks = ChunkCache::new(2);
-        chunks.permit().await.keep(RunId(1), chunk(0), vec![row(1)], vec![row(1)]);
+        keep(&chunks, RunId(1), 0, vec![row(1)], vec![row(1)]).await;
         let batch = chunks.normalizing();
         assert_eq!(batch.take_repeated(RunId(2), chunk(0)), None);
         assert_eq!(batch.take(RunId(2), chunk(0)), None);
@@ -221,7 +265,7 @@ mod tests {
         let chunks = ChunkCache::new(2);
         for number in 0..3 {
             let rows = vec![row(MOST_REPEATED / 2 - 1000)];
-            chunks.permit().await.keep(RUN, chunk(number), Vec::new(), rows);
+            keep(&chunks, RUN, number, Vec::new(), rows).await;
         }
         let batch = chunks.normalizing();
         assert_eq!(batch.take_repeated(RUN, chunk(0)), None);
@@ -235,12 +279,24 @@ mod tests {
     #[tokio::test]
     async fn a_chunk_that_is_large_is_not_held() {
         let chunks = ChunkCache::new(2);
-        for (number, bytes) in [(0, MOST_OF_ONE - 1000), (1, MOST_OF_ONE)] {
-            chunks.permit().await.keep(RUN, chunk(number), vec![row(bytes)], Vec::new());
+        for (bytes, held) in [(MOST_OF_ONE - 1000, true), (MOST_OF_ONE, false)] {
+            keep(&chunks, RUN, 0, vec![row(bytes)], Vec::new()).await;
+            assert_eq!(chunks.normalizing().take(RUN, chunk(0)).is_some(), held);
         }
+    }
+
+    #[tokio::test]
+    async fn as_many_bytes_of_small_chunks_are_held_as_of_large_ones() {
+        let chunks = ChunkCache::new(2);
+        for first in [0, 100] {
+            let rows = || ChunkRows { blocks: vec![row(40_000)], repeated: Vec::new() };
+            let small = (first..first + 100).map(|number| (chunk(number), rows()));
+            chunks.permit(4 << 20).await.keep(RUN, small);
+        }
+        hold(&chunks, 200).await;
         let batch = chunks.normalizing();
-        assert!(batch.take(RUN, chunk(0)).is_some());
-        assert!(batch.take(RUN, chunk(1)).is_none());
+        assert!(batch.take(RUN, chunk(100)).is_some() && batch.take(RUN, chunk(200)).is_some());
+        assert!(batch.take(RUN, chunk(0)).is_none());
     }
 
     async fn waits_for_a_permit(chunks: &Arc<ChunkCache>, number: i32) -> JoinHandle<()> {

@@ -1,32 +1,22 @@
 //! Owns the end of a task: its ledger row, its follow-ups, its figures on the run, and the end of
 //! the run when it was the last. All in the task's own transaction.
 
-use std::ops::Range;
-
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::batches::{in_any_order, next_in_order};
 use super::finish_run::finish_run;
-use super::{Effects, SourceInUse, TaskError};
-use crate::db::run_tasks::{self, EndedAttempt, TaskEnd, TaskState};
+use super::{Effects, SourceInUse, StoredSlice, TaskError};
+use crate::db::run_tasks::{self, EndedAttempt, ReadTask, TaskEnd, TaskState};
 use crate::db::runs;
-use crate::db::runs::progress::{self, ProgressChange};
+use crate::db::runs::progress::{self, ProgressChange, RunProgress};
 use crate::domain::bloom_filter::SliceOrder;
+use crate::domain::counters::Counters;
 use crate::domain::run::{RunId, RunStatus};
 use crate::domain::slice::SliceId;
-use crate::domain::task::{Rows, TaskKind, TaskPayload, TaskRole};
+use crate::domain::task::{TaskKind, TaskPayload, TaskRole};
 use crate::queue;
 use crate::sources::Source;
-
-/// Of several slices that are normalized together, the most bytes: their records are held until they are
-/// written.
-const BATCH_BYTES: i64 = 16 << 20;
-/// Chunks whose few rows with repeated keys are normalized in one transaction …
-const REPEATS_PER_BATCH: i64 = 32;
-/// … and the fewest: such a batch costs about as much as a whole chunk, whose slot it takes.
-const FEWEST_REPEATS: i64 = 16;
-/// Bytes of several such chunks: as many as there are at the default size of a chunk, twice.
-const REPEATS_BYTES: i64 = 256 << 20;
 
 /// A task that ends.
 pub(super) struct Completion<'a> {
@@ -55,6 +45,7 @@ pub(super) async fn complete_task(
     }
     let mut progress = progress::latest(transaction, completion.run).await?;
     let inserted_before = effects.counters.count_known_as_inserted(progress.inserted_before);
+    let counters = store_read(transaction, completion, &mut effects, &mut progress).await?;
     let end = TaskEnd {
         state: completion.state,
         attempt: completion.attempt,
@@ -79,10 +70,10 @@ pub(super) async fn complete_task(
     progress.complete(&ProgressChange {
         opened: opened.len() as i32,
         opened_reading: opened.iter().filter(|(_, kind)| kind.role().reads()).count() as i32,
-        taken_over: effects.read_already as i32,
+        taken_over: effects.read_already as i32 + effects.read.len() as i32,
         reading: role.reads(),
         failed: completion.state == TaskState::Failed,
-        counters: effects.counters,
+        counters,
         inserted_before,
     });
     if before.status == RunStatus::Queued {
@@ -96,6 +87,32 @@ pub(super) async fn complete_task(
         return finish_run(transaction, completion.run, progress, completion.source).await;
     }
     Ok(progress::record(transaction, completion.run, &before, &progress).await?)
+}
+
+/// Puts the slices that a task has stored besides its own into the ledger, each as a task that is done, and
+/// answers what it has done with them.
+async fn store_read(
+    transaction: &mut PgConnection,
+    completion: &Completion<'_>,
+    effects: &mut Effects,
+    progress: &mut RunProgress,
+) -> Result<Counters, TaskError> {
+    let mut counters = effects.counters;
+    let mut slices = Vec::with_capacity(effects.read.len());
+    for slice in &mut effects.read {
+        counters += slice.counters;
+        progress.sequence += 1;
+        slices.push(ReadTask {
+            key: slice.task.key(),
+            task: &slice.task,
+            result: slice.result.take(),
+            counters: slice.counters,
+            sequence: progress.sequence,
+        });
+    }
+    let (run, attempt, worker) = (completion.run, completion.attempt, completion.worker);
+    run_tasks::insert_read(transaction, run, (attempt, worker), &slices).await?;
+    Ok(counters)
 }
 
 /// Ends one of several slices that a task reads: it stands in the ledger as a task of its own, done, and
@@ -120,18 +137,15 @@ pub(super) async fn complete_slice(
         let text = format!("a {} task reads one slice and goes on all the same", completion.kind);
         return Err(TaskError::Inconsistent(text));
     };
-    let end = TaskEnd {
-        state: TaskState::Done,
-        attempt: completion.attempt,
-        worker: completion.worker,
-        error: None,
+    let read = ReadTask {
+        key: run_tasks::key_of_part(completion.task_key, SliceId::of_ledger(next)),
+        task: &task,
         result: effects.result.take(),
         counters: effects.counters,
         sequence: progress.sequence + 1,
-        slice: completion.slice,
     };
-    let key = run_tasks::key_of_part(completion.task_key, SliceId::of_ledger(next));
-    run_tasks::insert_read(transaction, completion.run, &key, &task, &end).await?;
+    let ended = (completion.attempt, completion.worker);
+    run_tasks::insert_read(transaction, completion.run, ended, &[read]).await?;
     let (run, key, spent) = (completion.run, completion.task_key, completion.attempt - 1);
     if !run_tasks::go_on(transaction, run, key, &next_payload, spent).await? {
         return Err(TaskError::AlreadyCompleted);
@@ -159,8 +173,7 @@ async fn open_next(
     let mut opened = run_tasks::insert(transaction, completion.run, &effects.follow_ups).await?;
     let mut next = Vec::new();
     if !effects.hold {
-        let read = slices_read(completion, effects);
-        next.extend(batches(transaction, completion, read, order).await?);
+        next.extend(batches(transaction, completion, effects, order).await?);
     }
     next.extend(last);
     opened.extend(run_tasks::insert(transaction, completion.run, &next).await?);
@@ -188,67 +201,41 @@ pub(super) async fn note_attempt(
     Ok(())
 }
 
-/// The slices whose rows are kept since this task.
-fn slices_read(completion: &Completion<'_>, effects: &Effects) -> Range<i64> {
-    match (completion.state, completion.kind.role(), completion.slice) {
-        (TaskState::Done, TaskRole::Plan, _) => 0..effects.read_already,
-        (TaskState::Done, TaskRole::Read, Some(slice)) => slice..slice + 1,
-        _ => 0..0,
-    }
+/// The slices whose rows are kept since this task, in order, and their bytes.
+async fn slices_read(
+    transaction: &mut PgConnection,
+    completion: &Completion<'_>,
+    effects: &Effects,
+) -> Result<Vec<(i64, i64)>, TaskError> {
+    let stored = |slice: &StoredSlice| slice.task.slice().map(|at| (at, slice.counters.bytes));
+    Ok(match (completion.state, completion.kind.role(), completion.slice) {
+        (TaskState::Done, TaskRole::Plan, _) if effects.read_already > 0 => {
+            run_tasks::sizes_of_slices(transaction, completion.run).await?
+        }
+        (TaskState::Done, TaskRole::Read, own) => {
+            let own = own.filter(|_| effects.counters.slices > 0);
+            let own = own.map(|slice| (slice, effects.counters.bytes));
+            own.into_iter().chain(effects.read.iter().filter_map(stored)).collect()
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// The normalizing tasks that can start now: asked after each task that reads or normalizes.
 async fn batches(
     transaction: &mut PgConnection,
     completion: &Completion<'_>,
-    read: Range<i64>,
+    effects: &Effects,
     order: SliceOrder,
 ) -> Result<Vec<TaskPayload>, TaskError> {
     let role = completion.kind.role();
+    let read = slices_read(transaction, completion, effects).await?;
     let nothing_new = role == TaskRole::Plan && read.is_empty();
     if nothing_new || role == TaskRole::Snapshot {
         return Ok(Vec::new());
     }
-    let rows = match order {
-        SliceOrder::Distinct => Some(Rows::All),
-        SliceOrder::Split => Some(Rows::Single),
-        SliceOrder::Ordered => None,
-    };
-    let mut batches = Vec::new();
-    if let Some(rows) = rows {
-        batches.extend(read.map(|slice| TaskPayload::NormalizeBatch {
-            first_slice: slice,
-            last_slice: slice,
-            rows,
-        }));
-    }
     let source = completion.source.map(|source| &*source.source);
-    batches.extend(next_batch(transaction, completion.run, order, source).await?);
+    let mut batches = in_any_order(read, order, source.map(Source::profile).as_ref());
+    batches.extend(next_in_order(transaction, completion.run, order, source).await?);
     Ok(batches)
-}
-
-/// The next batch of those that follow each other in order, if its slices are there and no other is
-/// under way.
-pub(super) async fn next_batch(
-    transaction: &mut PgConnection,
-    run: RunId,
-    order: SliceOrder,
-    source: Option<&dyn Source>,
-) -> Result<Option<TaskPayload>, sqlx::Error> {
-    let (most, fewest, bytes, rows) = match (order, source) {
-        (SliceOrder::Distinct, _) => return Ok(None),
-        (SliceOrder::Split, _) => {
-            (REPEATS_PER_BATCH, FEWEST_REPEATS, REPEATS_BYTES, Rows::Repeated)
-        }
-        (SliceOrder::Ordered, source) => {
-            let most = source.map_or(1, |source| source.profile().slices_per_batch);
-            (most, 1, BATCH_BYTES, Rows::All)
-        }
-    };
-    let next = run_tasks::next_batch(transaction, run, most, fewest, bytes).await?;
-    Ok(next.map(|(first_slice, last_slice)| TaskPayload::NormalizeBatch {
-        first_slice,
-        last_slice,
-        rows,
-    }))
 }

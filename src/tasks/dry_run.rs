@@ -189,7 +189,7 @@ impl<'a> Trial<'a> {
         for slice in slices {
             let read = SliceResult::from_value(slice.result.clone())?;
             self.see(&read.shape, read.leading_nowhere, read.meant);
-            self.mapper.slice(context, &normalizing, slice).await?;
+            self.mapper.slices(context, &normalizing, vec![slice]).await?;
             self.compare(0, None).await?;
         }
         Ok(())

@@ -31,6 +31,6 @@ impl Task for FetchPage {
         transaction: &mut PgConnection,
         gathered: Gathered,
     ) -> Result<Effects, TaskError> {
-        self.slices.store(context, transaction, gathered, None).await
+        self.slices.store(context, transaction, gathered).await
     }
 }

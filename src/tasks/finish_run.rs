@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use super::planned::{Planned, PlannedFile};
+use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::snapshot_schema::Snapshot;
 use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated, unchanged_pages};
 use crate::db::runs::progress::{self, RunProgress};
@@ -353,8 +353,8 @@ async fn commit_position(
     if run.mode == Mode::Replay {
         return commit_records(transaction, run).await;
     }
-    for file in &planned.files {
-        commit_file(transaction, run, source, file).await?;
+    for files in planned.files.chunks(FILES_AT_ONCE) {
+        commit_files(transaction, run, source, files).await?;
     }
     if source.source.profile().reads == Reads::Again {
         unchanged_pages::finish(transaction, &run.source, run.id, &source.definition).await?;
@@ -394,17 +394,18 @@ async fn commit_records(transaction: &mut PgConnection, run: &Run) -> Result<(),
     Ok(())
 }
 
-async fn commit_file(
+async fn commit_files(
     transaction: &mut PgConnection,
     run: &Run,
     source: &SourceInUse,
-    file: &PlannedFile,
+    files: &[PlannedFile],
 ) -> Result<(), TaskError> {
-    let hash = source.definition.hash;
-    let known = file.known();
-    source_files::commit(transaction, file.file_id, &known, file.appended, hash, run.id).await?;
-    if file.read && !file.appended {
-        quarantined_rows::supersede(transaction, &run.source, file.file_id).await?;
+    let versions: Vec<_> = files.iter().map(PlannedFile::version).collect();
+    source_files::commit(transaction, &versions, source.definition.hash, run.id).await?;
+    let from_their_start = files.iter().filter(|file| file.read && !file.appended);
+    let from_their_start: Vec<_> = from_their_start.map(|file| file.file_id).collect();
+    if !from_their_start.is_empty() {
+        quarantined_rows::supersede(transaction, &run.source, &from_their_start).await?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //!
 //! Writes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -15,6 +16,7 @@ use super::unchanged_pages::PagesOfBatch;
 use super::{SourceInUse, TaskContext, TaskError, blocking};
 use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::run_tasks::ReadSlice;
+use crate::db::source_files::Location;
 use crate::db::{raw_api_data, source_files};
 use crate::domain::file::{ChosenRows, Layout, RawBlock};
 use crate::domain::hash::StoredHash;
@@ -37,6 +39,8 @@ pub(super) struct Mapper {
     pub mapped: Mapped,
     /// The API pages among them.
     pub pages: PagesOfBatch,
+    /// The files that its slices are of.
+    files: HashMap<i64, Location>,
     /// The rows that an earlier run has evaluated before.
     pub evaluated: EvaluatedRows,
 }
@@ -56,12 +60,31 @@ impl Mapper {
             rows,
             mapped: Mapped::default(),
             pages,
+            files: HashMap::new(),
             evaluated: EvaluatedRows::default(),
         }
     }
 
+    /// Maps slices that are kept.
+    pub async fn slices(
+        &mut self,
+        context: &TaskContext,
+        normalizing: &Normalizing,
+        slices: Vec<ReadSlice>,
+    ) -> Result<(), TaskError> {
+        let mut ids: Vec<_> = slices.iter().filter_map(|slice| slice.payload.file_id()).collect();
+        ids.dedup();
+        if !ids.is_empty() {
+            self.files = source_files::locations(&context.pool, &ids).await?;
+        }
+        for slice in slices {
+            self.slice(context, normalizing, slice).await?;
+        }
+        Ok(())
+    }
+
     /// Maps a slice that is kept.
-    pub async fn slice(
+    async fn slice(
         &mut self,
         context: &TaskContext,
         normalizing: &Normalizing,
@@ -121,8 +144,10 @@ impl Mapper {
         rows: Arc<ChosenRows>,
     ) -> Result<(), TaskError> {
         let id = ChunkId { file_id, chunk: chunk.index };
-        let location = source_files::location(&context.pool, file_id).await?;
-        let layout = Arc::new(location.layout);
+        let Some(location) = self.files.get(&file_id) else {
+            return Err(TaskError::Inconsistent(format!("file {file_id} is not known")));
+        };
+        let (layout, first_run) = (Arc::new(location.layout.clone()), location.first_run);
         let raw = RawRef::File(file_id);
         let at_hand = match self.rows {
             Rows::All | Rows::Single => normalizing.take(context.run, id),
@@ -151,7 +176,7 @@ impl Mapper {
                 }
             }
         }
-        if location.first_run != context.run {
+        if first_run != context.run {
             self.evaluated.add(raw, chunk.first_row, last, rows);
         }
         Ok(())

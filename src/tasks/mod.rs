@@ -13,6 +13,7 @@ pub mod redrive;
 pub mod retry_run;
 pub mod start_run;
 
+mod batches;
 mod chunk_cache;
 mod complete_task;
 mod emptied;
@@ -72,6 +73,8 @@ struct Effects {
     result: Option<Value>,
     /// Tasks to enqueue; those that the ledger knows already are not enqueued again.
     follow_ups: Vec<TaskPayload>,
+    /// Slices that it has stored besides its own: tasks that are done.
+    read: Vec<StoredSlice>,
     /// How many slices, from 0 on, need not be read: earlier runs have read them.
     read_already: i64,
     /// Whether nothing may be normalized as long as there is more to read.
@@ -79,6 +82,15 @@ struct Effects {
     /// Where a task that reads several slices goes on, and with which slice: what it has read so far is
     /// committed, and the task stays open.
     continues_at: Option<(i64, Value)>,
+}
+
+/// A slice that was stored by a task of another name.
+#[derive(Debug)]
+struct StoredSlice {
+    /// The task that reads this slice alone.
+    task: TaskPayload,
+    counters: Counters,
+    result: Option<Value>,
 }
 
 /// A unit of work: first everything slow, then everything written. One that says that it continues is

@@ -63,9 +63,7 @@ impl Task for NormalizeBatch {
         let gone = gone(context).await?;
         let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?;
         let mut mapper = Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone);
-        for slice in slices {
-            mapper.slice(context, &normalizing, slice).await?;
-        }
+        mapper.slices(context, &normalizing, slices).await?;
         Ok((mapper, normalizing))
     }
 

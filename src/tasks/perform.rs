@@ -15,7 +15,7 @@ use super::error::{TaskError, panic_text};
 use super::failpoint::{Failpoint, failpoint};
 use super::fetch_page::FetchPage;
 use super::normalize_batch::NormalizeBatch;
-use super::parse_csv_chunk::ParseCsvChunk;
+use super::parse_csv_chunk::{ParseCsvChunk, ParseSmallChunks};
 use super::plan_run::PlanRun;
 use super::snapshot_schema::SnapshotSchema;
 use super::troubles::Troubles;
@@ -24,7 +24,7 @@ use crate::db::Transaction;
 use crate::db::run_tasks::{self, OpenTask, TaskState};
 use crate::db::runs;
 use crate::domain::run::RunId;
-use crate::domain::task::{TaskPayload, TaskRole};
+use crate::domain::task::{PlannedChunk, TaskPayload, TaskRole};
 use crate::queue::{Delivery, Handler, Message};
 use crate::sources::Access;
 
@@ -120,8 +120,12 @@ impl Performer {
                 self.execute(page, &context, delivery, message, &task).await
             }
             TaskPayload::ParseCsvChunk { slice, file_id, stamp, chunk } => {
-                let chunk = ParseCsvChunk::new(slice, file_id, stamp, chunk);
+                let chunk = ParseCsvChunk::new(slice, PlannedChunk { file_id, stamp, chunk });
                 self.execute(chunk, &context, delivery, message, &task).await
+            }
+            TaskPayload::ParseSmallChunks { first_slice, chunks } => {
+                let chunks = ParseSmallChunks::new(first_slice, chunks, delivery.attempt);
+                self.execute(chunks, &context, delivery, message, &task).await
             }
             TaskPayload::NormalizeBatch { first_slice, last_slice, rows } => {
                 let batch = NormalizeBatch { first_slice, last_slice, rows };

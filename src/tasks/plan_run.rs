@@ -1,8 +1,11 @@
 //! Owns the first task of a run: what there is to read, cut into reading tasks.
 
+use std::ops::RangeInclusive;
+
 use sqlx::PgConnection;
 
-use super::planned::{Planned, PlannedFile};
+use super::batches::together;
+use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::{Effects, Task, TaskContext, TaskError, plan_replay};
 use crate::db::source_files::{self, FileVersion};
 use crate::db::{
@@ -13,8 +16,8 @@ use crate::domain::file::FileStamp;
 use crate::domain::presence::Reads;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunRange};
-use crate::domain::task::TaskPayload;
-use crate::sources::{FilePlan, FileScan, Plan, PlanRequest};
+use crate::domain::task::{Chunk, PlannedChunk, TaskPayload};
+use crate::sources::{FilePlan, FoundFile, Plan, PlanRequest, Profile};
 
 pub(super) struct PlanRun;
 
@@ -104,6 +107,8 @@ async fn store_plan(
         position: next.position,
     });
     let mut follow_ups: Vec<_> = own.collect();
+    let mut ids = register(context, transaction, &plan.files).await?.into_iter();
+    let mut chunks = Vec::new();
     for file in plan.files {
         let (scan, file_id, before) = match (&file.plan, &file.committed) {
             (FilePlan::Unchanged { modified, hash }, Some(committed)) => {
@@ -116,9 +121,13 @@ async fn store_plan(
                 continue;
             }
             (FilePlan::Appended(scan), Some(committed)) => (scan, committed.id, Some(committed)),
-            (FilePlan::Whole(scan), _) => {
-                (scan, register(context, transaction, &file.url, scan).await?, None)
-            }
+            (FilePlan::Whole(scan), _) => match ids.next() {
+                Some(id) => (scan, id, None),
+                None => {
+                    let text = format!("{}: not registered", file.url);
+                    return Err(TaskError::Inconsistent(text));
+                }
+            },
             (FilePlan::Unchanged { .. } | FilePlan::Appended(_), None) => {
                 let text = format!("{}: planned as known, but it is not", file.url);
                 return Err(TaskError::Inconsistent(text));
@@ -126,27 +135,57 @@ async fn store_plan(
         };
         planned.files.push(PlannedFile::of_scan(file_id, before, scan));
         let stamp = FileStamp { size: scan.size, modified: scan.modified };
-        for chunk in &scan.chunks {
-            let slice = follow_ups.len() as i64;
-            follow_ups.push(TaskPayload::ParseCsvChunk { slice, file_id, stamp, chunk: *chunk });
-        }
+        let of_file = |chunk: &Chunk| PlannedChunk { file_id, stamp, chunk: *chunk };
+        chunks.extend(scan.chunks.iter().map(of_file));
     }
+    let first = follow_ups.len() as i64;
+    follow_ups.extend(reading_tasks(&chunks, first, &context.source.source.profile()));
     Ok(Effects { result: Some(planned.to_value()?), follow_ups, ..Effects::default() })
 }
 
+/// The tasks that read chunks, of which the first becomes this slice: those that are small together have one task.
+fn reading_tasks(chunks: &[PlannedChunk], first: i64, profile: &Profile) -> Vec<TaskPayload> {
+    let sizes = chunks.iter().map(|PlannedChunk { chunk, .. }| {
+        i64::try_from(chunk.end.saturating_sub(chunk.start)).unwrap_or(i64::MAX)
+    });
+    let groups = together((first..).zip(sizes), profile.slices_per_batch, profile.bytes_per_batch);
+    let task = |slices: RangeInclusive<i64>| {
+        let of = |slice: i64| (slice - first) as usize;
+        match &chunks[of(*slices.start())..=of(*slices.end())] {
+            [chunk] => TaskPayload::of_chunk(*slices.start(), *chunk),
+            chunks => TaskPayload::ParseSmallChunks {
+                first_slice: *slices.start(),
+                chunks: chunks.to_vec(),
+            },
+        }
+    };
+    groups.into_iter().map(task).collect()
+}
+
+/// The ids of the files that are read from their start, in their order.
 async fn register(
     context: &TaskContext,
     transaction: &mut PgConnection,
-    url: &str,
-    scan: &FileScan,
-) -> Result<i64, TaskError> {
-    let version = FileVersion {
-        source: &context.source_name,
-        url,
-        size: scan.size,
-        modified: scan.modified,
-        hashes: scan.hashes,
-        layout: &scan.layout,
-    };
-    Ok(source_files::register(transaction, &version, context.run).await?)
+    files: &[FoundFile],
+) -> Result<Vec<i64>, TaskError> {
+    let mut ids = Vec::with_capacity(files.len());
+    for files in files.chunks(FILES_AT_ONCE) {
+        let versions: Vec<_> = files.iter().filter_map(read_whole).collect();
+        let source = &context.source_name;
+        ids.extend(source_files::register(transaction, source, &versions, context.run).await?);
+    }
+    Ok(ids)
+}
+
+fn read_whole(file: &FoundFile) -> Option<FileVersion<'_>> {
+    match &file.plan {
+        FilePlan::Whole(scan) => Some(FileVersion {
+            url: &file.url,
+            size: scan.size,
+            modified: scan.modified,
+            hashes: scan.hashes,
+            layout: &scan.layout,
+        }),
+        FilePlan::Unchanged { .. } | FilePlan::Appended(_) => None,
+    }
 }

@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::TaskError;
-use crate::db::source_files::{EvaluatedFile, from_nanos, to_nanos};
+use crate::db::source_files::{EvaluatedFile, ReadVersion, from_nanos, to_nanos};
 use crate::domain::file::{CommittedFile, KnownFile, Layout, Progress};
 use crate::domain::hash::StoredHash;
 use crate::domain::remark::Remark;
 use crate::sources::FileScan;
+
+/// Files that are written with one statement: enough for their number not to count, few enough to hold.
+pub(super) const FILES_AT_ONCE: usize = 1000;
 
 /// What the plan of a run leaves in the ledger.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -46,15 +49,17 @@ pub(super) struct PlannedFile {
 }
 
 impl PlannedFile {
-    pub fn known(&self) -> KnownFile {
-        KnownFile {
+    /// The file once the run has succeeded.
+    pub fn version(&self) -> ReadVersion {
+        let known = KnownFile {
             size: self.size,
             modified: from_nanos(self.modified_ns),
             hash: self.hash,
             layout: self.layout.clone(),
             end: self.end,
             width: self.width,
-        }
+        };
+        ReadVersion { id: self.file_id, known, appended: self.appended }
     }
 
     /// The rows of it that the run evaluates.

@@ -3,15 +3,15 @@
 //! which is committed on its own.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::chunk_cache::Permit;
+use super::chunk_cache::ChunkRows;
 use super::{Effects, TaskContext, TaskError};
 use crate::db::raw_api_data::{self, Known, RawPage};
-use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::{Transaction, field_presence, rate_limits, run_chains, run_tasks, schemas};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
@@ -127,44 +127,63 @@ impl Slices {
         Ok(Gathered { content, known, gone })
     }
 
-    /// Stores a slice.
+    /// Stores a document.
     pub async fn store(
         &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
         gathered: Gathered,
-        chunk: Option<(ChunkId, Permit)>,
     ) -> Result<Effects, TaskError> {
         let Gathered { mut content, known, gone } = gathered;
-        let skipped = known.as_ref().is_some_and(|known| known.completed);
+        let (RawSlice::Document(document), Some(known)) = (mem::take(&mut content.raw), known)
+        else {
+            return Err(wrong_form());
+        };
+        let rows = content.rows;
+        let page = self.store_document(context, transaction, &known, &document, rows).await?;
+        let raw = RawRef::Page(page);
+        content.shape.seen_in(&raw.to_string());
+        if let Some(end) = &content.end {
+            run_chains::insert(transaction, context.run, self.slice, end).await?;
+        }
+        let skipped = known.completed;
+        let mut effects = self.effects(context, content, (raw, Vec::new()), gone)?;
+        effects.hold |= skipped && self.waits_for_more(context);
+        self.slice = self.slice.next();
+        Ok(effects)
+    }
+
+    /// The rows of a chunk, which are to be stored, and what storing them leaves.
+    pub fn chunk(
+        &mut self,
+        context: &TaskContext,
+        gathered: Gathered,
+        file_id: i64,
+    ) -> Result<(ChunkRows, Effects), TaskError> {
+        let Gathered { mut content, gone, .. } = gathered;
+        let RawSlice::Blocks { blocks, watched, watched_rows } = mem::take(&mut content.raw) else {
+            return Err(wrong_form());
+        };
+        let effects = self.effects(context, content, (RawRef::File(file_id), watched), gone)?;
+        Ok((ChunkRows { blocks, repeated: watched_rows }, effects))
+    }
+
+    /// What a slice leaves whose rows are kept there. Some of them have keys that are repeated.
+    fn effects(
+        &self,
+        context: &TaskContext,
+        content: SliceContent,
+        (raw, repeated): (RawRef, Vec<i64>),
+        gone: Gone,
+    ) -> Result<Effects, TaskError> {
         let counters = Counters {
             slices: 1,
             bytes: i64::try_from(content.bytes).unwrap_or(i64::MAX),
             rows_read: content.rows,
             ..Counters::default()
         };
-        let (raw, repeated) = match (content.raw, known, chunk) {
-            (RawSlice::Document(document), Some(known), _) => {
-                let rows = content.rows;
-                let page =
-                    self.store_document(context, transaction, &known, &document, rows).await?;
-                let raw = RawRef::Page(page);
-                content.shape.seen_in(&raw.to_string());
-                (raw, Vec::new())
-            }
-            (RawSlice::Blocks { blocks, watched, watched_rows }, _, Some((id, permit))) => {
-                let source = &context.source_name;
-                raw_csv_blocks::store(transaction, id, source, context.run, &blocks).await?;
-                permit.keep(context.run, id, blocks, watched_rows);
-                (RawRef::File(id.file_id), watched)
-            }
-            _ => {
-                let text = "the source gave rows of another form than its task reads";
-                return Err(TaskError::Inconsistent(text.into()));
-            }
-        };
         let (leading_nowhere, meant) = paths(context, content.notes.leading_nowhere);
-        let hold = !gone.is_empty() || (skipped && self.waits_for_more(context));
+        let hold = !gone.is_empty();
         // Only where nothing follows can there be more than is read.
         let is_last = content.next.is_empty() && content.continues_at.is_none();
         let result = SliceResult {
@@ -179,13 +198,9 @@ impl Slices {
             watermark: content.watermark,
             gone,
         };
-        if let Some(end) = &result.end {
-            run_chains::insert(transaction, context.run, self.slice, end).await?;
-        }
         let follow_ups = self.named(content.next)?;
         let continues_at =
             content.continues_at.map(|position| (self.slice.next().to_ledger(), position));
-        self.slice = self.slice.next();
         Ok(Effects {
             counters,
             result: Some(result.to_value()?),
@@ -248,6 +263,11 @@ impl Slices {
         };
         Ok(still_gone(gone, &content.shape, &nowhere))
     }
+}
+
+fn wrong_form() -> TaskError {
+    let text = "the source gave rows of another form than its task reads";
+    TaskError::Inconsistent(text.into())
 }
 
 /// A document as it is kept.

@@ -3,7 +3,7 @@
 
 use sqlx::PgConnection;
 
-use super::complete_task::next_batch;
+use super::batches::next_in_order;
 use crate::db::run_controls::{self, Reopened};
 use crate::db::runs::{self, Run};
 use crate::db::source_pauses::{self, SourcePause};
@@ -65,7 +65,7 @@ pub async fn retry_run(
     queue::remove_ended(transaction, id, &anew).await?;
     queue::enqueue(transaction, id, opened).await?;
     // Nothing asks for a batch when no slice is left to read.
-    let batch = next_batch(transaction, id, order, None).await?;
+    let batch = next_in_order(transaction, id, order, None).await?;
     let planned = run_tasks::insert(transaction, id, batch.as_slice()).await?;
     queue::enqueue(transaction, id, &planned).await?;
     run_controls::reopen_run(transaction, &run, &reopened, planned.len() as i32).await?;

@@ -62,6 +62,7 @@ mod security;
 mod shuffle;
 mod slices;
 mod slow_clients;
+mod small_files;
 mod stalled;
 mod terminal;
 mod unchanged_pages;

@@ -42,7 +42,12 @@ impl<'a> Case<'a> {
         let source = format!("source_{seed}");
         let mut dice = StdRng::seed_from_u64(seed);
         let files = Files::new(keys, &mut dice);
-        app.write(&format!("{source}.toml"), job(&source, &files, dice.random_range(30..200)));
+        // Chunks that are read one by one, or several of them, or files, together.
+        let chunk_size = match dice.random() {
+            true => dice.random_range(30..200),
+            false => dice.random_range(200..4_000),
+        };
+        app.write(&format!("{source}.toml"), job(&source, &files, chunk_size));
         Self { app, seed, source, dice, files, model: Model::default() }
     }
 

@@ -98,7 +98,7 @@ impl Files {
         unused.shuffle(dice);
         let mut bag = KeyBag { unused, used: Vec::new() };
         let more = dice.random_range(usize::from(self.files.is_empty())..=2);
-        for number in self.files.len()..(self.files.len() + more).min(3) {
+        for number in self.files.len()..(self.files.len() + more).min(5) {
             self.files.push(self.empty(number));
         }
         for at in 0..self.files.len() {

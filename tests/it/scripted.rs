@@ -129,6 +129,7 @@ impl Source for Scripted {
             reads: Reads::Again,
             rows_by_job_file: true,
             slices_per_batch: self.script.slices_per_batch.max(1),
+            bytes_per_batch: 16 << 20,
             rate_limit: None,
             max_attempts: None,
         }

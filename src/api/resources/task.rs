@@ -12,7 +12,7 @@ use crate::domain::counters;
 pub(crate) struct Task {
     /// Its name within the run.
     pub(crate) key: String,
-    /// `plan_run`, `fetch_page`, `parse_csv_chunk`, `normalize_batch` or `snapshot_schema`.
+    /// `plan_run`, `fetch_page`, `parse_csv_chunk`, `parse_small_chunks`, `normalize_batch` or `snapshot_schema`.
     pub(crate) kind: String,
     /// `open`, `done`, `failed` or `cancelled`.
     pub(crate) state: String,

@@ -20,7 +20,7 @@ pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
     ReadSlice, any_unread, files_of_slices, gaps, missing_in_slices, next_batch, read_slices,
     repeated_keys, repeats_are_seen, result, result_before, results_of_slices, set_aside,
-    watermarks,
+    sizes_of_slices, watermarks,
 };
 
 string_enum! {
@@ -252,35 +252,67 @@ pub fn key_of_part(task_key: &str, next: SliceId) -> String {
     format!("{task_key}..{}", next.to_ledger())
 }
 
-/// Adds a slice that was read to the ledger, as a task that is done.
+/// A slice that was read, as a task that is done.
+#[derive(Debug)]
+pub struct ReadTask<'a> {
+    /// Its key.
+    pub key: String,
+    /// What it was told.
+    pub task: &'a TaskPayload,
+    /// What later tasks of the run need to know.
+    pub result: Option<Value>,
+    /// What it did.
+    pub counters: Counters,
+    /// The run's sequence number of this change.
+    pub sequence: i64,
+}
+
+/// Adds slices that were read to the ledger, as tasks that are done: at that attempt, by that worker.
 ///
 /// # Errors
-/// Database errors; a violated key when it is there already.
+/// Database errors; a violated key when one is there already.
 pub async fn insert_read(
     connection: &mut PgConnection,
     run: RunId,
-    key: &str,
-    task: &TaskPayload,
-    end: &TaskEnd<'_>,
+    (attempt, worker): (i32, &str),
+    read: &[ReadTask<'_>],
 ) -> Result<(), sqlx::Error> {
-    let payload = serde_json::to_value(task).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    if read.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = read.iter().map(|read| read.key.as_str()).collect();
+    let kinds: Vec<_> = read.iter().map(|read| read.task.kind().as_str()).collect();
+    let roles: Vec<_> = read.iter().map(|read| read.task.kind().role().as_str()).collect();
+    let slices: Vec<_> = read.iter().map(|read| read.task.slice()).collect();
+    let payloads = read.iter().map(|read| serde_json::to_value(read.task));
+    let payloads: Vec<_> =
+        payloads.collect::<Result<_, _>>().map_err(|e| sqlx::Error::Encode(e.into()))?;
+    let results: Vec<_> = read.iter().map(|read| read.result.clone()).collect();
+    let counted: Vec<_> = read.iter().map(|read| read.counters.slices).collect();
+    let bytes: Vec<_> = read.iter().map(|read| read.counters.bytes).collect();
+    let rows: Vec<_> = read.iter().map(|read| read.counters.rows_read).collect();
+    let sequences: Vec<_> = read.iter().map(|read| read.sequence).collect();
     sqlx::query!(
-        "insert into run_tasks (run_id, task_key, kind, role, state, first_slice, last_slice, payload,
-                                attempt, worker, result, done_at, slices, bytes, rows_read, last_sequence)
-         values ($1, $2, $3, $4, 'done', $5, $5, $6, $7, $8, $9, now(), $10, $11, $12, $13)",
+        "insert into run_tasks (run_id, state, attempt, worker, done_at, task_key, kind, role, first_slice,
+                                last_slice, payload, result, slices, bytes, rows_read, last_sequence)
+         select $1, 'done', $2, $3, now(), key, kind, role, slice, slice, payload, result, slices, bytes,
+            rows_read, last_sequence
+         from unnest($4::text[], $5::text[], $6::text[], $7::bigint[], $8::jsonb[], $9::jsonb[],
+                     $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+            as read (key, kind, role, slice, payload, result, slices, bytes, rows_read, last_sequence)",
         run.0,
-        key,
-        task.kind().as_str(),
-        task.kind().role().as_str(),
-        task.slice(),
-        payload,
-        end.attempt,
-        end.worker,
-        end.result,
-        end.counters.slices,
-        end.counters.bytes,
-        end.counters.rows_read,
-        end.sequence,
+        attempt,
+        worker,
+        &keys as &[&str],
+        &kinds as &[&str],
+        &roles as &[&str],
+        &slices as &[Option<i64>],
+        &payloads,
+        &results as &[Option<Value>],
+        &counted,
+        &bytes,
+        &rows,
+        &sequences,
     )
     .execute(connection)
     .await?;

@@ -75,6 +75,25 @@ pub async fn read_slices(
         .collect()
 }
 
+/// The slices of a run that are read, in order: their numbers and their bytes.
+///
+/// # Errors
+/// Database errors.
+pub async fn sizes_of_slices(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select first_slice as "slice!", bytes from run_tasks
+         where run_id = $1 and role = 'read' and state = 'done' and result is not null
+         order by first_slice"#,
+        run.0,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.slice, row.bytes)).collect())
+}
+
 /// What the reading tasks of a run left, in the order of their slices. One is held at a time: each may
 /// have megabytes, and a run has thousands.
 pub fn results_of_slices<'e>(

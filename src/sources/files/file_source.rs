@@ -141,6 +141,9 @@ pub trait FileSource: Send + Sync {
     /// The setting that leads to the files, as messages name it: `files.paths`.
     fn setting(&self) -> String;
 
+    /// The bytes after which a chunk ends with the next row.
+    fn chunk_size(&self) -> u64;
+
     /// The files, in the order in which their rows count. Blocking I/O, which ends soon once
     /// `stopped` is set.
     ///

@@ -111,6 +111,10 @@ impl<F: RowFormat> FileSource for Files<F> {
         self.location.setting.to_string()
     }
 
+    fn chunk_size(&self) -> u64 {
+        self.format.chunk_size()
+    }
+
     fn files(&self, stopped: &AtomicBool) -> Result<FoundPaths, SourceError> {
         self.store.list(&self.location.entries, stopped)
     }

@@ -39,6 +39,8 @@ use crate::values::field::Locator;
 /// The most pages normalized in one transaction when they queue up. Of an API that says what it said
 /// before, so many are counted by one task.
 const PAGES_PER_BATCH: i64 = 50;
+/// The most bytes of several such pages: their records are held until they are written.
+const BYTES_PER_BATCH: i64 = 16 << 20;
 
 /// An API, ready to be read.
 #[derive(Debug)]
@@ -254,6 +256,7 @@ impl Source for RestApiSource {
             reads: Reads::Again,
             rows_by_job_file: true,
             slices_per_batch: PAGES_PER_BATCH,
+            bytes_per_batch: BYTES_PER_BATCH,
             rate_limit: rate_limit.map(|RateLimitParams { key, requests, per }| RateLimit {
                 key,
                 requests: requests.get(),

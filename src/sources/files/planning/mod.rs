@@ -31,6 +31,11 @@ use crate::values::row::Row;
 use guard::FileGuard;
 use remarks::FileRemarks;
 
+/// Small files, or what is new of them, that are read in one transaction, and normalized in one: enough for what
+/// each transaction costs not to count. Together they have no more bytes than one chunk, so a whole chunk is
+/// alone.
+const CHUNKS_PER_BATCH: i64 = 128;
+
 /// Files, as a source: cut into slices.
 pub struct SlicedFiles {
     files: Box<dyn FileSource>,
@@ -49,8 +54,8 @@ impl Source for SlicedFiles {
         Profile {
             reads: Reads::News,
             rows_by_job_file: false,
-            // A chunk is large enough for a transaction of its own.
-            slices_per_batch: 1,
+            slices_per_batch: CHUNKS_PER_BATCH,
+            bytes_per_batch: i64::try_from(self.files.chunk_size()).unwrap_or(i64::MAX),
             rate_limit: None,
             max_attempts: None,
         }
