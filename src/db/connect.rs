@@ -73,6 +73,11 @@ impl Reached {
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(SESSION).await.map(drop) })
             })
+            // What a huge row took is not kept by each connection that it went through.
+            .after_release(|connection, _| {
+                connection.shrink_buffers();
+                Box::pin(std::future::ready(Ok(true)))
+            })
             .connect_lazy_with(self.options))
     }
 }

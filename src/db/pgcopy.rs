@@ -2,6 +2,7 @@
 //! Source: PostgreSQL documentation, "COPY", section "Binary Format", and the types' send functions.
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgCopyIn;
 
 /// Microseconds from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -14,26 +15,28 @@ pub(super) const SMALL: usize = 512 << 10;
 
 /// Rows in binary COPY format. Every row must get as many values as [`CopyBuffer::row`] announced.
 #[derive(Debug)]
-pub struct CopyBuffer {
+pub struct CopyBuffer<'v> {
     bytes: Vec<u8>,
+    /// Values that are too large to be copied, and the number of bytes in front of each.
+    large: Vec<(usize, &'v [u8])>,
 }
 
-impl Default for CopyBuffer {
+impl Default for CopyBuffer<'_> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl CopyBuffer {
+impl<'v> CopyBuffer<'v> {
     /// A buffer with the format's head and no row yet.
     pub fn new() -> Self {
         let mut bytes = Vec::with_capacity(PIECE + (PIECE >> 2));
         bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
         bytes.extend_from_slice(&[0; 8]); // no flags, no header extension
-        Self { bytes }
+        Self { bytes, large: Vec::new() }
     }
 
-    /// Head and rows so far, without the format's end.
+    /// Head and rows so far, without the format's end and without what is larger than [`PIECE`].
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -47,6 +50,15 @@ impl CopyBuffer {
     pub fn bytes(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(&(value.len() as i32).to_be_bytes());
         self.bytes.extend_from_slice(value);
+    }
+
+    /// The same of a value that lives as long as the buffer: a large one is not copied.
+    pub fn kept_bytes(&mut self, value: &'v [u8]) {
+        if value.len() < PIECE {
+            return self.bytes(value);
+        }
+        self.bytes.extend_from_slice(&(value.len() as i32).to_be_bytes());
+        self.large.push((self.bytes.len(), value));
     }
 
     /// SQL null.
@@ -80,12 +92,14 @@ impl CopyBuffer {
         self.bigint(micros.map(|micros| micros - POSTGRES_EPOCH_MICROS));
     }
 
-    /// `jsonb` from JSON text, or null.
-    pub fn jsonb(&mut self, json: Option<&str>) {
-        let Some(json) = json else { return self.null() };
+    /// `jsonb` from JSON text that lives as long as the buffer.
+    pub fn jsonb(&mut self, json: &'v str) {
         self.bytes.extend_from_slice(&(json.len() as i32 + 1).to_be_bytes());
         self.bytes.push(1); // the only version of jsonb's wire format
-        self.bytes.extend_from_slice(json.as_bytes());
+        match json.len() < PIECE {
+            true => self.bytes.extend_from_slice(json.as_bytes()),
+            false => self.large.push((self.bytes.len(), json.as_bytes())),
+        }
     }
 
     /// `integer[]`, one-dimensional.
@@ -147,22 +161,38 @@ impl CopyBuffer {
 ///
 /// # Errors
 /// Whatever the server answers; the transaction is then to be rolled back, or its savepoint.
-pub async fn copy_in<T>(
+pub async fn copy_in<'v, T>(
     connection: &mut PgConnection,
     statement: &'static str,
     items: impl IntoIterator<Item = T, IntoIter: Send> + Send,
-    mut encode: impl FnMut(&mut CopyBuffer, T) + Send,
+    mut encode: impl FnMut(&mut CopyBuffer<'v>, T) + Send,
 ) -> Result<u64, sqlx::Error> {
     let mut copy = connection.copy_in_raw(statement).await?;
     let mut buffer = CopyBuffer::new();
     for item in items {
         encode(&mut buffer, item);
-        if buffer.bytes.len() >= PIECE {
-            copy.send(buffer.bytes.as_slice()).await?;
-            buffer.bytes.clear();
+        if buffer.bytes.len() >= PIECE || !buffer.large.is_empty() {
+            send(&mut copy, &mut buffer).await?;
         }
     }
     buffer.bytes.extend_from_slice(&(-1i16).to_be_bytes());
-    copy.send(buffer.bytes.as_slice()).await?;
+    send(&mut copy, &mut buffer).await?;
     copy.finish().await
+}
+
+async fn send(
+    copy: &mut PgCopyIn<&mut PgConnection>,
+    buffer: &mut CopyBuffer<'_>,
+) -> Result<(), sqlx::Error> {
+    let mut sent = 0;
+    for (place, value) in buffer.large.drain(..) {
+        copy.send(&buffer.bytes[sent..place]).await?;
+        sent = place;
+        for piece in value.chunks(PIECE) {
+            copy.send(piece).await?;
+        }
+    }
+    copy.send(&buffer.bytes[sent..]).await?;
+    buffer.bytes.clear();
+    Ok(())
 }

@@ -55,7 +55,7 @@ pub async fn store(
         copy.bigint(Some(run.0));
         copy.text(Some(source));
         copy.integers(row_lengths(&block.row_ends));
-        copy.bytes(&block.payload);
+        copy.kept_bytes(&block.payload);
     })
     .await?;
     Ok(())

@@ -99,7 +99,7 @@ pub async fn slices(
     range: RunRange,
 ) -> Result<Vec<ReadSlice>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select payload as "payload!", result as "result!" from (
+        r#"select payload as "payload!", bytes as "bytes!", result as "result!" from (
             select *, max(run_id) over (partition by raw_ref, chunk) as last_run_id
             from run_slices where source = $1 and run_id between $2 and $3
          ) as read
@@ -116,7 +116,7 @@ pub async fn slices(
         .map(|(slice, row)| {
             let payload =
                 serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?;
-            Ok(ReadSlice { slice, payload, result: row.result })
+            Ok(ReadSlice { slice, payload, bytes: row.bytes, result: row.result })
         })
         .collect()
 }

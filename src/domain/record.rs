@@ -3,7 +3,7 @@
 //!
 //! Must not know how PostgreSQL encodes them.
 
-use super::hash::{ContentHash, StoredHash};
+use super::hash::{ContentHash, ContentHasher, StoredHash};
 use super::raw::RawRef;
 
 /// How the values of a column are held, hashed and written.
@@ -167,6 +167,9 @@ impl Entry {
     };
 }
 
+/// A record with more text is hashed piece by piece: no copy of it is made.
+const LARGE: usize = 256 << 10;
+
 /// Canonical records of one batch in the order in which their rows came.
 #[derive(Debug)]
 pub struct RecordBatch {
@@ -309,7 +312,13 @@ impl RecordBatch {
     }
 
     fn hash(&mut self, entry: &Entry) -> ContentHash {
+        if self.arena.len() - self.open_at > LARGE {
+            let mut hasher = ContentHasher::default();
+            write_hashed(self.values(entry), &mut hasher);
+            return hasher.take();
+        }
         let mut hashed = std::mem::take(&mut self.hashed);
+        hashed.clear();
         write_hashed(self.values(entry), &mut hashed);
         self.hashed = hashed;
         ContentHash::of(&self.hashed)
@@ -401,6 +410,7 @@ impl<'a> RecordView<'a> {
         match stored {
             StoredHash::Blake3(hash) => hash == self.content_hash(),
             StoredHash::Xxh3(_) => {
+                scratch.clear();
                 write_hashed(self.values(), scratch);
                 stored.is_of(scratch)
             }
@@ -423,9 +433,8 @@ impl<'a> RecordView<'a> {
 /// their names as well, in the order of these, and only if they have a value.
 fn write_hashed<'a>(
     values: impl Iterator<Item = (&'static ColumnSpec, Option<Value<'a>>)> + Clone,
-    hashed: &mut Vec<u8>,
+    hashed: &mut impl Hashing,
 ) {
-    hashed.clear();
     for times in [false, true] {
         for (spec, value) in values.clone() {
             let is_time = spec.kind == ColumnType::Timestamp;
@@ -444,20 +453,35 @@ fn write_hashed<'a>(
     }
 }
 
-fn write_value(kind: ColumnType, value: Option<Value<'_>>, hashed: &mut Vec<u8>) {
+fn write_value(kind: ColumnType, value: Option<Value<'_>>, hashed: &mut impl Hashing) {
     match value {
         Some(Value::Text(text)) => write_text(text, hashed),
-        Some(Value::Time(micros)) => hashed.extend_from_slice(&micros.to_le_bytes()),
-        None if kind == ColumnType::Timestamp => {
-            hashed.extend_from_slice(&i64::MIN.to_le_bytes());
-        }
-        None => hashed.extend_from_slice(&u32::MAX.to_le_bytes()),
+        Some(Value::Time(micros)) => hashed.add(&micros.to_le_bytes()),
+        None if kind == ColumnType::Timestamp => hashed.add(&i64::MIN.to_le_bytes()),
+        None => hashed.add(&u32::MAX.to_le_bytes()),
     }
 }
 
-fn write_text(text: &str, hashed: &mut Vec<u8>) {
-    hashed.extend_from_slice(&(text.len() as u32).to_le_bytes());
-    hashed.extend_from_slice(text.as_bytes());
+fn write_text(text: &str, hashed: &mut impl Hashing) {
+    hashed.add(&(text.len() as u32).to_le_bytes());
+    hashed.add(text.as_bytes());
+}
+
+/// Takes what is hashed of a record: memory, hashed at once, or a hasher, which holds nothing.
+trait Hashing {
+    fn add(&mut self, bytes: &[u8]);
+}
+
+impl Hashing for Vec<u8> {
+    fn add(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Hashing for ContentHasher {
+    fn add(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
 }
 
 #[cfg(test)]
@@ -484,6 +508,18 @@ mod tests {
         let hashes: Vec<_> = batch.iter().map(RecordView::content_hash).collect();
         assert_eq!(hashes[0], hashes[1]);
         assert_ne!(hashes[0], hashes[2]);
+    }
+
+    #[test]
+    fn a_large_record_has_the_hash_of_all_its_text() {
+        let long = "x".repeat(LARGE + 1);
+        let batch = batch_of(&[("1", &long), ("2", &long), ("3", &long[1..])]);
+        let mut hashed = Vec::new();
+        for record in batch.iter() {
+            hashed.clear();
+            write_hashed(record.values(), &mut hashed);
+            assert_eq!(record.content_hash(), ContentHash::of(&hashed));
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ const MOST_REPEATED: usize = MOST_PICKED;
 const MOST_OF_ONE: usize = 8 << 20;
 
 /// Bytes of chunks that are held for each computing task: one of the usual size, and where its rows end.
-const SHARE: usize = 5 << 20;
+pub(super) const SHARE: usize = 5 << 20;
 
 /// The rows of a chunk.
 #[derive(Debug, Default)]

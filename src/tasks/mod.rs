@@ -22,6 +22,7 @@ mod fetch_page;
 mod finish_run;
 mod key_change;
 mod mapper;
+mod memory;
 mod normalize_batch;
 mod parse_csv_chunk;
 mod plan_replay;
@@ -48,6 +49,7 @@ use crate::domain::task::TaskPayload;
 use crate::sources::Access;
 use chunk_cache::ChunkCache;
 pub use error::TaskError;
+use memory::Memory;
 pub use sources_in_use::{SourceInUse, SourcesInUse};
 
 /// What a task works with.
@@ -62,6 +64,7 @@ struct TaskContext {
     from_empty: bool,
     slice_order: SliceOrder,
     chunks: Arc<ChunkCache>,
+    memory: Arc<Memory>,
 }
 
 /// What a task leaves in the transaction besides the rows it wrote itself.

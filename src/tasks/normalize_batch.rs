@@ -6,9 +6,11 @@ use sqlx::PgConnection;
 
 use super::chunk_cache::Normalizing;
 use super::mapper::Mapper;
+use super::memory::InMemory;
 use super::read_slice::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
 use super::{Effects, Task, TaskContext, TaskError, repeated};
+use crate::db::run_tasks::ReadSlice;
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
 use crate::domain::counters::Counters;
@@ -53,25 +55,26 @@ pub(super) struct NormalizeBatch {
 }
 
 impl Task for NormalizeBatch {
-    type Gathered = (Mapper, Normalizing);
+    type Gathered = (Mapper, Normalizing, InMemory);
 
     async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let normalizing = context.chunks.normalizing();
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
+        let memory = context.memory.hold(self.bytes(&slices)).await;
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
         let gone = gone(context).await?;
         let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?;
         let mut mapper = Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone);
         mapper.slices(context, &normalizing, slices).await?;
-        Ok((mapper, normalizing))
+        Ok((mapper, normalizing, memory))
     }
 
     async fn store(
         &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (mapper, _normalizing): Self::Gathered,
+        (mapper, _normalizing, _memory): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let Mapper { mapped, pages, evaluated, .. } = mapper;
         let source = &context.source_name;
@@ -135,6 +138,15 @@ async fn gone(context: &TaskContext) -> Result<Gone, TaskError> {
 }
 
 impl NormalizeBatch {
+    /// The bytes that are worked on. Of rows with repeated keys there are few, but they are read by the block.
+    fn bytes(&self, slices: &[ReadSlice]) -> usize {
+        let bytes = slices.iter().map(|slice| usize::try_from(slice.bytes).unwrap_or_default());
+        match self.rows {
+            Rows::All | Rows::Single => bytes.sum(),
+            Rows::Repeated => bytes.max().unwrap_or_default(),
+        }
+    }
+
     /// Repeated keys meet each other in the table; the others meet nothing if it was empty.
     fn expect(&self, context: &TaskContext) -> Expect {
         match self.rows {

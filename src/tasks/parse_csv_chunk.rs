@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 
 use super::chunk_cache::Permit;
+use super::memory::InMemory;
 use super::read_slice::{Gathered, Slices};
 use super::{Effects, StoredSlice, Task, TaskContext, TaskError};
 use crate::db::raw_csv_blocks::{self, ChunkId};
@@ -45,21 +46,22 @@ impl ParseSmallChunks {
 }
 
 impl Task for ParseCsvChunk {
-    type Gathered = (Gathered, Permit);
+    type Gathered = (Gathered, Permit, InMemory);
 
     async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let permit = context.chunks.permit(bytes(&self.chunk)).await;
+        let memory = context.memory.hold(bytes(&self.chunk)).await;
         let file = source_files::location(&context.pool, self.chunk.file_id).await?;
         let watched = watched_keys(context).await?;
         let request = |slice| request(context, self.chunk, &file, slice, watched);
-        Ok((self.slices.gather(context, request).await?, permit))
+        Ok((self.slices.gather(context, request).await?, permit, memory))
     }
 
     async fn store(
         &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (gathered, permit): Self::Gathered,
+        (gathered, permit, _memory): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let id = chunk_id(&self.chunk);
         let (rows, effects) = self.slices.chunk(context, gathered, id.file_id)?;
@@ -72,14 +74,16 @@ impl Task for ParseCsvChunk {
 
 impl Task for ParseSmallChunks {
     /// What each chunk gave; `None`: it becomes a task of its own.
-    type Gathered = (Vec<Option<(Slices, Gathered)>>, Permit);
+    type Gathered = (Vec<Option<(Slices, Gathered)>>, Permit, InMemory);
 
     async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
-        let permit = context.chunks.permit(self.chunks.iter().map(bytes).sum()).await;
+        let bytes = self.chunks.iter().map(bytes).sum();
+        let permit = context.chunks.permit(bytes).await;
+        let memory = context.memory.hold(bytes).await;
         let mut read = Vec::with_capacity(self.chunks.len());
         if self.apart {
             read.resize_with(self.chunks.len(), || None);
-            return Ok((read, permit));
+            return Ok((read, permit, memory));
         }
         let ids: Vec<_> = self.chunks.iter().map(|chunk| chunk.file_id).collect();
         let files = source_files::locations(&context.pool, &ids).await?;
@@ -87,14 +91,14 @@ impl Task for ParseSmallChunks {
         for (slice, chunk) in (self.first_slice..).zip(&self.chunks) {
             read.push(self::read(context, slice, *chunk, &files, watched.clone()).await?);
         }
-        Ok((read, permit))
+        Ok((read, permit, memory))
     }
 
     async fn store(
         &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (read, permit): Self::Gathered,
+        (read, permit, _memory): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let mut effects = Effects::default();
         let mut chunks = Vec::with_capacity(read.len());

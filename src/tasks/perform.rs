@@ -14,6 +14,7 @@ use super::dry_run::DryRun;
 use super::error::{TaskError, panic_text};
 use super::failpoint::{Failpoint, failpoint};
 use super::fetch_page::FetchPage;
+use super::memory::Memory;
 use super::normalize_batch::NormalizeBatch;
 use super::parse_csv_chunk::{ParseCsvChunk, ParseSmallChunks};
 use super::plan_run::PlanRun;
@@ -72,6 +73,7 @@ pub struct Performer {
     pub(super) sources: SourcesInUse,
     pub(super) retry: RetryPolicy,
     chunks: Arc<ChunkCache>,
+    memory: Arc<Memory>,
     pub(super) troubles: Arc<Troubles>,
 }
 
@@ -96,8 +98,9 @@ impl Handler for Performer {
 impl Performer {
     /// A performer of tasks of these sources; `computing` tasks are read or normalized at once.
     pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize, sources: SourcesInUse) -> Self {
-        let chunks = ChunkCache::new(computing.max(2));
-        Self { pool, sources, retry, chunks, troubles: Arc::default() }
+        let computing = computing.max(2);
+        let (chunks, memory) = (ChunkCache::new(computing), Arc::new(Memory::new(computing)));
+        Self { pool, sources, retry, chunks, memory, troubles: Arc::default() }
     }
 
     async fn perform(&self, delivery: &mut Delivery, message: &Message) -> Result<(), TaskError> {
@@ -218,6 +221,7 @@ impl Performer {
             from_empty: task.from_empty,
             slice_order: task.slice_order,
             chunks: self.chunks.clone(),
+            memory: self.memory.clone(),
         })
     }
 

@@ -40,6 +40,8 @@ pub struct ReadSlice {
     pub slice: i64,
     /// What the reading task was told.
     pub payload: TaskPayload,
+    /// Bytes read.
+    pub bytes: i64,
     /// What it left.
     pub result: Value,
 }
@@ -55,7 +57,7 @@ pub async fn read_slices(
     last: i64,
 ) -> Result<Vec<ReadSlice>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select first_slice as "slice!", payload, result as "result!"
+        r#"select first_slice as "slice!", payload, bytes, result as "result!"
          from run_tasks
          where run_id = $1 and role = 'read'
            and first_slice between $2 and $3 and state = 'done' and result is not null
@@ -70,7 +72,7 @@ pub async fn read_slices(
         .map(|row| {
             let payload =
                 serde_json::from_value(row.payload).map_err(|e| sqlx::Error::Decode(e.into()))?;
-            Ok(ReadSlice { slice: row.slice, payload, result: row.result })
+            Ok(ReadSlice { slice: row.slice, payload, bytes: row.bytes, result: row.result })
         })
         .collect()
 }

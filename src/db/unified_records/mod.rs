@@ -338,11 +338,11 @@ async fn copy_records(
 
 /// Adds a record to a COPY of all its columns, in the order of [`statements::Statements::copy`]. `raw_ref` is
 /// the text of the record's raw payload, which consecutive records share.
-pub fn encode_record(
-    copy: &mut CopyBuffer,
+pub fn encode_record<'v>(
+    copy: &mut CopyBuffer<'v>,
     source: &str,
     run: RunId,
-    record: RecordView<'_>,
+    record: RecordView<'v>,
     raw_ref: &str,
 ) {
     let values = record.values();
@@ -360,13 +360,13 @@ pub fn encode_record(
 }
 
 /// Adds a value of a column.
-pub fn encode_value(copy: &mut CopyBuffer, kind: ColumnType, value: Option<Value<'_>>) {
+pub fn encode_value<'v>(copy: &mut CopyBuffer<'v>, kind: ColumnType, value: Option<Value<'v>>) {
     match (value, kind) {
         (None, _) => copy.null(),
         (Some(Value::Time(micros)), _) => copy.timestamptz(Some(micros)),
         (Some(Value::Text(text)), ColumnType::Numeric) => copy.numeric(Some(text)),
-        (Some(Value::Text(text)), ColumnType::Json) => copy.jsonb(Some(text)),
-        (Some(Value::Text(text)), _) => copy.text(Some(text)),
+        (Some(Value::Text(text)), ColumnType::Json) => copy.jsonb(text),
+        (Some(Value::Text(text)), _) => copy.kept_bytes(text.as_bytes()),
     }
 }
 

@@ -65,10 +65,12 @@ pub(in super::super) fn parse<R: RowReader>(
                 && reader.read_key(content, &mut buffer).is_some_and(|row| watch(&row))
             {
                 parsed.picked.push(number);
-                if picked_bytes <= MOST_PICKED {
+                if picked_bytes + span.next <= MOST_PICKED {
                     let row = blocks.copy_of(number, at, at + span.next);
                     picked_bytes += row.held_bytes();
                     parsed.watched.push(row);
+                } else {
+                    picked_bytes = usize::MAX / 2;
                 }
             }
         }
