@@ -19,6 +19,7 @@ use crate::domain::host::Host;
 use crate::domain::number::whole;
 use crate::domain::secret_url::SecretUrl;
 use crate::files;
+use crate::job_file::setting::SecretText;
 pub use root::DEFAULT_FILE;
 
 /// Where the API listens: nobody but this machine reaches it.
@@ -114,6 +115,22 @@ pub struct SettingsLayer {
         value_parser = |text: &str| whole(text, 0_u64.., 900))]
     pub task_time_limit: Option<u64>,
 
+    /// Text that stored tokens of login servers are sealed with, of 32 characters or more; best set by its
+    /// variable, since the command line is seen by others
+    #[arg(
+        long,
+        env = "KASPARRO_SECRET_KEY",
+        hide_env_values = true,
+        global = true,
+        value_name = "TEXT"
+    )]
+    #[serde(skip)]
+    pub secret_key: Option<SecretText>,
+
+    /// File with that text
+    #[arg(long, env = "KASPARRO_SECRET_KEY_FILE", global = true, value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
+
     /// Where PostgreSQL's programs are, when they are not found by themselves
     #[arg(long, env = "KASPARRO_PG_BIN", global = true, value_name = "DIR")]
     pub pg_bin: Option<PathBuf>,
@@ -174,6 +191,8 @@ pub struct Settings {
     pub task_attempts: u16,
     /// See [`SettingsLayer::task_time_limit`]; at least a second.
     pub task_time_limit: Duration,
+    /// See [`SettingsLayer::secret_key`].
+    pub secret_key: Option<SecretText>,
     /// See [`SettingsLayer::pg_bin`].
     pub pg_bin: Option<PathBuf>,
     /// See [`SettingsLayer::pg_download_url`].
@@ -222,6 +241,14 @@ pub enum ConfigError {
          kasparro.example:8443"
     )]
     Host(String),
+    /// The key can be guessed. It is not repeated.
+    #[error(
+        "KASPARRO_SECRET_KEY has {0} characters, and 32 are the fewest; `openssl rand -base64 32` makes a key"
+    )]
+    ShortKey(usize),
+    /// There are two keys, and nobody knows which one counts.
+    #[error("KASPARRO_SECRET_KEY and KASPARRO_SECRET_KEY_FILE are both set: unset one of them")]
+    TwoKeys,
     /// With none of it nothing would be done.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
@@ -257,6 +284,7 @@ impl Settings {
         if mirror.is_some_and(|mirror| mirror != "none" && !mirror.starts_with("http")) {
             return Err(ConfigError::Mirror);
         }
+        let secret_key = secret_key(layer.secret_key, layer.secret_key_file)?;
         let workers = layer.workers.unwrap_or_else(processors);
         let task_attempts = layer.task_attempts.unwrap_or(8);
         let task_time_limit = layer.task_time_limit.unwrap_or(900);
@@ -286,6 +314,7 @@ impl Settings {
             grace: Duration::from_secs(layer.grace.unwrap_or(30)),
             task_attempts,
             task_time_limit: Duration::from_secs(task_time_limit),
+            secret_key,
             pg_bin: layer.pg_bin,
             pg_download_url: layer.pg_download_url,
             log: layer.log,
@@ -302,6 +331,7 @@ impl SettingsLayer {
             jobs_dir: self.jobs_dir.map(below),
             data_roots: self.data_roots.map(|roots| roots.into_iter().map(below).collect()),
             data_dir: self.data_dir.map(below),
+            secret_key_file: self.secret_key_file.map(below),
             pg_bin: self.pg_bin.map(below),
             ..self
         }
@@ -323,6 +353,8 @@ impl SettingsLayer {
             grace: self.grace.or(below.grace),
             task_attempts: self.task_attempts.or(below.task_attempts),
             task_time_limit: self.task_time_limit.or(below.task_time_limit),
+            secret_key: self.secret_key.or(below.secret_key),
+            secret_key_file: self.secret_key_file.or(below.secret_key_file),
             pg_bin: self.pg_bin.or(below.pg_bin),
             pg_download_url: self.pg_download_url.or(below.pg_download_url),
             log: self.log.or(below.log),
@@ -358,6 +390,28 @@ fn in_words(message: &str, key: Option<&str>) -> String {
             None => fault.describe(&[]),
         },
         fault => format!("{}: {}", key.unwrap_or("value"), fault.describe(&[])),
+    }
+}
+
+/// The fewest characters of a key: those of 24 random bytes in base64.
+const SHORTEST_KEY: usize = 32;
+
+fn secret_key(
+    text: Option<SecretText>,
+    file: Option<PathBuf>,
+) -> Result<Option<SecretText>, ConfigError> {
+    let key = match (text, file) {
+        (Some(_), Some(_)) => return Err(ConfigError::TwoKeys),
+        (Some(text), None) => text,
+        (None, Some(path)) => match files::read_text(&path, files::MAX_SECRET_FILE) {
+            Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned().into(),
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        },
+        (None, None) => return Ok(None),
+    };
+    match key.expose().chars().count() {
+        length if length < SHORTEST_KEY => Err(ConfigError::ShortKey(length)),
+        _ => Ok(Some(key)),
     }
 }
 
@@ -479,6 +533,36 @@ mod tests {
         let error = Settings::resolve(SettingsLayer::default(), Some(&pipe)).unwrap_err();
         let said = crate::domain::failure::chain(&error);
         assert!(said.ends_with("kasparro.toml cannot be read: it is a named pipe, not a file"));
+    }
+
+    #[test]
+    fn a_secret_key_is_a_long_text_or_in_a_file_and_never_shown() {
+        const KEY: &str = "c4nary-c4nary-c4nary-c4nary-c4nary";
+        let text = file(&format!("{KEY}\n"));
+        let by_text =
+            SettingsLayer { secret_key: Some(KEY.to_owned().into()), ..SettingsLayer::default() };
+        let by_file =
+            SettingsLayer { secret_key_file: Some(text.path().into()), ..SettingsLayer::default() };
+        for given in [by_text.clone(), by_file.clone()] {
+            let settings = Settings::resolve(given, None).unwrap();
+            assert!(!format!("{settings:?}").contains("c4nary"));
+            assert_eq!(settings.secret_key.unwrap().expose(), KEY);
+        }
+        let both = SettingsLayer { secret_key_file: by_file.secret_key_file, ..by_text };
+        let short = SettingsLayer {
+            secret_key: Some("c4nary".to_owned().into()),
+            ..SettingsLayer::default()
+        };
+        for (given, says) in [(both, "unset one"), (short, "has 6 characters")] {
+            let error = Settings::resolve(given, None).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("c4nary"), "{error}");
+        }
+        let error = Settings::resolve(
+            SettingsLayer::default(),
+            Some(file(&format!("secret_key = '{KEY}'")).path()),
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("unknown key") && !error.contains("c4nary"), "{error}");
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
+use crate::job_file::setting::SecretText;
 use crate::queue::{self, Concurrency, Timeouts, WorkError};
 use crate::sources::AllowedRoots;
 use crate::tasks::SourcesInUse;
 use crate::tasks::perform::{Performer, RetryPolicy};
+use crate::tasks::tokens::Sealing;
 
 /// Tasks that wait for others use a slot and hardly anything else.
 const WAITING_TASKS: usize = 4;
@@ -22,6 +24,8 @@ pub struct WorkerOptions {
     pub computing: usize,
     /// Which files job files may lead to.
     pub allowed_roots: AllowedRoots,
+    /// What tokens of login servers are sealed with, where they are stored.
+    pub secret_key: Option<SecretText>,
     /// How failed tasks are tried again.
     pub retry: RetryPolicy,
     /// How long tasks under way may take once it is stopped.
@@ -47,7 +51,10 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
     let sources = SourcesInUse::new(options.allowed_roots.clone());
-    let performer = Performer::new(pool.clone(), options.retry, options.computing, sources);
+    let mut performer = Performer::new(pool.clone(), options.retry, options.computing, sources);
+    if let Some(key) = &options.secret_key {
+        performer = performer.with_sealing(Sealing::new(key.expose()));
+    }
     let concurrency = Concurrency { computing: options.computing, waiting: WAITING_TASKS };
     let timeouts = Timeouts::default();
     queue::work(pool, &options.name, concurrency, timeouts, performer, options.grace, stop).await

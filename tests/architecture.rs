@@ -278,6 +278,10 @@ const FORGEABLE: &[(&str, &str)] = &[
         "domain/reject.rs",
         "the name of a group of defects; a redrive takes all rows behind the first",
     ),
+    (
+        "sources/rest_api/auth/hmac.rs",
+        "an HMAC, which nobody forges without its key, for APIs that know no other",
+    ),
     ("sources/formats/csv/params.rs", "only whoever writes the job file could make them"),
 ];
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::args::OutputArgs;
+use super::auth;
 use super::{out, processes};
 use crate::config::Settings;
 use crate::domain::failure::chain;
@@ -29,7 +30,8 @@ pub(super) fn check(
     jobs: &JobsFolder,
     args: &CheckArgs,
 ) -> anyhow::Result<ExitCode> {
-    let checked = checked(jobs, &processes::allowed_roots(settings)?)?;
+    let checked =
+        checked(jobs, &processes::allowed_roots(settings)?, settings.secret_key.is_some())?;
     let stray: Vec<_> = jobs.strays()?;
     let bad =
         |file: &Checked| !file.problems.is_empty() || args.strict && !file.warnings.is_empty();
@@ -76,13 +78,15 @@ struct Checked {
     warnings: Vec<Problem>,
 }
 
+/// `seals` says whether there is a key to seal tokens with.
 fn checked(
     jobs: &JobsFolder,
     allowed_roots: &AllowedRoots,
+    seals: bool,
 ) -> Result<Vec<Checked>, DefinitionError> {
     let check = |loaded: Result<Definition, DefinitionError>| match loaded {
         Err(error) => Checked::refused(&error),
-        Ok(definition) => Checked::looked_at(&definition, allowed_roots),
+        Ok(definition) => Checked::looked_at(&definition, allowed_roots, seals),
     };
     Ok(jobs.load(sources::kinds())?.into_iter().map(check).collect())
 }
@@ -100,7 +104,7 @@ impl Checked {
         Self { file, source: None, problems, warnings: Vec::new() }
     }
 
-    fn looked_at(definition: &Definition, allowed_roots: &AllowedRoots) -> Self {
+    fn looked_at(definition: &Definition, allowed_roots: &AllowedRoots, seals: bool) -> Self {
         let file = definition.path.clone();
         let source = Some(definition.source.to_string());
         let (found, mut warnings) = match sources::look(definition, allowed_roots) {
@@ -110,9 +114,22 @@ impl Checked {
         let line = |found: Problem| (found.line_of(&file), Some(found));
         let mut problems: Vec<_> = found.into_iter().map(line).collect();
         if problems.is_empty() {
-            let opened = sources::check(definition)
-                .and_then(|()| sources::open(definition, allowed_roots).map(drop));
-            problems.extend(opened.err().map(|error| (chain(&error), None)));
+            let opened =
+                sources::check(definition).and_then(|()| sources::open(definition, allowed_roots));
+            match opened {
+                Ok(source) => {
+                    let kept = source.profile().kept_tokens;
+                    let unsealed = kept.iter().filter(|_| !seals).map(|(at, _)| at.as_str());
+                    let found = definition.inspect(|job| {
+                        unsealed.for_each(|at| job.problem(&keys_of(at), auth::no_key(at)));
+                    });
+                    match found {
+                        Ok((found, _)) => problems.extend(found.into_iter().map(line)),
+                        Err(error) => return Self::refused(&error),
+                    }
+                }
+                Err(error) => problems.push((chain(&error), None)),
+            }
         }
         warnings.extend(definition.warnings.iter().cloned());
         warnings.sort_by_key(|found| (found.line, found.column));
@@ -145,6 +162,11 @@ impl Checked {
             "warnings": self.warnings.iter().map(found_json).collect::<Vec<_>>(),
         })
     }
+}
+
+/// `rest_api.auth[1]` as keys.
+fn keys_of(at: &str) -> Vec<&str> {
+    at.split(['.', '[', ']']).filter(|key| !key.is_empty()).collect()
 }
 
 fn found_json(found: &Problem) -> Value {

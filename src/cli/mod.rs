@@ -3,6 +3,7 @@
 mod actor;
 mod allocator;
 mod args;
+mod auth;
 mod check;
 mod completions;
 mod database;
@@ -148,6 +149,9 @@ enum Command {
     /// Make, list and revoke the tokens of the HTTP API
     #[command(subcommand, after_help = token::EXAMPLES)]
     Token(token::TokenCommand),
+    /// Store the token of a source that logs in with one; list those that are stored
+    #[command(subcommand, after_help = auth::EXAMPLES)]
+    Auth(auth::AuthCommand),
     /// Run a command with DATABASE_URL and PG* set to kasparro's database, such as psql
     #[command(after_help = exec::EXAMPLES)]
     Exec(exec::ExecArgs),
@@ -305,6 +309,7 @@ async fn dispatch(
         Command::Drift(args) => schemas::drift(settings, &jobs, &args).await,
         Command::Stats(args) => stats::stats(settings, args).await,
         Command::Token(command) => token::token(settings, &command).await,
+        Command::Auth(command) => auth::auth(settings, &jobs, &command).await,
         Command::Exec(args) => exec::exec(settings, &args).await,
         Command::Claim => database::claim(settings).await,
         Command::Healthcheck { ready } => processes::healthcheck(settings, ready).await,

@@ -70,6 +70,8 @@ pub enum SourceErrorKind {
     SchemaFrozen,
     /// Nobody waits for it any more.
     Abandoned,
+    /// What the engine does for a source failed, and it knows what that means.
+    Engine(FailureClass),
     /// A fault of kasparro itself.
     Internal,
 }
@@ -79,6 +81,7 @@ impl SourceErrorKind {
     pub fn class(self) -> FailureClass {
         match self {
             Self::RateLimited(wait) => FailureClass::NotYet(wait),
+            Self::Engine(class) => class,
             Self::Unreachable
             | Self::TimedOut
             | Self::BrokenOff

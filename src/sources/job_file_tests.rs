@@ -325,7 +325,8 @@ fn each_problem_of_an_api_has_its_line_and_its_key() {
         (
             url,
             "base_url = \"https://example.com\"\nauth = \"c4nary\"",
-            "6: rest_api.auth: expected a table, found a text",
+            "6: rest_api.auth: expected a table such as { type = \"bearer\", token = { env = \
+             \"NAME_OF_VARIABLE\" } }, or a list of such tables; a secret is never written into a job file",
         ),
         (
             url,
@@ -340,8 +341,8 @@ fn each_problem_of_an_api_has_its_line_and_its_key() {
         ),
         (
             url,
-            "base_url = \"https://example.com\"\nauth = { type = \"basic\" }",
-            "6: rest_api.auth.type: unknown word \"basic\"; known words: api_key, bearer",
+            "base_url = \"https://example.com\"\nauth = { type = \"digest\" }",
+            "6: rest_api.auth.type: unknown word \"digest\"; known words: api_key, bearer, basic, oauth2, login, hmac",
         ),
         (
             url,

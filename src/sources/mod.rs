@@ -14,6 +14,7 @@ pub mod rest_api;
 mod rows;
 mod slice;
 mod source;
+pub mod token_store;
 
 pub use access::{Access, RateLimit};
 pub use allowed_roots::AllowedRoots;
@@ -29,6 +30,7 @@ pub use slice::{
     SliceContent, SliceNotes, SliceReader, SliceRequest,
 };
 pub use source::{Kind, Opened, Profile, Source};
+pub use token_store::TokenStore;
 
 use crate::job_file::error::Problem;
 use crate::job_file::{Definition, DefinitionError, KindSchema, json_schema};

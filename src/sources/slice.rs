@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Access, SourceError, SourceErrorKind};
+use super::{Access, SourceError, SourceErrorKind, TokenStore};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::file::{ChosenRows, FileStamp, Layout, RawBlock};
 use crate::domain::hash::ContentHash;
@@ -23,6 +23,8 @@ pub struct SliceRequest {
     pub position: Position,
     /// Where API pages come from.
     pub access: Access,
+    /// Where tokens of login servers are kept.
+    pub tokens: Arc<dyn TokenStore>,
     /// The sorted hashes of the keys whose rows are wanted apart.
     pub watched_keys: Option<Arc<Vec<u64>>>,
 }

@@ -10,6 +10,7 @@ use super::allowed_roots::AllowedRoots;
 use super::error::SourceError;
 use super::plan::{Plan, PlanRequest};
 use super::slice::{RawRows, SliceReader, SliceRequest};
+use super::token_store::TokenKey;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::job_file::{Definition, Inspection, KindRules};
@@ -69,6 +70,9 @@ pub struct Profile {
     pub rate_limit: Option<RateLimit>,
     /// The most attempts of a reading task; `None`: as for any other.
     pub max_attempts: Option<u32>,
+    /// The tokens of login servers that must be kept between runs, with the keys of the job file that have
+    /// them: without a `KASPARRO_SECRET_KEY` it cannot be read.
+    pub kept_tokens: Vec<(String, TokenKey)>,
 }
 
 /// What opening a source gives.

@@ -210,9 +210,13 @@ impl<'a> Trial<'a> {
         while let Some((slice, position)) = to_read.pop_first() {
             let request = match position {
                 Position::Own(position) => own(context, slice, position),
-                Position::Chunk(_) => {
-                    SliceRequest { slice, position, access: context.access, watched_keys: None }
-                }
+                Position::Chunk(_) => SliceRequest {
+                    slice,
+                    position,
+                    access: context.access,
+                    tokens: context.tokens.clone(),
+                    watched_keys: None,
+                },
             };
             let layout = match &request.position {
                 Position::Chunk(chunk) => Some((chunk.file_id, Arc::new(chunk.layout.clone()))),

@@ -12,6 +12,7 @@ pub mod perform;
 pub mod redrive;
 pub mod retry_run;
 pub mod start_run;
+pub mod tokens;
 
 mod batches;
 mod chunk_cache;
@@ -46,7 +47,7 @@ use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::task::TaskPayload;
-use crate::sources::Access;
+use crate::sources::{Access, TokenStore};
 use chunk_cache::ChunkCache;
 pub use error::TaskError;
 use memory::Memory;
@@ -61,6 +62,7 @@ struct TaskContext {
     source: Arc<SourceInUse>,
     mode: Mode,
     access: Access,
+    tokens: Arc<dyn TokenStore>,
     from_empty: bool,
     slice_order: SliceOrder,
     chunks: Arc<ChunkCache>,

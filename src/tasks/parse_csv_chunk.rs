@@ -157,7 +157,8 @@ fn request(
         chunk,
     };
     let (position, access) = (Position::Chunk(position), context.access);
-    SliceRequest { slice, position, access, watched_keys }
+    let tokens = context.tokens.clone();
+    SliceRequest { slice, position, access, tokens, watched_keys }
 }
 
 /// The keys whose rows are wanted apart.

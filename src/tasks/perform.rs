@@ -19,6 +19,7 @@ use super::normalize_batch::NormalizeBatch;
 use super::parse_csv_chunk::{ParseCsvChunk, ParseSmallChunks};
 use super::plan_run::PlanRun;
 use super::snapshot_schema::SnapshotSchema;
+use super::tokens::{ProcessTokens, Sealing};
 use super::troubles::Troubles;
 use super::{SourcesInUse, Task, TaskContext};
 use crate::db::Transaction;
@@ -74,6 +75,7 @@ pub struct Performer {
     pub(super) retry: RetryPolicy,
     chunks: Arc<ChunkCache>,
     memory: Arc<Memory>,
+    tokens: ProcessTokens,
     pub(super) troubles: Arc<Troubles>,
 }
 
@@ -100,7 +102,14 @@ impl Performer {
     pub fn new(pool: PgPool, retry: RetryPolicy, computing: usize, sources: SourcesInUse) -> Self {
         let computing = computing.max(2);
         let (chunks, memory) = (ChunkCache::new(computing), Arc::new(Memory::new(computing)));
-        Self { pool, sources, retry, chunks, memory, troubles: Arc::default() }
+        let tokens = ProcessTokens::new(pool.clone(), None);
+        Self { pool, sources, retry, chunks, memory, tokens, troubles: Arc::default() }
+    }
+
+    /// Stores the tokens of login servers, sealed like this.
+    #[must_use]
+    pub fn with_sealing(self, sealing: Sealing) -> Self {
+        Self { tokens: ProcessTokens::new(self.pool.clone(), Some(sealing)), ..self }
     }
 
     async fn perform(&self, delivery: &mut Delivery, message: &Message) -> Result<(), TaskError> {
@@ -218,6 +227,7 @@ impl Performer {
             source: self.sources.get(&self.pool, task.config_hash).await?,
             mode: task.mode,
             access: Access::from_word(&task.access),
+            tokens: self.tokens.of(&task.source),
             from_empty: task.from_empty,
             slice_order: task.slice_order,
             chunks: self.chunks.clone(),

@@ -359,6 +359,7 @@ pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> Sli
         slice,
         position: Position::Own(position),
         access: context.access,
+        tokens: context.tokens.clone(),
         watched_keys: None,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kasparro::db::{self, runs, totals};
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::job_file::JobsFolder;
+use kasparro::job_file::setting::SecretText;
 use kasparro::queue;
 use kasparro::sources::{Access, AllowedRoots, kinds};
 use kasparro::tasks::perform::RetryPolicy;
@@ -27,6 +28,7 @@ pub struct TestApp {
     pub folder: TempDir,
     pub retry: RetryPolicy,
     pub workers: usize,
+    pub secret_key: Option<SecretText>,
 }
 
 /// The migrations and whatever else the template is made of: its name is their hash.
@@ -77,7 +79,7 @@ impl TestApp {
             time_limit: Duration::from_secs(30),
             longest_wait: Duration::from_secs(3600),
         };
-        Self { database, pool, folder, retry, workers: 2 }
+        Self { database, pool, folder, retry, workers: 2, secret_key: None }
     }
 
     /// An app with the sources that kasparro ships.
@@ -156,6 +158,7 @@ impl TestApp {
             name: "test".to_owned(),
             computing: self.workers,
             allowed_roots: AllowedRoots::default(),
+            secret_key: self.secret_key.clone(),
             retry: self.retry,
             grace: Duration::from_secs(5),
         };

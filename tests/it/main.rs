@@ -37,6 +37,7 @@ mod hostile;
 mod janitor;
 mod jsonl;
 mod locks;
+mod logins;
 mod lost_values;
 mod offset;
 mod order;

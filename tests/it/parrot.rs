@@ -35,8 +35,22 @@ fn escaped(body: &Value) -> String {
 }
 
 /// An API that repeats what it is sent in answers of every kind, each at a path of its own.
-pub async fn parrot() -> MockServer {
+pub async fn parrot(access_token: &str) -> MockServer {
     let server = MockServer::start().await;
+    // What a login server is sent, it repeats as well.
+    let access_token = access_token.to_owned();
+    let give = move |request: &Request| {
+        let sent = String::from_utf8_lossy(&request.body).into_owned();
+        let body = json!({ "access_token": access_token, "expires_in": 3600, "sent": sent });
+        ResponseTemplate::new(200).set_body_json(body)
+    };
+    Mock::given(method("POST")).and(path("/login")).respond_with(give).mount(&server).await;
+    let refuse = |request: &Request| {
+        let sent = String::from_utf8_lossy(&request.body).into_owned();
+        let body = json!({ "error": format!("{sent} {}", echo(request)) });
+        ResponseTemplate::new(401).set_body_json(body)
+    };
+    Mock::given(method("POST")).and(path("/no_login")).respond_with(refuse).mount(&server).await;
     let at = |place: &str| Mock::given(method("GET")).and(path(format!("/{place}")));
     let good = |request: &Request| {
         let echo = echo(request);
@@ -101,7 +115,8 @@ pub async fn parrot() -> MockServer {
 const PLACES: [&str; 9] =
     ["good", "escaped", "unauthorized", "broken", "page", "elsewhere", "within", "slow", "nobody"];
 
-/// Two sources for each answer: one sends its key in a header, one in the query.
+/// Three sources for each answer: one sends its key in a header, one in the query, one a token that its key has
+/// brought; and one whose login is refused.
 pub fn write_sources(app: &TestApp, key: &str, api: &str) {
     app.write("key", key);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -109,7 +124,19 @@ pub fn write_sources(app: &TestApp, key: &str, api: &str) {
         let header =
             format!("in = \"header\", name = \"x-key\", value = {{ env = \"{KEY_VARIABLE}\" }}");
         let query = "in = \"query\", name = \"key\", value = { file = \"key\" }".to_owned();
-        for (by, key) in [("header", header), ("query", query)] {
+        let token = |path: &str| {
+            format!(
+                "type = \"oauth2\", grant = \"client_credentials\", token_url = \"{api}/{path}\", \
+                 client_id = {{ file = \"key\" }}, client_secret = {{ env = \"{KEY_VARIABLE}\" }}"
+            )
+        };
+        let (header, query) =
+            (format!("type = \"api_key\", {header}"), format!("type = \"api_key\", {query}"));
+        let mut all = vec![("header", header), ("query", query), ("token", token("login"))];
+        if place == "unauthorized" {
+            all.push(("no_token", token("no_login")));
+        }
+        for (by, auth) in all {
             let base_url =
                 if place == "nobody" { format!("http://{free}") } else { api.to_owned() };
             let timeout = if place == "slow" { "500ms" } else { "30s" };
@@ -119,7 +146,7 @@ pub fn write_sources(app: &TestApp, key: &str, api: &str) {
                     "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\n\
                      base_url = \"{base_url}\"\npath = \"{place}\"\ndata_selector = \"$[*]\"\n\
                      timeout = \"{timeout}\"\nretry = {{ max_attempts = 2 }}\n\
-                     auth = {{ type = \"api_key\", {key} }}\n\
+                     auth = {{ {auth} }}\n\
                      headers = {{ x-second = {{ file = \"key\" }} }}\n[fields]\n\
                      name = {{ from = \"$.name\" }}\n\
                      price = {{ from = \"$.price\", type = \"decimal\" }}\n\

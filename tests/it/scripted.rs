@@ -132,6 +132,7 @@ impl Source for Scripted {
             bytes_per_batch: 16 << 20,
             rate_limit: None,
             max_attempts: None,
+            kept_tokens: Vec::new(),
         }
     }
 

@@ -23,8 +23,10 @@ struct Aviary {
     password: Canary,
     /// What somebody wrote into a job file by mistake.
     literal: Canary,
-    /// A token of the API.
+    /// A token of our API.
     token: Canary,
+    /// A token that a login server gives.
+    access: Canary,
 }
 
 impl Aviary {
@@ -40,11 +42,12 @@ impl Aviary {
             password: Canary::new("pw%@5Gh1Bs6XqTf9/+", "5Gh1Bs6XqTf9"),
             literal: Canary::new("lit+8Kp4Dv7NzWc2/", "8Kp4Dv7NzWc2"),
             token: Canary { text: token, core },
+            access: Canary::new("acc.6Jt9Wm3QzHs8-_x", "6Jt9Wm3QzHs8"),
         }
     }
 
     fn all(&self) -> Vec<Canary> {
-        [&self.header, &self.file, &self.password, &self.literal, &self.token]
+        [&self.header, &self.file, &self.password, &self.literal, &self.token, &self.access]
             .map(Clone::clone)
             .to_vec()
     }
@@ -218,6 +221,7 @@ async fn assert_the_parrot_spoke(app: &TestApp, canaries: &Aviary, api: &MockSer
         })
     };
     assert!(sent("x-key", &canaries.header.text), "in a header");
+    assert!(sent("authorization", &format!("Bearer {}", canaries.access.text)), "a token");
     assert!(sent("key", &canaries.file.text) && sent("x-second", &canaries.file.text));
     let outcomes = "select source || ' ' || status || ' ' || coalesce(error, '') from etl_runs";
     for outcome in app.texts(outcomes).await {
@@ -229,7 +233,7 @@ async fn assert_the_parrot_spoke(app: &TestApp, canaries: &Aviary, api: &MockSer
         assert!(!quotes || outcome.contains("***"), "{outcome}");
     }
     let struck = "select count(*) from unified_records where name like '%***%'";
-    assert_eq!(app.number(struck).await, 4);
+    assert_eq!(app.number(struck).await, 6);
     let struck = "select count(*) from quarantined_rows where raw::text like '%' ||
         encode('***', 'hex') || '%'";
     assert!(app.number(struck).await >= 8);
@@ -239,7 +243,7 @@ async fn assert_the_parrot_spoke(app: &TestApp, canaries: &Aviary, api: &MockSer
 async fn no_secret_is_ever_found_again() {
     let app = TestApp::empty().await;
     let canaries = Aviary::new(&app).await;
-    let api = parrot().await;
+    let api = parrot(&canaries.access.text).await;
     write_sources(&app, &canaries.file.text, &api.uri());
     write_broken_sources(&app, &canaries.literal.text);
     live(&app, &canaries).await;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use super::auth::AuthList;
 use super::data_selector::DataSelector;
 use super::params::RestApiParams;
 use super::recording::Recording;
@@ -109,9 +110,11 @@ pub(super) fn look(
     if let Err(error) = params.base_url.resolve(BASE_URL) {
         job.warning(&["rest_api", "base_url"], missing(&error));
     }
-    for key in params.auth.iter().flat_map(|auth| auth.kind().secrets()) {
-        if !key.optional {
-            look_for(job, key.secret, &["rest_api", "auth", key.key], base_dir);
+    for placed in params.auth.iter().flat_map(AuthList::each) {
+        for key in placed.kind.secrets().iter().filter(|key| !key.optional) {
+            let below = placed.keys.iter().map(String::as_str).chain(key.key.split('.'));
+            let keys: Vec<&str> = ["rest_api"].into_iter().chain(below).collect();
+            look_for(job, key.secret, &keys, base_dir);
         }
     }
     for (name, value) in &params.headers {

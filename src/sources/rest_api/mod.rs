@@ -41,7 +41,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use self::auth::Auth;
+pub use self::auth::{Auth, AuthList};
 pub use self::body_params::{GraphQlParams, Method};
 pub use self::http::redirects::AllowedHost;
 pub use self::http::response::Response;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::auth::Auth;
+use super::auth::AuthList;
 use super::body_params::{BodyParams, GraphQlParams, Method, template_problems};
 use super::http::redirects::AllowedHost;
 use super::paginator::Paginator;
@@ -46,8 +46,8 @@ pub struct RestApiParams {
     /// may have templates.
     #[serde(default)]
     pub headers: BTreeMap<String, PlainOrSecret>,
-    /// How requests are authenticated. Nothing of it is ever stored or shown.
-    pub auth: Option<Auth>,
+    /// How requests are authenticated: a table, or a list of several. Nothing secret of it is ever shown.
+    pub auth: Option<AuthList>,
     /// JSONPath of the records in a response. With `[*]` at its end what comes before must be a
     /// list; without, it may also be a single object. Null is an empty list.
     #[serde(default = "whole_body")]
@@ -138,9 +138,7 @@ impl RestApiParams {
             let keys = ["paginator"].into_iter().chain(below).map(str::to_owned);
             problems.push((keys.collect(), problem));
         }
-        for (below, problem) in self.auth.iter().flat_map(|auth| auth.kind().problems()) {
-            problems.push((["auth", below].map(str::to_owned).to_vec(), problem));
-        }
+        problems.extend(self.auth.iter().flat_map(AuthList::problems));
         problems
     }
 

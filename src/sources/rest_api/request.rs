@@ -24,7 +24,8 @@ pub(super) struct RequestParts {
     pub method: Method,
     /// The address to ask, without secrets.
     pub url: Url,
-    /// Query parameters behind those of the address, whose values are secrets.
+    /// Query parameters behind those of the address that are not a part of what is asked: secrets, and what is
+    /// another each time.
     secret_query: Vec<(String, SecretText)>,
     pub headers: HeaderMap,
     /// What the request carries, without secrets.
@@ -95,6 +96,12 @@ impl RequestParts {
         self.secrets.add(value.expose(), key)?;
         self.secret_query.push((name.to_owned(), value));
         Ok(())
+    }
+
+    /// Adds a query parameter behind all others, whose value is another each time, such as the time of a
+    /// signature.
+    pub fn add_passing_query(&mut self, name: &str, value: String) {
+        self.secret_query.push((name.to_owned(), value.into()));
     }
 
     /// Sets a header; `key` is the key of the job file that asks for it.

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::asking::{Asking, Called};
-use super::auth::AuthContext;
+use super::auth::{AuthContext, AuthList, Calls, SentToken};
 use super::data_selector::DataSelector;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
@@ -27,9 +27,10 @@ use crate::domain::hash::ContentHash;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::slice::SliceId;
-use crate::job_file::setting::PlainOrSecret;
+use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
+use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
     Access, AllowedRoots, NextSlice, OneSlice, Plan, PlanRequest, Position, Profile, RateLimit,
     RawRows, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
@@ -45,12 +46,12 @@ const BYTES_PER_BATCH: i64 = 16 << 20;
 /// An API, ready to be read.
 #[derive(Debug)]
 pub struct RestApiSource {
-    pub(super) params: RestApiParams,
+    pub(super) params: Arc<RestApiParams>,
     base_dir: PathBuf,
     recording: Option<Recording>,
     pub(super) reader: Arc<PageReader>,
     /// Made with the first request: replaying and reading a recording need no certificates.
-    clients: OnceLock<Clients>,
+    clients: OnceLock<Arc<Clients>>,
 }
 
 impl RestApiSource {
@@ -83,7 +84,7 @@ impl RestApiSource {
             heeds_errors: !params.ignore_errors,
         };
         let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
-        let reader = Arc::new(reader);
+        let (params, reader) = (Arc::new(params), Arc::new(reader));
         Ok(Self { params, base_dir, recording, reader, clients: OnceLock::new() })
     }
 
@@ -111,16 +112,30 @@ impl RestApiSource {
         Some(State { request: ContentHash::of(request.as_bytes()) })
     }
 
+    /// Reads one page; tokens of login servers are kept for this once.
+    ///
+    /// # Errors
+    /// As of [`RestApiSource::fetch_with`].
+    pub async fn fetch(&self, position: &Value, access: Access) -> Result<Page, SourceError> {
+        let tokens: Arc<dyn TokenStore> = Arc::new(TokensInMemory::default());
+        self.fetch_with(position, access, &tokens).await
+    }
+
     /// Reads one page.
     ///
     /// # Errors
     /// [`SourceError`] of the kind that the response means: see [`SourceErrorKind`].
-    pub async fn fetch(&self, position: &Value, access: Access) -> Result<Page, SourceError> {
+    pub async fn fetch_with(
+        &self,
+        position: &Value,
+        access: Access,
+        tokens: &Arc<dyn TokenStore>,
+    ) -> Result<Page, SourceError> {
         match access {
-            Access::Network => self.asked_page(position).await,
+            Access::Network => self.asked_page(position, tokens).await,
             Access::Record => {
                 let recording = self.recording()?;
-                let page = self.asked_page(position).await?;
+                let page = self.asked_page(position, tokens).await?;
                 recording.write(self.ordinal(position)?, &page.body).await?;
                 Ok(page)
             }
@@ -128,17 +143,34 @@ impl RestApiSource {
         }
     }
 
-    async fn asked_page(&self, position: &Value) -> Result<Page, SourceError> {
+    /// A page of the API. A token that the API refuses although its time is not over is renewed, once.
+    async fn asked_page(
+        &self,
+        position: &Value,
+        tokens: &Arc<dyn TokenStore>,
+    ) -> Result<Page, SourceError> {
         let clients = self.clients()?;
         let at = PagePosition::from_json(position)?;
-        let mut request = self.request(position, Called::Sent(&at))?;
-        let asked = request.asked();
-        self.authorize(&mut request, &at).await?;
-        let page = async {
-            let response = client::send(clients, &request, &self.params).await?;
-            self.page_of(position, asked, request.secrets.redact_response(response)).await
-        };
-        page.await.map_err(|error| request.secrets.redact_error(error))
+        let mut refused = Vec::new();
+        loop {
+            let mut request = self.request(position, Called::Sent(&at))?;
+            let asked = request.asked();
+            let sent = self.authorize(&mut request, &at, tokens, &refused).await?;
+            let page = async {
+                let response = client::send(clients, &request, &self.params).await?;
+                self.page_of(position, asked, request.secrets.redact_response(response)).await
+            };
+            match page.await {
+                Err(error)
+                    if error.kind == SourceErrorKind::Unauthorized
+                        && refused.is_empty()
+                        && !sent.is_empty() =>
+                {
+                    refused = sent;
+                }
+                page => return page.map_err(|error| request.secrets.redact_error(error)),
+            }
+        }
     }
 
     async fn recorded_page(&self, position: &Value) -> Result<Page, SourceError> {
@@ -209,7 +241,9 @@ impl RestApiSource {
         &self,
         request: &mut RequestParts,
         at: &PagePosition,
-    ) -> Result<(), SourceError> {
+        tokens: &Arc<dyn TokenStore>,
+        refused: &[SentToken],
+    ) -> Result<Vec<SentToken>, SourceError> {
         for (name, value) in &self.params.headers {
             let key = format!("rest_api.headers.{name}");
             match value {
@@ -223,19 +257,29 @@ impl RestApiSource {
                 }
             }
         }
-        let Some(auth) = &self.params.auth else { return Ok(()) };
-        auth.kind().authorize(request, AuthContext { base_dir: &self.base_dir }).await
+        let Some(auth) = &self.params.auth else { return Ok(Vec::new()) };
+        let (clients, params) = (self.clients()?.clone(), self.params.clone());
+        let calls: Arc<dyn Calls> = Arc::new(Caller { clients, params });
+        let (at, base_dir) = ("rest_api.auth", self.base_dir.as_path());
+        let context = AuthContext { at, base_dir, calls: &calls, tokens, refused };
+        auth.authorize(request, context).await
+    }
+
+    /// The tokens that must be kept between runs, with the keys of the job file that have them.
+    fn kept_tokens(&self) -> Vec<(String, TokenKey)> {
+        let placed = self.params.auth.iter().flat_map(AuthList::each);
+        placed.filter_map(|placed| Some((placed.at(), placed.kind.kept_token()?))).collect()
     }
 
     fn ordinal(&self, position: &Value) -> Result<u64, SourceError> {
         self.reader.paginator.kind().ordinal(&PagePosition::from_json(position)?.at)
     }
 
-    fn clients(&self) -> Result<&Clients, SourceError> {
+    fn clients(&self) -> Result<&Arc<Clients>, SourceError> {
         if let Some(clients) = self.clients.get() {
             return Ok(clients);
         }
-        let clients = Clients::new(&self.params)?;
+        let clients = Arc::new(Clients::new(&self.params)?);
         Ok(self.clients.get_or_init(|| clients))
     }
 
@@ -246,6 +290,30 @@ impl RestApiSource {
                  [rest_api]",
             )
         })
+    }
+}
+
+/// Asks login servers as the source asks its API.
+struct Caller {
+    clients: Arc<Clients>,
+    params: Arc<RestApiParams>,
+}
+
+impl Calls for Caller {
+    fn call(&self, request: RequestParts) -> BoxFuture<'_, Result<Response, SourceError>> {
+        async move {
+            let answered = client::send(&self.clients, &request, &self.params).await;
+            let answered = answered.and_then(|response| match response.refused {
+                Some(refused) => Err(refused.into()),
+                None => Ok(response),
+            });
+            answered.map_err(|error| request.secrets.redact_error(error))
+        }
+        .boxed()
+    }
+
+    fn base_url(&self) -> &Setting {
+        &self.params.base_url
     }
 }
 
@@ -263,6 +331,7 @@ impl Source for RestApiSource {
                 per,
             }),
             max_attempts: Some(self.params.retry.max_attempts.get()),
+            kept_tokens: self.kept_tokens(),
         }
     }
 
@@ -287,7 +356,10 @@ impl Source for RestApiSource {
                 let message = "an API is read in pages, and has no chunks";
                 return Err(SourceError::new(SourceErrorKind::InvalidState, message));
             };
-            Ok(self.fetch(position, request.access).await?.into_slice(request.slice))
+            Ok(self
+                .fetch_with(position, request.access, &request.tokens)
+                .await?
+                .into_slice(request.slice))
         })
     }
 

@@ -58,6 +58,7 @@ impl Source for SlicedFiles {
             bytes_per_batch: i64::try_from(self.files.chunk_size()).unwrap_or(i64::MAX),
             rate_limit: None,
             max_attempts: None,
+            kept_tokens: Vec::new(),
         }
     }
 

@@ -1,54 +1,47 @@
-//! Owns authentication by a key in a header or in the query.
+//! Owns authentication by a key in a header, in the query or in a cookie.
+
+use std::borrow::Cow;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::authorize::{AuthContext, Authorize, SecretKey};
+use super::authorize::{AuthContext, Authorize, SecretKey, SentToken};
+use super::send_as::{self, KeyPlace};
 use crate::job_file::setting::Secret;
 use crate::sources::SourceError;
-use crate::sources::rest_api::request::{RequestParts, header_name};
+use crate::sources::rest_api::request::RequestParts;
 
-/// A key in a header or in the query.
+/// A key in a header, in the query or in a cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
     /// Where the key is sent.
     #[serde(default, rename = "in")]
     place: KeyPlace,
-    /// The name of the header or of the query parameter.
+    /// The name of the header, the query parameter or the cookie.
     name: String,
     /// The key.
     value: Secret,
+    /// What stands in front of the key, such as "Token ".
+    #[serde(default)]
+    prefix: String,
     /// Whether to go without it when it is not supplied.
     #[serde(default)]
     optional: bool,
 }
 
-/// Where an API key is sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum KeyPlace {
-    /// In a header.
-    #[default]
-    Header,
-    /// In the query of the address.
-    Query,
-}
-
 impl ApiKey {
     fn key(&self) -> SecretKey<'_> {
-        SecretKey { key: "value", secret: &self.value, optional: self.optional }
+        let key = Cow::Borrowed("value");
+        SecretKey { key, secret: &self.value, optional: self.optional }
     }
 
     fn add(&self, request: &mut RequestParts, context: AuthContext<'_>) -> Result<(), SourceError> {
-        let key = self.key();
-        let Some(value) = key.resolve(request, context)? else { return Ok(()) };
-        match self.place {
-            KeyPlace::Header => request.set_secret_header(&self.name, "", &value, &key.whole_key()),
-            KeyPlace::Query => request.add_secret_query(&self.name, value, &key.whole_key()),
-        }
+        let Some(value) = self.key().resolve(request, context)? else { return Ok(()) };
+        let Self { place, name, prefix, .. } = self;
+        send_as::write(request, *place, name, prefix, value, &context.whole_key("value"))
     }
 }
 
@@ -58,17 +51,19 @@ impl Authorize for ApiKey {
     }
 
     fn problems(&self) -> Vec<(&'static str, String)> {
-        match (self.place, header_name(&self.name)) {
-            (KeyPlace::Header, Err(error)) => vec![("name", error.text())],
-            (KeyPlace::Header, Ok(_)) | (KeyPlace::Query, _) => Vec::new(),
-        }
+        let problem = send_as::problem(self.place, &self.name);
+        problem.map(|problem| ("name", problem)).into_iter().collect()
+    }
+
+    fn writes(&self) -> Vec<String> {
+        vec![send_as::words(self.place, &self.name)]
     }
 
     fn authorize<'a>(
         &'a self,
         request: &'a mut RequestParts,
         context: AuthContext<'a>,
-    ) -> BoxFuture<'a, Result<(), SourceError>> {
-        async move { self.add(request, context) }.boxed()
+    ) -> BoxFuture<'a, Result<Option<SentToken>, SourceError>> {
+        async move { self.add(request, context).map(|()| None) }.boxed()
     }
 }

@@ -1,12 +1,15 @@
 //! Owns authentication by an `Authorization: Bearer` header.
 
+use std::borrow::Cow;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::authorize::{AuthContext, Authorize, SecretKey};
+use super::authorize::{AuthContext, Authorize, SecretKey, SentToken};
+use super::send_as::{self, KeyPlace};
 use crate::job_file::setting::Secret;
 use crate::sources::SourceError;
 use crate::sources::rest_api::request::RequestParts;
@@ -24,14 +27,14 @@ pub struct Bearer {
 
 impl Bearer {
     fn key(&self) -> SecretKey<'_> {
-        SecretKey { key: "token", secret: &self.token, optional: self.optional }
+        let key = Cow::Borrowed("token");
+        SecretKey { key, secret: &self.token, optional: self.optional }
     }
 
     fn add(&self, request: &mut RequestParts, context: AuthContext<'_>) -> Result<(), SourceError> {
-        let key = self.key();
-        let Some(token) = key.resolve(request, context)? else { return Ok(()) };
+        let Some(token) = self.key().resolve(request, context)? else { return Ok(()) };
         let name = AUTHORIZATION.as_str();
-        request.set_secret_header(name, "Bearer ", &token, &key.whole_key())
+        request.set_secret_header(name, "Bearer ", &token, &context.whole_key("token"))
     }
 }
 
@@ -44,11 +47,15 @@ impl Authorize for Bearer {
         Vec::new()
     }
 
+    fn writes(&self) -> Vec<String> {
+        vec![send_as::words(KeyPlace::Header, AUTHORIZATION.as_str())]
+    }
+
     fn authorize<'a>(
         &'a self,
         request: &'a mut RequestParts,
         context: AuthContext<'a>,
-    ) -> BoxFuture<'a, Result<(), SourceError>> {
-        async move { self.add(request, context) }.boxed()
+    ) -> BoxFuture<'a, Result<Option<SentToken>, SourceError>> {
+        async move { self.add(request, context).map(|()| None) }.boxed()
     }
 }

@@ -72,7 +72,7 @@ async fn an_answer_that_never_comes_times_out() {
     })
     .await;
     let mut opened = source(&url, &with_key(""));
-    opened.source.params.timeout = Duration::from_millis(50);
+    Arc::make_mut(&mut opened.source.params).timeout = Duration::from_millis(50);
     let error = failure(&opened).await;
     assert_eq!(error.class(), FailureClass::Transient);
     assert!(error.text().contains("longer than `rest_api.timeout` = \"50ms\""), "{error}");

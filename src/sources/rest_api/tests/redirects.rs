@@ -181,7 +181,7 @@ async fn the_time_limit_is_one_for_all_redirects() {
     let slow = ResponseTemplate::new(302).insert_header("location", "/coins");
     let server = api(slow.set_delay(Duration::from_millis(200))).await;
     let mut opened = source(&server.uri(), "");
-    opened.source.params.timeout = Duration::from_millis(500);
+    Arc::make_mut(&mut opened.source.params).timeout = Duration::from_millis(500);
     let error = failure(&opened).await;
     assert_eq!(error.class(), FailureClass::Transient);
     assert!(error.text().contains("`rest_api.timeout` = \"500ms\""), "{error}");
