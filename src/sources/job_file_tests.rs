@@ -88,6 +88,84 @@ fn each_problem_of_what_is_asked_for_has_its_line_and_its_key() {
 }
 
 #[test]
+fn each_problem_of_incremental_has_its_line_and_its_key() {
+    let path = "data_selector = \"$.data[*]\"";
+    let key = |key: &str, says: &str| format!("6: rest_api.incremental{key}: {says}");
+    for (keys, expected) in [
+        (
+            "start_param = \"a\"",
+            key(
+                "",
+                "needs `cursor_path`, the value of a record by which the API filters, such as \"$.updated_at\"",
+            ),
+        ),
+        (
+            "cursor_path = \"$.at\"",
+            key(
+                "",
+                "asks for nothing: name the query parameter in `start_param`, or write \
+                     `${incremental.start}` where the request takes it",
+            ),
+        ),
+        (
+            "cursor_path = \"at\", start_param = \"a\"",
+            key(".cursor_path", "`at` is no JSONPath: write `$.at`"),
+        ),
+        (
+            "cursor_path = \"$.at\", start_param = \"a\", type = \"moment\"",
+            key(
+                ".type",
+                "unknown word \"moment\"; known words: timestamp, epoch, epoch_ms, integer, date, text",
+            ),
+        ),
+        (
+            "cursor_path = \"$.at\", start_param = \"a\", lookback = 10",
+            key(".lookback", "expected a duration such as \"10m\", since the cursor is a time"),
+        ),
+        (
+            "cursor_path = \"$.at\", start_param = \"a\", type = \"integer\", settle = \"1m\"",
+            key(".settle", "is for times, and the cursor is `type = \"integer\"`"),
+        ),
+        (
+            "cursor_path = \"$.at\", start_param = \"a\", type = \"text\", inclusive = false",
+            key(".inclusive", "a text has nothing that is one unit less"),
+        ),
+        (
+            "cursor_path = \"$.at\", start_param = \"a\", time_zone = \"Berlin\"",
+            key(".time_zone", "`Berlin` is no time zone; expected a name such as `Europe/Berlin`"),
+        ),
+        (
+            "cursor_path = \"$.at\", start_param = \"a\", initial_value = \"soon\"",
+            key(".initial_value", "`soon` is no cursor of `type = \"timestamp\"`"),
+        ),
+    ] {
+        let lines = format!("incremental = {{ {keys} }}\n{path}");
+        assert_eq!(refused(API, path, &lines), [expected], "{keys}");
+    }
+    let twice = "params = { a = 1 }\nincremental = { cursor_path = \"$.at\", start_param = \"a\" }";
+    assert_eq!(
+        refused(API, path, &format!("{twice}\n{path}")),
+        ["7: rest_api.incremental.start_param: `a` stands among `params` already: remove it there"]
+    );
+    let never =
+        "params = { a = \"${incremental.start}\" }\nincremental = { cursor_path = \"$.at\" }";
+    assert_eq!(
+        refused(API, path, &format!("{never}\n{path}")),
+        [
+            "7: rest_api.incremental: needs `initial_value`, since `${incremental.start}` must have a value in \
+          the first run"
+        ]
+    );
+    assert_eq!(
+        refused(API, path, &format!("params = {{ a = \"${{incremental.start}}\" }}\n{path}")),
+        [
+            "6: rest_api.params.a: names `${incremental.start}`, which has no value here; known names: run.id, \
+          run.date"
+        ]
+    );
+}
+
+#[test]
 fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
     let paths = "paths = [\"data/*.csv\"]";
     for (old, new, expected) in [

@@ -84,6 +84,12 @@ pub fn look(
     definition.inspect(|job| (kind.look)(definition, allowed_roots, job))
 }
 
+/// Whether a source that was left in this state normalizes what is stored again before it reads: see
+/// [`Source::replays_first`].
+pub fn replays_first(definition: &Definition, state: &serde_json::Value) -> bool {
+    open(definition, &AllowedRoots::default()).is_ok_and(|source| source.replays_first(state))
+}
+
 /// Opens the source of a definition, which may read the files below the allowed roots.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{FilePlan, NextSlice};
+use super::{Access, FilePlan, NextSlice};
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::CommittedFile;
 use crate::domain::remark::Remark;
@@ -23,6 +23,8 @@ pub struct PlanRequest {
     pub now: DateTime<Utc>,
     /// How much the run reads.
     pub mode: Mode,
+    /// Where API pages come from.
+    pub access: Access,
     /// What [`super::Source::advance`] made of the last good run; null before the first.
     pub state: Value,
     /// The run that `state` is of.

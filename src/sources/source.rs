@@ -13,6 +13,7 @@ use super::slice::{RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
+use crate::domain::remark::Remark;
 use crate::job_file::{Definition, Inspection, KindRules};
 use crate::mapping::{Mapped, Mapping};
 
@@ -50,6 +51,24 @@ pub trait Source: Send + Sync {
     fn advance(&self, state: &Value, watermarks: &[Value], complete: bool) -> Value {
         let _ = (watermarks, complete);
         state.clone()
+    }
+
+    /// Whether only how rows become records is another than when `state` was left: then what is stored is
+    /// normalized again before anything is asked for.
+    fn replays_first(&self, state: &Value) -> bool {
+        let _ = state;
+        false
+    }
+
+    /// The state once all that is stored was normalized again.
+    fn replayed(&self, state: &Value) -> Value {
+        state.clone()
+    }
+
+    /// What there is to say at the end of a run of what its slices left.
+    fn remarks(&self, watermarks: &[Value]) -> Vec<Remark> {
+        let _ = watermarks;
+        Vec::new()
     }
 }
 

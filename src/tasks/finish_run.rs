@@ -9,7 +9,8 @@ use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated, unch
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    checkpoints, field_presence, quarantined_rows, run_chains, run_tasks, source_files, totals,
+    checkpoints, field_presence, quarantined_rows, replay, run_chains, run_tasks, source_files,
+    totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_standing;
@@ -54,6 +55,10 @@ pub(super) async fn finish_run(
     if let (0, Some(source)) = (run.failed_tasks, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
         remarks.extend(key_change::remark(transaction, &run, source).await?);
+        if run.mode != Mode::Replay {
+            let watermarks = run_tasks::watermarks(&mut *transaction, id).await?;
+            remarks.extend(source.source.remarks(&watermarks));
+        }
     }
     // Of files that are empty planning has told.
     if let (0, Some(source), false, false) =
@@ -351,7 +356,7 @@ async fn commit_position(
     complete: bool,
 ) -> Result<(), TaskError> {
     if run.mode == Mode::Replay {
-        return commit_records(transaction, run).await;
+        return commit_records(transaction, run, source).await;
     }
     for files in planned.files.chunks(FILES_AT_ONCE) {
         commit_files(transaction, run, source, files).await?;
@@ -386,12 +391,28 @@ async fn next_state(
 }
 
 /// A replay advances no position; what the checkpoint says of the records is renewed.
-async fn commit_records(transaction: &mut PgConnection, run: &Run) -> Result<(), TaskError> {
+async fn commit_records(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+) -> Result<(), TaskError> {
     if let Some(checkpoint) = checkpoints::get(&mut *transaction, &run.source).await? {
         let records = totals::records(&mut *transaction, &run.source).await?;
-        checkpoints::advance(transaction, &run.source, records, &checkpoint.state, run.id).await?;
+        let state = match all_of_it(transaction, run).await? {
+            true => source.source.replayed(&checkpoint.state),
+            false => checkpoint.state,
+        };
+        checkpoints::advance(transaction, &run.source, records, &state, run.id).await?;
     }
     Ok(())
+}
+
+/// Whether a replay has normalized again all that runs have read.
+async fn all_of_it(transaction: &mut PgConnection, run: &Run) -> Result<bool, TaskError> {
+    let runs = replay::reading_runs(&mut *transaction, &run.source, None, None).await?;
+    let [from, to] = [runs.first(), runs.last()].map(|run| run.map(|run| run.id));
+    let range = run.replay.map(|range| (Some(range.from), Some(range.to)));
+    Ok(range == Some((from, to)) && runs.iter().all(|run| run.known))
 }
 
 async fn commit_files(

@@ -88,6 +88,7 @@ pub(super) async fn plan(context: &TaskContext) -> Result<Plan, TaskError> {
         run: context.run,
         now: clock::now(&context.pool).await?,
         mode: context.mode,
+        access: context.access,
         state,
         state_of,
         files: source_files::committed(&context.pool, source).await?,

@@ -185,7 +185,8 @@ impl Slices {
         let (leading_nowhere, meant) = paths(context, content.notes.leading_nowhere);
         let hold = !gone.is_empty();
         // Only where nothing follows can there be more than is read.
-        let is_last = content.next.is_empty() && content.continues_at.is_none();
+        let goes_on = content.next.iter().any(|next| next.slice.lane() == self.slice.lane());
+        let is_last = !goes_on && content.continues_at.is_none();
         let result = SliceResult {
             raw: raw.to_string(),
             shape: content.shape,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use sqlx::PgConnection;
 
+use crate::db::checkpoints;
 use crate::db::definitions::{self, StoredDefinition};
 use crate::db::replay;
 use crate::db::run_tasks;
@@ -108,16 +109,19 @@ pub async fn start_run(
     };
     let config_hash = ContentHash::of(format!("{}\0{}", stored.path, stored.toml).as_bytes());
     definitions::store(&mut *transaction, config_hash, &stored).await?;
-    let replay = match request.mode {
+    let (mode, replay) = match request.mode {
         Mode::Replay => match replay_range(&mut *transaction, source, request.raw).await? {
-            Ok(range) => Some(range),
+            Ok(range) => (Mode::Replay, Some(range)),
             Err(nothing) => return Ok(Started::NothingToReplay(nothing)),
         },
-        Mode::Incremental | Mode::Full => None,
+        Mode::Incremental if request.access != Access::Record => {
+            after_edit(&mut *transaction, definition).await?
+        }
+        Mode::Incremental | Mode::Full => (request.mode, None),
     };
     let run = NewRun {
         source,
-        mode: request.mode,
+        mode,
         trigger: request.trigger,
         access: request.access.as_str(),
         idempotency_key: request.idempotency_key,
@@ -143,6 +147,28 @@ pub async fn start_run(
         }
         // What stood in the way has ended between the two statements: once more.
     }
+}
+
+/// What a run does instead of reading what is new, when only the mapping of the job file was edited since
+/// the last good one: what is stored is normalized again. Where not all of it is kept any more, everything is
+/// read.
+async fn after_edit(
+    connection: &mut PgConnection,
+    definition: &Definition,
+) -> Result<(Mode, Option<RunRange>), sqlx::Error> {
+    let source = definition.source.as_str();
+    let state = checkpoints::get(&mut *connection, source).await?.map(|known| known.state);
+    if !state.is_some_and(|state| sources::replays_first(definition, &state)) {
+        return Ok((Mode::Incremental, None));
+    }
+    let runs = replay::reading_runs(&mut *connection, source, None, None).await?;
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+        return Ok((Mode::Full, None));
+    };
+    let range = RunRange { from: first.id, to: last.id };
+    let kept = runs.iter().all(|run| run.known)
+        && replay::missing_raw(&mut *connection, source, range).await?.is_none();
+    Ok(if kept { (Mode::Replay, Some(range)) } else { (Mode::Full, None) })
 }
 
 /// The runs of the range whose reading the ledger knows. An end that is given is meant: a gap behind

@@ -34,6 +34,7 @@ mod faults;
 mod files_at_hand;
 mod honest_runs;
 mod hostile;
+mod incremental;
 mod janitor;
 mod jsonl;
 mod locks;

@@ -96,6 +96,11 @@ const ALLOWED: &[(&str, &str)] = &[
     // The ledgers of earlier versions have it.
     ("#[serde(alias = \"lexical\")]", "lexical"),
     ("versions stored it as `lexical`.", "lexical"),
+    // A key of job files, in the meaning that it has for searches.
+    ("rename = \"settle\"", "settle"),
+    ("(\"settle\", ", "settle"),
+    ("settle = ", "settle"),
+    (".settle\"", "settle"),
 ];
 
 fn is_word(c: char) -> bool {

@@ -5,72 +5,100 @@
 
 use std::path::Path;
 
+use super::incremental::Tracker;
 use super::params::RestApiParams;
 use super::position::PagePosition;
 use super::request::{RequestParts, address};
 use super::template::{self, Names, RUN_DATE, RUN_ID, Supplied, Unfilled};
+use crate::job_file::setting::Setting;
 use crate::sources::SourceError;
 
-/// What the names of templates stand for.
+/// Who the names of templates are asked of.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Called<'a> {
-    /// What this position says: the request is sent.
+    /// A position: the request is sent.
     Sent(&'a PagePosition),
-    /// What this position says, and themselves where it says nothing: nobody sends the request.
+    /// A position; a name that it has no value for stands for itself, since nobody sends the request.
     Unsent(&'a PagePosition),
-    /// Themselves.
+    /// Nobody: every name stands for itself.
     Nothing,
 }
 
-impl Names for Called<'_> {
-    fn supply(&self, name: &str) -> Option<Supplied> {
-        match self {
-            Self::Sent(position) => supplied(position, name),
-            Self::Unsent(position) => supplied(position, name).or(Some(Supplied::Itself)),
-            Self::Nothing => Unfilled.supply(name),
-        }
-    }
-}
-
-fn supplied(position: &PagePosition, name: &str) -> Option<Supplied> {
-    let run = position.run?;
-    match name {
-        RUN_ID => Some(Supplied::Value(run.id.0.into())),
-        RUN_DATE => {
-            let midnight = run.date.and_time(chrono::NaiveTime::MIN).and_utc();
-            Some(Supplied::Time(midnight, chrono_tz::UTC, run.date.to_string().into()))
-        }
-        _ => None,
-    }
-}
-
 /// A job file that is about to be asked for a page.
+#[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
     pub params: &'a RestApiParams,
     pub base_dir: &'a Path,
-    pub names: Called<'a>,
+    pub tracker: Option<&'a Tracker>,
+    pub called: Called<'a>,
+    /// The address in place of one whose variable is not set: that of the recording.
+    pub recorded_base: Option<&'a str>,
+}
+
+impl Names for Asking<'_> {
+    fn supply(&self, name: &str) -> Option<Supplied> {
+        match self.called {
+            Called::Sent(position) => self.of_position(position, name),
+            Called::Unsent(position) => self.of_position(position, name).or(Some(Supplied::Itself)),
+            Called::Nothing => Unfilled.supply(name),
+        }
+    }
 }
 
 impl Asking<'_> {
+    fn of_position(&self, position: &PagePosition, name: &str) -> Option<Supplied> {
+        match (name, position.run) {
+            (RUN_ID, Some(run)) => Some(Supplied::Value(run.id.0.into())),
+            (RUN_DATE, Some(run)) => {
+                let midnight = run.date.and_time(chrono::NaiveTime::MIN).and_utc();
+                Some(Supplied::Time(midnight, chrono_tz::UTC, run.date.to_string().into()))
+            }
+            _ => self.tracker?.supply(position.window.as_ref()?, name),
+        }
+    }
+
+    /// Adds the query parameters that take the bounds of an incremental run.
+    fn add_bounds(&self, request: &mut RequestParts) {
+        let (Some(tracker), Called::Sent(position) | Called::Unsent(position)) =
+            (self.tracker, self.called)
+        else {
+            return;
+        };
+        for (param, name) in tracker.bounds() {
+            if let Some(Supplied::Value(value) | Supplied::Time(_, _, value)) =
+                self.of_position(position, name)
+            {
+                request.add_query(param, &template::text_of(&value));
+            }
+        }
+    }
+
     /// The parts of the request that every page has.
     ///
     /// # Errors
     /// When a name has no value, or the address cannot be had and the request is to be sent.
     pub fn parts(&self) -> Result<RequestParts, SourceError> {
-        let Self { params, base_dir, names } = self;
-        let path = template::parsed(&params.path)?.path(names)?;
-        let mut request = match (address(&params.base_url, &path), names) {
+        let Self { params, base_dir, called, .. } = self;
+        let path = template::parsed(&params.path)?.path(self)?;
+        let recorded = || {
+            let base = Setting::Literal(self.recorded_base?.to_owned());
+            address(&base, &path).ok().map(RequestParts::new)
+        };
+        let mut request = match (address(&params.base_url, &path), called) {
             (Ok(url), _) => RequestParts::new(url),
             (Err(error), Called::Sent(_)) => return Err(error),
-            (Err(_), Called::Unsent(_) | Called::Nothing) => RequestParts::without_address(&path),
+            (Err(_), Called::Unsent(_) | Called::Nothing) => {
+                recorded().unwrap_or_else(|| RequestParts::without_address(&path))
+            }
         };
         request.method = params.body().method();
         for (name, value) in &params.params {
-            for text in value.filled(names)? {
+            for text in value.filled(self)? {
                 request.add_query(name, &text);
             }
         }
-        request.body = params.body().body(names, base_dir)?;
+        self.add_bounds(&mut request);
+        request.body = params.body().body(self, base_dir)?;
         Ok(request)
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct DataSelector {
     unfiltered: Option<Path>,
     /// Whether it can be told how many records came: no filter stands before the end of the path.
     pub counts: bool,
+    /// Whether a path that leads nowhere is no records.
+    pub empty_is_ok: bool,
 }
 
 impl DataSelector {
@@ -56,7 +58,7 @@ impl DataSelector {
         };
         let counts = filters == 0 || unfiltered.is_some();
         let (text, list) = (text.to_owned(), list.to_owned());
-        Ok(Self { text, list, path, place, wants_list, unfiltered, counts })
+        Ok(Self { text, list, path, place, wants_list, unfiltered, counts, empty_is_ok: false })
     }
 
     /// How many records came in a body: those that a filter at the end of the path leaves out count as well,
@@ -101,6 +103,9 @@ impl DataSelector {
         let found = self.path.find(body).map_err(|error| self.unreadable(error))?;
         if found.is_empty() {
             let gone = self.gone(body).map_err(|error| self.unreadable(error))?;
+            if self.empty_is_ok && !is_error(body) {
+                return Ok(Vec::new());
+            }
             if let Some(path) = gone {
                 let path = text::cut(&path, text::MAX_QUOTED);
                 let problem = format!("finds nothing, since `{path}` leads nowhere");

@@ -2,6 +2,7 @@
 //! found in some other way than values in JSON are, and secrets and recordings that are not there.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::auth::AuthList;
@@ -9,6 +10,7 @@ use super::data_selector::DataSelector;
 use super::params::RestApiParams;
 use super::recording::Recording;
 use super::request::{self, BASE_URL};
+use super::source::RestApiSource;
 use crate::domain::text;
 use crate::files;
 use crate::job_file::setting::{PlainOrSecret, Secret, SettingError};
@@ -135,8 +137,12 @@ pub(super) fn look(
         job.problem(&keys, text.strip_prefix("rest_api.recording: ").unwrap_or(&text));
         return;
     }
-    let first = base_dir.join(recording.address(1));
-    match std::fs::metadata(&first) {
+    let Ok(source) = RestApiSource::new(params.clone(), base_dir.to_owned(), definition.locators())
+    else {
+        return;
+    };
+    let first = source.first_recorded();
+    match first.as_ref().map_or_else(|| Err(ErrorKind::NotFound.into()), std::fs::metadata) {
         Err(_) => {
             let message = format!(
                 "there is no recording in {}, so `--offline` finds nothing: `kasparro run {} \
@@ -148,7 +154,8 @@ pub(super) fn look(
         }
         Ok(file) if file.len() > MAX_RECORDED => {}
         Ok(_) => {
-            if let Some(message) = look_into(&first, &params.data_selector) {
+            let message = first.and_then(|first| look_into(&first, &params.data_selector));
+            if let Some(message) = message {
                 job.warning(&["rest_api", "data_selector"], message);
             }
         }

@@ -4,7 +4,9 @@
 //! request, `asking` how they come out of the job file, `body` what they carry (`exact_path`: where in
 //! it), `template` the names in the job file's texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
 //! sent; `recording` pages without a network.
-//! `page_reader` makes a page of a response: `data_selector` says which values of it are records,
+//! `incremental` says what of it is new, and how far the watermark moves (`mark`: what cursors are).
+//! `page_reader` makes a page of a response: `data_selector` says which values of it are records
+//! (`explode`: which within those),
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches,
 //! `complaint` what the answer says is wrong with it. `source` knows them all.
 //!
@@ -20,9 +22,13 @@ mod complaint;
 mod data_selector;
 mod error_words;
 mod exact_path;
+mod explode;
 mod full_page;
 mod http;
+mod incremental;
+mod incremental_params;
 mod inspect;
+mod mark;
 mod more_pages;
 mod page;
 mod page_reader;
@@ -46,12 +52,15 @@ pub use self::body_params::{GraphQlParams, Method};
 pub use self::http::redirects::AllowedHost;
 pub use self::http::response::Response;
 pub use self::http::said::{Refused, Said};
+pub use self::incremental_params::{Bound, Incremental, Sorted};
+pub use self::mark::{Lookback, MarkKind};
 pub use self::page::Page;
 pub use self::paginator::Paginator;
 pub use self::param_value::{ParamValue, Scalar};
-pub use self::params::{RateLimitParams, RestApiParams, Retry};
+pub use self::params::{Empty, RateLimitParams, RestApiParams, Retry};
 pub use self::source::RestApiSource;
 use super::{AllowedRoots, Kind, Opened, SourceError, SourceErrorKind};
+use crate::domain::hash::ContentHash;
 use crate::job_file::Definition;
 
 /// The kind, for [`super::KINDS`].
@@ -70,7 +79,28 @@ fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
     let params = definition
         .params()
         .map_err(|error| SourceError::new(SourceErrorKind::InvalidConfig, error.to_string()))?;
-    RestApiSource::new(params, definition.base_dir().to_owned(), definition.locators())
+    let source =
+        RestApiSource::new(params, definition.base_dir().to_owned(), definition.locators())?;
+    Ok(source.mapped_by(mapping_of(&definition.text)))
+}
+
+/// Fingerprint of how rows become records: of all of the job file that says neither what is asked for nor when
+/// nor what of it is kept.
+fn mapping_of(job_file: &str) -> Option<ContentHash> {
+    const OTHER: &[&str] = &[
+        "kind",
+        "rest_api",
+        "description",
+        "schedule",
+        "time_zone",
+        "retention",
+        "checks",
+        "after",
+    ];
+    let mut table: toml::Table = toml::from_str(job_file).ok()?;
+    OTHER.iter().for_each(|key| drop(table.remove(*key)));
+    let text = serde_json::to_string(&table).ok()?;
+    Some(ContentHash::of(text.as_bytes()))
 }
 
 fn check(definition: &Definition) -> Result<(), SourceError> {

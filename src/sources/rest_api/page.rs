@@ -1,8 +1,10 @@
 //! Owns what a page is, and how it becomes a slice.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::http::said::{self, Said};
+use super::incremental::Cursors;
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
 use crate::domain::shape::Shape;
@@ -38,6 +40,14 @@ pub struct Page {
     pub more: Option<String>,
     /// What the answer says is wrong with it, such as `` `error`: quota exceeded ``.
     pub complaint: Option<String>,
+    /// What the records say of the cursor of an incremental source.
+    pub(super) cursors: Option<Cursors>,
+    /// Records that a filter of the job file left out.
+    pub filtered: u64,
+    /// The API's clock, when it answered.
+    pub date: Option<DateTime<Utc>>,
+    /// What the page leaves for the end of its run.
+    pub watermark: Option<Value>,
     /// What the response said besides; unless it is a page it has no records.
     pub said: Said,
 }
@@ -61,7 +71,7 @@ impl Page {
             next: next.into_iter().collect(),
             continues_at: None,
             end: self.end,
-            watermark: None,
+            watermark: self.watermark,
             notes: SliceNotes { leading_nowhere, more, complaint },
         }
     }

@@ -3,14 +3,18 @@
 //!
 //! Must not know how the response was had.
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use std::borrow::Cow;
+
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::complaint;
 use super::data_selector::DataSelector;
+use super::explode::Explode;
 use super::http::response::Response;
 use super::http::said::{self, Refused, Said};
+use super::incremental::Tracker;
 use super::more_pages::LastPage;
 use super::page::Page;
 use super::paginator::{End, PageView, Paginator, Step};
@@ -31,6 +35,12 @@ pub(super) struct PageReader {
     pub paginator: Paginator,
     /// Whether to heed what an answer says is wrong with it.
     pub heeds_errors: bool,
+    /// Whether the answers are those of GraphQL, where `errors` beside `data` mean that some of it is lacking.
+    pub is_graphql: bool,
+    /// The list within each record whose elements are the records.
+    pub explode: Option<Explode>,
+    /// What of the API is new, where the job file says so.
+    pub tracker: Option<Tracker>,
 }
 
 impl PageReader {
@@ -69,7 +79,10 @@ impl PageReader {
         let complaint = if is_page { self.complaint(&body, records.is_empty())? } else { None };
         let hash = ContentHash::of(body.as_bytes());
         let raw_ref = RawRef::Page(hash.into()).to_string();
-        let (shape, leading_nowhere) = self.rows.shape_of(&records, &raw_ref);
+        let exploded = self.exploded(&body, &records)?;
+        let rows = exploded.as_ref().unwrap_or(&records);
+        let (shape, leading_nowhere) = self.rows.shape_of(rows, &raw_ref);
+        let count = rows.len() as i64;
         let Asked { url, fingerprint } = asked;
         let came = if is_page { self.selector.came(&body, records.len())? } else { 0 };
         let (headers, body_text, records) = (&headers, body.as_str(), records.as_slice());
@@ -84,7 +97,11 @@ impl PageReader {
             Said::Nothing => Some(refused.map_or_else(String::new, |refused| refused.message)),
             Said::Ignored => Some(format!("an answer with the status {status} was ignored")),
         };
-        let records = records.len() as i64;
+        let cursors = self.tracker.as_ref().map(|tracker| tracker.cursors(records));
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok()).map(Into::into);
+        let filtered = came.saturating_sub(records.len()) as u64;
+        let records = count;
         Ok(Page {
             url: from,
             request: *fingerprint,
@@ -98,8 +115,22 @@ impl PageReader {
             end: None,
             more,
             complaint,
+            cursors,
+            filtered,
+            date,
+            watermark: None,
             said,
         })
+    }
+
+    /// The records within the records, where the job file says so.
+    fn exploded<'b>(
+        &self,
+        body: &str,
+        records: &[Cow<'b, str>],
+    ) -> Result<Option<Vec<Cow<'b, str>>>, SourceError> {
+        let Some(explode) = &self.explode else { return Ok(None) };
+        explode.records(records, body.len(), self.selector.empty_is_ok).map(Some)
     }
 
     /// What an answer says is wrong with it.
@@ -116,6 +147,12 @@ impl PageReader {
                 let message =
                     format!("the answer has null in place of records, and says {complaint}");
                 Err(SourceError::new(SourceErrorKind::InvalidResponse, message))
+            }
+            Some(complaint) if self.is_graphql && complaint.starts_with("`errors`") => {
+                let message = format!("the answer to the GraphQL query says {complaint}");
+                Err(SourceError::new(SourceErrorKind::InvalidResponse, message).advise(
+                    "if what is there beside them is all you want, write `ignore_errors = true`",
+                ))
             }
             complaint => Ok(complaint),
         }
@@ -142,7 +179,9 @@ impl PageReader {
         map: impl Fn(&JsonRow<'_>, &str, i64, &mut Mapped) -> Result<(), Frozen>,
     ) -> Result<(), SourceError> {
         out.records.enter_raw(raw);
-        for (raw_row, text) in (1..).zip(self.selector.select(body)?) {
+        let records = self.selector.select(body)?;
+        let records = self.exploded(body, &records)?.unwrap_or(records);
+        for (raw_row, text) in (1..).zip(records) {
             match json::record(&text) {
                 Ok(record) => map(&self.rows.row(&record), &text, raw_row, out)
                     .map_err(SourceError::frozen)?,

@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::auth::AuthList;
 use super::body_params::{BodyParams, GraphQlParams, Method, template_problems};
+use super::explode::Explode;
 use super::http::redirects::AllowedHost;
+use super::incremental_params::Incremental;
 use super::paginator::Paginator;
 use super::param_value::ParamValue;
 use super::template;
@@ -52,6 +54,13 @@ pub struct RestApiParams {
     /// list; without, it may also be a single object. Null is an empty list.
     #[serde(default = "whole_body")]
     pub data_selector: String,
+    /// Whether an answer in which `data_selector` or `explode` leads nowhere has no records, "ok", or is an
+    /// error.
+    #[serde(default)]
+    pub empty: Empty,
+    /// The key of a list within each record, or its JSONPath: each element becomes a record, with the rest
+    /// at `$._parent`.
+    pub explode: Option<String>,
     /// How an answer leads to the next page.
     #[serde(default)]
     pub paginator: Paginator,
@@ -59,6 +68,8 @@ pub struct RestApiParams {
     /// `error`, `success: false` and the like beside the records.
     #[serde(default)]
     pub ignore_errors: bool,
+    /// What of the API is new: only that is asked for.
+    pub incremental: Option<Incremental>,
     /// How often requests may be made, over all workers and all sources with the same key.
     pub rate_limit: Option<RateLimitParams>,
     /// What to do when a request fails.
@@ -83,6 +94,17 @@ pub struct RestApiParams {
     /// Folder of recorded answers, relative to the job file: `--record` writes them, `--offline`
     /// reads them.
     pub recording: Option<PathBuf>,
+}
+
+/// What an answer is in which a path leads nowhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Empty {
+    /// An error: a key may have been renamed.
+    #[default]
+    Error,
+    /// An answer without records.
+    Ok,
 }
 
 /// How often requests may be made.
@@ -132,8 +154,19 @@ impl RestApiParams {
             let message = "the address belongs into `base_url`; this is what follows it";
             problems.push((key("path"), message.to_owned()));
         }
+        if let Some(Err(problem)) = self.explode.as_deref().map(Explode::new) {
+            problems.push((key("explode"), problem));
+        }
         problems.extend(self.body().problems());
-        problems.extend(template_problems(self.texts(), &self.names()));
+        let texts = self.texts();
+        if let Some(incremental) = &self.incremental {
+            let has_param = |name: &str| self.params.contains_key(name);
+            for (below, problem) in incremental.problems(&texts, has_param) {
+                let keys = ["incremental"].into_iter().chain(below).map(str::to_owned);
+                problems.push((keys.collect(), problem));
+            }
+        }
+        problems.extend(template_problems(texts, &self.names()));
         for (below, problem) in self.paginator.kind().problems() {
             let keys = ["paginator"].into_iter().chain(below).map(str::to_owned);
             problems.push((keys.collect(), problem));
@@ -155,13 +188,19 @@ impl RestApiParams {
 
     /// The names that templates may have.
     fn names(&self) -> Vec<String> {
-        [template::RUN_ID, template::RUN_DATE].map(str::to_owned).to_vec()
+        let mut names = vec![template::RUN_ID, template::RUN_DATE];
+        if let Some(incremental) = &self.incremental {
+            names.push(template::START);
+            // Only times have an end that is known before they are read.
+            names.extend(incremental.kind.is_time().then_some(template::END));
+        }
+        names.into_iter().map(str::to_owned).collect()
     }
 
-    /// Whether a template names the run.
-    pub(super) fn names_the_run(&self) -> bool {
+    /// Whether a template has a name that begins like this.
+    pub(super) fn names_any(&self, prefix: &str) -> bool {
         let names_it = |(_, text): (Vec<String>, &str)| {
-            text.contains("${run.") && template::parsed(text).is_ok_and(|t| t.names_any("run."))
+            text.contains("${") && template::parsed(text).is_ok_and(|t| t.names_any(prefix))
         };
         self.texts().into_iter().any(names_it)
     }

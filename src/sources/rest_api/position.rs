@@ -2,7 +2,7 @@
 //! the chain that it belongs to is bound by. What has no bounds is stored as the paginator's position
 //! alone, as it always was.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -49,6 +49,14 @@ pub(super) struct Window {
     /// Up to where; `None` without an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
+    /// When the run was planned, by the database's clock.
+    pub planned: DateTime<Utc>,
+    /// Whether the run reads everything: then its watermark is not that of the runs before.
+    #[serde(default)]
+    pub fresh: bool,
+    /// Up to where the run reads, if this is a window of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 impl PagePosition {
@@ -104,7 +112,9 @@ mod tests {
     #[test]
     fn bounds_and_parent_survive_their_stored_form_and_stay_along_the_chain() {
         let window = |start: Option<&str>, end: Option<&str>| {
-            Some(Window { start: start.map(str::to_owned), end: end.map(str::to_owned) })
+            let (fresh, planned) = (start.is_none(), Utc::now());
+            let (start, end) = (start.map(str::to_owned), end.map(str::to_owned));
+            Some(Window { start, end, planned, fresh, until: None })
         };
         for window in
             [None, window(None, None), window(Some("a"), None), window(Some("a"), Some("b"))]

@@ -1,13 +1,53 @@
-//! Owns recorded pages: a folder with `page-0001.json`, `page-0002.json` … of bodies as they came,
-//! so that a source can be tried without network and without a key.
+//! Owns recorded pages: a folder of bodies as they came, so that a source can be tried without network and
+//! without a key.
+//!
+//! A page is in `page-0001-KEY.json`, named by its number in the full sync and by its request, so that pages
+//! of any paginator and any body are told apart; the headers that came with it are in
+//! `page-0001-KEY.headers.json`. `recording.json` holds what a run without a network cannot know: the address,
+//! and where the run began. Recordings of earlier versions have `page-0001.json` alone, and are still read.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use ulid::Ulid;
 
+use crate::domain::hash::ContentHash;
 use crate::files;
 use crate::sources::{AllowedRoots, SourceError, SourceErrorKind};
+
+/// The file of what a run without a network cannot know.
+const INDEX: &str = "recording.json";
+/// The largest of the small files.
+const MOST_SMALL: u64 = 1 << 20;
+/// How many digits of a request's hash are in the name of its page.
+const DIGITS: usize = 16;
+/// Headers that say nothing of the page as it is kept, differ with each request, or hold a session.
+const UNKEPT: &[&str] = &[
+    "age",
+    "alt-svc",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "expires",
+    "keep-alive",
+    "nel",
+    "report-to",
+    "retry-after",
+    "server",
+    "set-cookie",
+    "strict-transport-security",
+    "transfer-encoding",
+    "vary",
+    "via",
+];
+const UNKEPT_PREFIXES: &[&str] =
+    &["cf-", "x-amz", "x-ratelimit", "ratelimit", "x-rate-limit", "x-request", "x-runtime"];
 
 /// The folder of recorded pages of one source.
 #[derive(Debug, Clone)]
@@ -16,6 +56,51 @@ pub(super) struct Recording {
     folder: PathBuf,
     /// Where it is.
     path: PathBuf,
+}
+
+/// Which page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recorded {
+    /// Its number in the full sync, from 1.
+    pub page: u64,
+    /// A hash of its request.
+    pub request: ContentHash,
+}
+
+/// A page that was read.
+#[derive(Debug)]
+pub(super) struct RecordedPage {
+    /// Where it is, the same on every machine.
+    pub from: String,
+    pub body: Vec<u8>,
+    pub headers: HeaderMap,
+}
+
+/// What a run without a network cannot know.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Index {
+    /// The address that was asked, where it is not in the job file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Where the chains of pages began, with their lanes, where that is not the same in every run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begins: Vec<(u32, Value)>,
+}
+
+impl Recorded {
+    fn name(self) -> String {
+        let request = self.request.to_string();
+        format!("page-{:04}-{}.json", self.page, &request[..DIGITS.min(request.len())])
+    }
+
+    fn headers_name(self) -> String {
+        self.name().replace(".json", ".headers.json")
+    }
+
+    /// The name in recordings of earlier versions.
+    fn old_name(self) -> String {
+        format!("page-{:04}.json", self.page)
+    }
 }
 
 impl Recording {
@@ -35,46 +120,109 @@ impl Recording {
         })
     }
 
-    /// The address of a recorded page, the same on every machine.
-    pub fn address(&self, page: u64) -> String {
-        self.folder.join(file_name(page)).display().to_string()
+    /// What a run without a network cannot know; nothing where nobody has written it.
+    pub fn index(&self) -> Index {
+        let text = files::read_text(&self.path.join(INDEX), MOST_SMALL);
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    /// Reads page `page` of a full sync, from 1, of at most `most` bytes.
-    pub async fn read(&self, page: u64, most: u64) -> Result<Vec<u8>, SourceError> {
-        let path = self.path.join(file_name(page));
-        let file = path.clone();
-        let read = tokio::task::spawn_blocking(move || files::read(&file, most)).await;
-        read.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-            .map_err(|error| self.unread(page, &path, error))
+    /// Keeps what a run without a network cannot know.
+    pub async fn write_index(&self, index: &Index) -> Result<(), SourceError> {
+        let text = serde_json::to_string_pretty(index).unwrap_or_default();
+        self.write_file(INDEX, text.as_bytes()).await
     }
 
-    fn unread(&self, page: u64, path: &Path, error: std::io::Error) -> SourceError {
+    /// The file of a page, if it is there.
+    pub fn find(&self, page: Recorded) -> Option<PathBuf> {
+        let path = self.path.join(page.name());
+        if path.exists() {
+            return Some(path);
+        }
+        // Pages of an earlier recording may be left beside those of a new one, and are none of it.
+        let old = self.path.join(page.old_name());
+        (old.exists() && !self.path.join(INDEX).exists()).then_some(old)
+    }
+
+    /// Reads a page of at most `most` bytes.
+    pub async fn read(&self, page: Recorded, most: u64) -> Result<RecordedPage, SourceError> {
+        let recording = self.clone();
+        let read = move || {
+            let path = recording.find(page).unwrap_or_else(|| recording.path.join(page.name()));
+            match files::read(&path, most) {
+                Err(error) => Err(recording.unread(page, &path, error)),
+                Ok(body) => {
+                    let name = path.file_name().unwrap_or_default();
+                    let from = recording.folder.join(name).display().to_string();
+                    let headers =
+                        files::read_text(&recording.path.join(page.headers_name()), MOST_SMALL);
+                    Ok(RecordedPage {
+                        from,
+                        body,
+                        headers: headers_of(&headers.unwrap_or_default()),
+                    })
+                }
+            }
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+            let message = "the recorded page cannot be read";
+            Err(SourceError::new(SourceErrorKind::BadRecording, message).caused_by(error))
+        })
+    }
+
+    fn unread(&self, page: Recorded, path: &Path, error: std::io::Error) -> SourceError {
         let of = |message: String| SourceError::new(SourceErrorKind::BadRecording, message);
+        let is_there = self.path.join(INDEX).exists();
         let unread = match error.kind() {
-            ErrorKind::NotFound if page == 1 => {
+            ErrorKind::NotFound if page.page == 1 && !is_there => {
                 of(format!("there is no recording in {}", self.path.display()))
                     .advise("run the source once with `--record` to make one")
             }
-            ErrorKind::NotFound => of(format!("the recording ends before {}", path.display()))
-                .advise(format!(
-                    "run the source once with `--record` to make it whole, or set `max_pages` of \
-                     `rest_api.paginator` to {}",
-                    page - 1
-                )),
+            ErrorKind::NotFound if page.page == 1 => of(format!(
+                "{} was not recorded: the job file asks for something else by now",
+                path.display()
+            ))
+            .advise("run the source once with `--record`"),
+            ErrorKind::NotFound => of(format!(
+                "the recording ends before {}",
+                if is_there { path.to_owned() } else { self.path.join(page.old_name()) }.display()
+            ))
+            .advise(format!(
+                "run the source once with `--record` to make it whole, or set `max_pages` of \
+                 `rest_api.paginator` to {}",
+                page.page - 1
+            )),
             _ => of(format!("the recorded page {} cannot be read", path.display())),
         };
         unread.caused_by(error)
     }
 
-    /// Keeps page `page` of a full sync. The file appears whole or not at all.
-    pub async fn write(&self, page: u64, body: &str) -> Result<(), SourceError> {
-        let path = self.path.join(file_name(page));
+    /// Keeps a page, and the headers that came with it.
+    pub async fn write(
+        &self,
+        page: Recorded,
+        body: &str,
+        headers: &HeaderMap,
+    ) -> Result<(), SourceError> {
+        let headers = text_of(headers);
+        if let Some(headers) = &headers {
+            self.write_file(&page.headers_name(), headers.as_bytes()).await?;
+        }
+        self.write_file(&page.name(), body.as_bytes()).await?;
+        if headers.is_none() {
+            // Of an earlier recording of the same request; mostly there is none.
+            let _ = tokio::fs::remove_file(self.path.join(page.headers_name())).await;
+        }
+        Ok(())
+    }
+
+    /// Writes a file, which appears whole or not at all.
+    async fn write_file(&self, name: &str, content: &[u8]) -> Result<(), SourceError> {
+        let path = self.path.join(name);
         // Two workers may be given the same task: each has a file of its own until the rename.
-        let draft = self.path.join(format!(".{}.{}", file_name(page), Ulid::generate()));
+        let draft = self.path.join(format!(".{name}.{}", Ulid::generate()));
         let written = async {
             tokio::fs::create_dir_all(&self.path).await?;
-            tokio::fs::write(&draft, body).await?;
+            tokio::fs::write(&draft, content).await?;
             tokio::fs::rename(&draft, &path).await
         };
         match written.await {
@@ -90,8 +238,30 @@ impl Recording {
     }
 }
 
-fn file_name(page: u64) -> String {
-    format!("page-{page:04}.json")
+/// The headers that are kept, as JSON: names and values, in their order.
+fn text_of(headers: &HeaderMap) -> Option<String> {
+    let is_kept = |name: &str| {
+        !UNKEPT.contains(&name) && !UNKEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let kept = headers.iter().filter(|(name, _)| is_kept(name.as_str()));
+    let kept: Vec<_> =
+        kept.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
+    if kept.is_empty() {
+        return None;
+    }
+    serde_json::to_string_pretty(&kept).ok()
+}
+
+fn headers_of(text: &str) -> HeaderMap {
+    let pairs: Vec<(String, String)> = serde_json::from_str(text).unwrap_or_default();
+    let header = |(name, value): (String, String)| {
+        Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_str(&value).ok()?))
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs.into_iter().filter_map(header) {
+        headers.append(name, value);
+    }
+    headers
 }
 
 #[cfg(test)]
@@ -99,25 +269,53 @@ mod tests {
     use super::*;
     use crate::domain::failure::FailureClass;
 
+    fn page(page: u64) -> Recorded {
+        Recorded { page, request: ContentHash::of(b"GET\nx\n") }
+    }
+
     #[tokio::test]
-    async fn a_recorded_page_is_read_as_it_was_written_and_nothing_else_is_left() {
+    async fn a_recorded_page_is_read_as_it_was_written_with_its_headers_and_nothing_else_is_left() {
         let base = tempfile::tempdir().unwrap();
         let recording = Recording::new(base.path(), Path::new("recordings/x"));
-        recording.write(12, "[ 1.50 ]\n").await.unwrap();
-        recording.write(12, "[ 1.5 ]\n").await.unwrap();
-        assert_eq!(recording.read(12, 8).await.unwrap(), b"[ 1.5 ]\n");
-        let files: Vec<_> = std::fs::read_dir(base.path().join("recordings/x")).unwrap().collect();
-        assert_eq!(files.len(), 1);
-        assert_eq!(recording.address(12), "recordings/x/page-0012.json");
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("link", "<a>; rel=\"next\""), ("link", "<b>"), ("x-total", "7"), ("set-cookie", "s")]
+        {
+            headers.append(name, value.parse().unwrap());
+        }
+        recording.write(page(12), "[ 1.50 ]\n", &headers).await.unwrap();
+        recording.write(page(12), "[ 1.5 ]\n", &headers).await.unwrap();
+        let read = recording.read(page(12), 8).await.unwrap();
+        assert_eq!(read.body, b"[ 1.5 ]\n");
+        headers.remove("set-cookie");
+        assert_eq!(read.headers, headers);
+        assert!(read.from.starts_with("recordings/x/page-0012-"), "{}", read.from);
+        let files = || std::fs::read_dir(base.path().join("recordings/x")).unwrap().count();
+        assert_eq!(files(), 2);
+        recording.write(page(12), "[]", &HeaderMap::new()).await.unwrap();
+        assert_eq!((files(), recording.read(page(12), 8).await.unwrap().headers.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn pages_of_an_earlier_version_are_read_until_something_is_recorded() {
+        let base = tempfile::tempdir().unwrap();
+        let recording = Recording::new(base.path(), Path::new("x"));
+        std::fs::create_dir(base.path().join("x")).unwrap();
+        std::fs::write(base.path().join("x/page-0001.json"), "[]").unwrap();
+        assert_eq!(recording.read(page(1), 8).await.unwrap().from, "x/page-0001.json");
+        recording.write_index(&Index::default()).await.unwrap();
+        let error = recording.read(page(1), 8).await.unwrap_err();
+        assert!(error.text().contains("was not recorded"), "{error}");
     }
 
     #[tokio::test]
     async fn what_is_not_recorded_is_named_with_the_way_to_record_it() {
         let base = tempfile::tempdir().unwrap();
         let recording = Recording::new(base.path(), Path::new("x"));
-        for (page, named) in [(1, base.path().join("x")), (2, base.path().join("x/page-0002.json"))]
+        for (number, named) in
+            [(1, base.path().join("x")), (2, base.path().join("x/page-0002.json"))]
         {
-            let error = recording.read(page, 8).await.unwrap_err();
+            let error = recording.read(page(number), 8).await.unwrap_err();
             assert_eq!(error.class(), FailureClass::Permanent);
             assert!(error.text().contains(&named.display().to_string()), "{error}");
             assert!(error.text().contains("--record"), "{error}");
@@ -128,7 +326,8 @@ mod tests {
     async fn a_folder_that_cannot_be_made_is_an_error() {
         let base = tempfile::tempdir().unwrap();
         std::fs::write(base.path().join("x"), "a file").unwrap();
-        let error = Recording::new(base.path(), Path::new("x")).write(1, "[]").await.unwrap_err();
+        let recording = Recording::new(base.path(), Path::new("x"));
+        let error = recording.write(page(1), "[]", &HeaderMap::new()).await.unwrap_err();
         assert!(error.text().contains("cannot be recorded"), "{error}");
     }
 }

@@ -50,10 +50,15 @@ impl RequestParts {
         }
     }
 
-    /// A request for an address that cannot be had, which nobody sends.
+    /// The address that stands for one that cannot be had.
     #[expect(clippy::expect_used, reason = "the address is a constant")]
+    pub fn no_address() -> Url {
+        Url::parse(NO_ADDRESS).expect("an address")
+    }
+
+    /// A request for an address that cannot be had, which nobody sends.
     pub fn without_address(path: &str) -> Self {
-        let mut url = Url::parse(NO_ADDRESS).expect("an address");
+        let mut url = Self::no_address();
         url.set_path(path);
         Self::new(url)
     }
@@ -146,6 +151,20 @@ impl RequestParts {
             url.query_pairs_mut().append_pair(name, value.expose());
         }
         url
+    }
+
+    /// A hash of the request that does not depend on the address that everything is below.
+    pub fn key_below(&self, base: Option<&Url>) -> ContentHash {
+        let url = self.url.as_str();
+        let base = base.map(|base| base.as_str().trim_end_matches('/'));
+        let below = base.and_then(|base| url.strip_prefix(base)).unwrap_or(url);
+        let below = below.trim_start_matches('/');
+        let mut hasher = ContentHasher::default();
+        for part in [self.method.as_str(), "\n", below, "\n"] {
+            hasher.update(part.as_bytes());
+        }
+        hasher.update(&self.body.to_bytes());
+        hasher.take()
     }
 
     /// What stays of the request when its page is read. The same for each attempt, with any key and

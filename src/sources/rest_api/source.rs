@@ -5,27 +5,32 @@ use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::Value;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
 
 use super::asking::{Asking, Called};
 use super::auth::{AuthContext, AuthList, Calls, SentToken};
 use super::data_selector::DataSelector;
+use super::explode::Explode;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
 use super::http::said::{self, Said};
+use super::incremental::{FILTERED, Tracker};
 use super::page::Page;
 use super::page_reader::{PageReader, reject};
 use super::paginator::Paginator;
-use super::params::{RateLimitParams, RestApiParams};
+use super::params::{Empty, RateLimitParams, RestApiParams};
 use super::position::{PagePosition, Run};
-use super::recording::Recording;
-use super::request::{self, Asked, BASE_URL, RequestParts, address, header_name};
+use super::recording::{Index, Recorded, RecordedPage, Recording};
+use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
 use super::state::State;
 use super::template;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::ContentHash;
+use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
+use crate::domain::remark::Remark;
 use crate::domain::slice::SliceId;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::mapping::{Mapped, Mapping};
@@ -52,6 +57,10 @@ pub struct RestApiSource {
     pub(super) reader: Arc<PageReader>,
     /// Made with the first request: replaying and reading a recording need no certificates.
     clients: OnceLock<Arc<Clients>>,
+    /// Read when it is needed.
+    index: OnceLock<Index>,
+    /// Fingerprint of how rows become records, where somebody has said it.
+    mapping: Option<ContentHash>,
 }
 
 impl RestApiSource {
@@ -67,7 +76,8 @@ impl RestApiSource {
     ) -> Result<Self, SourceError> {
         params.validate()?;
         validate_request(&params)?;
-        let selector = DataSelector::new(&params.data_selector)?;
+        let mut selector = DataSelector::new(&params.data_selector)?;
+        selector.empty_is_ok = params.empty == Empty::Ok;
         if matches!(params.paginator, Paginator::Offset(_)) && !selector.counts {
             let message = format!(
                 "`rest_api.data_selector` = `{}` has a filter before its end, so that nobody can tell how many \
@@ -82,10 +92,25 @@ impl RestApiSource {
             rows: JsonRowReader::new(&locators)?,
             paginator: params.paginator.clone(),
             heeds_errors: !params.ignore_errors,
+            is_graphql: params.graphql.is_some(),
+            tracker: Tracker::new(&params)?,
+            explode: explode_of(&params)?,
         };
         let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
         let (params, reader) = (Arc::new(params), Arc::new(reader));
-        Ok(Self { params, base_dir, recording, reader, clients: OnceLock::new() })
+        let (clients, index) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { params, base_dir, recording, reader, clients, index, mapping: None })
+    }
+
+    /// The same, whose rows become records in the way that has this fingerprint.
+    #[must_use]
+    pub(super) fn mapped_by(self, mapping: Option<ContentHash>) -> Self {
+        Self { mapping, ..self }
+    }
+
+    /// What is remembered of the mapping: where runs read what is new, records keep it.
+    fn mapping(&self) -> Option<String> {
+        self.mapping.filter(|_| self.reader.tracker.is_some()).map(|mapping| mapping.to_string())
     }
 
     /// Whether the recording is below the allowed roots.
@@ -104,12 +129,21 @@ impl RestApiSource {
         PagePosition::of(self.reader.paginator.kind().first()).to_json()
     }
 
-    /// What is remembered of a run that has read everything; `None` when the first request cannot be made.
-    fn state(&self) -> Option<State> {
-        request::address(&self.params.base_url, "").ok()?;
+    /// What the job file asks for; `None` when the first request cannot be made.
+    pub(super) fn state(&self) -> Option<State> {
+        if address(&self.params.base_url, "").is_err() && self.recorded_base().is_none() {
+            return None;
+        }
         let asked = self.request(&self.first(), Called::Nothing).ok()?.asked();
-        let request = format!("{}\n{}", asked.fingerprint, self.params.data_selector);
-        Some(State { request: ContentHash::of(request.as_bytes()) })
+        let mut request = format!("{}\n{}", asked.fingerprint, self.params.data_selector);
+        if let Some(incremental) = &self.params.incremental {
+            // How pages are walked decides how much was read of what was asked for.
+            let paginator = &self.params.paginator;
+            let explode = self.params.explode.as_deref().unwrap_or_default();
+            request.push_str(&format!("\n{}\n{paginator:?}\n{explode}", incremental.identity()));
+        }
+        let request = ContentHash::of(request.as_bytes()).to_string();
+        Some(State { request: Some(request), watermark: None, mapping: self.mapping() })
     }
 
     /// Reads one page; tokens of login servers are kept for this once.
@@ -134,21 +168,81 @@ impl RestApiSource {
         match access {
             Access::Network => self.asked_page(position, tokens).await,
             Access::Record => {
-                let recording = self.recording()?;
-                let page = self.asked_page(position, tokens).await?;
-                recording.write(self.ordinal(position)?, &page.body).await?;
+                let (recording, recorded) = (self.recording()?, self.recorded(position)?);
+                let (page, headers) = self.asked_with_headers(position, tokens).await?;
+                recording.write(recorded, &page.body, &headers).await?;
                 Ok(page)
             }
             Access::Offline => self.recorded_page(position).await,
         }
     }
 
-    /// A page of the API. A token that the API refuses although its time is not over is renewed, once.
+    /// What a run without a network reads: what was recorded.
+    fn recorded_plan(&self) -> Plan {
+        let begins = self.index().begins.iter();
+        let slices = begins.map(|(lane, position)| NextSlice {
+            slice: SliceId::new(*lane, 0),
+            position: position.clone(),
+        });
+        Plan::of_slices(slices.collect())
+    }
+
+    fn planned(&self, request: &PlanRequest) -> Plan {
+        let asks = self.state();
+        let (windows, remarks) = match &self.reader.tracker {
+            None => {
+                let changed = asks.and_then(|asks| asks.change_since(request));
+                (vec![None], changed.into_iter().collect())
+            }
+            Some(tracker) => {
+                let before = State::of(&request.state);
+                let (windows, remarks) = tracker.plan(&before, asks.as_ref(), request);
+                (windows.into_iter().map(Some).collect(), remarks)
+            }
+        };
+        let run = Run { id: request.run, date: request.now.date_naive() };
+        let run = self.params.names_any("run.").then_some(run);
+        let first = |window| {
+            let at = self.reader.paginator.kind().first();
+            PagePosition { window, run, ..PagePosition::of(at) }.to_json()
+        };
+        let slices = (0..).zip(windows).map(|(lane, window)| NextSlice {
+            slice: SliceId::new(lane, 0),
+            position: first(window),
+        });
+        Plan { remarks, ..Plan::of_slices(slices.collect()) }
+    }
+
+    /// The first page of the window that is opened when the chain of this one has ended.
+    pub(super) fn behind(
+        &self,
+        position: &Value,
+        slice: SliceId,
+    ) -> Result<Option<NextSlice>, SourceError> {
+        let Some(tracker) = &self.reader.tracker else { return Ok(None) };
+        let at = PagePosition::from_json(position)?;
+        let Some((window, lanes)) = at.window.as_ref().and_then(|w| tracker.behind(w)) else {
+            return Ok(None);
+        };
+        let first = self.reader.paginator.kind().first();
+        let position = PagePosition { at: first, window: Some(window), ..at }.to_json();
+        Ok(Some(NextSlice { slice: SliceId::new(slice.lane() + lanes, 0), position }))
+    }
+
     async fn asked_page(
         &self,
         position: &Value,
         tokens: &Arc<dyn TokenStore>,
     ) -> Result<Page, SourceError> {
+        self.asked_with_headers(position, tokens).await.map(|(page, _)| page)
+    }
+
+    /// A page of the API. A token that the API refuses although its time is not over is renewed, once.
+    async fn asked_with_headers(
+        &self,
+        position: &Value,
+        tokens: &Arc<dyn TokenStore>,
+    ) -> Result<(Page, HeaderMap), SourceError> {
         let clients = self.clients()?;
         let at = PagePosition::from_json(position)?;
         let mut refused = Vec::new();
@@ -158,7 +252,9 @@ impl RestApiSource {
             let sent = self.authorize(&mut request, &at, tokens, &refused).await?;
             let page = async {
                 let response = client::send(clients, &request, &self.params).await?;
-                self.page_of(position, asked, request.secrets.redact_response(response)).await
+                let response = request.secrets.redact_response(response);
+                let headers = response.headers.clone();
+                Ok::<_, SourceError>((self.page_of(position, asked, response).await?, headers))
             };
             match page.await {
                 Err(error)
@@ -175,14 +271,14 @@ impl RestApiSource {
 
     async fn recorded_page(&self, position: &Value) -> Result<Page, SourceError> {
         let recording = self.recording()?;
-        let page = self.ordinal(position)?;
-        let body = recording.read(page, self.params.max_response_bytes.get()).await?;
-        let from = recording.address(page);
+        let recorded = self.recorded(position)?;
+        let RecordedPage { from, body, headers } =
+            recording.read(recorded, self.params.max_response_bytes.get()).await?;
         let response = match std::str::from_utf8(&body).ok().and_then(said::unkept) {
             Some((status, body)) => {
-                Response { from, status, body, said: Said::Nothing, ..Response::default() }
+                Response { from, status, headers, body, said: Said::Nothing, ..Response::default() }
             }
-            None => Response { from, status: 200, body, ..Response::default() },
+            None => Response { from, status: 200, headers, body, ..Response::default() },
         };
         let asked = self.unsent(position)?;
         // A recorded page is the same whenever it is read: trying again cannot help.
@@ -201,7 +297,7 @@ impl RestApiSource {
     pub fn read(&self, position: &Value, response: Response) -> Result<Page, SourceError> {
         let asked = self.unsent(position)?;
         let position = PagePosition::from_json(position)?;
-        Ok(along(&position, self.reader.page(&position.at, &asked, response)?))
+        along(&self.reader, &position, &asked, response)
     }
 
     async fn page_of(
@@ -212,26 +308,79 @@ impl RestApiSource {
     ) -> Result<Page, SourceError> {
         let reader = Arc::clone(&self.reader);
         let position = PagePosition::from_json(position)?;
-        tokio::task::spawn_blocking(move || {
-            Ok(along(&position, reader.page(&position.at, &asked, response)?))
-        })
-        .await
-        .map_err(|error| {
-            SourceError::new(SourceErrorKind::Internal, "reading the page failed").caused_by(error)
-        })?
+        tokio::task::spawn_blocking(move || along(&reader, &position, &asked, response))
+            .await
+            .map_err(|error| {
+                SourceError::new(SourceErrorKind::Internal, "reading the page failed")
+                    .caused_by(error)
+            })?
+    }
+
+    fn asking<'a>(&'a self, called: Called<'a>) -> Asking<'a> {
+        let tracker = self.reader.tracker.as_ref();
+        let recorded_base = match self.params.base_url {
+            Setting::Literal(_) => None,
+            Setting::Variable(_) => self.recorded_base(),
+        };
+        Asking { params: &self.params, base_dir: &self.base_dir, tracker, called, recorded_base }
     }
 
     /// The request for the page at a position, without anything secret.
-    fn request(&self, position: &Value, names: Called<'_>) -> Result<RequestParts, SourceError> {
-        let asking = Asking { params: &self.params, base_dir: &self.base_dir, names };
-        let mut request = asking.parts()?;
+    fn request(&self, position: &Value, called: Called<'_>) -> Result<RequestParts, SourceError> {
+        let mut request = self.asking(called).parts()?;
         let position = PagePosition::from_json(position)?;
         self.reader.paginator.kind().ask_for(&position.at, &mut request)?;
         Ok(request)
     }
 
+    /// Which recorded page is at a position: any address of the job file gives the same.
+    fn recorded(&self, position: &Value) -> Result<Recorded, SourceError> {
+        let at = PagePosition::from_json(position)?;
+        let request = self.request(position, Called::Unsent(&at))?;
+        let base = match (address(&self.params.base_url, ""), self.recorded_base()) {
+            (Ok(base), _) => Some(base),
+            (Err(_), Some(base)) => address(&Setting::Literal(base.to_owned()), "").ok(),
+            (Err(_), None) => Some(RequestParts::no_address()),
+        };
+        let page = self.ordinal(position)?;
+        Ok(Recorded { page, request: request.key_below(base.as_ref()) })
+    }
+
+    /// The file of the first recorded page, if it is there.
+    pub(super) fn first_recorded(&self) -> Option<PathBuf> {
+        let recording = self.recording.as_ref()?;
+        let first = self.index().begins.first().map(|(_, position)| position.clone());
+        recording.find(self.recorded(&first.unwrap_or_else(|| self.first())).ok()?)
+    }
+
+    /// What the recording says that a run without a network cannot know.
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| self.recording.as_ref().map(Recording::index).unwrap_or_default())
+    }
+
+    /// The address of the recording, for where the variable of the job file's own is not set.
+    fn recorded_base(&self) -> Option<&str> {
+        self.index().base_url.as_deref()
+    }
+
+    /// Keeps what a run without a network cannot know.
+    async fn record_plan(&self, plan: &Plan) -> Result<(), SourceError> {
+        let base_url = match &self.params.base_url {
+            Setting::Literal(_) => None,
+            Setting::Variable(_) => self.params.base_url.resolve(BASE_URL).ok(),
+        };
+        let begins = plan.slices.iter().filter(|_| self.differs_by_run());
+        let begins = begins.map(|slice| (slice.slice.lane(), slice.position.clone())).collect();
+        self.recording()?.write_index(&Index { base_url, begins }).await
+    }
+
+    /// Whether what is asked for depends on when it is asked for.
+    fn differs_by_run(&self) -> bool {
+        self.reader.tracker.is_some() || self.params.names_any("run.")
+    }
+
     /// What would be asked for where nobody sends it, and the address may not be known.
-    fn unsent(&self, position: &Value) -> Result<Asked, SourceError> {
+    pub(super) fn unsent(&self, position: &Value) -> Result<Asked, SourceError> {
         let at = PagePosition::from_json(position)?;
         Ok(self.request(position, Called::Unsent(&at))?.asked())
     }
@@ -248,7 +397,7 @@ impl RestApiSource {
             let key = format!("rest_api.headers.{name}");
             match value {
                 PlainOrSecret::Plain(text) => {
-                    let text = template::parsed(text)?.text(&Called::Sent(at))?;
+                    let text = template::parsed(text)?.text(&self.asking(Called::Sent(at)))?;
                     request.set_header(name, &text, &key)?;
                 }
                 PlainOrSecret::Secret(secret) => {
@@ -321,7 +470,10 @@ impl Source for RestApiSource {
     fn profile(&self) -> Profile {
         let rate_limit = self.params.rate_limit.clone();
         Profile {
-            reads: Reads::Again,
+            reads: match self.reader.tracker {
+                Some(_) => Reads::News,
+                None => Reads::Again,
+            },
             rows_by_job_file: true,
             slices_per_batch: PAGES_PER_BATCH,
             bytes_per_batch: BYTES_PER_BATCH,
@@ -339,15 +491,17 @@ impl Source for RestApiSource {
         self: Arc<Self>,
         request: PlanRequest,
     ) -> BoxFuture<'static, Result<Plan, SourceError>> {
-        let run = Run { id: request.run, date: request.now.date_naive() };
-        let first = PagePosition {
-            run: self.params.names_the_run().then_some(run),
-            ..PagePosition::of(self.reader.paginator.kind().first())
-        };
-        let position = first.to_json();
-        let mut plan = Plan::of_slices(vec![NextSlice { slice: SliceId::FIRST, position }]);
-        plan.remarks.extend(self.state().and_then(|state| state.change_since(&request)));
-        std::future::ready(Ok(plan)).boxed()
+        async move {
+            let plan = match request.access {
+                Access::Offline if !self.index().begins.is_empty() => self.recorded_plan(),
+                Access::Network | Access::Record | Access::Offline => self.planned(&request),
+            };
+            if request.access == Access::Record && !plan.slices.is_empty() {
+                self.record_plan(&plan).await?;
+            }
+            Ok(plan)
+        }
+        .boxed()
     }
 
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {
@@ -356,10 +510,14 @@ impl Source for RestApiSource {
                 let message = "an API is read in pages, and has no chunks";
                 return Err(SourceError::new(SourceErrorKind::InvalidState, message));
             };
-            Ok(self
-                .fetch_with(position, request.access, &request.tokens)
-                .await?
-                .into_slice(request.slice))
+            let page = self.fetch_with(position, request.access, &request.tokens).await?;
+            let behind = match page.next {
+                Some(_) => None,
+                None => self.behind(position, request.slice)?,
+            };
+            let mut content = page.into_slice(request.slice);
+            content.next.extend(behind);
+            Ok(content)
         })
     }
 
@@ -380,15 +538,77 @@ impl Source for RestApiSource {
         })
     }
 
-    fn advance(&self, _state: &Value, _watermarks: &[Value], _complete: bool) -> Value {
-        self.state().map(|state| state.to_json()).unwrap_or_default()
+    fn advance(&self, state: &Value, watermarks: &[Value], complete: bool) -> Value {
+        let Some(tracker) = &self.reader.tracker else {
+            return self.state().map(|state| state.to_json()).unwrap_or_default();
+        };
+        let before = State::of(state);
+        match tracker.advance(&before, watermarks, complete) {
+            // The next run asks for the same again.
+            None => before.to_json(),
+            Some(watermark) => State { watermark, ..self.state().unwrap_or_default() }.to_json(),
+        }
+    }
+
+    fn replays_first(&self, state: &Value) -> bool {
+        let before = State::of(state);
+        let Some(now) = self.state().filter(|_| before.watermark.is_some()) else { return false };
+        before.request == now.request
+            && before.mapping.is_some()
+            && now.mapping.is_some()
+            && before.mapping != now.mapping
+    }
+
+    fn replayed(&self, state: &Value) -> Value {
+        let mut state = state.clone();
+        if let (Some(rest), Some(mapping)) =
+            (state.get_mut("rest").and_then(Value::as_object_mut), self.mapping())
+        {
+            rest.insert("mapping".to_owned(), mapping.into());
+        }
+        state
+    }
+
+    fn remarks(&self, watermarks: &[Value]) -> Vec<Remark> {
+        let tracker = self.reader.tracker.as_ref();
+        let mut remarks = tracker.map(|t| t.remarks(watermarks)).unwrap_or_default();
+        let filtered = watermarks.iter().filter_map(|watermark| watermark.get(FILTERED)?.as_u64());
+        let filtered: u64 = filtered.sum();
+        if filtered > 0 {
+            let (count, selector) = (grouped(filtered), &self.params.data_selector);
+            remarks.push(Remark::note(format!("`{selector}` left out {count} records")));
+        }
+        remarks
     }
 }
 
-/// The page, whose next one is of the same chain.
-fn along(position: &PagePosition, page: Page) -> Page {
+/// The page at a position, whose next one is of the same chain.
+fn along(
+    reader: &PageReader,
+    position: &PagePosition,
+    asked: &Asked,
+    response: Response,
+) -> Result<Page, SourceError> {
+    let mut page = reader.page(&position.at, asked, response)?;
+    page.watermark = match &reader.tracker {
+        Some(tracker) => {
+            let (cursors, end) = (page.cursors.take(), page.end.clone());
+            let trace = tracker.trace(position, cursors, page.date, end);
+            trace.map(|trace| trace.filtered(page.filtered).to_json())
+        }
+        // Nothing but what the run says of it.
+        None => (page.filtered > 0).then(|| json!({ FILTERED: page.filtered })),
+    };
     let next = page.next.map(|at| position.next(at).to_json());
-    Page { next, ..page }
+    Ok(Page { next, ..page })
+}
+
+/// The list within each record whose elements are the records.
+fn explode_of(params: &RestApiParams) -> Result<Option<Explode>, SourceError> {
+    let explode = params.explode.as_deref().map(Explode::new).transpose();
+    explode.map_err(|why| {
+        SourceError::new(SourceErrorKind::InvalidConfig, format!("`rest_api.explode` {why}"))
+    })
 }
 
 /// Refuses what no environment can fix, before the first request.

@@ -1,32 +1,54 @@
-//! What is remembered of a run that has read everything an API has, in `ingestion_checkpoints.state`:
-//! `{"rest": {"request": FINGERPRINT}}`.
+//! What is remembered of a run that has read everything it asked an API for, in
+//! `ingestion_checkpoints.state`: `{"rest": {"request": FINGERPRINT, "watermark": "…", "mapping": FINGERPRINT}}`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::domain::hash::ContentHash;
 use crate::domain::remark::Remark;
 use crate::sources::PlanRequest;
 
 /// What is remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct State {
-    /// Fingerprint of what the job file asks for: the address of the first page, without secrets, and the
-    /// selector.
-    pub request: ContentHash,
+    /// Fingerprint of what the job file asks for: the address of the first page, without secrets, the
+    /// selector, and what an incremental run asks for. Checkpoints of earlier versions may have none.
+    pub request: Option<String>,
+    /// The watermark of an incremental source, in the words of its kind.
+    pub watermark: Option<String>,
+    /// Fingerprint of how rows became records. Of a source that reads everything in each run it does not
+    /// matter.
+    pub mapping: Option<String>,
 }
 
 impl State {
+    /// Reads a checkpoint.
+    pub fn of(state: &Value) -> Self {
+        let text = |key: &str| state.pointer(&format!("/rest/{key}")).and_then(Value::as_str);
+        Self {
+            request: text("request").map(str::to_owned),
+            watermark: text("watermark").map(str::to_owned),
+            mapping: text("mapping").map(str::to_owned),
+        }
+    }
+
     /// The form in the checkpoint.
     pub fn to_json(&self) -> Value {
-        json!({ "rest": { "request": self.request.to_string() } })
+        let fields = [
+            ("request", &self.request),
+            ("watermark", &self.watermark),
+            ("mapping", &self.mapping),
+        ];
+        let fields = fields
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), Value::from(value.clone()?))));
+        json!({ "rest": fields.collect::<Map<_, _>>() })
     }
 
     /// What there is to say when the last good run asked for something else: what only that had brought
     /// stays in the table, and nobody would be told. Checkpoints of earlier versions say nothing.
     pub fn change_since(&self, request: &PlanRequest) -> Option<Remark> {
-        let before = request.state.pointer("/rest/request")?.as_str()?;
+        let before = Self::of(&request.state).request?;
         let run = request.state_of?;
-        (before != self.request.to_string()).then(|| {
+        (Some(before) != self.request).then(|| {
             Remark::note(format!(
                 "the job file asks the API for something else than run {run} did: records that only the \
                  earlier requests brought stay in the table"
@@ -41,17 +63,31 @@ mod tests {
 
     use super::*;
     use crate::domain::run::{Mode, RunId};
+    use crate::sources::Access;
 
     fn request(state: Value) -> PlanRequest {
         let (mode, state_of) = (Mode::Incremental, Some(RunId(7)));
         let (run, now) = (RunId(8), chrono::Utc::now());
-        PlanRequest { run, now, mode, state, state_of, files: BTreeMap::new(), broken_off: None }
+        PlanRequest {
+            run,
+            now,
+            mode,
+            access: Access::Network,
+            state,
+            state_of,
+            files: BTreeMap::new(),
+            broken_off: None,
+        }
     }
 
     #[test]
     fn another_request_than_the_last_good_run_made_is_told() {
-        let [one, other] =
-            ["a", "b"].map(|text| State { request: ContentHash::of(text.as_bytes()) });
+        let [one, other] = ["a", "b"].map(|text| State {
+            request: Some(text.to_owned()),
+            watermark: Some("w".to_owned()),
+            ..State::default()
+        });
+        assert_eq!(State::of(&one.to_json()), one);
         assert_eq!(one.change_since(&request(one.to_json())), None);
         let told = other.change_since(&request(one.to_json())).unwrap();
         assert!(!told.degrades && told.text.contains("run 7"), "{told:?}");

@@ -18,9 +18,7 @@ use crate::sources::{SourceError, SourceErrorKind};
 const IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The names that stand for one value.
-#[allow(dead_code, reason = "incremental runs and children supply them")]
 pub(super) const START: &str = "incremental.start";
-#[allow(dead_code, reason = "incremental runs and children supply them")]
 pub(super) const END: &str = "incremental.end";
 pub(super) const RUN_ID: &str = "run.id";
 pub(super) const RUN_DATE: &str = "run.date";

@@ -57,7 +57,7 @@ async fn what_was_recorded_is_read_offline_byte_for_byte() {
     assert_ne!(read[0].request, read[1].request);
     assert_eq!(read.len(), 2);
     assert!(read[0].body.contains("8.397908418131883e-07"));
-    assert_eq!(read[1].url, "recordings/coins/page-0002.json");
+    assert!(read[1].url.starts_with("recordings/coins/page-0002-"), "{}", read[1].url);
 }
 
 /// The key, the number of the attempt and where the page comes from do not matter.

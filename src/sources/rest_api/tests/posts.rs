@@ -130,3 +130,30 @@ async fn a_post_that_fails_is_tried_again_like_any_other_request() {
     assert_eq!(failure(&source).await.class(), FailureClass::Transient);
     assert_eq!(source.fetch(&source.first(), Access::Network).await.unwrap().records, 1);
 }
+
+#[test]
+fn exploded_records_are_counted_one_by_one_and_what_leads_nowhere_may_be_empty() {
+    let orders = r#"[{"id":1,"lines":[{"n":1},{"n":2}]},{"id":2,"lines":[]}]"#;
+    let page = read("explode = \"lines\"", orders).unwrap();
+    assert_eq!((page.records, page.shape.rows), (2, 2));
+    assert!(page.shape.fields.contains_key("_parent"), "{:?}", page.shape);
+    let gone = r#"{"items":[]}"#;
+    let selector = "data_selector = \"$.data[*]\"";
+    assert!(read(selector, gone).unwrap_err().text().contains("leads nowhere"));
+    let lines = format!("{selector}\nempty = \"ok\"");
+    assert_eq!(read(&lines, gone).unwrap().records, 0);
+    assert!(read(&lines, r#"{"error":"no key"}"#).is_err());
+    let filter = read("data_selector = \"$[?@.id > 1]\"", orders).unwrap();
+    assert_eq!((filter.records, filter.filtered), (1, 1));
+}
+
+#[test]
+fn errors_beside_the_data_of_a_graphql_answer_fail_the_page() {
+    let body = r#"{"data":{"a":[{"id":1}]},"errors":[{"message":"timeout"}]}"#;
+    let lines = "data_selector = \"$.data.a[*]\"\ngraphql = { query = \"{ a { id } }\" }";
+    let said = read(lines, body).unwrap_err().to_string();
+    assert!(said.contains("GraphQL query says `errors`: timeout"), "{said}");
+    assert_eq!(read(&format!("{lines}\nignore_errors = true"), body).unwrap().records, 1);
+    let good = r#"{"data":{"a":[{"id":1}]},"errors":[]}"#;
+    assert_eq!(read(lines, good).unwrap().records, 1);
+}
