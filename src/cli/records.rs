@@ -46,6 +46,10 @@ pub(super) struct RecordsArgs {
     )]
     source: Option<SourceName>,
 
+    /// Also records that are marked as deleted
+    #[arg(long)]
+    deleted: bool,
+
     #[command(flatten)]
     part: PartArgs,
 }
@@ -99,7 +103,7 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RecordsArgs) -> any
     };
     let source = args.of_source().map(SourceName::as_str);
     let mut connection = database.pool.acquire().await?;
-    let page = read_page(&mut connection, source, &after, *limit).await?;
+    let page = read_page(&mut connection, source, &after, *limit, args.deleted).await?;
     drop(connection);
     if page.items.is_empty()
         && let Some(source) = args.of_source()

@@ -20,6 +20,7 @@ use crate::db::runs::{self, RunFilter};
 use crate::domain::run::{RunId, RunStatus};
 use crate::domain::source_name::SourceName;
 use crate::job_file::JobsFolder;
+use crate::tasks::accept_deletions::{AcceptOutcome, accept_deletions};
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 use crate::tasks::retry_run::{RetryOutcome, retry_run};
 
@@ -105,6 +106,12 @@ enum RunsCommand {
         #[arg(value_parser = args::run)]
         id: RunId,
     },
+    /// Mark the records as deleted that a run did not see and held back, because they were too many
+    AcceptDeletions {
+        /// The run's number
+        #[arg(value_parser = args::run)]
+        id: RunId,
+    },
     /// Try the failed tasks of a failed run again, with the job file that it began with
     Retry {
         /// The run's number
@@ -136,6 +143,7 @@ pub(super) async fn runs(
         }
         Some(RunsCommand::Cancel { id }) => cancel(&database, *id).await,
         Some(RunsCommand::Retry { id }) => retry(&database, *id).await,
+        Some(RunsCommand::AcceptDeletions { id }) => accept(&database, *id).await,
     };
     database.close().await?;
     done.map(|()| code)
@@ -180,7 +188,7 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow
             jobs,
             source,
             "runs",
-            &["show", "tasks", "samples", "follow", "cancel", "retry"],
+            &["show", "tasks", "samples", "follow", "cancel", "retry", "accept-deletions"],
         )?;
     }
     let page: Page<Run> = Page::new(rows, *limit, "runs", |run: &runs::Run| [run.id.to_string()]);
@@ -203,6 +211,24 @@ async fn cancel(database: &Database, id: RunId) -> anyhow::Result<()> {
         }
         CancelOutcome::Ended(run) => bail!("run {id} has ended: {}", run.status),
         CancelOutcome::Unknown => bail!("{}", run_details::unknown(id)),
+    }
+    Ok(())
+}
+
+async fn accept(database: &Database, id: RunId) -> anyhow::Result<()> {
+    let mut transaction = Transaction::begin(&database.pool).await?;
+    let outcome = accept_deletions(&mut transaction, id, &actor()).await?;
+    transaction.commit().await?;
+    match outcome {
+        AcceptOutcome::Accepted(run, marked) => {
+            out::line(format!("{marked} records of {} are marked as deleted", run.source));
+        }
+        AcceptOutcome::NothingHeldBack(_) => bail!("run {id} holds no deletions back"),
+        AcceptOutcome::Superseded(later) => bail!(
+            "run {later} of the source is later than run {id}, and may have seen the records: accept the \
+             deletions of the last run"
+        ),
+        AcceptOutcome::Unknown => bail!("{}", run_details::unknown(id)),
     }
     Ok(())
 }

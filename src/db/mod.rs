@@ -10,6 +10,7 @@ mod connect;
 pub mod definitions;
 pub mod field_presence;
 mod migrate;
+pub mod missing_records;
 pub mod oauth_tokens;
 mod open_error;
 pub mod pgcopy;

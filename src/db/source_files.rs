@@ -42,6 +42,10 @@ pub async fn committed(
                 url, id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
                 committed_lines, committed_chunks, committed_width, definition_hash,
                 quarantined_rows, gone_run_id is not null as "gone!",
+                exists (
+                    select 1 from etl_runs as r
+                    where r.id = gone_run_id and r.status in ('success', 'success_with_duplicates')
+                ) as "gone_for_good!",
                 committed_run_id as "run_id!",
                 exists (
                     select 1 from raw_csv_blocks as b
@@ -75,6 +79,7 @@ pub async fn committed(
             run: RunId(row.run_id),
             quarantined: row.quarantined_rows,
             gone: row.gone,
+            gone_for_good: row.gone_for_good,
             rows_behind: row.rows_behind,
         };
         files.insert(row.url, file);

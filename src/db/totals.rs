@@ -13,6 +13,8 @@ pub struct SourceTotals {
     pub source: String,
     /// Records in the table.
     pub records: i64,
+    /// Those of them that are marked as deleted.
+    pub deleted: i64,
     /// Rows read.
     pub rows_read: i64,
     /// Rows inserted.
@@ -132,7 +134,11 @@ pub async fn per_source(executor: impl PgExecutor<'_>) -> Result<Vec<SourceTotal
         r#"select source as "source!", sum(records)::bigint as "records!",
                 sum(rows_read)::bigint as "rows_read!", sum(inserted)::bigint as "inserted!",
                 sum(updated)::bigint as "updated!", sum(unchanged)::bigint as "unchanged!",
-                sum(quarantined)::bigint as "quarantined!"
+                sum(quarantined)::bigint as "quarantined!",
+                (
+                    select count(*) from unified_records as r
+                    where r.source = parts.source and r.deleted_at is not null
+                ) as "deleted!"
          from (
             select source, records, rows_read, inserted, updated, unchanged, quarantined
             from source_totals

@@ -69,6 +69,8 @@ pub struct CommittedFile {
     pub quarantined: i64,
     /// Whether a run did not find it since.
     pub gone: bool,
+    /// Whether a run that noticed that has ended as a success.
+    pub gone_for_good: bool,
     /// Whether raw rows are kept from behind its end: a run that was not finished read them.
     pub rows_behind: bool,
 }

@@ -155,6 +155,8 @@ struct Entry {
     content_hash: ContentHash,
     raw: u32,
     raw_row: i64,
+    /// Whether it says of itself that it is deleted.
+    deleted: bool,
 }
 
 impl Entry {
@@ -164,6 +166,7 @@ impl Entry {
         content_hash: ContentHash::UNSET,
         raw: 0,
         raw_row: 0,
+        deleted: false,
     };
 }
 
@@ -179,6 +182,8 @@ pub struct RecordBatch {
     raws: Vec<RawRef>,
     open: Option<Entry>,
     open_at: usize,
+    next_is_deleted: bool,
+    any_deleted: bool,
     /// What is hashed of a record: only memory.
     hashed: Vec<u8>,
 }
@@ -214,6 +219,8 @@ impl RecordBatch {
             raws: Vec::new(),
             open: None,
             open_at: 0,
+            next_is_deleted: false,
+            any_deleted: false,
             hashed: Vec::new(),
         }
     }
@@ -246,7 +253,18 @@ impl RecordBatch {
     /// [`RecordBatch::abandon`].
     pub fn begin(&mut self) {
         self.open_at = self.arena.len();
-        self.open = Some(Entry::EMPTY);
+        let deleted = std::mem::take(&mut self.next_is_deleted);
+        self.open = Some(Entry { deleted, ..Entry::EMPTY });
+    }
+
+    /// Says of the record that begins next that it is deleted.
+    pub fn next_is_deleted(&mut self) {
+        self.next_is_deleted = true;
+    }
+
+    /// Whether any record says that it is deleted.
+    pub fn any_deleted(&self) -> bool {
+        self.any_deleted
     }
 
     /// The arena, for a value that is built in place; close it with [`RecordBatch::close_id`] or
@@ -302,6 +320,7 @@ impl RecordBatch {
         entry.raw = (self.raws.len() - 1) as u32;
         entry.raw_row = raw_row;
         entry.content_hash = self.hash(&entry);
+        self.any_deleted |= entry.deleted;
         self.entries.push(entry);
     }
 
@@ -315,11 +334,13 @@ impl RecordBatch {
         if self.arena.len() - self.open_at > LARGE {
             let mut hasher = ContentHasher::default();
             write_hashed(self.values(entry), &mut hasher);
+            write_deleted(entry.deleted, &mut hasher);
             return hasher.take();
         }
         let mut hashed = std::mem::take(&mut self.hashed);
         hashed.clear();
         write_hashed(self.values(entry), &mut hashed);
+        write_deleted(entry.deleted, &mut hashed);
         self.hashed = hashed;
         ContentHash::of(&self.hashed)
     }
@@ -412,6 +433,7 @@ impl<'a> RecordView<'a> {
             StoredHash::Xxh3(_) => {
                 scratch.clear();
                 write_hashed(self.values(), scratch);
+                write_deleted(self.is_deleted(), scratch);
                 stored.is_of(scratch)
             }
         }
@@ -420,6 +442,11 @@ impl<'a> RecordView<'a> {
     /// The raw payload the record came from.
     pub fn raw(self) -> RawRef {
         self.batch.raws[self.entry.raw as usize]
+    }
+
+    /// Whether it says of itself that it is deleted.
+    pub fn is_deleted(self) -> bool {
+        self.entry.deleted
     }
 
     /// The row within the raw payload, from 1.
@@ -450,6 +477,13 @@ fn write_hashed<'a>(
     for (spec, value) in further {
         write_text(spec.name, hashed);
         write_value(spec.kind, value, hashed);
+    }
+}
+
+/// What is hashed of records that are deleted besides.
+fn write_deleted(deleted: bool, hashed: &mut impl Hashing) {
+    if deleted {
+        write_text("deleted", hashed);
     }
 }
 

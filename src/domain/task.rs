@@ -164,6 +164,17 @@ pub enum Rows {
     Repeated,
 }
 
+impl Rows {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Single => "single",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
 impl TaskPayload {
     /// The kind, and with it the queue, of the task.
     pub fn kind(&self) -> TaskKind {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::Problem;
-use super::policy::{Checks, Contract, Retention};
+use super::policy::{Checks, Contract, Missing, Retention};
 use super::schedule::Schedule;
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
@@ -34,6 +34,8 @@ pub struct Definition {
     pub contract: Contract,
     /// What must hold at the end of a run.
     pub checks: Checks,
+    /// What becomes of records that the source does not show any more.
+    pub missing: Missing,
     /// How long what runs leave behind is kept.
     pub retention: Retention,
     /// What may be meant, but hardly is.

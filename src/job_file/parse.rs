@@ -16,7 +16,7 @@ use super::error::{DefinitionError, Problem};
 use super::field_table::{self, FieldTable};
 use super::inspection::{Inspection, KindRules};
 use super::key;
-use super::policy::{Checks, Contract, Policy, Retention};
+use super::policy::{Checks, Contract, Missing, Policy, Retention};
 use super::schedule::{Schedule, parse_time_zone};
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
@@ -53,6 +53,9 @@ pub(super) struct JobFile {
     /// What must hold at the end of a run.
     #[serde(default)]
     checks: Checks,
+    /// Records that the source does not show any more.
+    #[serde(default)]
+    missing: Missing,
     /// How long what runs leave behind is kept.
     #[serde(default)]
     retention: Retention,
@@ -130,6 +133,7 @@ impl Definition {
             fields,
             contract: file.contract,
             checks: file.checks,
+            missing: file.missing,
             retention: file.retention,
             warnings,
             text,
@@ -218,7 +222,7 @@ fn forget_consequences(problems: &mut Vec<Problem>, of_types: usize) {
 }
 
 /// The keys of a job file, but for the tables of kinds.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "kind",
     "description",
     "schedule",
@@ -228,6 +232,7 @@ const KEYS: [&str; 10] = [
     "fields",
     "contract",
     "checks",
+    "missing",
     "retention",
 ];
 
@@ -311,7 +316,7 @@ fn set_parameters_aside<'k, K: KindRules>(
         problems.push(document.problem_at(&[FILES], message));
     }
     document.remove(FILES);
-    let own_words = ["kind", "fields", "contract", "checks", "retention"];
+    let own_words = ["kind", "fields", "contract", "checks", "missing", "retention"];
     if !own_words.contains(&name.as_str()) {
         document.remove(&name);
     }
@@ -412,10 +417,14 @@ impl Reader<'_> {
     }
 
     fn checks(&mut self, file: &JobFile) {
-        let ratio = file.checks.max_quarantine_ratio;
-        if !(0.0..=1.0).contains(&ratio) {
-            let message = format!("a share from 0 to 1, not {ratio}");
-            self.problem(&["checks", "max_quarantine_ratio"], message);
+        let shares = [
+            (["checks", "max_quarantine_ratio"], file.checks.max_quarantine_ratio),
+            (["missing", "max_ratio"], file.missing.max_ratio),
+        ];
+        for (keys, ratio) in shares {
+            if !(0.0..=1.0).contains(&ratio) {
+                self.problem(&keys, format!("a share from 0 to 1, not {ratio}"));
+            }
         }
     }
 }

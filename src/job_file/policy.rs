@@ -1,6 +1,7 @@
 //! Owns the rules of a job file that are not about a single field: the schema contract, checks, and
 //! how long things are kept.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -87,6 +88,45 @@ pub struct Checks {
 impl Default for Checks {
     fn default() -> Self {
         Self { min_rows: None, max_quarantine_ratio: 0.5 }
+    }
+}
+
+/// What becomes of a record that its source does not show any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingAction {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It is marked as deleted: it keeps its values and gets a `deleted_at`. When the source shows it again it is
+    /// a record like any other.
+    Tombstone,
+}
+
+/// Records that the source does not show any more. They are found by runs that have read everything, and whose
+/// end is a success.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Missing {
+    /// What becomes of them.
+    pub action: MissingAction,
+    /// How many such runs in a row must lack a record.
+    pub after_sweeps: NonZeroU16,
+    /// The largest share of the records that may be marked at once, 0 to 1. Beyond it none is, and the run is
+    /// degraded: `kasparro runs accept-deletions` marks them.
+    pub max_ratio: f64,
+    /// The most records that may be marked at once.
+    pub max_rows: Option<u64>,
+}
+
+impl Default for Missing {
+    fn default() -> Self {
+        Self {
+            action: MissingAction::Keep,
+            after_sweeps: NonZeroU16::MIN,
+            max_ratio: 0.1,
+            max_rows: None,
+        }
     }
 }
 

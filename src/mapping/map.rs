@@ -46,6 +46,9 @@ impl Mapping {
         out.records.abandon();
         out.gaps.abandon();
         filled.map_err(|message| Frozen { raw, raw_row, message })?;
+        if let Some(keys) = &mut out.rejected_keys {
+            keys.extend(self.key_hash(row, &mut String::new()));
+        }
         out.rejects.push(raw, reject(defects));
         Ok(())
     }

@@ -17,6 +17,8 @@ pub struct Mapped {
     pub rejects: Rejects,
     /// Which fields the records have no values of.
     pub gaps: GapCounter,
+    /// The hashes of the keys of rows that were set aside and have one, if they are looked for.
+    pub rejected_keys: Option<Vec<u64>>,
 }
 
 impl Mapped {

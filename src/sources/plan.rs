@@ -42,6 +42,8 @@ pub struct Plan {
     pub slices: Vec<NextSlice>,
     /// The files that may be read, in the order in which their rows count: each chunk becomes a slice.
     pub files: Vec<FoundFile>,
+    /// Whether these are all rows that the source has now: a record that none of them is of is missing.
+    pub everything: bool,
     /// The names of all files that are there, unless nobody can tell.
     pub found: Option<Vec<String>>,
     /// What there is to say.
@@ -56,6 +58,7 @@ impl Plan {
         Self {
             slices,
             files: Vec::new(),
+            everything: false,
             found: None,
             remarks: Vec::new(),
             order: KeyOrder::Ordered,

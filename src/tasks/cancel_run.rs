@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use crate::db::runs::{self, Run, progress};
-use crate::db::{run_controls, run_tasks, totals};
+use crate::db::{missing_records, run_controls, run_tasks, totals};
 use crate::domain::actor::Actor;
 use crate::domain::run::{RunId, RunStatus};
 use crate::queue;
@@ -52,6 +52,7 @@ pub async fn cancel_run(
         let set_aside = run_tasks::set_aside(transaction, id).await?;
         reason += &format!("; {}: {set_aside}", counters.quarantined_of_all());
     }
+    missing_records::forget_seen(transaction, &run.source).await?;
     runs::finish(transaction, id, RunStatus::Cancelled, Some(&reason)).await?;
     tracing::info!(run_id = id.0, source = run.source, %actor, "run cancelled");
     Ok(match runs::get(transaction, id).await? {

@@ -160,7 +160,7 @@ impl<'a> Trial<'a> {
     fn new(context: &'a TaskContext, schema: Option<Schema>) -> Self {
         let (known, gone) = (schema.as_ref(), Gone::default());
         let pages = PagesOfBatch::none(context, known, &gone);
-        let mapper = Mapper::new(&context.source, known, Rows::All, pages, &gone);
+        let mapper = Mapper::new(&context.source, known, Rows::All, pages, &gone, false);
         Self {
             context,
             mapper,
@@ -279,7 +279,7 @@ impl<'a> Trial<'a> {
         if !gone.is_empty() {
             let schema = self.schema.as_ref();
             let pages = PagesOfBatch::none(self.context, schema, &gone);
-            self.mapper = Mapper::new(&self.context.source, schema, Rows::All, pages, &gone);
+            self.mapper = Mapper::new(&self.context.source, schema, Rows::All, pages, &gone, false);
         }
     }
 

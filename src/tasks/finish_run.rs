@@ -80,7 +80,19 @@ pub(super) async fn finish_run(
         files: standing(transaction, &run, &planned, &checks).await?,
         remarks,
     };
-    let (status, reason) = outcome.conclude();
+    let (mut status, mut reason) = outcome.conclude();
+    if let Some(source) = source
+        && let Some(remark) =
+            super::deletions::find(transaction, &run, source, &planned, status).await?
+    {
+        if remark.degrades {
+            status = RunStatus::Degraded;
+        }
+        reason = Some(reason.map_or(remark.text.clone(), |reason| match remark.degrades {
+            true => format!("{}; {reason}", remark.text),
+            false => format!("{reason}; {}", remark.text),
+        }));
+    }
     if !run.dry_run {
         totals::add_run(transaction, &run.source, status, &run.counters).await?;
         if let (0, false, Some(source)) = (run.failed_tasks, status == RunStatus::Failed, source) {

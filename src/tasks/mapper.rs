@@ -46,19 +46,21 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    /// A mapper of such rows of its slices; rows that lack one of the fields that are `gone` stay out.
+    /// A mapper of such rows of its slices; rows that lack one of the fields that are `gone` stay out. `keys` says
+    /// whether those of rows that are set aside are looked for.
     pub fn new(
         source: &Arc<SourceInUse>,
         schema: Option<&Schema>,
         rows: Rows,
         pages: PagesOfBatch,
         gone: &Gone,
+        keys: bool,
     ) -> Self {
         Self {
             source: source.clone(),
             mapping: Arc::new(Mapping::guarding(&source.definition, schema, gone)),
             rows,
-            mapped: Mapped::default(),
+            mapped: Mapped { rejected_keys: keys.then(Vec::new), ..Mapped::default() },
             pages,
             files: HashMap::new(),
             evaluated: EvaluatedRows::default(),

@@ -3,6 +3,7 @@
 //!
 //! Must not know: HTTP handlers, the command line, which process it runs in.
 
+pub mod accept_deletions;
 pub mod cancel_run;
 pub mod dry_run;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod tokens;
 mod batches;
 mod chunk_cache;
 mod complete_task;
+mod deletions;
 mod emptied;
 mod evaluated_rows;
 mod fetch_page;

@@ -9,18 +9,20 @@ use super::mapper::Mapper;
 use super::memory::InMemory;
 use super::read_slice::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError, repeated};
+use super::{Effects, Task, TaskContext, TaskError, deletions, repeated};
+use crate::db::missing_records::SeenKeys;
 use crate::db::run_tasks::ReadSlice;
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
+use crate::domain::bloom_filter::key_hash;
 use crate::domain::counters::Counters;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::Mode;
 use crate::domain::task::Rows;
-use crate::mapping::Before;
 use crate::mapping::contract::Gone;
+use crate::mapping::{Before, Mapped};
 
 /// What a batch leaves in the ledger.
 #[derive(Debug, Default, Serialize)]
@@ -65,7 +67,9 @@ impl Task for NormalizeBatch {
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
         let gone = gone(context).await?;
         let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?;
-        let mut mapper = Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone);
+        let keys = deletions::are_looked_for(context);
+        let mut mapper =
+            Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone, keys);
         mapper.slices(context, &normalizing, slices).await?;
         Ok((mapper, normalizing, memory))
     }
@@ -91,6 +95,10 @@ impl Task for NormalizeBatch {
         evaluated.update_status(transaction, source, &mapped.rejects).await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
+        if let Some(rejected) = &mapped.rejected_keys {
+            let seen = seen_keys(&mapped, rejected, &pages);
+            deletions::note_seen(context, transaction, (self.first_slice, self.rows), seen).await?;
+        }
         let mut counters = Counters {
             inserted: upserted.inserted,
             updated: upserted.updated,
@@ -113,6 +121,14 @@ impl Task for NormalizeBatch {
         let hold = pages.were_all_passed_over();
         Ok(Effects { counters, result: left.to_value()?, hold, ..Effects::default() })
     }
+}
+
+/// The keys of the batch. Of pages that were skipped it is not known whose the quarantined rows are.
+fn seen_keys(mapped: &Mapped, rejected: &[u64], pages: &PagesOfBatch) -> SeenKeys {
+    let records = mapped.records.iter().map(|record| key_hash(record.external_id()));
+    let known = rejected.iter().chain(pages.skipped_keys()).copied();
+    let without_key = (mapped.rejects.len() - rejected.len()) as i64 + pages.counters().quarantined;
+    SeenKeys { keys: records.chain(known).collect(), without_key }
 }
 
 /// The guarded fields that no record of the run has. Either some page that is read has them all, and

@@ -102,7 +102,8 @@ async fn store_plan(
     transaction: &mut PgConnection,
     plan: Plan,
 ) -> Result<Effects, TaskError> {
-    let mut planned = Planned { remarks: plan.remarks, ..Planned::default() };
+    let mut planned =
+        Planned { remarks: plan.remarks, everything: plan.everything, ..Planned::default() };
     let own = plan.slices.into_iter().map(|next| TaskPayload::FetchPage {
         slice: next.slice.to_ledger(),
         position: next.position,

@@ -17,6 +17,9 @@ pub(super) const FILES_AT_ONCE: usize = 1000;
 pub(super) struct Planned {
     /// The files that the run reads, or that it found unchanged but touched.
     pub files: Vec<PlannedFile>,
+    /// Whether the run reads all rows that the source has.
+    #[serde(default)]
+    pub everything: bool,
     /// What there is to say about files that it does not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Remark>,

@@ -32,6 +32,7 @@ pub(super) struct PagesOfBatch {
     /// What was unchanged before the batch.
     unchanged: HashMap<StoredHash, UnchangedPage>,
     skipped: Vec<i64>,
+    skipped_keys: Vec<u64>,
     counters: Counters,
     reasons: ReasonTally,
     gaps: Gaps,
@@ -57,6 +58,7 @@ impl PagesOfBatch {
             mapping: Mapping::hash(&context.source.definition, schema, gone),
             unchanged: HashMap::new(),
             skipped: Vec::new(),
+            skipped_keys: Vec::new(),
             counters: Counters::default(),
             reasons: ReasonTally::default(),
             gaps: Gaps::default(),
@@ -97,6 +99,7 @@ impl PagesOfBatch {
         self.reasons.merge(unchanged.reasons.clone());
         self.gaps.merge(&unchanged.gaps);
         self.skipped.push(slice);
+        self.skipped_keys.extend(&unchanged.keys);
         true
     }
 
@@ -128,6 +131,11 @@ impl PagesOfBatch {
     /// The slices that were skipped, and why rows of theirs were set aside.
     pub fn skipped(&self) -> (&[i64], &ReasonTally) {
         (&self.skipped, &self.reasons)
+    }
+
+    /// The hashes of the keys that the pages have which were skipped.
+    pub fn skipped_keys(&self) -> &[u64] {
+        &self.skipped_keys
     }
 
     /// Whether there were pages and none of them was normalized.

@@ -28,6 +28,7 @@ mod command_line;
 mod csv_input;
 mod database_rights;
 mod database_url;
+mod deletions;
 mod dirty_file;
 mod dry_run;
 mod faults;

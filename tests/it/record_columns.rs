@@ -88,7 +88,7 @@ fn sent<'q>(
             None => query.bind(vec![None::<&str>]),
         };
     }
-    query
+    query.bind(vec![false])
 }
 
 async fn copy(pool: &PgPool, statement: &str, key: &str) {
@@ -137,6 +137,7 @@ async fn a_further_column_of_the_list_is_written_and_read_by_all_statements() {
         .bind(page().external_id)
         .bind(10_i64)
         .bind(1_i64 << 20)
+        .bind(false)
         .fetch_one(&app.pool)
         .await
         .unwrap();
@@ -151,6 +152,7 @@ async fn a_further_column_of_the_list_is_written_and_read_by_all_statements() {
         .bind(page().source)
         .bind(page().external_id)
         .bind(10_i64)
+        .bind(false)
         .fetch_all(&app.pool)
         .await
         .unwrap();

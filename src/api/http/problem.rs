@@ -52,6 +52,8 @@ string_enum! {
         RunEnded = "urn:kasparro:problem:run-ended",
         /// The run has no failed task, or a later run of the source has begun.
         NothingToRetry = "urn:kasparro:problem:nothing-to-retry",
+        /// The run holds no deletions back, or a later run of the source has begun.
+        NothingHeldBack = "urn:kasparro:problem:nothing-held-back",
         /// Nothing is kept that could be normalized again, or no such row is set aside.
         NothingToReplay = "urn:kasparro:problem:nothing-to-replay",
         /// The source is paused: no run of it starts.
@@ -96,6 +98,7 @@ impl Kind {
             Self::RunActive
             | Self::RunEnded
             | Self::NothingToRetry
+            | Self::NothingHeldBack
             | Self::NothingToReplay
             | Self::SourcePaused
             | Self::SourceNotPaused => StatusCode::CONFLICT,
@@ -124,6 +127,7 @@ impl Kind {
             Self::RunActive => "The source has an active run",
             Self::RunEnded => "The run has ended",
             Self::NothingToRetry => "There is nothing to retry",
+            Self::NothingHeldBack => "There are no deletions to accept",
             Self::NothingToReplay => "There is nothing to replay",
             Self::SourcePaused => "The source is paused",
             Self::SourceNotPaused => "The source is not paused",
@@ -295,6 +299,7 @@ impl Kind {
             Self::MethodNotAllowed => "/runs takes POST, GET, HEAD, not DELETE",
             Self::RunEnded => "run 7 has ended: it is success",
             Self::NothingToRetry => "run 7 has no failed task",
+            Self::NothingHeldBack => "run 7 holds no deletions back",
             Self::NothingToReplay => "no row of \"products_csv\" is kept",
             Self::SourcePaused => "source \"products_csv\" is paused: stocktaking",
             Self::SourceNotPaused => "source \"products_csv\" is not paused",

@@ -60,6 +60,9 @@ pub(crate) struct Record {
     pub(crate) created_at: DateTime<Utc>,
     /// When it was changed last.
     pub(crate) updated_at: DateTime<Utc>,
+    /// When it was marked as deleted: the source does not show it any more.
+    #[oai(nullable)]
+    pub(crate) deleted_at: Option<DateTime<Utc>>,
     /// Of a record with more than 16 MiB, the fields whose values have more than 2 MiB: they are null
     /// here, and whole in the table `unified_records`.
     pub(crate) left_out: Vec<String>,
@@ -86,10 +89,13 @@ pub(crate) async fn read_page(
     source: Option<&str>,
     after: &After,
     limit: Limit,
+    deleted: bool,
 ) -> Result<Page<Record>, sqlx::Error> {
+    let most = limit.rows();
     let fitting =
-        unified_records::fitting(&mut *connection, source, after, limit.rows(), MAX_BYTES).await?;
-    let mut rows = unified_records::list(&mut *connection, source, after, fitting.rows).await?;
+        unified_records::fitting(&mut *connection, source, after, most, MAX_BYTES, deleted).await?;
+    let mut rows =
+        unified_records::list(&mut *connection, source, after, fitting.rows, deleted).await?;
     let key = |row: &unified_records::Record| [row.source.clone(), row.external_id.clone()];
     let fits = fitting_as_sent(&rows);
     let cut = fitting.cut || fits < rows.len();
@@ -153,6 +159,9 @@ impl RecordsApi {
         state: Data<&ApiState>,
         /// Only records of this source.
         source: Query<Option<SourceName>>,
+        /// Also records that are marked as deleted.
+        #[oai(default)]
+        deleted: Query<bool>,
         /// The most records to answer.
         #[oai(default)]
         limit: Query<Limit>,
@@ -166,7 +175,7 @@ impl RecordsApi {
         };
         let source = source.0.as_ref().map(SourceName::as_str);
         let mut connection = state.connection().await?;
-        Ok(Json(read_page(&mut connection, source, &after, limit.0).await?))
+        Ok(Json(read_page(&mut connection, source, &after, limit.0, deleted.0).await?))
     }
 
     /// Show a record
@@ -213,6 +222,7 @@ impl From<unified_records::Record> for Record {
             last_run_id: row.last_run_id,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            deleted_at: row.deleted_at,
             left_out: row.left_out,
         }
     }
@@ -239,6 +249,7 @@ impl Example for Record {
             last_run_id: 42,
             created_at: at,
             updated_at: at,
+            deleted_at: None,
             left_out: Vec::new(),
         }
     }

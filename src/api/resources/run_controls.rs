@@ -11,6 +11,7 @@ use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
 use crate::domain::actor::Actor;
 use crate::domain::run::RunId;
+use crate::tasks::accept_deletions::{AcceptOutcome, accept_deletions};
 use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 use crate::tasks::retry_run::{RetryOutcome, retry_run};
 
@@ -25,6 +26,13 @@ struct RetryRun;
 impl Declares for RetryRun {
     const KINDS: &'static [Kind] =
         &[Kind::InvalidParameter, Kind::UnknownRun, Kind::NothingToRetry, Kind::SourcePaused];
+}
+
+/// `POST /runs/{id}/accept-deletions`
+struct AcceptDeletions;
+impl Declares for AcceptDeletions {
+    const KINDS: &'static [Kind] =
+        &[Kind::InvalidParameter, Kind::UnknownRun, Kind::NothingHeldBack];
 }
 
 /// The operations on runs that were started.
@@ -84,6 +92,35 @@ impl RunControlsApi {
             }
             RetryOutcome::Paused(pause) => Err(Problem::source_paused(&pause).into()),
             RetryOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
+        }
+    }
+
+    /// Accept the deletions of a run
+    ///
+    /// Marks the records as deleted that the run did not see and held back, because they were more than
+    /// `[missing]` of the job file allows. Refused when a later run of the source has begun: it may have seen
+    /// them.
+    #[oai(path = "/runs/:id/accept-deletions", method = "post", operation_id = "accept_deletions")]
+    async fn accept_deletions(
+        &self,
+        state: Data<&ApiState>,
+        actor: Data<&Actor>,
+        /// The run's id.
+        id: Path<i64>,
+    ) -> Result<Json<Run>, Refusal<AcceptDeletions>> {
+        let mut transaction = state.begin().await?;
+        let outcome = accept_deletions(&mut transaction, RunId(id.0), &actor).await?;
+        transaction.commit().await?;
+        let refused = |detail| Err(Problem::new(Kind::NothingHeldBack, detail).into());
+        match outcome {
+            AcceptOutcome::Accepted(run, _) => Ok(Json(run.into())),
+            AcceptOutcome::NothingHeldBack(_) => {
+                refused(format!("run {} holds no deletions back", id.0))
+            }
+            AcceptOutcome::Superseded(later) => {
+                refused(format!("run {later} of the source is later than run {}", id.0))
+            }
+            AcceptOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
         }
     }
 }

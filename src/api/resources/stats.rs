@@ -37,6 +37,8 @@ pub(crate) struct SourceStats {
 pub(crate) struct Figures {
     /// Records in the table.
     pub(crate) records: i64,
+    /// Those of them that are marked as deleted.
+    pub(crate) deleted: i64,
     /// Rows the sources held, good or bad.
     pub(crate) rows_read: i64,
     /// Rows whose key was new.
@@ -109,6 +111,7 @@ fn every_status(counted: &[(RunStatus, i64)]) -> BTreeMap<String, i64> {
 impl Figures {
     fn add(&mut self, source: &SourceTotals) {
         self.records += source.records;
+        self.deleted += source.deleted;
         self.rows_read += source.rows_read;
         self.inserted += source.inserted;
         self.updated += source.updated;

@@ -170,6 +170,25 @@ pub async fn last_broken_off(
     Ok(run.map(RunId))
 }
 
+/// Adds to the note of a run that has ended.
+///
+/// # Errors
+/// Database errors.
+pub async fn add_to_note(
+    connection: &mut PgConnection,
+    id: RunId,
+    note: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update etl_runs set stop_reason = concat_ws('; ', stop_reason, $2::text) where id = $1",
+        id.0,
+        note,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Ends a run.
 ///
 /// # Errors

@@ -257,7 +257,8 @@ async fn insert_new(
     rows: &[usize],
 ) -> Result<bool, sqlx::Error> {
     sqlx::raw_sql("savepoint new_records").execute(&mut *connection).await?;
-    let inserted = match are_few(batch, rows) {
+    // A COPY does not ask the database what time it is.
+    let inserted = match are_few(batch, rows) || batch.any_deleted() {
         true => send_arrays(connection, &STATEMENTS.insert, source, run, batch, rows).await,
         false => copy_records(connection, source, run, batch, rows).await,
     };
@@ -312,7 +313,8 @@ async fn send_arrays(
             ),
         };
     }
-    query.execute(connection).await?;
+    let deleted: Vec<_> = records().map(RecordView::is_deleted).collect();
+    query.bind(deleted).execute(connection).await?;
     Ok(())
 }
 

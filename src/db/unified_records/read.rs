@@ -54,6 +54,8 @@ macro_rules! record {
             pub created_at: DateTime<Utc>,
             /// When it was changed last.
             pub updated_at: DateTime<Utc>,
+            /// When it was marked as deleted: the source does not show it any more, or says so.
+            pub deleted_at: Option<DateTime<Utc>>,
             /// The columns whose values are left out here, since the record is too large: there they are
             /// null.
             pub left_out: Vec<String>,
@@ -71,6 +73,7 @@ macro_rules! record {
                     last_run_id: row.try_get("last_run_id")?,
                     created_at: row.try_get("created_at")?,
                     updated_at: row.try_get("updated_at")?,
+                    deleted_at: row.try_get("deleted_at")?,
                     left_out: row.try_get("left_out")?,
                 })
             }
@@ -131,6 +134,7 @@ pub async fn fitting(
     after: &After,
     limit: i64,
     bytes: i64,
+    deleted: bool,
 ) -> Result<Fitting, sqlx::Error> {
     sqlx::query_as(STATEMENTS.fitting.as_str())
         .bind(source)
@@ -138,6 +142,7 @@ pub async fn fitting(
         .bind(&after.external_id)
         .bind(limit)
         .bind(bytes)
+        .bind(deleted)
         .fetch_one(executor)
         .await
 }
@@ -148,7 +153,8 @@ const LARGE_RECORD: i32 = (16 << 20) - (700 << 10);
 /// A large record's values that are left out have more than this, so that what remains is small.
 const LARGE_VALUE: i32 = 2 << 20;
 
-/// Records in key order, behind `after`, of one source or of all.
+/// Records in key order, behind `after`, of one source or of all; those that are `deleted` only if they are
+/// asked for.
 ///
 /// # Errors
 /// Database errors.
@@ -157,6 +163,7 @@ pub async fn list(
     source: Option<&str>,
     after: &After,
     limit: i64,
+    deleted: bool,
 ) -> Result<Vec<Record>, sqlx::Error> {
     let statement = if source.is_some() { &STATEMENTS.list_of_source } else { &STATEMENTS.list };
     sqlx::query_as(statement.as_str())
@@ -165,6 +172,7 @@ pub async fn list(
         .bind(source.unwrap_or(&after.source))
         .bind(&after.external_id)
         .bind(limit)
+        .bind(deleted)
         .fetch_all(executor)
         .await
 }

@@ -21,15 +21,16 @@ pub struct Statements {
     /// A COPY of records; the columns in the order of `encode_record`.
     pub copy: String,
     /// Inserts records that are new. `$1` is the source, `$2` the run, `$3` to `$6` are arrays of keys, hashes,
-    /// raw payloads and rows, and from `$7` on each column has an array; numbers and JSON are text.
+    /// raw payloads and rows, and from `$7` on each column has an array; numbers and JSON are text. The last
+    /// array says which records are deleted.
     pub insert: String,
     /// The same for records that may be there.
     pub merge: String,
     /// See [`super::read::fitting`]: `$1` is a source or null, `$2` and `$3` are the key that the page starts
-    /// behind, `$4` is the most records, `$5` the most bytes of their texts.
+    /// behind, `$4` is the most records, `$5` the most bytes of their texts, `$6` whether deleted ones count.
     pub fitting: String,
     /// A page of one source: `$1` and `$2` as in [`Statements::get`], `$3` the source, `$4` the key that the page
-    /// starts behind, `$5` the most records.
+    /// starts behind, `$5` the most records, `$6` whether deleted ones are among them.
     pub list_of_source: String,
     /// A page of all sources: `$3` and `$4` are the key that the page starts behind.
     pub list: String,
@@ -49,7 +50,8 @@ impl Statements {
         let merge = format!(
             "{insert} on conflict (source, external_id) do update set {}content_hash = \
              excluded.content_hash, raw_ref = excluded.raw_ref, raw_row = excluded.raw_row, last_run_id = \
-             excluded.last_run_id, updated_at = excluded.updated_at, deleted_at = null",
+             excluded.last_run_id, updated_at = excluded.updated_at, deleted_at = case when \
+             excluded.deleted_at is not null then coalesce(r.deleted_at, excluded.deleted_at) end",
             each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name)),
         );
         let select = |which| select(columns, which);
@@ -63,10 +65,12 @@ impl Statements {
             merge,
             fitting: fitting(columns),
             list_of_source: select(
-                "where source = $3 and external_id > $4 order by external_id limit $5",
+                "where source = $3 and external_id > $4 and ($6 or deleted_at is null) \
+                 order by external_id limit $5",
             ),
             list: select(
-                "where (source, external_id) > ($3, $4) order by source, external_id limit $5",
+                "where (source, external_id) > ($3, $4) and ($6 or deleted_at is null) \
+                 order by source, external_id limit $5",
             ),
             get: select("where source = $3 and external_id = $4"),
         }
@@ -101,13 +105,15 @@ pub fn sql_type(kind: ColumnType) -> &'static str {
 fn insert(columns: &[ColumnSpec]) -> String {
     let arrays = FIXED[..4].iter().map(|(_, kind)| *kind);
     let arrays = arrays.chain(columns.iter().map(|column| sent_as(column.kind)));
+    let arrays = arrays.chain(["boolean"]);
     let arrays: Vec<_> = (3..).zip(arrays).map(|(n, kind)| format!("${n}::{kind}[]")).collect();
     // Two transactions that lock rows in the same order cannot deadlock.
     format!(
-        "insert into unified_records (source, external_id, content_hash, raw_ref, raw_row, {names}, \
-         first_run_id, last_run_id, created_at, updated_at) \
-         select $1, external_id, content_hash, raw_ref, raw_row, {values}, $2, $2, now(), now() \
-         from unnest({arrays}) as record (external_id, content_hash, raw_ref, raw_row, {names}) \
+        "insert into unified_records as r (source, external_id, content_hash, raw_ref, raw_row, {names}, \
+         first_run_id, last_run_id, created_at, updated_at, deleted_at) \
+         select $1, external_id, content_hash, raw_ref, raw_row, {values}, $2, $2, now(), now(), \
+            case when deleted then now() end \
+         from unnest({arrays}) as record (external_id, content_hash, raw_ref, raw_row, {names}, deleted) \
          order by external_id",
         names = each(columns, ", ", |column| column.name.to_owned()),
         values =
@@ -131,6 +137,7 @@ fn fitting(columns: &[ColumnSpec]) -> String {
             select source, external_id, 200::bigint + octet_length(external_id){bytes} as bytes
             from unified_records
             where ($1::text is null or source = $1) and (source, external_id) > (coalesce($1, $2), $3)
+              and ($6::boolean or deleted_at is null)
             order by source, external_id
             limit $4
         ),
@@ -175,7 +182,7 @@ fn select(columns: &[ColumnSpec], which: &str) -> String {
     });
     format!(
         "select source, external_id, {values}, raw_ref, raw_row, first_run_id, last_run_id, created_at,
-            updated_at, array_remove(array[{left_out}], null) as left_out
+            updated_at, deleted_at, array_remove(array[{left_out}], null) as left_out
          from (
             select *, case when 0::bigint{sum} > $1::integer then $2::integer end as most
             from (select *, {sizes} from unified_records {which} offset 0) as sized

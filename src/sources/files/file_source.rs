@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::hash::{ContentHash, Hashes};
 use crate::domain::raw::RawRef;
@@ -136,10 +139,24 @@ pub enum Loss {
     Unknown,
 }
 
+/// What a file that is gone means for the records that came from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenGone {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They are missing, unless another file has them.
+    Tombstone,
+}
+
 /// A source of files that are cut into chunks, which are then read in any order.
 pub trait FileSource: Send + Sync {
     /// The setting that leads to the files, as messages name it: `files.paths`.
     fn setting(&self) -> String;
+
+    /// What a file that is gone means.
+    fn when_gone(&self) -> WhenGone;
 
     /// The bytes after which a chunk ends with the next row.
     fn chunk_size(&self) -> u64;

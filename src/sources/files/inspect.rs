@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use super::file_source::WhenGone;
 use super::format::RowFormat;
 use super::location::{PATHS, ParamProblem, Setting};
 use super::params::{self, FilesParams};
@@ -33,6 +34,13 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
             Ok(location) => tell(job, location.setting.table, location.problems()),
             Err(unlocated) => unlocated.tell::<F>(job),
         }
+    }
+    if files.as_ref().is_some_and(|files| files.when_gone == WhenGone::Tombstone)
+        && !job.has(&["missing"])
+    {
+        let message = "needs a table [missing] with action = \"tombstone\": without it no record is \
+                       ever marked as deleted";
+        job.problem(&[params::TABLE, "when_gone"], message);
     }
     F::inspect_fields(job);
 }

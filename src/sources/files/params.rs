@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::file_source::WhenGone;
 use super::format::RowFormat;
 use super::location::{Location, PATHS, Setting};
 use crate::job_file::Inspection;
@@ -18,6 +19,9 @@ pub struct FilesParams {
     /// patterns. Relative to the folder of the job file.
     #[schemars(with = "Vec<String>", skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<String>>,
+    /// What a file that is gone means: `keep`, nothing; `tombstone`, with `[missing]`: the next run reads all files
+    /// that are there, and records which none of them has are missing.
+    pub when_gone: WhenGone,
 }
 
 /// Why a job file does not say where its files are.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::columns::Wanted;
+use super::file_source::WhenGone;
 use super::format::RowFormat;
 use super::location::{Location, PATHS, is_pattern};
 use super::params::{self, FilesParams};
@@ -28,6 +29,7 @@ pub struct Files<F: RowFormat> {
     pub(super) format: F,
     pub(super) location: Location,
     pub(super) store: Box<dyn Store>,
+    when_gone: WhenGone,
     /// The reader of the layout used last: blocks of one file come in thousands.
     reader: Mutex<Option<(Layout, Arc<F::Reader>)>>,
 }
@@ -56,7 +58,9 @@ impl<F: RowFormat> Files<F> {
             )
         })?;
         let format = F::new(params, Wanted::of(definition))?;
-        Self::new(format, location, definition.base_dir().to_owned(), allowed_roots.clone())
+        let base_dir = definition.base_dir().to_owned();
+        let source = Self::new(format, location, base_dir, allowed_roots.clone())?;
+        Ok(Self { when_gone: files.when_gone, ..source })
     }
 
     /// Opens the source. Paths are relative to `base_dir`, and may lead to what is within `reach`.
@@ -73,7 +77,7 @@ impl<F: RowFormat> Files<F> {
             return Err(problem.of_table(location.setting.table));
         }
         let store = Box::new(LocalStore::new(base_dir, allowed_roots, location.setting));
-        Ok(Self { format, location, store, reader: Mutex::new(None) })
+        Ok(Self { format, location, store, when_gone: WhenGone::Keep, reader: Mutex::new(None) })
     }
 
     /// Whether the files that are named without a pattern are below the allowed roots. They may come later; what
@@ -109,6 +113,10 @@ impl<F: RowFormat> Files<F> {
 impl<F: RowFormat> FileSource for Files<F> {
     fn setting(&self) -> String {
         self.location.setting.to_string()
+    }
+
+    fn when_gone(&self) -> WhenGone {
+        self.when_gone
     }
 
     fn chunk_size(&self) -> u64 {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::auth::AuthList;
 use super::data_selector::DataSelector;
+use super::deleted::Deleted;
 use super::params::RestApiParams;
 use super::recording::Recording;
 use super::request::{self, BASE_URL};
@@ -45,6 +46,9 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     }
     if let Err(error) = DataSelector::new(&params.data_selector) {
         job.problem(&["rest_api", "data_selector"], without_key(&error, "data_selector"));
+    }
+    if let Some(Err(error)) = params.deleted.as_deref().map(Deleted::new) {
+        job.problem(&["rest_api", "deleted"], without_key(&error, "deleted"));
     }
     inspect_headers(job, params);
     for name in params.params.keys().filter(|name| is_suspicious(name)) {

@@ -20,6 +20,7 @@ mod body_params;
 mod body_path;
 mod complaint;
 mod data_selector;
+mod deleted;
 mod error_words;
 mod exact_path;
 mod explode;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::asking::{Asking, Called};
 use super::auth::{AuthContext, AuthList, Calls, SentToken};
 use super::data_selector::DataSelector;
+use super::deleted::Deleted;
 use super::explode::Explode;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
@@ -53,6 +54,7 @@ const BYTES_PER_BATCH: i64 = 16 << 20;
 pub struct RestApiSource {
     pub(super) params: Arc<RestApiParams>,
     base_dir: PathBuf,
+    deleted: Option<Deleted>,
     recording: Option<Recording>,
     pub(super) reader: Arc<PageReader>,
     /// Made with the first request: replaying and reading a recording need no certificates.
@@ -97,9 +99,11 @@ impl RestApiSource {
             explode: explode_of(&params)?,
         };
         let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
+        let deleted = params.deleted.as_deref().map(Deleted::new).transpose()?;
         let (params, reader) = (Arc::new(params), Arc::new(reader));
         let (clients, index) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { params, base_dir, recording, reader, clients, index, mapping: None })
+        let mapping = None;
+        Ok(Self { params, base_dir, deleted, recording, reader, clients, index, mapping })
     }
 
     /// The same, whose rows become records in the way that has this fingerprint.
@@ -210,7 +214,9 @@ impl RestApiSource {
             slice: SliceId::new(lane, 0),
             position: first(window),
         });
-        Plan { remarks, ..Plan::of_slices(slices.collect()) }
+        // What is asked for in windows begins somewhere, and ends before now.
+        let everything = self.reader.tracker.is_none();
+        Plan { remarks, everything, ..Plan::of_slices(slices.collect()) }
     }
 
     /// The first page of the window that is opened when the chain of this one has ended.
@@ -534,6 +540,9 @@ impl Source for RestApiSource {
             return Ok(());
         }
         self.reader.each_row(text, raw, out, |row, text, raw_row, out| {
+            if self.deleted.as_ref().is_some_and(|deleted| deleted.is_said_by(text)) {
+                out.records.next_is_deleted();
+            }
             mapping.map(row, raw, raw_row, out, |defects| reject(text, raw_row, defects))
         })
     }

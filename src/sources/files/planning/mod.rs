@@ -6,7 +6,8 @@
 mod guard;
 mod remarks;
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,12 +21,14 @@ use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::run::Mode;
 use crate::job_file::Definition;
+use crate::job_file::policy::MissingAction;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::SourceErrorKind;
+use crate::sources::files::file_source::WhenGone;
 use crate::sources::{
-    FileSource, FoundFile, FoundPaths, KeyWatch, Loss, OneSlice, ParsedChunk, Plan, PlanRequest,
-    Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest,
-    Source, SourceError,
+    FilePlan, FileSource, FoundFile, FoundPaths, KeyWatch, Loss, OneSlice, ParsedChunk, Plan,
+    PlanRequest, Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader,
+    SliceRequest, Source, SourceError,
 };
 use crate::values::row::Row;
 use guard::FileGuard;
@@ -105,6 +108,8 @@ impl SlicedFiles {
         let mut names = Vec::with_capacity(paths.len());
         let mut guard = FileGuard::new(&*self.files, definition, &request.files);
         let mut remarks = FileRemarks::new(&*self.files, definition);
+        let listed = paths.len();
+        let nothing_left_out = left_out.iter().all(|left| left.loss == Loss::Nothing);
         // What was in a folder that cannot be looked into may still be there.
         let all_known = left_out.iter().all(|left| left.loss != Loss::Unknown);
         for left in left_out {
@@ -119,6 +124,7 @@ impl SlicedFiles {
                 keys.see(hash);
             }
         };
+        let read_again = self.reads_all_without_gone_files(request, &paths);
         for path in paths {
             if stopped.load(Ordering::Relaxed) {
                 return Err(SourceError::new(
@@ -131,7 +137,7 @@ impl SlicedFiles {
                 continue;
             }
             let committed = request.files.get(&url).cloned();
-            let known = usable(request, &written, committed.as_ref());
+            let known = usable(request, &written, committed.as_ref()).filter(|_| !read_again);
             names.push(url.clone());
             let plan = match self.files.plan(&path, known, &mut visit) {
                 Ok(plan) => plan,
@@ -154,7 +160,20 @@ impl SlicedFiles {
             remarks.look_for_missing(&request.files, names);
         }
         let remarks = guard.remarks().into_iter().chain(remarks.remarks()).collect();
-        Ok(Plan { slices: Vec::new(), files, found, remarks, order: keys.order() })
+        let whole = files.iter().all(|file| matches!(file.plan, FilePlan::Whole(_)));
+        let everything = nothing_left_out && whole && files.len() == listed;
+        Ok(Plan { slices: Vec::new(), files, everything, found, remarks, order: keys.order() })
+    }
+
+    /// Whether a file is gone, and its records with it unless another file has them: only reading all tells.
+    fn reads_all_without_gone_files(&self, request: &PlanRequest, paths: &[PathBuf]) -> bool {
+        let base = self.definition.base_dir();
+        let looks = self.definition.missing.action == MissingAction::Tombstone
+            && self.files.when_gone() == WhenGone::Tombstone;
+        looks && {
+            let there: HashSet<_> = paths.iter().map(|path| stored_name(base, path)).collect();
+            request.files.iter().any(|(name, file)| !file.gone_for_good && !there.contains(name))
+        }
     }
 
     fn read_chunk(&self, request: &SliceRequest) -> Result<SliceContent, SourceError> {

@@ -1,0 +1,269 @@
+//! Owns `seen_keys` and `missing_records`: which keys a run has seen, and which records no run shows any more.
+
+use futures::TryStreamExt;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::domain::bloom_filter::key_hash;
+use crate::domain::run::RunId;
+use crate::domain::task::Rows;
+
+/// Records that are looked at together.
+const AT_ONCE: i64 = 10_000;
+
+/// The keys that a batch has seen, by their hashes.
+#[derive(Debug, Default)]
+pub struct SeenKeys {
+    /// Sorted hashes, each once.
+    pub keys: Vec<u64>,
+    /// Rows that were set aside and have no key that could be read.
+    pub without_key: i64,
+}
+
+/// Notes what a batch has seen.
+///
+/// # Errors
+/// Database errors.
+pub async fn note_seen(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    (first_slice, rows): (i64, Rows),
+    seen: &SeenKeys,
+) -> Result<(), sqlx::Error> {
+    let keys: Vec<u8> = seen.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+    sqlx::query!(
+        "insert into seen_keys (source, run_id, first_slice, rows, keys, without_key)
+         values ($1, $2, $3, $4, $5, $6)
+         on conflict (source, run_id, first_slice, rows) do update set
+            keys = excluded.keys, without_key = excluded.without_key",
+        source,
+        run.0,
+        first_slice,
+        rows.as_str(),
+        keys,
+        seen.without_key,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How many keys a run has seen, some perhaps several times, and how many rows without one.
+///
+/// # Errors
+/// Database errors.
+pub async fn count_seen(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    run: RunId,
+) -> Result<(i64, i64), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select coalesce(sum(octet_length(keys) / 8), 0)::bigint as "keys!",
+            coalesce(sum(without_key), 0)::bigint as "without_key!"
+         from seen_keys where source = $1 and run_id = $2"#,
+        source,
+        run.0,
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok((row.keys, row.without_key))
+}
+
+/// The seen keys of a run with `hash % parts = part`, sorted.
+///
+/// # Errors
+/// Database errors.
+pub async fn seen(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    (part, parts): (u64, u64),
+) -> Result<Vec<u64>, sqlx::Error> {
+    let mut batches = sqlx::query_scalar!(
+        "select keys from seen_keys where source = $1 and run_id = $2",
+        source,
+        run.0,
+    )
+    .fetch(connection);
+    let mut keys = Vec::new();
+    while let Some(batch) = batches.try_next().await? {
+        let batch = batch.as_chunks().0.iter().map(|key| u64::from_le_bytes(*key));
+        keys.extend(batch.filter(|key| key % parts == part));
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
+
+/// Forgets what runs of a source have seen.
+///
+/// # Errors
+/// Database errors.
+pub async fn forget_seen(connection: &mut PgConnection, source: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from seen_keys where source = $1", source).execute(connection).await?;
+    Ok(())
+}
+
+/// What comparing a part of the keys gave.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ComparedKeys {
+    /// Records that are not deleted.
+    pub records: i64,
+    /// Those of them that the run has not seen.
+    pub missing: i64,
+}
+
+/// Compares the records of a source that are not deleted, as far as `hash % parts = part`, with the `seen` keys
+/// of that part; notes those that are missing.
+///
+/// # Errors
+/// Database errors.
+pub async fn compare(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    (part, parts): (u64, u64),
+    seen: &[u64],
+) -> Result<ComparedKeys, sqlx::Error> {
+    let mut compared = ComparedKeys::default();
+    let mut after = String::new();
+    loop {
+        let keys = sqlx::query_scalar!(
+            "select external_id from unified_records
+             where source = $1 and external_id > $2 and deleted_at is null
+             order by external_id limit $3",
+            source,
+            after,
+            AT_ONCE,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let Some(last) = keys.last() else { return Ok(compared) };
+        after.clone_from(last);
+        let of_part = |key: &&String| key_hash(key) % parts == part;
+        compared.records += keys.iter().filter(of_part).count() as i64;
+        let missing = keys.iter().filter(of_part);
+        let missing = missing.filter(|key| seen.binary_search(&key_hash(key)).is_err());
+        let missing: Vec<&str> = missing.map(String::as_str).collect();
+        if !missing.is_empty() {
+            compared.missing += missing.len() as i64;
+            note_missing(connection, source, run, &missing).await?;
+        }
+    }
+}
+
+async fn note_missing(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    keys: &[&str],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into missing_records as m (source, external_id, run_id)
+         select $1, external_id, $2 from unnest($3::text[]) as missing (external_id)
+         on conflict (source, external_id) do update set
+            runs = m.runs + 1, run_id = excluded.run_id, held_back = false",
+        source,
+        run.0,
+        keys as &[&str],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the records that were missing before and that this complete run has seen; counts those that are
+/// missing in so many complete runs in a row.
+///
+/// # Errors
+/// Database errors.
+pub async fn due(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    runs: i32,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query!("delete from missing_records where source = $1 and run_id <> $2", source, run.0,)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query_scalar!(
+        r#"select count(*) as "due!" from missing_records where source = $1 and runs >= $2"#,
+        source,
+        runs,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Holds those back that are due.
+///
+/// # Errors
+/// Database errors.
+pub async fn hold_back(
+    connection: &mut PgConnection,
+    source: &str,
+    runs: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update missing_records set held_back = true where source = $1 and runs >= $2",
+        source,
+        runs,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Makes those due that a run has held back; answers how many.
+///
+/// # Errors
+/// Database errors.
+pub async fn release(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+) -> Result<i64, sqlx::Error> {
+    let released = sqlx::query!(
+        "update missing_records set runs = 2147483647
+         where source = $1 and run_id = $2 and held_back",
+        source,
+        run.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(released.rows_affected() as i64)
+}
+
+/// Marks the records as deleted that are missing in so many complete runs in a row, and answers the sorted hashes
+/// of their keys. The hash of their content is another from then on: a record that comes back is changed,
+/// whatever it says.
+///
+/// # Errors
+/// Database errors.
+pub async fn mark_deleted(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    runs: i32,
+) -> Result<Vec<u64>, sqlx::Error> {
+    let mut marked = sqlx::query_scalar!(
+        "with due as (
+            delete from missing_records where source = $1 and runs >= $3 returning external_id
+         )
+         update unified_records as u set
+            deleted_at = now(), updated_at = now(), last_run_id = $2,
+            content_hash = sha256(u.content_hash || 'deleted'::bytea)
+         from due where u.source = $1 and u.external_id = due.external_id
+         returning u.external_id",
+        source,
+        run.0,
+        runs,
+    )
+    .fetch(connection);
+    let mut keys = Vec::new();
+    while let Some(key) = marked.try_next().await? {
+        keys.push(key_hash(&key));
+    }
+    keys.sort_unstable();
+    Ok(keys)
+}

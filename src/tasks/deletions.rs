@@ -1,0 +1,144 @@
+//! Owns what becomes of records that their source does not show any more: found out when a run has read all of it,
+//! and marked as deleted unless they are too many.
+
+use sqlx::PgConnection;
+
+use super::planned::Planned;
+use super::{SourceInUse, TaskContext, TaskError};
+use crate::db::missing_records::{self, ComparedKeys, SeenKeys};
+use crate::db::runs::Run;
+use crate::db::unchanged_pages;
+use crate::domain::number::grouped;
+use crate::domain::remark::Remark;
+use crate::domain::run::{Mode, RunId, RunStatus};
+use crate::domain::task::Rows;
+use crate::job_file::policy::{Missing, MissingAction};
+
+/// The most keys that are in memory at once, 8 bytes each.
+const MOST_KEYS: u64 = 2 << 20;
+
+/// Whether a run of this job file notes which keys it sees.
+pub(super) fn are_looked_for(context: &TaskContext) -> bool {
+    let of_source = context.mode != Mode::Replay;
+    of_source && context.source.definition.missing.action == MissingAction::Tombstone
+}
+
+/// Notes the keys that a batch has seen.
+pub(super) async fn note_seen(
+    context: &TaskContext,
+    transaction: &mut PgConnection,
+    batch: (i64, Rows),
+    mut seen: SeenKeys,
+) -> Result<(), TaskError> {
+    seen.keys.sort_unstable();
+    seen.keys.dedup();
+    let source = &context.source_name;
+    Ok(missing_records::note_seen(transaction, source, context.run, batch, &seen).await?)
+}
+
+/// What there is to say of records that a run which ended like that has not seen. Marks them as deleted if the
+/// run has read everything and they are not too many.
+pub(super) async fn find(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+    planned: &Planned,
+    status: RunStatus,
+) -> Result<Option<Remark>, TaskError> {
+    let missing = &source.definition.missing;
+    let looked_for = missing.action == MissingAction::Tombstone && !run.dry_run;
+    if !looked_for || status == RunStatus::Failed {
+        // A failed run may be retried, and goes on with what it has seen.
+        return Ok(None);
+    }
+    let complete = planned.everything
+        && run.mode != Mode::Replay
+        && matches!(status, RunStatus::Success | RunStatus::SuccessWithDuplicates);
+    let remark = match complete {
+        true => compare(transaction, run, missing).await?,
+        false => None,
+    };
+    missing_records::forget_seen(transaction, &run.source).await?;
+    Ok(remark)
+}
+
+async fn compare(
+    transaction: &mut PgConnection,
+    run: &Run,
+    missing: &Missing,
+) -> Result<Option<Remark>, TaskError> {
+    let name = &run.source;
+    let (keys, without_key) = missing_records::count_seen(&mut *transaction, name, run.id).await?;
+    if without_key > 0 {
+        return Ok(Some(Remark::note(format!(
+            "{} of the quarantined rows have no key that can be read: whose they are is unknown, so no record \
+             counts as missing",
+            grouped(without_key.unsigned_abs())
+        ))));
+    }
+    let parts = keys.unsigned_abs().div_ceil(MOST_KEYS).max(1);
+    let mut all = ComparedKeys::default();
+    for part in 0..parts {
+        let part = (part, parts);
+        let seen = missing_records::seen(transaction, name, run.id, part).await?;
+        let found = missing_records::compare(transaction, name, run.id, part, &seen).await?;
+        all.records += found.records;
+        all.missing += found.missing;
+    }
+    let runs = i32::from(missing.after_sweeps.get());
+    let due = missing_records::due(transaction, name, run.id, runs).await?;
+    if let Some(limit) = too_many(missing, due, all.records) {
+        missing_records::hold_back(transaction, name, runs).await?;
+        return Ok(Some(Remark::degrading(format!(
+            "{} of {} records are missing, more than {limit} of `[missing]` allows: none of them is marked as \
+             deleted. If they are gone indeed, `kasparro runs accept-deletions {}` marks them",
+            shown(due),
+            shown(all.records),
+            run.id
+        ))));
+    }
+    mark(transaction, name, run.id, runs).await?;
+    let waiting = all.missing - due;
+    Ok(match (due, waiting) {
+        (0, 0) => None,
+        (due, 0) => Some(Remark::note(format!("{} marked as deleted", records(due)))),
+        (due, waiting) => Some(Remark::note(format!(
+            "{} missing, {} marked as deleted; the others are, once {} complete runs in a row lack them",
+            records(due + waiting),
+            shown(due),
+            missing.after_sweeps
+        ))),
+    })
+}
+
+/// The limit that so many deletions at once exceed.
+fn too_many(missing: &Missing, due: i64, records: i64) -> Option<String> {
+    let Missing { max_ratio, max_rows, .. } = missing;
+    match max_rows {
+        Some(most) if due.unsigned_abs() > *most => Some(format!("max_rows = {most}")),
+        _ if due as f64 > max_ratio * records as f64 => Some(format!("max_ratio = {max_ratio}")),
+        _ => None,
+    }
+}
+
+/// Marks the records that are due, and answers how many.
+pub(super) async fn mark(
+    transaction: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    runs: i32,
+) -> Result<usize, sqlx::Error> {
+    let marked = missing_records::mark_deleted(transaction, source, run, runs).await?;
+    // A page that showed them may come back as it was.
+    unchanged_pages::remove_changed(transaction, source, &marked).await?;
+    Ok(marked.len())
+}
+
+fn shown(number: i64) -> String {
+    grouped(number.unsigned_abs())
+}
+
+fn records(number: i64) -> String {
+    let one = if number == 1 { "" } else { "s" };
+    format!("{} record{one}", shown(number))
+}
