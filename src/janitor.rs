@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 
 use crate::db::clock::Clock;
-use crate::db::{in_time, retention, runs};
+use crate::db::{in_time, page_validators, retention, runs};
 use crate::domain::failure::chain;
 use crate::queue;
 use crate::sources::AllowedRoots;
@@ -133,7 +133,9 @@ impl Old<'_> {
                     retention::remove_tasks(pool, source, before, BATCH).await
                 }
                 Self::Pages { source, before } => {
-                    retention::remove_pages(pool, source, before, BATCH).await
+                    let removed = retention::remove_pages(pool, source, before, BATCH).await?;
+                    page_validators::remove(pool, source, before, BATCH).await?;
+                    Ok(removed)
                 }
                 Self::Blocks { source, before } => {
                     retention::remove_blocks(pool, source, before, BATCH).await

@@ -59,6 +59,7 @@ fn tests_and_benches_use_their_own_copy_of_what_ships() {
     // Each of these names the files that it means.
     let by_name = [
         "src/sources/rest_api/tests/pages.rs",
+        "src/sources/rest_api/tests/tls.rs",
         "tests/architecture.rs",
         "tests/job_schema.rs",
         "tests/openapi.rs",

@@ -17,6 +17,7 @@ mod patience;
 mod processes;
 mod progress;
 mod quarantine;
+mod rate_limits;
 mod records;
 mod run;
 mod run_details;
@@ -146,6 +147,9 @@ enum Command {
     Drift(schemas::DriftArgs),
     /// Show records and rows per source, runs by status, and what waits
     Stats(args::OutputArgs),
+    /// List how often APIs may be asked, and change a limit while runs are under way
+    #[command(after_help = rate_limits::EXAMPLES)]
+    RateLimits(rate_limits::RateLimitsArgs),
     /// Make, list and revoke the tokens of the HTTP API
     #[command(subcommand, after_help = token::EXAMPLES)]
     Token(token::TokenCommand),
@@ -215,7 +219,8 @@ pub fn main() -> ExitCode {
 }
 
 /// The commands that list something by themselves.
-const LISTS: [&str; 6] = ["sources", "runs", "quarantine", "records", "schemas", "drift"];
+const LISTS: [&str; 7] =
+    ["sources", "runs", "quarantine", "records", "schemas", "drift", "rate-limits"];
 
 /// `runs list` is understood as `runs`, as `token list` leads one to expect; unless a source is called so.
 fn without_list(
@@ -308,6 +313,7 @@ async fn dispatch(
         Command::Schemas(args) => schemas::schemas(settings, &jobs, &args).await,
         Command::Drift(args) => schemas::drift(settings, &jobs, &args).await,
         Command::Stats(args) => stats::stats(settings, args).await,
+        Command::RateLimits(args) => rate_limits::rate_limits(settings, &args).await,
         Command::Token(command) => token::token(settings, &command).await,
         Command::Auth(command) => auth::auth(settings, &jobs, &command).await,
         Command::Exec(args) => exec::exec(settings, &args).await,

@@ -13,6 +13,7 @@ mod migrate;
 pub mod missing_records;
 pub mod oauth_tokens;
 mod open_error;
+pub mod page_validators;
 pub mod pgcopy;
 pub mod quarantined_rows;
 pub mod rate_limits;

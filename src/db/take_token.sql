@@ -1,8 +1,10 @@
--- $1 key, $2 capacity, $3 tokens a second; answers the seconds to wait, 0 when a token was taken
+-- $1 key, $2 requests and $3 the seconds of their period, or null where the job file declares no limit; answers
+-- the seconds to wait, 0 when a request may be made, and whether that is because the bucket is blocked
 with
 created as (
-    insert into rate_limits (key, tokens, refilled_at)
-    values ($1, $2::double precision - 1, clock_timestamp())
+    insert into rate_limits (key, tokens, refilled_at, requests, per_seconds)
+    select $1, $2::integer - 1, clock_timestamp(), $2, $3::double precision
+    where $2 is not null
     on conflict (key) do nothing
     returning 1
 ),
@@ -12,48 +14,75 @@ locked as (
         key,
         blocked_until,
         tokens,
-        clock_timestamp() - refilled_at as since
+        clock_timestamp() - refilled_at as since,
+        override_requests is not null
+        and coalesce(override_until > clock_timestamp(), true) as is_overridden,
+        override_requests,
+        override_per_seconds
     from rate_limits
     where key = $1
     for update
+),
+-- The limit that counts now; null where there is none.
+limited as (
+    select
+        *,
+        case when is_overridden then override_requests else $2 end::double precision as capacity,
+        case
+            when is_overridden then override_requests / override_per_seconds
+            else $2 / $3::double precision
+        end as per_second
+    from locked
 ),
 -- A bucket refilled at a time to come was so by a clock that was ahead, which also set the block: both
 -- are pulled back.
 bucket as (
     select
         key,
+        per_second,
         since < interval '0' as early,
         blocked_until + least(since, interval '0') as blocked_until,
-        least(
-            $2::double precision,
+        case when capacity is not null then least(
+            capacity,
             tokens + extract(epoch from greatest(since, interval '0'))::double precision
-            * $3::double precision
-        ) as available
-    from locked
+            * per_second
+        ) end as available
+    from limited
 ),
 decided as (
     select
         *,
-        available >= 1 and coalesce(blocked_until <= clock_timestamp(), true) as free
+        coalesce(available >= 1, true) and coalesce(blocked_until <= clock_timestamp(), true) as free
     from bucket
 ),
 taken as (
     update rate_limits set
-        tokens = decided.available - case when decided.free then 1 else 0 end,
+        tokens = coalesce(
+            decided.available - case when decided.free then 1 else 0 end, rate_limits.tokens
+        ),
         refilled_at = clock_timestamp(),
-        blocked_until = decided.blocked_until
+        blocked_until = decided.blocked_until,
+        requests = $2,
+        per_seconds = $3
     from decided
-    where rate_limits.key = decided.key and (decided.free or decided.early)
+    where rate_limits.key = decided.key
+        and (
+            decided.early
+            or (decided.free and decided.available is not null)
+            or rate_limits.requests is distinct from $2
+        )
     returning decided.free
 )
-select case
-    when exists (select 1 from created) or exists (select 1 from taken where free) then 0
-    else coalesce((
-        select greatest(
-            extract(epoch from blocked_until - clock_timestamp())::double precision,
-            (1 - available) / $3::double precision,
-            0.01
-        )
-        from bucket
-    ), 0.01)
-end as "wait!"
+select
+    case
+        when exists (select 1 from created) or coalesce((select free from decided), $2 is null) then 0
+        else coalesce((
+            select greatest(
+                extract(epoch from blocked_until - clock_timestamp())::double precision,
+                (1 - available) / per_second,
+                0.01
+            )
+            from bucket
+        ), 0.01)
+    end as "wait!",
+    coalesce((select blocked_until > clock_timestamp() from bucket), false) as "blocked!"

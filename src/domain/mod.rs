@@ -16,6 +16,7 @@ pub mod file_standing;
 pub mod hash;
 pub mod host;
 pub mod json_size;
+pub mod known_page;
 pub mod number;
 pub mod pause;
 pub mod presence;

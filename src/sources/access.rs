@@ -44,3 +44,40 @@ pub struct RateLimit {
     /// The period.
     pub per: Duration,
 }
+
+/// What an answer says about how often we may ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateState {
+    /// How many requests are left until the reset.
+    pub remaining: Option<u64>,
+    /// How long until there are more.
+    pub reset: Option<Duration>,
+    /// How long we were asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl RateState {
+    /// Both of what two places of an answer say: the one with fewer requests left counts, and with as many the one
+    /// that lasts longer.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let retry_after = self.retry_after.max(other.retry_after);
+        let fewer = match (self.remaining, other.remaining) {
+            (Some(one), Some(another)) if another < one => other,
+            (Some(one), Some(another)) if one < another => self,
+            _ => Self {
+                remaining: self.remaining.or(other.remaining),
+                reset: self.reset.max(other.reset),
+                retry_after,
+            },
+        };
+        Self { retry_after, ..fewer }
+    }
+
+    /// How long an answer that is a refusal asks us to wait.
+    pub fn wait(self) -> Option<Duration> {
+        // Requests that are left say that the reset is not what it waits for.
+        let reset = self.reset.filter(|_| self.remaining.is_none_or(|left| left == 0));
+        self.retry_after.or(reset)
+    }
+}

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::access::RateState;
 use crate::domain::failure::FailureClass;
 use crate::domain::text::Shown;
 use crate::mapping::Frozen;
@@ -20,6 +21,8 @@ pub enum SourceErrorKind {
     BrokenOff,
     /// The API wants us to wait so long.
     RateLimited(Duration),
+    /// The API prepares what was asked for: it may be there after so long.
+    Preparing(Duration),
     /// It wants us to wait longer than the job file allows.
     WaitTooLong,
     /// The API does not know who asks.
@@ -80,7 +83,7 @@ impl SourceErrorKind {
     /// What it means for the task.
     pub fn class(self) -> FailureClass {
         match self {
-            Self::RateLimited(wait) => FailureClass::NotYet(wait),
+            Self::RateLimited(wait) | Self::Preparing(wait) => FailureClass::NotYet(wait),
             Self::Engine(class) => class,
             Self::Unreachable
             | Self::TimedOut
@@ -126,6 +129,8 @@ pub struct SourceError {
     pub advice: Option<String>,
     /// The error beneath, when there is one.
     pub source: Option<Box<dyn Error + Send + Sync>>,
+    /// What an API said of rates beside it. Boxed: few errors have it, and all would be as large.
+    pub rate: Option<Box<RateState>>,
 }
 
 impl SourceError {
@@ -135,13 +140,25 @@ impl SourceError {
 
     /// An error without advice.
     pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), advice: None, source: None }
+        Self { kind, message: message.into(), advice: None, source: None, rate: None }
     }
 
     /// Says what to do about it.
     #[must_use]
     pub fn advise(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }
+    }
+
+    /// Adds what the API said of rates.
+    #[must_use]
+    pub fn with_rate(self, rate: RateState) -> Self {
+        let rate = rate.and(self.rate());
+        Self { rate: (rate != RateState::default()).then(|| Box::new(rate)), ..self }
+    }
+
+    /// What the API said of rates beside it.
+    pub fn rate(&self) -> RateState {
+        self.rate.as_deref().copied().unwrap_or_default()
     }
 
     /// Adds the error beneath.

@@ -625,6 +625,7 @@ fn no_message_speaks_of_types_of_the_program() {
             "auth",
             "paginator",
             "rate_limit",
+            "responses",
             "retry",
             "timeout",
             "max_response_bytes",
@@ -784,5 +785,34 @@ proptest! {
                 );
             }
         }
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_rule_for_responses_that_cannot_be_meant_is_refused_with_its_line_and_key() {
+    let selector = "data_selector = \"$.data[*]\"";
+    for (rule, expected) in [
+        (r#"action = "end""#,
+            r#"8: rest_api.responses[0]: fits every answer: add `status`, `header`, `contains` or `where`"#),
+        (r#"status = 404, action = "stop""#,
+            r#"8: rest_api.responses[0].action: unknown word "stop"; known words: fail, retry, wait, end, ignore, skip_parent, renew"#),
+        (r#"status = 99, action = "end""#,
+            r#"8: rest_api.responses[0].status: `99` is no HTTP status from 200 to 599; expected for example 404, "4xx" or "500-599""#),
+        (r#"status = [404, "4x"], action = "end""#,
+            r#"8: rest_api.responses[0].status: `4x` is no HTTP status from 200 to 599; expected for example 404, "4xx" or "500-599""#),
+        (r#"status = true, action = "end""#,
+            r#"8: rest_api.responses[0].status: expected a status such as 404, "4xx" or "500-599", or a list of them, found true"#),
+        (r#"where = "error", action = "end""#,
+            r#"8: rest_api.responses[0].where: `error` is no JSONPath: parser error"#),
+        (r#"status = 404, action = "end", wait = "2s""#,
+            r#"8: rest_api.responses[0].wait: says how long, which goes with `action = "wait"` only"#),
+        (r#"status = 404, action = "wait", wait = 2"#,
+            r#"8: rest_api.responses[0].wait: expected a time such as "30s", "5m" or "90d", found the number 2"#),
+        (r#"status = 404, acton = "wait""#,
+            r#"8: rest_api.responses[0].acton: unknown key; did you mean `action`?"#),
+    ] {
+        let text = format!("{selector}\nresponses = [\n{{ {rule} }}]");
+        assert_eq!(refused(API, selector, &text)[0], expected, "{rule}");
     }
 }

@@ -9,6 +9,7 @@ mod allowed_roots;
 mod error;
 pub mod files;
 pub mod formats;
+mod known_pages;
 mod plan;
 pub mod rest_api;
 mod rows;
@@ -16,7 +17,7 @@ mod slice;
 mod source;
 pub mod token_store;
 
-pub use access::{Access, RateLimit};
+pub use access::{Access, RateLimit, RateState};
 pub use allowed_roots::AllowedRoots;
 pub use error::{SourceError, SourceErrorKind};
 pub use files::file_source::{
@@ -24,6 +25,7 @@ pub use files::file_source::{
     MOST_PICKED, ParsedChunk, Widths,
 };
 pub use files::planning::SlicedFiles;
+pub use known_pages::KnownPages;
 pub use plan::{CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{
     ChunkPosition, Document, LedNowhere, NextSlice, OneSlice, Position, RawRows, RawSlice,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Access, SourceError, SourceErrorKind, TokenStore};
+use super::{Access, KnownPages, RateState, SourceError, SourceErrorKind, TokenStore};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::file::{ChosenRows, FileStamp, Layout, RawBlock};
 use crate::domain::hash::ContentHash;
+use crate::domain::known_page::Validators;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::domain::task::Chunk;
@@ -27,6 +28,8 @@ pub struct SliceRequest {
     pub tokens: Arc<dyn TokenStore>,
     /// The sorted hashes of the keys whose rows are wanted apart.
     pub watched_keys: Option<Arc<Vec<u64>>>,
+    /// What is known of the pages that earlier runs have kept, where a source may rely on it.
+    pub known_pages: Option<Arc<dyn KnownPages>>,
 }
 
 /// Where a slice is.
@@ -125,6 +128,10 @@ pub struct Document {
     pub hash: ContentHash,
     /// What mapping has to know besides, such as fields of a parent; null when nothing.
     pub context: Value,
+    /// By what the server tells whether it has changed, where the source is to ask for that.
+    pub validators: Option<Box<Validators>>,
+    /// Whether the server said that it has not changed, and sent nothing.
+    pub not_modified: bool,
 }
 
 /// What there is to say about a slice.
@@ -136,6 +143,8 @@ pub struct SliceNotes {
     pub more: Option<String>,
     /// What an answer says is wrong with it, such as `` `error`: quota exceeded ``.
     pub complaint: Option<String>,
+    /// What an API said of rates.
+    pub rate: RateState,
 }
 
 /// A locator that leads into a field of the records, and led nowhere in any of them.

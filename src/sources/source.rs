@@ -1,6 +1,7 @@
 //! The seam: what a source is to the engine, and a kind of source to kasparro.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -89,6 +90,10 @@ pub struct Profile {
     pub rate_limit: Option<RateLimit>,
     /// The most attempts of a reading task; `None`: as for any other.
     pub max_attempts: Option<u32>,
+    /// The longest time for which an API may ask for no more requests.
+    pub max_block: Option<Duration>,
+    /// The longest that an API may make a reading task wait in all, by asking again and again to come later.
+    pub max_wait: Option<Duration>,
     /// The tokens of login servers that must be kept between runs, with the keys of the job file that have
     /// them: without a `KASPARRO_SECRET_KEY` it cannot be read.
     pub kept_tokens: Vec<(String, TokenKey)>,

@@ -216,6 +216,7 @@ impl<'a> Trial<'a> {
                     access: context.access,
                     tokens: context.tokens.clone(),
                     watched_keys: None,
+                    known_pages: None,
                 },
             };
             let layout = match &request.position {

@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::time::Duration;
 
+use humantime_serde::re::humantime::format_duration;
+
 use crate::db;
 use crate::domain::failure::{FailureClass, chain};
 use crate::job_file::DefinitionError;
@@ -10,6 +12,15 @@ use crate::sources::SourceError;
 
 /// When the slower of two deliveries of a task looks again.
 const GO_ON_BEHIND: Duration = Duration::from_secs(1);
+
+/// How often and how long an API may make a task wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How often.
+    pub max_waits: i32,
+    /// How long in all.
+    pub max_wait: Duration,
+}
 
 /// Why a task could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +36,8 @@ pub enum TaskError {
         error: SourceError,
         /// The most attempts that a page of this source gets after such an error.
         max_attempts: i32,
+        /// How long the API may make the task wait.
+        patience: Option<Patience>,
     },
     /// The database failed.
     #[error("the database failed")]
@@ -69,6 +82,25 @@ pub enum TaskError {
         /// Why it was not the time.
         reason: String,
     },
+    /// The API asked to come later again and again.
+    #[error(
+        "the API asked to wait {times} times, {} in all, and `rest_api.retry` allows {max_times} times and \
+         `max_wait` = \"{}\"; the last time: {reason}",
+        format_duration(Duration::from_secs(.waited.as_secs())),
+        format_duration(*.max_wait)
+    )]
+    ToldToWait {
+        /// How often, with this time.
+        times: i32,
+        /// How often it may.
+        max_times: i32,
+        /// How long, with this time.
+        waited: Duration,
+        /// How long it may.
+        max_wait: Duration,
+        /// What it said the last time.
+        reason: String,
+    },
     /// The ledger and the raw tables contradict each other.
     #[error("{0}")]
     Inconsistent(String),
@@ -98,7 +130,8 @@ impl TaskError {
             Self::Definition(_)
             | Self::Inconsistent(_)
             | Self::Abandoned { .. }
-            | Self::Overdue { .. } => FailureClass::Permanent,
+            | Self::Overdue { .. }
+            | Self::ToldToWait { .. } => FailureClass::Permanent,
             Self::LeaseLost | Self::AlreadyCompleted => FailureClass::Cancelled,
         }
     }

@@ -24,6 +24,7 @@ mod evaluated_rows;
 mod fetch_page;
 mod finish_run;
 mod key_change;
+mod known_pages;
 mod mapper;
 mod memory;
 mod normalize_batch;
@@ -47,6 +48,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::domain::bloom_filter::SliceOrder;
 use crate::domain::counters::Counters;
+use crate::domain::hash::StoredHash;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::task::TaskPayload;
 use crate::sources::{Access, TokenStore};
@@ -64,6 +66,8 @@ struct TaskContext {
     source: Arc<SourceInUse>,
     mode: Mode,
     access: Access,
+    /// The run's definition.
+    config_hash: StoredHash,
     tokens: Arc<dyn TokenStore>,
     from_empty: bool,
     slice_order: SliceOrder,

@@ -158,7 +158,7 @@ fn request(
     };
     let (position, access) = (Position::Chunk(position), context.access);
     let tokens = context.tokens.clone();
-    SliceRequest { slice, position, access, tokens, watched_keys }
+    SliceRequest { slice, position, access, tokens, watched_keys, known_pages: None }
 }
 
 /// The keys whose rows are wanted apart.

@@ -227,6 +227,7 @@ impl Performer {
             source: self.sources.get(&self.pool, task.config_hash).await?,
             mode: task.mode,
             access: Access::from_word(&task.access),
+            config_hash: task.config_hash,
             tokens: self.tokens.of(&task.source),
             from_empty: task.from_empty,
             slice_order: task.slice_order,

@@ -4,31 +4,43 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
 
+use humantime_serde::re::humantime::format_duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::chunk_cache::ChunkRows;
+use super::error::Patience;
+use super::known_pages::KeptPages;
 use super::{Effects, TaskContext, TaskError};
+use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
-use crate::db::{Transaction, field_presence, rate_limits, run_chains, run_tasks, schemas};
+use crate::db::{
+    Transaction, field_presence, page_validators, rate_limits, run_chains, run_tasks, schemas,
+};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
-use crate::domain::failure::FailureClass;
 use crate::domain::hash::StoredHash;
+use crate::domain::known_page::KnownPage;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::row_numbers;
+use crate::domain::run::Mode;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::domain::task::TaskPayload;
 use crate::mapping::Mapping;
 use crate::mapping::contract::Gone;
 use crate::sources::{
-    Access, Document, LedNowhere, NextSlice, Position, Profile, RawSlice, SliceContent,
-    SliceReader, SliceRequest, SourceError,
+    Access, Document, KnownPages, LedNowhere, NextSlice, Position, Profile, RateState, RawSlice,
+    SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind,
 };
+
+/// How often an API may tell a task to come later, for each attempt that the task has.
+const WAITS_PER_ATTEMPT: u32 = 10;
 
 /// What is left in the ledger of a slice that was read: where its rows are, and what they look like.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -108,7 +120,10 @@ impl Slices {
         };
         wait_for_token(context, &profile).await?;
         let content = match reader.next().await {
-            Ok(content) => content,
+            Ok(content) => {
+                correct(context, &profile, content.notes.rate).await?;
+                content
+            }
             Err(error) => return Err(failed(context, &profile, error).await?),
         };
         let known = match &content.raw {
@@ -235,7 +250,14 @@ impl Slices {
     ) -> Result<StoredHash, TaskError> {
         let page = raw_page(&context.source_name, document, records);
         let slice = self.slice.to_ledger();
-        Ok(raw_api_data::store(transaction, &page, known, context.run, slice).await?)
+        let kept = raw_api_data::store(transaction, &page, known, context.run, slice).await?;
+        if let Some(validators) = document.validators.clone() {
+            let (source, config) = (&context.source_name, context.config_hash);
+            let known = KnownPage { validators: *validators, page: kept };
+            let (request, run) = (document.request, context.run);
+            page_validators::store(transaction, source, config, request, &known, run).await?;
+        }
+        Ok(kept)
     }
 
     /// Whether a slice that is likely to be skipped waits until there are as many as a batch takes: such a
@@ -317,20 +339,65 @@ pub(super) fn paths(
     (paths, meant)
 }
 
+/// The key of the bucket that the requests of a source draw from: the one that the job file names, or its own.
+fn bucket(context: &TaskContext, profile: &Profile) -> String {
+    match &profile.rate_limit {
+        Some(limit) => limit.key.clone(),
+        None => format!("source:{}", context.source_name),
+    }
+}
+
+/// Whether requests are made at all.
+fn makes_requests(context: &TaskContext, profile: &Profile) -> bool {
+    profile.max_block.is_some() && context.access != Access::Offline
+}
+
 /// Takes a token of the shared bucket, unless no request is made.
 pub(super) async fn wait_for_token(
     context: &TaskContext,
     profile: &Profile,
 ) -> Result<(), TaskError> {
-    let limit = profile.rate_limit.as_ref().filter(|_| context.access != Access::Offline);
-    let Some(limit) = limit else { return Ok(()) };
+    if !makes_requests(context, profile) {
+        return Ok(());
+    }
+    let key = bucket(context, profile);
+    let limit = profile.rate_limit.as_ref();
+    let limit = limit.map(|limit| Limit { requests: limit.requests, per: limit.per });
     let mut transaction = Transaction::begin(&context.pool).await?;
-    let taken = rate_limits::take(&mut *transaction, &limit.key, limit.requests, limit.per).await?;
+    let taken = rate_limits::take(&mut *transaction, &key, limit).await?;
     transaction.commit().await?;
     match taken {
         Ok(()) => Ok(()),
-        Err(delay) => Err(TaskError::RateLimited { key: limit.key.clone(), delay }),
+        Err(NoToken { delay, blocked: true })
+            if profile.max_block.is_some_and(|longest| delay > longest) =>
+        {
+            let wait = format_duration(Duration::from_secs(delay.as_secs()));
+            let longest = format_duration(profile.max_block.unwrap_or_default());
+            let message = format!(
+                "the API has said that there is no request left for {wait}, longer than \
+                 `rest_api.retry.max_retry_after` = \"{longest}\" allows"
+            );
+            let advice =
+                format!("`kasparro rate-limits` shows the bucket {key:?}, and can unblock it");
+            Err(SourceError::new(SourceErrorKind::WaitTooLong, message).advise(advice).into())
+        }
+        Err(NoToken { delay, .. }) => Err(TaskError::RateLimited { key, delay }),
     }
+}
+
+/// Corrects the shared bucket by what an answer said, good or not.
+async fn correct(
+    context: &TaskContext,
+    profile: &Profile,
+    rate: RateState,
+) -> Result<(), TaskError> {
+    let Some(remaining) = rate.remaining.filter(|_| makes_requests(context, profile)) else {
+        return Ok(());
+    };
+    let key = bucket(context, profile);
+    let mut transaction = Transaction::begin(&context.pool).await?;
+    rate_limits::correct(&mut *transaction, &key, remaining, rate.reset).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// What it means that a slice cannot be read. One worker that is told to wait tells all that share the
@@ -340,15 +407,24 @@ async fn failed(
     profile: &Profile,
     error: SourceError,
 ) -> Result<TaskError, TaskError> {
-    if let (FailureClass::NotYet(delay), Some(limit)) = (error.class(), &profile.rate_limit) {
+    correct(context, profile, error.rate()).await?;
+    if let SourceErrorKind::RateLimited(delay) = error.kind
+        && makes_requests(context, profile)
+    {
+        let key = bucket(context, profile);
         let mut transaction = Transaction::begin(&context.pool).await?;
-        rate_limits::block(&mut *transaction, &limit.key, delay).await?;
+        rate_limits::block(&mut *transaction, &key, delay).await?;
         transaction.commit().await?;
     }
     Ok(match profile.max_attempts {
         Some(of_source) => {
             let max = error.max_attempts(of_source);
-            TaskError::Request { error, max_attempts: i32::try_from(max).unwrap_or(i32::MAX) }
+            let max_attempts = i32::try_from(max).unwrap_or(i32::MAX);
+            let max_waits = i32::try_from(of_source.saturating_mul(WAITS_PER_ATTEMPT));
+            let patience = profile
+                .max_wait
+                .map(|max_wait| Patience { max_waits: max_waits.unwrap_or(i32::MAX), max_wait });
+            TaskError::Request { error, max_attempts, patience }
         }
         None => error.into(),
     })
@@ -362,5 +438,8 @@ pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> Sli
         access: context.access,
         tokens: context.tokens.clone(),
         watched_keys: None,
+        // A full run is to see for itself, and a recording is to be whole.
+        known_pages: (context.mode == Mode::Incremental && context.access == Access::Network)
+            .then(|| Arc::new(KeptPages::of(context)) as Arc<dyn KnownPages>),
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Effects;
 use super::complete_task::{Completion, complete_task, note_attempt};
-use super::error::TaskError;
+use super::error::{Patience, TaskError};
 use super::perform::Performer;
 use crate::db::run_tasks::{self, EndedAttempt, TaskState};
 use crate::db::{Transaction, in_time};
@@ -95,6 +95,11 @@ impl Performer {
                 let overdue = TaskError::Overdue { waited, reason: text };
                 self.give_up(delivery, message, &overdue, &chain(&overdue)).await
             }
+            Verdict::Again { delay, spent: false }
+                if let Some(enough) = self.told_to_wait(message, error, delay).await? =>
+            {
+                self.give_up(delivery, message, &enough, &chain(&enough)).await
+            }
             Verdict::Again { delay, spent } => {
                 tracing::warn!(
                     run_id = message.run.0,
@@ -146,6 +151,25 @@ impl Performer {
         Ok(waited.filter(|waited| *waited > self.retry.longest_wait))
     }
 
+    /// The end of a task that an API told to come later too often, or for too long.
+    async fn told_to_wait(
+        &self,
+        message: &Message,
+        error: &TaskError,
+        delay: Duration,
+    ) -> Result<Option<TaskError>, TaskError> {
+        let TaskError::Request { patience: Some(patience), .. } = error else { return Ok(None) };
+        let told = run_tasks::told_to_wait(&self.pool, message.run, &message.task).await?;
+        let Some((before, waited)) = told else { return Ok(None) };
+        let (times, waited) = (before.saturating_add(1), waited.saturating_add(delay));
+        let Patience { max_waits, max_wait } = *patience;
+        if times <= max_waits && waited <= max_wait {
+            return Ok(None);
+        }
+        let reason = error.for_ledger();
+        Ok(Some(TaskError::ToldToWait { times, max_times: max_waits, waited, max_wait, reason }))
+    }
+
     /// Exponential with full jitter.
     /// Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
     pub(super) fn backoff(&self, attempt: i32) -> Duration {
@@ -173,6 +197,7 @@ impl Performer {
                 worker: delivery.lease.worker(),
                 error: &error.for_ledger(),
                 delay,
+                told_to_wait: !spent && matches!(error, TaskError::Request { .. }),
             };
             note_attempt(&mut transaction, message.run, &message.task, &ended).await?;
             delivery.lease.release(&mut transaction, delay, spent).await?;

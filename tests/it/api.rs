@@ -54,6 +54,10 @@ impl TestApi {
         self.client.get(self.url(path)).send().await.unwrap()
     }
 
+    pub async fn patch_json(&self, path: &str, body: Value) -> Response {
+        self.client.patch(self.url(path)).json(&body).send().await.unwrap()
+    }
+
     async fn post_json(&self, path: &str, body: Value) -> Response {
         self.client.post(self.url(path)).json(&body).send().await.unwrap()
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kasparro::db::rate_limits;
+use kasparro::db::rate_limits::{self, Limit};
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 use kasparro::domain::run::{Mode, RunStatus};
 use kasparro::sources::Access;
@@ -386,7 +386,8 @@ async fn a_blocked_bucket_is_closed_for_all_and_a_shorter_block_does_not_open_it
 }
 
 async fn take(app: &TestApp, key: &str, requests: u32, per: Duration) -> Result<(), Duration> {
-    rate_limits::take(&app.pool, key, requests, per).await.unwrap()
+    let taken = rate_limits::take(&app.pool, key, Some(Limit { requests, per })).await.unwrap();
+    taken.map_err(|none| none.delay)
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kasparro::db::{self, Transaction, rate_limits};
+use kasparro::db::rate_limits::{self, Limit};
+use kasparro::db::{self, Transaction};
 use kasparro::domain::run::RunId;
 use kasparro::domain::task::TaskKind;
 use kasparro::queue::{self, Timeouts};
@@ -188,7 +189,11 @@ async fn what_a_worker_held_that_died_while_the_clock_was_ahead_is_taken_over() 
 #[tokio::test]
 async fn a_bucket_that_a_clock_ahead_has_filled_and_blocked_gives_tokens_again() {
     let app = TestApp::empty().await;
-    let take = async || rate_limits::take(&app.pool, "k", 1, Duration::from_secs(1)).await.unwrap();
+    let take = async || {
+        rate_limits::take(&app.pool, "k", Some(Limit { requests: 1, per: Duration::from_secs(1) }))
+            .await
+            .unwrap()
+    };
     assert_eq!(take().await, Ok(()));
     execute(
         &app,
@@ -197,10 +202,10 @@ async fn a_bucket_that_a_clock_ahead_has_filled_and_blocked_gives_tokens_again()
     )
     .await;
     let wait = take().await.expect_err("the bucket is empty");
-    assert!(wait <= Duration::from_secs(1), "{wait:?}");
+    assert!(wait.delay <= Duration::from_secs(1), "{wait:?}");
     let again = async {
         while let Err(wait) = take().await {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(wait.delay).await;
         }
     };
     tokio::time::timeout(TIMEOUT, again).await.expect("a token in time");

@@ -132,6 +132,8 @@ impl Source for Scripted {
             bytes_per_batch: 16 << 20,
             rate_limit: None,
             max_attempts: None,
+            max_block: None,
+            max_wait: None,
             kept_tokens: Vec::new(),
         }
     }
@@ -216,6 +218,8 @@ impl SliceReader for Reader {
                     hash: ContentHash::of(text.as_bytes()),
                     text,
                     context: part.context,
+                    validators: None,
+                    not_modified: false,
                 }),
                 rows: part.rows.len() as i64,
                 shape,

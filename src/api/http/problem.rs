@@ -44,6 +44,8 @@ string_enum! {
         UnknownRun = "urn:kasparro:problem:unknown-run",
         /// No record of that id.
         UnknownRecord = "urn:kasparro:problem:unknown-record",
+        /// No request has drawn from a rate limit of that key.
+        UnknownRateLimit = "urn:kasparro:problem:unknown-rate-limit",
         /// The address exists, the method does not.
         MethodNotAllowed = "urn:kasparro:problem:method-not-allowed",
         /// The source has an active run; there is one at a time.
@@ -91,9 +93,11 @@ impl Kind {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ForeignPage => StatusCode::FORBIDDEN,
             Self::InvalidParameter | Self::MalformedBody => StatusCode::BAD_REQUEST,
-            Self::UnknownPath | Self::UnknownSource | Self::UnknownRun | Self::UnknownRecord => {
-                StatusCode::NOT_FOUND
-            }
+            Self::UnknownPath
+            | Self::UnknownSource
+            | Self::UnknownRun
+            | Self::UnknownRecord
+            | Self::UnknownRateLimit => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RunActive
             | Self::RunEnded
@@ -123,6 +127,7 @@ impl Kind {
             Self::UnknownSource => "There is no such source",
             Self::UnknownRun => "There is no such run",
             Self::UnknownRecord => "There is no such record",
+            Self::UnknownRateLimit => "There is no such rate limit",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RunActive => "The source has an active run",
             Self::RunEnded => "The run has ended",
@@ -295,6 +300,7 @@ impl Kind {
             }
             Self::MalformedBody => "EOF while parsing a value at line 1 column 11",
             Self::UnknownPath => "there is nothing at /rnus; see /docs for what there is",
+            Self::UnknownRateLimit => "no request has drawn from a rate limit \"gihub\"",
             Self::UnknownRecord => "source \"products_csv\" has no record \"SKU-1\"",
             Self::MethodNotAllowed => "/runs takes POST, GET, HEAD, not DELETE",
             Self::RunEnded => "run 7 has ended: it is success",

@@ -89,8 +89,9 @@ mod tests {
     /// here before it is anybody's.
     #[test]
     fn every_operation_of_the_document_is_decided_and_nothing_else_is() {
-        const ADMIN: [&str; 4] = [
+        const ADMIN: [&str; 5] = [
             "/quarantine/redrive",
+            "/rate-limits/{key}",
             "/runs/{id}/accept-deletions",
             "/sources/{name}/pause",
             "/sources/{name}/resume",

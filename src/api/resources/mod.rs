@@ -6,6 +6,7 @@ pub(crate) mod health;
 mod landing;
 pub(crate) mod pauses;
 pub(crate) mod quarantine;
+pub(crate) mod rate_limits;
 pub(crate) mod records;
 pub(crate) mod redrive;
 pub(crate) mod run;
@@ -23,6 +24,7 @@ use health::HealthApi;
 use landing::LandingApi;
 use pauses::PausesApi;
 use quarantine::QuarantineApi;
+use rate_limits::RateLimitsApi;
 use records::RecordsApi;
 use redrive::RedriveApi;
 use run_controls::RunControlsApi;
@@ -39,7 +41,7 @@ pub(crate) type Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
     (SourcesApi, PausesApi),
     (RecordsApi, QuarantineApi, RedriveApi, SchemasApi),
-    (HealthApi, StatsApi, LandingApi),
+    (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );
 
 /// One of each.
@@ -47,5 +49,5 @@ pub(crate) const RESOURCES: Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
     (SourcesApi, PausesApi),
     (RecordsApi, QuarantineApi, RedriveApi, SchemasApi),
-    (HealthApi, StatsApi, LandingApi),
+    (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );

@@ -334,7 +334,7 @@ pub async fn go_on(
     let payload = serde_json::to_value(task).map_err(|e| sqlx::Error::Encode(e.into()))?;
     let told = sqlx::query!(
         "update run_tasks set payload = $3, first_slice = $4, last_slice = $4, attempt = 0,
-                attempts_before = attempts_before + $5
+                attempts_before = attempts_before + $5, times_told_to_wait = 0, told_to_wait_seconds = 0
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
@@ -358,6 +358,8 @@ pub struct EndedAttempt<'a> {
     pub error: &'a str,
     /// It is tried again after this time.
     pub delay: Duration,
+    /// Whether an API asked for that.
+    pub told_to_wait: bool,
 }
 
 /// Notes a failed attempt, or that it is not the time yet. The run's sequence number of that counts only if
@@ -375,7 +377,9 @@ pub async fn note_attempt(
     let noted = sqlx::query!(
         "update run_tasks set
             attempt = $3, worker = $4, error = $5,
-            next_attempt_at = now() + make_interval(secs => $6), last_sequence = $7
+            next_attempt_at = now() + make_interval(secs => $6), last_sequence = $7,
+            times_told_to_wait = times_told_to_wait + case when $8 then 1 else 0 end,
+            told_to_wait_seconds = told_to_wait_seconds + case when $8 then $6 else 0 end
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
@@ -384,10 +388,32 @@ pub async fn note_attempt(
         ended.error,
         ended.delay.as_secs_f64(),
         sequence,
+        ended.told_to_wait,
     )
     .execute(connection)
     .await?;
     Ok(noted.rows_affected() == 1)
+}
+
+/// How often an API told a task to come later, and how long it was to wait in all; `None` when it is not open.
+///
+/// # Errors
+/// Database errors.
+pub async fn told_to_wait(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    key: &str,
+) -> Result<Option<(i32, Duration)>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select times_told_to_wait, told_to_wait_seconds
+         from run_tasks where run_id = $1 and task_key = $2 and state = 'open'",
+        run.0,
+        key,
+    )
+    .fetch_optional(executor)
+    .await?;
+    let told = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    Ok(row.map(|row| (row.times_told_to_wait, told(row.told_to_wait_seconds))))
 }
 
 /// For how long a task has been open, pauses taken off; `None` when it is not.

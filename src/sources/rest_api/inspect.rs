@@ -11,6 +11,7 @@ use super::deleted::Deleted;
 use super::params::RestApiParams;
 use super::recording::Recording;
 use super::request::{self, BASE_URL};
+use super::responses;
 use super::source::RestApiSource;
 use crate::domain::text;
 use crate::files;
@@ -37,6 +38,12 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     for (keys, message) in params.problems() {
         let keys: Vec<&str> =
             ["rest_api"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+        job.problem(&keys, message);
+    }
+    for (place, key, message) in responses::problems(&params.responses) {
+        let place = place.to_string();
+        let mut keys = vec!["rest_api", "responses", place.as_str()];
+        keys.extend(Some(key).filter(|key| !key.is_empty()));
         job.problem(&keys, message);
     }
     if params.base_url.resolve(BASE_URL).is_ok()
@@ -122,6 +129,9 @@ pub(super) fn look(
             let keys: Vec<&str> = ["rest_api"].into_iter().chain(below).collect();
             look_for(job, key.secret, &keys, base_dir);
         }
+    }
+    for (key, secret) in params.tls.iter().flat_map(|tls| tls.secrets()) {
+        look_for(job, secret, &["rest_api", "tls", key], base_dir);
     }
     for (name, value) in &params.headers {
         if let PlainOrSecret::Secret(secret) = value {

@@ -8,10 +8,12 @@
 //! `page_reader` makes a page of a response: `data_selector` says which values of it are records
 //! (`explode`: which within those),
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches,
-//! `complaint` what the answer says is wrong with it. `source` knows them all.
+//! `conditional` asks only for what has changed, `complaint` what the answer says is wrong with it, `responses` what the job file says that it means, `answers`
+//! what it means in the end. `source` knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
+mod answers;
 mod around;
 mod asking;
 mod auth;
@@ -19,6 +21,7 @@ mod body;
 mod body_params;
 mod body_path;
 mod complaint;
+mod conditional;
 mod data_selector;
 mod deleted;
 mod error_words;
@@ -39,6 +42,7 @@ mod params;
 mod position;
 mod recording;
 mod request;
+mod responses;
 mod source;
 mod state;
 mod template;
@@ -53,12 +57,14 @@ pub use self::body_params::{GraphQlParams, Method};
 pub use self::http::redirects::AllowedHost;
 pub use self::http::response::Response;
 pub use self::http::said::{Refused, Said};
+pub use self::http::tls::Tls;
 pub use self::incremental_params::{Bound, Incremental, Sorted};
 pub use self::mark::{Lookback, MarkKind};
 pub use self::page::Page;
 pub use self::paginator::Paginator;
 pub use self::param_value::{ParamValue, Scalar};
 pub use self::params::{Empty, RateLimitParams, RestApiParams, Retry};
+pub use self::responses::{ResponseAction, ResponseRule};
 pub use self::source::RestApiSource;
 use super::{AllowedRoots, Kind, Opened, SourceError, SourceErrorKind};
 use crate::domain::hash::ContentHash;

@@ -7,9 +7,12 @@ use super::http::said::{self, Said};
 use super::incremental::Cursors;
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
+use crate::domain::known_page::Validators;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
-use crate::sources::{Document, LedNowhere, NextSlice, RawSlice, SliceContent, SliceNotes};
+use crate::sources::{
+    Document, LedNowhere, NextSlice, RateState, RawSlice, SliceContent, SliceNotes,
+};
 
 /// One API page.
 #[derive(Debug, Clone)]
@@ -50,21 +53,31 @@ pub struct Page {
     pub watermark: Option<Value>,
     /// What the response said besides; unless it is a page it has no records.
     pub said: Said,
+    /// By what the server tells whether it has changed, where the job file asks for that.
+    pub validators: Option<Validators>,
+    /// Whether the server said that it has not changed, and sent nothing.
+    pub not_modified: bool,
+    /// What the response said of rates.
+    pub rate: RateState,
 }
 
 impl Page {
     /// The page as the slice that it was read as; the next page is the next slice.
     pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
         let Self { request, url, status, body, hash, records, shape, next, .. } = self;
-        let Self { leading_nowhere, more, complaint, said, .. } = self;
+        let Self { leading_nowhere, more, complaint, said, rate, validators, not_modified, .. } =
+            self;
         let context = match said {
             Said::Page => Value::Null,
-            Said::End | Said::Ignored | Said::Nothing => said::context(),
+            Said::End | Said::Ignored | Said::ParentGone | Said::Nothing => said::context(),
         };
-        let document = Document { request, url, status, text: body, hash, context };
+        let validators = validators.map(Box::new);
+        let document =
+            Document { request, url, status, text: body, hash, context, validators, not_modified };
         let next = next.map(|position| NextSlice { slice: slice.next(), position });
         SliceContent {
-            bytes: document.text.len() as u64,
+            // What was not sent was not read.
+            bytes: if not_modified { 0 } else { document.text.len() as u64 },
             raw: RawSlice::Document(document),
             rows: records,
             shape,
@@ -72,7 +85,7 @@ impl Page {
             continues_at: None,
             end: self.end,
             watermark: self.watermark,
-            notes: SliceNotes { leading_nowhere, more, complaint },
+            notes: SliceNotes { leading_nowhere, more, complaint, rate },
         }
     }
 }

@@ -9,9 +9,10 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::complaint;
+use super::answers::Answers;
 use super::data_selector::DataSelector;
 use super::explode::Explode;
+use super::http::body_text;
 use super::http::response::Response;
 use super::http::said::{self, Refused, Said};
 use super::incremental::Tracker;
@@ -33,10 +34,7 @@ pub(super) struct PageReader {
     pub selector: DataSelector,
     pub rows: JsonRowReader,
     pub paginator: Paginator,
-    /// Whether to heed what an answer says is wrong with it.
-    pub heeds_errors: bool,
-    /// Whether the answers are those of GraphQL, where `errors` beside `data` mean that some of it is lacking.
-    pub is_graphql: bool,
+    pub answers: Answers,
     /// The list within each record whose elements are the records.
     pub explode: Option<Explode>,
     /// What of the API is new, where the job file says so.
@@ -55,7 +53,12 @@ impl PageReader {
         response: Response,
     ) -> Result<Page, SourceError> {
         let from = response.from.clone();
-        self.page_of(position, asked, response).map_err(|error| error.at(&from))
+        let rate = response.rate;
+        let page = self.answers.judge(response).and_then(|r| self.page_of(position, asked, r));
+        page.map_err(|error| {
+            let error = error.with_rate(rate);
+            if error.message.starts_with(&from) { error } else { error.at(&from) }
+        })
     }
 
     fn page_of(
@@ -64,19 +67,35 @@ impl PageReader {
         asked: &Asked,
         response: Response,
     ) -> Result<Page, SourceError> {
-        let Response { from, status, headers, body, said, refused } = response;
+        let Response { from, status, headers, body, said, rate, refused } = response;
         if said == Said::Nothing && *position == self.paginator.kind().first() {
             let refused = refused.unwrap_or_else(|| Refused {
                 kind: SourceErrorKind::InvalidResponse,
                 message: format!("the API answered {status} and nothing else"),
                 advice: None,
+                rate,
             });
             return Err(refused.into());
         }
         let is_page = said == Said::Page;
-        let body = if is_page { text_of(body, &headers)? } else { said::kept(status, &body) };
-        let records = if is_page { self.selector.select(&body)? } else { Vec::new() };
-        let complaint = if is_page { self.complaint(&body, records.is_empty())? } else { None };
+        let no_page = |body: &str, error| self.answers.no_page(status, rate, body, error);
+        let body = match is_page {
+            true => text_of(body, &headers).map_err(|error| no_page("", error))?,
+            false => said::kept(status, &body),
+        };
+        let records = match is_page {
+            true => self.selector.select(&body).map_err(|error| no_page(&body, error))?,
+            false => Vec::new(),
+        };
+        // A status document is no record.
+        let is_whole = records.len() == 1 && records[0].trim() == body.trim();
+        if status == 202 && is_page && (records.is_empty() || is_whole) {
+            return Err(self.answers.preparing(rate));
+        }
+        let complaint = match is_page {
+            true => self.answers.complaint(&body, &self.selector, records.is_empty(), rate)?,
+            false => None,
+        };
         let hash = ContentHash::of(body.as_bytes());
         let raw_ref = RawRef::Page(hash.into()).to_string();
         let exploded = self.exploded(&body, &records)?;
@@ -93,7 +112,8 @@ impl PageReader {
             Step::End(end) => (None, self.more(end, view, status)),
         };
         let more = match said {
-            Said::Page | Said::End => more,
+            Said::Page => more,
+            Said::End | Said::ParentGone => None,
             Said::Nothing => Some(refused.map_or_else(String::new, |refused| refused.message)),
             Said::Ignored => Some(format!("an answer with the status {status} was ignored")),
         };
@@ -120,6 +140,9 @@ impl PageReader {
             date,
             watermark: None,
             said,
+            validators: None,
+            not_modified: false,
+            rate,
         })
     }
 
@@ -131,31 +154,6 @@ impl PageReader {
     ) -> Result<Option<Vec<Cow<'b, str>>>, SourceError> {
         let Some(explode) = &self.explode else { return Ok(None) };
         explode.records(records, body.len(), self.selector.empty_is_ok).map(Some)
-    }
-
-    /// What an answer says is wrong with it.
-    ///
-    /// # Errors
-    /// When it says so in place of records.
-    fn complaint(&self, body: &str, is_empty: bool) -> Result<Option<String>, SourceError> {
-        let complaint = match self.heeds_errors {
-            true => complaint::complaint(body, &self.selector.place),
-            false => None,
-        };
-        match complaint {
-            Some(complaint) if is_empty && self.selector.finds_null(body) => {
-                let message =
-                    format!("the answer has null in place of records, and says {complaint}");
-                Err(SourceError::new(SourceErrorKind::InvalidResponse, message))
-            }
-            Some(complaint) if self.is_graphql && complaint.starts_with("`errors`") => {
-                let message = format!("the answer to the GraphQL query says {complaint}");
-                Err(SourceError::new(SourceErrorKind::InvalidResponse, message).advise(
-                    "if what is there beside them is all you want, write `ignore_errors = true`",
-                ))
-            }
-            complaint => Ok(complaint),
-        }
     }
 
     /// What there is to say when the API has records behind the last page.
@@ -228,14 +226,7 @@ fn more_than_counted(evidence: String) -> String {
 
 /// A body as text that is JSON from end to end.
 fn text_of(body: Vec<u8>, headers: &HeaderMap) -> Result<String, SourceError> {
-    let mut body = String::from_utf8(body).map_err(|error| {
-        SourceError::new(SourceErrorKind::InvalidResponse, "the answer is no UTF-8 text")
-            .caused_by(error)
-    })?;
-    // Some servers begin with a byte order mark, which is no JSON: RFC 8259 lets readers drop it.
-    if body.starts_with('\u{feff}') {
-        body.drain(..'\u{feff}'.len_utf8());
-    }
+    let body = body_text::decode(body, headers)?;
     serde_json::from_str::<&RawValue>(&body).map(drop).map_err(|error| {
         if error.is_eof() {
             return SourceError::new(SourceErrorKind::BrokenOff, "the JSON ends early")
@@ -244,7 +235,13 @@ fn text_of(body: Vec<u8>, headers: &HeaderMap) -> Result<String, SourceError> {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = text::beginning(content_type.unwrap_or("text"));
         let beginning = text::beginning(&body);
-        let message = format!("the answer is {content_type}, no JSON: {beginning}");
+        let what = match body_text::markup_of(&body) {
+            Some(markup) if content_type.contains("json") => {
+                format!("{markup}, though it says that it is {content_type}")
+            }
+            _ => content_type,
+        };
+        let message = format!("the answer is {what}, no JSON: {beginning}");
         SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
     })?;
     Ok(body)

@@ -11,11 +11,14 @@ use serde_json::Value;
 
 use super::auth::AuthList;
 use super::body_params::{BodyParams, GraphQlParams, Method, template_problems};
+use super::body_path::BodyPath;
 use super::explode::Explode;
 use super::http::redirects::AllowedHost;
+use super::http::tls::Tls;
 use super::incremental_params::Incremental;
 use super::paginator::Paginator;
 use super::param_value::ParamValue;
+use super::responses::ResponseRule;
 use super::template;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::sources::{SourceError, SourceErrorKind};
@@ -94,6 +97,15 @@ pub struct RestApiParams {
     /// public addresses.
     #[serde(default)]
     pub allowed_hosts: Vec<AllowedHost>,
+    /// Answers that mean something else than their status says. The first rule that fits wins.
+    #[serde(default)]
+    pub responses: Vec<ResponseRule>,
+    /// Whether a page is asked for only if it has changed since the last run, by its `ETag` or `Last-Modified`. An
+    /// answer that it has not counts as the page that is kept.
+    #[serde(default)]
+    pub conditional: bool,
+    /// Certificates besides those of the system, each as { file = "ca.pem" } or { env = "X" }.
+    pub tls: Option<Tls>,
     /// Folder of recorded answers, relative to the job file: `--record` writes them, `--offline`
     /// reads them.
     pub recording: Option<PathBuf>,
@@ -122,6 +134,11 @@ pub struct RateLimitParams {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub per: Duration,
+    /// JSONPath of the number of requests, or of other units, that the API says are left: corrects the bucket, as
+    /// the headers for that do.
+    pub remaining_path: Option<String>,
+    /// JSONPath of when there are more: seconds, a time since 1970, or a date.
+    pub reset_path: Option<String>,
 }
 
 /// What to do when a request fails.
@@ -134,12 +151,28 @@ pub struct Retry {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub max_retry_after: Duration,
+    /// The longest that the API may make a page wait in all, by asking again and again to wait: "2h". Twice
+    /// `max_retry_after` without it.
+    #[serde(with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>")]
+    pub max_wait: Option<Duration>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
         const MAX_ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).unwrap();
-        Self { max_attempts: MAX_ATTEMPTS, max_retry_after: Duration::from_secs(3600) }
+        Self {
+            max_attempts: MAX_ATTEMPTS,
+            max_retry_after: Duration::from_secs(3600),
+            max_wait: None,
+        }
+    }
+}
+
+impl Retry {
+    /// The longest that the API may make a page wait in all.
+    pub(super) fn max_wait(&self) -> Duration {
+        self.max_wait.unwrap_or(self.max_retry_after.saturating_mul(2))
     }
 }
 
@@ -148,8 +181,12 @@ impl RestApiParams {
     pub(super) fn problems(&self) -> Vec<(Vec<String>, String)> {
         let per = self.rate_limit.as_ref().map(|limit| limit.per);
         let key = |name: &str| vec![name.to_owned()];
-        let rate_limit = ["rate_limit", "per"].map(str::to_owned).to_vec();
-        let durations = [(key("timeout"), Some(self.timeout)), (rate_limit, per)];
+        let below = |table: &str, name: &str| vec![table.to_owned(), name.to_owned()];
+        let durations = [
+            (key("timeout"), Some(self.timeout)),
+            (below("rate_limit", "per"), per),
+            (below("retry", "max_wait"), self.retry.max_wait),
+        ];
         let none = durations.into_iter().filter(|(_, time)| time.is_some_and(|t| t.is_zero()));
         let mut problems: Vec<_> =
             none.map(|(keys, _)| (keys, "is no time at all".to_owned())).collect();
@@ -170,9 +207,24 @@ impl RestApiParams {
             }
         }
         problems.extend(template_problems(texts, &self.names()));
+        let limit = self.rate_limit.as_ref();
+        let paths = [
+            ("remaining_path", limit.and_then(|limit| limit.remaining_path.as_ref())),
+            ("reset_path", limit.and_then(|limit| limit.reset_path.as_ref())),
+        ];
+        for (name, path) in paths {
+            if let Some(Err(error)) = path.map(|path| BodyPath::parse(name, path)) {
+                let text = error.text();
+                let message = text.trim_start_matches(&format!("`{name}` = ")).to_owned();
+                problems.push((below("rate_limit", name), message));
+            }
+        }
         for (below, problem) in self.paginator.kind().problems() {
             let keys = ["paginator"].into_iter().chain(below).map(str::to_owned);
             problems.push((keys.collect(), problem));
+        }
+        for (name, problem) in self.tls.iter().flat_map(Tls::problems) {
+            problems.push((below("tls", name), problem));
         }
         problems.extend(self.auth.iter().flat_map(AuthList::problems));
         problems

@@ -5,11 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use reqwest::header::HeaderMap;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
 
+use super::answers::Answers;
 use super::asking::{Asking, Called};
 use super::auth::{AuthContext, AuthList, Calls, SentToken};
+use super::conditional;
 use super::data_selector::DataSelector;
 use super::deleted::Deleted;
 use super::explode::Explode;
@@ -38,8 +41,8 @@ use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
 use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
-    Access, AllowedRoots, NextSlice, OneSlice, Plan, PlanRequest, Position, Profile, RateLimit,
-    RawRows, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
+    Access, AllowedRoots, KnownPages, NextSlice, OneSlice, Plan, PlanRequest, Position, Profile,
+    RateLimit, RawRows, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::field::Locator;
 
@@ -93,8 +96,7 @@ impl RestApiSource {
             selector,
             rows: JsonRowReader::new(&locators)?,
             paginator: params.paginator.clone(),
-            heeds_errors: !params.ignore_errors,
-            is_graphql: params.graphql.is_some(),
+            answers: Answers::new(&params)?,
             tracker: Tracker::new(&params)?,
             explode: explode_of(&params)?,
         };
@@ -169,11 +171,23 @@ impl RestApiSource {
         access: Access,
         tokens: &Arc<dyn TokenStore>,
     ) -> Result<Page, SourceError> {
+        self.fetch_unless_known(position, access, tokens, None).await
+    }
+
+    /// The same; a page that has not changed since it was kept counts as the one that is kept, where the job file
+    /// is content with that.
+    async fn fetch_unless_known(
+        &self,
+        position: &Value,
+        access: Access,
+        tokens: &Arc<dyn TokenStore>,
+        known_pages: Option<&dyn KnownPages>,
+    ) -> Result<Page, SourceError> {
         match access {
-            Access::Network => self.asked_page(position, tokens).await,
+            Access::Network => self.asked_page(position, tokens, known_pages).await,
             Access::Record => {
                 let (recording, recorded) = (self.recording()?, self.recorded(position)?);
-                let (page, headers) = self.asked_with_headers(position, tokens).await?;
+                let (page, headers) = self.asked_with_headers(position, tokens, None).await?;
                 recording.write(recorded, &page.body, &headers).await?;
                 Ok(page)
             }
@@ -239,30 +253,25 @@ impl RestApiSource {
         &self,
         position: &Value,
         tokens: &Arc<dyn TokenStore>,
+        known_pages: Option<&dyn KnownPages>,
     ) -> Result<Page, SourceError> {
-        self.asked_with_headers(position, tokens).await.map(|(page, _)| page)
+        self.asked_with_headers(position, tokens, known_pages).await.map(|(page, _)| page)
     }
 
-    /// A page of the API. A token that the API refuses although its time is not over is renewed, once.
+    /// A page of the API, and the headers beside it. A token that the API refuses although its time is not over is
+    /// renewed, once.
     async fn asked_with_headers(
         &self,
         position: &Value,
         tokens: &Arc<dyn TokenStore>,
+        known_pages: Option<&dyn KnownPages>,
     ) -> Result<(Page, HeaderMap), SourceError> {
-        let clients = self.clients()?;
         let at = PagePosition::from_json(position)?;
         let mut refused = Vec::new();
         loop {
             let mut request = self.request(position, Called::Sent(&at))?;
-            let asked = request.asked();
             let sent = self.authorize(&mut request, &at, tokens, &refused).await?;
-            let page = async {
-                let response = client::send(clients, &request, &self.params).await?;
-                let response = request.secrets.redact_response(response);
-                let headers = response.headers.clone();
-                Ok::<_, SourceError>((self.page_of(position, asked, response).await?, headers))
-            };
-            match page.await {
+            match self.page_by(position, &mut request, known_pages).await {
                 Err(error)
                     if error.kind == SourceErrorKind::Unauthorized
                         && refused.is_empty()
@@ -275,11 +284,66 @@ impl RestApiSource {
         }
     }
 
+    /// The page that a request is answered with.
+    async fn page_by(
+        &self,
+        position: &Value,
+        request: &mut RequestParts,
+        known_pages: Option<&dyn KnownPages>,
+    ) -> Result<(Page, HeaderMap), SourceError> {
+        let clients = self.clients()?;
+        let asked = request.asked();
+        let known_pages = known_pages.filter(|_| self.params.conditional);
+        let (response, not_modified) =
+            self.response(clients, request, asked.fingerprint, known_pages).await?;
+        let response = request.secrets.redact_response(response);
+        let validators = self.params.conditional.then(|| conditional::validators(&response));
+        let headers = response.headers.clone();
+        let page = self.page_of(position, asked, response).await?;
+        // What says that something is wrong with it is asked for again.
+        let validators = validators.flatten().filter(|_| page.complaint.is_none());
+        Ok((Page { validators, not_modified, ..page }, headers))
+    }
+
+    /// The response to a request, and whether it is the one that is kept since it has not changed.
+    async fn response(
+        &self,
+        clients: &Clients,
+        request: &mut RequestParts,
+        fingerprint: ContentHash,
+        known_pages: Option<&dyn KnownPages>,
+    ) -> Result<(Response, bool), SourceError> {
+        let send = async |request: &RequestParts| {
+            client::send_for_any(clients, request, &self.params).await
+        };
+        let known = match known_pages {
+            Some(pages) => pages.find(fingerprint).await?.map(|known| (pages, known)),
+            None => None,
+        };
+        let Some((pages, known)) = known else { return Ok((send(request).await?, false)) };
+        let unconditional = request.headers.clone();
+        conditional::ask(&mut request.headers, &known);
+        let answer = send(request).await?;
+        if answer.status != StatusCode::NOT_MODIFIED {
+            return Ok((answer, false));
+        }
+        match pages.body(known.page).await? {
+            Some(body) => Ok((conditional::unchanged(answer, &known, body), true)),
+            // It was removed just now.
+            None => {
+                request.headers = unconditional;
+                Ok((send(request).await?, false))
+            }
+        }
+    }
+
     async fn recorded_page(&self, position: &Value) -> Result<Page, SourceError> {
         let recording = self.recording()?;
         let recorded = self.recorded(position)?;
-        let RecordedPage { from, body, headers } =
+        let RecordedPage { from, body, mut headers } =
             recording.read(recorded, self.params.max_response_bytes.get()).await?;
+        // The body was recorded as UTF-8, whatever it came in.
+        headers.remove(CONTENT_TYPE);
         let response = match std::str::from_utf8(&body).ok().and_then(said::unkept) {
             Some((status, body)) => {
                 Response { from, status, headers, body, said: Said::Nothing, ..Response::default() }
@@ -434,7 +498,7 @@ impl RestApiSource {
         if let Some(clients) = self.clients.get() {
             return Ok(clients);
         }
-        let clients = Arc::new(Clients::new(&self.params)?);
+        let clients = Arc::new(Clients::new(&self.params, &self.base_dir)?);
         Ok(self.clients.get_or_init(|| clients))
     }
 
@@ -483,12 +547,14 @@ impl Source for RestApiSource {
             rows_by_job_file: true,
             slices_per_batch: PAGES_PER_BATCH,
             bytes_per_batch: BYTES_PER_BATCH,
-            rate_limit: rate_limit.map(|RateLimitParams { key, requests, per }| RateLimit {
+            rate_limit: rate_limit.map(|RateLimitParams { key, requests, per, .. }| RateLimit {
                 key,
                 requests: requests.get(),
                 per,
             }),
             max_attempts: Some(self.params.retry.max_attempts.get()),
+            max_block: Some(self.params.retry.max_retry_after),
+            max_wait: Some(self.params.retry.max_wait()),
             kept_tokens: self.kept_tokens(),
         }
     }
@@ -516,7 +582,9 @@ impl Source for RestApiSource {
                 let message = "an API is read in pages, and has no chunks";
                 return Err(SourceError::new(SourceErrorKind::InvalidState, message));
             };
-            let page = self.fetch_with(position, request.access, &request.tokens).await?;
+            let known_pages = request.known_pages.as_deref();
+            let (access, tokens) = (request.access, &request.tokens);
+            let page = self.fetch_unless_known(position, access, tokens, known_pages).await?;
             let behind = match page.next {
                 Some(_) => None,
                 None => self.behind(position, request.slice)?,

@@ -10,12 +10,13 @@ mod logins;
 mod pages;
 mod posts;
 mod redirects;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use wiremock::matchers::{header, method, path, query_param};
+use wiremock::matchers::{header, headers, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::Page;
@@ -164,7 +165,7 @@ async fn the_request_says_who_asks_for_what_and_shows_no_key() {
         .and(query_param("per_page", "250"))
         .and(query_param("api_key", CANARY))
         .and(header("user-agent", concat!("kasparro/", env!("CARGO_PKG_VERSION"))))
-        .and(header("accept-encoding", "gzip"))
+        .and(headers("accept-encoding", vec!["gzip", "br", "zstd"]))
         .and(header("x-plain", "yes"))
         .and(header("x-hidden", CANARY))
         .respond_with(ResponseTemplate::new(200).set_body_string("[{\"id\":1.50}]"))

@@ -61,6 +61,8 @@ impl Source for SlicedFiles {
             bytes_per_batch: i64::try_from(self.files.chunk_size()).unwrap_or(i64::MAX),
             rate_limit: None,
             max_attempts: None,
+            max_block: None,
+            max_wait: None,
             kept_tokens: Vec::new(),
         }
     }

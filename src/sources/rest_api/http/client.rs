@@ -1,6 +1,7 @@
 //! Owns the network: one request and the response at the end of its redirects, within policy of time
 //! and size, and what it means when there is no answer.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,20 +9,19 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATI
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
 
-use super::decompress::{DecompressError, Decompressor, Limits};
+use super::decompress::{ACCEPTED, DecompressError, Decompressor, Limits};
 use super::error_response::{ErrorResponse, Waits};
 use super::public_address::{NotPublic, PublicOnly};
+use super::rates;
 use super::redirects::{RedirectPolicy, Target};
 use super::response::Response;
 use super::said::{self, Said};
 use crate::sources::rest_api::params::RestApiParams;
 use crate::sources::rest_api::request::RequestParts;
-use crate::sources::{SourceError, SourceErrorKind};
+use crate::sources::{RateState, SourceError, SourceErrorKind};
 
 /// The longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The wait after a 429 that does not say how long, when the source has no rate limit.
-const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// The most that is read of an error response.
 const ERROR_BYTES: u64 = 64 * 1024;
 /// The most redirects that are followed.
@@ -32,6 +32,9 @@ const MAX_REDIRECTS: usize = 5;
 pub(in crate::sources::rest_api) struct Clients {
     /// For the host of the job file.
     own: Client,
+    /// For another origin that the job file allows by its address: the same without the certificate by which the API
+    /// knows us. Made when it is needed.
+    other: OnceLock<Client>,
     /// For hosts that answers lead to: connects to public addresses only, and goes through no proxy,
     /// where the address that is connected to could not be checked. Made when it is needed.
     elsewhere: OnceLock<Client>,
@@ -39,19 +42,27 @@ pub(in crate::sources::rest_api) struct Clients {
 
 impl Clients {
     /// Makes what the first request needs.
-    pub fn new(params: &RestApiParams) -> Result<Self, SourceError> {
-        Ok(Self { own: made(builder(params))?, elsewhere: OnceLock::new() })
+    pub fn new(params: &RestApiParams, base_dir: &Path) -> Result<Self, SourceError> {
+        let builder = builder(params);
+        let own = made(match &params.tls {
+            Some(tls) => tls.add_to(builder, base_dir)?,
+            None => builder,
+        })?;
+        Ok(Self { own, other: OnceLock::new(), elsewhere: OnceLock::new() })
     }
 
     fn for_target(&self, target: &Target, params: &RestApiParams) -> Result<&Client, SourceError> {
-        if !target.public_only {
-            return Ok(&self.own);
-        }
-        if let Some(client) = self.elsewhere.get() {
+        let (kept, builder) = match (target.public_only, target.same_origin) {
+            (false, true) => return Ok(&self.own),
+            (false, false) if params.tls.is_none() => return Ok(&self.own),
+            (false, false) => (&self.other, builder(params)),
+            (true, _) => (&self.elsewhere, builder(params).no_proxy().dns_resolver(PublicOnly)),
+        };
+        if let Some(client) = kept.get() {
             return Ok(client);
         }
-        let client = made(builder(params).no_proxy().dns_resolver(PublicOnly))?;
-        Ok(self.elsewhere.get_or_init(|| client))
+        let client = made(builder)?;
+        Ok(kept.get_or_init(|| client))
     }
 }
 
@@ -61,7 +72,7 @@ fn builder(params: &RestApiParams) -> ClientBuilder {
     // Decompressed here and not by the client, which would not tell how much came.
     let headers = [
         (ACCEPT, HeaderValue::from_static("application/json")),
-        (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+        (ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED)),
     ];
     Client::builder()
         .user_agent(concat!("kasparro/", env!("CARGO_PKG_VERSION")))
@@ -81,27 +92,39 @@ fn made(builder: ClientBuilder) -> Result<Client, SourceError> {
     })
 }
 
-/// Sends a request and reads its response.
+/// Sends a request and reads its response, which has to be one with a body: for login servers.
+///
+/// # Errors
+/// When there is none, or it refuses.
+#[allow(dead_code, reason = "for login servers")]
 pub(in crate::sources::rest_api) async fn send(
+    clients: &Clients,
+    request: &RequestParts,
+    params: &RestApiParams,
+) -> Result<Response, SourceError> {
+    let response = send_for_any(clients, request, params).await?;
+    match response.refused {
+        Some(refused) => Err(refused.into()),
+        None => Ok(response),
+    }
+}
+
+/// Sends a request and reads its response of any status: what it is otherwise than a page, its `refused` says.
+///
+/// # Errors
+/// When there is none.
+pub(in crate::sources::rest_api) async fn send_for_any(
     clients: &Clients,
     request: &RequestParts,
     params: &RestApiParams,
 ) -> Result<Response, SourceError> {
     let response = follow_redirects(clients, request, params).await?;
     let (status, headers) = (response.status(), response.headers().clone());
+    let rate = rates::of_headers(&headers, SystemTime::now());
     let from = request.url.to_string();
-    let came = Response {
-        from,
-        status: status.as_u16(),
-        headers,
-        said: Said::Page,
-        ..Response::default()
-    };
+    let came = Response { from, status: status.as_u16(), headers, rate, ..Response::default() };
     if !status.is_success() {
-        let (error, text) = error_of(response, request, params).await;
-        if !said::may_be_the_end(status) {
-            return Err(error);
-        }
+        let (error, text) = error_of(response, rate, request, params).await;
         let (body, refused) = (text.into_bytes(), Some(error.into()));
         return Ok(Response { body, said: Said::Nothing, refused, ..came });
     }
@@ -197,22 +220,15 @@ fn redirect(response: &reqwest::Response) -> Option<String> {
 /// What an error response means, and the beginning of its body.
 async fn error_of(
     mut response: reqwest::Response,
+    rate: RateState,
     request: &RequestParts,
     params: &RestApiParams,
 ) -> (SourceError, String) {
-    let limit = params.rate_limit.as_ref();
-    let waits = Waits {
-        usual: limit.map_or(DEFAULT_WAIT, |limit| limit.per).min(params.retry.max_retry_after),
-        longest: params.retry.max_retry_after,
-    };
     // Before it is cut: the beginning of a secret would not be found.
     let text = request.secrets.redact(&beginning_of(&mut response).await);
-    let (status, headers) = (response.status(), response.headers());
-    let error = ErrorResponse { url: request.url.as_str(), status, headers, body: &text }.classify(
-        waits,
-        &request.advice,
-        SystemTime::now(),
-    );
+    let (url, status) = (request.url.as_str(), response.status());
+    let error = ErrorResponse { url, status, rate, body: &text }
+        .classify(Waits::of(params), &request.advice);
     (error, text)
 }
 
@@ -239,7 +255,7 @@ async fn body(
     };
     let no_body = |error: DecompressError| {
         let kind = match error {
-            DecompressError::Corrupt(_) => SourceErrorKind::BrokenOff,
+            DecompressError::Corrupt(..) => SourceErrorKind::BrokenOff,
             DecompressError::TooLarge(_) | DecompressError::TooDense { .. } => {
                 SourceErrorKind::TooLarge
             }

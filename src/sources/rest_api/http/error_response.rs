@@ -1,76 +1,87 @@
-//! Owns what an error response means for the task: its status, `Retry-After`, and its own words.
+//! Owns what an error response means for the task: its status, what its headers say of rates, and its own words.
 //!
 //! Must not know how requests are made.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use humantime_serde::re::humantime::format_duration;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::domain::text;
 use crate::sources::rest_api::error_words::error_in;
-use crate::sources::{SourceError, SourceErrorKind};
+use crate::sources::rest_api::params::RestApiParams;
+use crate::sources::{RateState, SourceError, SourceErrorKind};
 
 /// The shortest wait: `Retry-After: 0`, or a date just passed, must not make a busy loop of
 /// requests that spend no attempt.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// The wait after a 429 that does not say how long, when the source has no rate limit.
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 /// A response that is no page.
 #[derive(Debug)]
-pub(super) struct ErrorResponse<'a> {
+pub(in crate::sources::rest_api) struct ErrorResponse<'a> {
     /// The address asked, without secrets.
     pub url: &'a str,
     pub status: StatusCode,
-    pub headers: &'a HeaderMap,
+    /// What its headers say of rates.
+    pub rate: RateState,
     /// The body, or its beginning.
     pub body: &'a str,
 }
 
 /// How long an error response may make us wait.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Waits {
+pub(in crate::sources::rest_api) struct Waits {
     /// When the API does not say how long.
     pub usual: Duration,
     /// `rest_api.retry.max_retry_after`.
     pub longest: Duration,
 }
 
+impl Waits {
+    /// How long answers to the requests of a job file may make us wait.
+    pub fn of(params: &RestApiParams) -> Self {
+        let longest = params.retry.max_retry_after;
+        let usual = params.rate_limit.as_ref().map_or(DEFAULT_WAIT, |limit| limit.per);
+        Self { usual: usual.min(longest), longest }
+    }
+}
+
 impl ErrorResponse<'_> {
     /// The error of the task. `advice` says what to do about missing authorization.
-    pub fn classify(&self, waits: Waits, advice: &str, now: SystemTime) -> SourceError {
+    pub fn classify(&self, waits: Waits, advice: &str) -> SourceError {
         let said = self.said();
-        let asked = self.headers.get(RETRY_AFTER).and_then(|value| {
-            let text = value.to_str().ok()?.trim();
-            retry_after(text, now)
-        });
-        match (self.status.as_u16(), asked) {
+        let error = match (self.status.as_u16(), self.rate.retry_after) {
             (401, _) => SourceError::new(SourceErrorKind::Unauthorized, said).advise(advice),
+            (403, _) if self.is_not_yet() => self.wait(waits),
             (403, _) => SourceError::new(SourceErrorKind::Forbidden, said).advise(advice),
-            (429, asked) => self.wait(asked.unwrap_or(waits.usual), waits.longest),
-            (503, Some(asked)) => self.wait(asked, waits.longest),
+            (429, _) => self.wait(waits),
+            (408 | 425 | 500..=599, Some(_)) => self.wait(waits),
             (404 | 410, _) => SourceError::new(SourceErrorKind::NotFound, said),
-            (408 | 425 | 500..=599, _) => SourceError::new(SourceErrorKind::ServerError, said),
+            (408 | 425 | 500..=599, None) => SourceError::new(SourceErrorKind::ServerError, said),
+            (304, _) => {
+                let message = format!("{said}, although it was not asked whether anything is new");
+                SourceError::new(SourceErrorKind::InvalidResponse, message)
+            }
             (300..=399, _) => {
                 let message = format!("{said}; it redirects to nowhere");
                 SourceError::new(SourceErrorKind::BadRedirect, message)
             }
             _ => SourceError::new(SourceErrorKind::Rejected, said),
-        }
+        };
+        error.with_rate(self.rate)
     }
 
-    fn wait(&self, asked: Duration, longest: Duration) -> SourceError {
-        let wait = Duration::from_secs(asked.as_secs());
-        let said = format!("{}; asked to wait {}", self.said(), format_duration(wait));
-        if asked > longest {
-            let longest = format_duration(longest);
-            let message = format!(
-                "{said}, longer than `rest_api.retry.max_retry_after` = \"{longest}\" allows"
-            );
-            return SourceError::new(SourceErrorKind::WaitTooLong, message);
-        }
-        SourceError::new(SourceErrorKind::RateLimited(asked.max(SHORTEST_WAIT)), said)
+    /// Whether a 403 is a rate limit, as of GitHub, and no refusal for good.
+    fn is_not_yet(&self) -> bool {
+        let RateState { retry_after, remaining, .. } = self.rate;
+        retry_after.is_some() || remaining == Some(0) || speaks_of_a_rate_limit(self.body)
+    }
+
+    fn wait(&self, waits: Waits) -> SourceError {
+        wait(self.said(), self.rate.wait(), waits)
     }
 
     fn said(&self) -> String {
@@ -82,13 +93,33 @@ impl ErrorResponse<'_> {
     }
 }
 
-/// Seconds, or an HTTP date; `None` for anything else.
-fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+/// The error of an API that said `said` and wants us to wait: so long as it asked, or the usual time.
+pub(in crate::sources::rest_api) fn wait(
+    said: String,
+    asked: Option<Duration>,
+    waits: Waits,
+) -> SourceError {
+    let told = |wait: Duration| format_duration(Duration::from_millis(wait.as_millis() as u64));
+    let Some(asked) = asked else {
+        let usual = waits.usual.min(waits.longest).max(SHORTEST_WAIT);
+        let message = format!("{said}; it does not say how long to wait");
+        return SourceError::new(SourceErrorKind::RateLimited(usual), message);
+    };
+    let said = format!("{said}; asked to wait {}", told(asked));
+    if asked > waits.longest {
+        let longest = format_duration(waits.longest);
+        let message =
+            format!("{said}, longer than `rest_api.retry.max_retry_after` = \"{longest}\" allows");
+        return SourceError::new(SourceErrorKind::WaitTooLong, message);
     }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    SourceError::new(SourceErrorKind::RateLimited(asked.max(SHORTEST_WAIT)), said)
+}
+
+/// Whether a text says that there were too many requests.
+pub(in crate::sources::rest_api) fn speaks_of_a_rate_limit(text: &str) -> bool {
+    let plain: String =
+        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    ["ratelimit", "toomanyrequests", "throttled"].iter().any(|words| plain.contains(words))
 }
 
 /// The API's own words in an error body of any kind.
@@ -99,6 +130,11 @@ fn words_of(body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use reqwest::header::{HeaderMap, HeaderName};
+
+    use super::super::rates;
     use super::*;
     use crate::domain::failure::FailureClass;
 
@@ -106,17 +142,19 @@ mod tests {
         Waits { usual: Duration::from_secs(60), longest: Duration::from_secs(3600) };
 
     fn classified(status: u16, retry_after: Option<&str>, body: &str) -> SourceError {
-        let mut headers = HeaderMap::new();
-        if let Some(text) = retry_after {
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
+        with_headers(status, retry_after.map(|text| ("retry-after", text)).as_slice(), body)
+    }
+
+    fn with_headers(status: u16, headers: &[(&str, &str)], body: &str) -> SourceError {
+        let mut map = HeaderMap::new();
+        for (name, text) in headers {
+            map.insert(name.parse::<HeaderName>().unwrap(), text.parse().unwrap());
         }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let rate = rates::of_headers(&map, now);
         let status = StatusCode::from_u16(status).unwrap();
-        ErrorResponse { url: "https://api.example.com/x", status, headers: &headers, body }
-            .classify(
-                WAITS,
-                "set the environment variable KEY",
-                SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
-            )
+        ErrorResponse { url: "https://api.example.com/x", status, rate, body }
+            .classify(WAITS, "set the environment variable KEY")
     }
 
     fn wait(seconds: u64) -> FailureClass {
@@ -130,6 +168,35 @@ mod tests {
         assert_eq!(classified(429, None, "Throttled").class(), wait(60));
         assert_eq!(classified(429, Some("soon"), "").class(), wait(60));
         assert_eq!(classified(503, Some("7"), "").class(), wait(7));
+        let half = FailureClass::NotYet(Duration::from_millis(2500));
+        assert_eq!(classified(429, Some("2.5"), "").class(), half);
+        for name in ["ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset"] {
+            assert_eq!(with_headers(429, &[(name, "17")], "").class(), wait(17), "{name}");
+        }
+    }
+
+    #[test]
+    fn requests_that_are_left_make_the_reset_no_wait() {
+        let headers = [("x-ratelimit-remaining", "12"), ("x-ratelimit-reset", "900")];
+        assert_eq!(with_headers(429, &headers, "").class(), wait(60));
+    }
+
+    #[test]
+    fn forbidden_is_not_yet_when_it_says_so_in_any_way() {
+        assert_eq!(classified(403, Some("2"), "").class(), wait(2));
+        let used_up = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1000000045")];
+        assert_eq!(with_headers(403, &used_up, "").class(), wait(45));
+        for body in [
+            r#"{"message":"API rate limit exceeded for 1.2.3.4"}"#,
+            r#"{"error":{"errors":[{"reason":"rateLimitExceeded"}]}}"#,
+            r#"{"code":"RATE_LIMIT"}"#,
+        ] {
+            assert_eq!(classified(403, None, body).class(), wait(60), "{body}");
+        }
+        let left = [("x-ratelimit-remaining", "4999"), ("x-ratelimit-reset", "1000000045")];
+        let error = with_headers(403, &left, r#"{"message":"Must have admin rights"}"#);
+        assert_eq!(error.kind, SourceErrorKind::Forbidden);
+        assert_eq!(error.rate().remaining, Some(4999));
     }
 
     #[test]
@@ -155,6 +222,7 @@ mod tests {
             (503, SourceErrorKind::ServerError),
             (599, SourceErrorKind::ServerError),
             (302, SourceErrorKind::BadRedirect),
+            (304, SourceErrorKind::InvalidResponse),
             (400, SourceErrorKind::Rejected),
             (401, SourceErrorKind::Unauthorized),
             (403, SourceErrorKind::Forbidden),

@@ -3,6 +3,7 @@
 use reqwest::header::HeaderMap;
 
 use super::said::{Refused, Said};
+use crate::sources::RateState;
 
 /// A response that is no error.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// What it says besides.
     pub said: Said,
+    /// What it says of rates.
+    pub rate: RateState,
     /// What a response that says [`Said::Nothing`] is where it is no end.
     pub refused: Option<Refused>,
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::domain::text;
-use crate::sources::{SourceError, SourceErrorKind};
+use crate::sources::{RateState, SourceError, SourceErrorKind};
 
 /// The key of the text that a response without records is kept as.
 const NO_PAGE: &str = "no_page";
@@ -23,6 +23,8 @@ pub enum Said {
     End,
     /// It is a page without records that leaves the full sync incomplete: the job file says so.
     Ignored,
+    /// The parent whose children were asked for is gone, and that is complete: the job file says so.
+    ParentGone,
     /// Nothing is there: a status such as 404, or an empty body. Behind the last page that may be how the API
     /// says that it was the last; anywhere else it is [`Response::refused`](super::response::Response).
     Nothing,
@@ -37,24 +39,28 @@ pub struct Refused {
     pub message: String,
     /// What to do about it.
     pub advice: Option<String>,
+    /// What was said of rates.
+    pub rate: RateState,
 }
 
 impl From<SourceError> for Refused {
     fn from(error: SourceError) -> Self {
-        Self { kind: error.kind, message: error.message, advice: error.advice }
+        let rate = error.rate();
+        let SourceError { kind, message, advice, .. } = error;
+        Self { kind, message, advice, rate }
     }
 }
 
 impl From<Refused> for SourceError {
     fn from(refused: Refused) -> Self {
-        let Refused { kind, message, advice } = refused;
-        Self { advice, ..Self::new(kind, message) }
+        let Refused { kind, message, advice, rate } = refused;
+        Self { advice, ..Self::new(kind, message) }.with_rate(rate)
     }
 }
 
 /// Whether APIs answer so behind their last page.
-pub(super) fn may_be_the_end(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 204 | 400 | 404 | 410 | 416 | 422)
+pub(in crate::sources::rest_api) fn may_be_the_end(status: u16) -> bool {
+    matches!(status, 204 | 400 | 404 | 410 | 416 | 422)
 }
 
 /// What a response without a body is, where a page should be.
@@ -65,7 +71,7 @@ pub(super) fn no_body(url: &str, status: StatusCode) -> Refused {
         StatusCode::NO_CONTENT => SourceErrorKind::InvalidResponse,
         _ => SourceErrorKind::BrokenOff,
     };
-    Refused { kind, message, advice: None }
+    Refused { kind, message, advice: None, rate: RateState::default() }
 }
 
 /// The JSON text that a response without records is kept as. It is told apart from every page, whatever the

@@ -51,3 +51,21 @@ async fn an_answer_that_is_no_page_gives_no_record_whatever_it_holds() {
     };
     assert!(said::is_no_page(&document.context) && said::unkept(&document.text).is_some());
 }
+
+#[tokio::test]
+async fn an_error_of_graphql_fails_its_page_also_beside_records() {
+    let lines = r#"
+        graphql = { query = "{ things { id } }" }
+        data_selector = "$.data.things[*]"
+    "#;
+    let with = |errors: &str| format!(r#"{{"data":{{"things":[{{"id":1}}]}},"errors":{errors}}}"#);
+    assert_eq!(read(lines, &with("[]")).unwrap().records, 1);
+    let error = read(lines, &with(r#"[{"message":"no access to `b`"}]"#)).unwrap_err();
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains("no access to `b`"), "{error}");
+    let throttled = r#"[{"message":"Throttled","extensions":{"code":"THROTTLED"}}]"#;
+    let error = read(lines, &with(throttled)).unwrap_err();
+    assert!(matches!(error.class(), FailureClass::NotYet(_)), "{error}");
+    let heedless = format!("{lines}\nignore_errors = true");
+    assert_eq!(read(&heedless, &with(throttled)).unwrap().records, 1);
+}

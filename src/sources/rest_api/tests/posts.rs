@@ -31,7 +31,7 @@ async fn redirected(status: u16, to: &str) -> (Result<Vec<u8>, String>, MockServ
     let params: RestApiParams = toml::from_str(&lines).unwrap();
     let mut request = RequestParts::new(format!("{}/search", server.uri()).parse().unwrap());
     (request.method, request.body) = (reqwest::Method::POST, Body::Json(json!({ "q": "x" })));
-    let clients = Clients::new(&params).unwrap();
+    let clients = Clients::new(&params, std::path::Path::new(".")).unwrap();
     let answer = send(&clients, &request, &params).await;
     (answer.map(|answer| answer.body).map_err(|error| error.to_string()), server)
 }
