@@ -1,6 +1,6 @@
 //! Owns how one run is shown: where it stands, its tasks and who holds them, and what a dry run shows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context;
 use poem_openapi::types::ToJSON;
@@ -13,11 +13,13 @@ use super::sample_lines::sample_lines;
 use super::table::{Cell, Table, Tone};
 use super::{out, run_table, times};
 use crate::api::http::pagination::{self, Page};
-use crate::api::resources::run::Run;
+use crate::api::resources::run::{Chain, MOST_CHAINS, Run};
 use crate::api::resources::samples;
 use crate::api::resources::task::Task;
+use crate::db::run_chains;
 use crate::db::run_tasks::{self, LedgerTask};
 use crate::db::runs as db_runs;
+use crate::domain::chain_end::StopReason;
 use crate::domain::run::RunId;
 use crate::job_file::JobsFolder;
 use crate::queue::{self, Held};
@@ -45,6 +47,8 @@ pub(super) async fn show(
     args: OutputArgs,
 ) -> anyhow::Result<()> {
     let run = get(database, id).await?;
+    let chains = run_chains::list(&database.pool, id, MOST_CHAINS).await?;
+    let run = run.with_chains(chains);
     let rows = run_tasks::unfinished(&database.pool, id, TASKS + 1).await?;
     let open = rows.iter().filter(|task| task.state == "open");
     let named: Vec<_> =
@@ -105,6 +109,9 @@ fn about(run: &Run, has_pages: bool) -> Facts {
     let open =
         if run.open_tasks > 0 { format!(", {} open", run.open_tasks) } else { String::new() };
     facts.say("tasks", format!("{} of {} completed{open}{failed}", run.completed_tasks, run.tasks));
+    if let Some(chains) = run.chains.as_deref().filter(|chains| !chains.is_empty()) {
+        facts.say("pages ended", ends_of(chains));
+    }
     if run.stalled {
         facts.say(
             "stalled",
@@ -118,6 +125,20 @@ fn about(run: &Run, has_pages: bool) -> Facts {
         facts.say("note", reason.clone());
     }
     facts
+}
+
+/// How chains of pages ended: how many for each reason.
+fn ends_of(chains: &[Chain]) -> String {
+    let mut ends: BTreeMap<(bool, StopReason), usize> = BTreeMap::new();
+    for chain in chains {
+        *ends.entry((chain.complete, chain.stop_reason)).or_default() += 1;
+    }
+    let ends = ends.into_iter().map(|((complete, reason), count)| {
+        let times = if count > 1 { format!(" ({count} chains)") } else { String::new() };
+        let lacks = if complete { "" } else { ", and may lack something" };
+        format!("{reason}{times}{lacks}")
+    });
+    ends.collect::<Vec<_>>().join("; ")
 }
 
 fn task_table(tasks: &[Task], held: &[Held]) -> Table {

@@ -24,6 +24,7 @@ pub mod retention;
 pub mod rights;
 pub mod run_chains;
 pub mod run_controls;
+pub mod run_pages;
 pub mod run_repeated_keys;
 pub mod run_tasks;
 pub mod runs;

@@ -80,6 +80,21 @@ pub enum SourceErrorKind {
 }
 
 impl SourceErrorKind {
+    /// Whether it may be a fault of what was asked for alone, so that other parts of the source can be had.
+    pub fn is_of_a_part(self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut
+                | Self::BrokenOff
+                | Self::ServerError
+                | Self::NotFound
+                | Self::Rejected
+                | Self::InvalidResponse
+                | Self::TooLarge
+                | Self::Internal
+        )
+    }
+
     /// What it means for the task.
     pub fn class(self) -> FailureClass {
         match self {

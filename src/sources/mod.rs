@@ -28,7 +28,7 @@ pub use files::planning::SlicedFiles;
 pub use known_pages::KnownPages;
 pub use plan::{CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{
-    ChunkPosition, Document, LedNowhere, NextSlice, OneSlice, Position, RawRows, RawSlice,
+    ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows, RawSlice,
     SliceContent, SliceNotes, SliceReader, SliceRequest,
 };
 pub use source::{Kind, Opened, Profile, Source};

@@ -84,10 +84,21 @@ pub struct SliceContent {
     pub continues_at: Option<Value>,
     /// How the chain ended that this slice is the last of; `None` when it goes on, or is none.
     pub end: Option<ChainEnd>,
+    /// What no other slice of its lane may have; `None` where that says nothing.
+    pub met: Option<Met>,
     /// How far the source has been read, for [`super::Source::advance`].
     pub watermark: Option<Value>,
     /// What there is to say.
     pub notes: SliceNotes,
+}
+
+/// What a slice has that no other of its lane may have: where it comes again, the source leads in a circle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Met {
+    /// How the slice is named in messages.
+    pub name: String,
+    /// Hashes, of its request and of its rows.
+    pub hashes: Vec<ContentHash>,
 }
 
 /// Rows as they came.

@@ -10,11 +10,12 @@ use super::access::RateLimit;
 use super::allowed_roots::AllowedRoots;
 use super::error::SourceError;
 use super::plan::{Plan, PlanRequest};
-use super::slice::{RawRows, SliceReader, SliceRequest};
+use super::slice::{NextSlice, RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
+use crate::domain::slice::SliceId;
 use crate::job_file::{Definition, Inspection, KindRules};
 use crate::mapping::{Mapped, Mapping};
 
@@ -33,6 +34,12 @@ pub trait Source: Send + Sync {
 
     /// Begins to read at a position.
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader>;
+
+    /// What can be read although the slice at this position could not: what comes behind it, where that is known.
+    fn behind_a_failure(&self, position: &Value, slice: SliceId) -> Vec<NextSlice> {
+        let _ = (position, slice);
+        Vec::new()
+    }
 
     /// Maps rows that were read, in order; what is no row or no record becomes a reject. Pure.
     ///

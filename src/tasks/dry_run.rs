@@ -12,16 +12,18 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::mapper::Mapper;
 use super::plan_run;
-use super::read_slice::{self, SliceResult, own, still_gone, wait_for_token};
+use super::read_slice::{self, SliceResult, in_a_circle, own, still_gone, wait_for_token};
 use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fields};
 use super::unchanged_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError, emptied, plan_replay, repeated};
+use super::{Effects, Task, TaskContext, TaskError, chains, emptied, plan_replay, repeated};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
+use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, FileStamp};
+use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::raw::RawRef;
 use crate::domain::reason_tally::ReasonTally;
@@ -39,8 +41,8 @@ use crate::domain::text;
 use crate::mapping::contract::Gone;
 use crate::mapping::{Before, Mapped};
 use crate::sources::{
-    ChunkPosition, Document, FilePlan, FoundFile, Plan, Position, Profile, RawSlice, SliceContent,
-    SliceRequest,
+    ChunkPosition, Document, FilePlan, FoundFile, Met, Plan, Position, Profile, RawSlice,
+    SliceContent, SliceRequest,
 };
 
 /// What the task leaves in the ledger.
@@ -96,6 +98,7 @@ impl Task for DryRun {
         let known = known.map(|known| known.accepted).filter(|_| reads == Reads::News);
         let had = field_presence::get(&context.pool, &context.source_name).await?;
         let (definition, nowhere) = (&context.source.definition, &trial.leading_nowhere);
+        trial.remarks.extend(chains::of_all(std::mem::take(&mut trial.ends)));
         trial.remarks.extend(trial.complaints.remark());
         let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had, reads);
         trial.remarks.extend(absent);
@@ -137,6 +140,10 @@ struct Trial<'a> {
     repeated: RepeatedKeys,
     /// What payloads are called.
     names: HashMap<String, String>,
+    /// How chains ended.
+    ends: Vec<ChainEnd>,
+    /// What slices of a lane have that no other may have.
+    met: HashMap<(u32, ContentHash), String>,
 }
 
 /// The most bytes of documents that wait until it is known whether a field is gone.
@@ -176,6 +183,8 @@ impl<'a> Trial<'a> {
             complaints: Complaints::default(),
             repeated: RepeatedKeys::default(),
             names: HashMap::new(),
+            ends: Vec::new(),
+            met: HashMap::new(),
         }
     }
 
@@ -228,6 +237,7 @@ impl<'a> Trial<'a> {
                 wait_here(context, &profile).await?;
                 let content = reader.next().await?;
                 let SliceContent { raw, bytes, shape, next, continues_at, notes, .. } = content;
+                self.note_chain(slice, content.end, content.met)?;
                 let (nowhere, meant) = read_slice::paths(context, notes.leading_nowhere);
                 gone = still_gone(gone, &shape, &nowhere);
                 self.see(&shape, nowhere, meant);
@@ -262,6 +272,23 @@ impl<'a> Trial<'a> {
         if !waiting.documents.is_empty() {
             self.set_gone(gone);
             self.compare_documents(&mut waiting).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes how a chain ended, and that no slice of a lane has what another had.
+    fn note_chain(
+        &mut self,
+        slice: SliceId,
+        end: Option<ChainEnd>,
+        met: Option<Met>,
+    ) -> Result<(), TaskError> {
+        self.ends.extend(end);
+        let Some(Met { name, hashes }) = met else { return Ok(()) };
+        for hash in hashes {
+            if let Some(other) = self.met.insert((slice.lane(), hash), name.clone()) {
+                return Err(in_a_circle(&name, &other).into());
+            }
         }
         Ok(())
     }

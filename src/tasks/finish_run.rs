@@ -5,19 +5,21 @@ use sqlx::PgConnection;
 
 use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::snapshot_schema::Snapshot;
-use super::{SourceInUse, TaskError, dry_run, emptied, key_change, repeated, unchanged_pages};
+use super::{
+    SourceInUse, TaskError, chains, dry_run, emptied, key_change, repeated, unchanged_pages,
+};
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    checkpoints, field_presence, quarantined_rows, replay, run_chains, run_tasks, source_files,
-    totals,
+    checkpoints, field_presence, quarantined_rows, replay, run_chains, run_pages, run_tasks,
+    source_files, totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_standing;
 use crate::domain::number::grouped;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::reason_tally::ReasonTally;
-use crate::domain::remark::{Remark, few};
+use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::domain::text::cut;
@@ -25,8 +27,6 @@ use crate::job_file::policy::Checks;
 
 /// The most bytes of each of the remarks that make a run's note, of which there are a dozen at most.
 const MAX_REMARK: usize = 4 << 10;
-/// The most chains that are looked at for what the note says of them.
-const MOST_CHAINS: i64 = 100;
 
 /// Ends a run whose tasks have all completed. The checkpoint advances only if none of them failed.
 pub(super) async fn finish_run(
@@ -51,7 +51,7 @@ pub(super) async fn finish_run(
     };
     let mut remarks = remarks(transaction, &run, &planned).await?;
     let incomplete = run_chains::count_incomplete(transaction, id).await?;
-    remarks.extend(cut_short(transaction, id, incomplete).await?);
+    remarks.extend(chains::remark(transaction, id, incomplete).await?);
     if let (0, Some(source)) = (run.failed_tasks, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
         remarks.extend(key_change::remark(transaction, &run, source).await?);
@@ -99,6 +99,7 @@ pub(super) async fn finish_run(
             commit_position(transaction, &run, source, &planned, incomplete == 0).await?;
         }
     }
+    run_pages::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
     runs::finish(transaction, id, status, reason.as_deref()).await?;
     tracing::info!(
         run_id = id.0,
@@ -112,24 +113,6 @@ pub(super) async fn finish_run(
         "run finished"
     );
     Ok(())
-}
-
-/// What there is to say about chains of requests that may lack something: `count` of them.
-async fn cut_short(
-    transaction: &mut PgConnection,
-    id: RunId,
-    count: u64,
-) -> Result<Option<Remark>, TaskError> {
-    if count == 0 {
-        return Ok(None);
-    }
-    let chains = run_chains::list(&mut *transaction, id, MOST_CHAINS).await?;
-    let notes = chains.into_iter().filter(|chain| !chain.end.complete);
-    let mut notes: Vec<_> = notes.filter_map(|chain| chain.end.note).collect();
-    notes.dedup();
-    let of =
-        if count > 1 { format!("{} chains of pages: ", grouped(count)) } else { String::new() };
-    Ok(Some(Remark::degrading(format!("{of}{}", few(notes)))))
 }
 
 /// The state of the files whose rows the run has evaluated.

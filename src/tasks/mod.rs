@@ -16,6 +16,7 @@ pub mod start_run;
 pub mod tokens;
 
 mod batches;
+mod chains;
 mod chunk_cache;
 mod complete_task;
 mod deletions;

@@ -15,11 +15,12 @@ use sqlx::PgConnection;
 use super::chunk_cache::ChunkRows;
 use super::error::Patience;
 use super::known_pages::KeptPages;
-use super::{Effects, TaskContext, TaskError};
+use super::{Effects, SourceInUse, TaskContext, TaskError};
 use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
 use crate::db::{
-    Transaction, field_presence, page_validators, rate_limits, run_chains, run_tasks, schemas,
+    Transaction, field_presence, page_validators, rate_limits, run_chains, run_pages, run_tasks,
+    schemas,
 };
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
@@ -35,8 +36,8 @@ use crate::domain::task::TaskPayload;
 use crate::mapping::Mapping;
 use crate::mapping::contract::Gone;
 use crate::sources::{
-    Access, Document, KnownPages, LedNowhere, NextSlice, Position, Profile, RateState, RawSlice,
-    SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind,
+    Access, Document, KnownPages, LedNowhere, Met, NextSlice, Position, Profile, RateState,
+    RawSlice, SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind,
 };
 
 /// How often an API may tell a task to come later, for each attempt that the task has.
@@ -158,6 +159,12 @@ impl Slices {
         let page = self.store_document(context, transaction, &known, &document, rows).await?;
         let raw = RawRef::Page(page);
         content.shape.seen_in(&raw.to_string());
+        if let Some(Met { name, hashes }) = &content.met {
+            let other = run_pages::meet(transaction, context.run, self.slice, name, hashes).await?;
+            if let Some(other) = other {
+                return Err(in_a_circle(name, &other).into());
+            }
+        }
         if let Some(end) = &content.end {
             run_chains::insert(transaction, context.run, self.slice, end).await?;
         }
@@ -291,6 +298,37 @@ impl Slices {
 fn wrong_form() -> TaskError {
     let text = "the source gave rows of another form than its task reads";
     TaskError::Inconsistent(text.into())
+}
+
+/// The tasks that read what comes behind a slice that could not be read, where that is known.
+pub(super) fn behind_a_failure(
+    source: &SourceInUse,
+    payload: &Value,
+    error: &TaskError,
+) -> Vec<TaskPayload> {
+    let (TaskError::Request { error, .. } | TaskError::Source(error)) = error else {
+        return Vec::new();
+    };
+    match TaskPayload::deserialize(payload) {
+        Ok(TaskPayload::FetchPage { slice, position }) if error.kind.is_of_a_part() => {
+            let next = source.source.behind_a_failure(&position, SliceId::of_ledger(slice));
+            let task = |NextSlice { slice, position }| TaskPayload::FetchPage {
+                slice: slice.to_ledger(),
+                position,
+            };
+            next.into_iter().map(task).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A slice has what another of its lane had.
+pub(super) fn in_a_circle(name: &str, other: &str) -> SourceError {
+    let message = format!("the source repeats itself: {name} is {other} again");
+    SourceError::new(SourceErrorKind::RepeatedPage, message).advise(
+        "the API may lead in a circle, not know a parameter of `rest_api.paginator`, or have a list that moves while \
+         it is read: see whether it can be sorted by something that does not change",
+    )
 }
 
 /// A document as it is kept.

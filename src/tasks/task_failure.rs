@@ -7,6 +7,7 @@ use super::Effects;
 use super::complete_task::{Completion, complete_task, note_attempt};
 use super::error::{Patience, TaskError};
 use super::perform::Performer;
+use super::read_slice::behind_a_failure;
 use crate::db::run_tasks::{self, EndedAttempt, TaskState};
 use crate::db::{Transaction, in_time};
 use crate::domain::failure::{FailureClass, chain};
@@ -226,6 +227,10 @@ impl Performer {
                 "{text}"
             );
             let source = self.sources.get(&self.pool, task.config_hash).await.ok();
+            let follow_ups =
+                source.as_ref().map(|source| behind_a_failure(source, &task.payload, error));
+            let effects =
+                Effects { follow_ups: follow_ups.unwrap_or_default(), ..Effects::default() };
             let completion = Completion {
                 run: message.run,
                 task_key: &message.task,
@@ -237,7 +242,7 @@ impl Performer {
                 error: Some(&error.for_ledger()),
                 source: source.as_deref(),
             };
-            complete_task(&mut transaction, &completion, Effects::default()).await?;
+            complete_task(&mut transaction, &completion, effects).await?;
         }
         delivery.lease.fail(&mut transaction).await?;
         Ok(transaction.commit().await?)

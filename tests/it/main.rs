@@ -45,6 +45,7 @@ mod logins;
 mod lost_values;
 mod offset;
 mod order;
+mod paging;
 mod parrot;
 mod pause;
 mod pipeline;

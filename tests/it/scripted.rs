@@ -226,6 +226,7 @@ impl SliceReader for Reader {
                 next: next.map(|(slice, at)| NextSlice { slice, position: at.into() }).collect(),
                 continues_at: part.continues_at.map(Value::from),
                 end: part.end,
+                met: None,
                 watermark: part.watermark,
                 notes: SliceNotes::default(),
             })

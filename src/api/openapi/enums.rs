@@ -3,6 +3,7 @@
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult, Type};
 
+use crate::domain::chain_end::StopReason;
 use crate::domain::reject::ReasonCode;
 use crate::domain::run::{Mode, RunStatus, Trigger};
 use crate::domain::source_name::SourceName;
@@ -94,6 +95,7 @@ string_enums! {
     ReasonCode = "ReasonCode": "Why a row was set aside.",
     RunStatus = "RunStatus": "Where a run stands. Active are `queued` and `running`; `degraded`: \
         everything was processed, but a check of the job file is broken; `failed`: a task has failed.",
+    StopReason = "StopReason": "Why no further page of a chain was asked for.",
     Trigger = "Trigger": "Who asked for a run.",
 }
 

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
+use crate::db::run_chains::RunChain;
 use crate::db::runs;
+use crate::domain::chain_end::StopReason;
 use crate::domain::counters;
 use crate::domain::run::{Mode, RunStatus, Trigger};
 
@@ -60,6 +62,49 @@ pub(crate) struct Run {
     /// Whether there was no progress for 2 minutes though there could be: the source is not paused and a
     /// task is due.
     pub(crate) stalled: bool,
+    /// How its chains of pages ended, where one run is asked for: first those that may lack something. 100 at most.
+    #[oai(nullable)]
+    pub(crate) chains: Option<Vec<Chain>>,
+}
+
+/// The most chains that are shown with a run.
+pub(crate) const MOST_CHAINS: i64 = 100;
+
+/// Pages of an API that led from one to the next, such as those of a window or of a parent.
+#[derive(Debug, Object)]
+pub(crate) struct Chain {
+    /// Its lane.
+    pub(crate) lane: u32,
+    /// The number of its last page within the lane, from 0.
+    pub(crate) last_page: u32,
+    pub(crate) stop_reason: StopReason,
+    /// Whether it has everything that it was to read.
+    pub(crate) complete: bool,
+    /// What was seen and what to do, where it may lack something.
+    #[oai(nullable)]
+    pub(crate) note: Option<String>,
+    /// When it ended.
+    pub(crate) ended_at: DateTime<Utc>,
+}
+
+impl From<RunChain> for Chain {
+    fn from(chain: RunChain) -> Self {
+        Self {
+            lane: chain.slice.lane(),
+            last_page: chain.slice.number(),
+            stop_reason: chain.end.reason,
+            complete: chain.end.complete,
+            note: chain.end.note,
+            ended_at: chain.ended_at,
+        }
+    }
+}
+
+impl Run {
+    /// With how its chains ended.
+    pub(crate) fn with_chains(self, chains: Vec<RunChain>) -> Self {
+        Self { chains: Some(chains.into_iter().map(Chain::from).collect()), ..self }
+    }
 }
 
 /// What was done, in numbers: rows_read = inserted + updated + unchanged + quarantined.
@@ -109,6 +154,7 @@ impl From<runs::Run> for Run {
             completed_tasks,
             last_progress_at: run.last_progress_at,
             stalled: run.stalled,
+            chains: None,
         }
     }
 }
@@ -164,6 +210,7 @@ impl Example for Run {
             completed_tasks: 4,
             last_progress_at: at(2),
             stalled: false,
+            chains: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 
-use super::run::Run;
+use super::run::{MOST_CHAINS, Run};
 use super::start_runs::{self, StartAnswer, StartRuns, StartRunsOperation};
 use super::task::Task;
 use crate::api::http::json_body::JsonBody;
@@ -14,8 +14,8 @@ use crate::api::http::pagination::{self, Limit, Page};
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
-use crate::db::run_tasks;
 use crate::db::runs::{self, RunFilter};
+use crate::db::{run_chains, run_tasks};
 use crate::domain::run::{RunId, RunStatus};
 use crate::domain::source_name::SourceName;
 
@@ -87,8 +87,11 @@ impl RunsApi {
         /// The run's id.
         id: Path<i64>,
     ) -> Result<Json<Run>, Refusal<GetRun>> {
-        let run = runs::get(&mut *state.connection().await?, RunId(id.0)).await?;
-        Ok(Json(run.ok_or_else(|| Problem::unknown_run(id.0))?.into()))
+        let mut connection = state.connection().await?;
+        let run = runs::get(&mut *connection, RunId(id.0)).await?;
+        let run: Run = run.ok_or_else(|| Problem::unknown_run(id.0))?.into();
+        let chains = run_chains::list(&mut *connection, RunId(id.0), MOST_CHAINS).await?;
+        Ok(Json(run.with_chains(chains)))
     }
 
     /// List the tasks of a run

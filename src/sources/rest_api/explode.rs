@@ -14,6 +14,8 @@ const PARENT: &str = "_parent";
 /// How many times its own size a page may become, beyond [`AT_LEAST`]: the rest is repeated for each element.
 const MOST_TIMES: usize = 16;
 const AT_LEAST: usize = 64 << 20;
+/// The most records of a page, as of one that is not exploded.
+const MOST_RECORDS: usize = 1_000_000;
 
 /// The list, compiled.
 #[derive(Debug)]
@@ -67,9 +69,9 @@ impl Explode {
             for element in elements(list) {
                 let text = with_parent(element, &parent);
                 bytes = bytes.saturating_add(text.len());
-                if bytes > most {
+                if bytes > most || exploded.len() >= MOST_RECORDS {
                     let message = format!(
-                        "the records of `explode` = `{}` take more than {most} bytes",
+                        "the records of `explode` = `{}` are more than {MOST_RECORDS}, or take more than {most} bytes",
                         self.text
                     );
                     return Err(SourceError::new(SourceErrorKind::TooLarge, message)

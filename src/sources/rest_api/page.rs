@@ -11,7 +11,7 @@ use crate::domain::known_page::Validators;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::sources::{
-    Document, LedNowhere, NextSlice, RateState, RawSlice, SliceContent, SliceNotes,
+    Document, LedNowhere, Met, NextSlice, RateState, RawSlice, SliceContent, SliceNotes,
 };
 
 /// One API page.
@@ -37,6 +37,14 @@ pub struct Page {
     pub leading_nowhere: Vec<LedNowhere>,
     /// Where the next page is; `None` when this was the last.
     pub next: Option<Value>,
+    /// Where further pages are, that are asked for side by side, and how many pages on.
+    pub ahead: Vec<(u32, Value)>,
+    /// Where a page is that could not be had and is asked for again, in front of the next one.
+    pub again: Option<Value>,
+    /// How it is named in messages.
+    pub name: String,
+    /// What no other page of the chain may have: hashes of its request and of its records.
+    pub met: Vec<ContentHash>,
     /// How the chain of pages ended, when this was the last.
     pub end: Option<ChainEnd>,
     /// The message when the API has pages that no task will fetch.
@@ -65,8 +73,7 @@ impl Page {
     /// The page as the slice that it was read as; the next page is the next slice.
     pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
         let Self { request, url, status, body, hash, records, shape, next, .. } = self;
-        let Self { leading_nowhere, more, complaint, said, rate, validators, not_modified, .. } =
-            self;
+        let Self { leading_nowhere, complaint, said, rate, validators, not_modified, .. } = self;
         let context = match said {
             Said::Page => Value::Null,
             Said::End | Said::Ignored | Said::ParentGone | Said::Nothing => said::context(),
@@ -74,18 +81,23 @@ impl Page {
         let validators = validators.map(Box::new);
         let document =
             Document { request, url, status, text: body, hash, context, validators, not_modified };
-        let next = next.map(|position| NextSlice { slice: slice.next(), position });
+        let next = (1..).zip(self.again.into_iter().chain(next)).chain(self.ahead);
+        let next =
+            next.map(|(places, position)| NextSlice { slice: slice.ahead(places), position });
+        let met = Met { name: self.name, hashes: self.met };
         SliceContent {
             // What was not sent was not read.
             bytes: if not_modified { 0 } else { document.text.len() as u64 },
             raw: RawSlice::Document(document),
             rows: records,
             shape,
-            next: next.into_iter().collect(),
+            next: next.collect(),
             continues_at: None,
             end: self.end,
             watermark: self.watermark,
-            notes: SliceNotes { leading_nowhere, more, complaint, rate },
+            met: Some(met).filter(|met| !met.hashes.is_empty()),
+            // Of what the chain may lack its end says.
+            notes: SliceNotes { leading_nowhere, more: None, complaint, rate },
         }
     }
 }

@@ -18,8 +18,9 @@ use super::http::said::{self, Refused, Said};
 use super::incremental::Tracker;
 use super::more_pages::LastPage;
 use super::page::Page;
-use super::paginator::{End, PageView, Paginator, Step};
+use super::paginator::{PageView, Paginator, Verdict, Way};
 use super::request::Asked;
+use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
@@ -68,7 +69,7 @@ impl PageReader {
         response: Response,
     ) -> Result<Page, SourceError> {
         let Response { from, status, headers, body, said, rate, refused } = response;
-        if said == Said::Nothing && *position == self.paginator.kind().first() {
+        if said == Said::Nothing && !self.paginator.may_be_the_end(position)? {
             let refused = refused.unwrap_or_else(|| Refused {
                 kind: SourceErrorKind::InvalidResponse,
                 message: format!("the API answered {status} and nothing else"),
@@ -107,21 +108,31 @@ impl PageReader {
         let (headers, body_text, records) = (&headers, body.as_str(), records.as_slice());
         let view =
             PageView { asked: url, status, headers, body: body_text, hash, came, records, said };
-        let (next, more) = match self.paginator.kind().next(position, view)? {
-            Step::Next(position) => (Some(position), None),
-            Step::End(end) => (None, self.more(end, view, status)),
+        let last = LastPage { page: view, status, place: &self.selector.place };
+        let Verdict { again, next, ahead, end, repeats } =
+            self.paginator.verdict(position, view, &last)?;
+        let met = match self.paginator.way() {
+            _ if repeats || !is_page => Vec::new(),
+            Way::Single { .. } => Vec::new(),
+            Way::Numbered { .. } => (came > 0).then(|| view.content()).into_iter().collect(),
+            Way::Referenced => {
+                let content = (came > 0).then(|| view.content());
+                content.into_iter().chain([*fingerprint]).collect()
+            }
         };
-        let more = match said {
-            Said::Page => more,
-            Said::End | Said::ParentGone => None,
-            Said::Nothing => Some(refused.map_or_else(String::new, |refused| refused.message)),
-            Said::Ignored => Some(format!("an answer with the status {status} was ignored")),
+        let more = match refused.filter(|_| said == Said::Nothing) {
+            Some(refused) => Some(refused.message),
+            None => end.as_ref().and_then(incomplete),
         };
         let cursors = self.tracker.as_ref().map(|tracker| tracker.cursors(records));
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok()).map(Into::into);
         let filtered = came.saturating_sub(records.len()) as u64;
-        let records = count;
+        let name = self.paginator.name(position)?;
+        // What is past the end has come already.
+        let (said, records) = if repeats { (Said::End, 0) } else { (said, count) };
+        let (shape, leading_nowhere) =
+            if repeats { Default::default() } else { (shape, leading_nowhere) };
         Ok(Page {
             url: from,
             request: *fingerprint,
@@ -132,7 +143,11 @@ impl PageReader {
             shape,
             leading_nowhere,
             next,
-            end: None,
+            again,
+            ahead,
+            end,
+            name,
+            met,
             more,
             complaint,
             cursors,
@@ -154,18 +169,6 @@ impl PageReader {
     ) -> Result<Option<Vec<Cow<'b, str>>>, SourceError> {
         let Some(explode) = &self.explode else { return Ok(None) };
         explode.records(records, body.len(), self.selector.empty_is_ok).map(Some)
-    }
-
-    /// What there is to say when the API has records behind the last page.
-    fn more(&self, end: End, page: PageView<'_>, status: u16) -> Option<String> {
-        let last = LastPage { page, status, place: &self.selector.place };
-        match end {
-            End::OnlyPage => last.evidence_of_more().map(more_than_one),
-            End::Counted => last.says_more().map(more_than_counted),
-            End::TooEarly(note) => Some(note),
-            End::Empty => last.says_more().map(more_behind_nothing),
-            End::Certain => None,
-        }
     }
 
     /// Calls `map` for each record with its number, from 1; what is no object is a reject.
@@ -198,30 +201,9 @@ pub(super) fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {
     Reject { raw_row, line: None, byte_range: None, raw: raw.to_vec(), defects }
 }
 
-/// What there is to say when more pages show than the only one that is read.
-fn more_than_one(evidence: String) -> String {
-    format!(
-        "the answer is one page of several ({evidence}), and only this one is read: set \
-         `rest_api.paginator`, or ask for larger pages in `rest_api.params`; if the first page is all \
-         you want, write paginator = {{ type = \"single_page\", first_page_only = true }}"
-    )
-}
-
-/// What there is to say of a last page without records that says that there are more.
-fn more_behind_nothing(evidence: String) -> String {
-    format!(
-        "the last page has no records, and says all the same that there are more ({evidence}): records may be \
-         missing"
-    )
-}
-
-/// What there is to say when more pages show behind the last by count.
-fn more_than_counted(evidence: String) -> String {
-    format!(
-        "the last page that is read says that there are more ({evidence}): see `size` and \
-         `total_path` of `rest_api.paginator`, which make it the last; without them the full sync ends \
-         with the first page without records"
-    )
+/// What there is to say of a chain that may lack something.
+fn incomplete(end: &ChainEnd) -> Option<String> {
+    end.note.clone().filter(|_| !end.complete)
 }
 
 /// A body as text that is JSON from end to end.

@@ -219,7 +219,7 @@ impl RestApiParams {
                 problems.push((below("rate_limit", name), message));
             }
         }
-        for (below, problem) in self.paginator.kind().problems() {
+        for (below, problem) in self.paginator.problems() {
             let keys = ["paginator"].into_iter().chain(below).map(str::to_owned);
             problems.push((keys.collect(), problem));
         }

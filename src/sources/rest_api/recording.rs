@@ -108,6 +108,11 @@ impl Recording {
         Self { folder: folder.to_owned(), path: base_dir.join(folder) }
     }
 
+    /// The folder, as the job file says.
+    pub fn folder(&self) -> String {
+        self.folder.display().to_string()
+    }
+
     /// Whether the folder is below the allowed roots.
     ///
     /// # Errors
@@ -262,6 +267,12 @@ fn headers_of(text: &str) -> HeaderMap {
         headers.append(name, value);
     }
     headers
+}
+
+/// Whether an error of reading says that the page was not recorded.
+pub(super) fn is_missing(error: &SourceError) -> bool {
+    let cause = error.source.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound)
 }
 
 #[cfg(test)]

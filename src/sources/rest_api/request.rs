@@ -30,6 +30,8 @@ pub(super) struct RequestParts {
     pub headers: HeaderMap,
     /// What the request carries, without secrets.
     pub body: Body,
+    /// The address of the job file, where `url` is one that an answer led to.
+    pub home: Option<Url>,
     /// What to do when the API finds the request unauthorized.
     pub advice: String,
     /// The secrets that were added so far.
@@ -45,6 +47,7 @@ impl RequestParts {
             secret_query: Vec::new(),
             headers: HeaderMap::new(),
             body: Body::None,
+            home: None,
             advice: "if it needs a key, add `rest_api.auth`".to_owned(),
             secrets: Secrets::default(),
         }
@@ -68,12 +71,30 @@ impl RequestParts {
         self.url.query_pairs_mut().append_pair(name, value);
     }
 
+    /// Sets a query parameter, in place of one of the same name.
+    pub fn set_query(&mut self, name: &str, value: &str) {
+        if self.url.query_pairs().any(|(key, _)| key == name) {
+            let others = self.url.query_pairs().filter(|(key, _)| key != name);
+            let others: Vec<_> =
+                others.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
+            self.url.set_query(None);
+            self.url.query_pairs_mut().extend_pairs(others);
+        }
+        self.add_query(name, value);
+    }
+
+    /// Asks for an address that an answer led to, in place of that of the job file. On another host than that
+    /// of the job file it is asked without any key, and only where the job file allows it.
+    pub fn follow(&mut self, url: Url) {
+        let before = std::mem::replace(&mut self.url, url);
+        self.home.get_or_insert(before);
+    }
+
     /// Sets the value at an exact JSONPath of the body, such as `$.paging.after`; objects on the way
     /// are made. Of a form it names a field.
     ///
     /// # Errors
     /// When the body has no such place, or there is no body.
-    #[allow(dead_code, reason = "for paginators that put a cursor into the body")]
     pub fn set_body_value(&mut self, path: &str, value: Value) -> Result<(), SourceError> {
         if self.method == Method::POST && self.body == Body::None {
             self.body = Body::Json(Value::Object(Map::new()));
@@ -85,7 +106,6 @@ impl RequestParts {
     ///
     /// # Errors
     /// When the body is none.
-    #[allow(dead_code, reason = "for paginators that put a cursor into a variable")]
     pub fn set_variable(&mut self, name: &str, value: Value) -> Result<(), SourceError> {
         self.body.set_variable(name, value)
     }

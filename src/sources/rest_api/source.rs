@@ -25,7 +25,7 @@ use super::page_reader::{PageReader, reject};
 use super::paginator::Paginator;
 use super::params::{Empty, RateLimitParams, RestApiParams};
 use super::position::{PagePosition, Run};
-use super::recording::{Index, Recorded, RecordedPage, Recording};
+use super::recording::{self, Index, Recorded, RecordedPage, Recording};
 use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
 use super::state::State;
 use super::template;
@@ -132,7 +132,7 @@ impl RestApiSource {
 
     /// The position of the first page of a full sync.
     pub fn first(&self) -> Value {
-        PagePosition::of(self.reader.paginator.kind().first()).to_json()
+        PagePosition::of(self.reader.paginator.first()).to_json()
     }
 
     /// What the job file asks for; `None` when the first request cannot be made.
@@ -221,7 +221,7 @@ impl RestApiSource {
         let run = Run { id: request.run, date: request.now.date_naive() };
         let run = self.params.names_any("run.").then_some(run);
         let first = |window| {
-            let at = self.reader.paginator.kind().first();
+            let at = self.reader.paginator.first();
             PagePosition { window, run, ..PagePosition::of(at) }.to_json()
         };
         let slices = (0..).zip(windows).map(|(lane, window)| NextSlice {
@@ -244,7 +244,7 @@ impl RestApiSource {
         let Some((window, lanes)) = at.window.as_ref().and_then(|w| tracker.behind(w)) else {
             return Ok(None);
         };
-        let first = self.reader.paginator.kind().first();
+        let first = self.reader.paginator.first();
         let position = PagePosition { at: first, window: Some(window), ..at }.to_json();
         Ok(Some(NextSlice { slice: SliceId::new(slice.lane() + lanes, 0), position }))
     }
@@ -340,8 +340,18 @@ impl RestApiSource {
     async fn recorded_page(&self, position: &Value) -> Result<Page, SourceError> {
         let recording = self.recording()?;
         let recorded = self.recorded(position)?;
-        let RecordedPage { from, body, mut headers } =
-            recording.read(recorded, self.params.max_response_bytes.get()).await?;
+        let read = recording.read(recorded, self.params.max_response_bytes.get()).await;
+        let RecordedPage { from, body, mut headers } = match read {
+            // Recordings of earlier versions end with a first page that is short.
+            Err(error) if recording::is_missing(&error) && self.ended_before(position)? => {
+                RecordedPage {
+                    from: recording.folder(),
+                    body: said::kept(StatusCode::NO_CONTENT.as_u16(), b"").into_bytes(),
+                    headers: HeaderMap::new(),
+                }
+            }
+            read => read?,
+        };
         // The body was recorded as UTF-8, whatever it came in.
         headers.remove(CONTENT_TYPE);
         let response = match std::str::from_utf8(&body).ok().and_then(said::unkept) {
@@ -399,7 +409,7 @@ impl RestApiSource {
     fn request(&self, position: &Value, called: Called<'_>) -> Result<RequestParts, SourceError> {
         let mut request = self.asking(called).parts()?;
         let position = PagePosition::from_json(position)?;
-        self.reader.paginator.kind().ask_for(&position.at, &mut request)?;
+        self.reader.paginator.ask_for(&position.at, &mut request)?;
         Ok(request)
     }
 
@@ -490,8 +500,12 @@ impl RestApiSource {
         placed.filter_map(|placed| Some((placed.at(), placed.kind.kept_token()?))).collect()
     }
 
+    fn ended_before(&self, position: &Value) -> Result<bool, SourceError> {
+        self.reader.paginator.ended_before(&PagePosition::from_json(position)?.at)
+    }
+
     fn ordinal(&self, position: &Value) -> Result<u64, SourceError> {
-        self.reader.paginator.kind().ordinal(&PagePosition::from_json(position)?.at)
+        self.reader.paginator.ordinal(&PagePosition::from_json(position)?.at)
     }
 
     fn clients(&self) -> Result<&Arc<Clients>, SourceError> {
@@ -595,6 +609,16 @@ impl Source for RestApiSource {
         })
     }
 
+    fn behind_a_failure(&self, position: &Value, slice: SliceId) -> Vec<NextSlice> {
+        let next = PagePosition::from_json(position).and_then(|position| {
+            let next = self.reader.paginator.behind_a_failure(&position.at)?;
+            Ok(next.map(|(pages, next)| (pages, position.next(next).to_json())))
+        });
+        let next = next.ok().flatten();
+        let next = next.map(|(pages, position)| NextSlice { slice: slice.ahead(pages), position });
+        next.into_iter().collect()
+    }
+
     fn map(
         &self,
         rows: RawRows<'_>,
@@ -676,8 +700,10 @@ fn along(
         // Nothing but what the run says of it.
         None => (page.filtered > 0).then(|| json!({ FILTERED: page.filtered })),
     };
-    let next = page.next.map(|at| position.next(at).to_json());
-    Ok(Page { next, ..page })
+    let [next, again] = [page.next, page.again].map(|at| at.map(|at| position.next(at).to_json()));
+    let ahead = page.ahead.into_iter();
+    let ahead = ahead.map(|(pages, at)| (pages, position.next(at).to_json())).collect();
+    Ok(Page { next, again, ahead, ..page })
 }
 
 /// The list within each record whose elements are the records.

@@ -204,6 +204,7 @@ impl SlicedFiles {
             next: Vec::new(),
             continues_at: None,
             end: None,
+            met: None,
             watermark: None,
             notes: SliceNotes::default(),
         })

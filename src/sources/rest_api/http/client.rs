@@ -144,11 +144,11 @@ async fn follow_redirects(
 ) -> Result<reqwest::Response, SourceError> {
     let deadline = Instant::now() + params.timeout;
     let policy = RedirectPolicy {
-        home: &request.url,
+        home: request.home.as_ref().unwrap_or(&request.url),
         allowed: &params.allowed_hosts,
         secrets: &request.secrets,
     };
-    let mut target = Target::home(request.secret_url());
+    let mut target = begin(request, &policy)?;
     let mut method = request.method.clone();
     for _ in 0..=MAX_REDIRECTS {
         let mut sending = clients
@@ -186,6 +186,28 @@ async fn follow_redirects(
     let message = format!("{} redirects more than {MAX_REDIRECTS} times", request.url);
     Err(SourceError::new(SourceErrorKind::BadRedirect, message)
         .advise("put the address at the end in `base_url`"))
+}
+
+/// Where the request goes first: to the job file's own origin with everything that is secret, or to where an answer
+/// led, under the rule for redirects.
+fn begin(request: &RequestParts, policy: &RedirectPolicy<'_>) -> Result<Target, SourceError> {
+    let Some(home) = request.home.as_ref().filter(|home| home.origin() != request.url.origin())
+    else {
+        return Ok(Target::home(request.secret_url()));
+    };
+    let refused = |why: String| {
+        let message = format!("the link to the next page {why}");
+        SourceError::new(SourceErrorKind::BadRedirect, message)
+    };
+    if request.method != Method::GET {
+        return Err(refused(
+            "leads to another host, and the body of a request is sent to no other".to_owned(),
+        ));
+    }
+    let link = request.url.as_str();
+    policy
+        .follow(&Target::home(home.clone()), link)
+        .map_err(|error| SourceError { advice: error.advice(), ..refused(error.to_string()) })
 }
 
 /// The method by which the next address is asked: only 303 says that it is another one.

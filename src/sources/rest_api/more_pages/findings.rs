@@ -100,6 +100,17 @@ impl<'a> Findings<'a> {
         Some(format!("it says so in {place}"))
     }
 
+    /// Whether it says itself that it is the last.
+    pub fn is_last(&self) -> bool {
+        (self.denies || self.says_last) && self.says_more().is_none()
+    }
+
+    /// How many records there are on all pages, and where it says so.
+    pub fn total(self) -> Option<(String, u64)> {
+        let is_sum = self.has_sums && !self.is_paged;
+        self.total.filter(|_| !is_sum)
+    }
+
     /// The conclusion, for a response with this many records, as the end of a sentence.
     pub fn evidence(self, records: Option<u64>) -> Option<String> {
         if let Some(place) = self.says_more() {

@@ -13,7 +13,7 @@ mod tests;
 use self::findings::Findings;
 use self::headers::PageHeaders;
 use super::around::{self, RecordsPlace};
-use super::paginator::PageView;
+use super::paginator::{PageView, Surroundings};
 
 /// The last page of a full sync.
 pub(super) struct LastPage<'a> {
@@ -26,9 +26,24 @@ pub(super) struct LastPage<'a> {
 }
 
 impl LastPage<'_> {
-    /// What shows that there are more pages than this only one, as the end of a sentence; `None` when
-    /// nothing does.
-    pub fn evidence_of_more(&self) -> Option<String> {
+    /// What it says, unless the headers alone show for certain that there is more.
+    fn findings(&self) -> Result<Findings<'_>, String> {
+        let headers = PageHeaders::among(self.page.headers);
+        let mut findings = Findings::new(self.page.asked.as_str());
+        // Of a part its status says no more than that it is one.
+        match headers.look(200, &mut findings) {
+            Some(evidence) => Err(evidence),
+            None => {
+                around::look(self.page.body, self.place, &mut findings);
+                Ok(findings)
+            }
+        }
+    }
+}
+
+impl Surroundings for LastPage<'_> {
+    /// As the end of a sentence; `None` when nothing does.
+    fn evidence_of_more(&self) -> Option<String> {
         let headers = PageHeaders::among(self.page.headers);
         let mut findings = Findings::new(self.page.asked.as_str());
         if let Some(evidence) = headers.look(self.status, &mut findings) {
@@ -39,16 +54,19 @@ impl LastPage<'_> {
         findings.evidence(records.map(|records| records as u64))
     }
 
-    /// Where it says itself that there are more pages behind this one, which is the last by count.
     /// Its figures say nothing: they are of all pages.
-    pub fn says_more(&self) -> Option<String> {
-        let headers = PageHeaders::among(self.page.headers);
-        let mut findings = Findings::new(self.page.asked.as_str());
-        // Of a part its status says no more than that it is one.
-        if let Some(evidence) = headers.look(200, &mut findings) {
-            return Some(evidence);
+    fn says_more(&self) -> Option<String> {
+        match self.findings() {
+            Err(evidence) => Some(evidence),
+            Ok(findings) => findings.says_more(),
         }
-        around::look(self.page.body, self.place, &mut findings);
-        findings.says_more()
+    }
+
+    fn says_last(&self) -> bool {
+        self.findings().is_ok_and(|findings| findings.is_last())
+    }
+
+    fn total(&self) -> Option<(String, u64)> {
+        self.findings().ok()?.total()
     }
 }

@@ -1,25 +1,42 @@
 //! How an API is walked page by page: a file for each way, and its line below. Its parameters, their
 //! JSON Schema and what `check` says of them come from there.
 //!
+//! A paginator says where the next page would be; `rules` decides whether there is one, by what `end_keys` finds
+//! in the page and by what `chain` knows of those before.
+//!
 //! Must not know: how requests are sent, and how records are mapped.
 
+mod chain;
+mod cursor;
+mod end_keys;
+mod link_header;
+mod links;
+mod next_url;
 mod offset;
 mod page_number;
 mod page_view;
 mod paginate;
-mod repeated;
+mod rules;
 mod single_page;
-#[cfg(test)]
-mod tests;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
+pub use self::cursor::Cursor;
+pub use self::end_keys::Place;
+pub use self::link_header::LinkHeader;
+pub use self::next_url::NextUrl;
 pub use self::offset::Offset;
 pub use self::page_number::PageNumber;
-pub(super) use self::page_view::PageView;
-pub(super) use self::paginate::{End, Paginate, Step};
+pub(super) use self::page_view::{PageView, Surroundings};
+use self::paginate::Paginate;
+pub(super) use self::paginate::Way;
+use self::rules::Rules;
+pub(super) use self::rules::Verdict;
 pub use self::single_page::SinglePage;
+use super::request::RequestParts;
+use crate::sources::SourceError;
 
 macro_rules! paginators {
     ($($Kind:ident),+ $(,)?) => {
@@ -32,8 +49,7 @@ macro_rules! paginators {
         }
 
         impl Paginator {
-            /// The way.
-            pub(super) fn kind(&self) -> &dyn Paginate {
+            fn kind(&self) -> &dyn Paginate {
                 match self {
                     $(Self::$Kind(kind) => kind,)+
                 }
@@ -46,10 +62,98 @@ paginators! {
     SinglePage,
     PageNumber,
     Offset,
+    Cursor,
+    LinkHeader,
+    NextUrl,
 }
 
 impl Default for Paginator {
     fn default() -> Self {
         Self::SinglePage(SinglePage::default())
+    }
+}
+
+impl Paginator {
+    /// How pages are found.
+    pub(super) fn way(&self) -> Way<'_> {
+        self.kind().way()
+    }
+
+    /// What serde cannot check of its parameters: the key below `rest_api.paginator`, or `None` for the
+    /// table itself, and what is wrong there.
+    pub(super) fn problems(&self) -> Vec<(Option<&'static str>, String)> {
+        let mut problems = self.kind().problems();
+        problems.extend(self.kind().end_keys().problems());
+        problems
+    }
+
+    /// The position of the first page.
+    pub(super) fn first(&self) -> Value {
+        self.kind().first()
+    }
+
+    /// Which page of the full sync a position is, from 1: recorded pages are named by it.
+    ///
+    /// # Errors
+    /// When it is no position of this paginator.
+    pub(super) fn ordinal(&self, at: &Value) -> Result<u64, SourceError> {
+        self.kind().ordinal(&chain::own(at))
+    }
+
+    /// How the page at a position is named in messages.
+    ///
+    /// # Errors
+    /// When it is no position of this paginator.
+    pub(super) fn name(&self, at: &Value) -> Result<String, SourceError> {
+        self.kind().name(&chain::own(at))
+    }
+
+    /// Changes the parts of the request so that they ask for the page at a position.
+    ///
+    /// # Errors
+    /// When it is no position of this paginator.
+    pub(super) fn ask_for(
+        &self,
+        at: &Value,
+        request: &mut RequestParts,
+    ) -> Result<(), SourceError> {
+        self.kind().ask_for(&chain::own(at), request)
+    }
+
+    /// What follows from the page at a position.
+    ///
+    /// # Errors
+    /// When the page shows that the API is not walked this way, or can be walked no further.
+    pub(super) fn verdict(
+        &self,
+        at: &Value,
+        page: PageView<'_>,
+        around: &dyn Surroundings,
+    ) -> Result<Verdict, SourceError> {
+        Rules::of(self.kind(), at, page, around)?.decide()
+    }
+
+    /// Whether earlier versions ended a full sync before this position: their recordings end there.
+    ///
+    /// # Errors
+    /// When it is no position of this paginator.
+    pub(super) fn ended_before(&self, at: &Value) -> Result<bool, SourceError> {
+        rules::ended_before(self.kind(), at)
+    }
+
+    /// Whether a response that holds nothing may be the end at this position.
+    ///
+    /// # Errors
+    /// When it is no position of this paginator.
+    pub(super) fn may_be_the_end(&self, at: &Value) -> Result<bool, SourceError> {
+        rules::may_be_the_end(self.kind(), at)
+    }
+
+    /// The position that can be asked for though the page at this one could not be had, and how many pages on it is.
+    ///
+    /// # Errors
+    /// When it is no position of this paginator.
+    pub(super) fn behind_a_failure(&self, at: &Value) -> Result<Option<(u32, Value)>, SourceError> {
+        rules::behind_a_failure(self.kind(), at)
     }
 }

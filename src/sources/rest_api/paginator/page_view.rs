@@ -5,20 +5,17 @@ use std::borrow::Cow;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 
-use crate::domain::hash::ContentHash;
+use crate::domain::hash::{ContentHash, ContentHasher};
 use crate::sources::rest_api::http::said::Said;
 
 /// A page, as a paginator sees it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sources::rest_api) struct PageView<'a> {
     /// The address that was asked, without secrets.
-    #[allow(dead_code, reason = "for paginators by links, which are relative to it")]
     pub asked: &'a Url,
     /// The HTTP status, 200 for a recorded page.
-    #[allow(dead_code, reason = "for the rules by which a full sync ends")]
     pub status: u16,
-    /// The headers, without secrets; none of a recorded page.
-    #[allow(dead_code, reason = "for paginators by the header `Link`")]
+    /// The headers, without secrets.
     pub headers: &'a HeaderMap,
     /// The body: valid JSON.
     pub body: &'a str,
@@ -29,6 +26,33 @@ pub(in crate::sources::rest_api) struct PageView<'a> {
     /// The JSON text of its records, in order.
     pub records: &'a [Cow<'a, str>],
     /// What the response says besides; unless it is a page it has no records.
-    #[allow(dead_code, reason = "for the rules by which a full sync ends")]
     pub said: Said,
+}
+
+impl PageView<'_> {
+    /// Hash of the records: what stands around them, such as the time, may change while they do not.
+    pub fn content(&self) -> ContentHash {
+        if self.records.is_empty() {
+            return self.hash;
+        }
+        let mut hasher = ContentHasher::default();
+        for record in self.records {
+            hasher.update(record.as_bytes());
+            hasher.update(b"\n");
+        }
+        hasher.take()
+    }
+}
+
+/// What stands around the records of a page and may say that there are more, although no key of the job file
+/// names it. Looked for only where a full sync would end.
+pub(in crate::sources::rest_api) trait Surroundings {
+    /// What shows that there are more pages than this only one.
+    fn evidence_of_more(&self) -> Option<String>;
+    /// Where it says itself that there are more behind it, which is the last of several.
+    fn says_more(&self) -> Option<String>;
+    /// Whether it says itself that it is the last.
+    fn says_last(&self) -> bool;
+    /// How many records there are on all pages, and where it says so.
+    fn total(&self) -> Option<(String, u64)>;
 }

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::page_view::PageView;
-use super::paginate::{End, Paginate, Step, position};
+use super::end_keys::EndKeys;
+use super::paginate::{Came, Paginate, Way, position};
 use crate::sources::SourceError;
 use crate::sources::rest_api::request::RequestParts;
 
@@ -27,6 +27,14 @@ struct Position {
 }
 
 impl Paginate for SinglePage {
+    fn way(&self) -> Way<'_> {
+        Way::Single { first_page_only: self.first_page_only }
+    }
+
+    fn end_keys(&self) -> EndKeys<'_> {
+        EndKeys::default()
+    }
+
     fn problems(&self) -> Vec<(Option<&'static str>, String)> {
         Vec::new()
     }
@@ -43,7 +51,7 @@ impl Paginate for SinglePage {
         position::<Position>(at).map(drop)
     }
 
-    fn next(&self, _at: &Value, _page: PageView<'_>) -> Result<Step, SourceError> {
-        Ok(Step::End(if self.first_page_only { End::Certain } else { End::OnlyPage }))
+    fn next(&self, _at: &Value, _came: Came<'_>) -> Result<Option<Value>, SourceError> {
+        Ok(None)
     }
 }

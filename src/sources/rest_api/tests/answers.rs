@@ -33,7 +33,7 @@ async fn what_apis_answer_behind_the_last_page_is_evidence_there_and_an_error_on
     }
     for (status, class) in [(204, FailureClass::Permanent), (200, FailureClass::Transient)] {
         let page = second_page(ResponseTemplate::new(status)).await.unwrap();
-        assert_eq!((page.said, page.records, page.next), (Said::Nothing, 0, None));
+        assert_eq!((page.said, page.records), (Said::Nothing, 0));
         let error = failure_of(NUMBERED, ResponseTemplate::new(status)).await;
         assert_eq!(error.class(), class);
         assert!(error.text().contains("without a body"), "{error}");

@@ -21,6 +21,9 @@ const HISTORIES: u64 = 1_000;
 const BEGIN: i64 = 1_700_000_000_000;
 /// How late a record may appear, in milliseconds.
 const LOOKBACK: i64 = 60_000;
+/// Records a page: more than are written between two requests. A list that moves by a whole page at a time
+/// cannot be told from an API that repeats its last page.
+const SIZE: usize = 6;
 
 /// How an API filters.
 #[derive(Debug, Clone, Copy)]
@@ -184,6 +187,7 @@ impl History {
         let Plan { slices, .. } = self.source.clone().plan(request).await.unwrap();
         let mut next = slices.into_iter().next().map(|slice| slice.position);
         let mut watermarks = Vec::new();
+        let mut complete = self.dice.random_bool(0.9);
         while let Some(position) = next {
             if self.dice.random_bool(0.08) {
                 // Killed.
@@ -193,7 +197,7 @@ impl History {
             let query: BTreeMap<_, _> = asked.query_pairs().into_owned().collect();
             let all = self.list(query.get("since").map(String::as_str));
             let page: usize = query["page"].parse().unwrap();
-            let items: Vec<_> = all.into_iter().skip((page - 1) * 4).take(4).collect();
+            let items: Vec<_> = all.into_iter().skip((page - 1) * SIZE).take(SIZE).collect();
             for item in &items {
                 let [id, number] = ["id", "n"].map(|key| item[key].as_u64().unwrap());
                 let known = self.loaded.entry(id).or_default();
@@ -203,13 +207,16 @@ impl History {
             headers.insert(DATE, httpdate::fmt_http_date(self.time().into()).parse().unwrap());
             let body = json!({ "items": items, "page": page }).to_string().into_bytes();
             let response = Response { status: 200, headers, body, ..Response::default() };
-            let page = (*self.source).read(&position, response).unwrap();
+            let page = match (*self.source).read(&position, response) {
+                Ok(page) => page,
+                Err(error) => panic!("seed {}: {error}", self.seed),
+            };
+            complete &= page.end.as_ref().is_none_or(|end| end.complete);
             next = page.next.clone();
             watermarks.extend(page.into_slice(SliceId::FIRST).watermark);
             self.now += self.dice.random_range(1..1_500);
             self.write(true);
         }
-        let complete = self.dice.random_bool(0.9);
         self.state = self.source.advance(&self.state, &watermarks, complete);
         complete
     }

@@ -1,0 +1,158 @@
+//! Owns what is known of a chain of pages while it is walked. It travels with the paginator's own position, under
+//! the key `chain`, and does not grow.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::paginate::Paginate;
+use crate::domain::hash::StoredHash;
+use crate::sources::{SourceError, SourceErrorKind};
+
+/// The key of it in a position.
+const KEY: &str = "chain";
+
+/// What the pages before said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Chain {
+    /// How many pages were asked for.
+    pub pages: u64,
+    /// How many records came.
+    pub records: u64,
+    /// The most records of a page, …
+    pub longest: u64,
+    /// … how many pages had as many, …
+    pub longest_pages: u64,
+    /// … and whether one that was not the last had fewer.
+    pub uneven: bool,
+    /// Hash of the last page's records, of pages that had some.
+    pub last: Option<StoredHash>,
+    /// Hash of the whole of that page.
+    pub last_body: Option<StoredHash>,
+    /// Whether the page directly before had the records of the one before it.
+    pub repeated: bool,
+    /// How many pages without records follow each other.
+    pub empty: u64,
+    /// The most records that a page said that there are.
+    pub total: Option<u64>,
+    /// Whether as many came before, …
+    pub total_reached: bool,
+    /// … and more behind them, so that the total is none.
+    pub total_false: bool,
+    /// The most pages that a page said that there are.
+    pub page_count: Option<u64>,
+    /// Whether the last page said itself that it is the last.
+    pub said_last: bool,
+    /// The page directly before, which could not be had.
+    pub missing: Option<Missing>,
+    /// Whether this page is one that could not be had and is asked for again: it leads nowhere, and should
+    /// have so many records.
+    pub again: Option<u64>,
+    /// How the pages are asked for side by side, of which this is one.
+    pub aside: Option<Aside>,
+    /// Whether the pages before were asked for side by side: then one more is asked for behind the last.
+    pub was_aside: bool,
+    /// Whether an earlier version of kasparro began it, which counted nothing.
+    pub partial: bool,
+}
+
+/// Pages that are asked for side by side: every so many of them follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Aside {
+    /// Which page of the full sync this is, from 1.
+    pub page: u64,
+    /// How many pages on the next one is.
+    pub step: u32,
+    /// The last page by the first one's count: how the full sync ends is seen there.
+    pub last: u64,
+    /// How many records each page but the last must have.
+    pub records: u64,
+}
+
+/// A page that could not be had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Missing {
+    /// Where it is, in the paginator's own words.
+    pub position: Value,
+    /// Its status; `None` when its task has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How many records it should have.
+    pub records: u64,
+}
+
+impl Chain {
+    /// Takes a position apart: the paginator's own, and what is known of its chain.
+    ///
+    /// # Errors
+    /// When it is no position.
+    pub fn of(kind: &dyn Paginate, at: &Value) -> Result<(Value, Self), SourceError> {
+        let mut own = at.clone();
+        let Some(fields) = own.as_object_mut() else { return Ok((own, Self::default())) };
+        if let Some(chain) = fields.remove(KEY) {
+            let chain = Self::deserialize(&chain).map_err(|error| {
+                let message = format!("{at} is no position of a paginated API: {error}");
+                SourceError::new(SourceErrorKind::InvalidState, message)
+            })?;
+            return Ok((own, chain));
+        }
+        let before = ["previous", "total", "total_reached"].map(|key| fields.remove(key));
+        let pages = kind.ordinal(&own)?.saturating_sub(1);
+        if pages == 0 && before.iter().all(Option::is_none) {
+            return Ok((own, Self::default()));
+        }
+        let [previous, total, total_reached] = before;
+        let last = previous.map(|hash| StoredHash::deserialize(&hash)).transpose();
+        let last = last.map_err(|error| {
+            let message = format!("{at} is no position of a paginated API: {error}");
+            SourceError::new(SourceErrorKind::InvalidState, message)
+        })?;
+        let records = kind.records_before(&own);
+        let chain = Self {
+            pages,
+            records: records.unwrap_or(0),
+            // Nothing is known of how long they were.
+            uneven: true,
+            last,
+            total: total.and_then(|total| total.as_u64()),
+            total_reached: total_reached == Some(Value::Bool(true)),
+            partial: records.is_none(),
+            ..Self::default()
+        };
+        Ok((own, chain))
+    }
+
+    /// The position with what is known, for the next task.
+    pub fn join(&self, own: Value) -> Value {
+        let Value::Object(mut fields) = own else { return own };
+        let chain = serde_json::to_value(self).unwrap_or_default();
+        let Value::Object(chain) = chain else { return Value::Object(fields) };
+        let nothing = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Number(number) => number.as_u64() == Some(0),
+            _ => false,
+        };
+        let said: Map<_, _> = chain.into_iter().filter(|(_, value)| !nothing(value)).collect();
+        fields.insert(KEY.to_owned(), Value::Object(said));
+        Value::Object(fields)
+    }
+
+    /// How many records a page has that is like those before it.
+    pub fn stride(&self) -> Option<u64> {
+        (self.longest > 0 && !self.uneven).then_some(self.longest)
+    }
+}
+
+/// A position without what is known of its chain.
+pub(super) fn own(at: &Value) -> Value {
+    let mut own = at.clone();
+    if let Some(fields) = own.as_object_mut() {
+        fields.remove(KEY);
+        for key in ["previous", "total", "total_reached"] {
+            fields.remove(key);
+        }
+    }
+    own
+}
