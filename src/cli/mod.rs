@@ -14,6 +14,7 @@ mod follow;
 mod joining;
 mod out;
 mod patience;
+mod preview;
 mod processes;
 mod progress;
 mod quarantine;
@@ -29,6 +30,7 @@ mod signals;
 mod sources;
 mod stats;
 mod table;
+mod test;
 mod times;
 mod token;
 mod up;
@@ -125,6 +127,12 @@ enum Command {
     Run(run::RunArgs),
     /// Validate every job file
     Check(check::CheckArgs),
+    /// Look at the first page or file of a source, and at what may be wrong; nothing is written
+    #[command(after_help = preview::EXAMPLES)]
+    Preview(preview::PreviewArgs),
+    /// Compare the records that recordings become with those that are expected
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::TestArgs),
     /// Create or update kasparro's tables, then exit
     Migrate,
     /// Print the OpenAPI document of the HTTP API
@@ -303,6 +311,8 @@ async fn dispatch(
         Command::Scheduler(args) => processes::scheduler(settings, &jobs, args.access()).await,
         Command::Run(args) => run::run(settings, &jobs, &args, progress).await,
         Command::Check(args) => check::check(settings, &jobs, &args),
+        Command::Preview(args) => preview::preview(settings, &jobs, &args).await,
+        Command::Test(args) => test::test(settings, &jobs, &args).await,
         Command::Migrate => processes::migrate(settings).await,
         Command::Openapi => document(&crate::api::openapi_json()),
         Command::JobSchema => document(&crate::sources::job_schema_json()),

@@ -50,8 +50,22 @@ pub fn write_canonical(
     notation: DecimalNotation,
     out: &mut String,
 ) -> Result<(), DecimalError> {
+    write_shifted(text, notation, 0, out)
+}
+
+/// The same with the decimal point shifted by so many digits, to the right when it is positive: 1999 by -2 is
+/// 19.99, exactly.
+///
+/// # Errors
+/// As of [`write_canonical`].
+pub fn write_shifted(
+    text: &str,
+    notation: DecimalNotation,
+    shift: i64,
+    out: &mut String,
+) -> Result<(), DecimalError> {
     let start = out.len();
-    let result = append_canonical(text.as_bytes(), notation, out);
+    let result = append_canonical(text.as_bytes(), notation, shift, out);
     if result.is_err() {
         out.truncate(start);
     }
@@ -61,6 +75,7 @@ pub fn write_canonical(
 fn append_canonical(
     text: &[u8],
     notation: DecimalNotation,
+    shift: i64,
     out: &mut String,
 ) -> Result<(), DecimalError> {
     let (negative, unsigned) = match text {
@@ -84,7 +99,7 @@ fn append_canonical(
     if out.len() == digits {
         return Err(DecimalError::Invalid);
     }
-    place_point(out, digits, whole_digits as i64 + exponent)?;
+    place_point(out, digits, whole_digits as i64 + exponent + shift)?;
     if negative && out[digits..].bytes().all(|b| b == b'0' || b == b'.') {
         out.remove(start);
     }
@@ -184,6 +199,25 @@ mod tests {
     fn canonical(text: &str) -> Result<String, DecimalError> {
         let mut out = String::new();
         write_canonical(text, DecimalNotation::PLAIN, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn the_point_is_shifted_exactly() {
+        for (text, shift, expected) in [
+            ("1999", -2, "19.99"),
+            ("1990", -2, "19.90"),
+            ("5", -2, "0.05"),
+            ("-5", -2, "-0.05"),
+            ("0", -2, "0.00"),
+            ("1.5", -2, "0.015"),
+            ("1.5", 3, "1500"),
+            ("12345678901234567890123", -18, "12345.678901234567890123"),
+            ("1e3", -2, "10"),
+        ] {
+            let mut out = String::new();
+            write_shifted(text, DecimalNotation::PLAIN, shift, &mut out).unwrap();
+            assert_eq!(out, expected, "{text} by {shift}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::schedule::parse_time_zone;
 use crate::domain::decimal::{self, DecimalNotation};
 use crate::domain::text;
 use crate::values::convert::{Converter, Form};
-use crate::values::field::{FieldDefinition, FieldKind, Locator, Target};
+use crate::values::field::{FieldDefinition, FieldKind, Locator, Target, Transform};
 use crate::values::json_path;
 use crate::values::row::Cell;
 
@@ -43,7 +43,12 @@ pub(super) struct FieldTable {
     decimal_separator: Option<String>,
     /// Between groups of three digits: `.`, `,`, `'`, `_` or a space.
     group_separator: Option<String>,
-    /// `strftime` format of dates and times, for example `%d.%m.%Y`; RFC 3339 and ISO 8601 if not
+    /// By how many digits the decimal point of a number is shifted, exactly: `-2` makes 19.99 of 1999.
+    scale: Option<i64>,
+    /// What is done to a text before it is kept: `trim`, `upper`, `lower`, in this order.
+    transform: Option<Vec<Transform>>,
+    /// `strftime` format of dates and times, for example `%d.%m.%Y`; `%s`, `%Q`, `epoch_us` and `epoch_ns`
+    /// are seconds, milliseconds, microseconds and nanoseconds since 1970. RFC 3339 and ISO 8601 if not
     /// given.
     date_format: Option<String>,
     /// Time zone of times that carry none, for example `Europe/Berlin`; UTC if not given.
@@ -54,6 +59,9 @@ pub(super) struct FieldTable {
     /// The value of rows that have none.
     default: Option<Scalar>,
 }
+
+/// The most digits by which a point is shifted; a number has no more than 1,000 digits.
+const MAX_SCALE: u64 = 100;
 
 /// A text, a number or a boolean.
 #[derive(Debug, JsonSchema)]
@@ -131,6 +139,8 @@ pub(super) fn define(
         min: draft.bound("min", table.min.as_ref()),
         max: draft.bound("max", table.max.as_ref()),
         notation: draft.notation(),
+        scale: draft.scale(),
+        transform: draft.transform(),
         date_format: table.date_format.clone(),
         time_zone: draft.time_zone(),
         constant: draft.scalar("const", table.constant.as_ref()),
@@ -221,6 +231,13 @@ impl Draft<'_> {
                 "only decimals have one",
             ),
             ("group_separator", t.group_separator.is_some(), number, "only numbers have one"),
+            ("scale", t.scale.is_some(), number, "only numbers have one"),
+            (
+                "transform",
+                t.transform.is_some(),
+                self.kind == FieldKind::Text,
+                "only texts are transformed",
+            ),
             ("date_format", t.date_format.is_some(), time, "only timestamps and dates have one"),
             ("time_zone", t.time_zone.is_some(), time, "only timestamps and dates have one"),
         ] {
@@ -316,6 +333,23 @@ impl Draft<'_> {
             self.problem("group_separator", message);
         }
         notation
+    }
+
+    fn scale(&mut self) -> i64 {
+        let scale = self.table.scale.unwrap_or(0);
+        if scale.unsigned_abs() > MAX_SCALE {
+            self.problem("scale", format!("must be between -{MAX_SCALE} and {MAX_SCALE}"));
+        }
+        scale
+    }
+
+    fn transform(&mut self) -> Vec<Transform> {
+        let steps = self.table.transform.clone().unwrap_or_default();
+        let has = |step| steps.contains(&step);
+        if has(Transform::Upper) && has(Transform::Lower) {
+            self.problem("transform", "has both \"upper\" and \"lower\": remove one");
+        }
+        steps
     }
 
     fn time_zone(&mut self) -> Option<chrono_tz::Tz> {

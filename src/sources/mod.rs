@@ -8,6 +8,7 @@ mod access;
 mod allowed_roots;
 mod error;
 pub mod files;
+mod finding;
 pub mod formats;
 mod known_pages;
 mod plan;
@@ -25,6 +26,7 @@ pub use files::file_source::{
     MOST_PICKED, ParsedChunk, Widths,
 };
 pub use files::planning::SlicedFiles;
+pub use finding::Finding;
 pub use known_pages::KnownPages;
 pub use plan::{CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{

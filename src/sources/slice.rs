@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Access, KnownPages, RateState, SourceError, SourceErrorKind, TokenStore};
+use super::{Access, Finding, KnownPages, RateState, SourceError, SourceErrorKind, TokenStore};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::file::{ChosenRows, FileStamp, Layout, RawBlock};
 use crate::domain::hash::ContentHash;
@@ -26,6 +26,8 @@ pub struct SliceRequest {
     pub access: Access,
     /// Where tokens of login servers are kept.
     pub tokens: Arc<dyn TokenStore>,
+    /// Whether to say what there is to find, see [`SliceNotes::findings`]. It may cost a further request.
+    pub examine: bool,
     /// The sorted hashes of the keys whose rows are wanted apart.
     pub watched_keys: Option<Arc<Vec<u64>>>,
     /// What is known of the pages that earlier runs have kept, where a source may rely on it.
@@ -156,6 +158,8 @@ pub struct SliceNotes {
     pub complaint: Option<String>,
     /// What an API said of rates.
     pub rate: RateState,
+    /// What was found, when that was asked for.
+    pub findings: Vec<Finding>,
 }
 
 /// A locator that leads into a field of the records, and led nowhere in any of them.

@@ -1,5 +1,6 @@
 //! The seam: what a source is to the engine, and a kind of source to kasparro.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,8 @@ pub struct Profile {
     /// The tokens of login servers that must be kept between runs, with the keys of the job file that have
     /// them: without a `KASPARRO_SECRET_KEY` it cannot be read.
     pub kept_tokens: Vec<(String, TokenKey)>,
+    /// The folder of its recording, if the job file names one.
+    pub recording: Option<PathBuf>,
 }
 
 /// What opening a source gives.

@@ -224,6 +224,7 @@ impl<'a> Trial<'a> {
                     position,
                     access: context.access,
                     tokens: context.tokens.clone(),
+                    examine: false,
                     watched_keys: None,
                     known_pages: None,
                 },

@@ -8,6 +8,7 @@ pub mod cancel_run;
 pub mod dry_run;
 pub mod error;
 mod failpoint;
+pub mod in_memory;
 pub mod pause_source;
 pub mod perform;
 pub mod redrive;

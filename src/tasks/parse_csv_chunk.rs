@@ -158,7 +158,15 @@ fn request(
     };
     let (position, access) = (Position::Chunk(position), context.access);
     let tokens = context.tokens.clone();
-    SliceRequest { slice, position, access, tokens, watched_keys, known_pages: None }
+    SliceRequest {
+        slice,
+        position,
+        access,
+        tokens,
+        examine: false,
+        watched_keys,
+        known_pages: None,
+    }
 }
 
 /// The keys whose rows are wanted apart.

@@ -475,6 +475,7 @@ pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> Sli
         position: Position::Own(position),
         access: context.access,
         tokens: context.tokens.clone(),
+        examine: false,
         watched_keys: None,
         // A full run is to see for itself, and a recording is to be whole.
         known_pages: (context.mode == Mode::Incremental && context.access == Access::Network)

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::calendar;
-use super::field::{FieldDefinition, FieldKind};
+use super::field::{FieldDefinition, FieldKind, Transform};
 use super::json::{self, JsonError};
 use super::row::Cell;
 use super::time_error::TimeError;
@@ -67,6 +67,8 @@ pub(crate) enum Form {
 pub(crate) struct Converter {
     pub(crate) kind: FieldKind,
     notation: DecimalNotation,
+    scale: i64,
+    transform: Vec<Transform>,
     min: Option<String>,
     max: Option<String>,
     times: TimeFormat,
@@ -81,6 +83,8 @@ impl Converter {
         Ok(Self {
             kind: field.kind,
             notation: field.notation,
+            scale: field.scale,
+            transform: field.transform.clone(),
             min: field.min.clone(),
             max: field.max.clone(),
             times: TimeFormat::new(field.date_format.as_deref(), field.time_zone)?,
@@ -92,6 +96,8 @@ impl Converter {
         Self {
             kind: field.kind,
             notation: DecimalNotation::PLAIN,
+            scale: 0,
+            transform: Vec::new(),
             min: field.min.clone(),
             max: field.max.clone(),
             times: TimeFormat::iso(field.time_zone),
@@ -109,7 +115,12 @@ impl Converter {
         out: &mut String,
     ) -> Result<(), ConversionError> {
         match self.kind {
-            FieldKind::Text => write_text(cell, form, out),
+            FieldKind::Text if self.transform.is_empty() => write_text(cell, form, out),
+            FieldKind::Text => {
+                let text = storable_text(cell)?.to_owned();
+                let text = self.transform.iter().fold(text, |text, step| step.apply(&text));
+                write_text(Cell::Text(&text), form, out)
+            }
             FieldKind::Decimal | FieldKind::Integer => self.write_number(cell, out),
             FieldKind::Boolean => write_boolean(cell, out),
             FieldKind::Timestamp => {
@@ -129,9 +140,9 @@ impl Converter {
     fn write_number(&self, cell: Cell<'_>, out: &mut String) -> Result<(), ConversionError> {
         let start = out.len();
         let result = match cell {
-            Cell::Text(text) => decimal::write_canonical(text.trim(), self.notation, out),
+            Cell::Text(text) => decimal::write_shifted(text.trim(), self.notation, self.scale, out),
             Cell::Json(Value::Number(digits)) => {
-                decimal::write_canonical(digits.as_str(), DecimalNotation::PLAIN, out)
+                decimal::write_shifted(digits.as_str(), DecimalNotation::PLAIN, self.scale, out)
             }
             _ => Err(DecimalError::Invalid),
         };
@@ -142,6 +153,9 @@ impl Converter {
                 let problem = "has more than 1,000 digits when it is written out";
                 return Err(ConversionError::new(ReasonCode::OutOfRange, problem));
             }
+        }
+        if self.kind == FieldKind::Integer && self.scale != 0 {
+            without_zero_fraction(out, start);
         }
         let number = &out[start..];
         if self.kind == FieldKind::Integer && number.contains('.') {
@@ -214,6 +228,15 @@ impl Converter {
             (None, false) => "RFC 3339 or ISO 8601, for example 2025-01-02T03:04:05Z".into(),
         };
         ConversionError::new(reason, format!("is not {what} (expected {expected})"))
+    }
+}
+
+/// Removes a fraction of zeros, which a shift of the point has made.
+fn without_zero_fraction(out: &mut String, start: usize) {
+    if let Some(at) = out[start..].find('.')
+        && out[start + at + 1..].bytes().all(|digit| digit == b'0')
+    {
+        out.truncate(start + at);
     }
 }
 

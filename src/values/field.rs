@@ -53,6 +53,29 @@ impl FieldKind {
     }
 }
 
+/// What is done to a text before it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// White space at both ends is removed.
+    Trim,
+    /// Small letters become capital ones.
+    Upper,
+    /// Capital letters become small ones.
+    Lower,
+}
+
+impl Transform {
+    /// The text after it.
+    pub fn apply(self, text: &str) -> String {
+        match self {
+            Self::Trim => text.trim().to_owned(),
+            Self::Upper => text.to_uppercase(),
+            Self::Lower => text.to_lowercase(),
+        }
+    }
+}
+
 /// Where a field goes in `unified_records`, decided by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -182,6 +205,10 @@ pub struct FieldDefinition {
     pub max: Option<String>,
     /// How the source writes numbers.
     pub notation: DecimalNotation,
+    /// By how many digits the decimal point of a number is shifted.
+    pub scale: i64,
+    /// What is done to a text.
+    pub transform: Vec<Transform>,
     /// `strftime` format of dates and times; RFC 3339 and ISO 8601 when absent.
     pub date_format: Option<String>,
     /// Time zone of times that carry none; UTC when absent.

@@ -6,7 +6,7 @@ use super::time_error::TimeError;
 
 /// A date, perhaps with a time, perhaps with an offset, as ISO 8601 writes it.
 pub(super) struct Iso {
-    year: i64,
+    pub(super) year: i64,
     month: i64,
     day: i64,
     /// Whether there is a time of day.

@@ -97,7 +97,16 @@ fn write_number(digits: &str, out: &mut String) -> Result<(), JsonError> {
         decimal::write_canonical(digits, DecimalNotation::PLAIN, &mut String::new())
             .map_err(|_| JsonError::Number)?;
     }
-    out.push_str(digits);
+    // In one spelling, so that equal numbers have equal text.
+    match digits.split_once(['e', 'E']) {
+        Some((digits, exponent)) => {
+            out.push_str(digits);
+            out.push('e');
+            out.push_str(if exponent.starts_with(['+', '-']) { "" } else { "+" });
+            out.push_str(exponent);
+        }
+        None => out.push_str(digits),
+    }
     Ok(())
 }
 
@@ -183,6 +192,13 @@ mod tests {
         let digits = "0.10000000000000000000000000000000000000000000000000000000000001";
         assert_eq!(written(digits).as_deref(), Ok(digits));
         assert_eq!(written("1e-7").as_deref(), Ok("1e-7"));
+        for text in ["1e7", "1E7", "1e+7", "1E+7"] {
+            assert_eq!(written(text).as_deref(), Ok("1e+7"));
+            let value = super::super::exact_numbers::parse(text).unwrap();
+            let mut out = String::new();
+            write_value(&value, &mut out).unwrap();
+            assert_eq!(out, "1e+7");
+        }
     }
 
     #[test]

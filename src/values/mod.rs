@@ -5,6 +5,9 @@
 
 pub mod calendar;
 pub mod convert;
+mod epoch;
+mod epoch_unit;
+pub(crate) mod exact_numbers;
 pub mod field;
 mod iso;
 pub mod json;

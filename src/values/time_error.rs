@@ -1,5 +1,7 @@
 //! Owns why a text is no date or time.
 
+use super::epoch_unit::Unit;
+
 /// Why a text is no date or time, as the end of a sentence about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
@@ -9,9 +11,17 @@ pub enum TimeError {
     /// In the format, but no such day or time exists.
     #[error("is not a date and time of the calendar")]
     NotInCalendar,
+    /// Beyond the years that are read: most likely not meant so.
+    #[error(
+        "is in the year {0}, and the years 1 to 9999 are read (others in ISO 8601, with a sign: +12025-01-02)"
+    )]
+    Year(i64),
     /// Beyond what PostgreSQL can hold.
     #[error("is beyond the years that PostgreSQL can hold")]
     OutOfRange,
+    /// A count since 1970 of another unit.
+    #[error("looks like {} since 1970, which date_format = \"{}\" reads", .0.as_str(), .0.format())]
+    LooksLike(Unit),
     /// The clock was put back over it.
     #[error("came twice in its time zone, when the clock was put back")]
     Ambiguous,

@@ -135,6 +135,7 @@ impl Source for Scripted {
             max_block: None,
             max_wait: None,
             kept_tokens: Vec::new(),
+            recording: None,
         }
     }
 

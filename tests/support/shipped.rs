@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// Job files and what they read, below `jobs/`.
-pub const FILES: [&str; 10] = [
+pub const FILES: [&str; 13] = [
     "coingecko_api.toml",
     "products_csv.toml",
     "vendors_csv.toml",
@@ -15,6 +15,9 @@ pub const FILES: [&str; 10] = [
     "recordings/coingecko_api/page-0003.json",
     "recordings/coingecko_api/page-0004.json",
     "recordings/coingecko_api/page-0005.json",
+    "recordings/coingecko_api/expected.jsonl",
+    "recordings/products_csv/expected.jsonl",
+    "recordings/vendors_csv/expected.jsonl",
 ];
 
 /// Copies what ships into another folder.

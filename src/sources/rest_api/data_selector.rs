@@ -11,6 +11,7 @@ use super::body_path::MAX_QUERIED;
 use super::error_words;
 use crate::domain::json_size::{JsonSize, MAX_DEPTH, prune};
 use crate::domain::text;
+use crate::sources::rows::no_number::Mended;
 use crate::sources::rows::path::{Path, invalid, walk_text};
 use crate::sources::rows::segments::{Asks, End, asks, end_of, segments};
 use crate::sources::{SourceError, SourceErrorKind};
@@ -76,8 +77,20 @@ impl DataSelector {
         Ok(came.max(selected))
     }
 
-    /// The JSON text of the records of a body, in order.
+    /// The JSON text of the records of a body, in order. One with a number that JSON does not have, such as
+    /// `NaN`, is as it came.
     pub fn select<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
+        let selected = self.select_json(body);
+        match selected.is_err().then(|| Mended::of(body)).flatten() {
+            None => selected,
+            Some(mended) => {
+                let records = self.select_json(mended.twin())?;
+                Ok(records.into_iter().map(|record| mended.original(record)).collect())
+            }
+        }
+    }
+
+    fn select_json<'b>(&self, body: &'b str) -> Result<Vec<Cow<'b, str>>, SourceError> {
         if let Path::Query(_) = self.path
             && JsonSize::of(body).values > MAX_QUERIED
         {

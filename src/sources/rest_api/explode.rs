@@ -57,9 +57,11 @@ impl Explode {
         let most = body.saturating_mul(MOST_TIMES).max(AT_LEAST);
         let (mut exploded, mut bytes, mut has_list) = (Vec::new(), 0_usize, empty_is_ok);
         for record in records {
-            let Ok(Some(list)) = walk_text(&self.keys, record) else {
-                // What is no object is set aside as what it is.
-                if !record.trim_start().starts_with('{') {
+            let found = walk_text(&self.keys, record);
+            let is_unreadable = found.is_err();
+            let Ok(Some(list)) = found else {
+                // What is no object, or cannot be read, is set aside as what it is.
+                if is_unreadable || !record.trim_start().starts_with('{') {
                     exploded.push(record.clone());
                 }
                 continue;

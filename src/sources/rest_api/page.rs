@@ -1,17 +1,19 @@
 //! Owns what a page is, and how it becomes a slice.
 
 use chrono::{DateTime, Utc};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::http::said::{self, Said};
 use super::incremental::Cursors;
+use super::odd_text;
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
 use crate::domain::known_page::Validators;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::sources::{
-    Document, LedNowhere, Met, NextSlice, RateState, RawSlice, SliceContent, SliceNotes,
+    Document, Finding, LedNowhere, Met, NextSlice, RateState, RawSlice, SliceContent, SliceNotes,
 };
 
 /// One API page.
@@ -24,9 +26,10 @@ pub struct Page {
     pub request: ContentHash,
     /// HTTP status, 200 for a recorded page.
     pub status: u16,
-    /// The body: valid JSON text, exactly as it came, but for the secrets of the request, should
-    /// it repeat them.
+    /// The body, exactly as it came, but for the secrets of the request, should it repeat them.
     pub body: String,
+    /// Whether it is valid JSON, and not just but for numbers that JSON does not have.
+    pub is_json: bool,
     /// Hash of the body.
     pub hash: ContentHash,
     /// Number of records in it.
@@ -59,6 +62,10 @@ pub struct Page {
     pub date: Option<DateTime<Utc>>,
     /// What the page leaves for the end of its run.
     pub watermark: Option<Value>,
+    /// The headers of the response, without secrets.
+    pub headers: HeaderMap,
+    /// What was found, when that was asked for.
+    pub findings: Vec<Finding>,
     /// What the response said besides; unless it is a page it has no records.
     pub said: Said,
     /// By what the server tells whether it has changed, where the job file asks for that.
@@ -73,8 +80,18 @@ impl Page {
     /// The page as the slice that it was read as; the next page is the next slice.
     pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
         let Self { request, url, status, body, hash, records, shape, next, .. } = self;
-        let Self { leading_nowhere, complaint, said, rate, validators, not_modified, .. } = self;
+        let Self { leading_nowhere, complaint, findings, said, is_json, .. } = self;
+        let Self { rate, validators, not_modified, .. } = self;
+        let (body, hash) = match is_json {
+            true => (body, hash),
+            false => {
+                let kept = odd_text::kept(&body);
+                let hash = ContentHash::of(kept.as_bytes());
+                (kept, hash)
+            }
+        };
         let context = match said {
+            Said::Page if !is_json => odd_text::context(),
             Said::Page => Value::Null,
             Said::End | Said::Ignored | Said::ParentGone | Said::Nothing => said::context(),
         };
@@ -97,7 +114,7 @@ impl Page {
             watermark: self.watermark,
             met: Some(met).filter(|met| !met.hashes.is_empty()),
             // Of what the chain may lack its end says.
-            notes: SliceNotes { leading_nowhere, more: None, complaint, rate },
+            notes: SliceNotes { leading_nowhere, more: None, complaint, rate, findings },
         }
     }
 }

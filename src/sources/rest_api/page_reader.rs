@@ -27,6 +27,7 @@ use crate::domain::reject::{Defect, Reject};
 use crate::domain::text;
 use crate::mapping::{Frozen, Mapped};
 use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
+use crate::sources::rows::no_number::{self, Mended};
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// Reads the pages of a source.
@@ -80,12 +81,15 @@ impl PageReader {
         }
         let is_page = said == Said::Page;
         let no_page = |body: &str, error| self.answers.no_page(status, rate, body, error);
-        let body = match is_page {
+        let (body, is_json) = match is_page {
             true => text_of(body, &headers).map_err(|error| no_page("", error))?,
-            false => said::kept(status, &body),
+            false => (said::kept(status, &body), true),
         };
+        let mended = if is_json { None } else { Mended::of(&body) };
+        // What everything but the records is read from.
+        let json = mended.as_ref().map_or(body.as_str(), Mended::twin);
         let records = match is_page {
-            true => self.selector.select(&body).map_err(|error| no_page(&body, error))?,
+            true => self.selector.select(&body).map_err(|error| no_page(json, error))?,
             false => Vec::new(),
         };
         // A status document is no record.
@@ -94,7 +98,7 @@ impl PageReader {
             return Err(self.answers.preparing(rate));
         }
         let complaint = match is_page {
-            true => self.answers.complaint(&body, &self.selector, records.is_empty(), rate)?,
+            true => self.answers.complaint(json, &self.selector, records.is_empty(), rate)?,
             false => None,
         };
         let hash = ContentHash::of(body.as_bytes());
@@ -104,8 +108,8 @@ impl PageReader {
         let (shape, leading_nowhere) = self.rows.shape_of(rows, &raw_ref);
         let count = rows.len() as i64;
         let Asked { url, fingerprint } = asked;
-        let came = if is_page { self.selector.came(&body, records.len())? } else { 0 };
-        let (headers, body_text, records) = (&headers, body.as_str(), records.as_slice());
+        let came = if is_page { self.selector.came(json, records.len())? } else { 0 };
+        let (headers, body_text, records) = (&headers, json, records.as_slice());
         let view =
             PageView { asked: url, status, headers, body: body_text, hash, came, records, said };
         let last = LastPage { page: view, status, place: &self.selector.place };
@@ -128,7 +132,7 @@ impl PageReader {
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok()).map(Into::into);
         let filtered = came.saturating_sub(records.len()) as u64;
-        let name = self.paginator.name(position)?;
+        let (name, headers) = (self.paginator.name(position)?, headers.clone());
         // What is past the end has come already.
         let (said, records) = if repeats { (Said::End, 0) } else { (said, count) };
         let (shape, leading_nowhere) =
@@ -138,6 +142,7 @@ impl PageReader {
             request: *fingerprint,
             status,
             body,
+            is_json,
             hash,
             records,
             shape,
@@ -154,6 +159,8 @@ impl PageReader {
             filtered,
             date,
             watermark: None,
+            headers,
+            findings: Vec::new(),
             said,
             validators: None,
             not_modified: false,
@@ -187,11 +194,23 @@ impl PageReader {
                 Ok(record) => map(&self.rows.row(&record), &text, raw_row, out)
                     .map_err(SourceError::frozen)?,
                 Err(defect) => {
+                    let defect = at_byte(defect, body, &text);
                     out.rejects.push(raw, reject(&text, raw_row, vec![defect]));
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// The defect of a record that cannot be read, with where the record is on its page.
+fn at_byte(defect: Defect, body: &str, record: &str) -> Defect {
+    match no_number::offset_in(body, record) {
+        Some(at) => {
+            let message = format!("{}; the record begins at byte {at} of the page", defect.message);
+            Defect { message, ..defect }
+        }
+        None => defect,
     }
 }
 
@@ -206,25 +225,53 @@ fn incomplete(end: &ChainEnd) -> Option<String> {
     end.note.clone().filter(|_| !end.complete)
 }
 
-/// A body as text that is JSON from end to end.
-fn text_of(body: Vec<u8>, headers: &HeaderMap) -> Result<String, SourceError> {
+/// A body as text, and whether it is JSON from end to end: it may have numbers in it that JSON does not have.
+fn text_of(body: Vec<u8>, headers: &HeaderMap) -> Result<(String, bool), SourceError> {
     let body = body_text::decode(body, headers)?;
-    serde_json::from_str::<&RawValue>(&body).map(drop).map_err(|error| {
-        if error.is_eof() {
-            return SourceError::new(SourceErrorKind::BrokenOff, "the JSON ends early")
-                .caused_by(error);
+    let Err(error) = serde_json::from_str::<&RawValue>(&body) else { return Ok((body, true)) };
+    if Mended::of(&body).is_some() {
+        return Ok((body, false));
+    }
+    if error.is_eof() {
+        return Err(
+            SourceError::new(SourceErrorKind::BrokenOff, "the JSON ends early").caused_by(error)
+        );
+    }
+    let message = match body.trim_start().starts_with(['{', '[']) {
+        true => no_json_from(&body, &error),
+        false => {
+            let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let content_type = text::beginning(content_type.unwrap_or("text"));
+            let what = match body_text::markup_of(&body) {
+                Some(markup) if content_type.contains("json") => {
+                    format!("{markup}, though it says that it is {content_type}")
+                }
+                _ => content_type,
+            };
+            format!("the answer is {what}, no JSON: {}", text::beginning(&body))
         }
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let content_type = text::beginning(content_type.unwrap_or("text"));
-        let beginning = text::beginning(&body);
-        let what = match body_text::markup_of(&body) {
-            Some(markup) if content_type.contains("json") => {
-                format!("{markup}, though it says that it is {content_type}")
-            }
-            _ => content_type,
-        };
-        let message = format!("the answer is {what}, no JSON: {beginning}");
-        SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
-    })?;
-    Ok(body)
+    };
+    Err(SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error))
+}
+
+/// The bytes that are shown around the place where a text is no JSON.
+const AROUND: usize = 40;
+
+/// Where a text that begins like JSON is none.
+fn no_json_from(body: &str, error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let before =
+        body.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let at = body.floor_char_boundary(before + column.saturating_sub(1));
+    let from = body.floor_char_boundary(at.saturating_sub(AROUND));
+    let to = body.ceil_char_boundary((at + AROUND).min(body.len()));
+    let (cut, more) = (if from > 0 { "…" } else { "" }, if to < body.len() { "…" } else { "" });
+    let around = text::visible(&body[from..to]);
+    let hint = match body[at..].chars().next() {
+        Some('\'') => "; texts of JSON stand in double quotes",
+        _ => "",
+    };
+    format!(
+        "the answer is no JSON from line {line}, column {column} (byte {at}) on, at `{cut}{around}{more}`{hint}"
+    )
 }

@@ -125,6 +125,11 @@ impl Recording {
         })
     }
 
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What a run without a network cannot know; nothing where nobody has written it.
     pub fn index(&self) -> Index {
         let text = files::read_text(&self.path.join(INDEX), MOST_SMALL);

@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{
+    CONTENT_TYPE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
 use serde_json::{Value, json};
 
 use super::answers::Answers;
@@ -15,11 +17,13 @@ use super::auth::{AuthContext, AuthList, Calls, SentToken};
 use super::conditional;
 use super::data_selector::DataSelector;
 use super::deleted::Deleted;
+use super::doctor;
 use super::explode::Explode;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
 use super::http::said::{self, Said};
 use super::incremental::{FILTERED, Tracker};
+use super::odd_text;
 use super::page::Page;
 use super::page_reader::{PageReader, reject};
 use super::paginator::Paginator;
@@ -41,8 +45,8 @@ use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
 use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
-    Access, AllowedRoots, KnownPages, NextSlice, OneSlice, Plan, PlanRequest, Position, Profile,
-    RateLimit, RawRows, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
+    Access, AllowedRoots, Finding, KnownPages, NextSlice, OneSlice, Plan, PlanRequest, Position,
+    Profile, RateLimit, RawRows, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::field::Locator;
 
@@ -300,8 +304,9 @@ impl RestApiSource {
         let validators = self.params.conditional.then(|| conditional::validators(&response));
         let headers = response.headers.clone();
         let page = self.page_of(position, asked, response).await?;
-        // What says that something is wrong with it is asked for again.
-        let validators = validators.flatten().filter(|_| page.complaint.is_none());
+        // What says that something is wrong with it is asked for again, and so is what is no JSON: it is kept in
+        // another form.
+        let validators = validators.flatten().filter(|_| page.complaint.is_none() && page.is_json);
         Ok((Page { validators, not_modified, ..page }, headers))
     }
 
@@ -335,6 +340,48 @@ impl RestApiSource {
                 Ok((send(request).await?, false))
             }
         }
+    }
+
+    /// What there is to say of a page to whoever writes the job file. Of an API it is asked for again, to see
+    /// what a conditional request is answered.
+    async fn examine(
+        &self,
+        position: &Value,
+        request: &SliceRequest,
+        page: &Page,
+    ) -> Result<Vec<Finding>, SourceError> {
+        if page.said != Said::Page {
+            return Ok(vec![Finding::suspicious(
+                "records",
+                format!("the answer {} is no page", page.status),
+            )]);
+        }
+        let asked = self.unsent(position)?;
+        let records = self.reader.selector.select(&page.body)?;
+        let records: Vec<String> = records.into_iter().map(String::from).collect();
+        let mut found = doctor::examine(&self.params, &asked.url, page, &records);
+        let validators = [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)];
+        let validator = validators.into_iter().find_map(|(name, condition)| {
+            Some((name.clone(), condition, page.headers.get(name)?.clone()))
+        });
+        if let Some((name, condition, value)) = validator
+            && request.access != Access::Offline
+        {
+            let at = PagePosition::from_json(position)?;
+            let mut again = self.request(position, Called::Sent(&at))?;
+            self.authorize(&mut again, &at, &request.tokens, &[]).await?;
+            again.headers.insert(condition, value);
+            let answered = client::send(self.clients()?, &again, &self.params).await;
+            let is_unchanged = match &answered {
+                Ok(response) => response.status == 304,
+                Err(error) => error.message.contains(" 304 "),
+            };
+            found.push(match is_unchanged {
+                true => Finding::note("conditional", format!("with `{name}` of the page a second request is answered by 304, without a body")),
+                false => Finding::note("conditional", format!("the page has `{name}`, and a second request with it is answered in whole all the same")),
+            });
+        }
+        Ok(found)
     }
 
     async fn recorded_page(&self, position: &Value) -> Result<Page, SourceError> {
@@ -570,6 +617,7 @@ impl Source for RestApiSource {
             max_block: Some(self.params.retry.max_retry_after),
             max_wait: Some(self.params.retry.max_wait()),
             kept_tokens: self.kept_tokens(),
+            recording: self.recording.as_ref().map(|recording| recording.path().to_owned()),
         }
     }
 
@@ -598,7 +646,10 @@ impl Source for RestApiSource {
             };
             let known_pages = request.known_pages.as_deref();
             let (access, tokens) = (request.access, &request.tokens);
-            let page = self.fetch_unless_known(position, access, tokens, known_pages).await?;
+            let mut page = self.fetch_unless_known(position, access, tokens, known_pages).await?;
+            if request.examine {
+                page.findings = self.examine(position, &request, &page).await?;
+            }
             let behind = match page.next {
                 Some(_) => None,
                 None => self.behind(position, request.slice)?,
@@ -631,6 +682,8 @@ impl Source for RestApiSource {
         if said::is_no_page(context) {
             return Ok(());
         }
+        let odd = odd_text::unkept(text, context)?;
+        let text = odd.as_deref().unwrap_or(text);
         self.reader.each_row(text, raw, out, |row, text, raw_row, out| {
             if self.deleted.as_ref().is_some_and(|deleted| deleted.is_said_by(text)) {
                 out.records.next_is_deleted();

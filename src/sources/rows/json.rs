@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
+use super::no_number::{self, NoNumber};
 use super::path::{Path, invalid, walk};
 use super::segments::meant;
 use crate::domain::json_size::{self, JsonSize, MAX_DEPTH, MAX_VALUES};
@@ -18,6 +19,7 @@ use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::domain::text;
 use crate::sources::{LedNowhere, SourceError, SourceErrorKind};
+use crate::values::exact_numbers;
 use crate::values::field::Locator;
 use crate::values::row::{Cell, Row};
 
@@ -78,7 +80,7 @@ fn parse(json: &str) -> Result<Value, Unparsed> {
     if size.values > MAX_VALUES {
         return Err(Unparsed::TooMany);
     }
-    let value = serde_json::from_str(json)?;
+    let value = exact_numbers::parse(json)?;
     if json_size::values_of(&value) != size.values
         && let Some(key) = json_size::repeated_key(json)
     {
@@ -101,7 +103,16 @@ pub(in crate::sources) fn record(json: &str) -> Result<Value, Defect> {
             let reason = ReasonCode::NotAnObject;
             Err(Defect { field: None, reason, message, found: Some(found) })
         }
-        Err(error) => Err(error.defect()),
+        Err(error) => Err(match no_number::first(json) {
+            Some(NoNumber { word, pointer, at }) => {
+                let message = format!(
+                    "expected readable JSON, found {word}, which JSON does not have, at `{pointer}` (byte {at} of \
+                     the record)"
+                );
+                Defect::without_value(None, ReasonCode::InvalidJson, message)
+            }
+            None => error.defect(),
+        }),
     }
 }
 

@@ -7,5 +7,6 @@
 
 pub(super) mod inspect;
 pub(super) mod json;
+pub(super) mod no_number;
 pub(super) mod path;
 pub(super) mod segments;

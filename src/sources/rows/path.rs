@@ -11,7 +11,7 @@ use serde_json_path::JsonPath;
 use crate::domain::json_size::{MAX_DEPTH, PRUNED, prune};
 use crate::domain::text;
 use crate::sources::{SourceError, SourceErrorKind};
-use crate::values::json_path;
+use crate::values::{exact_numbers, json_path};
 
 /// A path into a JSON value.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Path {
         match self {
             Self::Keys(keys) => Ok(walk_text(keys, json)?.map(Cow::Borrowed).into_iter().collect()),
             Self::Query(path) => {
-                let value: Value = serde_json::from_str(&prune(json, MAX_DEPTH))?;
+                let value: Value = exact_numbers::parse(&prune(json, MAX_DEPTH))?;
                 let unpruned = |text: String| match text.contains(PRUNED) {
                     true => text.replace(PRUNED, &too_deep()),
                     false => text,

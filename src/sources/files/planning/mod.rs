@@ -64,6 +64,7 @@ impl Source for SlicedFiles {
             max_block: None,
             max_wait: None,
             kept_tokens: Vec::new(),
+            recording: None,
         }
     }
 

@@ -1,0 +1,314 @@
+//! Owns reading a source without writing anything: a few slices of it, to show them, or all of them, to compare
+//! their records with those that are expected.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use chrono::Utc;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::domain::file::{ChosenRows, FileStamp, Layout};
+use crate::domain::raw::RawRef;
+use crate::domain::record::{self, ColumnType, RecordView};
+use crate::domain::run::{Mode, RunId};
+use crate::domain::shape::Shape;
+use crate::domain::slice::SliceId;
+use crate::job_file::Definition;
+use crate::mapping::{Mapped, Mapping};
+use crate::sources::{
+    Access, ChunkPosition, FilePlan, Finding, Plan, PlanRequest, Position, RawRows, RawSlice,
+    SliceContent, SliceRequest, Source, SourceError, TokenStore,
+};
+
+/// How a source is read.
+#[derive(Debug, Clone)]
+pub struct HowToRead {
+    /// Where API pages come from.
+    pub access: Access,
+    /// Where tokens of login servers are kept.
+    pub tokens: Arc<dyn TokenStore>,
+    /// The most slices; `None`: all.
+    pub most_slices: Option<usize>,
+    /// Whether the source says what it finds.
+    pub examine: bool,
+}
+
+/// What was read.
+#[derive(Debug, Default, Serialize)]
+pub struct ReadInMemory {
+    /// The slices, in order.
+    pub slices: Vec<SliceSeen>,
+    /// The records, in order; one of a key may come again.
+    pub records: Vec<RecordSeen>,
+    /// The rows that would be set aside.
+    pub set_aside: Vec<RowSeen>,
+    /// What the source found.
+    pub findings: Vec<Finding>,
+    /// The fields, with how often each type was seen in them.
+    pub fields: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// What there is to say of the whole.
+    pub remarks: Vec<String>,
+    /// Whether there is more to read.
+    pub more: bool,
+}
+
+/// A slice that was read.
+#[derive(Debug, Serialize)]
+pub struct SliceSeen {
+    /// The address or the file.
+    pub from: String,
+    /// Its rows, good and bad.
+    pub rows: i64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// A record as the table would have it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordSeen {
+    /// Its key.
+    pub external_id: String,
+    /// Its filled columns.
+    #[serde(flatten)]
+    pub columns: Map<String, Value>,
+}
+
+/// A row that would be set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RowSeen {
+    /// The address or the file that it is in.
+    pub from: String,
+    /// Its number there, from 1.
+    pub row: i64,
+    /// What is wrong with it.
+    pub defects: Vec<String>,
+}
+
+/// Reads a source and maps what it gives. Writes nothing.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn read(
+    definition: &Definition,
+    source: &Arc<dyn Source>,
+    how: &HowToRead,
+) -> Result<ReadInMemory, SourceError> {
+    let request = PlanRequest {
+        run: RunId(0),
+        now: Utc::now(),
+        mode: Mode::Full,
+        access: how.access,
+        state: Value::Null,
+        state_of: None,
+        files: BTreeMap::new(),
+        broken_off: None,
+    };
+    let plan = source.clone().plan(request).await?;
+    let mut reading = Reading {
+        mapping: Mapping::new(definition, None),
+        source: source.clone(),
+        read: ReadInMemory::default(),
+        shape: Shape::default(),
+        pages: Vec::new(),
+    };
+    let (mut to_read, names) = reading.slices_of(definition, plan);
+    let most = how.most_slices.unwrap_or(usize::MAX);
+    while let Some((slice, position)) = to_read.pop_first() {
+        if reading.read.slices.len() >= most {
+            reading.read.more = true;
+            break;
+        }
+        let file = match &position {
+            Position::Chunk(chunk) => Some((chunk.file_id, chunk.layout.clone())),
+            Position::Own(_) => None,
+        };
+        let request = SliceRequest {
+            slice,
+            position,
+            access: how.access,
+            tokens: how.tokens.clone(),
+            examine: how.examine,
+            watched_keys: None,
+            known_pages: None,
+        };
+        let mut reader = source.clone().read(request);
+        loop {
+            let content = reader.next().await?;
+            let goes_on = content.continues_at.is_some();
+            to_read.extend(
+                content.next.iter().map(|next| (next.slice, Position::Own(next.position.clone()))),
+            );
+            reading.see(content, file.as_ref(), &names)?;
+            if !goes_on {
+                break;
+            }
+            if reading.read.slices.len() >= most {
+                reading.read.more = true;
+                break;
+            }
+        }
+    }
+    Ok(reading.finish())
+}
+
+/// What is being read.
+struct Reading {
+    mapping: Mapping,
+    source: Arc<dyn Source>,
+    read: ReadInMemory,
+    shape: Shape,
+    /// The keys of each document.
+    pages: Vec<HashSet<String>>,
+}
+
+impl Reading {
+    /// The slices of a plan, and what its files are called. None of them is kept, so none has a number.
+    fn slices_of(
+        &mut self,
+        definition: &Definition,
+        plan: Plan,
+    ) -> (BTreeMap<SliceId, Position>, BTreeMap<i64, String>) {
+        self.read.remarks.extend(plan.remarks.into_iter().map(|remark| remark.text));
+        let own = plan.slices.into_iter().map(|next| (next.slice, Position::Own(next.position)));
+        let mut to_read: BTreeMap<_, _> = own.collect();
+        let mut names = BTreeMap::new();
+        let mut layouts: Vec<(Layout, Vec<String>)> = Vec::new();
+        for (found, file) in plan.files.into_iter().zip(1..) {
+            let (FilePlan::Whole(scan) | FilePlan::Appended(scan)) = found.plan else { continue };
+            let (file_id, path) = (-file, definition.base_dir().join(&found.url));
+            match layouts.iter_mut().find(|(layout, _)| *layout == scan.layout) {
+                Some((_, files)) => files.push(found.url.clone()),
+                None => layouts.push((scan.layout.clone(), vec![found.url.clone()])),
+            }
+            names.insert(file_id, found.url);
+            let stamp = FileStamp { size: scan.size, modified: scan.modified };
+            for chunk in scan.chunks {
+                let (path, layout) = (path.clone(), scan.layout.clone());
+                let position = ChunkPosition { file_id, path, layout, stamp, chunk };
+                let slice = SliceId::of_ledger(to_read.len() as i64);
+                to_read.insert(slice, Position::Chunk(position));
+            }
+        }
+        self.read.findings.extend(layouts.iter().map(|(layout, files)| of_layout(layout, files)));
+        (to_read, names)
+    }
+
+    fn see(
+        &mut self,
+        content: SliceContent,
+        file: Option<&(i64, Layout)>,
+        names: &BTreeMap<i64, String>,
+    ) -> Result<(), SourceError> {
+        let SliceContent { raw, bytes, rows, shape, notes, next, .. } = content;
+        self.shape.merge(&shape);
+        let mut out = Mapped::default();
+        let from = match (&raw, file) {
+            (RawSlice::Document(document), _) => {
+                let rows = RawRows::Document { text: &document.text, context: &document.context };
+                self.source.map(
+                    rows,
+                    RawRef::Page(document.hash.into()),
+                    &self.mapping,
+                    &mut out,
+                )?;
+                document.url.clone()
+            }
+            (RawSlice::Blocks { blocks, .. }, file) => {
+                let unknown = (0, Layout(Value::Null));
+                let (file_id, layout) = file.unwrap_or(&unknown);
+                for block in blocks {
+                    let rows = RawRows::Block { block, layout, chosen: &ChosenRows::All };
+                    self.source.map(rows, RawRef::File(*file_id), &self.mapping, &mut out)?;
+                }
+                names.get(file_id).cloned().unwrap_or_default()
+            }
+        };
+        let records: Vec<RecordSeen> = out.records.iter().map(seen).collect();
+        if matches!(raw, RawSlice::Document(_)) {
+            self.see_keys(&records);
+        }
+        self.read.records.extend(records);
+        self.read.set_aside.extend(out.rejects.iter().map(|(_, reject)| RowSeen {
+            from: from.clone(),
+            row: reject.raw_row,
+            defects: reject.defects.iter().map(|defect| defect.message.clone()).collect(),
+        }));
+        self.read.findings.extend(notes.findings);
+        self.read.remarks.extend(notes.more.filter(|_| next.is_empty()));
+        self.read.remarks.extend(notes.complaint.map(|said| format!("the answer says {said}")));
+        self.read.slices.push(SliceSeen { from, rows, bytes });
+        Ok(())
+    }
+
+    /// Notes the keys of a page, and says which came before.
+    fn see_keys(&mut self, records: &[RecordSeen]) {
+        let keys: HashSet<String> = records.iter().map(|seen| seen.external_id.clone()).collect();
+        for (number, before) in (1..).zip(&self.pages) {
+            let again = keys.intersection(before).count();
+            if again > 0 {
+                let text = format!(
+                    "page {} repeats {again} of the {} keys of page {number}: the order of the records moves, or the \
+                     paginator's parameters mean something else to the API",
+                    self.pages.len() + 1,
+                    before.len()
+                );
+                self.read.findings.push(Finding::suspicious("pages", text));
+            }
+        }
+        self.pages.push(keys);
+    }
+
+    fn finish(self) -> ReadInMemory {
+        let Self { mut read, shape, .. } = self;
+        for (name, field) in shape.fields {
+            let types = field.types.iter().map(|(kind, seen)| (kind.as_str(), seen.count));
+            let mut types: BTreeMap<_, _> = types.collect();
+            if field.nulls > 0 {
+                types.insert("null", field.nulls);
+            }
+            read.fields.insert(name, types);
+        }
+        read
+    }
+}
+
+/// What a layout has for kasparro alone.
+const INNER: &[&str] = &["declared", "chunk_size", "max_row_bytes"];
+
+/// How files are read.
+fn of_layout(layout: &Layout, files: &[String]) -> Finding {
+    fn parts(value: &Map<String, Value>, out: &mut Vec<String>) {
+        for (name, value) in value.iter().filter(|(name, _)| !INNER.contains(&name.as_str())) {
+            match value {
+                Value::Null => {}
+                Value::Object(inner) => parts(inner, out),
+                Value::Array(items) => out.push(format!("{} {name}", items.len())),
+                other => out.push(format!("{name} = {other}")),
+            }
+        }
+    }
+    let mut shown = Vec::new();
+    parts(layout.0.as_object().unwrap_or(&Map::new()), &mut shown);
+    let which = match files {
+        [file] => file.clone(),
+        [first, ..] => format!("{first} and {} more", files.len() - 1),
+        [] => String::new(),
+    };
+    Finding::note("layout", format!("{which}: {}", shown.join(", ")))
+}
+
+/// A record with all its filled columns.
+fn seen(record: RecordView<'_>) -> RecordSeen {
+    let columns = record.values().filter_map(|(column, value)| {
+        let value = match (value?, column.kind) {
+            (record::Value::Text(json), ColumnType::Json) => serde_json::from_str(json).ok()?,
+            (record::Value::Text(text), _) => Value::from(text),
+            (record::Value::Time(micros), _) => {
+                Value::from(chrono::DateTime::from_timestamp_micros(micros)?.to_rfc3339())
+            }
+        };
+        Some((column.name.to_owned(), value))
+    });
+    RecordSeen { external_id: record.external_id().to_owned(), columns: columns.collect() }
+}
