@@ -13,6 +13,7 @@ use crate::domain::failure::chain;
 use crate::domain::run::{Mode, Trigger};
 use crate::job_file::{Definition, JobsFolder};
 use crate::sources::{self, Access};
+use crate::tasks::after;
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::telemetry::Seldom;
 
@@ -76,6 +77,13 @@ async fn act_on_all(
             return LONGEST_SLEEP;
         }
     };
+    let due = after::start_due(pool, jobs, access);
+    if let Err(error) = tokio::time::timeout(ANSWERS_WITHIN, due)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))
+    {
+        tracing::warn!(error = chain(&error), "what follows ended runs could not be started");
+    }
     let mut sleep = LONGEST_SLEEP;
     // A broken job file is reported by `check`, `sources` and `up`; here it would be every tick.
     for definition in definitions.into_iter().flatten() {

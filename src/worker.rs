@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
+use crate::job_file::JobsFolder;
 use crate::job_file::setting::SecretText;
 use crate::queue::{self, Concurrency, Timeouts, WorkError};
 use crate::sources::AllowedRoots;
@@ -24,6 +25,8 @@ pub struct WorkerOptions {
     pub computing: usize,
     /// Which files job files may lead to.
     pub allowed_roots: AllowedRoots,
+    /// The job files: they tell which runs follow others.
+    pub jobs: Option<JobsFolder>,
     /// What tokens of login servers are sealed with, where they are stored.
     pub secret_key: Option<SecretText>,
     /// How failed tasks are tried again.
@@ -50,7 +53,7 @@ pub async fn run(
     options: &WorkerOptions,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkError> {
-    let sources = SourcesInUse::new(options.allowed_roots.clone());
+    let sources = SourcesInUse::new(options.allowed_roots.clone()).with_jobs(options.jobs.clone());
     let mut performer = Performer::new(pool.clone(), options.retry, options.computing, sources);
     if let Some(key) = &options.secret_key {
         performer = performer.with_sealing(Sealing::new(key.expose()));

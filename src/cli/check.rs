@@ -11,6 +11,7 @@ use super::{out, processes};
 use crate::config::Settings;
 use crate::domain::failure::chain;
 use crate::domain::text::{Shown, printable};
+use crate::job_file::after::Order;
 use crate::job_file::error::Problem;
 use crate::job_file::{Definition, DefinitionError, JobsFolder};
 use crate::sources::{self, AllowedRoots};
@@ -84,11 +85,20 @@ fn checked(
     allowed_roots: &AllowedRoots,
     seals: bool,
 ) -> Result<Vec<Checked>, DefinitionError> {
-    let check = |loaded: Result<Definition, DefinitionError>| match loaded {
-        Err(error) => Checked::refused(&error),
-        Ok(definition) => Checked::looked_at(&definition, allowed_roots, seals),
+    let (loaded, names) = (jobs.load(sources::kinds())?, jobs.names()?);
+    let order = Order::of(loaded.iter().flatten());
+    let check = |loaded: &Result<Definition, DefinitionError>| match loaded {
+        Err(error) => Checked::refused(error),
+        Ok(definition) => {
+            let mut checked = Checked::looked_at(definition, allowed_roots, seals);
+            let found = order.problems(definition, &names).into_iter();
+            checked
+                .problems
+                .extend(found.map(|found| (found.line_of(&definition.path), Some(found))));
+            checked
+        }
     };
-    Ok(jobs.load(sources::kinds())?.into_iter().map(check).collect())
+    Ok(loaded.iter().map(check).collect())
 }
 
 impl Checked {

@@ -110,6 +110,7 @@ pub(super) fn worker_options(settings: &Settings) -> anyhow::Result<WorkerOption
             ..RetryPolicy::default()
         },
         allowed_roots: allowed_roots(settings)?,
+        jobs: Some(JobsFolder::new(&settings.jobs_dir)),
         secret_key: settings.secret_key.clone(),
         grace: settings.grace,
     })

@@ -211,7 +211,10 @@ fn about(source: &Source, definition: Option<&Definition>, ticks: &[DateTime<Utc
         facts.say("job file", definition.path.display().to_string());
         facts.say("kind", definition.kind.clone());
         match &definition.schedule {
-            None => facts.say("schedule", "none: it runs when asked for".to_owned()),
+            None if definition.after.is_empty() => {
+                facts.say("schedule", "none: it runs when asked for".to_owned());
+            }
+            None => {}
             Some(schedule) => {
                 facts.say(
                     "schedule",
@@ -221,6 +224,9 @@ fn about(source: &Source, definition: Option<&Definition>, ticks: &[DateTime<Utc
                 facts.say("next (UTC)", ticks.join(", "));
             }
         }
+    }
+    if !source.after.is_empty() {
+        facts.say("runs after", source.after.join(", "));
     }
     if let Some(pause) = &source.pause {
         let since = times::minute(pause.paused_at);

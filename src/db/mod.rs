@@ -8,6 +8,7 @@ pub mod checkpoints;
 pub mod clock;
 mod connect;
 pub mod definitions;
+pub mod due_runs;
 pub mod field_presence;
 mod migrate;
 pub mod missing_records;

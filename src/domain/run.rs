@@ -49,6 +49,8 @@ string_enum! {
         Cli = "cli",
         /// A retry of a run's failed tasks.
         Retry = "retry",
+        /// The end of another source's run.
+        After = "after",
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Definition {
     pub description: Option<String>,
     /// When the source is due; on demand only when absent.
     pub schedule: Option<Schedule>,
+    /// The sources whose runs this one's follow.
+    pub after: Vec<SourceName>,
     /// How `external_id` is made.
     pub external_id: ExternalId,
     /// The mapping, in the order of the file.

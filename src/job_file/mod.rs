@@ -3,6 +3,7 @@
 //!
 //! Must not know: how rows become records, how sources are read, the database, HTTP.
 
+pub mod after;
 mod definition;
 mod document;
 pub mod error;

@@ -39,6 +39,9 @@ pub(super) struct JobFile {
     schedule: Option<String>,
     /// Time zone of the schedule, for example `Europe/Berlin`; UTC if not given.
     time_zone: Option<String>,
+    /// Other sources: when a run of one of them has ended well, a run of this one starts. With or
+    /// instead of `schedule`.
+    after: Option<Vec<String>>,
     /// The source fields that tell rows apart: columns, keys or JSONPaths. Several are joined by
     /// `|`.
     primary_key: Option<Vec<String>>,
@@ -91,10 +94,11 @@ impl Definition {
         let mut reader = Reader { document: &document, problems };
         let read = file.as_ref().map(|file| {
             let (fields, schedule) = (reader.fields(file), reader.schedule(file));
+            let after = reader.after(file);
             let external_id = reader.external_id(file);
             reader.contract(file);
             reader.checks(file);
-            (fields, schedule, external_id)
+            (fields, schedule, after, external_id)
         });
         if file.is_none() && !["primary_key", "external_id"].iter().any(|key| document.has(&[key]))
         {
@@ -117,7 +121,7 @@ impl Definition {
             );
             Some(document.problem_at(&["fields", name], text))
         }));
-        let (Some(file), Some((fields, schedule, Some(external_id))), true) =
+        let (Some(file), Some((fields, schedule, after, Some(external_id))), true) =
             (file, read, problems.is_empty())
         else {
             return Err(DefinitionError::invalid(path, problems));
@@ -129,6 +133,7 @@ impl Definition {
             kind: file.kind,
             description: file.description,
             schedule,
+            after,
             external_id,
             fields,
             contract: file.contract,
@@ -222,11 +227,12 @@ fn forget_consequences(problems: &mut Vec<Problem>, of_types: usize) {
 }
 
 /// The keys of a job file, but for the tables of kinds.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "kind",
     "description",
     "schedule",
     "time_zone",
+    "after",
     "primary_key",
     "external_id",
     "fields",
@@ -378,6 +384,25 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn after(&mut self, file: &JobFile) -> Vec<SourceName> {
+        let Some(names) = &file.after else { return Vec::new() };
+        if names.is_empty() {
+            self.problem(&["after"], "names no source: name at least one, or take it out");
+        }
+        let mut after: Vec<SourceName> = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            let known = after.iter().any(|known| known.as_str() == name);
+            match name.parse::<SourceName>() {
+                _ if known => {
+                    self.problem(&["after", &at.to_string()], "is there twice: remove one")
+                }
+                Ok(name) => after.push(name),
+                Err(error) => self.problem(&["after", &at.to_string()], error.to_string()),
+            }
+        }
+        after
     }
 
     fn external_id(&mut self, file: &JobFile) -> Option<ExternalId> {

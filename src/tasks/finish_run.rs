@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::snapshot_schema::Snapshot;
 use super::{
-    SourceInUse, TaskError, chains, dry_run, emptied, key_change, repeated, unchanged_pages,
+    SourceInUse, TaskError, after, chains, dry_run, emptied, key_change, repeated, unchanged_pages,
 };
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
@@ -101,6 +101,7 @@ pub(super) async fn finish_run(
     }
     run_pages::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
     runs::finish(transaction, id, status, reason.as_deref()).await?;
+    after::follow(transaction, &run, status, source).await?;
     tracing::info!(
         run_id = id.0,
         source = run.source,

@@ -4,6 +4,7 @@
 //! Must not know: HTTP handlers, the command line, which process it runs in.
 
 pub mod accept_deletions;
+pub mod after;
 pub mod cancel_run;
 pub mod dry_run;
 pub mod error;

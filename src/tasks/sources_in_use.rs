@@ -1,7 +1,7 @@
 //! Owns the sources that this process has opened, by the hash of their stored definition.
 //!
 //! Workers open what the run stored, not what lies in the jobs folder now: a run keeps its
-//! definition to the end, and a worker needs no jobs folder.
+//! definition to the end, and a worker needs no jobs folder but to see which runs follow it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use super::error::TaskError;
 use crate::db;
 use crate::domain::hash::StoredHash;
-use crate::job_file::Definition;
+use crate::job_file::{Definition, JobsFolder};
 use crate::sources::{self, AllowedRoots, Kind, Source, kind_names};
 
 /// A definition and the source it opens.
@@ -21,6 +21,8 @@ pub struct SourceInUse {
     pub definition: Definition,
     /// The opened source.
     pub source: Arc<dyn Source>,
+    /// The folder of all job files, where there is one.
+    pub jobs: Option<JobsFolder>,
 }
 
 /// Opened sources; cheap to clone.
@@ -28,6 +30,7 @@ pub struct SourceInUse {
 pub struct SourcesInUse {
     kinds: &'static [Kind],
     allowed_roots: AllowedRoots,
+    jobs: Option<JobsFolder>,
     opened: Arc<Mutex<HashMap<StoredHash, Arc<SourceInUse>>>>,
 }
 
@@ -48,7 +51,13 @@ impl SourcesInUse {
 
     /// The same with other kinds of sources.
     pub fn of_kinds(kinds: &'static [Kind], allowed_roots: AllowedRoots) -> Self {
-        Self { kinds, allowed_roots, opened: Arc::default() }
+        Self { kinds, allowed_roots, jobs: None, opened: Arc::default() }
+    }
+
+    /// The same, and the folder that tells which runs follow others. Nothing else is read there.
+    #[must_use]
+    pub fn with_jobs(self, jobs: Option<JobsFolder>) -> Self {
+        Self { jobs, ..self }
     }
 
     /// The source of a stored definition, opened once per process.
@@ -70,7 +79,7 @@ impl SourcesInUse {
         let path = Path::new(&stored.path);
         let definition = Definition::parse(name, path, stored.toml, &kind_names(self.kinds))?;
         let source = sources::open_of(self.kinds, &definition, &self.allowed_roots)?;
-        let opened = Arc::new(SourceInUse { definition, source });
+        let opened = Arc::new(SourceInUse { definition, source, jobs: self.jobs.clone() });
         let mut cache = self.lock();
         if cache.len() >= MOST_KEPT {
             cache.clear();

@@ -158,6 +158,7 @@ impl TestApp {
             name: "test".to_owned(),
             computing: self.workers,
             allowed_roots: AllowedRoots::default(),
+            jobs: Some(self.jobs()),
             secret_key: self.secret_key.clone(),
             retry: self.retry,
             grace: Duration::from_secs(5),

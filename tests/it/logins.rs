@@ -138,6 +138,7 @@ async fn drain_with(app: &TestApp, workers: usize) {
             name: format!("test {number}"),
             computing: 2,
             allowed_roots: AllowedRoots::default(),
+            jobs: None,
             secret_key: app.secret_key.clone(),
             retry: app.retry,
             grace: Duration::from_secs(5),

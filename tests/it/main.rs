@@ -18,6 +18,7 @@ mod fake_api;
 mod shipped;
 
 mod absent_fields;
+mod after;
 mod answers;
 mod api;
 mod api_source;

@@ -30,14 +30,14 @@ fn write(app: &TestApp) {
 }
 
 impl TestApp {
-    async fn pause(&self, source: &str) {
+    pub async fn pause(&self, source: &str) {
         let mut transaction = self.pool.begin().await.unwrap();
         let (ann, reason) = (Actor::command_line("ann"), "stocktaking".parse().unwrap());
         pause_source(&mut transaction, source, &ann, &reason).await.unwrap();
         transaction.commit().await.unwrap();
     }
 
-    async fn resume(&self, source: &str) {
+    pub async fn resume(&self, source: &str) {
         let mut transaction = self.pool.begin().await.unwrap();
         let bob = Actor::command_line("bob");
         let ended = resume_source(&mut transaction, source, &bob, None).await.unwrap();

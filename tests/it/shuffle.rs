@@ -46,7 +46,7 @@ impl Claim {
 impl<'a> Shuffle<'a> {
     /// Performs up to `at_once` deliveries at once. With one, the dice decide about everything.
     pub async fn new(app: &'a TestApp, at_once: usize) -> Self {
-        Self::with_sources(app, at_once, SourcesInUse::default()).await
+        Self::with_sources(app, at_once, SourcesInUse::default().with_jobs(Some(app.jobs()))).await
     }
 
     /// The same with other sources.

@@ -31,6 +31,8 @@ pub(crate) struct Source {
     /// A cron expression; null when it runs on demand only.
     #[oai(nullable)]
     pub(crate) schedule: Option<String>,
+    /// The sources whose runs this one's follow.
+    pub(crate) after: Vec<String>,
     /// Why the job file cannot be used; null when it can.
     #[oai(nullable)]
     pub(crate) problem: Option<String>,
@@ -109,6 +111,9 @@ impl Source {
             kind: definition.map(|definition| definition.kind.clone()),
             description: definition.and_then(|definition| definition.description.clone()),
             schedule: schedule.map(|schedule| schedule.expression().to_owned()),
+            after: definition
+                .map(|definition| definition.after.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             problem: job.err().map(str::to_owned),
             pause: None,
             records: 0,
