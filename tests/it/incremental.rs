@@ -288,3 +288,59 @@ async fn exploded_orders_are_lines_with_their_order_at_parent() {
     assert_eq!(rows, ["7|a EUR 1", "7|b EUR 2", "8|a USD 3"]);
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn only_a_full_run_that_asks_for_all_that_was_read_finds_what_is_missing() {
+    const GONE: &str =
+        "select external_id from unified_records where deleted_at is not null order by 1";
+    const MISSING: &str = "[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n";
+    let since = |initial: &str| {
+        let initial = format!("initial_value = \"{initial}\", lookback");
+        SINCE.replace("lookback", &initial)
+    };
+    let api = Api::start().await;
+    let app = TestApp::empty().await;
+    let write = |initial: &str| {
+        api.write(&app, &since(initial));
+        app.write("items.toml", app.read("items.toml") + MISSING);
+    };
+    write("2026-11-28T08:00:00Z");
+    for (id, hour) in [(1, 9), (2, 10), (3, 11), (4, 12)] {
+        api.put(id, "a", &format!("2026-11-28T{hour:02}:00:00Z"));
+    }
+    let remove = |id: i64| api.records.lock().unwrap().retain(|(known, ..)| *known != id);
+    run(&app, Mode::Incremental).await;
+    remove(3);
+    run(&app, Mode::Incremental).await;
+    assert!(app.texts(GONE).await.is_empty());
+    let full = run(&app, Mode::Full).await;
+    assert!(note(&full).contains("marked as deleted"), "{full:?}");
+    assert_eq!(app.texts(GONE).await, ["3"]);
+    // What is before a later beginning is not asked for, and may be there all the same.
+    write("2026-11-28T09:30:00Z");
+    remove(4);
+    for mode in [Mode::Incremental, Mode::Full, Mode::Full] {
+        run(&app, mode).await;
+        assert_eq!(app.texts(GONE).await, ["3"]);
+    }
+    let full = run(&app, Mode::Full).await;
+    assert!(note(&full).contains("no record counts as missing"), "{full:?}");
+    write("2026-11-28T08:00:00Z");
+    run(&app, Mode::Full).await;
+    assert_eq!(app.texts(GONE).await, ["3", "4"]);
+    // Without a beginning everything is asked for.
+    api.write(&app, SINCE);
+    app.write("items.toml", app.read("items.toml") + MISSING);
+    remove(1);
+    run(&app, Mode::Full).await;
+    assert_eq!(app.texts(GONE).await, ["1", "3", "4"]);
+    // A run that lacks something proves nothing.
+    remove(2);
+    api.put(5, "a", "2026-11-28T09:00:00Z");
+    api.put(6, "a", "2026-11-28T09:01:00Z");
+    api.put(7, "a", "2026-11-28T09:02:00Z");
+    *api.bad_page.lock().unwrap() = Some(2);
+    assert_eq!(run(&app, Mode::Full).await.status, Failed);
+    assert_eq!(app.texts(GONE).await, ["1", "3", "4"]);
+    app.database.close().await;
+}

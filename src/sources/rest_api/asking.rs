@@ -64,7 +64,8 @@ impl Asking<'_> {
         else {
             return;
         };
-        for (param, name) in tracker.bounds() {
+        let by_cursor = self.params.paginator.asks_by_cursor(&position.at);
+        for (param, name) in tracker.bounds().filter(|_| !by_cursor) {
             if let Some(Supplied::Value(value) | Supplied::Time(_, _, value)) =
                 self.of_position(position, name)
             {

@@ -61,6 +61,25 @@ impl<'a> BodyParams<'a> {
         }
     }
 
+    /// Whether a value can be set at an exact JSONPath of the body.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn take_value_at(&self, path: &str) -> Result<(), SourceError> {
+        let mut body = match (self.json, self.form, self.graphql) {
+            (Some(json), ..) => Body::Json(json.clone()),
+            (_, Some(_), _) => Body::Form(Vec::new()),
+            (.., Some(graphql)) => {
+                Body::GraphQl { query: String::new(), variables: graphql.variables.clone() }
+            }
+            (None, None, None) if self.method == Some(Method::Post) => {
+                Body::Json(Map::new().into())
+            }
+            (None, None, None) => Body::None,
+        };
+        body.set(path, Value::Null)
+    }
+
     fn keys(&self) -> Vec<&'static str> {
         let keys =
             [self.json.map(|_| "json"), self.form.map(|_| "form"), self.graphql.map(|_| "graphql")];

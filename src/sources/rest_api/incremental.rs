@@ -5,6 +5,7 @@
 //! whose chains all ended complete, and never beyond the API's own clock.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,15 +15,17 @@ use serde_json::Value;
 use super::incremental_params::{Incremental, Sorted};
 use super::mark::{Clockwork, Mark, delta};
 use super::params::RestApiParams;
-use super::position::{PagePosition, Window};
+use super::position::{PagePosition, Reached, Window};
 use super::state::State;
-use super::template::{END, START, Supplied};
+use super::template::{END, START, Supplied, text_of};
 use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::remark::Remark;
 use crate::domain::run::Mode;
 use crate::sources::rows::path::Path;
 use crate::sources::{PlanRequest, SourceError, SourceErrorKind};
 
+/// How many windows are read side by side, unless the job file says otherwise.
+const WINDOWS: u32 = 4;
 /// The key of how many records of a page were left out, in what it leaves for the end of its run.
 pub(super) const FILTERED: &str = "filtered";
 
@@ -45,6 +48,21 @@ pub(super) struct Cursors {
     missing: u64,
     /// All records.
     records: u64,
+    /// Whether one came behind a higher one.
+    descends: bool,
+}
+
+/// What a run asks for.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    /// A window, or the first of several; none when there is nothing to ask for yet.
+    pub windows: Vec<Window>,
+    /// What there is to say.
+    pub remarks: Vec<Remark>,
+    /// Whether a record of the table that does not come is one that the API has no more.
+    pub everything: bool,
+    /// The cursor at which the run before ended, if it may be asked for.
+    pub cursor: Option<Value>,
 }
 
 /// What a page leaves for the end of its run.
@@ -61,9 +79,18 @@ pub(super) struct Trace {
     /// Records that a filter of the job file left out.
     #[serde(default)]
     filtered: u64,
+    /// Whether a record came behind a higher one.
+    #[serde(default)]
+    descends: bool,
     /// The API's clock, when it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     date: Option<DateTime<Utc>>,
+    /// The cursor at which a later run can go on, if this was the last page of a chain that has everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cursor: Option<Value>,
+    /// What the API said, if it refused the cursor of the run before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
     /// How the chain ended, if this was its last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<ChainEnd>,
@@ -87,13 +114,8 @@ impl Tracker {
         Ok(Some(Self { params: incremental, clockwork, cursor, ends }))
     }
 
-    /// What a run asks for: a window, or the first of several; none when there is nothing to ask for yet.
-    pub fn plan(
-        &self,
-        before: &State,
-        now_asked: Option<&State>,
-        request: &PlanRequest,
-    ) -> (Vec<Window>, Vec<Remark>) {
+    /// What a run asks for.
+    pub fn plan(&self, before: &State, now_asked: Option<&State>, request: &PlanRequest) -> Asks {
         let mut remarks = Vec::new();
         let watermark = before.watermark.as_deref();
         let watermark = watermark.and_then(|text| self.clockwork.of_stored(text));
@@ -117,6 +139,14 @@ impl Tracker {
         let initial = self.params.initial_value.as_ref();
         let initial = initial.and_then(|initial| self.clockwork.read(&initial.text()));
         let fresh = known.is_none();
+        // What is read behind an end, or was read before the present beginning, is not asked for.
+        let reaches_all = request.mode == Mode::Full && self.reaches_all(before, initial.as_ref());
+        if request.mode == Mode::Full && !reaches_all && !self.ends && request.state_of.is_some() {
+            remarks.push(Remark::note(
+                "runs of before read what is older than `incremental.initial_value`, or may have: this one does \
+                 not ask for it, so no record counts as missing",
+            ));
+        }
         let start = match known {
             None => initial,
             Some(known) => {
@@ -134,12 +164,101 @@ impl Tracker {
         if let (Some(start), Some(end)) = (&start, &end)
             && end <= start
         {
-            return (Vec::new(), remarks);
+            return Asks { remarks, ..Asks::default() };
         }
         let stored = |mark: Option<Mark>| mark.map(|mark| self.clockwork.stored(&mark));
-        let (start, end) = (stored(start), stored(end));
-        let whole = Window { start, end, planned: request.now, fresh, until: None };
-        (self.windows(whole), remarks)
+        let whole = Window::new(stored(start), stored(end), request.now, fresh);
+        let cursor = before.cursor.clone().filter(|_| !fresh);
+        let everything = reaches_all && !self.ends;
+        Asks { windows: self.windows(whole), remarks, everything, cursor }
+    }
+
+    /// Whether a run that begins there asks for all that runs have ever read.
+    fn reaches_all(&self, before: &State, initial: Option<&Mark>) -> bool {
+        let Some(initial) = initial else { return true };
+        let since = before.since.as_deref().and_then(|since| self.clockwork.of_stored(since));
+        since.is_some_and(|since| since >= *initial)
+    }
+
+    /// The lowest start from which runs have read, now that one has left these traces. `first` says that there
+    /// was none before.
+    pub fn since(&self, before: &State, first: bool, traces: &[Value]) -> Option<String> {
+        let mark = |text: &Option<String>| self.clockwork.of_stored(text.as_deref()?);
+        let starts = read(traces).into_iter().map(|trace| mark(&trace.window.start));
+        // `None` is lower than any mark, as it is meant here.
+        let lowest = starts.min();
+        let since = match (first, lowest) {
+            (true, lowest) => lowest.flatten(),
+            (false, None) => mark(&before.since),
+            (false, Some(lowest)) => lowest.min(mark(&before.since)),
+        };
+        since.map(|since| self.clockwork.stored(&since))
+    }
+
+    /// The cursor at which the next run can go on.
+    pub fn cursor(&self, before: &State, traces: &[Value], complete: bool) -> Option<Value> {
+        let traces = read(traces);
+        let fresh = traces.iter().any(|trace| trace.window.fresh || trace.refused.is_some());
+        match complete {
+            true => traces.into_iter().rev().find_map(|trace| trace.cursor),
+            false => before.cursor.clone().filter(|_| !fresh),
+        }
+    }
+
+    /// The window of a page, of which this is known when it has been read.
+    pub fn reached(&self, window: &Window, cursors: Option<&Cursors>) -> Window {
+        if self.params.sorted != Some(Sorted::Asc) {
+            return window.clone();
+        }
+        let Some((cursors, (min, max))) = cursors.and_then(|c| Some((c, c.span.as_ref()?))) else {
+            return window.clone();
+        };
+        let before = window.reached.as_ref();
+        let highest = before.and_then(|before| self.clockwork.of_stored(&before.highest));
+        let in_order = before.is_none_or(|before| before.in_order)
+            && !cursors.descends
+            && highest.as_ref().is_none_or(|highest| highest <= min);
+        let highest = highest.map_or(max.clone(), |highest| highest.max(max.clone()));
+        let reached = Reached { highest: self.clockwork.stored(&highest), in_order };
+        Window { reached: Some(reached), ..window.clone() }
+    }
+
+    /// Whether the job file says that the lowest records come first.
+    pub fn is_sorted(&self) -> bool {
+        self.params.sorted == Some(Sorted::Asc)
+    }
+
+    /// The window of a new chain that goes on at the highest cursor of one that came to the most records of one
+    /// query.
+    ///
+    /// # Errors
+    /// Why nobody can go on there.
+    pub fn beyond(&self, window: &Window) -> Result<Window, String> {
+        const SEARCH: &str = "a search that goes on from the last record";
+        let reached = match &window.reached {
+            _ if self.params.sorted != Some(Sorted::Asc) => {
+                return Err(format!("{SEARCH} needs records in order: see `incremental.sorted`"));
+            }
+            Some(reached) if reached.in_order => reached,
+            Some(_) => {
+                return Err(format!("{SEARCH} needs records in order, and they did not come so"));
+            }
+            None => return Err(format!("{SEARCH} needs its cursor, and none can be read")),
+        };
+        let from = Some(reached.highest.clone());
+        let next = Window { from, reached: None, resumed: false, ..window.clone() };
+        let mark = |text: &Option<String>| self.clockwork.of_stored(text.as_deref()?);
+        let asked = |window: &Window| match self.supply(window, START) {
+            Some(Supplied::Value(value) | Supplied::Time(_, _, value)) => Some(text_of(&value)),
+            Some(Supplied::Itself) | None => None,
+        };
+        match mark(&next.from) > mark(&window.from) && asked(&next) != asked(window) {
+            true => Ok(next),
+            false => Err(format!(
+                "{SEARCH} would ask for the same again, since they all have the cursor `{}` or nearly so",
+                reached.highest
+            )),
+        }
     }
 
     /// The windows that a run opens: itself, unless it is cut into several.
@@ -151,7 +270,12 @@ impl Tracker {
         let until = whole.end.clone();
         let first = self.cut(Window { until, ..whole }, Duration::ZERO, step);
         let more = |window: &Window| self.cut(window.clone(), step, step);
-        std::iter::successors(first, more).take(self.params.concurrency.get() as usize).collect()
+        std::iter::successors(first, more).take(self.side_by_side() as usize).collect()
+    }
+
+    /// How many windows are read side by side.
+    fn side_by_side(&self) -> u32 {
+        self.params.concurrency.map_or(WINDOWS, NonZeroU32::get)
     }
 
     /// The window that begins so much later; `None` behind the last.
@@ -160,13 +284,18 @@ impl Tracker {
         let (start, until) = (mark(&window.start)?.later(later), mark(&window.until)?);
         let end = start.clone().later(step).min(until.clone());
         let stored = |mark: Mark| Some(self.clockwork.stored(&mark));
-        (start < until).then(|| Window { start: stored(start), end: stored(end), ..window })
+        let Window { planned, fresh, until: last, .. } = window;
+        let cut = Window {
+            until: last,
+            ..Window::new(stored(start.clone()), stored(end), planned, fresh)
+        };
+        (start < until).then_some(cut)
     }
 
     /// The window that is opened when the chain of this one has ended, and how many lanes further on it is.
     pub fn behind(&self, window: &Window) -> Option<(Window, u32)> {
         let step = self.params.step?;
-        let lanes = self.params.concurrency.get();
+        let lanes = self.side_by_side();
         window.until.as_ref()?;
         let behind = self.cut(window.clone(), step.saturating_mul(lanes), step)?;
         Some((behind, lanes))
@@ -198,7 +327,8 @@ impl Tracker {
     pub fn supply(&self, window: &Window, name: &str) -> Option<Supplied> {
         match name {
             START => {
-                let start = self.clockwork.of_stored(window.start.as_deref()?)?;
+                let start = window.from.as_deref().or(window.start.as_deref());
+                let start = self.clockwork.of_stored(start?)?;
                 Some(self.clockwork.supplied(&match self.params.inclusive {
                     true => start,
                     false => self.clockwork.unit_less(&start),
@@ -224,11 +354,16 @@ impl Tracker {
     pub fn cursors(&self, records: &[Cow<'_, str>]) -> Cursors {
         let mut cursors = Cursors { records: records.len() as u64, ..Cursors::default() };
         let Some(path) = &self.cursor else { return cursors };
+        let mut before = None;
         for record in records {
             let found = path.find(record).ok().and_then(|found| found.into_iter().next());
             match found.and_then(|cursor| self.clockwork.of_json(&cursor)) {
                 None => cursors.missing += 1,
-                Some(mark) => cursors.add(mark),
+                Some(mark) => {
+                    cursors.descends |= before.as_ref().is_some_and(|before| *before > mark);
+                    before = Some(mark.clone());
+                    cursors.add(mark);
+                }
             }
         }
         cursors
@@ -242,8 +377,8 @@ impl Tracker {
         date: Option<DateTime<Utc>>,
         end: Option<ChainEnd>,
     ) -> Option<Trace> {
-        let window = position.window.clone()?;
-        let Cursors { span, missing, records } = cursors.unwrap_or_default();
+        let window = Window { reached: None, ..position.window.clone()? };
+        let Cursors { span, missing, records, descends } = cursors.unwrap_or_default();
         let (min, max) = match &span {
             Some((min, max)) => {
                 (Some(self.clockwork.stored(min)), Some(self.clockwork.stored(max)))
@@ -251,7 +386,22 @@ impl Tracker {
             None => (None, None),
         };
         let end = end.map(|end| ChainEnd { note: None, ..end });
-        Some(Trace { window, min, max, records, missing, filtered: 0, date, end })
+        let (cursor, refused) = (None, None);
+        let filtered = 0;
+        let trace = Trace {
+            window,
+            min,
+            max,
+            records,
+            missing,
+            filtered,
+            descends,
+            date,
+            end,
+            cursor,
+            refused,
+        };
+        Some(trace)
     }
 
     /// The watermark at the end of a run whose tasks have all completed; `None` when it stays what it is.
@@ -290,8 +440,19 @@ impl Tracker {
         let (missing, records) = traces
             .iter()
             .fold((0, 0), |(missing, records), t| (missing + t.missing, records + t.records));
-        let (Some(path), true) = (&self.params.cursor_path, missing > 0) else { return Vec::new() };
-        vec![match missing == records {
+        let refused =
+            traces.iter().filter_map(|trace| trace.refused.as_ref().map(|said| (trace, said)));
+        let mut remarks: Vec<_> = refused
+            .map(|(trace, said)| {
+                let start = trace.window.start.as_deref().unwrap_or("the beginning");
+                Remark::note(format!(
+                    "the API refused the cursor at which an earlier run ended ({said}), so this one read from \
+                     {start} on"
+                ))
+            })
+            .collect();
+        let (Some(path), true) = (&self.params.cursor_path, missing > 0) else { return remarks };
+        remarks.push(match missing == records {
             true => Remark::degrading(format!(
                 "none of {records} records has a readable cursor (`incremental.cursor_path` = `{path}`): they \
                  are loaded, and the next run asks for the same again; see `cursor_path`, `type` and `format`"
@@ -300,7 +461,8 @@ impl Tracker {
                 "{missing} of {records} records have no readable cursor (`{path}`): they are loaded, and do not \
                  move the watermark"
             )),
-        }]
+        });
+        remarks
     }
 
     /// The latest that the watermark may be: the API's clock when it first answered, less how far
@@ -327,8 +489,8 @@ impl Tracker {
             Some(_) | None => true,
         };
         let mark = |text: &Option<String>| self.clockwork.of_stored(text.as_deref()?);
-        let ascends =
-            traces.windows(2).all(|pair| match (mark(&pair[0].max), mark(&pair[1].min)) {
+        let ascends = traces.iter().all(|trace| !trace.descends)
+            && traces.windows(2).all(|pair| match (mark(&pair[0].max), mark(&pair[1].min)) {
                 (Some(before), Some(behind)) => before <= behind,
                 _ => true,
             });
@@ -341,6 +503,16 @@ impl Trace {
     /// The same, of a page of which so many records were left out.
     pub fn filtered(self, filtered: u64) -> Self {
         Self { filtered, ..self }
+    }
+
+    /// The same, of the last page of a chain behind which a later run can go on at this cursor.
+    pub fn ending_at(self, cursor: Option<Value>) -> Self {
+        Self { cursor, ..self }
+    }
+
+    /// The same, of an answer that refused the cursor of the run before.
+    pub fn refused(self, said: String) -> Self {
+        Self { refused: Some(said), ..self }
     }
 
     /// As it is kept.

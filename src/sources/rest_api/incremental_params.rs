@@ -43,10 +43,10 @@ pub struct Incremental {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub step: Option<Duration>,
-    /// How many windows are read side by side.
-    #[serde(default = "four")]
-    pub concurrency: NonZeroU32,
-    /// Whether the API gives records in the order of the cursor.
+    /// How many windows are read side by side, 4 unless it is set.
+    pub concurrency: Option<NonZeroU32>,
+    /// Whether the API gives records in the order of the cursor. With "asc", `max_records` of the paginator is
+    /// the most that one query gives: behind it a new one goes on from the last record.
     pub sorted: Option<Sorted>,
     /// Whether the API gives records whose cursor equals the start. If not, the start is one unit less.
     #[serde(default = "yes")]
@@ -75,11 +75,6 @@ pub enum Sorted {
     Asc,
     /// The highest first.
     Desc,
-}
-
-fn four() -> NonZeroU32 {
-    const FOUR: NonZeroU32 = NonZeroU32::new(4).unwrap();
-    FOUR
 }
 
 fn yes() -> bool {
@@ -135,10 +130,16 @@ impl Incremental {
             );
         }
         if self.start_param.is_none() && !named(START) {
+            let what = match ends {
+                true => "asks for an end and for no start: name",
+                false => "asks for nothing: name",
+            };
             say(
                 None,
-                "asks for nothing: name the query parameter in `start_param`, or write \
-                 `${incremental.start}` where the request takes it",
+                &format!(
+                    "{what} the query parameter in `start_param`, or write \
+                 `${{incremental.start}}` where the request takes it"
+                ),
             );
         }
         if named(START) && self.initial_value.is_none() {
@@ -168,6 +169,15 @@ impl Incremental {
             if step < Duration::from_secs(1) {
                 say(Some("step"), "is too short: the shortest window is one second");
             }
+        }
+        if self.concurrency.is_some() && self.step.is_none() {
+            say(
+                Some("concurrency"),
+                "is how many windows are read side by side, and no `step` cuts them",
+            );
+        }
+        if self.end_param.is_some() && self.end_param == self.start_param {
+            say(Some("end_param"), "is `start_param` as well: they take two values");
         }
         let is_time = self.kind.is_time();
         for (key, there) in [

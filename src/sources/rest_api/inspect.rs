@@ -15,6 +15,7 @@ use super::responses;
 use super::source::RestApiSource;
 use crate::domain::text;
 use crate::files;
+use crate::job_file::policy::{Missing, MissingAction};
 use crate::job_file::setting::{PlainOrSecret, Secret, SettingError};
 use crate::job_file::{Definition, Inspection};
 use crate::sources::{AllowedRoots, SourceError, rows};
@@ -57,6 +58,7 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     if let Some(Err(error)) = params.deleted.as_deref().map(Deleted::new) {
         job.problem(&["rest_api", "deleted"], without_key(&error, "deleted"));
     }
+    inspect_missing(job, params);
     inspect_headers(job, params);
     for name in params.params.keys().filter(|name| is_suspicious(name)) {
         let message = format!(
@@ -65,6 +67,28 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
              value = {{ env = \"NAME_OF_VARIABLE\" }} }}"
         );
         job.warning(&["rest_api", "params", name], message);
+    }
+}
+
+/// Where no run can tell which records are gone, none would ever be marked, and nobody would be told.
+fn inspect_missing(job: &mut Inspection<'_>, params: &RestApiParams) {
+    let missing = job.table::<Missing>("missing");
+    if missing.is_none_or(|missing| missing.action != MissingAction::Tombstone) {
+        return;
+    }
+    let keys = ["missing", "action"];
+    if params.paginator.first_pages_only() {
+        job.problem(
+            &keys,
+            "needs all pages, and the paginator reads the first only: what is not on them may be there all the same",
+        );
+    }
+    if params.asks_for_an_end() {
+        job.problem(
+            &keys,
+            "needs runs that ask for everything, and the request has an end, behind which records may be: remove \
+             `end_param` or `${incremental.end}` of `rest_api.incremental`",
+        );
     }
 }
 

@@ -5,7 +5,7 @@
 //! it), `template` the names in the job file's texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
 //! sent; `recording` pages without a network.
 //! `incremental` says what of it is new, and how far the watermark moves (`mark`: what cursors are).
-//! `page_reader` makes a page of a response: `data_selector` says which values of it are records
+//! `page_reader` makes a page of a response, `along` leads on from it within the bounds of the run: `data_selector` says which values of it are records
 //! (`explode`: which within those),
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches,
 //! `conditional` asks only for what has changed, `complaint` what the answer says is wrong with it, `responses` what the job file says that it means, `answers`
@@ -13,6 +13,7 @@
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
+mod along;
 mod answers;
 mod around;
 mod asking;

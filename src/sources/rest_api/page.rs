@@ -60,6 +60,8 @@ pub struct Page {
     pub filtered: u64,
     /// The API's clock, when it answered.
     pub date: Option<DateTime<Utc>>,
+    /// The cursor at which a later run can go on, if the chain ended here and has everything.
+    pub(super) cursor: Option<Value>,
     /// What the page leaves for the end of its run.
     pub watermark: Option<Value>,
     /// The headers of the response, without secrets.

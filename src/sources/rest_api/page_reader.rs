@@ -133,6 +133,10 @@ impl PageReader {
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok()).map(Into::into);
         let filtered = came.saturating_sub(records.len()) as u64;
         let (name, headers) = (self.paginator.name(position)?, headers.clone());
+        let cursor = match &end {
+            Some(end) if end.complete => self.paginator.last_cursor(position, view)?,
+            Some(_) | None => None,
+        };
         // What is past the end has come already.
         let (said, records) = if repeats { (Said::End, 0) } else { (said, count) };
         let (shape, leading_nowhere) =
@@ -158,6 +162,7 @@ impl PageReader {
             cursors,
             filtered,
             date,
+            cursor,
             watermark: None,
             headers,
             findings: Vec::new(),

@@ -16,7 +16,7 @@ use super::explode::Explode;
 use super::http::redirects::AllowedHost;
 use super::http::tls::Tls;
 use super::incremental_params::Incremental;
-use super::paginator::Paginator;
+use super::paginator::{Paginator, Way};
 use super::param_value::ParamValue;
 use super::responses::ResponseRule;
 use super::template;
@@ -219,7 +219,10 @@ impl RestApiParams {
                 problems.push((below("rate_limit", name), message));
             }
         }
-        for (below, problem) in self.paginator.problems() {
+        let paginator = self.paginator.problems().into_iter();
+        let of_request = self.paginator.request_problems(&self.body());
+        for (below, problem) in paginator.chain(of_request).chain(self.paginator_and_incremental())
+        {
             let keys = ["paginator"].into_iter().chain(below).map(str::to_owned);
             problems.push((keys.collect(), problem));
         }
@@ -227,6 +230,53 @@ impl RestApiParams {
             problems.push((below("tls", name), problem));
         }
         problems.extend(self.auth.iter().flat_map(AuthList::problems));
+        problems
+    }
+
+    /// What the paginator and `incremental` cannot do together: the key below `rest_api.paginator`.
+    fn paginator_and_incremental(&self) -> Vec<(Option<&'static str>, String)> {
+        let mut problems = Vec::new();
+        let mut say = |key, text: &str| problems.push((Some(key), text.to_owned()));
+        let (resumes, paginator) = (self.paginator.resumes(), &self.paginator);
+        let Some(incremental) = &self.incremental else {
+            if resumes {
+                say(
+                    "resume",
+                    "goes on where the last run ended, and needs `incremental`, which says where the first one \
+                     begins",
+                );
+            }
+            return problems;
+        };
+        if resumes && self.asks_for_an_end() {
+            say(
+                "resume",
+                "goes on where the last run ended, and a request with an end ends elsewhere: remove `end_param` or \
+                 `${incremental.end}`",
+            );
+        }
+        if paginator.first_pages_only() {
+            let key = match paginator.way() {
+                Way::Single { .. } => "first_page_only",
+                Way::Numbered { .. } | Way::Referenced => "first_pages_only",
+            };
+            say(
+                key,
+                "leaves out what is behind the first pages, and an incremental run never asks for it again: remove \
+                 it, or `incremental`",
+            );
+        }
+        let bounds =
+            [("start_param", &incremental.start_param), ("end_param", &incremental.end_param)];
+        for (key, name) in paginator.query_params() {
+            let both = bounds.iter().find(|(_, bound)| bound.as_deref() == Some(name));
+            if let Some((bound, _)) = both {
+                say(
+                    key,
+                    &format!("`{name}` is `incremental.{bound}` as well: they take two values"),
+                );
+            }
+        }
         problems
     }
 
@@ -258,6 +308,12 @@ impl RestApiParams {
             text.contains("${") && template::parsed(text).is_ok_and(|t| t.names_any(prefix))
         };
         self.texts().into_iter().any(names_it)
+    }
+
+    /// Whether an incremental run asks for no more than what is before an end.
+    pub(super) fn asks_for_an_end(&self) -> bool {
+        let incremental = self.incremental.as_ref();
+        incremental.is_some_and(|i| i.end_param.is_some() || self.names_any(template::END))
     }
 
     /// The texts that may have templates, by their keys.
@@ -332,6 +388,92 @@ mod tests {
             let text = format!("base_url = \"https://example.com\"\n{line}");
             let error = toml::from_str::<RestApiParams>(&text).unwrap_err();
             assert!(error.message().contains("unknown field"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_that_cannot_work_together_are_refused_and_those_that_can_are_not() {
+        const SINCE: &str = "incremental = { cursor_path = '$.at', start_param = 'since', initial_value = '2026-01-01'";
+        let cursor =
+            |keys: &str| format!("paginator = {{ type = 'cursor', cursor_path = '$.c', {keys} }}");
+        let query = "graphql = { query = '{ a }' }";
+        for (lines, key, says) in [
+            (cursor("body_path = '$.c'"), "paginator.body_path", "has no body"),
+            (cursor("body_path = '$.c'") + "\nmethod = 'POST'", "", ""),
+            (cursor("body_path = '$.c'") + "\njson = { a = 1 }", "", ""),
+            (cursor("body_path = '$.c'") + "\njson = [1]", "paginator.body_path", "no JSON object"),
+            (
+                cursor("body_path = '$.c.d'") + "\nform = { a = 'b' }",
+                "paginator.body_path",
+                "nothing below",
+            ),
+            (cursor("body_path = '$.variables.c'") + "\n" + query, "", ""),
+            (
+                cursor("body_path = '$.c'") + "\n" + query,
+                "paginator.body_path",
+                "only the variables",
+            ),
+            (cursor("variable = 'c'"), "paginator.variable", "there is none"),
+            (
+                cursor("variable = 'c'") + "\njson = { a = 1 }",
+                "paginator.variable",
+                "there is none",
+            ),
+            (cursor("variable = 'c'") + "\n" + query, "", ""),
+            (
+                format!("paginator = {{ type = 'page_number' }}\n{query}"),
+                "paginator.type",
+                "`cursor`",
+            ),
+            (format!("paginator = {{ type = 'offset' }}\n{query}"), "paginator.type", "`cursor`"),
+            (cursor("param = 'c', resume = true"), "paginator.resume", "needs `incremental`"),
+            (cursor("param = 'c', resume = true") + &format!("\n{SINCE} }}"), "", ""),
+            (
+                cursor("param = 'c', resume = true")
+                    + &format!("\n{SINCE}, end_param = 'until' }}"),
+                "paginator.resume",
+                "remove `end_param`",
+            ),
+            (
+                cursor("param = 'since'") + &format!("\n{SINCE} }}"),
+                "paginator.param",
+                "`incremental.start_param` as well",
+            ),
+            (
+                format!(
+                    "paginator = {{ type = 'single_page', first_page_only = true }}\n{SINCE} }}"
+                ),
+                "paginator.first_page_only",
+                "never asks for it again",
+            ),
+            (
+                format!(
+                    "paginator = {{ type = 'page_number', max_pages = 2, first_pages_only = true }}\n{SINCE} }}"
+                ),
+                "paginator.first_pages_only",
+                "never asks for it again",
+            ),
+            (format!("{SINCE}, concurrency = 2 }}"), "incremental.concurrency", "no `step`"),
+            (format!("{SINCE}, concurrency = 2, step = '1d', end_param = 'until' }}"), "", ""),
+            (format!("{SINCE}, step = '1d' }}"), "incremental.step", "needs an end"),
+            (format!("{SINCE}, end_param = 'since' }}"), "incremental.end_param", "two values"),
+            (
+                "incremental = { cursor_path = '$.at', end_param = 'until' }".to_owned(),
+                "incremental",
+                "an end and for no start",
+            ),
+        ] {
+            let text = format!("base_url = 'https://example.com'\n{lines}");
+            let params: RestApiParams = toml::from_str(&text).unwrap();
+            let problems = params.problems();
+            let found = problems.iter().map(|(keys, problem)| (keys.join("."), problem.as_str()));
+            match key {
+                "" => assert!(problems.is_empty(), "{lines}: {problems:?}"),
+                _ => assert!(
+                    found.clone().any(|(keys, problem)| keys == key && problem.contains(says)),
+                    "{lines}: {problems:?}"
+                ),
+            }
         }
     }
 

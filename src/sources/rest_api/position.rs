@@ -57,6 +57,39 @@ pub(super) struct Window {
     /// Up to where the run reads, if this is a window of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// The cursor from which the chain goes on within these bounds, where one before it came to the most
+    /// records that the API gives for one query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// How far the chain has come, where the job file says that records come in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Reached>,
+    /// Whether the chain begins at the cursor at which that of the run before ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
+}
+
+/// How far a chain has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reached {
+    /// The highest cursor, in the words of the watermark.
+    pub highest: String,
+    /// Whether every record came behind those with lower cursors.
+    pub in_order: bool,
+}
+
+impl Window {
+    /// Bounds, and nothing that is known of a chain.
+    pub fn new(
+        start: Option<String>,
+        end: Option<String>,
+        planned: DateTime<Utc>,
+        fresh: bool,
+    ) -> Self {
+        let (until, from, reached) = (None, None, None);
+        Self { start, end, planned, fresh, until, from, reached, resumed: false }
+    }
 }
 
 impl PagePosition {
@@ -114,7 +147,7 @@ mod tests {
         let window = |start: Option<&str>, end: Option<&str>| {
             let (fresh, planned) = (start.is_none(), Utc::now());
             let (start, end) = (start.map(str::to_owned), end.map(str::to_owned));
-            Some(Window { start, end, planned, fresh, until: None })
+            Some(Window::new(start, end, planned, fresh))
         };
         for window in
             [None, window(None, None), window(Some("a"), None), window(Some("a"), Some("b"))]

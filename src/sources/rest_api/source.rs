@@ -9,8 +9,9 @@ use reqwest::StatusCode;
 use reqwest::header::{
     CONTENT_TYPE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::along::along;
 use super::answers::Answers;
 use super::asking::{Asking, Called};
 use super::auth::{AuthContext, AuthList, Calls, SentToken};
@@ -28,7 +29,7 @@ use super::page::Page;
 use super::page_reader::{PageReader, reject};
 use super::paginator::Paginator;
 use super::params::{Empty, RateLimitParams, RestApiParams};
-use super::position::{PagePosition, Run};
+use super::position::{PagePosition, Run, Window};
 use super::recording::{self, Index, Recorded, RecordedPage, Recording};
 use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
 use super::state::State;
@@ -153,7 +154,7 @@ impl RestApiSource {
             request.push_str(&format!("\n{}\n{paginator:?}\n{explode}", incremental.identity()));
         }
         let request = ContentHash::of(request.as_bytes()).to_string();
-        Some(State { request: Some(request), watermark: None, mapping: self.mapping() })
+        Some(State { request: Some(request), mapping: self.mapping(), ..State::default() })
     }
 
     /// Reads one page; tokens of login servers are kept for this once.
@@ -211,29 +212,34 @@ impl RestApiSource {
 
     fn planned(&self, request: &PlanRequest) -> Plan {
         let asks = self.state();
-        let (windows, remarks) = match &self.reader.tracker {
+        let paginator = &self.reader.paginator;
+        // What is not on the first pages may be there all the same.
+        let all_pages = !paginator.first_pages_only();
+        let (windows, remarks, everything, cursor) = match &self.reader.tracker {
             None => {
                 let changed = asks.and_then(|asks| asks.change_since(request));
-                (vec![None], changed.into_iter().collect())
+                (vec![None], changed.into_iter().collect(), all_pages, None)
             }
             Some(tracker) => {
                 let before = State::of(&request.state);
-                let (windows, remarks) = tracker.plan(&before, asks.as_ref(), request);
-                (windows.into_iter().map(Some).collect(), remarks)
+                let asks = tracker.plan(&before, asks.as_ref(), request);
+                let windows = asks.windows.into_iter().map(Some).collect();
+                (windows, asks.remarks, asks.everything, asks.cursor)
             }
         };
+        let resumed = cursor.and_then(|cursor| paginator.resumed(&cursor));
         let run = Run { id: request.run, date: request.now.date_naive() };
         let run = self.params.names_any("run.").then_some(run);
-        let first = |window| {
-            let at = self.reader.paginator.first();
+        let first = |window: Option<Window>| {
+            let at = resumed.clone().unwrap_or_else(|| paginator.first());
+            let resumed = resumed.is_some();
+            let window = window.map(|window| Window { resumed, ..window });
             PagePosition { window, run, ..PagePosition::of(at) }.to_json()
         };
         let slices = (0..).zip(windows).map(|(lane, window)| NextSlice {
             slice: SliceId::new(lane, 0),
             position: first(window),
         });
-        // What is asked for in windows begins somewhere, and ends before now.
-        let everything = self.reader.tracker.is_none();
         Plan { remarks, everything, ..Plan::of_slices(slices.collect()) }
     }
 
@@ -306,7 +312,9 @@ impl RestApiSource {
         let page = self.page_of(position, asked, response).await?;
         // What says that something is wrong with it is asked for again, and so is what is no JSON: it is kept in
         // another form.
-        let validators = validators.flatten().filter(|_| page.complaint.is_none() && page.is_json);
+        let validators = validators
+            .flatten()
+            .filter(|_| page.complaint.is_none() && page.is_json && page.said == Said::Page);
         Ok((Page { validators, not_modified, ..page }, headers))
     }
 
@@ -697,10 +705,15 @@ impl Source for RestApiSource {
             return self.state().map(|state| state.to_json()).unwrap_or_default();
         };
         let before = State::of(state);
+        let since = tracker.since(&before, state.is_null(), watermarks);
         match tracker.advance(&before, watermarks, complete) {
             // The next run asks for the same again.
-            None => before.to_json(),
-            Some(watermark) => State { watermark, ..self.state().unwrap_or_default() }.to_json(),
+            None => State { since, ..before }.to_json(),
+            Some(watermark) => {
+                let cursor = tracker.cursor(&before, watermarks, complete);
+                let now = self.state().unwrap_or_default();
+                State { watermark, since, cursor, ..now }.to_json()
+            }
         }
     }
 
@@ -734,29 +747,6 @@ impl Source for RestApiSource {
         }
         remarks
     }
-}
-
-/// The page at a position, whose next one is of the same chain.
-fn along(
-    reader: &PageReader,
-    position: &PagePosition,
-    asked: &Asked,
-    response: Response,
-) -> Result<Page, SourceError> {
-    let mut page = reader.page(&position.at, asked, response)?;
-    page.watermark = match &reader.tracker {
-        Some(tracker) => {
-            let (cursors, end) = (page.cursors.take(), page.end.clone());
-            let trace = tracker.trace(position, cursors, page.date, end);
-            trace.map(|trace| trace.filtered(page.filtered).to_json())
-        }
-        // Nothing but what the run says of it.
-        None => (page.filtered > 0).then(|| json!({ FILTERED: page.filtered })),
-    };
-    let [next, again] = [page.next, page.again].map(|at| at.map(|at| position.next(at).to_json()));
-    let ahead = page.ahead.into_iter();
-    let ahead = ahead.map(|(pages, at)| (pages, position.next(at).to_json())).collect();
-    Ok(Page { next, again, ahead, ..page })
 }
 
 /// The list within each record whose elements are the records.

@@ -1,5 +1,6 @@
 //! What is remembered of a run that has read everything it asked an API for, in
-//! `ingestion_checkpoints.state`: `{"rest": {"request": FINGERPRINT, "watermark": "…", "mapping": FINGERPRINT}}`.
+//! `ingestion_checkpoints.state`: `{"rest": {"request": FINGERPRINT, "watermark": "…", "mapping": FINGERPRINT,
+//! "since": "…", "cursor": …}}`.
 
 use serde_json::{Map, Value, json};
 
@@ -17,6 +18,11 @@ pub(super) struct State {
     /// Fingerprint of how rows became records. Of a source that reads everything in each run it does not
     /// matter.
     pub mapping: Option<String>,
+    /// The lowest start from which any run has read, in the words of the watermark; `None` where one has read
+    /// from the beginning, or nobody knows.
+    pub since: Option<String>,
+    /// The cursor at which the last chain ended, where the next run goes on at it.
+    pub cursor: Option<Value>,
 }
 
 impl State {
@@ -27,6 +33,8 @@ impl State {
             request: text("request").map(str::to_owned),
             watermark: text("watermark").map(str::to_owned),
             mapping: text("mapping").map(str::to_owned),
+            since: text("since").map(str::to_owned),
+            cursor: state.pointer("/rest/cursor").filter(|cursor| !cursor.is_null()).cloned(),
         }
     }
 
@@ -36,11 +44,13 @@ impl State {
             ("request", &self.request),
             ("watermark", &self.watermark),
             ("mapping", &self.mapping),
+            ("since", &self.since),
         ];
         let fields = fields
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), Value::from(value.clone()?))));
-        json!({ "rest": fields.collect::<Map<_, _>>() })
+        let cursor = self.cursor.clone().map(|cursor| ("cursor".to_owned(), cursor));
+        json!({ "rest": fields.chain(cursor).collect::<Map<_, _>>() })
     }
 
     /// What there is to say when the last good run asked for something else: what only that had brought

@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::end_keys::{EndKeys, path_problem, with_end_keys};
+use super::page_view::PageView;
 use super::paginate::{Came, Paginate, Way, position};
 use crate::domain::text;
+use crate::sources::rest_api::body_params::BodyParams;
 use crate::sources::rest_api::body_path::BodyPath;
+use crate::sources::rest_api::http::said::Said;
 use crate::sources::rest_api::request::RequestParts;
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -35,6 +38,10 @@ with_end_keys! {
         /// Records a page.
         #[schemars(range(min = 1))]
         size: Option<u32>,
+        /// Whether an incremental run goes on at the cursor at which the last one ended, as exports of changes do.
+        /// Until there is one, it begins at `start_param`, which is not sent beside a cursor.
+        #[serde(default)]
+        resume: bool,
     }
 }
 
@@ -117,6 +124,50 @@ impl Paginate for Cursor {
             problems.push((Some("cursor_header"), problem));
         }
         problems
+    }
+
+    fn request_problems(&self, body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
+        if self.variable.is_some() && body.graphql.is_none() {
+            let problem =
+                "is a variable of a GraphQL query, and there is none: see [rest_api.graphql]";
+            return vec![(Some("variable"), problem.to_owned())];
+        }
+        let Some(path) = &self.body_path else { return Vec::new() };
+        let problem = match body.take_value_at(path) {
+            Err(error) => Some(error.text()),
+            Ok(()) => None,
+        };
+        problem.map(|problem| (Some("body_path"), problem)).into_iter().collect()
+    }
+
+    fn query_params(&self) -> Vec<(&'static str, &str)> {
+        let all = [("param", &self.param), ("size_param", &self.size_param)];
+        all.into_iter().filter_map(|(key, name)| Some((key, name.as_deref()?))).collect()
+    }
+
+    fn resumes(&self) -> bool {
+        self.resume
+    }
+
+    fn resumed(&self, cursor: &Value) -> Option<Value> {
+        self.resume.then(|| json!({ "page": 1, "cursor": cursor }))
+    }
+
+    fn last_cursor(&self, at: &Value, page: PageView<'_>) -> Result<Option<Value>, SourceError> {
+        let Position { cursor: asked, .. } = position(at)?;
+        if !self.resume {
+            return Ok(None);
+        }
+        // Where the last page has none, it is asked for again, and what was added behind it comes with it.
+        let own = match page.said {
+            Said::Page => self.cursor(Came::Page(page))?,
+            _ => None,
+        };
+        Ok(own.or(asked))
+    }
+
+    fn asks_by_cursor(&self, at: &Value) -> bool {
+        self.resume && position::<Position>(at).is_ok_and(|position| position.cursor.is_some())
     }
 
     fn first(&self) -> Value {

@@ -35,6 +35,7 @@ pub(super) use self::paginate::Way;
 use self::rules::Rules;
 pub(super) use self::rules::Verdict;
 pub use self::single_page::SinglePage;
+use super::body_params::BodyParams;
 use super::request::RequestParts;
 use crate::sources::SourceError;
 
@@ -85,6 +86,52 @@ impl Paginator {
         let mut problems = self.kind().problems();
         problems.extend(self.kind().end_keys().problems());
         problems
+    }
+
+    /// What is wrong with them for a request with this body.
+    pub(super) fn request_problems(
+        &self,
+        body: &BodyParams<'_>,
+    ) -> Vec<(Option<&'static str>, String)> {
+        self.kind().request_problems(body)
+    }
+
+    /// The query parameters that it sets, with their keys below `rest_api.paginator`.
+    pub(super) fn query_params(&self) -> Vec<(&'static str, &str)> {
+        self.kind().query_params()
+    }
+
+    /// Whether the first pages are all that is wanted, however many there are.
+    pub(super) fn first_pages_only(&self) -> bool {
+        self.kind().end_keys().first_pages_only
+            || matches!(self.way(), Way::Single { first_page_only: true })
+    }
+
+    /// Whether a run goes on at the cursor at which the one before ended.
+    pub(super) fn resumes(&self) -> bool {
+        self.kind().resumes()
+    }
+
+    /// The position of the first page of a run that goes on at a cursor; `None` where none does.
+    pub(super) fn resumed(&self, cursor: &Value) -> Option<Value> {
+        self.kind().resumed(cursor)
+    }
+
+    /// The cursor at which a later run goes on, when the page at this position is the last and has everything.
+    ///
+    /// # Errors
+    /// When it cannot be found in the page.
+    pub(super) fn last_cursor(
+        &self,
+        at: &Value,
+        page: PageView<'_>,
+    ) -> Result<Option<Value>, SourceError> {
+        self.kind().last_cursor(&chain::own(at), page)
+    }
+
+    /// Whether the page at a position is asked for by a cursor that holds the beginning as well.
+    pub(super) fn asks_by_cursor(&self, at: &Value) -> bool {
+        self.kind().asks_by_cursor(&chain::own(at))
     }
 
     /// The position of the first page.

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::end_keys::{EndKeys, with_end_keys};
-use super::paginate::{Came, Paginate, Way, position, size_problems};
+use super::paginate::{
+    Came, Paginate, Way, number_and_size, numbered_graphql, position, size_problems,
+};
+use crate::sources::rest_api::body_params::BodyParams;
 use crate::sources::rest_api::request::RequestParts;
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -55,6 +58,14 @@ impl Paginate for Offset {
 
     fn problems(&self) -> Vec<(Option<&'static str>, String)> {
         size_problems(self.size_param.as_deref(), self.size)
+    }
+
+    fn request_problems(&self, body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
+        numbered_graphql(body)
+    }
+
+    fn query_params(&self) -> Vec<(&'static str, &str)> {
+        number_and_size(&self.param, self.size_param.as_deref())
     }
 
     fn first(&self) -> Value {

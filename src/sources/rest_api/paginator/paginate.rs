@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::end_keys::EndKeys;
 use super::page_view::PageView;
+use crate::sources::rest_api::body_params::BodyParams;
 use crate::sources::rest_api::request::RequestParts;
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -24,6 +25,44 @@ pub(in crate::sources::rest_api) trait Paginate:
     /// What serde cannot check of its own parameters: the key below `rest_api.paginator`, or `None` for the
     /// table itself, and what is wrong there.
     fn problems(&self) -> Vec<(Option<&'static str>, String)>;
+
+    /// What is wrong with them for a request with this body: the key below `rest_api.paginator`, or `None`, and
+    /// what is wrong there.
+    fn request_problems(&self, body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
+        let _ = body;
+        Vec::new()
+    }
+
+    /// The query parameters that it sets, with their keys below `rest_api.paginator`.
+    fn query_params(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
+
+    /// Whether a run goes on at the cursor at which the one before ended.
+    fn resumes(&self) -> bool {
+        false
+    }
+
+    /// The position of the first page of a run that goes on at a cursor; `None` where none does.
+    fn resumed(&self, cursor: &Value) -> Option<Value> {
+        let _ = cursor;
+        None
+    }
+
+    /// The cursor at which a later run goes on, when the page at this position is the last and has everything.
+    ///
+    /// # Errors
+    /// When it cannot be found in the page.
+    fn last_cursor(&self, at: &Value, page: PageView<'_>) -> Result<Option<Value>, SourceError> {
+        let _ = (at, page);
+        Ok(None)
+    }
+
+    /// Whether the page at a position is asked for by a cursor that holds the beginning as well.
+    fn asks_by_cursor(&self, at: &Value) -> bool {
+        let _ = at;
+        false
+    }
 
     /// The position of the first page.
     fn first(&self) -> Value;
@@ -115,6 +154,25 @@ pub(super) fn position<P: DeserializeOwned>(json: &Value) -> Result<P, SourceErr
         let message = format!("{json} is no position of a paginated API: {error}");
         SourceError::new(SourceErrorKind::InvalidState, message)
     })
+}
+
+/// What is wrong with pages by number in a GraphQL query.
+pub(super) fn numbered_graphql(body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
+    let problem = body.graphql.map(|_| {
+        let problem = "is for numbers in the address, and a GraphQL query takes its page in a variable: \
+                       `cursor` with `variable`";
+        (Some("type"), problem.to_owned())
+    });
+    problem.into_iter().collect()
+}
+
+/// The query parameters of numbered pages, with their keys.
+pub(super) fn number_and_size<'p>(
+    param: &'p str,
+    size_param: Option<&'p str>,
+) -> Vec<(&'static str, &'p str)> {
+    let size_param = size_param.map(|name| ("size_param", name));
+    [("param", param)].into_iter().chain(size_param).collect()
 }
 
 /// What is wrong with the number of records a page and the parameter that takes it.

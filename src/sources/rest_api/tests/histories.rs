@@ -277,7 +277,8 @@ async fn asked(
 /// The state that a good run of this source leaves with this watermark.
 fn state(source: &RestApiSource, watermark: &str) -> Value {
     let asks = source.state().expect("a request that can be made");
-    State { watermark: Some(watermark.to_owned()), ..asks }.to_json()
+    let since = Some("2020-01-01T00:00:00Z".to_owned());
+    State { watermark: Some(watermark.to_owned()), since, ..asks }.to_json()
 }
 
 #[tokio::test]
