@@ -8,7 +8,8 @@ use tokio::time::timeout;
 
 use crate::db::Transaction;
 use crate::job_file::JobsFolder;
-use crate::sources::Access;
+use crate::sources::{Access, AllowedRoots};
+use crate::tasks::tokens::ProcessTokens;
 
 /// How long a request waits for a connection to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +23,10 @@ pub struct ApiState {
     pub jobs: JobsFolder,
     /// Where runs started here take API pages from.
     pub access: Access,
+    /// The folders that job files may read.
+    pub allowed_roots: AllowedRoots,
+    /// Where tokens of login servers are kept.
+    pub tokens: ProcessTokens,
 }
 
 impl ApiState {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use serde_json::json;
+use poem_openapi::types::ToJSON;
 
 use super::args::OutputArgs;
 use super::database::{Database, Schema};
 use super::out;
 use super::processes::allowed_roots;
 use super::table::{Cell, Table};
+use crate::api::resources::previews::{MOST_SLICES, Preview};
 use crate::config::Settings;
 use crate::domain::text::printable;
 use crate::job_file::JobsFolder;
@@ -27,8 +28,6 @@ Examples:
 
 Nothing is written.";
 
-/// The most slices that are looked at: two pages tell more than one.
-pub(crate) const MOST_SLICES: usize = 2;
 /// The most records that are shown.
 const SHOWN: usize = 3;
 
@@ -74,15 +73,9 @@ pub(super) async fn preview(
     if let Some(database) = database {
         database.close().await?;
     }
-    let mut read = read?;
-    let counted = (read.records.len(), read.set_aside.len());
+    let read = read?;
     if args.output.json {
-        read.records.truncate(SHOWN);
-        read.set_aside.truncate(SHOWN);
-        let mut document = serde_json::to_value(&read)?;
-        document["source"] = json!(args.source);
-        document["counts"] = json!({ "records": counted.0, "set_aside": counted.1 });
-        out::json(&document)?;
+        out::json(&Preview::of(&args.source, read).to_json())?;
     } else {
         show(&read);
     }

@@ -21,6 +21,7 @@ use crate::queue::{self, WorkError};
 use crate::scheduler;
 use crate::sources::{Access, AllowedRoots};
 use crate::tasks::perform::RetryPolicy;
+use crate::tasks::tokens::{ProcessTokens, Sealing};
 use crate::worker::{self, WorkerOptions};
 
 /// Requests need a connection for a moment each.
@@ -116,6 +117,19 @@ pub(super) fn worker_options(settings: &Settings) -> anyhow::Result<WorkerOption
     })
 }
 
+/// What the API works with.
+pub(super) fn api_state(
+    settings: &Settings,
+    pool: &PgPool,
+    jobs: &JobsFolder,
+    access: Access,
+) -> anyhow::Result<ApiState> {
+    let sealing = settings.secret_key.as_ref().map(|key| Sealing::new(key.expose()));
+    let tokens = ProcessTokens::new(pool.clone(), sealing);
+    let (pool, jobs, allowed_roots) = (pool.clone(), jobs.clone(), allowed_roots(settings)?);
+    Ok(ApiState { pool, jobs, access, allowed_roots, tokens })
+}
+
 pub(super) async fn serve(
     settings: &Settings,
     jobs: &JobsFolder,
@@ -123,7 +137,7 @@ pub(super) async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let listener = listen(settings)?;
     let database = Database::open_as_service(settings, API_CONNECTIONS, Schema::Expect).await?;
-    let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
+    let state = api_state(settings, &database.pool, jobs, access)?;
     let served = serve_on(settings, state, listener).await;
     database.close().await?;
     served.map(|()| ExitCode::SUCCESS)

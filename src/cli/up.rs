@@ -74,7 +74,7 @@ pub(super) async fn up(
             return Err(error);
         }
     };
-    let state = ApiState { pool: database.pool.clone(), jobs: jobs.clone(), access };
+    let state = processes::api_state(settings, &database.pool, jobs, access)?;
     let services = Services::start(settings, state, auth_config, listener, &stop)?;
     print_addresses(settings);
     if !args.no_initial_run {
@@ -127,7 +127,7 @@ impl Services {
         listener: tokio::net::TcpListener,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let ApiState { pool, jobs, access } = state.clone();
+        let ApiState { pool, jobs, access, .. } = state.clone();
         let options = processes::worker_options(settings)?;
         let (worker_pool, worker_stop) = (pool.clone(), stop.clone());
         let (scheduler_pool, jobs, scheduler_stop) = (pool, jobs, stop.clone());

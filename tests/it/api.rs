@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use kasparro::api::{self, ApiState, AuthConfig, WithoutToken};
+use kasparro::api::{self, AuthConfig, WithoutToken};
 use kasparro::sources::Access;
 
 use crate::app::TestApp;
@@ -32,7 +32,7 @@ impl TestApi {
         let listener = api::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let pool = app.pool.clone();
-        let state = ApiState { pool: pool.clone(), jobs: app.jobs(), access: Access::Offline };
+        let state = app.api_state();
         // Ends with the test's runtime.
         let end = std::future::pending();
         tokio::spawn(api::serve(state, auth_config, listener, Duration::ZERO, end));
@@ -294,4 +294,47 @@ async fn requests_that_get_no_connection_are_told_so_in_time() {
     assert_eq!(health.status(), StatusCode::OK);
     problem(app.get("/stats").await, 503, "unavailable").await;
     assert!(started.elapsed() < std::time::Duration::from_secs(25));
+}
+
+#[tokio::test]
+async fn a_source_is_looked_at_and_nothing_of_it_is_loaded() {
+    let api = TestApi::admitting_this_machine().await;
+    api.write_job(
+        "lines",
+        "kind = \"csv\"\nprimary_key = [\"key\"]\n[csv]\npaths = [\"lines.csv\"]\n\
+         [fields]\nname = { required = true }\n",
+    );
+    api.app.write("lines.csv", "key,name\n1,one\n2,\n3,three\n4,four\n5,five\n");
+    api.write_job("broken", "kind = \"csv\"\n");
+    api.write_job("gone", "kind = \"csv\"\nprimary_key = [\"key\"]\n[csv]\npaths = [\"gone.csv\"]\n[fields]\nname = {}\n");
+    let preview = async |source: &str| {
+        let url = api.url(&format!("/sources/{source}/preview"));
+        let answer = api.client.post(url).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, seen) = preview("lines").await;
+    assert_eq!(status, 200, "{seen}");
+    assert_eq!(seen["counts"], json!({ "records": 4, "set_aside": 1 }));
+    assert_eq!(seen["slices"][0]["rows"], 5);
+    assert_eq!(seen["records"].as_array().unwrap().len(), 3);
+    assert_eq!(seen["records"][0]["external_id"], "1");
+    assert_eq!(
+        (&seen["records"][0]["name"], &seen["set_aside"][0]["row"]),
+        (&json!("one"), &json!(2))
+    );
+    assert_eq!(seen["findings"][0]["topic"], "layout");
+    assert_eq!(api.app.number("select count(*) from unified_records").await, 0);
+    assert_eq!(api.app.number("select count(*) from etl_runs").await, 0);
+    for (source, expected, kind) in [
+        ("nobody", 404, "unknown-source"),
+        ("broken", 422, "invalid-job-file"),
+        ("gone", 502, "unreadable-source"),
+    ] {
+        let (status, problem) = preview(source).await;
+        assert_eq!(
+            (status, &problem["type"]),
+            (expected, &json!(format!("urn:kasparro:problem:{kind}"))),
+            "{problem}"
+        );
+    }
 }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kasparro::api::ApiState;
 use kasparro::db::{self, runs, totals};
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::job_file::JobsFolder;
@@ -12,6 +13,7 @@ use kasparro::queue;
 use kasparro::sources::{Access, AllowedRoots, kinds};
 use kasparro::tasks::perform::RetryPolicy;
 use kasparro::tasks::start_run::{RawRange, RunRequest, Started, start_run};
+use kasparro::tasks::tokens::ProcessTokens;
 use kasparro::worker::{self, WorkerOptions};
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -106,6 +108,17 @@ impl TestApp {
 
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect("a file is read")
+    }
+
+    /// What an API of this app works with: recordings in place of a network.
+    pub fn api_state(&self) -> ApiState {
+        ApiState {
+            pool: self.pool.clone(),
+            jobs: self.jobs(),
+            access: Access::Offline,
+            allowed_roots: AllowedRoots::default(),
+            tokens: ProcessTokens::new(self.pool.clone(), None),
+        }
     }
 
     pub fn jobs(&self) -> JobsFolder {

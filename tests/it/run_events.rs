@@ -267,7 +267,7 @@ async fn a_server_that_stops_ends_its_streams_at_once() {
     app.start("lines", Mode::Incremental).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/runs/1/events", listener.local_addr().unwrap());
-    let state = ApiState { pool: app.pool.clone(), jobs: app.jobs(), access: Access::Offline };
+    let state = app.api_state();
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move { stopped.await.unwrap() };
     let serving = tokio::spawn(api::serve(state, OPEN, listener, TIMEOUT, stopped));

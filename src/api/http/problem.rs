@@ -74,6 +74,8 @@ string_enum! {
         InvalidRequest = "urn:kasparro:problem:invalid-request",
         /// The source's job file cannot be used.
         InvalidJobFile = "urn:kasparro:problem:invalid-job-file",
+        /// The source cannot be read, or does not answer in time.
+        UnreadableSource = "urn:kasparro:problem:unreadable-source",
         /// A fault of kasparro.
         Internal = "urn:kasparro:problem:internal",
         /// Too many requests are being worked on, or too many streams are open.
@@ -111,6 +113,7 @@ impl Kind {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidRequest | Self::InvalidJobFile => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnreadableSource => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -142,6 +145,7 @@ impl Kind {
             Self::UnsupportedMediaType => "The body must be JSON",
             Self::InvalidRequest => "The request cannot be followed",
             Self::InvalidJobFile => "The job file cannot be used",
+            Self::UnreadableSource => "The source cannot be read",
             Self::Internal => "kasparro failed",
             Self::Busy => "Too many requests at once",
             Self::Unavailable => "The database does not answer",
@@ -319,6 +323,9 @@ impl Kind {
             Self::InvalidJobFile => {
                 "jobs/products_csv.toml:8: csv.path: unknown key; did you mean `paths`?"
             }
+            Self::UnreadableSource => {
+                "https://api.example.com/v1/items answered 401 Unauthorized: see `rest_api.auth`"
+            }
             Self::Busy => "too many requests are being worked on; try again",
         };
         Problem::new(self, detail)
@@ -422,6 +429,7 @@ fn describe(status: StatusCode) -> &'static str {
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not declared as `application/json`.",
         422 => "The body is JSON, but the request cannot be followed; `detail` says why.",
+        502 => "The source cannot be read; `detail` says why.",
         503 => "The database does not answer, or not in time; try again.",
         _ => "A fault of kasparro; its log says more.",
     }

@@ -6,11 +6,12 @@ use poem::http::Method;
 
 use crate::domain::token::Scope;
 
-/// What needs `run`: starting runs, and what can be done to one that was started.
-const RUN: [(Method, &str); 3] = [
+/// What needs `run`: starting runs, what can be done to one that was started, and asking a source as a run does.
+const RUN: [(Method, &str); 4] = [
     (Method::POST, "/runs"),
     (Method::POST, "/runs/{id}/cancel"),
     (Method::POST, "/runs/{id}/retry"),
+    (Method::POST, "/sources/{name}/preview"),
 ];
 
 /// The scope that a request needs; `None` when it needs no token.
@@ -66,12 +67,12 @@ mod tests {
         ] {
             assert_eq!(needed(Method::GET, path), Some(Scope::Read), "{path}");
         }
-        for path in ["/runs", "/runs/7/cancel", "/runs/7/retry"] {
+        for path in ["/runs", "/runs/7/cancel", "/runs/7/retry", "/sources/a/preview"] {
             assert_eq!(needed(Method::POST, path), Some(Scope::Run), "{path}");
         }
         for path in [
             "/sources/a/pause",
-            "/sources/a/preview",
+            "/sources/a/previews",
             "/quarantine/redrive",
             "/new",
             "/runs/7",

@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 pub(crate) mod health;
 mod landing;
 pub(crate) mod pauses;
+pub(crate) mod previews;
 pub(crate) mod quarantine;
 pub(crate) mod rate_limits;
 pub(crate) mod records;
@@ -23,6 +24,7 @@ pub(crate) mod task;
 use health::HealthApi;
 use landing::LandingApi;
 use pauses::PausesApi;
+use previews::PreviewsApi;
 use quarantine::QuarantineApi;
 use rate_limits::RateLimitsApi;
 use records::RecordsApi;
@@ -39,7 +41,7 @@ use stats::StatsApi;
 /// in groups.
 pub(crate) type Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
-    (SourcesApi, PausesApi),
+    (SourcesApi, PausesApi, PreviewsApi),
     (RecordsApi, QuarantineApi, RedriveApi, SchemasApi),
     (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );
@@ -47,7 +49,7 @@ pub(crate) type Resources = (
 /// One of each.
 pub(crate) const RESOURCES: Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
-    (SourcesApi, PausesApi),
+    (SourcesApi, PausesApi, PreviewsApi),
     (RecordsApi, QuarantineApi, RedriveApi, SchemasApi),
     (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );
