@@ -6,7 +6,6 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use kasparro::api::{self, AuthConfig, WithoutToken};
-use kasparro::sources::Access;
 
 use crate::app::TestApp;
 

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use kasparro::api::{self, ApiState, AuthConfig, WithoutToken};
+use kasparro::api::{self, AuthConfig, WithoutToken};
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::{Mode, RunId};
-use kasparro::sources::Access;
 use kasparro::tasks::cancel_run::cancel_run;
 use reqwest::Response;
 use serde_json::Value;

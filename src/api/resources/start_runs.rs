@@ -6,10 +6,10 @@ use poem_openapi::{ApiResponse, Enum, Object, Union};
 use serde::Deserialize;
 
 use super::catalog::Catalog;
-use super::run::Run;
+use super::run::{MOST_CHAINS, Run};
 use crate::api::http::problem::{Declares, Kind, Problem};
 use crate::api::state::ApiState;
-use crate::db::runs;
+use crate::db::{run_chains, runs};
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::job_file::Definition;
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
@@ -244,8 +244,11 @@ pub(crate) async fn answer(
         }
         Started::Invalid(problem) => return Err(Problem::new(Kind::InvalidJobFile, problem)),
     };
-    let run = runs::get(&mut *state.connection().await?, id).await?;
+    let mut connection = state.connection().await?;
+    let run = runs::get(&mut *connection, id).await?;
     let run = Run::from(run.ok_or_else(|| Problem::unknown_run(id.0))?);
+    // The same as is there at its `Location`.
+    let run = run.with_chains(run_chains::list(&mut *connection, id, MOST_CHAINS).await?);
     let location = format!("/runs/{id}");
     Ok(match is_new {
         false => StartAnswer::Same(Json(Box::new(run)), location),
