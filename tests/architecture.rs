@@ -62,6 +62,7 @@ fn tests_and_benches_use_their_own_copy_of_what_ships() {
         "src/sources/rest_api/tests/tls.rs",
         "tests/architecture.rs",
         "tests/job_schema.rs",
+        "tests/it/examples/mod.rs",
         "tests/openapi.rs",
         "tests/support/shipped.rs",
         "tests/support/vocabulary.rs",

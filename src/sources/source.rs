@@ -89,6 +89,9 @@ pub struct Profile {
     /// Whether the job file decides what the rows of a slice are, so that normalizing it under another
     /// job file may find more or fewer.
     pub rows_by_job_file: bool,
+    /// Whether what is read may move while it is read, so that a record is met twice and another not at all: pages
+    /// that are asked for by number.
+    pub may_shift: bool,
     /// The most slices that are normalized in one transaction when they queue up, and the most small chunks
     /// of files that one task reads.
     pub slices_per_batch: i64,

@@ -101,10 +101,11 @@ fn assert_no_secret(text: &str) {
 }
 
 #[tokio::test]
-async fn full_pages_are_read_until_a_short_one_with_one_request_each() {
+async fn full_pages_are_read_to_the_empty_one_behind_a_short_one_with_one_request_each() {
     let server = MockServer::start().await;
-    for page in 1..=4_u32 {
-        let ids = 3 * (page - 1)..(3 * page).min(10);
+    // A page that is short proves nothing: one more is asked for.
+    for page in 1..=5_u32 {
+        let ids = (3 * (page - 1)).min(10)..(3 * page).min(10);
         Mock::given(path("/coins"))
             .and(query_param("page", page.to_string()))
             .and(query_param("per_page", "3"))
@@ -117,12 +118,12 @@ async fn full_pages_are_read_until_a_short_one_with_one_request_each() {
     let run = app.run_online("coins").await;
     assert_eq!(run.status, Success, "{run:?}");
     let counted = (run.counters.slices, run.counters.rows_read, run.counters.inserted);
-    assert_eq!(counted, (4, 10, 10));
-    assert_eq!(requests(&server).await, 4);
+    assert_eq!(counted, (5, 10, 10));
+    assert_eq!(requests(&server).await, 5);
     let ids = "select external_id from unified_records order by external_id::int";
     assert_eq!(app.texts(ids).await.len(), 10);
     let slices = "select slice || ':' || records from raw_api_data order by slice";
-    assert_eq!(app.texts(slices).await, ["0:3", "1:3", "2:3", "3:1"]);
+    assert_eq!(app.texts(slices).await, ["0:3", "1:3", "2:3", "3:1", "4:0"]);
     app.database.close().await;
 }
 

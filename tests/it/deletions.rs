@@ -242,6 +242,9 @@ async fn records_that_an_api_shows_no_more_are_marked_although_most_pages_are_sk
     let run = app.run_online("shop").await;
     assert_eq!((run.counters.unchanged, note(&run)), (8, ""), "{run:?}");
     *pages.lock().unwrap() = vec![vec![1, 2, 3], vec![4, 5, 6], vec![7]];
+    // Pages that are asked for by number may have moved: what one run lacks, another may show.
+    let run = app.run_online("shop").await;
+    assert!(note(&run).contains("1 record missing, 0 marked as deleted"), "{run:?}");
     let run = app.run_online("shop").await;
     assert!(note(&run).contains("1 record marked as deleted"), "{run:?}");
     assert_eq!(app.texts(STANDS).await, ["1", "2", "3", "4", "5", "6", "7", "8 deleted"]);

@@ -34,6 +34,7 @@ mod database_url;
 mod deletions;
 mod dirty_file;
 mod dry_run;
+mod examples;
 mod faults;
 mod files_at_hand;
 mod honest_runs;

@@ -115,7 +115,8 @@ async fn an_api_that_caps_its_pages_loses_nothing_with_a_total_and_without() {
 #[tokio::test]
 async fn a_full_last_page_is_the_last_by_the_total_or_by_the_empty_one_behind_it() {
     let full = Api { records: 150, ..API };
-    Api { total: |_| json!("150"), ..full }.ends(TOTAL, Success, 3, 150).await;
+    // The total may be an estimate, which a full page reaches by chance.
+    Api { total: |_| json!("150"), ..full }.ends(TOTAL, Success, 4, 150).await;
     full.ends(NO_TOTAL, Success, 4, 150).await;
 }
 
@@ -129,13 +130,9 @@ async fn a_total_that_is_too_small_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_total_that_is_believed_although_the_answer_says_otherwise_degrades_the_run() {
+async fn a_total_that_is_reached_by_a_full_page_is_not_believed() {
     let lies = Api { total: |_| json!(100), has_more: true, ..API };
-    let run = lies.ends(TOTAL, Degraded, 2, 100).await;
-    let note = run.stop_reason.expect("a note");
-    for part in ["says that there are more (it says so in `has_more`)", "`total_path`"] {
-        assert!(note.contains(part), "{note}");
-    }
+    lies.ends(TOTAL, Success, 4, 120).await;
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ async fn an_api_that_gives_fewer_per_page_than_asked_is_read_to_its_end() {
     let app = app(&server, lines).await;
     let run = app.run_online("items").await;
     assert_eq!((run.status, app.number(RECORDS).await), (Success, 70), "{run:?}");
-    assert_eq!(end(&app, &run).await, (StopReason::Short, true));
+    assert_eq!(end(&app, &run).await, (StopReason::Empty, true));
     let note = run.stop_reason.unwrap_or_default();
     assert!(note.contains("asked for 100 records, and the longest has 20"), "{note}");
     app.database.close().await;

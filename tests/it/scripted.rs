@@ -128,6 +128,7 @@ impl Source for Scripted {
         Profile {
             reads: Reads::Again,
             rows_by_job_file: true,
+            may_shift: false,
             slices_per_batch: self.script.slices_per_batch.max(1),
             bytes_per_batch: 16 << 20,
             rate_limit: None,

@@ -103,7 +103,8 @@ impl From<RunChain> for Chain {
 impl Run {
     /// With how its chains ended.
     pub(crate) fn with_chains(self, chains: Vec<RunChain>) -> Self {
-        Self { chains: Some(chains.into_iter().map(Chain::from).collect()), ..self }
+        let chains = chains.into_iter().map(Chain::from).collect();
+        Self { chains: Some(chains).filter(|chains: &Vec<_>| !chains.is_empty()), ..self }
     }
 }
 

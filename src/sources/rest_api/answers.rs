@@ -88,6 +88,8 @@ impl Answers {
     /// What a rule says of an answer.
     fn meant(&self, verdict: &Verdict, response: &Response) -> Result<Said, SourceError> {
         let kind = match verdict.action {
+            // What came with it counts.
+            ResponseAction::End if (200..300).contains(&response.status) => return Ok(Said::Last),
             ResponseAction::End => return Ok(Said::End),
             ResponseAction::Ignore => return Ok(Said::Ignored),
             ResponseAction::SkipParent => return Ok(Said::ParentGone),

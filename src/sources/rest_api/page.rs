@@ -93,8 +93,8 @@ impl Page {
             }
         };
         let context = match said {
-            Said::Page if !is_json => odd_text::context(),
-            Said::Page => Value::Null,
+            Said::Page | Said::Last if !is_json => odd_text::context(),
+            Said::Page | Said::Last => Value::Null,
             Said::End | Said::Ignored | Said::ParentGone | Said::Nothing => said::context(),
         };
         let validators = validators.map(Box::new);

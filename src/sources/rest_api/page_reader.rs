@@ -70,7 +70,9 @@ impl PageReader {
         response: Response,
     ) -> Result<Page, SourceError> {
         let Response { from, status, headers, body, said, rate, refused } = response;
-        if said == Said::Nothing && !self.paginator.may_be_the_end(position)? {
+        // Some APIs answer so when nothing is new.
+        let is_no_news = status == 204 && self.tracker.is_some();
+        if said == Said::Nothing && !is_no_news && !self.paginator.may_be_the_end(position)? {
             let refused = refused.unwrap_or_else(|| Refused {
                 kind: SourceErrorKind::InvalidResponse,
                 message: format!("the API answered {status} and nothing else"),
@@ -79,7 +81,11 @@ impl PageReader {
             });
             return Err(refused.into());
         }
-        let is_page = said == Said::Page;
+        let said = match said {
+            Said::Last if !self.has_records(&body, &headers) => Said::End,
+            said => said,
+        };
+        let is_page = said.is_page();
         let no_page = |body: &str, error| self.answers.no_page(status, rate, body, error);
         let (body, is_json) = match is_page {
             true => text_of(body, &headers).map_err(|error| no_page("", error))?,
@@ -112,7 +118,8 @@ impl PageReader {
         let (headers, body_text, records) = (&headers, json, records.as_slice());
         let view =
             PageView { asked: url, status, headers, body: body_text, hash, came, records, said };
-        let last = LastPage { page: view, status, place: &self.selector.place };
+        let place = &self.selector.place;
+        let last = LastPage { page: view, status, place, asks_for_news: self.tracker.is_some() };
         let Verdict { again, next, ahead, end, repeats } =
             self.paginator.verdict(position, view, &last)?;
         let met = match self.paginator.way() {
@@ -171,6 +178,12 @@ impl PageReader {
             not_modified: false,
             rate,
         })
+    }
+
+    /// Whether records can be found in a body.
+    fn has_records(&self, body: &[u8], headers: &HeaderMap) -> bool {
+        let body = text_of(body.to_vec(), headers);
+        body.is_ok_and(|(body, _)| self.selector.select(&body).is_ok())
     }
 
     /// The records within the records, where the job file says so.

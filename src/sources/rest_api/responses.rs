@@ -204,6 +204,14 @@ pub(super) fn problems(rules: &[ResponseRule]) -> Vec<RuleProblem> {
         if rule.wait.is_some_and(|wait| wait.is_zero()) {
             problem("wait", "is no time at all".to_owned());
         }
+        if rule.action == Some(ResponseAction::End)
+            && let Some(statuses) = &rule.status
+            && (500..600).any(|status| statuses.has(status))
+        {
+            let text = "is a fault of the API, which is no end: write `action = \"retry\"`, or \"ignore\" if the rest \
+                        may be missing";
+            problem("status", text.to_owned());
+        }
         let quiet = [ResponseAction::End, ResponseAction::Ignore, ResponseAction::SkipParent];
         if rule.message.is_some() && rule.action.is_some_and(|action| quiet.contains(&action)) {
             problem("message", "is never said: the answer is no error".to_owned());
@@ -346,13 +354,14 @@ mod tests {
     #[test]
     fn the_first_rule_whose_conditions_all_fit_wins() {
         use ResponseAction::{End, Fail, Ignore, Wait};
-        let two = r#"{ status = [404, "41x", "500-502"], action = "end" }, { status = "4xx", action = "ignore" }"#;
+        let two = r#"{ status = [404, "41x", "412-413"], action = "end" }, { status = "4xx", action = "ignore" }"#;
         assert!(rules(two).unwrap_err().contains("`41x` is no HTTP status"));
         let two = two.replace("41x", "410");
         for (status, expected) in [
             (404, Some(End)),
             (410, Some(End)),
-            (501, Some(End)),
+            (413, Some(End)),
+            (501, None),
             (403, Some(Ignore)),
             (503, None),
             (200, None),

@@ -27,7 +27,7 @@ use super::incremental::{FILTERED, Tracker};
 use super::odd_text;
 use super::page::Page;
 use super::page_reader::{PageReader, reject};
-use super::paginator::Paginator;
+use super::paginator::{Paginator, Way};
 use super::params::{Empty, RateLimitParams, RestApiParams};
 use super::position::{PagePosition, Run, Window};
 use super::recording::{self, Index, Recorded, RecordedPage, Recording};
@@ -358,7 +358,7 @@ impl RestApiSource {
         request: &SliceRequest,
         page: &Page,
     ) -> Result<Vec<Finding>, SourceError> {
-        if page.said != Said::Page {
+        if !page.said.is_page() {
             return Ok(vec![Finding::suspicious(
                 "records",
                 format!("the answer {} is no page", page.status),
@@ -614,6 +614,7 @@ impl Source for RestApiSource {
                 None => Reads::Again,
             },
             rows_by_job_file: true,
+            may_shift: matches!(self.reader.paginator.way(), Way::Numbered { .. }),
             slices_per_batch: PAGES_PER_BATCH,
             bytes_per_batch: BYTES_PER_BATCH,
             rate_limit: rate_limit.map(|RateLimitParams { key, requests, per, .. }| RateLimit {

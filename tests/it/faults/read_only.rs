@@ -45,7 +45,7 @@ async fn round(round: usize) -> (usize, Duration) {
     let back = tokio::time::Instant::now();
     assert_as_if_undisturbed(&app).await;
     let names = app.number("select count(*) from apalis.workers").await;
-    assert_eq!(names, 10, "one name for each queue of each process");
+    assert_eq!(names, 12, "one name for each queue of each process");
     let took = back.elapsed();
     app.database.close().await;
     (most, took)

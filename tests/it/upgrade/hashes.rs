@@ -30,7 +30,8 @@ const FILES: &str = "select concat_ws(' ', id, octet_length(content_hash),
                                       octet_length(definition_hash))
                      from source_files order by id";
 const RAW: &str = "select 'block ' || file_id from raw_csv_blocks
-                   union all select 'page ' || octet_length(body_hash) from raw_api_data order by 1";
+                   union all select 'page ' || octet_length(body_hash) from raw_api_data
+                   where records > 0 order by 1";
 const SET_ASIDE: &str = "select concat_ws(' ', raw_ref, raw_row) from quarantined_rows
                          order by raw_ref";
 const SKIPPED: &str = "select count(*) from run_tasks, jsonb_array_elements(result -> 'skipped')
@@ -133,7 +134,8 @@ async fn pages_are_known_by_their_old_hashes_and_normalized_once_more_at_most() 
     let app = upgraded().await;
     let (records, raw) = (app.texts(RECORDS).await, app.texts(RAW).await);
     let set_aside = app.texts(SET_ASIDE).await;
-    for skipped in [0, 2] {
+    // The third says that there is no such page: recordings of before end with a short one.
+    for skipped in [0, 3] {
         let counters = run(&app, "pages", Mode::Incremental).await.counters;
         assert_eq!((counters.rows_read, counters.unchanged, counters.quarantined), (3, 2, 1));
         assert_eq!(app.number(SKIPPED).await, skipped);

@@ -57,6 +57,7 @@ impl Source for SlicedFiles {
         Profile {
             reads: Reads::News,
             rows_by_job_file: false,
+            may_shift: false,
             slices_per_batch: CHUNKS_PER_BATCH,
             bytes_per_batch: i64::try_from(self.files.chunk_size()).unwrap_or(i64::MAX),
             rate_limit: None,

@@ -19,6 +19,8 @@ pub enum Said {
     /// It is a page.
     #[default]
     Page,
+    /// It is a page, and the last: the job file says so in `rest_api.responses`.
+    Last,
     /// It is the proper end: the job file says so in `rest_api.responses`.
     End,
     /// It is a page without records that leaves the full sync incomplete: the job file says so.
@@ -28,6 +30,13 @@ pub enum Said {
     /// Nothing is there: a status such as 404, or an empty body. Behind the last page that may be how the API
     /// says that it was the last; anywhere else it is [`Response::refused`](super::response::Response).
     Nothing,
+}
+
+impl Said {
+    /// Whether it has records.
+    pub fn is_page(self) -> bool {
+        matches!(self, Self::Page | Self::Last)
+    }
 }
 
 /// What a response that says [`Said::Nothing`] is when it is no end.

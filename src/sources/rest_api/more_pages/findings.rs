@@ -111,6 +111,15 @@ impl<'a> Findings<'a> {
         self.total.filter(|_| !is_sum)
     }
 
+    /// How many records it may say that there are on all pages: a total, or a count that is larger than this many
+    /// records of the page.
+    pub fn claim(self, records: u64) -> Option<(String, u64)> {
+        let is_sum = self.has_sums && !self.is_paged;
+        let figures = self.figures;
+        let count = self.count.filter(|(_, count)| *count > records && !figures.contains(count));
+        self.total.filter(|_| !is_sum).or(count)
+    }
+
     /// The conclusion, for a response with this many records, as the end of a sentence.
     pub fn evidence(self, records: Option<u64>) -> Option<String> {
         if let Some(place) = self.says_more() {

@@ -23,6 +23,8 @@ pub(super) struct LastPage<'a> {
     pub status: u16,
     /// Where the records are in it.
     pub place: &'a RecordsPlace,
+    /// Whether only what is new is asked for.
+    pub asks_for_news: bool,
 }
 
 impl LastPage<'_> {
@@ -68,5 +70,12 @@ impl Surroundings for LastPage<'_> {
 
     fn total(&self) -> Option<(String, u64)> {
         self.findings().ok()?.total()
+    }
+
+    fn claim(&self) -> Option<(String, u64)> {
+        if self.asks_for_news {
+            return None;
+        }
+        self.findings().ok()?.claim(self.page.came as u64)
     }
 }

@@ -31,7 +31,7 @@ fn last_page<T>(
         records: &records,
         said: Said::Page,
     };
-    look(&LastPage { page, status, place: &selector.place })
+    look(&LastPage { page, status, place: &selector.place, asks_for_news: false })
 }
 
 fn answered(selector: &str, status: u16, headers: &HeaderMap, body: &str) -> Option<String> {
@@ -518,7 +518,7 @@ proptest::proptest! {
                 let (hash, records) = (ContentHash::of(b""), &["{}".into(), "{}".into()]);
                 let (came, said) = (records.len(), Said::Page);
                 let page = PageView { asked, status: 200, headers, body, hash, came, records, said };
-                let last = LastPage { page, status: 206, place: &selector.place };
+                let last = LastPage { page, status: 206, place: &selector.place, asks_for_news: false };
                 let _ = (last.evidence_of_more(), last.says_more());
             }
         }

@@ -35,12 +35,18 @@ pub(super) struct Chain {
     pub empty: u64,
     /// The most records that a page said that there are.
     pub total: Option<u64>,
+    /// How many records the first page seems to say that there are, though no key of the job file names the place, …
+    pub claimed: Option<u64>,
+    /// … which is this one.
+    pub claimed_at: Option<String>,
     /// Whether as many came before, …
     pub total_reached: bool,
     /// … and more behind them, so that the total is none.
     pub total_false: bool,
     /// The most pages that a page said that there are.
     pub page_count: Option<u64>,
+    /// Whether a page said so that was not the last by it.
+    pub pages_foretold: bool,
     /// Whether the last page said itself that it is the last.
     pub said_last: bool,
     /// The page directly before, which could not be had.
@@ -137,6 +143,14 @@ impl Chain {
         let said: Map<_, _> = chain.into_iter().filter(|(_, value)| !nothing(value)).collect();
         fields.insert(KEY.to_owned(), Value::Object(said));
         Value::Object(fields)
+    }
+
+    /// Whether the last page had fewer records than those before it or, if it is the first, than were asked for.
+    pub fn ends_short(&self, size: u32) -> bool {
+        let full = self.longest.saturating_mul(self.longest_pages);
+        let is_only = self.longest_pages == 1 && self.records == self.longest;
+        let is_short = self.records > full || is_only && self.longest < u64::from(size);
+        self.longest > 0 && is_short && !self.uneven && !self.partial
     }
 
     /// How many records a page has that is like those before it.

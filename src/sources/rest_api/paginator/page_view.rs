@@ -55,4 +55,7 @@ pub(in crate::sources::rest_api) trait Surroundings {
     fn says_last(&self) -> bool;
     /// How many records there are on all pages, and where it says so.
     fn total(&self) -> Option<(String, u64)>;
+    /// The same, but also of a mere count, such as `count`; nothing where only what is new is asked for: some APIs
+    /// count the rest as well.
+    fn claim(&self) -> Option<(String, u64)>;
 }

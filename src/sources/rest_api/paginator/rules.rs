@@ -86,7 +86,7 @@ impl<'a> Rules<'a> {
             return self.beside(aside);
         }
         match self.page.said {
-            Said::Page => self.page(),
+            Said::Page | Said::Last => self.page(),
             Said::Nothing => self.nothing(),
             Said::End | Said::ParentGone => Ok(self.ended(self.proven(StopReason::End))),
             Said::Ignored => {
@@ -102,16 +102,22 @@ impl<'a> Rules<'a> {
 
     fn page(&mut self) -> Result<Verdict, SourceError> {
         let says = Says {
-            total: self.keys.total_of(&self.page)?,
+            total: self.total()?,
             has_more: self.keys.has_more_of(&self.page)?,
             is_last: self.keys.is_last(&self.page)?,
         };
         let page_count = self.keys.pages_of(&self.page)?;
+        // The number of this page may be taken for that of all.
+        self.chain.pages_foretold |= page_count.is_some_and(|all| all > self.chain.pages + 1);
         self.chain.page_count = self.chain.page_count.max(page_count);
         if self.came > 0 && self.is_page_before() {
             return self.repeated(says);
         }
         let before = self.chain.records;
+        if self.chain.pages == 0 && self.keys.total.is_none() {
+            let claim = self.around.claim();
+            (self.chain.claimed_at, self.chain.claimed) = claim.unzip();
+        }
         self.count(says);
         let next = self.kind.next(&self.own, Came::Page(self.page));
         let next = match (self.came, next) {
@@ -136,6 +142,14 @@ impl<'a> Rules<'a> {
             (None, Some(next)) => self.go_on(next),
             (None, None) => Ok(self.ended(self.proven(StopReason::NoNext))),
             (Some(end), _) => Ok(self.ended(end)),
+        }
+    }
+
+    /// The total that the page says. Some APIs say it with the first page only.
+    fn total(&self) -> Result<Option<u64>, SourceError> {
+        match self.keys.total_of(&self.page) {
+            Err(_) if self.chain.total.is_some() => Ok(None),
+            total => total,
         }
     }
 
@@ -167,6 +181,9 @@ impl<'a> Rules<'a> {
 
     /// Why the full sync ends with this page, if it does.
     fn reason(&self, says: Says, before: u64, leads_on: bool) -> Option<StopReason> {
+        if self.page.said == Said::Last {
+            return Some(StopReason::End);
+        }
         if says.has_more == Some(false) {
             return Some(StopReason::HasMore);
         }
@@ -210,7 +227,7 @@ impl<'a> Rules<'a> {
 
     /// One of several pages that are asked for side by side: it must be as those that were expected.
     fn beside(&self, aside: Aside) -> Result<Verdict, SourceError> {
-        let says_so = matches!(self.page.said, Said::Page) && self.came == aside.records;
+        let says_so = self.page.said == Said::Page && self.came == aside.records;
         let end = match says_so {
             true => None,
             false => {
@@ -258,10 +275,11 @@ impl<'a> Rules<'a> {
         if !is_short || says_more || self.lacks(self.chain.total) {
             return None;
         }
-        // What nobody asked it counts as well: one more page shows what it is worth.
-        let unasked = self.keys.total.is_none().then(|| self.around.total()).flatten();
-        let unasked = unasked.is_some_and(|(_, total)| total > self.chain.records);
-        (!unasked && self.around.says_more().is_none()).then_some(StopReason::Short)
+        // A page in the middle may be short as well, where records are left out after paging. What nobody asked it
+        // counts: if it agrees, no further page is needed.
+        let agrees = self.keys.total.is_none()
+            && self.around.total().is_some_and(|(_, total)| total == self.chain.records);
+        (agrees && self.around.says_more().is_none()).then_some(StopReason::Short)
     }
 
     /// Whether the records up to here are all that there are.
@@ -271,7 +289,9 @@ impl<'a> Rules<'a> {
     fn is_whole(&self, before: u64, total: u64) -> bool {
         let may_count_the_page = before == 0;
         let may_be_a_limit = total.is_multiple_of(ROUND);
-        self.chain.records == total && !may_count_the_page && !may_be_a_limit
+        // An estimate that is too low may be met by a page that is full.
+        let is_full = self.came == self.chain.longest;
+        self.chain.records == total && !may_count_the_page && !may_be_a_limit && !is_full
     }
 
     /// Whether the page has as many records as a page may have at most, for all that is known.
@@ -288,6 +308,26 @@ impl<'a> Rules<'a> {
     /// Whether as many records came as there are, by a total that can be believed.
     fn is_reached(&self) -> bool {
         !self.chain.total_false && self.chain.total.is_some() && !self.lacks(self.chain.total)
+    }
+
+    /// Whether as many pages came as an earlier one said that there are. Who counts pages by what was asked for, and
+    /// gives fewer records, has more pages than he says.
+    fn all_pages_came(&self) -> bool {
+        let Chain { page_count, pages, pages_foretold, longest, .. } = self.chain;
+        let is_cut = match self.way {
+            Way::Numbered { size: Some(size), .. } => longest < u64::from(size),
+            _ => false,
+        };
+        let came = pages - u64::from(self.chain.missing.is_some());
+        pages_foretold && page_count == Some(came) && !is_cut
+    }
+
+    /// Whether the last page had fewer records than it could have had.
+    fn last_was_short(&self) -> bool {
+        let Way::Numbered { size: Some(size), by_records: false, .. } = self.way else {
+            return false;
+        };
+        self.chain.ends_short(size)
     }
 
     /// Whether the full sync may have come to the most that the API gives for one query.
@@ -312,12 +352,19 @@ impl<'a> Rules<'a> {
         }
         if reason == StopReason::Empty
             && let Some((place, count)) = self.keys.total_pages.zip(self.chain.page_count)
-            && count >= self.chain.pages.saturating_add(1)
+            && count >= self.chain.pages
+            && !(self.chain.records == 0 && count <= 1)
         {
             let (pages, place) = (self.chain.pages.saturating_sub(1), place.shown());
             return Some(format!(
                 "the full sync ends after {pages} pages, and by {place} there are {count}: records may be missing"
             ));
+        }
+        if let Some((place, total)) = self.claim_above()
+            && !matches!(self.way, Way::Single { .. })
+            && reason != StopReason::End
+        {
+            return Some(fewer_than_claimed(self.chain.records, total, &place));
         }
         match (reason, self.way) {
             (_, Way::Single { first_page_only: true }) => None,
@@ -333,6 +380,17 @@ impl<'a> Rules<'a> {
             (StopReason::Empty, _) => self.around.says_more().map(more_behind_nothing),
             _ => self.around.says_more().map(more_than_counted),
         }
+    }
+
+    /// What the first or the last page seems to say that there are, when that is more than came.
+    fn claim_above(&self) -> Option<(String, u64)> {
+        if self.keys.total.is_some() || self.chain.partial {
+            return None;
+        }
+        let first = self.chain.claimed_at.clone().zip(self.chain.claimed);
+        let claims = first.into_iter().chain(self.around.claim());
+        let (place, total) = claims.max_by_key(|(_, total)| *total)?;
+        self.lacks(Some(total)).then_some((place, total))
     }
 
     /// What there is to say once when the API gives fewer records a page than it is asked for.
@@ -425,6 +483,9 @@ impl<'a> Rules<'a> {
         let (status, reached) = (self.page.status, self.is_reached());
         // The total of the first page may be that of the page alone.
         let reached = reached && (self.chain.pages > 1 || self.chain.missing.is_some());
+        // A first page that is short may be cut, and this one missing.
+        let is_short = self.chain.longest_pages > 1 && self.last_was_short();
+        let reached = reached || self.all_pages_came() || is_short;
         if self.chain.missing.is_none() && (reached || self.chain.said_last) {
             return Ok(self.ended(self.proven(StopReason::End)));
         }
@@ -464,7 +525,8 @@ impl<'a> Rules<'a> {
     fn behind_the_end(&self, status: u16) -> Result<ChainEnd, SourceError> {
         let name = self.name()?;
         let records = grouped(self.chain.records);
-        if is_natural(status) && !self.may_be_a_limit() || self.is_reached() {
+        let proven = self.is_reached() || self.all_pages_came() || self.last_was_short();
+        if is_natural(status) && !self.may_be_a_limit() || proven {
             return Ok(self.proven(StopReason::End));
         }
         let note = format!(
@@ -585,6 +647,16 @@ fn is_natural(status: u16) -> bool {
     !matches!(status, 400 | 422)
 }
 
+/// What there is to say when an answer seems to say that there are more than came, where no key names the place.
+fn fewer_than_claimed(came: u64, total: u64, place: &str) -> String {
+    let (came, total) = (grouped(came), grouped(total));
+    format!(
+        "the pages end after {came} records, and {place} of the answers is {total}: does the full sync begin with a \
+         later page (`start` of `rest_api.paginator`, `rest_api.params`), or end at a limit of the API? If that \
+         number counts something else, name the right one with `total_path`, or see `total_tolerance`"
+    )
+}
+
 fn too_early(came: u64, total: u64, place: &str) -> String {
     format!(
         "the pages end after {came} records, and by {place} there are {total}: the rest may be \
@@ -651,6 +723,7 @@ fn page_aside(
             longest_pages: page - 1,
             total,
             page_count,
+            pages_foretold: page_count.is_some(),
             was_aside: true,
             ..Chain::default()
         },
@@ -667,7 +740,7 @@ pub(super) fn ended_before(kind: &dyn Paginate, at: &Value) -> Result<bool, Sour
     let Way::Numbered { size: Some(size), by_records: false, .. } = kind.way() else {
         return Ok(false);
     };
-    Ok(chain.pages == 1 && chain.longest > 0 && chain.longest < u64::from(size))
+    Ok(chain.ends_short(size))
 }
 
 /// Whether a response that holds nothing may be the end at this position.

@@ -1,0 +1,128 @@
+//! GitHub: `Link` headers, `since` that includes, `ETag`s whose 304 is free, and 403 in place of 429.
+
+use kasparro::domain::run::RunStatus;
+use serde_json::{Value, json};
+use wiremock::{Request, ResponseTemplate};
+
+use super::{Example, Shared, header, query};
+
+/// What the double holds.
+struct Repository {
+    /// By number, from 1: when each was updated, in minutes since the year began.
+    updated: Vec<u32>,
+    /// How many requests are refused next, as the limit is used up.
+    refuse: usize,
+}
+
+impl Repository {
+    fn new(issues: u32) -> Self {
+        Self { updated: (1..=issues).collect(), refuse: 0 }
+    }
+
+    fn time(minutes: u32) -> String {
+        let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
+        format!("2026-01-{:02}T{hours:02}:{minutes:02}:00Z", days + 1)
+    }
+
+    fn issue(number: usize, updated: u32) -> Value {
+        let mut issue = json!({
+            "id": 1_000_000 + number, "number": number, "title": format!("Issue {number}"),
+            "html_url": format!("https://github.com/dlt-hub/dlt/issues/{number}"),
+            "labels": [{ "name": "bug" }], "state": "open", "updated_at": Self::time(updated),
+        });
+        // Pull requests are listed among the issues.
+        if number % 5 == 0 {
+            issue["pull_request"] = json!({ "url": "https://api.github.com/x" });
+        }
+        issue
+    }
+
+    fn answer(&mut self, request: &Request) -> ResponseTemplate {
+        assert_eq!(header(request, "authorization"), "Bearer t0ken");
+        if self.refuse > 0 {
+            self.refuse -= 1;
+            return ResponseTemplate::new(403)
+                .insert_header("x-ratelimit-remaining", "0")
+                .insert_header("retry-after", "1")
+                .set_body_json(json!({ "message": "API rate limit exceeded for user ID 1." }));
+        }
+        let query = query(request);
+        let size: usize = query["per_page"].parse::<usize>().unwrap().min(100);
+        let page: usize = query.get("page").map_or(1, |page| page.parse().unwrap());
+        assert_eq!(request.url.path(), "/repos/dlt-hub/dlt/issues");
+        let items = self.issues(&query["since"]);
+        let of_page: Vec<_> = items.iter().skip((page - 1) * size).take(size).collect();
+        let body = serde_json::to_string(&of_page).unwrap();
+        let etag = format!(
+            "W/\"{:x}\"",
+            body.bytes()
+                .fold(7u64, |hash, byte| { hash.wrapping_mul(31).wrapping_add(byte.into()) })
+        );
+        if header(request, "if-none-match") == etag {
+            return ResponseTemplate::new(304).insert_header("etag", etag.as_str());
+        }
+        let answer = ResponseTemplate::new(200).insert_header("etag", etag.as_str());
+        match page * size < items.len() {
+            true => answer
+                .insert_header("link", link(request, page, items.len().div_ceil(size)).as_str()),
+            false => answer,
+        }
+        .set_body_raw(body, "application/json")
+    }
+
+    fn issues(&self, since: &str) -> Vec<Value> {
+        let mut all: Vec<_> =
+            self.updated.iter().enumerate().map(|(at, when)| (*when, at + 1)).collect();
+        all.sort_unstable();
+        let seen = |when: u32| Self::time(when).as_str() >= since;
+        all.into_iter()
+            .filter(|(when, _)| seen(*when))
+            .map(|(when, n)| Self::issue(n, when))
+            .collect()
+    }
+}
+
+fn link(request: &Request, page: usize, last: usize) -> String {
+    let to = |page: usize| {
+        let mut url = request.url.clone();
+        // The host as it was asked for.
+        let host = format!("http://{}{}", header(request, "host"), request.url.path());
+        url = url.join(&host).unwrap();
+        let others: Vec<_> =
+            request.url.query_pairs().into_owned().filter(|(name, _)| name != "page").collect();
+        url.query_pairs_mut().clear().extend_pairs(others).append_pair("page", &page.to_string());
+        url
+    };
+    format!("<{}>; rel=\"next\", <{}>; rel=\"last\"", to(page + 1), to(last))
+}
+
+async fn example(names: &[&str], repository: &Shared<Repository>) -> Example {
+    let repository = repository.clone();
+    let example =
+        Example::new(names, move |request| repository.with(|held| held.answer(request))).await;
+    example.app.write("secrets/GITHUB_TOKEN", "t0ken");
+    example
+}
+
+#[tokio::test]
+async fn issues_are_read_by_links_and_then_only_what_changed() {
+    let repository = Shared::new(Repository::new(237));
+    let example = example(&["github_issues"], &repository).await;
+    repository.with(|held| held.refuse = 1);
+    let run = example.run("github_issues").await;
+    // Every fifth is a pull request, which the job file leaves out.
+    assert_eq!(run.status, RunStatus::Success, "{run:?}");
+    assert_eq!((run.counters.rows_read, run.counters.inserted), (190, 190));
+    let asked = example.requests().await.len();
+    assert_eq!(asked, 4, "three pages, one of them refused for a second");
+
+    repository.with(|held| held.updated[3] = 20_000);
+    let run = example.run("github_issues").await;
+    assert_eq!(run.counters.updated, 1, "{run:?}");
+    let second = example.requests().await.split_off(asked);
+    assert_eq!(second.len(), 1, "one page holds what changed since");
+    assert_eq!(query(&second[0])["since"], "2026-01-01T03:55:00Z", "two minutes before the last");
+    let records = example.app.number("select count(*) from unified_records").await;
+    assert_eq!(records, 190);
+    example.end().await;
+}
