@@ -36,7 +36,7 @@ impl<'v> CopyBuffer<'v> {
         Self { bytes, large: Vec::new() }
     }
 
-    /// Head and rows so far, without the format's end and without what is larger than [`PIECE`].
+    /// Head and rows so far, without the format's end and without what is larger than `PIECE`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -74,7 +74,7 @@ pub struct RestApiParams {
     /// What of the API is new: only that is asked for.
     pub incremental: Option<Incremental>,
     /// A filter that finds the records which say of themselves that they are deleted, such as
-    /// "$[?@.status == 'deleted']": they are loaded and marked as deleted.
+    /// `$[?@.status == 'deleted']`: they are loaded and marked as deleted.
     pub deleted: Option<String>,
     /// How often requests may be made, over all workers and all sources with the same key.
     pub rate_limit: Option<RateLimitParams>,

@@ -29,7 +29,7 @@ pub struct ResponseRule {
     pub header: BTreeMap<String, String>,
     /// A text that the body must contain, whatever its capital letters.
     pub contains: Option<String>,
-    /// A JSONPath (RFC 9535) that must find something in the body: "$.errors[?@.code == 'THROTTLED']".
+    /// A JSONPath (RFC 9535) that must find something in the body: `$.errors[?@.code == 'THROTTLED']`.
     pub r#where: Option<String>,
     /// What the answer means.
     pub action: Option<ResponseAction>,

@@ -31,7 +31,7 @@ impl Repository {
             "labels": [{ "name": "bug" }], "state": "open", "updated_at": Self::time(updated),
         });
         // Pull requests are listed among the issues.
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             issue["pull_request"] = json!({ "url": "https://api.github.com/x" });
         }
         issue
