@@ -740,7 +740,9 @@ pub(super) fn ended_before(kind: &dyn Paginate, at: &Value) -> Result<bool, Sour
     let Way::Numbered { size: Some(size), by_records: false, .. } = kind.way() else {
         return Ok(false);
     };
-    Ok(chain.ends_short(size))
+    // Of a run that an earlier version began only what came since is known.
+    let is_cut = chain.partial && chain.longest > 0 && chain.longest < u64::from(size);
+    Ok(is_cut || chain.ends_short(size))
 }
 
 /// Whether a response that holds nothing may be the end at this position.
