@@ -136,13 +136,16 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
 
 /// Each operation of the HTTP API, and the command that does the same here.
 const COMMANDS: &[(&str, &str)] = &[
+    ("accept_deletions", "runs accept-deletions"),
     ("cancel_run", "runs cancel"),
+    ("change_rate_limit", "rate-limits set"),
     ("follow_run", "runs follow"),
     ("get_record", "records show"),
     ("get_run", "runs show"),
     ("health", "healthcheck"),
     ("list_drift", "drift"),
     ("list_quarantine", "quarantine"),
+    ("list_rate_limits", "rate-limits"),
     ("list_records", "records"),
     ("list_run_samples", "runs samples"),
     ("list_run_tasks", "runs tasks"),
@@ -150,6 +153,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("list_schema_versions", "schemas"),
     ("list_sources", "sources"),
     ("pause_source", "sources pause"),
+    ("preview_source", "preview"),
     ("ready", "healthcheck --ready"),
     ("redrive_quarantine", "run --redrive"),
     ("resume_source", "sources resume"),
