@@ -29,8 +29,10 @@ pub(super) struct Chain {
     pub last: Option<StoredHash>,
     /// Hash of the whole of that page.
     pub last_body: Option<StoredHash>,
-    /// Whether the page directly before had the records of the one before it.
-    pub repeated: bool,
+    /// How many pages in a row had the records of the one before them, though the list went on far behind.
+    pub repeats: u64,
+    /// Whether the page is one far behind one that had the records of the page before it.
+    pub probe: Option<Probe>,
     /// How many pages without records follow each other.
     pub empty: u64,
     /// The most records that a page said that there are.
@@ -76,6 +78,16 @@ pub(super) struct Aside {
     pub records: u64,
 }
 
+/// A page far behind one that repeats the page before it: whether that is repeated for ever shows there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probe {
+    /// Where the repeated page is, in the paginator's own words.
+    pub repeated: Value,
+    /// Where the full sync goes on if it is not.
+    pub back: Value,
+}
+
 /// A page that could not be had.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,7 +109,9 @@ impl Chain {
     pub fn of(kind: &dyn Paginate, at: &Value) -> Result<(Value, Self), SourceError> {
         let mut own = at.clone();
         let Some(fields) = own.as_object_mut() else { return Ok((own, Self::default())) };
-        if let Some(chain) = fields.remove(KEY) {
+        if let Some(mut chain) = fields.remove(KEY) {
+            // An earlier version kept here whether the page before was a repeated one.
+            chain.as_object_mut().map(|chain| chain.remove("repeated"));
             let chain = Self::deserialize(&chain).map_err(|error| {
                 let message = format!("{at} is no position of a paginated API: {error}");
                 SourceError::new(SourceErrorKind::InvalidState, message)

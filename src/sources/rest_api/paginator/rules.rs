@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::chain::{Aside, Chain, Missing};
+use super::chain::{Aside, Chain, Missing, Probe};
 use super::end_keys::EndKeys;
 use super::page_view::{PageView, Surroundings};
 use super::paginate::{Came, Paginate, Way};
@@ -20,6 +20,11 @@ use crate::sources::{SourceError, SourceErrorKind};
 const ROUND: u64 = 1_000;
 /// The most pages without records that are asked for in a row.
 const MOST_EMPTY: u64 = 100;
+/// How many pages behind one that repeats the page before it the probe is: no list moves so far between two
+/// requests.
+const FAR: u64 = 100;
+/// The most pages in a row that may repeat the one before them in a list that moves.
+const MOST_REPEATS: u64 = 10;
 
 /// What follows from a page.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -84,6 +89,9 @@ impl<'a> Rules<'a> {
         }
         if let Some(aside) = self.chain.aside {
             return self.beside(aside);
+        }
+        if let Some(probe) = self.chain.probe.take() {
+            return self.probed(probe);
         }
         match self.page.said {
             Said::Page | Said::Last => self.page(),
@@ -167,7 +175,7 @@ impl<'a> Rules<'a> {
         chain.total_false |= chain.total_reached;
         chain.last = Some(self.page.content().into());
         chain.last_body = Some(self.page.hash.into());
-        chain.repeated = false;
+        chain.repeats = 0;
         // That it is shorter than those before shows with the next one.
         if chain.pages > 1 && came > chain.longest && chain.longest > 0 {
             chain.uneven = true;
@@ -525,7 +533,10 @@ impl<'a> Rules<'a> {
     fn behind_the_end(&self, status: u16) -> Result<ChainEnd, SourceError> {
         let name = self.name()?;
         let records = grouped(self.chain.records);
-        let proven = self.is_reached() || self.all_pages_came() || self.last_was_short();
+        // A single page that is short may be the most that the API gives a page.
+        let Chain { longest, longest_pages, .. } = self.chain;
+        let is_short = self.last_was_short() && (longest_pages > 1 || !fills_a_page(longest));
+        let proven = self.is_reached() || self.all_pages_came() || is_short;
         if is_natural(status) && !self.may_be_a_limit() || proven {
             return Ok(self.proven(StopReason::End));
         }
@@ -544,25 +555,59 @@ impl<'a> Rules<'a> {
     }
 
     /// The page has the records of the one directly before it: APIs do that behind their last page, and where
-    /// they do not know the parameter.
+    /// they do not know the parameter. A list that moved by a page meanwhile does it too, and goes on behind it: a
+    /// page far behind, which only the former answer alike, tells.
     fn repeated(&mut self, says: Says) -> Result<Verdict, SourceError> {
-        let Way::Numbered { size, .. } = self.way else {
+        let Way::Numbered { .. } = self.way else {
             let name = self.name()?;
             return Err(self.in_a_circle(&name, "is the page before it again, record for record"));
         };
         self.chain.total = self.chain.total.max(says.total);
-        let reached = self.is_reached();
-        let is_first = self.chain.pages <= 1 && !self.chain.partial;
-        // A list to which somebody adds moves by a page, and goes on behind it. Byte for byte the first page again is
-        // none that moved.
-        let is_same = is_first && self.chain.last_body == Some(self.page.hash.into());
-        if !self.chain.repeated && !is_same && !self.chain.partial && !self.chain.was_aside {
-            self.chain.repeated = true;
-            if let Some(next) = self.kind.next(&self.own, Came::Page(self.page))? {
-                let next = Some(self.chain.join(next));
+        // Byte for byte the first page again: either there is one page only, or nobody heeds the number.
+        let is_same =
+            self.repeats_the_first() && self.chain.last_body == Some(self.page.hash.into());
+        if !is_same && !self.chain.partial && self.chain.repeats < MOST_REPEATS {
+            let far = FAR.saturating_mul(self.chain.longest.max(1));
+            if let Some((far, back)) = self
+                .kind
+                .ahead(&self.own, FAR, far)
+                .zip(self.kind.next(&self.own, Came::Page(self.page))?)
+            {
+                self.chain.probe = Some(Probe { repeated: self.own.clone(), back });
+                let next = Some(self.chain.join(far));
                 return Ok(Verdict { next, repeats: true, ..Verdict::default() });
             }
         }
+        self.repeats_for_good(says)
+    }
+
+    /// The page far behind one that repeats the page before it.
+    fn probed(&mut self, probe: Probe) -> Result<Verdict, SourceError> {
+        let is_alike = self.page.said == Said::Page && self.came > 0 && self.is_page_before();
+        if !is_alike {
+            self.chain.repeats = self.chain.repeats.saturating_add(1);
+            let next = Some(self.chain.join(probe.back));
+            return Ok(Verdict { next, repeats: true, ..Verdict::default() });
+        }
+        // It is the repeated page that messages name.
+        self.own = probe.repeated;
+        let says = Says {
+            total: self.total()?,
+            has_more: self.keys.has_more_of(&self.page)?,
+            is_last: false,
+        };
+        self.repeats_for_good(says)
+    }
+
+    /// Whether it is the first page that is repeated.
+    fn repeats_the_first(&self) -> bool {
+        self.chain.pages <= 1 && !self.chain.partial
+    }
+
+    /// However far one asks, the same page comes.
+    fn repeats_for_good(&self, says: Says) -> Result<Verdict, SourceError> {
+        let Way::Numbered { size, .. } = self.way else { return Err(self.repeats_itself()?) };
+        let (reached, is_first) = (self.is_reached(), self.repeats_the_first());
         // Its total may be that of the page.
         let (cut, proven) = (is_first && self.may_be_cut(size), reached && !is_first);
         if self.lacks(self.chain.total) || cut && !reached || self.chain.partial {
@@ -576,6 +621,8 @@ impl<'a> Rules<'a> {
             )
         } else if self.may_be_a_limit() && !reached {
             Some("which may be the last that the API gives, and not the last that there is")
+        } else if self.chain.repeats >= MOST_REPEATS {
+            Some("and so have those before, while one far behind has others")
         } else {
             None
         };
@@ -588,10 +635,7 @@ impl<'a> Rules<'a> {
                 let (name, records) = (self.name()?, grouped(self.chain.records));
                 ChainEnd::incomplete(
                     StopReason::Repeated,
-                    format!(
-                        "{name} has the records of the page before it, {doubt}; {records} records came: name the total \
-                         with `total_path` of `rest_api.paginator`, or use `single_page` if there is one page only"
-                    ),
+                    repeated_in_doubt(&name, doubt, &records),
                 )
             }
         };
@@ -662,6 +706,14 @@ fn too_early(came: u64, total: u64, place: &str) -> String {
         "the pages end after {came} records, and by {place} there are {total}: the rest may be \
          behind a limit of the API, or records were deleted while it was read; ask for less in \
          `rest_api.params`, in several sources if need be, or see `total_tolerance` of `rest_api.paginator`"
+    )
+}
+
+/// What there is to say when the last page that came is repeated, and may not be the last that there is.
+fn repeated_in_doubt(name: &str, doubt: &str, records: &str) -> String {
+    format!(
+        "{name} has the records of the page before it, {doubt}; {records} records came: name the total with \
+         `total_path` of `rest_api.paginator`, or use `single_page` if there is one page only"
     )
 }
 
@@ -737,6 +789,10 @@ fn page_aside(
 /// When it is no position of the paginator.
 pub(super) fn ended_before(kind: &dyn Paginate, at: &Value) -> Result<bool, SourceError> {
     let (_, chain) = Chain::of(kind, at)?;
+    // None asked for a page far behind, and most for none behind one that was repeated.
+    if chain.probe.is_some() || chain.repeats > 0 {
+        return Ok(true);
+    }
     let Way::Numbered { size: Some(size), by_records: false, .. } = kind.way() else {
         return Ok(false);
     };
@@ -767,6 +823,10 @@ pub(super) fn behind_a_failure(
     if let Some(aside) = chain.aside {
         let next = aside.page.saturating_add(aside.step.into());
         return Ok(page_aside(kind, &own, &chain, aside, next));
+    }
+    if let Some(probe) = chain.probe.take() {
+        chain.repeats = chain.repeats.saturating_add(1);
+        return Ok(Some((1, chain.join(probe.back))));
     }
     let Way::Numbered { size, by_records, .. } = kind.way() else { return Ok(None) };
     let known = chain.page_count.is_some_and(|count| chain.pages.saturating_add(1) < count)

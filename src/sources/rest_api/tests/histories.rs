@@ -21,9 +21,9 @@ const HISTORIES: u64 = 1_000;
 const BEGIN: i64 = 1_700_000_000_000;
 /// How late a record may appear, in milliseconds.
 const LOOKBACK: i64 = 60_000;
-/// Records a page: more than are written between two requests. A list that moves by a whole page at a time
-/// cannot be told from an API that repeats its last page.
-const SIZE: usize = 6;
+/// The most records a page: about as many as may be written between two requests, so that the list moves by whole
+/// pages.
+const LARGEST_PAGE: usize = 6;
 
 /// How an API filters.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +98,8 @@ struct History {
     seed: u64,
     dice: StdRng,
     filter: Filter,
+    /// Records a page.
+    size: usize,
     source: Arc<RestApiSource>,
     versions: Vec<Version>,
     now: i64,
@@ -122,8 +124,9 @@ impl History {
         );
         let params = toml::from_str(&lines).unwrap();
         let source = Arc::new(RestApiSource::new(params, PathBuf::new(), vec![]).unwrap());
+        let size = dice.random_range(1..=LARGEST_PAGE);
         let (versions, loaded) = (Vec::new(), BTreeMap::new());
-        Self { seed, dice, filter, source, versions, now: BEGIN, state: Value::Null, loaded }
+        Self { seed, dice, filter, size, source, versions, now: BEGIN, state: Value::Null, loaded }
     }
 
     /// Somebody writes records: at the same moment, late, in the future. `new` ones only while a list is
@@ -197,7 +200,8 @@ impl History {
             let query: BTreeMap<_, _> = asked.query_pairs().into_owned().collect();
             let all = self.list(query.get("since").map(String::as_str));
             let page: usize = query["page"].parse().unwrap();
-            let items: Vec<_> = all.into_iter().skip((page - 1) * SIZE).take(SIZE).collect();
+            let items: Vec<_> =
+                all.into_iter().skip((page - 1) * self.size).take(self.size).collect();
             for item in &items {
                 let [id, number] = ["id", "n"].map(|key| item[key].as_u64().unwrap());
                 let known = self.loaded.entry(id).or_default();
