@@ -72,6 +72,7 @@ mod scripted;
 mod secrets;
 mod security;
 mod shuffle;
+mod side_by_side;
 mod slices;
 mod slow_clients;
 mod small_files;
