@@ -9,12 +9,16 @@ use crate::domain::task::Rows;
 
 /// Records that are looked at together.
 const AT_ONCE: i64 = 10_000;
+/// The most keys that are in memory at once, 8 bytes each.
+const MOST_KEYS: u64 = 2 << 20;
 
 /// The keys that a batch has seen, by their hashes.
 #[derive(Debug, Default)]
 pub struct SeenKeys {
     /// Sorted hashes, each once.
     pub keys: Vec<u64>,
+    /// Rows whose keys another row of the batch had.
+    pub repeats: i64,
     /// Rows that were set aside and have no key that could be read.
     pub without_key: i64,
 }
@@ -32,15 +36,16 @@ pub async fn note_seen(
 ) -> Result<(), sqlx::Error> {
     let keys: Vec<u8> = seen.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
     sqlx::query!(
-        "insert into seen_keys (source, run_id, first_slice, rows, keys, without_key)
-         values ($1, $2, $3, $4, $5, $6)
+        "insert into seen_keys (source, run_id, first_slice, rows, keys, repeats, without_key)
+         values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (source, run_id, first_slice, rows) do update set
-            keys = excluded.keys, without_key = excluded.without_key",
+            keys = excluded.keys, repeats = excluded.repeats, without_key = excluded.without_key",
         source,
         run.0,
         first_slice,
         rows.as_str(),
         keys,
+        seen.repeats,
         seen.without_key,
     )
     .execute(connection)
@@ -93,6 +98,36 @@ pub async fn seen(
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
+}
+
+/// How many rows of a run have a key that another row of it has.
+///
+/// # Errors
+/// Database errors.
+pub async fn count_repeats(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+) -> Result<i64, sqlx::Error> {
+    let (keys, _) = count_seen(&mut *connection, source, run).await?;
+    let of_batches = sqlx::query_scalar!(
+        r#"select coalesce(sum(repeats), 0)::bigint as "repeats!" from seen_keys where source = $1 and run_id = $2"#,
+        source,
+        run.0,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let parts = parts(keys);
+    let mut distinct = 0;
+    for part in 0..parts {
+        distinct += seen(connection, source, run, (part, parts)).await?.len();
+    }
+    Ok(keys + of_batches - distinct as i64)
+}
+
+/// In how many parts so many keys are looked at, which are in memory at once.
+pub fn parts(keys: i64) -> u64 {
+    keys.unsigned_abs().div_ceil(MOST_KEYS).max(1)
 }
 
 /// Forgets what runs of a source have seen.

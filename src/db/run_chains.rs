@@ -30,16 +30,17 @@ pub async fn insert(
     end: &ChainEnd,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into run_chains (run_id, slice, stop_reason, complete, note)
-         values ($1, $2, $3, $4, $5)
+        "insert into run_chains (run_id, slice, stop_reason, complete, note, spare)
+         values ($1, $2, $3, $4, $5, $6)
          on conflict (run_id, slice) do update set
             stop_reason = excluded.stop_reason, complete = excluded.complete, note = excluded.note,
-            ended_at = now()",
+            spare = excluded.spare, ended_at = now()",
         run.0,
         slice.to_ledger(),
         end.reason.as_str(),
         end.complete,
         end.note,
+        end.spare.and_then(|spare| i64::try_from(spare).ok()),
     )
     .execute(connection)
     .await?;
@@ -56,7 +57,7 @@ pub async fn list(
     most: i64,
 ) -> Result<Vec<RunChain>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select slice, stop_reason, complete, note, ended_at from run_chains
+        "select slice, stop_reason, complete, note, spare, ended_at from run_chains
          where run_id = $1 order by complete, slice limit $2",
         run.0,
         most,
@@ -68,11 +69,40 @@ pub async fn list(
             let reason: StopReason = parse(&row.stop_reason)?;
             Ok(RunChain {
                 slice: SliceId::of_ledger(row.slice),
-                end: ChainEnd { reason, complete: row.complete, note: row.note },
+                end: ChainEnd {
+                    reason,
+                    complete: row.complete,
+                    note: row.note,
+                    spare: row.spare.map(i64::unsigned_abs),
+                },
                 ended_at: row.ended_at,
             })
         })
         .collect()
+}
+
+/// Notes of the only chain of a run that it may lack something, if of its records more came twice than it can
+/// spare. Answers whether that is so.
+///
+/// # Errors
+/// Database errors.
+pub async fn doubt_if_short_of(
+    connection: &mut PgConnection,
+    run: RunId,
+    repeats: i64,
+    note: &str,
+) -> Result<bool, sqlx::Error> {
+    let doubted = sqlx::query!(
+        "update run_chains set complete = false, note = $3
+         where run_id = $1 and complete and spare < $2
+            and 1 = (select count(*) from run_chains where run_id = $1)",
+        run.0,
+        repeats,
+        note,
+    )
+    .execute(connection)
+    .await?;
+    Ok(doubted.rows_affected() > 0)
 }
 
 /// Counts the chains of a run that may lack something, and notes the number with the run: the database

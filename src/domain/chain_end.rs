@@ -47,16 +47,20 @@ pub struct ChainEnd {
     /// For people, where there is more to say than the reason does: what was seen, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How many of its records may be ones that had come before without any being missed: those beyond the total
+    /// at its beginning. `None` where no total is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<u64>,
 }
 
 impl ChainEnd {
     /// A chain that has everything.
     pub fn complete(reason: StopReason) -> Self {
-        Self { reason, complete: true, note: None }
+        Self { reason, complete: true, note: None, spare: None }
     }
 
     /// A chain that may lack something.
     pub fn incomplete(reason: StopReason, note: impl Into<String>) -> Self {
-        Self { reason, complete: false, note: Some(note.into()) }
+        Self { reason, complete: false, note: Some(note.into()), spare: None }
     }
 }

@@ -4,23 +4,21 @@
 use sqlx::PgConnection;
 
 use super::planned::Planned;
-use super::{SourceInUse, TaskContext, TaskError};
+use super::{SourceInUse, TaskContext, TaskError, met_twice};
 use crate::db::missing_records::{self, ComparedKeys, SeenKeys};
 use crate::db::runs::Run;
-use crate::db::{run_tasks, unchanged_pages};
+use crate::db::unchanged_pages;
 use crate::domain::number::grouped;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::Rows;
 use crate::job_file::policy::{Missing, MissingAction};
 
-/// The most keys that are in memory at once, 8 bytes each.
-const MOST_KEYS: u64 = 2 << 20;
-
 /// Whether a run of this job file notes which keys it sees.
-pub(super) fn are_looked_for(context: &TaskContext) -> bool {
+pub(super) fn are_keys_noted(context: &TaskContext) -> bool {
     let of_source = context.mode != Mode::Replay;
     of_source && context.source.definition.missing.action == MissingAction::Tombstone
+        || met_twice::is_looked_for(&context.source.source.profile(), context.mode)
 }
 
 /// Notes the keys that a batch has seen.
@@ -30,8 +28,10 @@ pub(super) async fn note_seen(
     batch: (i64, Rows),
     mut seen: SeenKeys,
 ) -> Result<(), TaskError> {
+    let rows = seen.keys.len();
     seen.keys.sort_unstable();
     seen.keys.dedup();
+    seen.repeats = (rows - seen.keys.len()) as i64;
     let source = &context.source_name;
     Ok(missing_records::note_seen(transaction, source, context.run, batch, &seen).await?)
 }
@@ -44,6 +44,7 @@ pub(super) async fn find(
     source: &SourceInUse,
     planned: &Planned,
     status: RunStatus,
+    met_twice: bool,
 ) -> Result<Option<Remark>, TaskError> {
     let missing = &source.definition.missing;
     let looked_for = missing.action == MissingAction::Tombstone && !run.dry_run;
@@ -57,7 +58,7 @@ pub(super) async fn find(
     let remark = match complete {
         true => {
             let may_shift = source.source.profile().may_shift;
-            if may_shift && !run_tasks::repeated_keys(&mut *transaction, run.id).await?.is_empty() {
+            if met_twice {
                 // One that is met twice has moved over another, or stands in its place.
                 Some(Remark::note(
                     "keys were met more than once on the pages, which may have moved while they were read: no record \
@@ -69,7 +70,6 @@ pub(super) async fn find(
         }
         false => None,
     };
-    missing_records::forget_seen(transaction, &run.source).await?;
     Ok(remark)
 }
 
@@ -88,7 +88,7 @@ async fn compare(
             grouped(without_key.unsigned_abs())
         ))));
     }
-    let parts = keys.unsigned_abs().div_ceil(MOST_KEYS).max(1);
+    let parts = missing_records::parts(keys);
     let mut all = ComparedKeys::default();
     for part in 0..parts {
         let part = (part, parts);

@@ -6,13 +6,14 @@ use sqlx::PgConnection;
 use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::snapshot_schema::Snapshot;
 use super::{
-    SourceInUse, TaskError, after, chains, dry_run, emptied, key_change, repeated, unchanged_pages,
+    SourceInUse, TaskError, after, chains, dry_run, emptied, key_change, met_twice, repeated,
+    unchanged_pages,
 };
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    checkpoints, field_presence, quarantined_rows, replay, run_chains, run_pages, run_tasks,
-    source_files, totals,
+    checkpoints, field_presence, missing_records, quarantined_rows, replay, run_chains, run_pages,
+    run_tasks, source_files, totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_standing;
@@ -50,6 +51,14 @@ pub(super) async fn finish_run(
         _ => run_tasks::set_aside(transaction, id).await?,
     };
     let mut remarks = remarks(transaction, &run, &planned).await?;
+    let met_twice = match source {
+        Some(source) => met_twice::look(transaction, &run, &source.source.profile()).await?,
+        None => None,
+    };
+    let is_met_twice = met_twice.is_some();
+    // Of those that differ more is said.
+    let differ = !run_tasks::repeated_keys(&mut *transaction, id).await?.is_empty();
+    remarks.extend(met_twice.filter(|_| !differ));
     let incomplete = run_chains::count_incomplete(transaction, id).await?;
     remarks.extend(chains::remark(transaction, id, incomplete).await?);
     if let (0, Some(source)) = (run.failed_tasks, source) {
@@ -83,7 +92,8 @@ pub(super) async fn finish_run(
     let (mut status, mut reason) = outcome.conclude();
     if let Some(source) = source
         && let Some(remark) =
-            super::deletions::find(transaction, &run, source, &planned, status).await?
+            super::deletions::find(transaction, &run, source, &planned, status, is_met_twice)
+                .await?
     {
         if remark.degrades {
             status = RunStatus::Degraded;
@@ -92,6 +102,10 @@ pub(super) async fn finish_run(
             true => format!("{}; {reason}", remark.text),
             false => format!("{reason}; {}", remark.text),
         }));
+    }
+    // A failed run may be retried, and goes on with what it has seen.
+    if status != RunStatus::Failed {
+        missing_records::forget_seen(transaction, &run.source).await?;
     }
     if !run.dry_run {
         totals::add_run(transaction, &run.source, status, &run.counters).await?;

@@ -30,6 +30,7 @@ mod key_change;
 mod known_pages;
 mod mapper;
 mod memory;
+mod met_twice;
 mod normalize_batch;
 mod parse_csv_chunk;
 mod plan_replay;

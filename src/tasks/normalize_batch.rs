@@ -67,7 +67,7 @@ impl Task for NormalizeBatch {
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
         let gone = gone(context).await?;
         let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?;
-        let keys = deletions::are_looked_for(context);
+        let keys = deletions::are_keys_noted(context);
         let mut mapper =
             Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone, keys);
         mapper.slices(context, &normalizing, slices).await?;
@@ -128,7 +128,7 @@ fn seen_keys(mapped: &Mapped, rejected: &[u64], pages: &PagesOfBatch) -> SeenKey
     let records = mapped.records.iter().map(|record| key_hash(record.external_id()));
     let known = rejected.iter().chain(pages.skipped_keys()).copied();
     let without_key = (mapped.rejects.len() - rejected.len()) as i64 + pages.counters().quarantined;
-    SeenKeys { keys: records.chain(known).collect(), without_key }
+    SeenKeys { keys: records.chain(known).collect(), repeats: 0, without_key }
 }
 
 /// The guarded fields that no record of the run has. Either some page that is read has them all, and

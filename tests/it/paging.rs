@@ -8,7 +8,7 @@ use kasparro::db::run_chains;
 use kasparro::db::runs::Run;
 use kasparro::domain::actor::Actor;
 use kasparro::domain::chain_end::StopReason;
-use kasparro::domain::run::RunStatus::{Degraded, Failed, Success};
+use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 use kasparro::tasks::retry_run::{RetryOutcome, retry_run};
 use serde_json::{Value, json};
 use wiremock::matchers::any;
@@ -150,6 +150,55 @@ async fn max_pages_leaves_a_doubt_and_the_run_says_so() {
     assert_eq!((run.status, app.number(RECORDS).await), (Degraded, 30), "{run:?}");
     assert!(run.stop_reason.unwrap().contains("`max_pages` = 3 was reached after 30 records"));
     app.database.close().await;
+}
+
+/// Between the first two pages a record is deleted, which hides one; between the next two one is added, which shows
+/// one again: as many come as there are.
+#[tokio::test]
+async fn a_record_that_comes_twice_in_place_of_another_is_no_success_where_the_total_tells() {
+    for (total, added) in [(true, true), (true, false), (false, true)] {
+        let list = Mutex::new((0..15).collect::<Vec<u64>>());
+        let server = server(move |request| {
+            let mut list = list.lock().unwrap();
+            let page = number(request, "page").unwrap();
+            match page {
+                2 if added => drop(list.remove(0)),
+                3 => list.insert(0, 100),
+                _ => {}
+            }
+            let of_page = list.iter().skip((page as usize - 1) * 5).take(5);
+            let items: Vec<_> =
+                of_page.map(|id| json!({ "id": id, "name": format!("item {id}") })).collect();
+            ok(json!({ "total": list.len(), "items": items }))
+        })
+        .await;
+        let total_path = if total { ", total_path = '$.total'" } else { "" };
+        let lines = format!(
+            "data_selector = '$.items[*]'\npaginator = {{ type = 'page_number', size_param = 'n', size = 5{total_path} }}"
+        );
+        let app = app(&server, &lines).await;
+        let run = app.run_online("items").await;
+        let said = run.stop_reason.clone().unwrap_or_default();
+        let (_, complete) = end(&app, &run).await;
+        if added {
+            // Not 5, and 10 twice.
+            assert_eq!((run.counters.rows_read, app.number(RECORDS).await), (15, 14), "{run:?}");
+            assert_eq!((run.status, complete), (Degraded, false), "{total} {run:?}");
+            assert!(
+                said.starts_with("1 of the records came twice: either the list moved"),
+                "{said}"
+            );
+            assert!(said.contains("others did not come at all"), "{said}");
+        } else {
+            // What is added alone hides nothing.
+            assert_eq!((run.counters.rows_read, app.number(RECORDS).await), (16, 15), "{run:?}");
+            assert_eq!((run.status, complete), (SuccessWithDuplicates, true), "{run:?}");
+            assert!(said.starts_with("1 of the records came twice"), "{said}");
+        }
+        assert_eq!(app.number("select count(*) from seen_keys").await, 0);
+        drop(server);
+        app.database.close().await;
+    }
 }
 
 #[tokio::test]

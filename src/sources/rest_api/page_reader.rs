@@ -120,8 +120,12 @@ impl PageReader {
             PageView { asked: url, status, headers, body: body_text, hash, came, records, said };
         let place = &self.selector.place;
         let last = LastPage { page: view, status, place, asks_for_news: self.tracker.is_some() };
-        let Verdict { again, next, ahead, end, repeats } =
+        let Verdict { again, next, ahead, mut end, repeats } =
             self.paginator.verdict(position, view, &last)?;
+        // The total counts what is taken apart here.
+        if let Some(end) = end.as_mut().filter(|_| self.explode.is_some()) {
+            end.spare = None;
+        }
         let met = match self.paginator.way() {
             _ if repeats || !is_page => Vec::new(),
             Way::Single { .. } => Vec::new(),

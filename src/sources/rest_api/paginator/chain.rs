@@ -37,6 +37,8 @@ pub(super) struct Chain {
     pub empty: u64,
     /// The most records that a page said that there are.
     pub total: Option<u64>,
+    /// How many the first page said that there are.
+    pub first_total: Option<u64>,
     /// How many records the first page seems to say that there are, though no key of the job file names the place, …
     pub claimed: Option<u64>,
     /// … which is this one.

@@ -167,6 +167,9 @@ impl<'a> Rules<'a> {
         chain.pages = chain.pages.saturating_add(1);
         chain.records = chain.records.saturating_add(came);
         chain.total = chain.total.max(says.total);
+        if chain.pages == 1 {
+            chain.first_total = says.total;
+        }
         if came == 0 {
             chain.empty = chain.empty.saturating_add(1);
             return;
@@ -250,6 +253,7 @@ impl<'a> Rules<'a> {
         };
         let chain = Chain {
             total: self.chain.total,
+            first_total: self.chain.first_total,
             page_count: self.chain.page_count,
             ..Chain::default()
         };
@@ -348,8 +352,24 @@ impl<'a> Rules<'a> {
     fn proven(&self, reason: StopReason) -> ChainEnd {
         match self.contradiction(reason) {
             Some(note) => ChainEnd::incomplete(reason, note),
-            None => ChainEnd { note: self.fewer_than_asked(), ..ChainEnd::complete(reason) },
+            None => {
+                let note = self.fewer_than_asked().or_else(|| self.led_nowhere(reason));
+                ChainEnd { note, ..ChainEnd::complete(reason) }
+            }
         }
+    }
+
+    /// What there is to say when the first page is full, and the place that leads on is not in it: that place may be
+    /// misspelt, or taken out on the way.
+    fn led_nowhere(&self, reason: StopReason) -> Option<String> {
+        let first = reason == StopReason::NoNext && self.chain.pages == 1;
+        (first && fills_a_page(self.came)).then(|| {
+            format!(
+                "the first page has {} records and leads to no other: if there are more, correct where \
+                 `rest_api.paginator` looks for the next page",
+                grouped(self.came)
+            )
+        })
     }
 
     fn contradiction(&self, reason: StopReason) -> Option<String> {
@@ -459,7 +479,18 @@ impl<'a> Rules<'a> {
 
     fn ended(&self, end: ChainEnd) -> Verdict {
         let again = self.chain.missing.as_ref().and_then(|missing| self.again(missing));
+        let end = ChainEnd { spare: self.spare(), ..end };
         Verdict { again, end: Some(end), ..Verdict::default() }
+    }
+
+    /// How many records of a numbered list may have come twice, for it moved, without any being missed.
+    fn spare(&self) -> Option<u64> {
+        let numbered = matches!(self.way, Way::Numbered { .. }) && !self.chain.partial;
+        let claimed = || self.chain.claimed.filter(|_| self.keys.total.is_none());
+        // What was added since may be where nobody looks any more.
+        let total = self.chain.first_total.or_else(claimed).filter(|_| numbered)?;
+        let came = self.chain.records.saturating_add(self.keys.total_tolerance);
+        came.checked_sub(total)
     }
 
     /// The position of a page that could not be had, to be asked for on its own: the chain went on behind it.
@@ -761,11 +792,11 @@ fn page_aside(
 ) -> Option<(u32, Value)> {
     let pages = page.checked_sub(aside.page).filter(|_| page <= aside.last)?;
     let at = kind.ahead(own, pages, pages.checked_mul(aside.records)?)?;
-    let (total, page_count) = (chain.total, chain.page_count);
+    let Chain { total, first_total, page_count, .. } = *chain;
     let chain = match page == aside.last {
         false => {
             let aside = Some(Aside { page, ..aside });
-            Chain { total, page_count, aside, ..Chain::default() }
+            Chain { total, first_total, page_count, aside, ..Chain::default() }
         }
         // Each of those before has as many as the first, or says so itself.
         true => Chain {
@@ -774,6 +805,7 @@ fn page_aside(
             longest: aside.records,
             longest_pages: page - 1,
             total,
+            first_total,
             page_count,
             pages_foretold: page_count.is_some(),
             was_aside: true,

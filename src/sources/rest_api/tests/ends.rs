@@ -470,6 +470,19 @@ fn pages_past_the_end_that_repeat_the_last_one_end_the_full_sync() {
 }
 
 #[test]
+fn a_full_first_page_that_leads_to_no_other_is_an_end_with_a_note() {
+    for walk in [Walk::Link, Walk::NextUrl, Walk::Cursor] {
+        for (records, says_so) in [(50, true), (7, false)] {
+            let api = Api { walk, size: None, ..api_of(records, 50) };
+            let [end] = &run(&api).ends[..] else { panic!("{api:?}") };
+            assert_eq!((end.reason, end.complete), (StopReason::NoNext, true), "{api:?}");
+            let note = end.note.as_deref().unwrap_or_default();
+            assert_eq!(note.contains("leads to no other: if there are more"), says_so, "{note}");
+        }
+    }
+}
+
+#[test]
 fn what_is_answered_behind_the_last_page_is_its_end() {
     for status in [404, 204, 410, 200] {
         let api = Api { behind: Behind::Status(status), size: Some(10), ..api_of(30, 10) };
