@@ -145,6 +145,7 @@ async fn act(
         idempotency_key: Some(&key),
         raw: RawRange::default(),
         dry_run: false,
+        range: None,
     };
     match start_run(&mut transaction, definition, &request).await? {
         Started::New(id) | Started::Same(id) => {
@@ -167,7 +168,7 @@ async fn act(
             tracing::info!(source, tick = %due, "scheduled run skipped: {nothing}");
         }
         // As with a job file that cannot be read: when it is fixed, its last tick is caught up.
-        Started::Invalid(_) => return transaction.rollback().await,
+        Started::NoRange(_) | Started::Invalid(_) => return transaction.rollback().await,
     }
     transaction.commit().await
 }

@@ -232,6 +232,7 @@ async fn empty_tasks(
         idempotency_key: None,
         raw: RawRange::default(),
         dry_run: false,
+        range: None,
     };
     let Started::New(run) = start_run(transaction, definition, &request).await? else {
         anyhow::bail!("the run of an earlier round has not ended");

@@ -13,15 +13,17 @@ use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
 
 /// Whether a run is another than the one asked for.
 pub(super) fn differs(run: &Run, (mode, access, dry_run): (Mode, Access, bool)) -> bool {
-    (run.mode, run.access.as_str(), run.dry_run) != (mode, access.as_str(), dry_run)
+    run.range.is_some()
+        || (run.mode, run.access.as_str(), run.dry_run) != (mode, access.as_str(), dry_run)
 }
 
 /// What the run was started to do.
 fn purpose(run: &Run, definition: &Definition) -> String {
-    let what = match run.mode {
-        Mode::Incremental => "to read what is new",
-        Mode::Full => "to read everything (--full)",
-        Mode::Replay => "to replay what was read",
+    let what = match (run.mode, &run.range) {
+        (_, Some(range)) => format!("to read {range}"),
+        (Mode::Incremental, None) => "to read what is new".to_owned(),
+        (Mode::Full, None) => "to read everything (--full)".to_owned(),
+        (Mode::Replay, None) => "to replay what was read".to_owned(),
     };
     let from = match run.access.as_str() {
         "offline" => " from recorded pages (--offline)",

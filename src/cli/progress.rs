@@ -215,6 +215,7 @@ mod tests {
             config_hash: ContentHash::of(b"").into(),
             replay: None,
             dry_run: false,
+            range: None,
             tasks: 10,
             sequence: 0,
             last_progress_at: at,

@@ -25,7 +25,7 @@ use crate::domain::failure::chain;
 use crate::domain::reject::Fingerprint;
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::job_file::{Definition, JobsFolder};
-use crate::sources::{self, Access};
+use crate::sources::{self, Access, AskedRange};
 use crate::tasks::dry_run;
 use crate::tasks::redrive::{RedriveRequest, Redriven, redrive};
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
@@ -39,6 +39,8 @@ Examples:
   kasparro run --all --detach              enqueue only; workers elsewhere do the work
   kasparro run products_csv --dry-run      show what a run would do, and write nothing
   kasparro run products_csv --replay       normalize again what was read, with the current job file
+  kasparro run github_issues --from 2026-01-01 --to 2026-03-01
+                                           read a range again, and leave the checkpoint where it is
 
 Exits 0 when every run succeeded, 1 when one failed or was cancelled, 2 when one is degraded: it ended,
 but not as it should, and its note says why.";
@@ -61,6 +63,15 @@ pub(super) struct RunArgs {
     /// Read everything, whatever the checkpoint says
     #[arg(long)]
     full: bool,
+
+    /// Read what an API shows from there on, such as 2026-01-01, and leave the checkpoint where it is: for sources
+    /// with `incremental`
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "full", "offline", "record", "replay", "redrive"])]
+    from: Option<String>,
+
+    /// Up to where; without it up to now
+    #[arg(long, value_name = "TIME", requires = "from")]
+    to: Option<String>,
 
     /// Read recorded API pages instead of the network
     #[arg(
@@ -127,7 +138,15 @@ impl RunArgs {
 
     /// Whether a run that is under way already may not be what is asked for.
     fn asks_for_more(&self) -> bool {
-        self.mode() != Mode::Incremental || self.offline || self.record || self.dry_run
+        self.mode() != Mode::Incremental
+            || self.from.is_some()
+            || self.offline
+            || self.record
+            || self.dry_run
+    }
+
+    fn range(&self) -> Option<AskedRange<'_>> {
+        Some(AskedRange { from: self.from.as_deref()?, to: self.to.as_deref() })
     }
 
     fn mode(&self) -> Mode {
@@ -297,14 +316,16 @@ async fn start(
             // A source that cannot start does not stop the others.
             Started::Paused(pause) => out::remark(format!("error: {pause}")),
             Started::NothingToReplay(nothing) => out::remark(format!("error: {nothing}")),
-            Started::Invalid(problem) => out::remark(format!("error: {problem}")),
+            Started::NoRange(problem) | Started::Invalid(problem) => {
+                out::remark(format!("error: {problem}"));
+            }
             Started::Busy(id) => {
                 let active = db_runs::get(pool, id).await?;
                 let asked = (args.mode(), args.access(definition), args.dry_run);
-                // Two replays may be of other rows.
-                let other = active
-                    .as_ref()
-                    .filter(|run| args.mode() == Mode::Replay || joining::differs(run, asked));
+                // Two replays may be of other rows, and two backfills of other ranges.
+                let may_differ = args.mode() == Mode::Replay || args.from.is_some();
+                let other =
+                    active.as_ref().filter(|run| may_differ || joining::differs(run, asked));
                 match other {
                     Some(run) if args.asks_for_more() => {
                         bail!("{}", joining::refusal(run, definition))
@@ -351,6 +372,7 @@ async fn begin(
             idempotency_key: None,
             raw: RawRange { from: args.from_run, to: args.to_run },
             dry_run: args.dry_run,
+            range: args.range(),
         };
         Some(start_run(&mut transaction, definition, &request).await?)
     };

@@ -88,6 +88,11 @@ fn about(run: &Run, has_pages: bool) -> Facts {
     if let (Some(from), Some(to)) = (run.replay_from, run.replay_to) {
         facts.say("replays", format!("what runs {from} to {to} have read"));
     }
+    match (&run.from, &run.to) {
+        (Some(from), Some(to)) => facts.say("reads", format!("from {from} to {to}")),
+        (Some(from), None) => facts.say("reads", format!("from {from} on")),
+        (None, _) => {}
+    }
     facts.say("asked for", format!("{} UTC by {}", times::second(run.created_at), run.trigger));
     facts.say("started", time(run.started_at));
     let took = run_table::took(run).map(|took| format!(", took {took}")).unwrap_or_default();

@@ -203,6 +203,7 @@ async fn initial_run(
         idempotency_key: None,
         raw: RawRange::default(),
         dry_run: false,
+        range: None,
     };
     let mut transaction = Transaction::begin(pool).await?;
     if restart {
@@ -222,7 +223,9 @@ async fn initial_run(
         }
         Started::Paused(pause) => out::remark(pause),
         Started::NothingToReplay(nothing) => out::remark(nothing),
-        Started::Invalid(problem) => out::remark(format!("error: {problem}")),
+        Started::NoRange(problem) | Started::Invalid(problem) => {
+            out::remark(format!("error: {problem}"))
+        }
     }
     Ok(None)
 }

@@ -4,6 +4,7 @@
 //! Must not know: the queue's tables, HTTP, how sources are read.
 
 pub mod api_tokens;
+pub mod backfill_checkpoints;
 pub mod checkpoints;
 pub mod clock;
 mod connect;

@@ -38,6 +38,24 @@ pub struct RunRange {
     pub to: RunId,
 }
 
+/// What a backfill reads of a source, whatever its checkpoint says; in the words of the watermark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadRange {
+    /// From where on.
+    pub from: String,
+    /// Up to where; `None` where the source cannot be asked for an end.
+    pub to: Option<String>,
+}
+
+impl fmt::Display for ReadRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.to {
+            Some(to) => write!(f, "from {} to {to}", self.from),
+            None => write!(f, "from {} on", self.from),
+        }
+    }
+}
+
 string_enum! {
     /// Who asked for a run.
     Trigger ("trigger") {

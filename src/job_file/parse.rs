@@ -121,6 +121,10 @@ impl Definition {
             );
             Some(document.problem_at(&["fields", name], text))
         }));
+        if read.as_ref().is_some_and(|(fields, ..)| fields.is_empty()) && !document.has(&["fields"])
+        {
+            warnings.push(document.problem_at(&["fields"], NO_FIELDS));
+        }
         let (Some(file), Some((fields, schedule, after, Some(external_id))), true) =
             (file, read, problems.is_empty())
         else {
@@ -189,6 +193,9 @@ impl Definition {
         Ok((inspection.problems, inspection.warnings))
     }
 }
+
+const NO_FIELDS: &str = "there is no [fields]: records get a key and no values, and no change of any value is noticed; \
+                         name the fields that you want, such as `name = {}`";
 
 /// The column that a key of `attributes` was perhaps meant to be: one written otherwise, or with a slip.
 fn meant_column(field: &str) -> Option<&'static str> {

@@ -698,6 +698,15 @@ fn what_is_not_there_on_this_machine_is_a_warning_and_what_may_not_be_read_a_pro
 }
 
 #[test]
+fn a_job_file_without_fields_is_warned_of() {
+    let (without, _) = CSV.split_once("[fields]").unwrap();
+    let warnings = parse(without).unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].to_string().contains("records get a key and no values"), "{warnings:?}");
+    assert!(parse(CSV).unwrap().warnings.is_empty());
+}
+
+#[test]
 fn a_field_that_is_called_almost_like_a_column_is_asked_about() {
     let warned = |name: &str| {
         let text = CSV.replacen("name = {", &format!("{name} = {{"), 1);

@@ -28,7 +28,7 @@ pub use files::file_source::{
 pub use files::planning::SlicedFiles;
 pub use finding::Finding;
 pub use known_pages::KnownPages;
-pub use plan::{CommittedFiles, FoundFile, Plan, PlanRequest};
+pub use plan::{AskedRange, CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{
     ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows, RawSlice,
     SliceContent, SliceNotes, SliceReader, SliceRequest,
@@ -92,6 +92,18 @@ pub fn look(
 /// [`Source::replays_first`].
 pub fn replays_first(definition: &Definition, state: &serde_json::Value) -> bool {
     open(definition, &AllowedRoots::default()).is_ok_and(|source| source.replays_first(state))
+}
+
+/// The range that a backfill of a source is asked to read: see [`Source::read_range`].
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read_range(
+    definition: &Definition,
+    asked: AskedRange<'_>,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<crate::domain::run::ReadRange, SourceError> {
+    open(definition, &AllowedRoots::default())?.read_range(asked, now)
 }
 
 /// Opens the source of a definition, which may read the files below the allowed roots.

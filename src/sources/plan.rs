@@ -9,7 +9,7 @@ use super::{Access, FilePlan, NextSlice};
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::CommittedFile;
 use crate::domain::remark::Remark;
-use crate::domain::run::{Mode, RunId};
+use crate::domain::run::{Mode, ReadRange, RunId};
 
 /// The files that runs have read to their end, by name: the last version of each.
 pub type CommittedFiles = BTreeMap<String, CommittedFile>;
@@ -33,6 +33,22 @@ pub struct PlanRequest {
     pub files: CommittedFiles,
     /// The newest run that changed records and was not finished.
     pub broken_off: Option<RunId>,
+}
+
+/// What a backfill is asked to read, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedRange<'a> {
+    /// From where on.
+    pub from: &'a str,
+    /// Up to where.
+    pub to: Option<&'a str>,
+}
+
+impl<'a> AskedRange<'a> {
+    /// A range that was understood.
+    pub fn of(range: &'a ReadRange) -> Self {
+        Self { from: &range.from, to: range.to.as_deref() }
+    }
 }
 
 /// What to read.

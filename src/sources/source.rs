@@ -4,18 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::access::RateLimit;
 use super::allowed_roots::AllowedRoots;
-use super::error::SourceError;
-use super::plan::{Plan, PlanRequest};
+use super::error::{SourceError, SourceErrorKind};
+use super::plan::{AskedRange, Plan, PlanRequest};
 use super::slice::{NextSlice, RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
+use crate::domain::run::ReadRange;
 use crate::domain::slice::SliceId;
 use crate::job_file::{Definition, Inspection, KindRules};
 use crate::mapping::{Mapped, Mapping};
@@ -32,6 +35,45 @@ pub trait Source: Send + Sync {
     /// When nothing can be read.
     fn plan(self: Arc<Self>, request: PlanRequest)
     -> BoxFuture<'static, Result<Plan, SourceError>>;
+
+    /// The range that a backfill is asked to read, in the words of the watermark; `now` is the database's time.
+    ///
+    /// # Errors
+    /// Why it cannot be read: what is no time, or a source that cannot be asked for a range.
+    fn read_range(
+        &self,
+        asked: AskedRange<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<ReadRange, SourceError> {
+        let _ = (asked, now);
+        Err(SourceError::new(
+            SourceErrorKind::InvalidConfig,
+            "a range can be read of an API only, whose job file has `rest_api.incremental`",
+        ))
+    }
+
+    /// Decides what a backfill reads first; the state is what the last one of this range left.
+    ///
+    /// # Errors
+    /// When nothing can be read.
+    fn plan_range(
+        self: Arc<Self>,
+        request: PlanRequest,
+        range: ReadRange,
+    ) -> BoxFuture<'static, Result<Plan, SourceError>> {
+        let _ = request;
+        let error = self.read_range(AskedRange::of(&range), DateTime::<Utc>::MAX_UTC).err();
+        let error = error.unwrap_or_else(|| {
+            SourceError::new(SourceErrorKind::InvalidState, "no range can be read of the source")
+        });
+        std::future::ready(Err(error)).boxed()
+    }
+
+    /// The state of the source once a backfill of this range has begun: it may read what no run has read before.
+    fn widened(&self, state: &Value, range: &ReadRange) -> Value {
+        let _ = range;
+        state.clone()
+    }
 
     /// Begins to read at a position.
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader>;

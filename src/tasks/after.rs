@@ -188,6 +188,7 @@ async fn start(
         idempotency_key: Some(&key),
         raw: RawRange::default(),
         dry_run: false,
+        range: None,
     };
     loop {
         let why = match start_run(transaction, definition, &request).await? {
@@ -210,7 +211,7 @@ async fn start(
             }
             Started::Paused(pause) => pause.to_string(),
             Started::NothingToReplay(nothing) => nothing.to_string(),
-            Started::Invalid(problem) => problem,
+            Started::NoRange(problem) | Started::Invalid(problem) => problem,
         };
         tracing::debug!(source, after = due.after, why, "a run that follows another waits");
         return Ok(due_runs::note(transaction, due).await?);

@@ -12,8 +12,8 @@ use super::{
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    checkpoints, field_presence, missing_records, quarantined_rows, replay, run_chains, run_pages,
-    run_tasks, source_files, totals,
+    backfill_checkpoints, checkpoints, field_presence, missing_records, quarantined_rows, replay,
+    run_chains, run_pages, run_tasks, source_files, totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_standing;
@@ -21,7 +21,7 @@ use crate::domain::number::grouped;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::remark::Remark;
-use crate::domain::run::{Mode, RunId, RunStatus};
+use crate::domain::run::{Mode, ReadRange, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::domain::text::cut;
 use crate::job_file::policy::Checks;
@@ -368,6 +368,9 @@ async fn commit_position(
     if run.mode == Mode::Replay {
         return commit_records(transaction, run, source).await;
     }
+    if let Some(range) = &run.range {
+        return commit_backfill(transaction, run, source, range, complete).await;
+    }
     for files in planned.files.chunks(FILES_AT_ONCE) {
         commit_files(transaction, run, source, files).await?;
     }
@@ -377,6 +380,26 @@ async fn commit_position(
     let records = totals::records(&mut *transaction, &run.source).await?;
     let state = next_state(transaction, run, source, planned, complete).await?;
     checkpoints::advance(transaction, &run.source, records, &state, run.id).await?;
+    Ok(())
+}
+
+/// A backfill leaves how far it has come, and the checkpoint where it is; what that says of the records is renewed.
+async fn commit_backfill(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+    range: &ReadRange,
+    complete: bool,
+) -> Result<(), TaskError> {
+    let before = backfill_checkpoints::get(&mut *transaction, &run.source, range).await?;
+    let before = before.map(|(state, _)| state).unwrap_or_default();
+    let watermarks = run_tasks::watermarks(&mut *transaction, run.id).await?;
+    let state = source.source.advance(&before, &watermarks, complete);
+    backfill_checkpoints::put(transaction, &run.source, range, &state, run.id).await?;
+    if let Some(known) = checkpoints::get(&mut *transaction, &run.source).await? {
+        let records = totals::records(&mut *transaction, &run.source).await?;
+        checkpoints::advance(transaction, &run.source, records, &known.state, known.run).await?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::batches::together;
@@ -9,13 +10,14 @@ use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::{Effects, Task, TaskContext, TaskError, plan_replay};
 use crate::db::source_files::{self, FileVersion};
 use crate::db::{
-    checkpoints, clock, run_repeated_keys, runs, totals, unchanged_pages, unified_records,
+    backfill_checkpoints, checkpoints, clock, run_repeated_keys, runs, totals, unchanged_pages,
+    unified_records,
 };
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::FileStamp;
 use crate::domain::presence::Reads;
 use crate::domain::remark::Remark;
-use crate::domain::run::{Mode, RunRange};
+use crate::domain::run::{Mode, ReadRange, RunRange};
 use crate::domain::task::{Chunk, PlannedChunk, TaskPayload};
 use crate::sources::{FilePlan, FoundFile, Plan, PlanRequest, Profile};
 
@@ -68,6 +70,9 @@ impl Task for PlanRun {
             // The source may have been an API before.
             unchanged_pages::forget(transaction, source).await?;
         }
+        if let Some(range) = runs::range(&mut *transaction, context.run).await? {
+            widen(context, transaction, &range).await?;
+        }
         if let Some(names) = &plan.found {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             source_files::note_found(transaction, source, &names, context.run).await?;
@@ -76,12 +81,36 @@ impl Task for PlanRun {
     }
 }
 
+/// Notes that a backfill reads what no run may have read before: what a full run does not ask for is not missing. The
+/// checkpoint stays where it is.
+async fn widen(
+    context: &TaskContext,
+    transaction: &mut PgConnection,
+    range: &ReadRange,
+) -> Result<(), TaskError> {
+    let source = &context.source_name;
+    let known = checkpoints::get(&mut *transaction, source).await?;
+    let (state, run) = known.map_or((Value::Null, context.run), |known| (known.state, known.run));
+    let widened = context.source.source.widened(&state, range);
+    if widened != state {
+        let records = totals::records(&mut *transaction, source).await?;
+        checkpoints::advance(transaction, source, records, &widened, run).await?;
+    }
+    Ok(())
+}
+
 /// What the source says is to be read, given what earlier runs have read.
 pub(super) async fn plan(context: &TaskContext) -> Result<Plan, TaskError> {
     let source = &context.source_name;
-    let checkpoint = checkpoints::get(&context.pool, source).await?;
+    let range = runs::range(&context.pool, context.run).await?;
+    let checkpoint = match &range {
+        Some(range) => backfill_checkpoints::get(&context.pool, source, range).await?,
+        None => {
+            checkpoints::get(&context.pool, source).await?.map(|known| (known.state, known.run))
+        }
+    };
     let (state, state_of) = match checkpoint {
-        Some(checkpoint) => (checkpoint.state, Some(checkpoint.run)),
+        Some((state, run)) => (state, Some(run)),
         None => Default::default(),
     };
     let request = PlanRequest {
@@ -94,7 +123,11 @@ pub(super) async fn plan(context: &TaskContext) -> Result<Plan, TaskError> {
         files: source_files::committed(&context.pool, source).await?,
         broken_off: runs::last_broken_off(&context.pool, source).await?,
     };
-    Ok(context.source.source.clone().plan(request).await?)
+    let source = context.source.source.clone();
+    Ok(match range {
+        Some(range) => source.plan_range(request, range).await?,
+        None => source.plan(request).await?,
+    })
 }
 
 async fn store_plan(

@@ -56,6 +56,7 @@ pub async fn redrive(
         idempotency_key: request.idempotency_key,
         raw: RawRange { from: Some(first), to: None },
         dry_run: request.dry_run,
+        range: None,
     };
     start_run(transaction, definition, &replay).await.map(Redriven::Started)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use sqlx::PgConnection;
 
 use crate::db::checkpoints;
+use crate::db::clock;
 use crate::db::definitions::{self, StoredDefinition};
 use crate::db::replay;
 use crate::db::run_tasks;
@@ -12,11 +13,11 @@ use crate::db::runs::{self, NewRun};
 use crate::db::source_pauses::{self, SourcePause};
 use crate::domain::failure::chain;
 use crate::domain::hash::ContentHash;
-use crate::domain::run::{Mode, RunId, RunRange, Trigger};
+use crate::domain::run::{Mode, ReadRange, RunId, RunRange, Trigger};
 use crate::domain::task::TaskPayload;
 use crate::job_file::Definition;
 use crate::queue;
-use crate::sources::{self, Access};
+use crate::sources::{self, Access, AskedRange};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct RunRequest<'a> {
     pub raw: RawRange,
     /// Only show what the run would do.
     pub dry_run: bool,
+    /// For a backfill: what to read.
+    pub range: Option<AskedRange<'a>>,
 }
 
 /// Which runs' raw rows to normalize again, both ends included. The default is all that are kept
@@ -58,6 +61,8 @@ pub enum Started {
     Paused(SourcePause),
     /// There is nothing that a replay could normalize again.
     NothingToReplay(NothingToReplay),
+    /// The range that is asked for cannot be read; why.
+    NoRange(String),
     /// The job file cannot be used; what is wrong with it.
     Invalid(String),
 }
@@ -100,6 +105,10 @@ pub async fn start_run(
     if let Err(error) = sources::check(definition) {
         return Ok(Started::Invalid(chain(&error)));
     }
+    let range = match range_of(&mut *transaction, definition, request).await? {
+        Ok(range) => range,
+        Err(why) => return Ok(Started::NoRange(format!("{source}: {why}"))),
+    };
     // Workers may run in another folder than the process that starts the run.
     let path = std::path::absolute(&definition.path).unwrap_or_else(|_| definition.path.clone());
     let stored = StoredDefinition {
@@ -114,7 +123,7 @@ pub async fn start_run(
             Ok(range) => (Mode::Replay, Some(range)),
             Err(nothing) => return Ok(Started::NothingToReplay(nothing)),
         },
-        Mode::Incremental if request.access != Access::Record => {
+        Mode::Incremental if request.access != Access::Record && range.is_none() => {
             after_edit(&mut *transaction, definition).await?
         }
         Mode::Incremental | Mode::Full => (request.mode, None),
@@ -128,6 +137,7 @@ pub async fn start_run(
         config_hash,
         replay,
         dry_run: request.dry_run,
+        range,
     };
     loop {
         if let Some(key) = request.idempotency_key
@@ -147,6 +157,25 @@ pub async fn start_run(
         }
         // What stood in the way has ended between the two statements: once more.
     }
+}
+
+/// What a backfill is asked to read, or why it cannot.
+async fn range_of(
+    connection: &mut PgConnection,
+    definition: &Definition,
+    request: &RunRequest<'_>,
+) -> Result<Result<Option<ReadRange>, String>, sqlx::Error> {
+    let Some(asked) = request.range else { return Ok(Ok(None)) };
+    if request.mode != Mode::Incremental {
+        return Ok(Err("a range is read in `mode` = \"incremental\" only".to_owned()));
+    }
+    if request.access != Access::Network {
+        let why =
+            "a range is asked of the API: it can neither be read from a recording nor kept as one";
+        return Ok(Err(why.to_owned()));
+    }
+    let now = clock::now(&mut *connection).await?;
+    Ok(sources::read_range(definition, asked, now).map(Some).map_err(|error| error.text()))
 }
 
 /// What a run does instead of reading what is new, when only the mapping of the job file was edited since

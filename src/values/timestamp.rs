@@ -22,6 +22,24 @@ const SECONDS: std::ops::Range<i64> =
 /// The years that are read without a sign in front of them.
 const SANE_YEARS: std::ops::RangeInclusive<i64> = 1..=9_999;
 
+/// What is wrong with a format that counts hours to 12 and does not say which half of the day it is.
+pub const HALF_A_DAY: &str = "counts hours to 12 (`%I`) and does not say which half of the day it is: write `%H`, or add `%p`";
+
+/// Whether a strftime format counts hours to 12 and does not say which half of the day it is.
+pub fn halves_day(format: &str) -> bool {
+    use chrono::format::{Fixed, Numeric};
+    let any = |is: fn(&Item<'_>) -> bool| StrftimeItems::new(format).any(|item| is(&item));
+    let of_12 = any(|item| matches!(item, Item::Numeric(Numeric::Hour12, _)));
+    let tells = any(|item| {
+        matches!(
+            item,
+            Item::Numeric(Numeric::Hour | Numeric::Timestamp, _)
+                | Item::Fixed(Fixed::LowerAmPm | Fixed::UpperAmPm)
+        )
+    });
+    of_12 && !tells
+}
+
 /// How a field's dates and times are read; compiled once.
 #[derive(Debug, Clone, Default)]
 pub struct TimeFormat {
@@ -56,6 +74,9 @@ impl TimeFormat {
         let items = StrftimeItems::new(format)
             .parse_to_owned()
             .map_err(|_| "is no strftime format; write one such as \"%d.%m.%Y %H:%M\"")?;
+        if halves_day(format) {
+            return Err(HALF_A_DAY);
+        }
         let format = Some(format.to_owned());
         let compiled = Self { format, items: Some(items), epoch: None, zone };
         // A format is good for reading when what it writes can be read back.
@@ -302,6 +323,18 @@ mod tests {
         assert_eq!(read("2025-10-26 02:30"), Err(TimeError::Ambiguous));
         assert_eq!(read("2025-03-30 02:30"), Err(TimeError::Skipped));
         assert_eq!(berlin.midnight(0), Ok(-3_600_000_000));
+    }
+
+    #[test]
+    fn a_format_that_halves_the_day_is_refused_and_one_that_says_which_half_is_not() {
+        for format in ["%d.%m.%Y %I:%M", "%d.%m.%Y %l:%M", "%Y-%m-%d %-I"] {
+            assert_eq!(TimeFormat::new(Some(format), None).unwrap_err(), HALF_A_DAY, "{format}");
+        }
+        for format in
+            ["%d.%m.%Y %I:%M %p", "%d.%m.%Y %I:%M%P", "%d.%m.%Y %r", "%d.%m.%Y %H", "%d.%m.%Y %%I"]
+        {
+            assert!(!halves_day(format), "{format}");
+        }
     }
 
     #[test]

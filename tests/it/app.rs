@@ -55,6 +55,7 @@ pub fn request(mode: Mode) -> RunRequest<'static> {
         idempotency_key: None,
         raw: RawRange::default(),
         dry_run: false,
+        range: None,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use kasparro::db::runs::Run;
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
@@ -33,7 +33,7 @@ struct Api {
     asked: Vec<i64>,
 }
 
-/// A server with records of nine days, the last of which is yesterday, two on a page.
+/// A server with records of nine days, the last of which ended half a day ago, two on a page.
 struct Days {
     server: MockServer,
     api: Arc<Mutex<Api>>,
@@ -44,8 +44,9 @@ struct Days {
 impl Days {
     async fn start() -> Self {
         let (server, app) = (MockServer::start().await, TestApp::empty().await);
-        let today = Utc::now().date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
-        let begin = today - TimeDelta::days(DAYS);
+        // Half a day before and behind now no day begins, whenever the test runs.
+        let now = Utc::now().timestamp();
+        let begin = DateTime::from_timestamp(now - DAYS * DAY - DAY / 2, 0).expect("a time");
         let api = Arc::new(Mutex::new(Api::default()));
         let held = Arc::clone(&api);
         let zero = begin.timestamp();

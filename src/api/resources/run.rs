@@ -53,6 +53,12 @@ pub(crate) struct Run {
     /// The last.
     #[oai(nullable)]
     pub(crate) replay_to: Option<i64>,
+    /// For a backfill: from where on it reads, in the words of the watermark. It leaves the checkpoint where it is.
+    #[oai(nullable)]
+    pub(crate) from: Option<String>,
+    /// Up to where.
+    #[oai(nullable)]
+    pub(crate) to: Option<String>,
     /// Tasks known so far.
     pub(crate) tasks: i32,
     /// Those that have completed: all but the open ones.
@@ -132,6 +138,7 @@ pub(crate) struct Counters {
 impl From<runs::Run> for Run {
     fn from(run: runs::Run) -> Self {
         let completed_tasks = run.completed_tasks();
+        let (from, to) = run.range.map_or((None, None), |range| (Some(range.from), range.to));
         Self {
             id: run.id.0,
             source: run.source,
@@ -151,6 +158,8 @@ impl From<runs::Run> for Run {
             dry_run: run.dry_run,
             replay_from: run.replay.map(|range| range.from.0),
             replay_to: run.replay.map(|range| range.to.0),
+            from,
+            to,
             tasks: run.tasks,
             completed_tasks,
             last_progress_at: run.last_progress_at,
@@ -207,6 +216,8 @@ impl Example for Run {
             dry_run: false,
             replay_from: None,
             replay_to: None,
+            from: None,
+            to: None,
             tasks: 4,
             completed_tasks: 4,
             last_progress_at: at(2),

@@ -12,6 +12,7 @@ use crate::api::state::ApiState;
 use crate::db::{run_chains, runs};
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::job_file::Definition;
+use crate::sources::AskedRange;
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 
 /// What to run: exactly one of `source`, `sources` and `all`.
@@ -35,6 +36,13 @@ pub(crate) struct StartRuns {
     /// For `mode = replay` of one source: which runs' rows.
     #[oai(nullable)]
     replay: Option<ReplayRange>,
+    /// A backfill: from where on to read, such as `2026-01-01`, whatever the checkpoint says, which stays where it is.
+    /// For sources with `rest_api.incremental`.
+    #[oai(nullable)]
+    from: Option<String>,
+    /// Up to where a backfill reads; up to now if it is not given.
+    #[oai(nullable)]
+    to: Option<String>,
     /// `true`: only show what the run would do, at `GET /runs/{id}/samples`.
     #[oai(nullable)]
     dry_run: Option<bool>,
@@ -69,7 +77,8 @@ pub(crate) struct SourceOutcome {
 }
 
 /// `started`: a new run; `same`: the run that the idempotency key began earlier; `busy`: the source
-/// has an active run; `paused`: the source is paused; `nothing_to_replay`: no rows of it are kept;
+/// has an active run; `paused`: the source is paused; `nothing_to_replay`: no rows of it are kept; `no_range`: the
+/// range that a backfill is asked for cannot be read;
 /// `invalid`: its job file cannot be used (only with `all`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
@@ -79,6 +88,7 @@ enum Outcome {
     Busy,
     Paused,
     NothingToReplay,
+    NoRange,
     Invalid,
 }
 
@@ -171,6 +181,19 @@ impl StartRuns {
     }
 }
 
+impl StartRuns {
+    fn range(&self) -> Result<Option<AskedRange<'_>>, Problem> {
+        match (self.from.as_deref(), self.to.as_deref()) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => {
+                let detail = "`to` goes with `from`, from where on a backfill reads";
+                Err(Problem::new(Kind::InvalidRequest, detail))
+            }
+            (Some(from), to) => Ok(Some(AskedRange { from, to })),
+        }
+    }
+}
+
 /// Starts what is asked for. Nothing is started when a source named is unknown or broken.
 pub(crate) async fn start(
     state: &ApiState,
@@ -187,6 +210,7 @@ pub(crate) async fn start(
         idempotency_key,
         raw,
         dry_run: asked.dry_run.unwrap_or(false),
+        range: asked.range()?,
     };
     match selection {
         Selection::One(name) => start_one(state, catalog.require(&name)?, &request).await,
@@ -242,6 +266,7 @@ pub(crate) async fn answer(
         Started::NothingToReplay(nothing) => {
             return Err(Problem::new(Kind::NothingToReplay, nothing.to_string()));
         }
+        Started::NoRange(why) => return Err(Problem::new(Kind::InvalidRequest, why)),
         Started::Invalid(problem) => return Err(Problem::new(Kind::InvalidJobFile, problem)),
     };
     let mut connection = state.connection().await?;
@@ -301,6 +326,7 @@ impl SourceOutcome {
             Started::NothingToReplay(nothing) => {
                 (Outcome::NothingToReplay, None, Some(nothing.to_string()))
             }
+            Started::NoRange(why) => (Outcome::NoRange, None, Some(why)),
             Started::Invalid(problem) => (Outcome::Invalid, None, Some(problem)),
         };
         Self { source: source.to_owned(), outcome, run_id: run.map(|id| id.0), detail }
@@ -323,7 +349,9 @@ impl SourceOutcome {
     fn describe(&self) -> String {
         match (self.outcome, self.run_id, &self.detail) {
             (_, Some(id), _) => format!("source {:?} has the active run {id}", self.source),
-            (Outcome::Paused | Outcome::NothingToReplay, None, Some(why)) => why.clone(),
+            (Outcome::Paused | Outcome::NothingToReplay | Outcome::NoRange, None, Some(why)) => {
+                why.clone()
+            }
             _ => format!("the job file of {:?} cannot be used", self.source),
         }
     }

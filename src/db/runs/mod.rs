@@ -7,7 +7,7 @@ mod read;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::hash::ContentHash;
-use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
+use crate::domain::run::{Mode, ReadRange, RunId, RunRange, RunStatus, Trigger};
 pub use lock::{Locked, lock};
 use progress::RunProgress;
 pub use read::{Run, RunFilter, get, last_reading, last_with_rows, latest_per_source, list};
@@ -31,6 +31,8 @@ pub struct NewRun<'a> {
     pub replay: Option<RunRange>,
     /// Whether it only shows what it would do.
     pub dry_run: bool,
+    /// What a backfill reads; `None` for other runs.
+    pub range: Option<ReadRange>,
 }
 
 /// Inserts a run, with its planning task as the one that is open, unless the source has an active one
@@ -46,9 +48,9 @@ pub async fn insert(
 ) -> Result<Option<RunId>, sqlx::Error> {
     let id = sqlx::query_scalar!(
         "insert into etl_runs (source, mode, trigger, access, idempotency_key, config_hash,
-                               replay_from, replay_to, dry_run,
+                               replay_from, replay_to, dry_run, read_from, read_to,
                                schema_version, open_tasks)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
                  (select max(version) from schema_snapshots where source = $1), 1)
          on conflict do nothing
          returning id",
@@ -61,6 +63,8 @@ pub async fn insert(
         run.replay.map(|range| range.from.0),
         run.replay.map(|range| range.to.0),
         run.dry_run,
+        run.range.as_ref().map(|range| range.from.as_str()),
+        run.range.as_ref().and_then(|range| range.to.as_deref()),
     )
     .fetch_optional(&mut *connection)
     .await?;
@@ -103,6 +107,23 @@ pub async fn active(
     .fetch_optional(executor)
     .await?;
     Ok(id.map(RunId))
+}
+
+/// What a run reads, if it is a backfill.
+///
+/// # Errors
+/// Database errors.
+pub async fn range(
+    executor: impl PgExecutor<'_>,
+    id: RunId,
+) -> Result<Option<ReadRange>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select read_from as "from!", read_to as "to" from etl_runs where id = $1 and read_from is not null"#,
+        id.0,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| ReadRange { from: row.from, to: row.to }))
 }
 
 /// Marks that a run's first task has begun. Its own small transaction: people see it at once.

@@ -6,7 +6,7 @@ use sqlx::PgExecutor;
 use crate::db::stored_hash;
 use crate::domain::counters::Counters;
 use crate::domain::hash::StoredHash;
-use crate::domain::run::{Mode, RunId, RunRange, RunStatus, Trigger};
+use crate::domain::run::{Mode, ReadRange, RunId, RunRange, RunStatus, Trigger};
 use crate::domain::string_enum::UnknownVariant;
 
 /// A run, with its figures of this moment.
@@ -46,6 +46,8 @@ pub struct Run {
     pub replay: Option<RunRange>,
     /// Whether it only shows what it would do: its counters are those of a run that would.
     pub dry_run: bool,
+    /// What it reads, if it is a backfill.
+    pub range: Option<ReadRange>,
     /// Tasks known so far, those that have completed included.
     pub tasks: i32,
     /// How often a task of it completed or an attempt of one ended.
@@ -93,6 +95,8 @@ struct RunRow {
     sequence: i64,
     last_progress_at: DateTime<Utc>,
     stalled: bool,
+    read_from: Option<String>,
+    read_to: Option<String>,
 }
 
 impl TryFrom<RunRow> for Run {
@@ -129,6 +133,7 @@ impl TryFrom<RunRow> for Run {
                 .zip(row.replay_to)
                 .map(|(from, to)| RunRange { from: RunId(from), to: RunId(to) }),
             dry_run: row.dry_run,
+            range: row.read_from.map(|from| ReadRange { from, to: row.read_to }),
             tasks: row.tasks,
             sequence: row.sequence,
             last_progress_at: row.last_progress_at,
@@ -150,7 +155,8 @@ macro_rules! select_runs {
                 quarantined as "quarantined!", shown_error(error) as error,
                 shown_error(stop_reason) as stop_reason, config_hash as "config_hash!",
                 replay_from, replay_to, dry_run as "dry_run!", tasks as "tasks!",
-                sequence as "sequence!", last_progress_at as "last_progress_at!", stalled as "stalled!"
+                sequence as "sequence!", last_progress_at as "last_progress_at!", stalled as "stalled!",
+                read_from, read_to
              from runs_live "# + $which
             $(, $argument)*
         )

@@ -5,11 +5,12 @@
 
 use std::path::Path;
 
+use super::bound::Side;
 use super::incremental::Tracker;
 use super::params::RestApiParams;
 use super::position::PagePosition;
 use super::request::{RequestParts, address};
-use super::template::{self, Names, RUN_DATE, RUN_ID, Supplied, Unfilled};
+use super::template::{self, Moment, Names, RUN_DATE, RUN_ID, Supplied, Unfilled};
 use crate::job_file::setting::Setting;
 use crate::sources::SourceError;
 
@@ -51,7 +52,8 @@ impl Asking<'_> {
             (RUN_ID, Some(run)) => Some(Supplied::Value(run.id.0.into())),
             (RUN_DATE, Some(run)) => {
                 let midnight = run.date.and_time(chrono::NaiveTime::MIN).and_utc();
-                Some(Supplied::Time(midnight, chrono_tz::UTC, run.date.to_string().into()))
+                let moment = Moment { time: midnight, zone: chrono_tz::UTC, side: Side::Neither };
+                Some(Supplied::Time(moment, run.date.to_string().into()))
             }
             _ => self.tracker?.supply(position.window.as_ref()?, name),
         }
@@ -66,7 +68,7 @@ impl Asking<'_> {
         };
         let by_cursor = self.params.paginator.asks_by_cursor(&position.at);
         for (param, name) in tracker.bounds().filter(|_| !by_cursor) {
-            if let Some(Supplied::Value(value) | Supplied::Time(_, _, value)) =
+            if let Some(Supplied::Value(value) | Supplied::Time(_, value)) =
                 self.of_position(position, name)
             {
                 request.add_query(param, &template::text_of(&value));

@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::template::{Supplied, formatted};
+use super::bound::{self, Side};
+use super::template::{Moment, Supplied, formatted};
 use crate::values::timestamp::TimeFormat;
 
 /// The years of marks: what is outside was read in the wrong unit.
@@ -159,6 +160,8 @@ pub(super) struct Clockwork {
     zone: Tz,
     iso: TimeFormat,
     own: Option<TimeFormat>,
+    /// The same, of times whose zone is not known.
+    own_local: Option<TimeFormat>,
 }
 
 impl Clockwork {
@@ -178,9 +181,10 @@ impl Clockwork {
             })?,
         };
         // A format may be good for writing only: then cursors are ISO 8601.
-        let own = format.and_then(|format| TimeFormat::new(Some(format), Some(zone)).ok());
+        let read = |zone| format.and_then(|format| TimeFormat::new(Some(format), zone).ok());
+        let (own, own_local) = (read(Some(zone)), read(None));
         let format = format.map(str::to_owned);
-        Ok(Self { kind, format, zone, iso: TimeFormat::iso(Some(zone)), own })
+        Ok(Self { kind, format, zone, iso: TimeFormat::iso(Some(zone)), own, own_local })
     }
 
     /// The mark in a cursor of a record.
@@ -196,32 +200,42 @@ impl Clockwork {
 
     /// The mark in a text: that of a cursor, of the job file, or as it is stored.
     pub fn read(&self, text: &str) -> Option<Mark> {
+        self.mark(text, |text| self.time(text).or_else(|| self.ambiguous(text)))
+    }
+
+    /// The same; a local time that is there twice or not at all is none.
+    pub fn read_exactly(&self, text: &str) -> Option<Mark> {
+        self.mark(text, |text| self.time(text))
+    }
+
+    fn mark(&self, text: &str, time: impl Fn(&str) -> Option<i64>) -> Option<Mark> {
         let text = text.trim();
-        let time = || {
-            let of = |format: &TimeFormat| format.instant(text).ok();
-            of(&self.iso)
-                .or_else(|| self.own.as_ref().and_then(of))
-                .or_else(|| self.ambiguous(text))
-        };
         let micros = match self.kind {
             MarkKind::Integer => return integer(text).map(Mark::Integer),
             MarkKind::Text => return Some(Mark::Text(text.to_owned())),
-            MarkKind::Timestamp => time()?,
+            MarkKind::Timestamp => time(text)?,
             MarkKind::Date => {
-                let day = DateTime::from_timestamp_micros(time()?)?.with_timezone(&self.zone);
+                let day = DateTime::from_timestamp_micros(time(text)?)?.with_timezone(&self.zone);
                 day.date_naive().and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros()
             }
-            MarkKind::Epoch => epoch(text, 6).or_else(time)?,
-            MarkKind::EpochMs => epoch(text, 3).or_else(time)?,
+            MarkKind::Epoch => epoch(text, 6).or_else(|| time(text))?,
+            MarkKind::EpochMs => epoch(text, 3).or_else(|| time(text))?,
         };
         (FIRST..=LAST).contains(&micros).then_some(Mark::Time(micros))
     }
 
-    /// A local time that is there twice or not at all, when clocks change: the earlier of what it may be.
+    fn time(&self, text: &str) -> Option<i64> {
+        let own = || self.own.as_ref().and_then(|own| own.instant(text).ok());
+        self.iso.instant(text).ok().or_else(own)
+    }
+
+    /// A local time that is there twice or not at all, when clocks change: the earlier of what it may be, so that
+    /// nothing between the two is missed.
     fn ambiguous(&self, text: &str) -> Option<i64> {
-        let in_utc = TimeFormat::iso(None).instant(text).ok()?;
-        // No zone is further ahead of UTC than 14 hours; an hour more is what clocks change by.
-        Some(in_utc - 15 * 3600 * SECOND).filter(|_| self.zone != Tz::UTC)
+        let local = TimeFormat::iso(None).instant(text).ok();
+        let own = || self.own_local.as_ref().and_then(|own| own.instant(text).ok());
+        let local = DateTime::from_timestamp_micros(local.or_else(own)?)?.naive_utc();
+        Some(bound::earliest(local, self.zone).timestamp_micros())
     }
 
     /// As it is stored.
@@ -250,75 +264,41 @@ impl Clockwork {
         }
     }
 
-    /// A unit less, which an API is asked for that leaves out what equals the start.
-    pub fn unit_less(&self, mark: &Mark) -> Mark {
-        match mark {
-            Mark::Time(micros) => Mark::Time(micros.saturating_sub(self.unit()).max(FIRST)),
-            Mark::Integer(number) => Mark::Integer(number.saturating_sub(1)),
-            Mark::Text(text) => Mark::Text(text.clone()),
-        }
-    }
-
-    /// The lowest mark not below this one that a request can name: one that is cut off would leave out
-    /// what is behind it.
-    pub fn rounded_up(&self, mark: &Mark) -> Mark {
-        match mark {
-            Mark::Time(micros) => {
-                let up = micros.saturating_add(self.unit() - 1);
-                Mark::Time(up.min(LAST))
-            }
-            other => other.clone(),
-        }
-    }
-
-    /// How a mark is written in a request: what `${incremental.start}` stands for.
-    pub fn supplied(&self, mark: &Mark) -> Supplied {
-        match mark {
-            Mark::Time(micros) => {
+    /// How a mark is written in a request that it bounds on this side: what `${incremental.start}` stands for.
+    pub fn supplied(&self, mark: &Mark, side: Side) -> Supplied {
+        match (mark, side) {
+            (Mark::Time(micros), side) => {
                 let time = DateTime::from_timestamp_micros(*micros).unwrap_or_default();
                 // A day has no zone: it is the same day everywhere.
                 let zone = if self.kind == MarkKind::Date { Tz::UTC } else { self.zone };
-                Supplied::Time(time, zone, self.written(time, zone))
+                let value = self.written(time, zone, side);
+                Supplied::Time(Moment { time, zone, side }, value)
             }
-            Mark::Integer(number) => match i64::try_from(*number) {
-                Ok(number) => Supplied::Value(number.into()),
-                Err(_) => Supplied::Value(number.to_string().into()),
-            },
-            Mark::Text(text) => Supplied::Value(text.as_str().into()),
+            (Mark::Integer(number), side) => {
+                let number = match side {
+                    Side::Behind => number.saturating_sub(1),
+                    Side::Neither | Side::Start | Side::End => *number,
+                };
+                match i64::try_from(number) {
+                    Ok(number) => Supplied::Value(number.into()),
+                    Err(_) => Supplied::Value(number.to_string().into()),
+                }
+            }
+            (Mark::Text(text), _) => Supplied::Value(text.as_str().into()),
         }
     }
 
-    fn written(&self, time: DateTime<Utc>, zone: Tz) -> Value {
+    fn written(&self, time: DateTime<Utc>, zone: Tz, side: Side) -> Value {
+        let by = |format| formatted(Moment { time, zone, side }, format);
         match (&self.format, self.kind) {
-            (Some(format), _) => formatted(time, zone, format),
-            (None, MarkKind::Epoch) => formatted(time, zone, "%s"),
-            (None, MarkKind::EpochMs) => formatted(time, zone, "%Q"),
-            (None, MarkKind::Date) => formatted(time, zone, "%Y-%m-%d"),
-            (None, _) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into(),
-        }
-    }
-
-    /// The finest that a request can say, in microseconds.
-    fn unit(&self) -> i64 {
-        const MINUTE: i64 = 60 * SECOND;
-        const DAY: i64 = 24 * 60 * MINUTE;
-        let Some(format) = &self.format else {
-            return match self.kind {
-                MarkKind::EpochMs => 1_000,
-                MarkKind::Date => DAY,
-                _ => SECOND,
-            };
-        };
-        let has = |any: &[&str]| any.iter().any(|item| format.contains(item));
-        match () {
-            () if has(&["6f", "9f", "%f", "%.f"]) => 1,
-            () if has(&["3f", "%Q"]) => 1_000,
-            () if has(&["%S", "%s", "%T", "%X", "%r", "%c", "%+"]) => SECOND,
-            () if has(&["%M", "%R"]) => MINUTE,
-            () if has(&["%H", "%I", "%k", "%l"]) => 60 * MINUTE,
-            () if has(&["%d", "%e", "%j", "%F", "%D", "%x", "%v"]) => DAY,
-            () if has(&["%m", "%b", "%B", "%h", "%U", "%W", "%V"]) => 31 * DAY,
-            () => 366 * DAY,
+            (Some(format), _) => by(format),
+            (None, MarkKind::Epoch) => by("%s"),
+            (None, MarkKind::EpochMs) => by("%Q"),
+            (None, MarkKind::Date) => by("%Y-%m-%d"),
+            (None, _) => {
+                let time = bound::moved(time, SECOND, side);
+                time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
+            }
         }
     }
 }
@@ -361,7 +341,7 @@ mod tests {
 
     fn text(supplied: Supplied) -> String {
         match supplied {
-            Supplied::Time(_, _, value) | Supplied::Value(value) => value.to_string(),
+            Supplied::Time(_, value) | Supplied::Value(value) => value.to_string(),
             Supplied::Itself => panic!("no value"),
         }
     }
@@ -436,12 +416,9 @@ mod tests {
         ] {
             let clockwork = clockwork(kind, format, zone);
             let mark = clockwork.read(time).unwrap();
-            assert_eq!(text(clockwork.supplied(&mark)), start, "{kind} {format:?}");
-            assert_eq!(
-                text(clockwork.supplied(&clockwork.rounded_up(&mark))),
-                end,
-                "{kind} {format:?}"
-            );
+            for (side, asked) in [(Side::Start, start), (Side::End, end)] {
+                assert_eq!(text(clockwork.supplied(&mark, side)), asked, "{kind} {format:?}");
+            }
         }
     }
 
@@ -460,8 +437,46 @@ mod tests {
             (MarkKind::Date, None, "2026-03-01", "\"2026-02-28\""),
         ] {
             let clockwork = clockwork(kind, format, None);
-            let less = clockwork.unit_less(&clockwork.read(from).unwrap());
-            assert_eq!(text(clockwork.supplied(&less)), asked, "{kind}");
+            let mark = clockwork.read(from).unwrap();
+            assert_eq!(text(clockwork.supplied(&mark, Side::Behind)), asked, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_local_time_that_is_there_twice_is_its_first_one_and_one_that_is_not_there_the_earlier() {
+        let berlin = Some("Europe/Berlin");
+        for (format, text, time) in [
+            (None, "2026-10-25T02:30:00", "2026-10-25T00:30:00Z"),
+            (None, "2026-10-25T02:30:00+01:00", "2026-10-25T01:30:00Z"),
+            (None, "2026-03-29 02:30:00", "2026-03-29T00:30:00Z"),
+            (Some("%d.%m.%Y %H:%M"), "25.10.2026 02:30", "2026-10-25T00:30:00Z"),
+            (Some("%d.%m.%Y %H:%M"), "25.10.2026 03:00", "2026-10-25T02:00:00Z"),
+        ] {
+            let clockwork = clockwork(MarkKind::Timestamp, format, berlin);
+            let stored = clockwork.stored(&clockwork.read(text).unwrap());
+            assert_eq!(stored, time, "{text}");
+            let is_exact = text.contains('+') || text.ends_with("03:00");
+            assert_eq!(clockwork.read_exactly(text).is_some(), is_exact, "{text}");
+        }
+    }
+
+    #[test]
+    fn looking_back_over_a_change_of_clocks_asks_from_before_the_first_of_two_equal_times() {
+        let clockwork =
+            clockwork(MarkKind::Timestamp, Some("%Y-%m-%d %H:%M"), Some("Europe/Berlin"));
+        for (watermark, minutes, asked) in [
+            ("2026-10-25T02:10:00Z", 30, "\"2026-10-25 02:40\""),
+            ("2026-10-25T02:10:00Z", 90, "\"2026-10-25 01:40\""),
+            ("2026-10-25T02:10:00Z", 24 * 60, "\"2026-10-24 04:10\""),
+            ("2026-03-29T01:10:00Z", 30, "\"2026-03-29 01:40\""),
+        ] {
+            let lookback = Lookback::Time(Duration::from_secs(minutes * 60));
+            let start = clockwork.read(watermark).unwrap().less(lookback);
+            assert_eq!(
+                text(clockwork.supplied(&start, Side::Start)),
+                asked,
+                "{watermark} {minutes}"
+            );
         }
     }
 }

@@ -4,7 +4,8 @@
 //! request, `asking` how they come out of the job file, `body` what they carry (`exact_path`: where in
 //! it), `template` the names in the job file's texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
 //! sent; `recording` pages without a network.
-//! `incremental` says what of it is new, and how far the watermark moves (`mark`: what cursors are).
+//! `incremental` says what of it is new, and how far the watermark moves (`mark`: what cursors are, `bound`: how
+//! requests can say them).
 //! `page_reader` makes a page of a response, `along` leads on from it within the bounds of the run: `data_selector` says which values of it are records
 //! (`explode`: which within those),
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches,
@@ -21,6 +22,7 @@ mod auth;
 mod body;
 mod body_params;
 mod body_path;
+mod bound;
 mod complaint;
 mod conditional;
 mod data_selector;
@@ -91,7 +93,7 @@ fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
         .map_err(|error| SourceError::new(SourceErrorKind::InvalidConfig, error.to_string()))?;
     let source =
         RestApiSource::new(params, definition.base_dir().to_owned(), definition.locators())?;
-    Ok(source.mapped_by(mapping_of(&definition.text)))
+    source.mapped_by(mapping_of(&definition.text)).keyed_by(&definition.external_id.parts)
 }
 
 /// Fingerprint of how rows become records: of all of the job file that says neither what is asked for nor when

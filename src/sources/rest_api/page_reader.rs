@@ -139,7 +139,15 @@ impl PageReader {
             Some(refused) => Some(refused.message),
             None => end.as_ref().and_then(incomplete),
         };
-        let cursors = self.tracker.as_ref().map(|tracker| tracker.cursors(records));
+        let mut cursors = self.tracker.as_ref().map(|tracker| tracker.cursors(records));
+        // Nothing moves from one page to another where there is one.
+        let is_one_of_several = end.is_none() || self.paginator.ordinal(position)? > 1;
+        if let (Some(tracker), Some(cursors)) = (&self.tracker, &mut cursors)
+            && is_one_of_several
+            && !repeats
+        {
+            cursors.met = tracker.met(rows);
+        }
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok()).map(Into::into);
         let filtered = came.saturating_sub(records.len()) as u64;

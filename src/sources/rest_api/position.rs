@@ -67,6 +67,9 @@ pub(super) struct Window {
     /// Whether the chain begins at the cursor at which that of the run before ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
+    /// Whether somebody asked for these bounds: no other run goes on from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
 }
 
 /// How far a chain has come.
@@ -88,7 +91,8 @@ impl Window {
         fresh: bool,
     ) -> Self {
         let (until, from, reached) = (None, None, None);
-        Self { start, end, planned, fresh, until, from, reached, resumed: false }
+        let (resumed, backfill) = (false, false);
+        Self { start, end, planned, fresh, until, from, reached, resumed, backfill }
     }
 }
 

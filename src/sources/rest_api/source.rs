@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::StatusCode;
 use reqwest::header::{
     CONTENT_TYPE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::along::along;
 use super::answers::Answers;
@@ -40,14 +41,16 @@ use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
+use crate::domain::run::ReadRange;
 use crate::domain::slice::SliceId;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
 use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
-    Access, AllowedRoots, Finding, KnownPages, NextSlice, OneSlice, Plan, PlanRequest, Position,
-    Profile, RateLimit, RawRows, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
+    Access, AllowedRoots, AskedRange, Finding, KnownPages, NextSlice, OneSlice, Plan, PlanRequest,
+    Position, Profile, RateLimit, RawRows, SliceReader, SliceRequest, Source, SourceError,
+    SourceErrorKind,
 };
 use crate::values::field::Locator;
 
@@ -117,6 +120,21 @@ impl RestApiSource {
     #[must_use]
     pub(super) fn mapped_by(self, mapping: Option<ContentHash>) -> Self {
         Self { mapping, ..self }
+    }
+
+    /// The same, whose records have this key.
+    ///
+    /// # Errors
+    /// When a part of it is no JSONPath.
+    pub(super) fn keyed_by(mut self, key: &[Locator]) -> Result<Self, SourceError> {
+        // Others refer to where the next page begins: a list that moves does not shift it.
+        let is_numbered = matches!(self.reader.paginator.way(), Way::Numbered { .. });
+        if let Some(reader) = Arc::get_mut(&mut self.reader).filter(|_| is_numbered)
+            && let Some(tracker) = &mut reader.tracker
+        {
+            tracker.identified_by(&self.params, key)?;
+        }
+        Ok(self)
     }
 
     /// What is remembered of the mapping: where runs read what is new, records keep it.
@@ -210,7 +228,7 @@ impl RestApiSource {
         Plan::of_slices(slices.collect())
     }
 
-    fn planned(&self, request: &PlanRequest) -> Plan {
+    fn planned(&self, request: &PlanRequest, range: Option<&ReadRange>) -> Plan {
         let asks = self.state();
         let paginator = &self.reader.paginator;
         // What is not on the first pages may be there all the same.
@@ -222,7 +240,10 @@ impl RestApiSource {
             }
             Some(tracker) => {
                 let before = State::of(&request.state);
-                let asks = tracker.plan(&before, asks.as_ref(), request);
+                let asks = match range {
+                    None => tracker.plan(&before, asks.as_ref(), request),
+                    Some(range) => tracker.plan_range(&before, asks.as_ref(), request, range),
+                };
                 let windows = asks.windows.into_iter().map(Some).collect();
                 (windows, asks.remarks, asks.everything, asks.cursor)
             }
@@ -637,7 +658,7 @@ impl Source for RestApiSource {
         async move {
             let plan = match request.access {
                 Access::Offline if !self.index().begins.is_empty() => self.recorded_plan(),
-                Access::Network | Access::Record | Access::Offline => self.planned(&request),
+                Access::Network | Access::Record | Access::Offline => self.planned(&request, None),
             };
             if request.access == Access::Record && !plan.slices.is_empty() {
                 self.record_plan(&plan).await?;
@@ -645,6 +666,45 @@ impl Source for RestApiSource {
             Ok(plan)
         }
         .boxed()
+    }
+
+    fn read_range(
+        &self,
+        asked: AskedRange<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<ReadRange, SourceError> {
+        let invalid = |message: String| SourceError::new(SourceErrorKind::InvalidConfig, message);
+        match &self.reader.tracker {
+            Some(tracker) => tracker.range(asked, now).map_err(invalid),
+            None => Err(invalid(
+                "a range can be read only where the API can be asked for one, and the job file has no \
+                 `rest_api.incremental`: a run reads everything"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    fn plan_range(
+        self: Arc<Self>,
+        request: PlanRequest,
+        range: ReadRange,
+    ) -> BoxFuture<'static, Result<Plan, SourceError>> {
+        std::future::ready(Ok(self.planned(&request, Some(&range)))).boxed()
+    }
+
+    fn widened(&self, state: &Value, range: &ReadRange) -> Value {
+        let Some(tracker) = &self.reader.tracker else { return state.clone() };
+        let since = tracker.widened(&State::of(state), state.is_null(), range);
+        let mut state = match state {
+            Value::Object(_) => state.clone(),
+            _ => json!({ "rest": {} }),
+        };
+        if let (Some(rest), Some(since)) =
+            (state.get_mut("rest").and_then(Value::as_object_mut), since)
+        {
+            rest.insert("since".to_owned(), since.into());
+        }
+        state
     }
 
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {

@@ -11,8 +11,10 @@ use chrono_tz::Tz;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::bound::{self, Side};
 use crate::domain::suggest;
 use crate::sources::{SourceError, SourceErrorKind};
+use crate::values::timestamp::{HALF_A_DAY, halves_day};
 
 /// What is encoded in a segment of a path: all but what RFC 3986 calls unreserved.
 const IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -37,10 +39,20 @@ pub(super) trait Names {
 pub(super) enum Supplied {
     /// A value with its type.
     Value(Value),
-    /// A time, to be written in this zone, and as this where the template names no format.
-    Time(DateTime<Utc>, Tz, Value),
+    /// A time, and how it is written where the template names no format.
+    Time(Moment, Value),
     /// The template itself: its value is not known.
     Itself,
+}
+
+/// A time as a template takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub time: DateTime<Utc>,
+    /// The zone to write it in.
+    pub zone: Tz,
+    /// What it bounds: a format may be unable to say it exactly.
+    pub side: Side,
 }
 
 /// Names that stand for themselves: what tells a request from others where nobody sends it.
@@ -230,10 +242,10 @@ fn of(names: &dyn Names, name: &str, format: Option<&str>) -> Result<Value, Sour
         SourceError::new(SourceErrorKind::InvalidConfig, format!("`${{{name}}}` has no value"))
     })?;
     match (supplied, format) {
-        (Supplied::Value(value), None) | (Supplied::Time(_, _, value), None) => Ok(value),
+        (Supplied::Value(value), None) | (Supplied::Time(_, value), None) => Ok(value),
         (Supplied::Itself, None) => Ok(format!("${{{name}}}").into()),
         (Supplied::Itself, Some(format)) => Ok(format!("${{{name}:{format}}}").into()),
-        (Supplied::Time(time, zone, _), Some(format)) => Ok(formatted(time, zone, format)),
+        (Supplied::Time(moment, _), Some(format)) => Ok(formatted(moment, format)),
         (Supplied::Value(_), Some(format)) => {
             let message = format!("`${{{name}:{format}}}` has a format, and the value is no time");
             Err(SourceError::new(SourceErrorKind::InvalidConfig, message)
@@ -244,15 +256,16 @@ fn of(names: &dyn Names, name: &str, format: Option<&str>) -> Result<Value, Sour
 
 /// A time by a format: that of strftime, and `%Q` for milliseconds since 1970. `%s` and `%Q` alone are
 /// numbers.
-pub(super) fn formatted(time: DateTime<Utc>, zone: Tz, format: &str) -> Value {
+pub(super) fn formatted(moment: Moment, format: &str) -> Value {
+    let Moment { time, zone, side } = moment;
+    let time = bound::local(time, zone, format, side);
     match format {
         "%s" => return time.timestamp().into(),
         "%Q" => return time.timestamp_millis().into(),
         _ => {}
     }
     let format = with_millis(format, &time.timestamp_millis().to_string());
-    let text = time.with_timezone(&zone).format(&format).to_string();
-    Value::String(text)
+    Value::String(time.format(&format).to_string())
 }
 
 /// What is wrong with a format, if anything.
@@ -265,6 +278,9 @@ pub(super) fn check_format(format: &str) -> Result<(), String> {
             "has the format `{format_shown}`, which is none; it is that of strftime, such as `%Y-%m-%d`, with \
              `%s` and `%Q` for seconds and milliseconds since 1970"
         ));
+    }
+    if halves_day(&format) {
+        return Err(format!("has the format `{format_shown}`, which {HALF_A_DAY}"));
     }
     Ok(())
 }
@@ -299,8 +315,10 @@ mod tests {
     impl Names for Known {
         fn supply(&self, name: &str) -> Option<Supplied> {
             let time = DateTime::from_timestamp_millis(1_700_000_000_250).unwrap();
+            let moment = |side| Moment { time, zone: Berlin, side };
             Some(match name {
-                START => Supplied::Time(time, Berlin, json!("2023-11-14T22:13:20.25Z")),
+                START => Supplied::Time(moment(Side::Start), json!("2023-11-14T22:13:20.25Z")),
+                END => Supplied::Time(moment(Side::End), json!("2023-11-14T22:13:20.25Z")),
                 "parent.id" => Supplied::Value(json!(7)),
                 "parent.name" => Supplied::Value(json!("a/b ü?")),
                 "parent.up" => Supplied::Value(json!("..")),
@@ -329,6 +347,9 @@ mod tests {
             ("since ${incremental.start}", "since 2023-11-14T22:13:20.25Z"),
             ("${incremental.start:%Y-%m-%d %H:%M}", "2023-11-14 23:13"),
             ("${incremental.start:%s}|${incremental.start:%Q}", "1700000000|1700000000250"),
+            ("${incremental.end:%Y-%m-%d %H:%M}", "2023-11-14 23:14"),
+            ("${incremental.end:%d.%m.%Y}", "15.11.2023"),
+            ("${incremental.end:%s}|${incremental.end:%Q}", "1700000001|1700000000250"),
             ("${incremental.start:%%Q %Q}", "%Q 1700000000250"),
             ("$${parent.id} $$${parent.id}", "${parent.id} $${parent.id}"),
             ("[${parent.none}]", "[]"),
@@ -368,6 +389,7 @@ mod tests {
             ("${incremental.start:}", "has the format ``, which is none"),
             ("${incremental.start:%}", "has the format `%`, which is none"),
             ("${parent.id:%Y}", "the value is no time"),
+            ("${incremental.start:%Y-%m-%d %I:%M}", "does not say which half of the day"),
         ] {
             assert!(text(template).unwrap_err().contains(says), "{template}");
         }

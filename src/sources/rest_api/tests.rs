@@ -8,6 +8,7 @@ mod broken;
 mod ends;
 mod histories;
 mod logins;
+mod moving;
 mod pages;
 mod posts;
 mod redirects;

@@ -19,8 +19,9 @@ use sha2::{Digest, Sha256};
 use super::authorize::{AuthContext, Authorize, SecretKey, SentToken};
 use super::send_as::{self, KeyPlace};
 use crate::job_file::setting::{PlainOrSecret, Secret};
+use crate::sources::rest_api::bound::Side;
 use crate::sources::rest_api::request::{RequestParts, header_name};
-use crate::sources::rest_api::template::{Names, Supplied, Template};
+use crate::sources::rest_api::template::{Moment, Names, Supplied, Template};
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// The names that a message, a header or a query parameter may have in it.
@@ -118,7 +119,8 @@ impl Names for Said {
             SIGNATURE => self.signature.as_ref()?,
             "timestamp" => {
                 let seconds = self.now.timestamp().into();
-                return Some(Supplied::Time(self.now, Tz::UTC, seconds));
+                let moment = Moment { time: self.now, zone: Tz::UTC, side: Side::Neither };
+                return Some(Supplied::Time(moment, seconds));
             }
             _ => return None,
         };

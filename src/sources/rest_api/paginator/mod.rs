@@ -107,6 +107,11 @@ impl Paginator {
             || matches!(self.way(), Way::Single { first_page_only: true })
     }
 
+    /// Whether several pages of a chain are asked for at a time.
+    pub(super) fn is_side_by_side(&self) -> bool {
+        self.kind().end_keys().concurrency.is_some_and(|pages| pages > 1)
+    }
+
     /// Whether a run goes on at the cursor at which the one before ended.
     pub(super) fn resumes(&self) -> bool {
         self.kind().resumes()

@@ -1,0 +1,139 @@
+//! Owns what shows that records moved from page to page while they were read: pages that are asked for by number are
+//! places in a list, and a record that is changed may leave its place for one further on. Those behind it move up, one
+//! of them onto a page that was read already, and nobody meets it.
+//!
+//! The one that was changed is met twice, and the second time it is newer than the run. A list that only grows, at
+//! whichever end, shows none twice like that; nor does a log of changes, in which a key occurs as often as it likes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use chrono::TimeDelta;
+
+use super::identities::{Met, kept, short};
+use super::trace::Trace;
+use super::tracker::Tracker;
+use crate::sources::rest_api::mark::{Mark, MarkKind};
+
+/// What follows from records that moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// How many were met twice.
+    pub records: usize,
+    /// Up to where everything was read all the same; `None` where nobody can tell.
+    pub up_to: Option<Mark>,
+}
+
+impl Tracker {
+    /// What follows from records that moved while a run read these pages; `None` where none did.
+    pub(super) fn moved(&self, traces: &[Trace]) -> Option<Moved> {
+        let newer = self.newer_than_the_run(traces);
+        if let Some(newer) = &newer
+            && !traces.iter().any(|trace| self.highest_of(trace).is_some_and(|max| max >= *newer))
+        {
+            return None;
+        }
+        let newer = newer.as_ref().map(short);
+        let mut lists: BTreeMap<_, Vec<&Trace>> = BTreeMap::new();
+        for trace in traces {
+            lists.entry((&trace.window.start, &trace.window.end)).or_default().push(trace);
+        }
+        let moved = lists.values().filter_map(|pages| self.moved_in(pages, newer));
+        moved.reduce(|one, other| Moved {
+            records: one.records + other.records,
+            up_to: one.up_to.zip(other.up_to).map(|(one, other)| one.min(other)),
+        })
+    }
+
+    /// From which cursor on a record was changed while the run read, give or take what cursors do not say:
+    /// nobody knows where they are no times.
+    fn newer_than_the_run(&self, traces: &[Trace]) -> Option<Mark> {
+        let ceiling = self.ceiling(traces);
+        let newer = ceiling.checked_sub_signed(self.grain()).unwrap_or(ceiling);
+        self.params.kind.is_time().then(|| Mark::of_time(newer))
+    }
+
+    /// By how much a cursor may be earlier than the change that it is of.
+    fn grain(&self) -> TimeDelta {
+        match self.params.kind {
+            MarkKind::Date => TimeDelta::days(1),
+            _ => TimeDelta::minutes(1),
+        }
+    }
+
+    fn highest_of(&self, trace: &Trace) -> Option<Mark> {
+        trace.max.as_deref().and_then(|max| self.clockwork.of_stored(max))
+    }
+
+    /// The same of the pages of one list, in their order.
+    fn moved_in(&self, pages: &[&Trace], newer: Option<u64>) -> Option<Moved> {
+        let all: Vec<Vec<Met>> = pages.iter().map(|page| kept(&page.met)).collect();
+        let aside = self.identities.as_ref().is_some_and(|known| known.aside);
+        let is_watched = |met: &Met| aside || newer.is_none_or(|newer| met.cursor >= newer);
+        let watched = all.iter().flatten().filter(|met| is_watched(met));
+        let watched: HashSet<u64> = watched.map(|met| met.key).collect();
+        let mut places: HashMap<u64, Vec<(usize, u64)>> = HashMap::new();
+        for (page, met) in all.iter().enumerate() {
+            for met in met.iter().filter(|met| watched.contains(&met.key)) {
+                places.entry(met.key).or_default().push((page, met.cursor));
+            }
+        }
+        // When each of them left its place at the earliest.
+        let left = |places: &Vec<(usize, u64)>| {
+            let (first, before) = *places.first()?;
+            let later = places.iter().filter(|(page, cursor)| {
+                let changed = match newer {
+                    Some(newer) => *cursor > before && *cursor >= newer,
+                    None => *cursor != before,
+                };
+                // Of pages that are read side by side, that of its new place may have been read before it came.
+                *page > first && (changed || aside)
+            });
+            later.map(|(_, cursor)| *cursor).min()
+        };
+        let left: Vec<u64> = places.values().filter_map(left).collect();
+        let first = left.iter().min()?;
+        let whole = match newer.filter(|_| !aside) {
+            Some(newer) => self.read_before(pages, self.first_left(pages, *first, newer)),
+            None => 0,
+        };
+        // The first page is read at once.
+        let whole = pages.iter().take(whole.max(1));
+        let up_to = whole.filter_map(|page| self.highest_of(page)).max();
+        let ascend = self.ascend(pages.iter().copied());
+        Some(Moved { records: left.len(), up_to: up_to.filter(|_| ascend) })
+    }
+
+    /// When a record can have left its place at the earliest, if the first that was met twice did so then.
+    ///
+    /// One that left before may itself have been moved onto a page that was read. It had its new place by then, among
+    /// the records that are newer than the run, and as far on in the list as that was read.
+    fn first_left(&self, pages: &[&Trace], first: u64, newer: u64) -> u64 {
+        let highest = |page: &&Trace| self.highest_of(page).as_ref().map(short);
+        let mut left = first;
+        loop {
+            let by_then = pages.iter().filter(|page| {
+                let date = page.date.map(|date| (date - self.grain()).timestamp_millis());
+                date.is_none_or(|date| u64::try_from(date).is_ok_and(|date| date <= left))
+            });
+            if by_then.filter_map(highest).max().is_none_or(|reached| reached < newer) {
+                return left;
+            }
+            let surely = pages.iter().take(self.read_before(pages, left));
+            let earlier = surely.filter_map(highest).max().unwrap_or(0).max(newer);
+            if earlier >= left {
+                return left;
+            }
+            left = earlier;
+        }
+    }
+
+    /// How many pages, from the first on, were read before this time, however the clocks' seconds are cut.
+    fn read_before(&self, pages: &[&Trace], time: u64) -> usize {
+        let is_before = |page: &&&Trace| {
+            let read = page.date.map(|date| date + TimeDelta::seconds(1) + self.lag());
+            let read = read.and_then(|read| u64::try_from(read.timestamp_millis()).ok());
+            read.is_some_and(|read| read <= time)
+        };
+        pages.iter().take_while(is_before).count()
+    }
+}

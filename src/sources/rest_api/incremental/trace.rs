@@ -1,0 +1,208 @@
+//! Owns what pages say of the cursor, and what each leaves for the end of its run.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::tracker::Tracker;
+use crate::domain::chain_end::ChainEnd;
+use crate::sources::rest_api::mark::{Lookback, Mark};
+use crate::sources::rest_api::position::{PagePosition, Window};
+
+/// The key of how many records of a page were left out, in what it leaves for the end of its run.
+pub(in crate::sources::rest_api) const FILTERED: &str = "filtered";
+
+/// How much older than the start of a request a record may be, where the API filters by the day in a zone of its own.
+const DAYS: Duration = Duration::from_secs(2 * 86_400);
+
+/// What the records of a page say of the cursor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::sources::rest_api) struct Cursors {
+    /// The lowest and the highest.
+    pub(super) span: Option<(Mark, Mark)>,
+    /// Records without a readable one.
+    missing: u64,
+    /// All records.
+    records: u64,
+    /// Whether one came behind a higher one.
+    pub(super) descends: bool,
+    /// Those that can be read.
+    marks: Vec<Mark>,
+    /// What tells the records from those of other pages.
+    pub(in crate::sources::rest_api) met: String,
+}
+
+/// What a page leaves for the end of its run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::sources::rest_api) struct Trace {
+    pub(super) window: Window,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) min: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) max: Option<String>,
+    pub(super) records: u64,
+    #[serde(default)]
+    pub(super) missing: u64,
+    /// The seconds of which all cursors are multiples: 60 where they are whole minutes.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) grain: u64,
+    /// Records that are much older than what was asked for.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) older: u64,
+    /// Records that a filter of the job file left out.
+    #[serde(default)]
+    filtered: u64,
+    /// Whether a record came behind a higher one.
+    #[serde(default)]
+    pub(super) descends: bool,
+    /// The API's clock, when it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) date: Option<DateTime<Utc>>,
+    /// The cursor at which a later run can go on, if this was the last page of a chain that has everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cursor: Option<Value>,
+    /// What the API said, if it refused the cursor of the run before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<String>,
+    /// How the chain ended, if this was its last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) end: Option<ChainEnd>,
+    /// What tells the records from those of other pages, where they are asked for by number.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) met: String,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Tracker {
+    /// What the records of a page say.
+    pub fn cursors(&self, records: &[Cow<'_, str>]) -> Cursors {
+        let mut cursors = Cursors { records: records.len() as u64, ..Cursors::default() };
+        let Some(path) = &self.cursor else { return cursors };
+        let mut before = None;
+        for record in records {
+            let found = path.find(record).ok().and_then(|found| found.into_iter().next());
+            match found.and_then(|cursor| self.clockwork.of_json(&cursor)) {
+                None => cursors.missing += 1,
+                Some(mark) => {
+                    cursors.descends |= before.as_ref().is_some_and(|before| *before > mark);
+                    before = Some(mark.clone());
+                    cursors.add(mark.clone());
+                    cursors.marks.push(mark);
+                }
+            }
+        }
+        cursors
+    }
+
+    /// What tells these records from those of other pages.
+    pub fn met(&self, records: &[Cow<'_, str>]) -> String {
+        self.identities.as_ref().map(|known| known.of(records, &self.clockwork)).unwrap_or_default()
+    }
+
+    /// How many of these cursors are so far before the start of a request that the API cannot have heeded it.
+    fn older(&self, window: &Window, marks: &[Mark]) -> u64 {
+        let start = window.from.as_deref().or(window.start.as_deref());
+        let Some(start) = start.filter(|_| !window.resumed) else { return 0 };
+        let Some(start) = self.clockwork.of_stored(start) else { return 0 };
+        // Some filter by the day.
+        let start = start.less(Lookback::Time(DAYS));
+        marks.iter().filter(|mark| **mark < start).count() as u64
+    }
+
+    /// What a page leaves for the end of its run.
+    pub fn trace(
+        &self,
+        position: &PagePosition,
+        cursors: Option<Cursors>,
+        date: Option<DateTime<Utc>>,
+        end: Option<ChainEnd>,
+    ) -> Option<Trace> {
+        let window = Window { reached: None, ..position.window.clone()? };
+        let Cursors { span, missing, records, descends, marks, met } = cursors.unwrap_or_default();
+        let older = self.older(&window, &marks);
+        let grain = grain_of(&marks);
+        let (min, max) = match &span {
+            Some((min, max)) => {
+                (Some(self.clockwork.stored(min)), Some(self.clockwork.stored(max)))
+            }
+            None => (None, None),
+        };
+        let end = end.map(|end| ChainEnd { note: None, ..end });
+        let (cursor, refused) = (None, None);
+        let filtered = 0;
+        let trace = Trace {
+            window,
+            min,
+            max,
+            records,
+            missing,
+            grain,
+            older,
+            filtered,
+            descends,
+            date,
+            end,
+            cursor,
+            refused,
+            met,
+        };
+        Some(trace)
+    }
+}
+
+impl Trace {
+    /// The same, of a page of which so many records were left out.
+    pub fn filtered(self, filtered: u64) -> Self {
+        Self { filtered, ..self }
+    }
+
+    /// The same, of the last page of a chain behind which a later run can go on at this cursor.
+    pub fn ending_at(self, cursor: Option<Value>) -> Self {
+        Self { cursor, ..self }
+    }
+
+    /// The same, of an answer that refused the cursor of the run before.
+    pub fn refused(self, said: String) -> Self {
+        Self { refused: Some(said), ..self }
+    }
+
+    /// As it is kept.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl Cursors {
+    fn add(&mut self, mark: Mark) {
+        self.span = Some(match self.span.take() {
+            None => (mark.clone(), mark),
+            Some((min, max)) => (min.min(mark.clone()), max.max(mark)),
+        });
+    }
+}
+
+/// The seconds of which all these marks are multiples, a minute, an hour or a day; 0 where that says nothing.
+fn grain_of(marks: &[Mark]) -> u64 {
+    const GRAINS: [i64; 3] = [86_400, 3_600, 60];
+    let fits = |grain: &i64| {
+        marks.iter().all(|mark| match mark {
+            Mark::Time(micros) => micros.rem_euclid(grain * 1_000_000) == 0,
+            Mark::Integer(_) | Mark::Text(_) => false,
+        })
+    };
+    // One or two may be whole hours by chance.
+    let says = |grain: &i64| if *grain == 60 { !marks.is_empty() } else { marks.len() > 2 };
+    let grain = GRAINS.into_iter().filter(says).find(fits);
+    grain.and_then(|grain| u64::try_from(grain).ok()).unwrap_or(0)
+}
+
+/// What pages left, as far as it can be read: an earlier version of kasparro may have left other things.
+pub(super) fn read(traces: &[Value]) -> Vec<Trace> {
+    traces.iter().filter_map(|trace| Trace::deserialize(trace).ok()).collect()
+}

@@ -1,0 +1,377 @@
+//! Lists that move while they are read by number: a record that is changed leaves its place, and moves others onto
+//! pages that were read already. Whatever happens, what was not met is asked for by the next run.
+
+use std::collections::BTreeMap;
+
+use chrono::DateTime;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use reqwest::header::{DATE, HeaderMap};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::remark::Remark;
+use crate::domain::run::{Mode, RunId};
+use crate::domain::slice::SliceId;
+use crate::sources::{PlanRequest, Source};
+
+const HISTORIES: u64 = 150;
+/// When the history begins, in milliseconds since 1970.
+const BEGIN: i64 = 1_700_000_000_000;
+const SIZE: usize = 5;
+
+/// In which order the API lists.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    /// The one that was changed last is the last.
+    Ascending,
+    /// It is the first.
+    Descending,
+    /// That of the ids, whatever was changed.
+    ById,
+}
+
+/// What somebody writes while pages are read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Writes {
+    /// Records are added.
+    New,
+    /// Records are added and changed.
+    All,
+}
+
+/// A record as the API shows it now.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    number: u64,
+    updated: i64,
+}
+
+/// One API and the runs against it.
+struct Moving {
+    seed: u64,
+    dice: StdRng,
+    order: Order,
+    grain: i64,
+    source: Arc<RestApiSource>,
+    records: BTreeMap<u64, Shown>,
+    now: i64,
+    state: Value,
+    /// The highest number of each id that was loaded.
+    loaded: BTreeMap<u64, u64>,
+}
+
+/// What a run said, and whether all its pages were read.
+struct Ran {
+    remarks: Vec<Remark>,
+    complete: bool,
+}
+
+impl Ran {
+    fn moved(&self) -> Option<&Remark> {
+        self.remarks.iter().find(|remark| remark.text.contains("while the pages were read"))
+    }
+}
+
+impl Moving {
+    fn new(seed: u64, order: Order) -> Self {
+        let mut dice = StdRng::seed_from_u64(seed);
+        let (kind, grain) = match dice.random_range(0..3) {
+            0 => ("epoch", 1_000),
+            1 => ("epoch_ms", 1),
+            _ => ("epoch_ms", 60_000),
+        };
+        let paginator = match dice.random() {
+            true => "{ type = \"page_number\" }".to_owned(),
+            false => format!("{{ type = \"offset\", size = {SIZE} }}"),
+        };
+        let lines = format!(
+            "base_url = \"https://api.example.com/\"\ndata_selector = \"$.items[*]\"\npaginator = {paginator}\n\
+             incremental = {{ cursor_path = \"$.updated\", type = \"{kind}\", start_param = \"since\" }}"
+        );
+        let source =
+            RestApiSource::new(toml::from_str(&lines).unwrap(), PathBuf::new(), vec![]).unwrap();
+        let source = source.keyed_by(&[Locator::of_source_field("id")]).unwrap();
+        let mut moving = Self {
+            seed,
+            dice,
+            order,
+            grain,
+            source: Arc::new(source),
+            records: BTreeMap::new(),
+            now: BEGIN,
+            state: Value::Null,
+            loaded: BTreeMap::new(),
+        };
+        for _ in 0..moving.dice.random_range(1..40) {
+            moving.write(Writes::All);
+            moving.now += moving.dice.random_range(0..50_000);
+        }
+        moving
+    }
+
+    /// Somebody writes a record.
+    fn write(&mut self, writes: Writes) {
+        let known = self.records.len() as u64;
+        let is_new = writes == Writes::New || known == 0 || self.dice.random_bool(0.4);
+        let id = if is_new { known } else { self.dice.random_range(0..known) };
+        let number = self.records.get(&id).map_or(1, |record| record.number + 1);
+        let updated = self.now / self.grain * self.grain;
+        self.records.insert(id, Shown { number, updated });
+    }
+
+    /// What the API lists.
+    fn list(&self, since: Option<i64>) -> Vec<(u64, Shown)> {
+        let wanted = |(_, record): &(u64, Shown)| since.is_none_or(|since| record.updated >= since);
+        let records = self.records.iter().map(|(id, record)| (*id, *record));
+        let mut list: Vec<_> = records.filter(wanted).collect();
+        match self.order {
+            Order::Ascending => list.sort_by_key(|(id, record)| (record.updated, *id)),
+            Order::Descending => {
+                list.sort_by_key(|(id, record)| std::cmp::Reverse((record.updated, *id)));
+            }
+            Order::ById => {}
+        }
+        list
+    }
+
+    /// From where on a request asks, in milliseconds.
+    fn since(&self, url: &reqwest::Url) -> Option<i64> {
+        let (_, since) = url.query_pairs().find(|(name, _)| name == "since")?;
+        let since: i64 = since.parse().unwrap();
+        Some(if self.grain == 1_000 { since * 1_000 } else { since })
+    }
+
+    async fn first(&self) -> Value {
+        let request = PlanRequest {
+            run: RunId(1),
+            now: DateTime::from_timestamp_millis(self.now).unwrap(),
+            mode: Mode::Incremental,
+            access: Access::Network,
+            state: self.state.clone(),
+            state_of: None,
+            files: BTreeMap::new(),
+            broken_off: None,
+        };
+        self.source.clone().plan(request).await.unwrap().slices[0].position.clone()
+    }
+
+    /// A run, while somebody writes between its pages.
+    async fn run(&mut self, writes: Option<Writes>) -> Ran {
+        let (mut next, mut watermarks, mut complete) = (Some(self.first().await), vec![], true);
+        while let Some(position) = next {
+            let url = self.source.unsent(&position).unwrap().url;
+            let query: BTreeMap<_, _> = url.query_pairs().into_owned().collect();
+            let skipped = match query.get("page") {
+                Some(page) => (page.parse::<usize>().unwrap() - 1) * SIZE,
+                None => query["offset"].parse().unwrap(),
+            };
+            let list = self.list(self.since(&url));
+            let page: Vec<_> = list.into_iter().skip(skipped).take(SIZE).collect();
+            for (id, record) in &page {
+                let known = self.loaded.entry(*id).or_default();
+                *known = record.number.max(*known);
+            }
+            let cursor = |at: i64| if self.grain == 1_000 { json!(at / 1_000) } else { json!(at) };
+            let items: Vec<_> = page
+                .iter()
+                .map(|(id, record)| json!({ "id": id, "n": record.number, "updated": cursor(record.updated) }))
+                .collect();
+            let mut headers = HeaderMap::new();
+            let time = DateTime::<chrono::Utc>::from_timestamp_millis(self.now).unwrap();
+            headers.insert(DATE, httpdate::fmt_http_date(time.into()).parse().unwrap());
+            let body = json!({ "items": items, "skipped": skipped }).to_string().into_bytes();
+            let response = Response { status: 200, headers, body, ..Response::default() };
+            let page = match (*self.source).read(&position, response) {
+                Ok(page) => page,
+                Err(error) => panic!("seed {}: {error}", self.seed),
+            };
+            complete &= page.end.as_ref().is_none_or(|end| end.complete);
+            next = page.next.clone();
+            watermarks.extend(page.into_slice(SliceId::FIRST).watermark);
+            self.now += self.dice.random_range(1..1_500);
+            if let Some(writes) = writes {
+                for _ in 0..self.dice.random_range(0..3) {
+                    self.write(writes);
+                }
+            }
+        }
+        self.state = self.source.advance(&self.state, &watermarks, complete);
+        Ran { remarks: self.source.remarks(&watermarks), complete }
+    }
+
+    /// What the API shows is loaded, or the next run asks for it.
+    async fn check(&self) {
+        let since = self.since(&self.source.unsent(&self.first().await).unwrap().url);
+        for (id, record) in &self.records {
+            let loaded = self.loaded.get(id).copied().unwrap_or_default();
+            let is_asked_for = since.is_none_or(|since| record.updated >= since);
+            assert!(
+                loaded == record.number || is_asked_for,
+                "seed {}, {:?}: {id} {record:?} is lost, loaded is {loaded}, since {since:?}",
+                self.seed,
+                self.order
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_moved_onto_a_page_that_was_read_is_asked_for_by_the_next_run() {
+    let mut runs_that_moved = 0;
+    for seed in 0..HISTORIES {
+        for order in [Order::Ascending, Order::Descending, Order::ById] {
+            let mut moving = Moving::new(seed, order);
+            for _ in 0..4 {
+                let ran = moving.run(Some(Writes::All)).await;
+                runs_that_moved += u32::from(ran.moved().is_some());
+                moving.check().await;
+                for _ in 0..moving.dice.random_range(0..20) {
+                    moving.write(Writes::All);
+                    moving.now += moving.dice.random_range(0..20_000);
+                }
+            }
+            // While nobody writes, one run has everything, and the next is told nothing.
+            moving.now += 120_000;
+            let ran = moving.run(None).await;
+            assert!(ran.complete, "seed {seed}");
+            moving.check().await;
+            let shown: BTreeMap<_, _> =
+                moving.records.iter().map(|(id, record)| (*id, record.number)).collect();
+            assert_eq!(moving.loaded, shown, "seed {seed}, {order:?}");
+            moving.now += 120_000;
+            let ran = moving.run(None).await;
+            assert_eq!(ran.moved(), None, "seed {seed}, {order:?}");
+        }
+    }
+    assert!(runs_that_moved > 25, "{runs_that_moved}");
+}
+
+#[tokio::test]
+async fn a_list_that_only_grows_moves_nothing_whatever_its_order() {
+    for seed in 0..HISTORIES {
+        for order in [Order::Ascending, Order::ById] {
+            let mut moving = Moving::new(seed, order);
+            for _ in 0..3 {
+                let ran = moving.run(Some(Writes::New)).await;
+                assert_eq!(ran.moved(), None, "seed {seed}, {order:?}");
+                moving.check().await;
+                moving.now += 120_000;
+            }
+        }
+    }
+}
+
+/// The records of pages, each with its id, its cursor as seconds behind noon, and the second at which the page was
+/// answered: where the watermark is then, and what there is to say.
+fn left(
+    keys: &str,
+    pages: &[(&[(u64, i64)], i64)],
+    before: Option<i64>,
+) -> (Option<i64>, Vec<Remark>) {
+    let noon: DateTime<chrono::Utc> = "2026-11-28T12:00:00Z".parse().unwrap();
+    let lines = format!(
+        "base_url = \"https://api.example.com/\"\npaginator = {{ type = \"page_number\" }}\n\
+         incremental = {{ cursor_path = \"$.at\", type = \"epoch\", start_param = \"since\" {keys} }}"
+    );
+    let source =
+        RestApiSource::new(toml::from_str(&lines).unwrap(), PathBuf::new(), vec![]).unwrap();
+    let source = source.keyed_by(&[Locator::of_source_field("id")]).unwrap();
+    let time = |second: i64| noon + chrono::TimeDelta::seconds(second);
+    let text = |second: i64| time(second).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let mut window = json!({ "planned": noon, "fresh": before.is_none() });
+    let mut state = source.state().unwrap();
+    if let Some(before) = before {
+        window["start"] = text(before).into();
+        state.watermark = Some(text(before));
+    }
+    let mut position = Some(json!({ "at": source.first(), "window": window }));
+    let mut watermarks = Vec::new();
+    for (records, answered) in pages {
+        let items: Vec<_> = records
+            .iter()
+            .map(|(id, at)| json!({ "id": id, "at": time(*at).timestamp() }))
+            .collect();
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, httpdate::fmt_http_date(time(*answered).into()).parse().unwrap());
+        let body = serde_json::to_vec(&items).unwrap();
+        let response = Response { status: 200, headers, body, ..Response::default() };
+        let page = source.read(&position.expect("a further page"), response).unwrap();
+        position = page.next.clone();
+        watermarks.extend(page.into_slice(SliceId::FIRST).watermark);
+    }
+    assert_eq!(position, None, "the last page was not read");
+    let state = source.advance(&state.to_json(), &watermarks, true);
+    let watermark = state.pointer("/rest/watermark").and_then(Value::as_str);
+    let watermark =
+        watermark.map(|text| (text.parse::<DateTime<chrono::Utc>>().unwrap() - noon).num_seconds());
+    (watermark, source.remarks(&watermarks))
+}
+
+#[test]
+fn the_watermark_stays_in_front_of_the_page_onto_which_others_moved() {
+    const OLD: i64 = -100_000;
+    type Pages<'p> = &'p [(&'p [(u64, i64)], i64)];
+    let one: &[(u64, i64)] = &[(1, -900), (2, -800)];
+    let two: &[(u64, i64)] = &[(4, -600), (5, -500)];
+    let three: &[(u64, i64)] = &[(6, -400), (1, 5)];
+    let in_order: Pages<'_> = &[(one, 0), (two, 10), (three, 20), (&[], 30)];
+    let (watermark, said) = left("", in_order, Some(OLD));
+    assert_eq!(watermark, Some(-800), "3 was not met");
+    assert!(!said[0].degrades && said[0].text.contains("1 record was changed"), "{said:?}");
+    assert!(said[0].text.contains("since 2026-11-28T11:46:40Z"), "{said:?}");
+    // A run that reads everything has not.
+    let (watermark, said) = left("", in_order, None);
+    assert_eq!((watermark, said[0].degrades), (Some(-800), true), "{said:?}");
+    // What was read before the change is whole, on whichever page the record had been.
+    let late: Pages<'_> = &[
+        (one, 0),
+        (two, 1_000),
+        (&[(6, -400), (7, -300)], 2_000),
+        (&[(1, 2_500)], 3_000),
+        (&[], 3_010),
+    ];
+    assert_eq!(left("", late, Some(OLD)).0, Some(-300));
+    // Searches lag behind: the change may have been earlier.
+    assert_eq!(left(", settle = \"10m\"", late, Some(OLD)).0, Some(-800));
+    // Nobody knows what is missing where records are in no order.
+    let no_order: Pages<'_> =
+        &[(&[(2, -800), (1, -900)], 0), (two, 10), (&[(1, 5)], 20), (&[], 30)];
+    let (watermark, said) = left("", no_order, Some(OLD));
+    assert_eq!((watermark, said[0].degrades), (Some(OLD), true), "{said:?}");
+    assert!(said[0].text.contains("asks for the same again"), "{said:?}");
+    // A log of changes, the same version twice, and what is new only.
+    for pages in [
+        &[(one, 0), (&[(1, -700), (2, -600)], 10), (&[], 20)][..],
+        &[(one, 0), (&[(2, -800), (4, -600)], 10), (&[], 20)],
+        &[(one, 0), (&[(4, -600), (9, 5)], 10), (&[], 20)],
+        &[(&[(9, -5), (8, -10)], 0), (&[(9, -5), (7, -20)], 10), (&[], 20)],
+    ] as [Pages<'_>; 4]
+    {
+        let (watermark, said) = left("", pages, Some(OLD));
+        assert!(said.is_empty() && watermark > Some(-601), "{pages:?}: {said:?}");
+    }
+}
+
+#[test]
+fn an_api_that_ignores_where_to_begin_is_told_of() {
+    let old: &[(u64, i64)] = &[(1, -900_000), (2, -800_000), (3, -100)];
+    let (watermark, said) = left("", &[(old, 0), (&[], 0)], Some(-500));
+    assert_eq!((watermark, said.len(), said[0].degrades), (Some(-100), 1, false), "{said:?}");
+    assert!(
+        said[0].text.starts_with(
+            "2 of 3 records are older than what was asked for: the API seems to ignore `since`"
+        ),
+        "{said:?}"
+    );
+    for (pages, before) in [
+        // One that filters by the day.
+        (&[(&[(1, -80_000), (2, -70_000), (3, -100)][..], 0), (&[][..], 0)][..], Some(-500)),
+        // A first run asks for everything.
+        (&[(old, 0), (&[], 0)], None),
+        // A few may be there for another reason.
+        (&[(&[(1, -900_000), (2, -400), (3, -100)], 0), (&[], 0)], Some(-500)),
+    ] {
+        assert!(left("", pages, before).1.is_empty(), "{pages:?}");
+    }
+}
