@@ -74,12 +74,16 @@ pub(super) async fn preview(
         database.close().await?;
     }
     let read = read?;
+    let failure = read.failure.clone();
     if args.output.json {
         out::json(&Preview::of(&args.source, read).to_json())?;
     } else {
         show(&read);
     }
-    Ok(ExitCode::SUCCESS)
+    match failure {
+        Some(failure) => Err(anyhow::anyhow!(failure)),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn show(read: &ReadInMemory) {
@@ -99,6 +103,9 @@ fn show(read: &ReadInMemory) {
     }
     for remark in &read.remarks {
         out::line(format!("note      {}", printable(remark)));
+    }
+    if read.failure.is_some() && read.slices.is_empty() {
+        return;
     }
     out::line("");
     let mut table = Table::new("no fields").name("field").name("values");

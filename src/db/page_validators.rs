@@ -19,7 +19,7 @@ pub async fn find(
     request: ContentHash,
 ) -> Result<Option<KnownPage>, sqlx::Error> {
     let row = sqlx::query!(
-        "select v.etag, v.last_modified, v.headers, v.page_hash
+        "select v.etag, v.last_modified, v.headers, v.credentials_hash, v.page_hash
          from page_validators as v
          join raw_api_pages as p on p.source = v.source and p.page_hash = v.page_hash
          join raw_api_data as d on d.source = p.source and d.body_hash = p.body_hash
@@ -30,12 +30,11 @@ pub async fn find(
     )
     .fetch_optional(executor)
     .await?;
-    let known = |row: (Option<String>, Option<String>, serde_json::Value, Vec<u8>)| {
-        let (etag, last_modified, headers, page) = row;
-        let page = stored_hash(&page)?;
-        Ok(KnownPage { validators: Validators { etag, last_modified, headers }, page })
-    };
-    row.map(|row| known((row.etag, row.last_modified, row.headers, row.page_hash))).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let credentials = row.credentials_hash.as_deref().map(stored_hash).transpose()?;
+    let (etag, last_modified, headers) = (row.etag, row.last_modified, row.headers);
+    let validators = Validators { etag, last_modified, headers, credentials };
+    Ok(Some(KnownPage { validators, page: stored_hash(&row.page_hash)? }))
 }
 
 /// Keeps the validators of the page that a request was answered with.
@@ -53,12 +52,13 @@ pub async fn store(
     let KnownPage { validators, page } = known;
     sqlx::query!(
         "insert into page_validators
-            (source, request_hash, page_hash, config_hash, etag, last_modified, headers, run_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+            (source, request_hash, page_hash, config_hash, etag, last_modified, headers, credentials_hash,
+             run_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (source, request_hash) do update set
             page_hash = excluded.page_hash, config_hash = excluded.config_hash, etag = excluded.etag,
-            last_modified = excluded.last_modified, headers = excluded.headers, run_id = excluded.run_id,
-            seen_at = now()",
+            last_modified = excluded.last_modified, headers = excluded.headers,
+            credentials_hash = excluded.credentials_hash, run_id = excluded.run_id, seen_at = now()",
         source,
         request.as_bytes(),
         page.as_bytes(),
@@ -66,6 +66,7 @@ pub async fn store(
         validators.etag,
         validators.last_modified,
         validators.headers,
+        validators.credentials.as_ref().map(StoredHash::as_bytes),
         run.0,
     )
     .execute(connection)

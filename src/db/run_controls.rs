@@ -131,7 +131,7 @@ pub async fn reopen(
     }
     let opened = sqlx::query!(
         "update run_tasks set state = 'open', attempt = 0, attempts_before = 0,
-                times_told_to_wait = 0, told_to_wait_seconds = 0, worker = null, error = null,
+                times_told_to_wait = 0, told_to_wait_seconds = 0, worker = null, error = null, error_kind = null,
                 done_at = null, next_attempt_at = null, opened_at = now(), last_sequence = null
          where run_id = $1 and state = 'failed' returning task_key, kind",
         id.0,

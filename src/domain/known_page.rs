@@ -14,6 +14,8 @@ pub struct Validators {
     /// The headers that stood beside the body, a list of texts for each name: an answer that it has not changed may
     /// lack them, and the next page may be in one.
     pub headers: Value,
+    /// What tells the credentials of the request from others; `None` where it had none.
+    pub credentials: Option<StoredHash>,
 }
 
 /// A page that is kept.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::access::RateState;
+use super::finding::Finding;
 use crate::domain::failure::FailureClass;
 use crate::domain::text::Shown;
 use crate::mapping::Frozen;
@@ -95,6 +96,44 @@ impl SourceErrorKind {
         )
     }
 
+    /// Its word, for programs: stored with tasks, and shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::BrokenOff => "broken_off",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Preparing(_) => "preparing",
+            Self::WaitTooLong => "wait_too_long",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Rejected => "rejected",
+            Self::ServerError => "server_error",
+            Self::BadRedirect => "bad_redirect",
+            Self::InvalidResponse => "invalid_response",
+            Self::RepeatedPage => "repeated_page",
+            Self::NoFurtherPage => "no_further_page",
+            Self::TooLarge => "too_large",
+            Self::InvalidConfig => "invalid_config",
+            Self::MissingValue => "missing_value",
+            Self::InvalidState => "invalid_state",
+            Self::OutOfReach => "out_of_reach",
+            Self::FileMissing => "file_missing",
+            Self::FileUnreadable => "file_unreadable",
+            Self::FileBusy => "file_busy",
+            Self::FileChanging => "file_changing",
+            Self::FileChanged => "file_changed",
+            Self::InvalidFile => "invalid_file",
+            Self::BadRecording => "bad_recording",
+            Self::RawGone => "raw_gone",
+            Self::SchemaFrozen => "schema_frozen",
+            Self::Abandoned => "abandoned",
+            Self::Engine(_) => "engine",
+            Self::Internal => "internal",
+        }
+    }
+
     /// What it means for the task.
     pub fn class(self) -> FailureClass {
         match self {
@@ -144,8 +183,17 @@ pub struct SourceError {
     pub advice: Option<String>,
     /// The error beneath, when there is one.
     pub source: Option<Box<dyn Error + Send + Sync>>,
-    /// What an API said of rates beside it. Boxed: few errors have it, and all would be as large.
-    pub rate: Option<Box<RateState>>,
+    /// What came beside it. Boxed: few errors have it, and all would be as large.
+    pub(crate) beside: Option<Box<Beside>>,
+}
+
+/// What came beside an error.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// What an API said of rates.
+    rate: RateState,
+    /// What there is to say of it where somebody looks at the source before its first run.
+    findings: Vec<Finding>,
 }
 
 impl SourceError {
@@ -155,7 +203,7 @@ impl SourceError {
 
     /// An error without advice.
     pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), advice: None, source: None, rate: None }
+        Self { kind, message: message.into(), advice: None, source: None, beside: None }
     }
 
     /// Says what to do about it.
@@ -166,14 +214,31 @@ impl SourceError {
 
     /// Adds what the API said of rates.
     #[must_use]
-    pub fn with_rate(self, rate: RateState) -> Self {
+    pub fn with_rate(mut self, rate: RateState) -> Self {
         let rate = rate.and(self.rate());
-        Self { rate: (rate != RateState::default()).then(|| Box::new(rate)), ..self }
+        if rate != self.rate() {
+            self.beside.get_or_insert_default().rate = rate;
+        }
+        self
     }
 
     /// What the API said of rates beside it.
     pub fn rate(&self) -> RateState {
-        self.rate.as_deref().copied().unwrap_or_default()
+        self.beside.as_ref().map(|beside| beside.rate).unwrap_or_default()
+    }
+
+    /// Sets what was found beside it.
+    #[must_use]
+    pub fn with_findings(mut self, findings: Vec<Finding>) -> Self {
+        if !findings.is_empty() || self.beside.is_some() {
+            self.beside.get_or_insert_default().findings = findings;
+        }
+        self
+    }
+
+    /// What was found beside it.
+    pub fn findings(&self) -> &[Finding] {
+        self.beside.as_ref().map_or(&[], |beside| &beside.findings)
     }
 
     /// Adds the error beneath.

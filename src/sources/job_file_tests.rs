@@ -65,6 +65,37 @@ fn each_problem_of_what_is_asked_for_has_its_line_and_its_key() {
              repeated when they fail",
         ),
         (
+            "graphql = { query = \"query($x: Int!, $y: Int) { a }\" }",
+            "6: rest_api.graphql: needs the variable `x`: give it a value in `variables`",
+        ),
+        (
+            "graphql = { query = \"query($after: ID!) { a }\" }\n\
+             paginator = { type = \"cursor\", cursor_path = \"$.c\", variable = \"after\" }",
+            "6: rest_api.graphql: needs `after` for the first page already, which has no cursor: write its type \
+             without the `!`",
+        ),
+        (
+            "graphql = { query = \"query($after: ID) { a }\" }\n\
+             paginator = { type = \"cursor\", cursor_path = \"$.c\", variable = \"cursor\" }",
+            "7: rest_api.paginator.variable: is `cursor`, no variable of the query: it declares `$after`",
+        ),
+        (
+            "headers = { Content-Length = \"3\" }",
+            "6: rest_api.headers.Content-Length: is written when the request is sent, and one of your own would \
+             break it: remove it",
+        ),
+        (
+            "responses = [{ status = 200, action = \"wait\" }]",
+            "6: rest_api.responses[0].status: fits every good page: add `header`, `contains` or `where`, which say \
+             which of them is meant",
+        ),
+        (
+            "responses = [{ status = 401, action = \"renew\" }]\n\
+             auth = { type = \"bearer\", token = { env = \"X\" } }",
+            "6: rest_api.responses[0].action: is \"renew\", and there is no token that could be had anew: `auth` \
+             needs a table of the type \"oauth2\" or \"login\"",
+        ),
+        (
             "params = { a = { b = 1 } }",
             "6: rest_api.params.a: expected a text, a number, true/false, or a list of those",
         ),

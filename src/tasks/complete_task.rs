@@ -29,6 +29,8 @@ pub(super) struct Completion<'a> {
     pub attempt: i32,
     pub worker: &'a str,
     pub error: Option<&'a str>,
+    /// The word of its kind.
+    pub error_kind: Option<&'a str>,
     /// `None` when the definition itself is what cannot be used.
     pub source: Option<&'a SourceInUse>,
 }
@@ -51,6 +53,7 @@ pub(super) async fn complete_task(
         attempt: completion.attempt,
         worker: completion.worker,
         error: completion.error,
+        error_kind: completion.error_kind,
         result: effects.result.take(),
         counters: effects.counters,
         sequence: progress.sequence + 1,

@@ -136,6 +136,22 @@ impl TaskError {
         }
     }
 
+    /// The word of its kind, for programs: that of the source, or of the engine.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Source(error) | Self::Request { error, .. } => error.kind.word(),
+            Self::Database(_) => "database",
+            Self::Definition(_) => "invalid_config",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Panicked(_) => "panicked",
+            Self::TimedOut(_) => "task_timed_out",
+            Self::WorkerLost { .. } | Self::Abandoned { .. } => "worker_lost",
+            Self::Overdue { .. } | Self::ToldToWait { .. } => "wait_too_long",
+            Self::Inconsistent(_) => "inconsistent",
+            Self::Overtaken | Self::LeaseLost | Self::AlreadyCompleted => "taken_over",
+        }
+    }
+
     /// What the ledger says, which the API shows: without the database's own words, which are for
     /// the log.
     pub fn for_ledger(&self) -> String {

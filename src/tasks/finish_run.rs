@@ -75,6 +75,16 @@ pub(super) async fn finish_run(
     {
         remarks.extend(still_so(transaction, &run, source).await?);
     }
+    // Of files that are empty planning has told.
+    let asks = source.is_some_and(|s| s.source.profile().rows_by_job_file);
+    if asks
+        && run.failed_tasks == 0
+        && anything_new
+        && run.counters.rows_read == 0
+        && run.mode != Mode::Replay
+    {
+        remarks.extend(never_read(transaction, &run).await?);
+    }
     let reads_all = source.is_some_and(|s| s.source.profile().reads == Reads::Again);
     if reads_all && anything_new && run.counters.rows_read == 0 && run.mode != Mode::Replay {
         remarks.extend(nothing_read(transaction, &run).await?);
@@ -250,6 +260,20 @@ async fn nothing_read(
     Ok(before.map(|(before, rows)| {
         let rows = grouped(rows.unsigned_abs());
         Remark::note(format!("no rows read, and run {before} read {rows}"))
+    }))
+}
+
+/// What there is to say when nothing came, and nothing ever did.
+async fn never_read(
+    transaction: &mut PgConnection,
+    run: &Run,
+) -> Result<Option<Remark>, TaskError> {
+    let before = runs::last_with_rows(&mut *transaction, &run.source, run.id).await?;
+    let source = &run.source;
+    Ok(before.is_none().then(|| {
+        Remark::note(format!(
+            "no rows came, nor in any run before: `kasparro preview {source}` shows what the source gives"
+        ))
     }))
 }
 

@@ -51,6 +51,8 @@ pub struct ReadInMemory {
     pub remarks: Vec<String>,
     /// Whether there is more to read.
     pub more: bool,
+    /// Why no more could be read, where the source was to say what it finds.
+    pub failure: Option<String>,
 }
 
 /// A slice that was read.
@@ -88,7 +90,7 @@ pub struct RowSeen {
 /// Reads a source and maps what it gives. Writes nothing.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be read; where it is examined only if nothing can be asked for.
 pub async fn read(
     definition: &Definition,
     source: &Arc<dyn Source>,
@@ -134,7 +136,14 @@ pub async fn read(
         };
         let mut reader = source.clone().read(request);
         loop {
-            let content = reader.next().await?;
+            let content = match reader.next().await {
+                Err(error) if how.examine => {
+                    reading.read.failure = Some(error.to_string());
+                    reading.read.findings.extend_from_slice(error.findings());
+                    return Ok(reading.finish());
+                }
+                content => content?,
+            };
             let goes_on = content.continues_at.is_some();
             to_read.extend(
                 content.next.iter().map(|next| (next.slice, Position::Own(next.position.clone()))),

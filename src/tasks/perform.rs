@@ -289,6 +289,7 @@ impl Performer {
             attempt: delivery.attempt,
             worker: delivery.lease.worker(),
             error: None,
+            error_kind: None,
             source: Some(&context.source),
         };
         let next = continues_at.as_ref().map(|(slice, _)| *slice);

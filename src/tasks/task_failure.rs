@@ -197,6 +197,7 @@ impl Performer {
                 attempt,
                 worker: delivery.lease.worker(),
                 error: &error.for_ledger(),
+                error_kind: error.kind(),
                 delay,
                 told_to_wait: !spent && matches!(error, TaskError::Request { .. }),
             };
@@ -240,6 +241,7 @@ impl Performer {
                 attempt: delivery.attempt,
                 worker: delivery.lease.worker(),
                 error: Some(&error.for_ledger()),
+                error_kind: Some(error.kind()),
                 source: source.as_deref(),
             };
             complete_task(&mut transaction, &completion, effects).await?;

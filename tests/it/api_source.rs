@@ -404,3 +404,29 @@ async fn an_api_that_has_enough_for_ever_fails_the_run_in_the_end_and_says_so() 
     assert_eq!(app.texts(OPEN_ITEMS).await, [] as [&str; 0]);
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn an_api_that_never_gave_a_row_is_told_of_and_a_failure_has_a_kind() {
+    let server = api([ResponseTemplate::new(200).set_body_json(json!([]))]).await;
+    let app = coins(&server.uri(), "").await;
+    for _ in 0..2 {
+        let run = app.run_online("coins").await;
+        assert_eq!(run.status, Success, "{run:?}");
+        let note = run.stop_reason.unwrap_or_default();
+        assert!(note.contains("nor in any run before: `kasparro preview coins`"), "{note}");
+    }
+    let server = api([good()]).await;
+    write_coins(&app, &server.uri(), "");
+    assert_eq!(app.run_online("coins").await.counters.inserted, 2);
+    let server = api([ResponseTemplate::new(200).set_body_json(json!([]))]).await;
+    write_coins(&app, &server.uri(), "");
+    let note = app.run_online("coins").await.stop_reason.unwrap_or_default();
+    assert!(!note.contains("nor in any run before"), "{note}");
+
+    let server = api([ResponseTemplate::new(403)]).await;
+    write_coins(&app, &server.uri(), "");
+    assert_eq!(app.run_online("coins").await.status, Failed);
+    let kinds = "select kind || ' ' || error_kind from run_tasks where error_kind is not null";
+    assert_eq!(app.texts(kinds).await, ["fetch_page forbidden"]);
+    app.database.close().await;
+}

@@ -144,6 +144,55 @@ async fn another_job_file_a_full_run_and_a_page_that_is_gone_ask_for_everything(
 }
 
 #[tokio::test]
+async fn another_key_asks_for_everything_and_none_is_kept() {
+    let api = api(false);
+    let server = serve(&api).await;
+    for auth in [
+        "auth = { type = \"bearer\", token = { file = \"key\" } }",
+        "auth = { type = \"basic\", username = \"me\", password = { file = \"key\" } }",
+        "headers = { x-key = { file = \"key\" } }",
+    ] {
+        let app = coins(&server.uri(), auth).await;
+        app.write("key", "the key of an account");
+        app.run_online("coins").await;
+        assert_eq!(counts(&api), (4, 0));
+        app.run_online("coins").await;
+        assert_eq!(counts(&api), (0, 4), "the same key, {auth}");
+
+        app.write("key", "the key of another one");
+        app.run_online("coins").await;
+        assert_eq!(counts(&api), (4, 0), "another key, {auth}");
+        app.run_online("coins").await;
+        assert_eq!(counts(&api), (0, 4), "{auth}");
+        let kept = "select count(distinct credentials_hash)::text from page_validators";
+        assert_eq!(app.texts(kept).await, ["1"]);
+        app.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_may_change_within_the_second_of_its_date_is_asked_for_again() {
+    let server = MockServer::start().await;
+    let page = |request: &Request| {
+        assert!(request.headers.get("if-modified-since").is_none(), "{request:?}");
+        let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+        let first = request.url.query().is_none_or(|query| query.ends_with("page=1"));
+        let rows = if first { json!([{ "id": 1, "name": "a" }]) } else { json!([]) };
+        ResponseTemplate::new(200)
+            .set_body_json(rows)
+            .insert_header("date", now.as_str())
+            .insert_header("last-modified", now.as_str())
+    };
+    Mock::given(method("GET")).respond_with(page).mount(&server).await;
+    let app = coins(&server.uri(), "").await;
+    for _ in 0..2 {
+        app.run_online("coins").await;
+    }
+    assert_eq!(app.texts("select etag from page_validators").await, [""; 0]);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_nothing_is_new_although_nobody_asked_is_an_error() {
     let server = MockServer::start().await;
     Mock::given(method("GET")).respond_with(ResponseTemplate::new(304)).mount(&server).await;

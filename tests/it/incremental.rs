@@ -143,6 +143,33 @@ async fn the_next_run_asks_from_the_watermark_on_and_loads_only_what_is_new() {
 }
 
 #[tokio::test]
+async fn a_recording_has_everything_in_it_whatever_was_read_before() {
+    let api = Api::start().await;
+    let app = api.app(&format!("{SINCE}\nrecording = \"recordings/items\"")).await;
+    for id in 1..=3 {
+        api.put(id, format!("n{id}"), &format!("2026-11-0{id}T00:00:00Z"));
+    }
+    run(&app, Mode::Incremental).await;
+    let before = watermark(&app).await;
+    api.asked().await;
+    let record = RunRequest { access: Access::Record, ..request(Mode::Incremental) };
+    let recorded = app.run_as("items", &record).await;
+    assert_eq!(recorded.counters.rows_read, 3, "{recorded:?}");
+    assert!(note(&recorded).contains("a recording has everything"), "{recorded:?}");
+    assert_eq!(api.asked().await, ["page=1", "page=2", "page=3"]);
+    assert_eq!(watermark(&app).await, before);
+
+    sqlx::query("truncate unified_records, ingestion_checkpoints")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let offline = RunRequest { access: Access::Offline, ..request(Mode::Full) };
+    let read = app.run_as("items", &offline).await;
+    assert_eq!((read.status, read.counters.inserted), (Success, 3), "{read:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_run_that_lacks_something_moves_nothing_and_the_next_one_has_it() {
     let api = Api::start().await;
     let app = api.app(SINCE).await;

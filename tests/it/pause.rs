@@ -130,7 +130,7 @@ async fn a_paused_source_refuses_runs_and_says_who_paused_it_when_and_why() {
     let sources: Value = api.get("/sources").await.json().await.unwrap();
     assert_eq!(sources["items"][0]["pause"], paused);
 
-    let resumed = post("/sources/a_csv/resume", json!({})).await.unwrap();
+    let resumed = api.client.post(api.url("/sources/a_csv/resume")).send().await.unwrap();
     assert_eq!(resumed.json::<Value>().await.unwrap(), paused);
     let resumed = post("/sources/a_csv/resume", json!({ "reason": "done" })).await.unwrap();
     problem(resumed, 409, "source-not-paused").await;

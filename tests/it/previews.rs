@@ -78,6 +78,79 @@ async fn a_preview_of_an_api_says_what_is_suspicious_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_preview_of_a_page_that_fails_says_what_was_asked_for_what_came_and_what_to_do() {
+    let (app, server) = (TestApp::empty().await, MockServer::start().await);
+    app.write("key", "a-secret-key-of-the-test");
+    let write = |keys: &str| {
+        app.write(
+            "items.toml",
+            format!(
+                "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"{}\"\n\
+                 path = \"items\"\nparams = {{ a = 1 }}\n\
+                 auth = {{ type = \"bearer\", token = {{ file = \"key\" }} }}\n{keys}\n\
+                 [fields]\nname = {{}}\n",
+                server.uri()
+            ),
+        );
+    };
+    for (answer, keys, says) in [
+        (
+            ResponseTemplate::new(403)
+                .insert_header("x-ratelimit-remaining", "7")
+                .set_body_string("{\"error\":\"no scope for a-secret-key-of-the-test\"}"),
+            "",
+            [
+                "answer: 403; ",
+                "x-ratelimit-remaining: 7",
+                "body: {\"error\":\"no scope for ***\"}",
+                "see its scopes",
+            ],
+        ),
+        (
+            ResponseTemplate::new(200).set_body_raw("<!DOCTYPE html><p>Welcome", "text/html"),
+            "",
+            [
+                "answer: 200; ",
+                "content-type: text/html",
+                "body: <!DOCTYPE html><p>Welcome",
+                "a page for people",
+            ],
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({ "data": { "rows": [{ "id": 1 }] } })),
+            "data_selector = \"$.items[*]\"",
+            [
+                "answer: 200; ",
+                "body: {\"data\"",
+                "`$.data.rows[*]` (1)",
+                "write: data_selector = \"$.data.rows[*]\"",
+            ],
+        ),
+    ] {
+        server.reset().await;
+        Mock::given(any()).respond_with(answer).mount(&server).await;
+        write(keys);
+        let shown = call(&app, &["preview", "items"]).await;
+        let asked = format!("request: GET {}/items?a=1; authorization: ***", server.uri());
+        shown.code(1).prints(&[asked.as_str()]).prints(&says);
+        let document = call(&app, &["preview", "items", "--json"]).await;
+        let document = document.code(1).json();
+        assert!(document["error"].is_string(), "{document}");
+        assert_eq!(document["findings"][0]["topic"], "request", "{document}");
+        assert!(!document.to_string().contains("a-secret-key"), "{document}");
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let job = app.read("items.toml").replace(&server.uri(), &format!("http://{free}"));
+    app.write("items.toml", job);
+    call(&app, &["preview", "items"])
+        .await
+        .code(1)
+        .prints(&["request: GET "])
+        .complains(&["cannot be reached"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_preview_of_files_says_how_they_are_read_and_what_is_in_them() {
     let app = TestApp::empty().await;
     app.write("items.csv", "id;name;price\n1;a;1,5\n2;b;x\n");

@@ -6,12 +6,65 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use wiremock::MockServer;
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::app::TestApp;
 use crate::canary::{Canary, assert_tables_are_clean, assert_text_is_clean};
 use crate::parrot::{BROKEN, KEY_VARIABLE, parrot, write_broken_sources, write_sources};
 use crate::process::{Ended, Process, kasparro, until};
+
+#[tokio::test]
+async fn what_could_be_data_stays_as_it_is_and_a_run_says_what_it_replaced() {
+    const NAMES: &str = "select coalesce(name, '') from unified_records order by external_id";
+    let server = MockServer::start().await;
+    let rows = json!([
+        { "id": 1, "name": "administrator" },
+        { "id": 2, "name": "20261128" },
+        { "id": 3, "name": "my s3cret p%4055word" },
+    ]);
+    let answer = ResponseTemplate::new(200).set_body_json(rows);
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let app = TestApp::empty().await;
+    app.write("user", "administrator");
+    app.write("number", "20261128");
+    app.write("password", "s3cret p@55word");
+    for (auth, names, note) in [
+        (
+            "type = \"basic\", username = { file = \"user\" }, password = { file = \"password\" }",
+            ["administrator", "20261128", "my ***"],
+            Some("in 1 place "),
+        ),
+        (
+            "type = \"basic\", username = { file = \"user\" }",
+            ["***", "20261128", "my s3cret p%4055word"],
+            Some("in 1 place "),
+        ),
+        (
+            "type = \"api_key\", in = \"query\", name = \"id\", value = { file = \"number\" }",
+            ["administrator", "20261128", "my s3cret p%4055word"],
+            None,
+        ),
+    ] {
+        app.write(
+            "people.toml",
+            format!(
+                "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"{}\"\n\
+                 data_selector = \"$[*]\"\nauth = {{ {auth} }}\n[fields]\n\
+                 name = {{ from = \"$.name\", type = \"text\" }}\n",
+                server.uri()
+            ),
+        );
+        let run = app.run_online("people").await;
+        assert_eq!(app.texts(NAMES).await, names, "{auth}");
+        let said = run.stop_reason.as_deref().unwrap_or_default();
+        match note {
+            Some(places) => assert!(said.contains(places), "{auth}: {run:?}"),
+            None => assert!(!said.contains("secret"), "{auth}: {run:?}"),
+        }
+    }
+    app.database.close().await;
+}
 
 /// Every secret there is.
 struct Aviary {

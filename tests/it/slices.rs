@@ -129,6 +129,7 @@ async fn a_task_is_completed_only_with_the_slice_that_it_stands_at() {
         attempt: 1,
         worker: "w",
         error: None,
+        error_kind: None,
         result: None,
         counters: Counters::default(),
         sequence: 9,

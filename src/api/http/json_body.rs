@@ -5,9 +5,11 @@
 
 use poem::error::ReadBodyError;
 use poem::{Request, RequestBody};
+use poem_openapi::error::ContentTypeError;
 use poem_openapi::payload::{ParsePayload, Payload};
-use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
@@ -47,6 +49,48 @@ impl<T: Type + DeserializeOwned> ParsePayload for JsonBody<T> {
 }
 
 poem_openapi::impl_apirequest_for_payload!(JsonBody<T>, T: Type + DeserializeOwned);
+
+/// A body of that type, or none at all, whatever its type is said to be: for operations whose body has nothing that must
+/// be there.
+pub(crate) struct OptionalJsonBody<T>(pub(crate) Option<T>);
+
+impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for OptionalJsonBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content_type = JsonBody::<T>::CONTENT_TYPE;
+        let content = vec![MetaMediaType { content_type, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: false })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let bytes = match body.take() {
+            Ok(body) => body.into_bytes_limit(MAX_BYTES).await.map_err(unread)?,
+            Err(_) => return Ok(Self(None)),
+        };
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        match request.content_type() {
+            Some(kind) if JsonBody::<T>::check_content_type(kind) => Ok(Self(Some(parse(&bytes)?))),
+            Some(kind) => {
+                Err(ContentTypeError::NotSupported { content_type: kind.to_owned() }.into())
+            }
+            None => Err(ContentTypeError::ExpectContentType.into()),
+        }
+    }
+}
 
 /// Says in a document that bodies hold no other fields than those that it names.
 pub(crate) fn strict(mut document: Value) -> Value {

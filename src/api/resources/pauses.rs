@@ -9,7 +9,7 @@ use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
 use super::catalog::Catalog;
-use crate::api::http::json_body::JsonBody;
+use crate::api::http::json_body::{JsonBody, OptionalJsonBody};
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
@@ -127,9 +127,9 @@ impl PausesApi {
         actor: Data<&Actor>,
         /// The source's name.
         name: Path<SourceName>,
-        body: JsonBody<ResumeRequest>,
+        body: OptionalJsonBody<ResumeRequest>,
     ) -> Result<Json<Pause>, Refusal<ResumeSource>> {
-        let reason = body.0.reason.as_deref().map(reason).transpose()?;
+        let reason = body.0.and_then(|body| body.reason).as_deref().map(reason).transpose()?;
         let mut transaction = state.begin().await?;
         let name = name.0.as_str();
         let pause = resume_source(&mut transaction, name, &actor, reason.as_ref()).await?;

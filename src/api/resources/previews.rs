@@ -45,6 +45,9 @@ pub(crate) struct Preview {
     remarks: Vec<String>,
     /// Whether there is more to read.
     more: bool,
+    /// Why no more could be read; only `kasparro preview --json` has it, over HTTP that is a problem.
+    #[oai(nullable)]
+    error: Option<String>,
 }
 
 /// How many there are in what was read.
@@ -136,7 +139,15 @@ impl PreviewsApi {
             in_memory::read(&definition, &source, &how).await
         };
         match timeout(LONGEST, reading).await {
-            Ok(Ok(read)) => Ok(Json(Preview::of(name, read))),
+            Ok(Ok(read)) => match &read.failure {
+                Some(failure) => {
+                    let findings = read.findings.iter();
+                    let said =
+                        findings.map(|finding| format!("; {}: {}", finding.topic, finding.text));
+                    Err(unreadable(format!("{failure}{}", said.collect::<String>())).into())
+                }
+                None => Ok(Json(Preview::of(name, read))),
+            },
             Ok(Err(error)) => Err(unreadable(error.to_string()).into()),
             Err(_) => {
                 let seconds = LONGEST.as_secs();
@@ -152,7 +163,8 @@ impl PreviewsApi {
 impl Preview {
     /// What was read of a source, as much of it as is shown.
     pub(crate) fn of(source: &str, read: ReadInMemory) -> Self {
-        let ReadInMemory { slices, records, set_aside, findings, fields, remarks, more } = read;
+        let ReadInMemory { slices, records, set_aside, findings, fields, remarks, more, failure } =
+            read;
         let counts =
             PreviewCounts { records: records.len() as u64, set_aside: set_aside.len() as u64 };
         let records = records.iter().take(SHOWN);
@@ -180,6 +192,7 @@ impl Preview {
             fields: fields.collect(),
             remarks,
             more,
+            error: failure,
         }
     }
 }

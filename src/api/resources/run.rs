@@ -68,8 +68,9 @@ pub(crate) struct Run {
     /// Whether there was no progress for 2 minutes though there could be: the source is not paused and a
     /// task is due.
     pub(crate) stalled: bool,
-    /// How its chains of pages ended, where one run is asked for: first those that may lack something. 100 at most.
-    #[oai(nullable)]
+    /// How its chains of pages ended: first those that may lack something, 100 at most. Only where one run is asked for
+    /// and some have ended: in lists and events it is not there.
+    #[oai(nullable, skip_serializing_if_is_none)]
     pub(crate) chains: Option<Vec<Chain>>,
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Task {
     /// The last failure.
     #[oai(nullable)]
     pub(crate) error: Option<String>,
+    /// What kind of failure that is, in a word, such as `unauthorized`, `timed_out` or `invalid_response`. More may come.
+    #[oai(nullable)]
+    pub(crate) error_kind: Option<String>,
     pub(crate) counters: Counters,
 }
 
@@ -56,6 +59,7 @@ impl From<LedgerTask> for Task {
             next_attempt_at: task.next_attempt_at,
             done_at: task.done_at,
             error: task.error,
+            error_kind: task.error_kind,
             counters: counters.into(),
         }
     }

@@ -27,6 +27,8 @@ pub struct LedgerTask {
     pub done_at: Option<DateTime<Utc>>,
     /// The last failure.
     pub error: Option<String>,
+    /// The word of its kind.
+    pub error_kind: Option<String>,
     /// What it was told.
     pub payload: Value,
     /// API pages or chunks read.
@@ -60,7 +62,7 @@ pub async fn list(
     sqlx::query_as!(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
+                shown_error(error) as error, error_kind, payload, slices, bytes, rows_read, inserted, updated,
                 unchanged, quarantined, last_sequence
          from run_tasks
          where run_id = $1
@@ -89,7 +91,7 @@ pub async fn unfinished(
     sqlx::query_as!(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
+                shown_error(error) as error, error_kind, payload, slices, bytes, rows_read, inserted, updated,
                 unchanged, quarantined, last_sequence
          from run_tasks
          where run_id = $1 and state in ('open', 'failed')
@@ -116,7 +118,7 @@ pub async fn changed_between(
     sqlx::query_as!(
         LedgerTask,
         "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
-                shown_error(error) as error, payload, slices, bytes, rows_read, inserted, updated,
+                shown_error(error) as error, error_kind, payload, slices, bytes, rows_read, inserted, updated,
                 unchanged, quarantined, last_sequence
          from run_tasks
          where run_id = $1 and last_sequence > $2 and last_sequence <= $3

@@ -174,8 +174,10 @@ pub struct TaskEnd<'a> {
     pub attempt: i32,
     /// The worker that completed it.
     pub worker: &'a str,
-    /// What went wrong, when it died.
+    /// What went wrong, when it died, …
     pub error: Option<&'a str>,
+    /// … and the word of its kind.
+    pub error_kind: Option<&'a str>,
     /// What later tasks of the run need to know.
     pub result: Option<Value>,
     /// What it did.
@@ -202,7 +204,7 @@ pub async fn complete(
         "update run_tasks set
             state = $3, attempt = $4, worker = $5, error = $6, result = $7, done_at = now(),
             next_attempt_at = null, slices = $8, bytes = $9, rows_read = $10, inserted = $11,
-            updated = $12, unchanged = $13, quarantined = $14, last_sequence = $15
+            updated = $12, unchanged = $13, quarantined = $14, last_sequence = $15, error_kind = $17
          where run_id = $1 and task_key = $2 and state = 'open'
            and first_slice is not distinct from $16",
         run.0,
@@ -221,6 +223,7 @@ pub async fn complete(
         counters.quarantined,
         end.sequence,
         end.slice,
+        end.error_kind,
     )
     .execute(connection)
     .await?;
@@ -354,8 +357,10 @@ pub struct EndedAttempt<'a> {
     pub attempt: i32,
     /// The worker that tried.
     pub worker: &'a str,
-    /// What went wrong, or what it waits for.
+    /// What went wrong, or what it waits for, …
     pub error: &'a str,
+    /// … and the word of its kind.
+    pub error_kind: &'a str,
     /// It is tried again after this time.
     pub delay: Duration,
     /// Whether an API asked for that.
@@ -379,7 +384,8 @@ pub async fn note_attempt(
             attempt = $3, worker = $4, error = $5,
             next_attempt_at = now() + make_interval(secs => $6), last_sequence = $7,
             times_told_to_wait = times_told_to_wait + case when $8 then 1 else 0 end,
-            told_to_wait_seconds = told_to_wait_seconds + case when $8 then $6 else 0 end
+            told_to_wait_seconds = told_to_wait_seconds + case when $8 then $6 else 0 end,
+            error_kind = $9
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
@@ -389,6 +395,7 @@ pub async fn note_attempt(
         ended.delay.as_secs_f64(),
         sequence,
         ended.told_to_wait,
+        ended.error_kind,
     )
     .execute(connection)
     .await?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::http::response::Response;
 use super::http::said::{self, Said};
-use super::incremental::{FILTERED, Tracker};
+use super::incremental::{FILTERED, REDACTED, Tracker};
 use super::page::Page;
 use super::page_reader::PageReader;
 use super::position::{PagePosition, Window};
@@ -93,9 +93,11 @@ fn refused_cursor(
         complaint: None,
         cursors: None,
         filtered: 0,
+        redacted: answer.redacted,
         date: None,
         cursor: None,
-        watermark: trace.map(|trace| trace.refused(text::beginning(&said)).to_json()),
+        watermark: trace
+            .map(|trace| trace.refused(text::beginning(&said)).redacted(answer.redacted).to_json()),
         said: Said::Ignored,
         validators: None,
         not_modified: false,
@@ -127,11 +129,12 @@ fn walked(
         Some(tracker) => {
             let (cursors, end) = (page.cursors.take(), page.end.clone());
             let trace = tracker.trace(&position, cursors, page.date, end);
-            let trace = trace.map(|trace| trace.filtered(page.filtered));
+            let trace = trace.map(|trace| trace.filtered(page.filtered).redacted(page.redacted));
             trace.map(|trace| trace.ending_at(page.cursor.take()).to_json())
         }
         // Nothing but what the run says of it.
-        None => (page.filtered > 0).then(|| json!({ FILTERED: page.filtered })),
+        None => (page.filtered > 0 || page.redacted > 0)
+            .then(|| json!({ FILTERED: page.filtered, REDACTED: page.redacted })),
     };
     let [next, again] = [page.next, page.again].map(|at| at.map(|at| position.next(at).to_json()));
     let ahead = page.ahead.into_iter();

@@ -22,6 +22,8 @@ pub(super) struct RecordsPlace {
     steps: Vec<Step>,
     /// What comes behind.
     rest: Rest,
+    /// The last of the keys without its spelling.
+    key: Option<String>,
 }
 
 #[derive(Debug)]
@@ -44,27 +46,42 @@ enum Rest {
 impl RecordsPlace {
     /// The place that a path leads to, the `[*]` at its end left out.
     pub fn of(path: &str) -> Self {
-        let mut steps = Vec::new();
-        for segment in segments(path) {
-            match asks(segment) {
-                Asks::Key(key) => steps.push(Step::Key(key.to_owned())),
-                Asks::Element(number) if let Ok(number) = number.try_into() => {
-                    steps.push(Step::Element(number));
-                }
-                Asks::KeyBelow(_) => return Self { steps, rest: Rest::Below },
-                Asks::Several if segment.starts_with("..") => {
-                    return Self { steps, rest: Rest::Below };
-                }
-                Asks::Element(_) | Asks::Several => return Self { steps, rest: Rest::Some },
-            }
-        }
-        Self { steps, rest: Rest::Nothing }
+        let (steps, rest) = steps_of(path);
+        let key = steps.iter().rev().find_map(|step| match step {
+            Step::Key(key) => Some(plain(key)),
+            Step::Element(_) => None,
+        });
+        Self { steps, rest, key: key.filter(|_| rest != Rest::Below) }
+    }
+
+    /// What the key of the records is called, without its spelling.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// Whether there is nothing but records.
     pub fn is_whole(&self) -> bool {
         self.rest == Rest::Nothing
     }
+}
+
+/// The keys and numbers that a path begins with, and what comes behind them.
+fn steps_of(path: &str) -> (Vec<Step>, Rest) {
+    let mut steps = Vec::new();
+    for segment in segments(path) {
+        match asks(segment) {
+            Asks::Key(key) => steps.push(Step::Key(key.to_owned())),
+            Asks::Element(number) if let Ok(number) = number.try_into() => {
+                steps.push(Step::Element(number));
+            }
+            Asks::KeyBelow(_) => return (steps, Rest::Below),
+            Asks::Several if segment.starts_with("..") => {
+                return (steps, Rest::Below);
+            }
+            Asks::Element(_) | Asks::Several => return (steps, Rest::Some),
+        }
+    }
+    (steps, Rest::Nothing)
 }
 
 /// A visitor of what surrounds the records.

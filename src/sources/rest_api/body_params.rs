@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::body::Body;
+use super::graphql_query::{self, Variable};
 use super::param_value::ParamValue;
 use super::template::{Names, Template, filled};
 use crate::files;
@@ -40,6 +41,17 @@ pub struct GraphQlParams {
     /// The variables of the query. Texts may have templates.
     #[serde(default)]
     pub variables: Map<String, Value>,
+}
+
+/// What is wrong with a variable of a GraphQL query.
+#[derive(Debug)]
+pub(super) struct UnfitVariable {
+    /// The keys of the job file below `rest_api`.
+    pub keys: Vec<String>,
+    /// What is wrong there.
+    pub problem: String,
+    /// Whether no server would answer; an unused variable many ignore.
+    pub is_fatal: bool,
 }
 
 /// The keys of a body, of which there is one at most.
@@ -87,7 +99,8 @@ impl<'a> BodyParams<'a> {
     }
 
     /// What serde cannot check: the keys, and what is wrong there.
-    pub fn problems(&self) -> Vec<(Vec<String>, String)> {
+    /// `variable` is the variable of a GraphQL query that takes the cursor.
+    pub fn problems(&self, variable: Option<&str>) -> Vec<(Vec<String>, String)> {
         let mut problems = Vec::new();
         match self.keys().as_slice() {
             [one, other, ..] => {
@@ -111,7 +124,7 @@ impl<'a> BodyParams<'a> {
             find_times(json, &mut vec!["json".to_owned()], &mut problems);
         }
         if let Some(graphql) = self.graphql {
-            problems.extend(graphql.problems());
+            problems.extend(graphql.problems(variable));
         }
         problems
     }
@@ -158,7 +171,7 @@ impl<'a> BodyParams<'a> {
 }
 
 impl GraphQlParams {
-    fn problems(&self) -> Vec<(Vec<String>, String)> {
+    fn problems(&self, variable: Option<&str>) -> Vec<(Vec<String>, String)> {
         let mut problems = Vec::new();
         let key = |name: &str| vec!["graphql".to_owned(), name.to_owned()];
         match (&self.query, &self.query_file) {
@@ -170,7 +183,14 @@ impl GraphQlParams {
                 let message = "needs `query`, or `query_file` with the name of a file with it";
                 problems.push((vec!["graphql".to_owned()], message.to_owned()));
             }
-            (Some(query), None) => problems.extend(wrong(query).map(|why| (key("query"), why))),
+            (Some(query), None) => match wrong(query) {
+                Some(why) => problems.push((key("query"), why)),
+                None => {
+                    let unfit = self.unfit_variables(query, variable).into_iter();
+                    let unfit = unfit.filter(|unfit| unfit.is_fatal);
+                    problems.extend(unfit.map(|unfit| (unfit.keys, unfit.problem)));
+                }
+            },
             (None, Some(_)) => {}
         }
         for (name, value) in &self.variables {
@@ -178,6 +198,53 @@ impl GraphQlParams {
             find_times(value, &mut keys, &mut problems);
         }
         problems
+    }
+
+    /// What is wrong with the variables in `variables` that a query does not declare, and so does not use.
+    pub fn unused(&self, base_dir: &Path) -> Vec<(Vec<String>, String)> {
+        let Ok(query) = self.query(base_dir) else { return Vec::new() };
+        let unfit = self.unfit_variables(&query, None).into_iter();
+        unfit.filter(|unfit| !unfit.is_fatal).map(|unfit| (unfit.keys, unfit.problem)).collect()
+    }
+
+    /// The variables that the query does not declare, and those that it needs and nobody gives; `cursor` is the one
+    /// that takes the cursor.
+    pub(super) fn unfit_variables(&self, query: &str, cursor: Option<&str>) -> Vec<UnfitVariable> {
+        // What cannot be read says nothing.
+        let Some(declared) = graphql_query::variables(query) else { return Vec::new() };
+        let is_declared = |name: &str| declared.iter().any(|variable| variable.name == name);
+        let names: Vec<_> =
+            declared.iter().map(|variable| format!("`${}`", variable.name)).collect();
+        let those = match names.is_empty() {
+            true => "it declares none".to_owned(),
+            false => format!("it declares {}", names.join(", ")),
+        };
+        let mut unfit = Vec::new();
+        let mut say = |keys: &[&str], is_fatal, problem| {
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            unfit.push(UnfitVariable { keys, problem, is_fatal });
+        };
+        for name in self.variables.keys().filter(|name| !is_declared(name)) {
+            let problem = format!("is no variable of the query, which does not use it: {those}");
+            say(&["graphql", "variables", name], false, problem);
+        }
+        if let Some(name) = cursor.filter(|name| !is_declared(name)) {
+            let problem = format!("is `{name}`, no variable of the query: {those}");
+            say(&["paginator", "variable"], true, problem);
+        }
+        let missing = declared.iter().filter(|variable| {
+            variable.is_required && !self.variables.contains_key(&variable.name)
+        });
+        for Variable { name, .. } in missing {
+            let problem = match cursor == Some(name.as_str()) {
+                true => format!(
+                    "needs `{name}` for the first page already, which has no cursor: write its type without the `!`"
+                ),
+                false => format!("needs the variable `{name}`: give it a value in `variables`"),
+            };
+            say(&["graphql"], true, problem);
+        }
+        unfit
     }
 
     /// The query.

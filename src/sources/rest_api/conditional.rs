@@ -2,8 +2,10 @@
 //!
 //! Must not know where pages are kept.
 
+use std::time::{Duration, SystemTime};
+
 use reqwest::header::{
-    CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED,
 };
 use serde_json::{Map, Value};
@@ -46,18 +48,32 @@ pub(super) fn ask(headers: &mut HeaderMap, known: &KnownPage) {
     }
 }
 
-/// What tells later whether the page has changed; `None` where nothing does, or the answer is no good page.
+/// What tells later whether the page has changed; `None` where nothing does, or the answer is no good page. A time is
+/// left out within whose second the page may have changed once more.
 pub(super) fn validators(response: &Response) -> Option<Validators> {
     let text = |name| {
         let text = response.headers.get(name)?.to_str().ok()?.trim().to_owned();
         Some(text).filter(|text| !text.is_empty())
     };
     let is_page = response.status == 200 && response.said == Said::Page;
-    let (etag, last_modified) = (text(ETAG), text(LAST_MODIFIED));
+    let last_modified = text(LAST_MODIFIED).filter(|at| is_over(at, text(DATE).as_deref()));
+    let etag = text(ETAG);
     if !is_page || (etag.is_none() && last_modified.is_none()) {
         return None;
     }
-    Some(Validators { etag, last_modified, headers: kept(&response.headers)? })
+    let headers = kept(&response.headers)?;
+    Some(Validators { etag, last_modified, headers, credentials: None })
+}
+
+/// Whether the second of a time was over when the answer was made, by the server's clock: what changed later within it
+/// would have the same time (RFC 9110, 8.8.2.2).
+fn is_over(last_modified: &str, answered: Option<&str>) -> bool {
+    let time = |text: &str| httpdate::parse_http_date(text).ok();
+    let answered = answered.map_or_else(|| Some(SystemTime::now()), time);
+    let (Some(last_modified), Some(answered)) = (time(last_modified), answered) else {
+        return false;
+    };
+    answered.duration_since(last_modified).is_ok_and(|since| since >= Duration::from_secs(1))
 }
 
 /// The headers that stay with a page; `None` when they are too many to be kept: the next page may be in any.
@@ -145,6 +161,19 @@ mod tests {
         assert_eq!(validators(&response(&[("etag", " ")])), None);
         let mut ended = response(&[("last-modified", "Sun, 09 Sep 2001 01:46:40 GMT")]);
         assert!(validators(&ended).is_some());
+        for (date, is_kept) in [
+            ("Sun, 09 Sep 2001 01:46:39 GMT", false),
+            ("Sun, 09 Sep 2001 01:46:40 GMT", false),
+            ("Sun, 09 Sep 2001 01:46:41 GMT", true),
+            ("yesterday", false),
+        ] {
+            let mut dated = ended.clone();
+            dated.headers.insert("date", date.parse().unwrap());
+            assert_eq!(validators(&dated).is_some(), is_kept, "{date}");
+            dated.headers.insert("etag", "\"1\"".parse().unwrap());
+            let kept = validators(&dated).unwrap();
+            assert_eq!((kept.etag.is_some(), kept.last_modified.is_some()), (true, is_kept));
+        }
         ended.said = Said::Nothing;
         assert_eq!(validators(&ended), None);
         let many = "x".repeat(MAX_KEPT);

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::auth::AuthList;
+use super::body_params::GraphQlParams;
 use super::data_selector::DataSelector;
 use super::deleted::Deleted;
 use super::params::RestApiParams;
@@ -22,6 +23,18 @@ use crate::sources::{AllowedRoots, SourceError, rows};
 
 /// Headers that hold credentials and nothing else.
 const CREDENTIALS: &[&str] = &["authorization", "proxy-authorization", "cookie"];
+/// Headers that frame a request or belong to the connection: they are written when it is sent.
+const OF_CONNECTION: &[&str] = &[
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+];
 /// What the names of other headers and parameters with a secret in them mostly have.
 const SUSPICIOUS: &[&str] = &["apikey", "token", "secret", "password", "passwd", "signature"];
 /// The largest recorded page that is looked into.
@@ -37,9 +50,7 @@ pub(super) fn inspect(job: &mut Inspection<'_>) {
 
 fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     for (keys, message) in params.problems() {
-        let keys: Vec<&str> =
-            ["rest_api"].into_iter().chain(keys.iter().map(String::as_str)).collect();
-        job.problem(&keys, message);
+        job.problem(&below(&keys), message);
     }
     for (place, key, message) in responses::problems(&params.responses) {
         let place = place.to_string();
@@ -60,6 +71,11 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     }
     inspect_missing(job, params);
     inspect_headers(job, params);
+    if let Some(graphql) = params.graphql.as_ref().filter(|graphql| graphql.query.is_some()) {
+        for (keys, problem) in graphql.unused(Path::new("")) {
+            job.warning(&below(&keys), problem);
+        }
+    }
     for name in params.params.keys().filter(|name| is_suspicious(name)) {
         let message = format!(
             "looks like a secret, and what stands here is stored and shown: if it is one, remove it \
@@ -97,6 +113,14 @@ fn inspect_headers(job: &mut Inspection<'_>, params: &RestApiParams) {
         let keys = ["rest_api", "headers", name.as_str()];
         if let Err(error) = request::header_name(name) {
             job.problem(&keys, error.text());
+        }
+        if OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            let message = "is written when the request is sent, and one of your own would break it: remove it";
+            job.problem(&keys, message);
+        } else if name.eq_ignore_ascii_case("host") {
+            let message = "is written when the request is sent, from `base_url`; one of your own is for servers that \
+                           are asked by another name than their own, and HTTP/2 does not know it";
+            job.warning(&keys, message);
         }
         let PlainOrSecret::Plain(text) = value else { continue };
         let lower = text.trim_start().to_ascii_lowercase();
@@ -162,10 +186,8 @@ pub(super) fn look(
             look_for(job, secret, &["rest_api", "headers", name], base_dir);
         }
     }
-    if let Some(graphql) = &params.graphql
-        && let Err(error) = graphql.query(base_dir)
-    {
-        job.warning(&["rest_api", "graphql", "query_file"], error.text());
+    if let Some(graphql) = params.graphql.as_ref().filter(|graphql| graphql.query_file.is_some()) {
+        inspect_query_file(job, graphql, &params, base_dir);
     }
     let keys = ["rest_api", "recording"];
     let Some(folder) = &params.recording else { return };
@@ -198,6 +220,33 @@ pub(super) fn look(
             }
         }
     }
+}
+
+/// The same of a query in a file as of one in the job file.
+fn inspect_query_file(
+    job: &mut Inspection<'_>,
+    graphql: &GraphQlParams,
+    params: &RestApiParams,
+    base_dir: &Path,
+) {
+    let query = match graphql.query(base_dir) {
+        Ok(query) => query,
+        Err(error) => {
+            job.warning(&["rest_api", "graphql", "query_file"], error.text());
+            return;
+        }
+    };
+    for unfit in graphql.unfit_variables(&query, params.paginator.variable()) {
+        match unfit.is_fatal {
+            true => job.problem(&below(&unfit.keys), unfit.problem),
+            false => job.warning(&below(&unfit.keys), unfit.problem),
+        }
+    }
+}
+
+/// The keys below `rest_api`, from the top.
+fn below(keys: &[String]) -> Vec<&str> {
+    ["rest_api"].into_iter().chain(keys.iter().map(String::as_str)).collect()
 }
 
 fn look_for(job: &mut Inspection<'_>, secret: &Secret, keys: &[&str], base_dir: &Path) {

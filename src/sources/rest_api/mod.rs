@@ -2,14 +2,14 @@
 //!
 //! `params` is what the job file says, and `inspect` what is wrong with it; `request` the parts of a
 //! request, `asking` how they come out of the job file, `body` what they carry (`exact_path`: where in
-//! it), `template` the names in the job file's texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
+//! it, `graphql_query`: which variables a query has), `template` the names in the job file's texts, `position` where a page is; `auth` how a request is authenticated, `http` how it is
 //! sent; `recording` pages without a network.
 //! `incremental` says what of it is new, and how far the watermark moves (`mark`: what cursors are, `bound`: how
 //! requests can say them).
 //! `page_reader` makes a page of a response, `along` leads on from it within the bounds of the run: `data_selector` says which values of it are records
 //! (`explode`: which within those),
-//! `paginator` where the next page is, `more_pages` whether there is one that no request fetches,
-//! `conditional` asks only for what has changed, `complaint` what the answer says is wrong with it, `responses` what the job file says that it means, `answers`
+//! `paginator` where the next page is, `more_pages` whether there is one that no request fetches (`signs`: by which keys),
+//! `conditional` asks only for what has changed (`credentials`: since whoever asks now asked), `doctor` says what there is to see of a page, `complaint` what the answer says is wrong with it, `responses` what the job file says that it means, `answers`
 //! what it means in the end. `source` knows them all.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
@@ -25,6 +25,7 @@ mod body_path;
 mod bound;
 mod complaint;
 mod conditional;
+mod credentials;
 mod data_selector;
 mod deleted;
 mod doctor;
@@ -32,6 +33,7 @@ mod error_words;
 mod exact_path;
 mod explode;
 mod full_page;
+mod graphql_query;
 mod http;
 mod incremental;
 mod incremental_params;
@@ -48,6 +50,7 @@ mod position;
 mod recording;
 mod request;
 mod responses;
+mod signs;
 mod source;
 mod state;
 mod template;

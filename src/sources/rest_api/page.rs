@@ -58,6 +58,8 @@ pub struct Page {
     pub(super) cursors: Option<Cursors>,
     /// Records that a filter of the job file left out.
     pub filtered: u64,
+    /// In how many places of the body a secret of the request stood.
+    pub redacted: u64,
     /// The API's clock, when it answered.
     pub date: Option<DateTime<Utc>>,
     /// The cursor at which a later run can go on, if the chain ended here and has everything.

@@ -69,7 +69,7 @@ impl PageReader {
         asked: &Asked,
         response: Response,
     ) -> Result<Page, SourceError> {
-        let Response { from, status, headers, body, said, rate, refused } = response;
+        let Response { from, status, headers, body, redacted, said, rate, refused } = response;
         // Some APIs answer so when nothing is new.
         let is_no_news = status == 204 && self.tracker.is_some();
         if said == Said::Nothing && !is_no_news && !self.paginator.may_be_the_end(position)? {
@@ -119,7 +119,8 @@ impl PageReader {
         let view =
             PageView { asked: url, status, headers, body: body_text, hash, came, records, said };
         let place = &self.selector.place;
-        let last = LastPage { page: view, status, place, asks_for_news: self.tracker.is_some() };
+        let (end_values, asks_for_news) = (self.paginator.end_values(), self.tracker.is_some());
+        let last = LastPage { page: view, status, place, end_values, asks_for_news };
         let Verdict { again, next, ahead, mut end, repeats } =
             self.paginator.verdict(position, view, &last)?;
         // The total counts what is taken apart here.
@@ -180,6 +181,7 @@ impl PageReader {
             complaint,
             cursors,
             filtered,
+            redacted,
             date,
             cursor,
             watermark: None,

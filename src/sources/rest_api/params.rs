@@ -18,7 +18,7 @@ use super::http::tls::Tls;
 use super::incremental_params::Incremental;
 use super::paginator::{Paginator, Way};
 use super::param_value::ParamValue;
-use super::responses::ResponseRule;
+use super::responses::{ResponseAction, ResponseRule};
 use super::template;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::sources::{SourceError, SourceErrorKind};
@@ -197,7 +197,7 @@ impl RestApiParams {
         if let Some(Err(problem)) = self.explode.as_deref().map(Explode::new) {
             problems.push((key("explode"), problem));
         }
-        problems.extend(self.body().problems());
+        problems.extend(self.body().problems(self.paginator.variable()));
         let texts = self.texts();
         if let Some(incremental) = &self.incremental {
             let has_param = |name: &str| self.params.contains_key(name);
@@ -226,11 +226,26 @@ impl RestApiParams {
             let keys = ["paginator"].into_iter().chain(below).map(str::to_owned);
             problems.push((keys.collect(), problem));
         }
+        problems.extend(self.renews_nothing());
         for (name, problem) in self.tls.iter().flat_map(Tls::problems) {
             problems.push((below("tls", name), problem));
         }
         problems.extend(self.auth.iter().flat_map(AuthList::problems));
         problems
+    }
+
+    /// The rules that would have a token renewed, where there is none that can be.
+    fn renews_nothing(&self) -> impl Iterator<Item = (Vec<String>, String)> {
+        let renews = self.auth.iter().flat_map(AuthList::each).any(|placed| placed.kind.renews());
+        let rules = self.responses.iter().enumerate();
+        let rules =
+            rules.filter(move |(_, rule)| !renews && rule.action == Some(ResponseAction::Renew));
+        rules.map(|(place, _)| {
+            let keys = ["responses", &place.to_string(), "action"].map(str::to_owned);
+            let problem = "is \"renew\", and there is no token that could be had anew: `auth` needs a table of the \
+                           type \"oauth2\" or \"login\"";
+            (keys.to_vec(), problem.to_owned())
+        })
     }
 
     /// What the paginator and `incremental` cannot do together: the key below `rest_api.paginator`.
@@ -396,7 +411,7 @@ mod tests {
         const SINCE: &str = "incremental = { cursor_path = '$.at', start_param = 'since', initial_value = '2026-01-01'";
         let cursor =
             |keys: &str| format!("paginator = {{ type = 'cursor', cursor_path = '$.c', {keys} }}");
-        let query = "graphql = { query = '{ a }' }";
+        let query = "graphql = { query = 'query ($c: ID) { a }' }";
         for (lines, key, says) in [
             (cursor("body_path = '$.c'"), "paginator.body_path", "has no body"),
             (cursor("body_path = '$.c'") + "\nmethod = 'POST'", "", ""),

@@ -7,7 +7,7 @@ use reqwest::{Method, Url};
 use serde_json::{Map, Value};
 
 use super::body::Body;
-use super::http::redact::Secrets;
+use super::http::redact::{Secrets, SentIn};
 use crate::domain::address;
 use crate::domain::hash::{ContentHash, ContentHasher};
 use crate::job_file::setting::{SecretText, Setting, SettingError};
@@ -118,7 +118,7 @@ impl RequestParts {
         value: SecretText,
         key: &str,
     ) -> Result<(), SourceError> {
-        self.secrets.add(value.expose(), key)?;
+        self.secrets.add_sent(value.expose(), SentIn::Query(name), key)?;
         self.secret_query.push((name.to_owned(), value));
         Ok(())
     }
@@ -142,7 +142,7 @@ impl RequestParts {
         secret: &SecretText,
         key: &str,
     ) -> Result<(), SourceError> {
-        self.secrets.add(secret.expose(), key)?;
+        self.secrets.add_sent(secret.expose(), SentIn::Header(name), key)?;
         self.insert_header(name, &format!("{prefix}{}", secret.expose()), key, true)
     }
 
@@ -171,6 +171,19 @@ impl RequestParts {
             url.query_pairs_mut().append_pair(name, value.expose());
         }
         url
+    }
+
+    /// The names of the query parameters that are not shown.
+    pub fn secret_query(&self) -> impl Iterator<Item = &str> {
+        self.secret_query.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The headers and query parameters that hold secrets, by their names.
+    pub fn secret_parts(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.headers.iter().filter(|(_, value)| value.is_sensitive());
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let query = self.secret_query.iter();
+        headers.chain(query.map(|(name, value)| (name.as_str(), value.expose().as_bytes())))
     }
 
     /// A hash of the request that does not depend on the address that everything is below.

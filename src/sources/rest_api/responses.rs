@@ -182,6 +182,12 @@ pub(super) fn problems(rules: &[ResponseRule]) -> Vec<RuleProblem> {
                         \"skip_parent\", \"renew\"";
             problem("", text.to_owned());
         }
+        let looks_inside =
+            !rule.header.is_empty() || rule.contains.is_some() || rule.r#where.is_some();
+        if rule.status.as_ref().is_some_and(|statuses| statuses.has(200)) && !looks_inside {
+            let text = "fits every good page: add `header`, `contains` or `where`, which say which of them is meant";
+            problem("status", text.to_owned());
+        }
         if matches!(&rule.status, Some(Statuses::Several(list)) if list.is_empty()) {
             problem("status", "is an empty list, which fits no answer".to_owned());
         }

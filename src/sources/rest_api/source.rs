@@ -17,6 +17,7 @@ use super::answers::Answers;
 use super::asking::{Asking, Called};
 use super::auth::{AuthContext, AuthList, Calls, SentToken};
 use super::conditional;
+use super::credentials::Credentials;
 use super::data_selector::DataSelector;
 use super::deleted::Deleted;
 use super::doctor;
@@ -24,7 +25,7 @@ use super::explode::Explode;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
 use super::http::said::{self, Said};
-use super::incremental::{FILTERED, Tracker};
+use super::incremental::{FILTERED, REDACTED, Tracker};
 use super::odd_text;
 use super::page::Page;
 use super::page_reader::{PageReader, reject};
@@ -36,7 +37,8 @@ use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
 use super::state::State;
 use super::template;
 use crate::domain::failure::FailureClass;
-use crate::domain::hash::ContentHash;
+use crate::domain::hash::{ContentHash, StoredHash};
+use crate::domain::known_page::{KnownPage, Validators};
 use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
@@ -72,6 +74,8 @@ pub struct RestApiSource {
     clients: OnceLock<Arc<Clients>>,
     /// Read when it is needed.
     index: OnceLock<Index>,
+    /// With which credentials pages were asked for.
+    credentials: Credentials,
     /// Fingerprint of how rows become records, where somebody has said it.
     mapping: Option<ContentHash>,
 }
@@ -112,8 +116,18 @@ impl RestApiSource {
         let deleted = params.deleted.as_deref().map(Deleted::new).transpose()?;
         let (params, reader) = (Arc::new(params), Arc::new(reader));
         let (clients, index) = (OnceLock::new(), OnceLock::new());
-        let mapping = None;
-        Ok(Self { params, base_dir, deleted, recording, reader, clients, index, mapping })
+        let (credentials, mapping) = (Credentials::default(), None);
+        Ok(Self {
+            params,
+            base_dir,
+            deleted,
+            recording,
+            reader,
+            clients,
+            index,
+            credentials,
+            mapping,
+        })
     }
 
     /// The same, whose rows become records in the way that has this fingerprint.
@@ -194,7 +208,7 @@ impl RestApiSource {
         access: Access,
         tokens: &Arc<dyn TokenStore>,
     ) -> Result<Page, SourceError> {
-        self.fetch_unless_known(position, access, tokens, None).await
+        self.fetch_unless_known(position, access, tokens, Looks::default()).await
     }
 
     /// The same; a page that has not changed since it was kept counts as the one that is kept, where the job file
@@ -204,17 +218,20 @@ impl RestApiSource {
         position: &Value,
         access: Access,
         tokens: &Arc<dyn TokenStore>,
-        known_pages: Option<&dyn KnownPages>,
+        looks: Looks<'_>,
     ) -> Result<Page, SourceError> {
         match access {
-            Access::Network => self.asked_page(position, tokens, known_pages).await,
+            Access::Network => {
+                self.asked_with_headers(position, tokens, looks).await.map(|(page, _)| page)
+            }
             Access::Record => {
                 let (recording, recorded) = (self.recording()?, self.recorded(position)?);
-                let (page, headers) = self.asked_with_headers(position, tokens, None).await?;
+                let looks = Looks { known_pages: None, ..looks };
+                let (page, headers) = self.asked_with_headers(position, tokens, looks).await?;
                 recording.write(recorded, &page.body, &headers).await?;
                 Ok(page)
             }
-            Access::Offline => self.recorded_page(position).await,
+            Access::Offline => self.recorded_page(position, looks.examine).await,
         }
     }
 
@@ -280,29 +297,20 @@ impl RestApiSource {
         Ok(Some(NextSlice { slice: SliceId::new(slice.lane() + lanes, 0), position }))
     }
 
-    async fn asked_page(
-        &self,
-        position: &Value,
-        tokens: &Arc<dyn TokenStore>,
-        known_pages: Option<&dyn KnownPages>,
-    ) -> Result<Page, SourceError> {
-        self.asked_with_headers(position, tokens, known_pages).await.map(|(page, _)| page)
-    }
-
     /// A page of the API, and the headers beside it. A token that the API refuses although its time is not over is
     /// renewed, once.
     async fn asked_with_headers(
         &self,
         position: &Value,
         tokens: &Arc<dyn TokenStore>,
-        known_pages: Option<&dyn KnownPages>,
+        looks: Looks<'_>,
     ) -> Result<(Page, HeaderMap), SourceError> {
         let at = PagePosition::from_json(position)?;
         let mut refused = Vec::new();
         loop {
             let mut request = self.request(position, Called::Sent(&at))?;
             let sent = self.authorize(&mut request, &at, tokens, &refused).await?;
-            match self.page_by(position, &mut request, known_pages).await {
+            match self.page_by(position, &mut request, looks).await {
                 Err(error)
                     if error.kind == SourceErrorKind::Unauthorized
                         && refused.is_empty()
@@ -310,7 +318,14 @@ impl RestApiSource {
                 {
                     refused = sent;
                 }
-                page => return page.map_err(|error| request.secrets.redact_error(error)),
+                page => {
+                    return page.map_err(|error| {
+                        let asked = looks.examine.then(|| doctor::of_request(&request));
+                        let came = error.findings().iter().cloned();
+                        let findings = asked.into_iter().chain(came).collect();
+                        request.secrets.redact_error(error.with_findings(findings))
+                    });
+                }
             }
         }
     }
@@ -320,22 +335,33 @@ impl RestApiSource {
         &self,
         position: &Value,
         request: &mut RequestParts,
-        known_pages: Option<&dyn KnownPages>,
+        looks: Looks<'_>,
     ) -> Result<(Page, HeaderMap), SourceError> {
         let clients = self.clients()?;
         let asked = request.asked();
-        let known_pages = known_pages.filter(|_| self.params.conditional);
-        let (response, not_modified) =
-            self.response(clients, request, asked.fingerprint, known_pages).await?;
+        let known_pages = looks.known_pages.filter(|_| self.params.conditional);
+        let credentials = match self.params.conditional {
+            true => self.credentials.of(&self.params, &self.base_dir, request).await?,
+            false => None,
+        };
+        let known = match known_pages {
+            Some(pages) => pages.find(asked.fingerprint).await?.map(|known| (pages, known)),
+            None => None,
+        };
+        // Whoever else asked may have been given something else.
+        let credentials = credentials.map(StoredHash::from);
+        let known = known.filter(|(_, known)| known.validators.credentials == credentials);
+        let (response, not_modified) = self.response(clients, request, known).await?;
         let response = request.secrets.redact_response(response);
         let validators = self.params.conditional.then(|| conditional::validators(&response));
         let headers = response.headers.clone();
-        let page = self.page_of(position, asked, response).await?;
+        let page = self.page_or_findings(position, asked, response, looks.examine).await?;
         // What says that something is wrong with it is asked for again, and so is what is no JSON: it is kept in
         // another form.
         let validators = validators
             .flatten()
-            .filter(|_| page.complaint.is_none() && page.is_json && page.said == Said::Page);
+            .filter(|_| page.complaint.is_none() && page.is_json && page.said == Said::Page)
+            .map(|validators| Validators { credentials, ..validators });
         Ok((Page { validators, not_modified, ..page }, headers))
     }
 
@@ -344,15 +370,10 @@ impl RestApiSource {
         &self,
         clients: &Clients,
         request: &mut RequestParts,
-        fingerprint: ContentHash,
-        known_pages: Option<&dyn KnownPages>,
+        known: Option<(&dyn KnownPages, KnownPage)>,
     ) -> Result<(Response, bool), SourceError> {
         let send = async |request: &RequestParts| {
             client::send_for_any(clients, request, &self.params).await
-        };
-        let known = match known_pages {
-            Some(pages) => pages.find(fingerprint).await?.map(|known| (pages, known)),
-            None => None,
         };
         let Some((pages, known)) = known else { return Ok((send(request).await?, false)) };
         let unconditional = request.headers.clone();
@@ -379,15 +400,13 @@ impl RestApiSource {
         request: &SliceRequest,
         page: &Page,
     ) -> Result<Vec<Finding>, SourceError> {
-        if !page.said.is_page() {
-            return Ok(vec![Finding::suspicious(
-                "records",
-                format!("the answer {} is no page", page.status),
-            )]);
-        }
         let asked = self.unsent(position)?;
-        let records = self.reader.selector.select(&page.body)?;
-        let records: Vec<String> = records.into_iter().map(String::from).collect();
+        let records: Vec<String> = match page.said.is_page() {
+            true => {
+                self.reader.selector.select(&page.body)?.into_iter().map(String::from).collect()
+            }
+            false => Vec::new(),
+        };
         let mut found = doctor::examine(&self.params, &asked.url, page, &records);
         let validators = [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)];
         let validator = validators.into_iter().find_map(|(name, condition)| {
@@ -395,6 +414,7 @@ impl RestApiSource {
         });
         if let Some((name, condition, value)) = validator
             && request.access != Access::Offline
+            && page.said.is_page()
         {
             let at = PagePosition::from_json(position)?;
             let mut again = self.request(position, Called::Sent(&at))?;
@@ -413,7 +433,7 @@ impl RestApiSource {
         Ok(found)
     }
 
-    async fn recorded_page(&self, position: &Value) -> Result<Page, SourceError> {
+    async fn recorded_page(&self, position: &Value, examine: bool) -> Result<Page, SourceError> {
         let recording = self.recording()?;
         let recorded = self.recorded(position)?;
         let read = recording.read(recorded, self.params.max_response_bytes.get()).await;
@@ -442,7 +462,7 @@ impl RestApiSource {
             FailureClass::Permanent => error,
             _ => SourceError { kind: SourceErrorKind::BadRecording, ..error },
         };
-        self.page_of(position, asked, response).await.map_err(permanent)
+        self.page_or_findings(position, asked, response, examine).await.map_err(permanent)
     }
 
     /// What [`RestApiSource::fetch`] makes of the response to the request for the page at `position`.
@@ -454,6 +474,24 @@ impl RestApiSource {
         let asked = self.unsent(position)?;
         let position = PagePosition::from_json(position)?;
         along(&self.reader, &position, &asked, response)
+    }
+
+    /// The page of a response; where it is none and somebody wants to know, what came is said beside the error.
+    async fn page_or_findings(
+        &self,
+        position: &Value,
+        asked: Asked,
+        response: Response,
+        examine: bool,
+    ) -> Result<Page, SourceError> {
+        let kept = examine.then(|| response.clone());
+        self.page_of(position, asked, response).await.map_err(|error| match kept {
+            Some(answer) => {
+                let findings = doctor::of_answer(&self.params, &answer, &error);
+                error.with_findings(findings)
+            }
+            None => error,
+        })
     }
 
     async fn page_of(
@@ -602,6 +640,15 @@ impl RestApiSource {
     }
 }
 
+/// What is looked at besides, when a page is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looks<'a> {
+    /// What is known of the pages that earlier runs have kept.
+    known_pages: Option<&'a dyn KnownPages>,
+    /// Whether to say what came where it is no page.
+    examine: bool,
+}
+
 /// Asks login servers as the source asks its API.
 struct Caller {
     clients: Arc<Clients>,
@@ -713,9 +760,10 @@ impl Source for RestApiSource {
                 let message = "an API is read in pages, and has no chunks";
                 return Err(SourceError::new(SourceErrorKind::InvalidState, message));
             };
-            let known_pages = request.known_pages.as_deref();
+            let looks =
+                Looks { known_pages: request.known_pages.as_deref(), examine: request.examine };
             let (access, tokens) = (request.access, &request.tokens);
-            let mut page = self.fetch_unless_known(position, access, tokens, known_pages).await?;
+            let mut page = self.fetch_unless_known(position, access, tokens, looks).await?;
             if request.examine {
                 page.findings = self.examine(position, &request, &page).await?;
             }
@@ -800,11 +848,21 @@ impl Source for RestApiSource {
     fn remarks(&self, watermarks: &[Value]) -> Vec<Remark> {
         let tracker = self.reader.tracker.as_ref();
         let mut remarks = tracker.map(|t| t.remarks(watermarks)).unwrap_or_default();
-        let filtered = watermarks.iter().filter_map(|watermark| watermark.get(FILTERED)?.as_u64());
-        let filtered: u64 = filtered.sum();
+        let sum = |key| -> u64 {
+            watermarks.iter().filter_map(|watermark| watermark.get(key)?.as_u64()).sum()
+        };
+        let (filtered, redacted) = (sum(FILTERED), sum(REDACTED));
         if filtered > 0 {
             let (count, selector) = (grouped(filtered), &self.params.data_selector);
             remarks.push(Remark::note(format!("`{selector}` left out {count} records")));
+        }
+        if redacted > 0 {
+            let (count, places) =
+                (grouped(redacted), if redacted == 1 { "place" } else { "places" });
+            remarks.push(Remark::note(format!(
+                "the API repeats a secret of its requests: it was replaced by `***` in {count} {places} of what is \
+                 stored"
+            )));
         }
         remarks
     }

@@ -68,6 +68,11 @@ pub(in crate::sources::rest_api) trait Authorize:
     /// Where in a request it writes something, such as `the header authorization`: nothing else may write there.
     fn writes(&self) -> Vec<String>;
 
+    /// Whether it has a token that can be had anew when the API refuses it.
+    fn renews(&self) -> bool {
+        false
+    }
+
     /// Names the token that must be kept between runs, if there is one: see
     /// [`crate::sources::token_store::TokenRequest::must_be_kept`].
     fn kept_token(&self) -> Option<TokenKey> {

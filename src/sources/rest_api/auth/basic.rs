@@ -30,6 +30,13 @@ pub struct Basic {
     optional: bool,
 }
 
+/// What APIs that are sent a key in place of the user name want for a password: nothing, or a word that is the same for
+/// everybody.
+fn is_no_password(password: &str) -> bool {
+    password.len() <= 3
+        || matches!(password, "api_token" | "x-oauth-basic" | "api-key" | "api_key" | "token")
+}
+
 impl Basic {
     fn add(&self, request: &mut RequestParts, context: AuthContext<'_>) -> Result<(), SourceError> {
         for key in self.secrets() {
@@ -38,10 +45,8 @@ impl Basic {
             }
         }
         let at = |key: &str| context.whole_key(key);
-        let (username, is_secret) = text_of(&self.username, &at("username"), context.base_dir)?;
-        if is_secret {
-            request.secrets.add(username.expose(), &at("username"))?;
-        }
+        let (username, is_kept_elsewhere) =
+            text_of(&self.username, &at("username"), context.base_dir)?;
         if username.expose().contains(':') {
             let message = format!("`{}` has a colon in it, which ends a user name", at("username"));
             return Err(SourceError::new(SourceErrorKind::MissingValue, message));
@@ -54,6 +59,10 @@ impl Basic {
             }
             None => String::new(),
         };
+        // A name beside a password is no secret, and records may well have it.
+        if is_kept_elsewhere && is_no_password(&password) {
+            request.secrets.add(username.expose(), &at("username"))?;
+        }
         let both = STANDARD.encode(format!("{}:{password}", username.expose()));
         let name = AUTHORIZATION.as_str();
         request.set_secret_header(name, "Basic ", &both.into(), context.at)

@@ -259,7 +259,8 @@ impl Authorize for Login {
         if self.path.contains("://") {
             problem(
                 "path",
-                "the address belongs into `rest_api.base_url`; this is what follows it",
+                "is an address, and a login is asked below `rest_api.base_url`: write what follows that. A login server \
+                 on another host is asked by `type = \"oauth2\"` with `token_url`",
             );
         }
         if self.ttl.is_zero() {
@@ -270,6 +271,10 @@ impl Authorize for Login {
         }
         problems.extend(self.send.problem().map(|problem| ("send", problem)));
         problems
+    }
+
+    fn renews(&self) -> bool {
+        true
     }
 
     fn writes(&self) -> Vec<String> {

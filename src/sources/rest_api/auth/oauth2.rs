@@ -464,6 +464,10 @@ impl Authorize for OAuth2 {
         problems
     }
 
+    fn renews(&self) -> bool {
+        true
+    }
+
     fn writes(&self) -> Vec<String> {
         vec![self.send.place()]
     }

@@ -321,12 +321,23 @@ fn no_answer(
         return SourceError::new(SourceErrorKind::TooLarge, message)
             .advise("see what answers there");
     }
+    if asked.scheme() == "http" && beneath(error).is_some_and(hyper::Error::is_parse) {
+        let message = format!("{shown} answered with something that is no HTTP: {cause}");
+        return SourceError::new(SourceErrorKind::BrokenOff, message)
+            .advise("the server may speak TLS there: is it `https://` in `base_url`?");
+    }
     if error.is_connect() || error.is_dns() {
         let host = match (asked.host_str(), asked.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (Some(host), None) => host.to_owned(),
             (None, _) => shown.to_string(),
         };
+        // What a server without TLS sends is no message of it.
+        if asked.scheme() == "https" && cause.contains("InvalidContentType") {
+            let message = format!("{host} does not speak TLS: {cause}");
+            return SourceError::new(SourceErrorKind::Unreachable, message)
+                .advise("is it `http://` in `base_url`, or another port?");
+        }
         let message = format!("{host} cannot be reached: {cause}");
         let unreachable = SourceError::new(SourceErrorKind::Unreachable, message);
         return match &params.recording {

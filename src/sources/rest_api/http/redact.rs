@@ -1,26 +1,48 @@
 //! Owns that nothing secret of a request is ever shown: every spelling of a secret is replaced in
 //! texts, headers and bodies, for an API may well repeat the key it was sent.
 //!
+//! Bodies are data: a secret that could be a value of its own, being short or nothing but digits, is found there only
+//! where it stands as it was sent, by the name of its parameter.
+//!
 //! Must not know what a secret is for.
 
 use std::borrow::Cow;
 
-use regex::bytes::{NoExpand, Regex};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use regex::bytes::{NoExpand, Regex, RegexBuilder};
 use reqwest::Url;
-use reqwest::header::HeaderValue;
+use reqwest::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
 
 use super::response::Response;
-use crate::sources::{SourceError, SourceErrorKind};
+use crate::sources::{Finding, SourceError, SourceErrorKind};
 
 /// Shorter pieces of text could be anything.
 const SHORTEST: usize = 4;
 /// In bodies a shorter secret could not be told from data.
 const SHORTEST_IN_BODY: usize = 8;
 const REDACTED: NoExpand<'static> = NoExpand(b"***");
+/// The largest pattern for the spellings of a secret, compiled.
+const MOST_COMPILED: usize = 16 << 20;
+/// What stands in front of the name of a parameter in an address, in the spellings of texts.
+const BEFORE_NAME: &str = r"(?:[?&;]|&amp;|%3[Ff]|%26|\\u0026|\\u003[Ff])";
+/// What stands behind the value of one: nothing that could be a part of it.
+const BEHIND_VALUE: &str = r"(?:[^A-Za-z0-9._~+-]|$)";
 
 /// The secrets of a request.
 #[derive(Default)]
 pub(in crate::sources::rest_api) struct Secrets(Vec<Secret>);
+
+/// Where in a request a secret was sent.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sources::rest_api) enum SentIn<'a> {
+    /// In this parameter of the query.
+    Query(&'a str),
+    /// In this header.
+    Header(&'a str),
+    /// Somewhere else, or not itself.
+    Elsewhere,
+}
 
 struct Secret {
     text: String,
@@ -28,6 +50,12 @@ struct Secret {
     anywhere: Regex,
     /// The spellings whose beginning may be left where a text is cut.
     spellings: Vec<String>,
+    /// Whether data could have it as a value of its own: then bodies and headers show it only in its place.
+    could_be_data: bool,
+    /// Finds it as the value of its parameter, in an address.
+    in_address: Option<Regex>,
+    /// The header that it was sent in.
+    header: Option<HeaderName>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -42,14 +70,49 @@ impl Secrets {
     /// # Errors
     /// When it is too long to be searched for.
     pub fn add(&mut self, secret: &str, key: &str) -> Result<(), SourceError> {
-        let pattern: String = secret.chars().map(spellings_of).collect();
+        self.add_sent(secret, SentIn::Elsewhere, key)
+    }
+
+    /// Adds a secret that is sent at this place.
+    ///
+    /// # Errors
+    /// When it is too long to be searched for.
+    pub fn add_sent(
+        &mut self,
+        secret: &str,
+        place: SentIn<'_>,
+        key: &str,
+    ) -> Result<(), SourceError> {
+        if secret.is_empty() {
+            return Ok(());
+        }
         // The error is not repeated: it has the pattern in it.
-        let anywhere = Regex::new(&pattern).map_err(|_| {
-            let message = format!("the value of `{key}` is too long for a secret");
-            SourceError::new(SourceErrorKind::MissingValue, message)
-        })?;
+        let compiled = |pattern: &str| {
+            RegexBuilder::new(pattern).size_limit(MOST_COMPILED).build().map_err(|_| {
+                let message = format!("the value of `{key}` is too long for a secret");
+                SourceError::new(SourceErrorKind::MissingValue, message)
+            })
+        };
+        let could_be_data = could_be_data(secret);
+        let plain = pattern_of(secret);
+        let anywhere = match could_be_data {
+            true => compiled(&plain)?,
+            false => compiled(&format!("{plain}{}", in_base64(secret)))?,
+        };
+        let in_address = match place {
+            SentIn::Query(name) if could_be_data => {
+                let name = pattern_of(name);
+                let before = format!("{BEFORE_NAME}{name}(?:=|%3[Dd]|\\\\u003[Dd])");
+                Some(compiled(&format!("(?<before>{before}){plain}(?<behind>{BEHIND_VALUE})"))?)
+            }
+            SentIn::Query(_) | SentIn::Header(_) | SentIn::Elsewhere => None,
+        };
+        let header = match place {
+            SentIn::Header(name) => name.parse().ok(),
+            SentIn::Query(_) | SentIn::Elsewhere => None,
+        };
         let (text, spellings) = (secret.to_owned(), common_spellings(secret));
-        self.0.push(Secret { text, anywhere, spellings });
+        self.0.push(Secret { text, anywhere, spellings, could_be_data, in_address, header });
         // The longest first, so that no secret is redacted in part by one it contains.
         self.0.sort_by_key(|secret| std::cmp::Reverse(secret.text.len()));
         Ok(())
@@ -66,35 +129,45 @@ impl Secrets {
         })
     }
 
-    /// The body without secrets: a good page may repeat the key too, in the address of the next
-    /// page for example, and bodies are stored and shown.
-    pub fn redact_body(&self, mut body: Vec<u8>) -> Vec<u8> {
-        for secret in self.0.iter().filter(|secret| secret.text.len() >= SHORTEST_IN_BODY) {
-            if let Cow::Owned(redacted) = secret.anywhere.replace_all(&body, REDACTED) {
+    /// The body without secrets, and in how many places one was: a good page may repeat the key too, in the address of
+    /// the next page for example, and bodies are stored and shown.
+    pub fn redact_body(&self, mut body: Vec<u8>) -> (Vec<u8>, u64) {
+        let mut places = 0;
+        for secret in &self.0 {
+            if let Some((redacted, more)) = secret.redact_data(&body) {
                 body = redacted;
+                places += more;
             }
         }
-        body
+        (body, places)
     }
 
     /// A response without secrets in its headers and its body.
     pub fn redact_response(&self, mut response: Response) -> Response {
-        for value in response.headers.values_mut() {
-            let redacted = self.redact_body(value.as_bytes().to_vec());
-            if redacted != value.as_bytes() {
+        for (name, value) in &mut response.headers {
+            let mut redacted = Cow::Borrowed(value.as_bytes());
+            for secret in &self.0 {
+                let found = match secret.was_sent_in(name) {
+                    true => secret.redact_text(&redacted),
+                    false => secret.redact_data(&redacted).map(|(redacted, _)| redacted),
+                };
+                redacted = found.map_or(redacted, Cow::Owned);
+            }
+            if let Cow::Owned(redacted) = redacted {
                 let text = HeaderValue::from_bytes(&redacted);
                 *value = text.unwrap_or_else(|_| HeaderValue::from_static("***"));
             }
         }
         let refused = response.refused.map(|refused| self.redact_error(refused.into()).into());
-        Response { body: self.redact_body(response.body), refused, ..response }
+        let (body, redacted) = self.redact_body(response.body);
+        Response { body, redacted, refused, ..response }
     }
 
     /// The text without secrets, and without the beginning of one where a text was cut.
     pub fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.0 {
-            if let Cow::Owned(redacted) = secret.anywhere.replace_all(text.as_bytes(), REDACTED) {
+            if let Some(redacted) = secret.redact_text(text.as_bytes()) {
                 text = String::from_utf8_lossy(&redacted).into_owned();
             }
             for spelling in &secret.spellings {
@@ -110,18 +183,75 @@ impl Secrets {
     /// The error without secrets.
     pub fn redact_error(&self, error: SourceError) -> SourceError {
         let advice = error.advice.as_deref().map(|advice| self.redact(advice));
+        let findings = error.findings().iter();
+        let findings = findings
+            .map(|finding| Finding { text: self.redact(&finding.text), ..finding.clone() })
+            .collect();
         SourceError { message: self.redact(&error.message), advice, ..error }
+            .with_findings(findings)
     }
 }
 
-/// A pattern for a character as it is, in addresses, in JSON and in HTML. What is longer than the
-/// character comes first, so that nothing of it is left.
+impl Secret {
+    /// A text for people without the secret, wherever it stands; `None` where it does not.
+    fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>> {
+        match self.anywhere.replace_all(text, REDACTED) {
+            Cow::Owned(redacted) => Some(redacted),
+            Cow::Borrowed(_) => None,
+        }
+    }
+
+    /// Data without the secret, and in how many places it was; `None` where it is not.
+    fn redact_data(&self, data: &[u8]) -> Option<(Vec<u8>, u64)> {
+        let finder = match self.could_be_data {
+            true => self.in_address.as_ref()?,
+            false => &self.anywhere,
+        };
+        let places = finder.find_iter(data).count() as u64;
+        if places == 0 {
+            return None;
+        }
+        let redacted = match self.could_be_data {
+            true => finder.replace_all(data, b"${before}***${behind}".as_slice()),
+            false => finder.replace_all(data, REDACTED),
+        };
+        Some((redacted.into_owned(), places))
+    }
+
+    /// Whether an answer may repeat the secret in this header as it was sent.
+    fn was_sent_in(&self, header: &HeaderName) -> bool {
+        self.header
+            .as_ref()
+            .is_some_and(|sent| sent == header || (*sent == COOKIE && *header == SET_COOKIE))
+    }
+}
+
+/// Whether data could have a text as a value of its own, although nobody repeats a secret.
+fn could_be_data(text: &str) -> bool {
+    text.len() < SHORTEST_IN_BODY || text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A pattern for a text in every spelling.
+fn pattern_of(text: &str) -> String {
+    text.chars().map(spellings_of).collect()
+}
+
+/// Further alternatives of a pattern: the text in base64, in both alphabets, with and without its padding.
+fn in_base64(text: &str) -> String {
+    let [mut usual, safe] = [STANDARD_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(text)];
+    let end = r"(?:=|%3[Dd]|%253[Dd]|\\u003[Dd]){0,2}";
+    usual = format!("|{}{end}", pattern_of(&usual));
+    if usual.contains(&safe) { usual } else { format!("{usual}|{}{end}", pattern_of(&safe)) }
+}
+
+/// A pattern for a character as it is, in addresses (encoded once or twice), in JSON and in HTML. What is longer than
+/// the character comes first, so that nothing of it is left.
 fn spellings_of(c: char) -> String {
     if c.is_ascii_alphanumeric() {
         return c.to_string();
     }
     let in_address: String =
-        c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect();
+        c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%(?:25)?{byte:02X}")).collect();
     let in_json: String =
         c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!(r"\\u{unit:04X}")).collect();
     let (code, plain) = (u32::from(c), regex::escape(&c.to_string()));
@@ -132,7 +262,7 @@ fn spellings_of(c: char) -> String {
         '"' => "&quot;|",
         '\'' => "&apos;|",
         '\n' => r"\\n|",
-        ' ' => r"\+|",
+        ' ' => r"\+|%2[Bb]|",
         _ => "",
     };
     format!(r"(?:(?i:{in_address}|{in_json}|&#x0*{code:X};|&#0*{code};)|{named}\\{plain}|{plain})")
@@ -182,11 +312,15 @@ mod tests {
             "s3cr3t\\u002Bcanary/01 \\u003C\\u0026\\u003E\\u0022\\u0027\\\\\\u00E9",
             "s3cr3t+canary/01 &lt;&amp;&gt;&quot;&#39;\\é",
             "s3cr3t&#43;canary&#x2f;01 &lt;&amp;&gt;&quot;&#x27;\\&#xE9;",
+            "s3cr3t%252Bcanary%252F01%2520%253C%2526%253E%2522%2527%255C%25C3%25A9",
+            "czNjcjN0K2NhbmFyeS8wMSA8Jj4iJ1zDqQ==",
+            "czNjcjN0K2NhbmFyeS8wMSA8Jj4iJ1zDqQ%3D%3D",
+            "czNjcjN0K2NhbmFyeS8wMSA8Jj4iJ1zDqQ",
         ] {
             let text = format!("before {spelling} and {spelling}, behind");
             let expected = "before *** and ***, behind";
             assert_eq!(secrets.redact(&text), expected);
-            assert_eq!(secrets.redact_body(text.into_bytes()), expected.as_bytes());
+            assert_eq!(secrets.redact_body(text.into_bytes()), (expected.into(), 2));
         }
     }
 
@@ -200,7 +334,7 @@ mod tests {
         let response = secrets.redact_response(response);
         assert_eq!(response.headers["link"], "<https://a/?k=***>; rel=\"next\"");
         assert_eq!(response.headers["x-total"], "7");
-        assert_eq!(response.body, b"***");
+        assert_eq!((response.body.as_slice(), response.redacted), (b"***".as_slice(), 1));
     }
 
     #[test]
@@ -212,9 +346,38 @@ mod tests {
     #[test]
     fn what_is_no_secret_stays_as_it_is() {
         let secrets = Secrets::of(["key"]);
-        assert_eq!(secrets.redact_body(b"a monkey".to_vec()), b"a monkey");
+        assert_eq!(secrets.redact_body(b"a monkey".to_vec()), (b"a monkey".to_vec(), 0));
         let body = b"s3cr3t canary \xff".to_vec();
-        assert_eq!(Secrets::of([KEY]).redact_body(body.clone()), body);
+        assert_eq!(Secrets::of([KEY]).redact_body(body.clone()), (body, 0));
+    }
+
+    #[test]
+    fn what_could_be_data_is_redacted_in_its_place_and_nowhere_else() {
+        for secret in ["admin", "7", "4111111111111111", "a+b"] {
+            let mut secrets = Secrets::default();
+            secrets.add_sent(secret, SentIn::Query("api key"), "the test").unwrap();
+            secrets.add_sent(secret, SentIn::Header("x-key"), "the test").unwrap();
+            let encoded = secret.replace('+', "%2B");
+            let body = format!(
+                r#"{{"name":"{secret}","id":{n},"xapi+key":"?xapi+key={encoded}","next":"/x?api%20key={encoded}9&b=1"}}"#,
+                n = if secret.starts_with(char::is_numeric) { secret } else { "0" }
+            );
+            assert_eq!(secrets.redact_body(body.clone().into()), (body.into_bytes(), 0));
+            for (link, shown) in [
+                (format!("\"/x?api+key={encoded}&b=1\""), "\"/x?api+key=***&b=1\""),
+                (format!("\"/x?a=1\\u0026api%20key={encoded}\""), "\"/x?a=1\\u0026api%20key=***\""),
+                (format!("</x?a=1&amp;api%20key={encoded}>"), "</x?a=1&amp;api%20key=***>"),
+            ] {
+                assert_eq!(secrets.redact_body(link.into()), (shown.into(), 1));
+            }
+            let mut response = Response::default();
+            response.headers.insert("x-total", secret.parse().unwrap());
+            response.headers.insert("x-key", format!("<{secret}>").parse().unwrap());
+            let response = secrets.redact_response(response);
+            assert_eq!(response.headers["x-total"], secret);
+            assert_eq!(response.headers["x-key"], "<***>");
+            assert_eq!(secrets.redact(&format!("key {secret} is wrong")), "key *** is wrong");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, in whole.
     pub body: Vec<u8>,
+    /// In how many places of the body a secret of the request stood.
+    pub redacted: u64,
     /// What it says besides.
     pub said: Said,
     /// What it says of rates.

@@ -12,7 +12,7 @@ use crate::domain::run::{Mode, ReadRange};
 use crate::sources::rest_api::mark::{Mark, MarkKind, delta};
 use crate::sources::rest_api::position::Window;
 use crate::sources::rest_api::state::State;
-use crate::sources::{AskedRange, PlanRequest};
+use crate::sources::{Access, AskedRange, PlanRequest};
 
 /// How many windows are read side by side, unless the job file says otherwise.
 const WINDOWS: u32 = 4;
@@ -43,6 +43,12 @@ impl Tracker {
             remarks.push(Remark::note(format!(
                 "the job file asks the API for something else than run{run} did, so everything is read again"
             )));
+        }
+        if known.is_some() && request.access == Access::Record {
+            known = None;
+            remarks.push(Remark::note(
+                "a recording has everything in it, so everything is read again",
+            ));
         }
         if let (Some(Mark::Time(_)), Some(max_age)) = (&known, self.params.max_age) {
             let oldest = Mark::of_time(request.now - delta(max_age));

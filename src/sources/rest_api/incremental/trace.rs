@@ -14,6 +14,8 @@ use crate::sources::rest_api::position::{PagePosition, Window};
 
 /// The key of how many records of a page were left out, in what it leaves for the end of its run.
 pub(in crate::sources::rest_api) const FILTERED: &str = "filtered";
+/// The same of in how many places a secret of the request stood.
+pub(in crate::sources::rest_api) const REDACTED: &str = "redacted";
 
 /// How much older than the start of a request a record may be, where the API filters by the day in a zone of its own.
 const DAYS: Duration = Duration::from_secs(2 * 86_400);
@@ -55,6 +57,9 @@ pub(in crate::sources::rest_api) struct Trace {
     /// Records that a filter of the job file left out.
     #[serde(default)]
     filtered: u64,
+    /// Places in which a secret of the request stood.
+    #[serde(default)]
+    redacted: u64,
     /// Whether a record came behind a higher one.
     #[serde(default)]
     pub(super) descends: bool,
@@ -135,7 +140,7 @@ impl Tracker {
         };
         let end = end.map(|end| ChainEnd { note: None, ..end });
         let (cursor, refused) = (None, None);
-        let filtered = 0;
+        let (filtered, redacted) = (0, 0);
         let trace = Trace {
             window,
             min,
@@ -145,6 +150,7 @@ impl Tracker {
             grain,
             older,
             filtered,
+            redacted,
             descends,
             date,
             end,
@@ -160,6 +166,11 @@ impl Trace {
     /// The same, of a page of which so many records were left out.
     pub fn filtered(self, filtered: u64) -> Self {
         Self { filtered, ..self }
+    }
+
+    /// The same, of a page that repeated a secret in so many places.
+    pub fn redacted(self, redacted: u64) -> Self {
+        Self { redacted, ..self }
     }
 
     /// The same, of the last page of a chain behind which a later run can go on at this cursor.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::sources::rest_api::around::{self, Looks, join, plain};
 use crate::sources::rest_api::full_page::fills_a_page;
+use crate::sources::rest_api::signs::{Sign, holds_signs, says_end, sign_of};
 
 /// How deep values around the records are looked into, as in `meta.pagination.links.next`.
 const MOST_LEVELS: usize = 4;
@@ -18,6 +19,10 @@ const MOST_LINKS: usize = 32;
 pub(super) struct Findings<'a> {
     /// The address that was asked.
     asked: &'a str,
+    /// What the key of the records is called, without its spelling.
+    records: Option<&'a str>,
+    /// The cursors that say that there is no next page.
+    end_values: &'a [Value],
     /// The address that the answer says it has.
     own: Option<String>,
     /// Where a yes or no says that there is another page …
@@ -67,9 +72,9 @@ struct NextLink {
 }
 
 impl<'a> Findings<'a> {
-    /// Nothing yet, of an answer from this address.
-    pub fn new(asked: &'a str) -> Self {
-        Self { asked, ..Self::default() }
+    /// Nothing yet, of an answer from this address whose records have this key.
+    pub fn new(asked: &'a str, records: Option<&'a str>, end_values: &'a [Value]) -> Self {
+        Self { asked, records, end_values, ..Self::default() }
     }
 
     /// Nothing comes behind this page.
@@ -176,96 +181,39 @@ impl<'a> Findings<'a> {
         self.has_quota |= ["quota", "ratelimit", "credits", "reset", "requests", "calls"]
             .iter()
             .any(|word| plain.contains(word));
-        match plain.as_str() {
-            "self" => self.own = link_in(value).or(self.own.take()),
-            "next"
-            | "nextpage"
-            | "nexturl"
-            | "nexturi"
-            | "nextlink"
-            | "odatanextlink"
-            | "nexthref"
-            | "nextpageurl"
-            | "nextpageuri"
-            | "nextpagelink"
-            | "nextcursor"
-            | "nextpagecursor"
-            | "nextpagetoken"
-            | "nexttoken"
-            | "nextoffset"
-            | "nextrecordsurl"
-            | "nextmarker"
-            | "nextcontinuationtoken"
-            | "nextresults"
-            | "continuationtoken"
-            | "lastevaluatedkey"
-                if !is_date(value) && !is_thing(value, &plain) =>
-            {
-                self.see_link(place, value);
+        let Some(sign) = sign_of(&plain, self.records) else { return };
+        match sign {
+            Sign::Here => self.own = link_in(value).or(self.own.take()),
+            Sign::Next => {
+                if !is_date(value) && !is_thing(value, &plain) {
+                    self.see_link(place, value);
+                }
             }
-            // MediaWiki and Kubernetes.
-            "continue" if value.is_object() || value.is_string() => self.see_link(place, value),
-            // Azure's header.
-            "continuation" if value.is_string() => self.see_link(place, value),
-            "remainingitemcount" if number(value).is_some_and(|left| left > 0) => {
+            Sign::Continue if value.is_object() || value.is_string() => self.see_link(place, value),
+            Sign::Continuation if value.is_string() => self.see_link(place, value),
+            Sign::ItemsLeft if number(value).is_some_and(|left| left > 0) => {
                 self.leads_on(place, None);
             }
-            "remaining" | "remainingitems" | "remainingresults" | "remainingrecords"
-            | "remainingcount" | "itemsremaining" | "resultsremaining" | "recordsremaining"
-                if number(value).is_some_and(|left| left > 0) =>
-            {
+            Sign::Left if number(value).is_some_and(|left| left > 0) => {
                 self.remaining = number(value).map(|left| (place.to_owned(), left));
             }
-            "hasmore"
-            | "moreavailable"
-            | "moreresults"
-            | "morepages"
-            | "moreitems"
-            | "moredata"
-            | "hasmoredata"
-            | "hasmorerecords"
-            | "hasmorerows"
-            | "hasnext"
-            | "hasnextpage"
-            | "hasmorepages"
-            | "hasmoreitems"
-            | "hasmoreresults"
-            | "morerecords"
-            | "moreitemsincollection"
-            | "moreresultsavailable"
-            | "exceededtransferlimit"
-            | "istruncated" => self.says_if(place, value, true),
-            "more" | "truncated" if value.is_boolean() => self.says_if(place, value, true),
-            "last" | "islast" | "lastpage" | "islastpage" | "eof" | "end" | "isend" | "atend"
-            | "endoflist" | "endofresults" | "endofrecords" | "endofdata" | "nomore"
-            | "nomorepages" | "nomoreresults"
-                if value.is_boolean() =>
-            {
-                self.says_if(place, value, false);
-            }
+            Sign::More => self.says_if(place, value, true),
+            Sign::PerhapsMore if value.is_boolean() => self.says_if(place, value, true),
+            Sign::Last | Sign::LastPage if value.is_boolean() => self.says_if(place, value, false),
             // Only one of the two answers speaks of pages for certain.
-            "partial" | "ispartial" | "incomplete" if value.as_bool() == Some(true) => {
-                self.affirms.get_or_insert_with(|| place.to_owned());
-            }
-            "complete" | "iscomplete" if value.as_bool() == Some(false) => {
-                self.affirms.get_or_insert_with(|| place.to_owned());
-            }
-            "warning" | "warnings" | "notice" | "message" | "msg" | "note" | "info"
-                if speaks_of_more(value) =>
-            {
-                self.affirms.get_or_insert_with(|| place.to_owned());
-            }
+            Sign::Partial if value.as_bool() == Some(true) => self.affirms(place),
+            Sign::Complete if value.as_bool() == Some(false) => self.affirms(place),
+            Sign::Words if speaks_of_more(value) => self.affirms(place),
             // Salesforce; elsewhere only the yes says anything of pages.
-            "done" if value.as_bool() == Some(true) => self.denies = true,
-            "totalpages" | "pagestotal" | "totalpagecount" | "pagecount" | "pages" | "numpages"
-            | "nbpages" | "lastpage" => {
+            Sign::Done if value.as_bool() == Some(true) => self.denies = true,
+            Sign::Pages | Sign::LastPage => {
                 self.pages = number(value).map(|n| (place.to_owned(), n)).or(self.pages.take());
                 // Algolia.
                 self.from_zero |= plain == "nbpages";
                 self.pages_in_a_word |= plain == "pages";
                 self.is_paged |= plain != "pages";
             }
-            "page" | "currentpage" | "pagenumber" | "number" | "pageindex" => {
+            Sign::Page => {
                 if let Some((page, pages)) = page_of_pages(value) {
                     self.page = Some(page);
                     self.pages = self.pages.take().or_else(|| Some((place.to_owned(), pages)));
@@ -275,46 +223,37 @@ impl<'a> Findings<'a> {
                 self.from_zero |= matches!(plain.as_str(), "number" | "pageindex");
                 self.is_paged |= plain != "number";
             }
-            "offset" if value.is_string() && number(value).is_none() => {
-                // Airtable's is a cursor.
+            // Airtable's is a cursor.
+            Sign::Offset if plain == "offset" && value.is_string() && number(value).is_none() => {
                 self.suggests(place, value);
             }
-            "offset" | "skip" | "start" | "startat" | "startindex" => {
+            Sign::Offset => {
                 self.offset = number(value).or(self.offset);
                 self.is_paged |= number(value).is_some();
             }
-            "limit" | "perpage" | "pagesize" | "itemsperpage" | "resultsperpage" | "pagelen"
-            | "maxresults" | "previous" | "previouspage" | "prev" => self.is_paged = true,
-            "currency" | "currencycode" | "subtotal" | "amount" | "tax" | "totalprice"
-            | "totalamount" | "totalcost" | "totaltax" | "totaldiscount" | "totalshipping"
-            | "totalvat" | "grandtotal" | "taxtotal" | "shippingtotal" => self.has_sums = true,
-            "title" | "isbn" | "author" | "authors" | "publisher" => self.has_title = true,
-            "views" | "pageviews" | "viewcount" | "visits" | "visitors" | "likes" | "clicks"
-            | "downloads" | "plays" | "votes" | "followers" | "shares" => {
-                self.figures.extend(number(value));
-            }
-            "cursor" | "bookmark" | "after" if !is_date(value) => self.suggests(place, value),
-            _ => self.see_number(place, &plain, value),
+            Sign::Paged => self.is_paged = true,
+            Sign::Sum => self.has_sums = true,
+            Sign::Book => self.has_title = true,
+            Sign::Figure => self.figures.extend(number(value)),
+            Sign::Cursor if !is_date(value) => self.suggests(place, value),
+            Sign::Total => note_largest(&mut self.total, place, value),
+            Sign::Count => note_largest(&mut self.count, place, value),
+            Sign::Continue
+            | Sign::Continuation
+            | Sign::ItemsLeft
+            | Sign::Left
+            | Sign::PerhapsMore
+            | Sign::Last
+            | Sign::Partial
+            | Sign::Complete
+            | Sign::Words
+            | Sign::Done
+            | Sign::Cursor => {}
         }
     }
 
-    /// Looks at what may be the number of all records.
-    fn see_number(&mut self, place: &str, plain: &str, value: &Value) {
-        let most = match plain {
-            "total" | "totalcount" | "totalresults" | "totalrecords" | "totalitems"
-            | "totalelements" | "totalentries" | "totalhits" | "totalsize" | "nbhits"
-            | "numfound" | "odatacount" | "recordstotal" | "matched" | "nummatched"
-            | "numbermatched" | "totalmatched" | "totalmatches" | "totalavailable"
-            | "totalfound" | "totalrows" | "found" => &mut self.total,
-            // They often count something else.
-            "count" | "resultcount" | "hits" => &mut self.count,
-            _ => return,
-        };
-        // Elasticsearch puts the number into an object.
-        let Some(found) = number(value.get("value").unwrap_or(value)) else { return };
-        if most.as_ref().is_none_or(|(_, most)| found > *most) {
-            *most = Some((place.to_owned(), found));
-        }
+    fn affirms(&mut self, place: &str) {
+        self.affirms.get_or_insert_with(|| place.to_owned());
     }
 
     fn leads_on(&mut self, place: &str, link: Option<String>) {
@@ -328,7 +267,7 @@ impl<'a> Findings<'a> {
     }
 
     fn see_link(&mut self, place: &str, value: &Value) {
-        match leads_on(value) {
+        match leads_on(value) && !says_end(self.end_values, value) {
             true => {
                 let (link, page) = (link_in(value), number(value));
                 self.leads_to(NextLink { place: place.to_owned(), link, page });
@@ -340,6 +279,7 @@ impl<'a> Findings<'a> {
     fn suggests(&mut self, place: &str, value: &Value) {
         match value {
             Value::Null => self.says_last = true,
+            value if says_end(self.end_values, value) => self.says_last = true,
             // The cursor that was asked for is not the next one.
             Value::String(cursor) if self.was_asked_for(cursor) => {}
             value if leads_on(value) => {
@@ -356,9 +296,7 @@ impl<'a> Findings<'a> {
 
     fn says_if(&mut self, place: &str, value: &Value, more: bool) {
         match yes_or_no(value) {
-            Some(said) if said == more => {
-                self.affirms.get_or_insert_with(|| place.to_owned());
-            }
+            Some(said) if said == more => self.affirms(place),
             Some(_) => self.denies = true,
             None => {}
         }
@@ -367,28 +305,7 @@ impl<'a> Findings<'a> {
     /// Looks into what APIs put around the things that tell pages apart.
     fn see_within(&mut self, place: &str, key: &str, value: &Value, level: usize) {
         let plain = plain(key);
-        let around = matches!(
-            plain.as_str(),
-            "meta"
-                | "metadata"
-                | "additionaldata"
-                | "pagination"
-                | "paginationinfo"
-                | "paging"
-                | "pager"
-                | "pageinfo"
-                | "page"
-                | "pages"
-                | "link"
-                | "links"
-                | "cursor"
-                | "cursors"
-                | "responsemetadata"
-                | "searchmetadata"
-                | "info"
-                | "status"
-                | "hits"
-        );
+        let around = holds_signs(&plain);
         // openFDA has it in `meta.results`.
         if !around && (level < 2 || plain != "results") || level >= MOST_LEVELS {
             return;
@@ -551,6 +468,15 @@ fn speaks_of_more(value: &Value) -> bool {
         }
         Value::Array(texts) => texts.iter().any(speaks_of_more),
         _ => false,
+    }
+}
+
+/// Notes what may be the number of all records: the largest counts.
+fn note_largest(most: &mut Option<(String, u64)>, place: &str, value: &Value) {
+    // Elasticsearch puts the number into an object.
+    let Some(found) = number(value.get("value").unwrap_or(value)) else { return };
+    if most.as_ref().is_none_or(|(_, most)| found > *most) {
+        *most = Some((place.to_owned(), found));
     }
 }
 

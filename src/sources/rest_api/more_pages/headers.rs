@@ -4,7 +4,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::findings::Findings;
-use crate::sources::rest_api::around::plain;
+use crate::sources::rest_api::signs::bare_header;
 
 /// The longest header that is looked at.
 const MOST_BYTES: usize = 8 << 10;
@@ -20,7 +20,7 @@ impl PageHeaders {
     pub fn among(headers: &HeaderMap) -> Self {
         let known = headers.iter().filter(|(name, _)| {
             let name = name.as_str();
-            matches!(name, "link" | "content-range" | "next-range") || is_own(name)
+            matches!(name, "link" | "content-range" | "next-range") || bare_header(name).is_some()
         });
         let readable = known.filter_map(|(name, value)| {
             let value = value.to_str().ok().filter(|value| value.len() <= MOST_BYTES)?;
@@ -48,7 +48,7 @@ impl PageHeaders {
             _ => {}
         }
         for (name, value) in &self.0 {
-            if let Some(bare) = bare(name) {
+            if let Some(bare) = bare_header(name) {
                 // Some APIs put all of it into one header, as JSON.
                 let json =
                     value.starts_with('{').then(|| serde_json::from_str(value).ok()).flatten();
@@ -62,24 +62,6 @@ impl PageHeaders {
     fn of<'h>(&'h self, header: &'h str) -> impl Iterator<Item = &'h str> {
         self.0.iter().filter(move |(name, _)| name == header).map(|(_, value)| value.as_str())
     }
-}
-
-/// Whether it is a header of the API's own that speaks of pages.
-fn is_own(name: &str) -> bool {
-    bare(name).is_some_and(|bare| {
-        let bare = plain(bare);
-        ["page", "pagination", "next", "more", "total", "count", "offset", "cursor", "continuation"]
-            .iter()
-            .any(|word| bare.contains(word))
-    })
-}
-
-/// The name of a header of the API's own, without what marks it as such: `X-WP-TotalPages` speaks of
-/// `TotalPages`.
-fn bare(name: &str) -> Option<&str> {
-    let bare = name.strip_prefix("x-").or_else(|| name.strip_prefix("pagination-"))?;
-    let bare = ["wp-", "ms-"].iter().find_map(|of| bare.strip_prefix(of)).unwrap_or(bare);
-    Some(bare.strip_prefix("pagination-").unwrap_or(bare))
 }
 
 /// A header's name as it is mostly written.

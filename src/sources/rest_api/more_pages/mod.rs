@@ -10,6 +10,8 @@ mod headers;
 #[cfg(test)]
 mod tests;
 
+use serde_json::Value;
+
 use self::findings::Findings;
 use self::headers::PageHeaders;
 use super::around::{self, RecordsPlace};
@@ -23,15 +25,21 @@ pub(super) struct LastPage<'a> {
     pub status: u16,
     /// Where the records are in it.
     pub place: &'a RecordsPlace,
+    /// The cursors that say that there is no next page.
+    pub end_values: &'a [Value],
     /// Whether only what is new is asked for.
     pub asks_for_news: bool,
 }
 
 impl LastPage<'_> {
+    fn nothing_yet(&self) -> Findings<'_> {
+        Findings::new(self.page.asked.as_str(), self.place.key(), self.end_values)
+    }
+
     /// What it says, unless the headers alone show for certain that there is more.
     fn findings(&self) -> Result<Findings<'_>, String> {
         let headers = PageHeaders::among(self.page.headers);
-        let mut findings = Findings::new(self.page.asked.as_str());
+        let mut findings = self.nothing_yet();
         // Of a part its status says no more than that it is one.
         match headers.look(200, &mut findings) {
             Some(evidence) => Err(evidence),
@@ -47,7 +55,7 @@ impl Surroundings for LastPage<'_> {
     /// As the end of a sentence; `None` when nothing does.
     fn evidence_of_more(&self) -> Option<String> {
         let headers = PageHeaders::among(self.page.headers);
-        let mut findings = Findings::new(self.page.asked.as_str());
+        let mut findings = self.nothing_yet();
         if let Some(evidence) = headers.look(self.status, &mut findings) {
             return Some(evidence);
         }

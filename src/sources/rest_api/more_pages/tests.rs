@@ -31,7 +31,7 @@ fn last_page<T>(
         records: &records,
         said: Said::Page,
     };
-    look(&LastPage { page, status, place: &selector.place, asks_for_news: false })
+    look(&LastPage { page, status, place: &selector.place, end_values: &[], asks_for_news: false })
 }
 
 fn answered(selector: &str, status: u16, headers: &HeaderMap, body: &str) -> Option<String> {
@@ -58,7 +58,23 @@ fn of(headers: &[(&str, &str)]) -> HeaderMap {
 
 /// Name, selector, a body with more pages, what is seen, and the body of a last page.
 #[rustfmt::skip]
-const BODIES: [(&str, &str, &str, &str, &str); 41] = [
+const BODIES: [(&str, &str, &str, &str, &str); 49] = [
+        ("Cloudflare", "$.result[*]", r#"{"success":true,"result":[{},{}],"result_info":{"page":1,"per_page":2,"total_pages":100,"count":2,"total_count":200}}"#,
+            "`result_info.total_pages` is 100", r#"{"success":true,"result":[{},{}],"result_info":{"page":100,"per_page":2,"total_pages":100,"count":2,"total_count":200}}"#),
+        ("Meilisearch", "$.hits[*]", r#"{"hits":[{},{}],"offset":0,"limit":2,"estimatedTotalHits":66,"processingTimeMs":1}"#,
+            "`estimatedTotalHits` is 66, and it has 2 records", r#"{"hits":[{},{}],"offset":64,"limit":2,"estimatedTotalHits":66,"processingTimeMs":1}"#),
+        ("Zendesk's export", "$.tickets[*]", r#"{"tickets":[{},{}],"after_url":"https://a","end_of_stream":false}"#,
+            "it says so in `end_of_stream`", r#"{"tickets":[{},{}],"after_url":"https://a","end_of_stream":true}"#),
+        ("Plaid", "$.transactions[*]", r#"{"accounts":[],"transactions":[{},{}],"total_transactions":1500}"#,
+            "`total_transactions` is 1500, and it has 2 records", r#"{"accounts":[],"transactions":[{},{}],"total_transactions":2}"#),
+        ("a count of rows", "$.rows[*]", r#"{"rows":[{},{},{},{},{},{},{},{},{},{}],"rowcount":512}"#,
+            "`rowcount` is 512, and it has 10 records", r#"{"rows":[{},{}],"rowcount":2}"#),
+        ("monday.com", "$.data.boards[0].items_page.items[*]", r#"{"data":{"boards":[{"items_page":{"cursor":"MSw5NzI4","items":[{}]}}]}}"#,
+            "it has a `data.boards[0].items_page.cursor`", r#"{"data":{"boards":[{"items_page":{"cursor":null,"items":[{}]}}]}}"#),
+        ("NOAA", "$.results[*]", r#"{"metadata":{"resultset":{"offset":1,"count":38871,"limit":2}},"results":[{},{}]}"#,
+            "`metadata.resultset.count` is 38871, and it has 2 records", r#"{"metadata":{"resultset":{"offset":1,"count":2,"limit":25}},"results":[{},{}]}"#),
+        ("Bitbucket Server", "$.values[*]", r#"{"size":2,"limit":2,"isLastPage":false,"values":[{},{}],"start":0,"nextPageStart":2}"#,
+            "it says so in `isLastPage`", r#"{"size":2,"limit":2,"isLastPage":true,"values":[{},{}],"start":4,"nextPageStart":null}"#),
         ("Stripe", "$.data[*]", r#"{"object":"list","url":"/v1/charges","has_more":true,"data":[{"id":1}]}"#,
             "it says so in `has_more`", r#"{"object":"list","url":"/v1/charges","has_more":false,"data":[{"id":1}]}"#),
         ("Django REST framework", "$.results[*]", r#"{"count":1023,"next":"https://a/?page=2","previous":null,"results":[{},{}]}"#,
@@ -146,7 +162,15 @@ const BODIES: [(&str, &str, &str, &str, &str); 41] = [
 type Headers = &'static [(&'static str, &'static str)];
 
 /// Name, status and headers of a first page, what is seen, and status and headers of a last page.
-const HEADERS: [(&str, u16, Headers, &str, u16, Headers); 17] = [
+const HEADERS: [(&str, u16, Headers, &str, u16, Headers); 18] = [
+    (
+        "a total without a mark",
+        200,
+        &[("Total-Count", "64")],
+        "its header `Total-Count` is 64, and it has 2 records",
+        200,
+        &[("Total-Count", "2")],
+    ),
     (
         "GitLab",
         200,
@@ -374,6 +398,12 @@ fn an_answer_that_is_all_there_is_is_no_alarm() {
         ("an object of records", "$.data.*", r#"{"total":2,"data":{"a":{},"next":{"id":1}}}"#),
         ("any depth", "$..item", r#"{"total":9,"item":{}}"#),
         ("views", "$.items[*]", r#"{"count":1204,"items":[{},{},{}]}"#),
+        ("a total of something else", "$.users[*]", r#"{"total_orders":900,"users":[{},{}]}"#),
+        (
+            "what a record has",
+            "$.users[*]",
+            r#"{"users":[{"total_users":9,"result_info":{"total_pages":7},"nextPageStart":1}]}"#,
+        ),
         ("money", "$.lines[*]", r#"{"total":4999,"currency":"EUR","lines":[{},{}]}"#),
         (
             "next is here",
@@ -437,6 +467,12 @@ fn less_common_signs_of_more_pages_are_seen() {
         (r#""page":"1/25""#, "`page` is 25", r#""page":"25/25""#),
         (r#""page":"1 of 25""#, "`page` is 25", r#""page":"1 of 1""#),
         (r#""remaining":480"#, "`remaining` is 480", r#""remaining":0"#),
+        (
+            r#""incomplete_results":true"#,
+            "it says so in `incomplete_results`",
+            r#""incomplete_results":false"#,
+        ),
+        (r#""nextPageStart":25"#, "it says so in `nextPageStart`", r#""nextPageStart":null"#),
         (r#""end":false"#, "it says so in `end`", r#""end":true"#),
         (r#""endOfRecords":false"#, "it says so in `endOfRecords`", r#""endOfRecords":true"#),
         (r#""complete":false"#, "it says so in `complete`", r#""complete":true"#),
@@ -518,7 +554,7 @@ proptest::proptest! {
                 let (hash, records) = (ContentHash::of(b""), &["{}".into(), "{}".into()]);
                 let (came, said) = (records.len(), Said::Page);
                 let page = PageView { asked, status: 200, headers, body, hash, came, records, said };
-                let last = LastPage { page, status: 206, place: &selector.place, asks_for_news: false };
+                let last = LastPage { page, status: 206, place: &selector.place, end_values: &[], asks_for_news: false };
                 let _ = (last.evidence_of_more(), last.says_more());
             }
         }

@@ -12,6 +12,7 @@ use crate::sources::rest_api::body_params::BodyParams;
 use crate::sources::rest_api::body_path::BodyPath;
 use crate::sources::rest_api::http::said::Said;
 use crate::sources::rest_api::request::RequestParts;
+use crate::sources::rest_api::signs::says_end;
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// The longest cursor: it is stored with every task.
@@ -26,6 +27,10 @@ with_end_keys! {
         cursor_path: Option<String>,
         /// The header with the cursor, instead of `cursor_path`.
         cursor_header: Option<String>,
+        /// Values of the cursor that say that there is no next page, such as `"0"` or `"-1"`: a text is also a number
+        /// that is written so.
+        #[serde(default)]
+        end_values: Vec<Value>,
         /// The query parameter that takes the cursor.
         param: Option<String>,
         /// Where the cursor goes in the body of the request, instead of `param`: an exact JSONPath such
@@ -80,11 +85,13 @@ impl Cursor {
             }
             (None, None) => None,
         };
-        Ok(found.filter(|cursor| match cursor {
-            Value::Null | Value::Bool(false) => false,
-            Value::String(text) => !text.is_empty(),
-            _ => true,
-        }))
+        Ok(found.filter(|cursor| !says_end(&self.end_values, cursor)).filter(
+            |cursor| match cursor {
+                Value::Null | Value::Bool(false) => false,
+                Value::String(text) => !text.is_empty(),
+                _ => true,
+            },
+        ))
     }
 }
 
@@ -143,6 +150,14 @@ impl Paginate for Cursor {
     fn query_params(&self) -> Vec<(&'static str, &str)> {
         let all = [("param", &self.param), ("size_param", &self.size_param)];
         all.into_iter().filter_map(|(key, name)| Some((key, name.as_deref()?))).collect()
+    }
+
+    fn end_values(&self) -> &[Value] {
+        &self.end_values
+    }
+
+    fn variable(&self) -> Option<&str> {
+        self.variable.as_deref()
     }
 
     fn resumes(&self) -> bool {

@@ -209,6 +209,8 @@ impl EndKeys<'_> {
         let found = BodyPath::parse("has_more_path", path)?.find(page.body)?;
         match found.as_ref().and_then(truth) {
             None if page.came == 0 && found.is_none() => Ok(None),
+            // Nothing is said: a next page is asked for where there is one.
+            None if found == Some(Value::Null) => Ok(None),
             None => {
                 let what = match &found {
                     None => "leads nowhere in the answer".to_owned(),

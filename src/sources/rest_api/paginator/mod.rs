@@ -17,6 +17,7 @@ mod page_number;
 mod page_view;
 mod paginate;
 mod rules;
+mod shortfall;
 mod single_page;
 
 use schemars::JsonSchema;
@@ -99,6 +100,16 @@ impl Paginator {
     /// The query parameters that it sets, with their keys below `rest_api.paginator`.
     pub(super) fn query_params(&self) -> Vec<(&'static str, &str)> {
         self.kind().query_params()
+    }
+
+    /// The cursors that say that there is no next page.
+    pub(super) fn end_values(&self) -> &[Value] {
+        self.kind().end_values()
+    }
+
+    /// The variable of a GraphQL query that takes the cursor.
+    pub(super) fn variable(&self) -> Option<&str> {
+        self.kind().variable()
     }
 
     /// Whether the first pages are all that is wanted, however many there are.

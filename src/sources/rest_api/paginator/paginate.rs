@@ -64,6 +64,16 @@ pub(in crate::sources::rest_api) trait Paginate:
         false
     }
 
+    /// The cursors that say that there is no next page.
+    fn end_values(&self) -> &[Value] {
+        &[]
+    }
+
+    /// The variable of a GraphQL query that takes the cursor.
+    fn variable(&self) -> Option<&str> {
+        None
+    }
+
     /// The position of the first page.
     fn first(&self) -> Value;
 

@@ -10,6 +10,7 @@ use super::chain::{Aside, Chain, Missing, Probe};
 use super::end_keys::EndKeys;
 use super::page_view::{PageView, Surroundings};
 use super::paginate::{Came, Paginate, Way};
+use super::shortfall::Shortfall;
 use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::number::grouped;
 use crate::sources::rest_api::full_page::fills_a_page;
@@ -376,7 +377,7 @@ impl<'a> Rules<'a> {
         if self.lacks(self.chain.total)
             && let Some((place, total)) = self.keys.total.zip(self.chain.total)
         {
-            return Some(too_early(self.chain.records, total, &place.shown()));
+            return Some(self.shortfall(reason, total).of_total(&place.shown()));
         }
         if reason == StopReason::Empty
             && let Some((place, count)) = self.keys.total_pages.zip(self.chain.page_count)
@@ -392,7 +393,7 @@ impl<'a> Rules<'a> {
             && !matches!(self.way, Way::Single { .. })
             && reason != StopReason::End
         {
-            return Some(fewer_than_claimed(self.chain.records, total, &place));
+            return Some(self.shortfall(reason, total).of_claim(&place));
         }
         match (reason, self.way) {
             (_, Way::Single { first_page_only: true }) => None,
@@ -408,6 +409,12 @@ impl<'a> Rules<'a> {
             (StopReason::Empty, _) => self.around.says_more().map(more_behind_nothing),
             _ => self.around.says_more().map(more_than_counted),
         }
+    }
+
+    fn shortfall(&self, reason: StopReason, total: u64) -> Shortfall<'_> {
+        let Chain { records: came, longest, .. } = self.chain;
+        let (has_more, end) = (self.keys.has_more, self.keys.end);
+        Shortfall { way: self.way, reason, came, total, longest, has_more, end }
     }
 
     /// What the first or the last page seems to say that there are, when that is more than came.
@@ -720,24 +727,6 @@ impl<'a> Rules<'a> {
 /// Whether a status says that there is no such page, and nothing else.
 fn is_natural(status: u16) -> bool {
     !matches!(status, 400 | 422)
-}
-
-/// What there is to say when an answer seems to say that there are more than came, where no key names the place.
-fn fewer_than_claimed(came: u64, total: u64, place: &str) -> String {
-    let (came, total) = (grouped(came), grouped(total));
-    format!(
-        "the pages end after {came} records, and {place} of the answers is {total}: does the full sync begin with a \
-         later page (`start` of `rest_api.paginator`, `rest_api.params`), or end at a limit of the API? If that \
-         number counts something else, name the right one with `total_path`, or see `total_tolerance`"
-    )
-}
-
-fn too_early(came: u64, total: u64, place: &str) -> String {
-    format!(
-        "the pages end after {came} records, and by {place} there are {total}: the rest may be \
-         behind a limit of the API, or records were deleted while it was read; ask for less in \
-         `rest_api.params`, in several sources if need be, or see `total_tolerance` of `rest_api.paginator`"
-    )
 }
 
 /// What there is to say when the last page that came is repeated, and may not be the last that there is.

@@ -25,6 +25,20 @@ fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
     all.map(Result::unwrap).collect()
 }
 
+#[tokio::test]
+async fn http_where_tls_is_spoken_and_tls_where_it_is_not_are_named() {
+    let (port, _serving) = serve(&["http/1.1"], false).await;
+    let source = source(&format!("http://localhost:{port}"), "");
+    let error = source.fetch(&source.first(), Access::Network).await.unwrap_err();
+    assert!(error.text().ends_with("is it `https://` in `base_url`?"), "{error}");
+
+    let plain = MockServer::start().await;
+    let source = super::source(&plain.uri().replace("http://", "https://"), "");
+    let error = source.fetch(&source.first(), Access::Network).await.unwrap_err();
+    assert!(error.text().contains(" does not speak TLS: "), "{error}");
+    assert!(error.text().contains("is it `http://` in `base_url`"), "{error}");
+}
+
 /// A server of that protocol, which lets in who has a certificate if it is to. Answers which protocol it spoke.
 async fn serve(protocols: &[&str], asks_for_certificate: bool) -> (u16, AbortOnDropHandle<()>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
