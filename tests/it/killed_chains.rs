@@ -64,7 +64,7 @@ const SEARCHED: &str = "json = { from = \"${incremental.start}\" }\n\
     paginator = { type = \"cursor\", cursor_path = \"$.next\", body_path = \"$.after\", max_records = 6 }\n\
     incremental = { cursor_path = \"$.at\", type = \"epoch\", sorted = \"asc\", initial_value = 0 }";
 
-/// What two runs leave, the second of which waits in vain for its request of this number, and whose worker is killed
+/// What two runs leave but for the fingerprint of the address, the second of which waits in vain for its request of this number, and whose worker is killed
 /// then: the table, the checkpoint, and the counters.
 async fn left(
     keys: &str,
@@ -115,7 +115,9 @@ async fn left(
                 from unified_records order by external_id::int",
         )
         .await;
-    left.extend(app.texts("select state::text from ingestion_checkpoints").await);
+    left.extend(
+        app.texts("select (state #- '{rest,request}')::text from ingestion_checkpoints").await,
+    );
     left.extend(
         app.texts("select concat_ws(' ', status, slices, rows_read, inserted, updated, unchanged) from etl_runs \
                    order by id")
