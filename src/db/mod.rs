@@ -35,6 +35,7 @@ pub mod schemas;
 pub mod source_files;
 pub mod source_pauses;
 mod sqlstate;
+pub mod streamed_files;
 mod target;
 pub mod totals;
 mod transaction;

@@ -52,7 +52,7 @@ pub async fn committed(
                     where b.file_id = source_files.id and b.chunk >= committed_chunks
                 ) as "rows_behind!"
          from source_files
-         where source = $1 and committed_run_id is not null
+         where source = $1 and committed_run_id is not null and streamed_from is null
          order by url, committed_run_id desc, id desc"#,
         source,
     )
@@ -201,7 +201,7 @@ async fn known(
         r#"select (
             select id from source_files as f
             where f.source = $1 and f.url = v.url and f.content_hash in (v.hash, v.old_hash)
-              and f.layout = v.layout and not f.appended
+              and f.layout = v.layout and not f.appended and f.streamed_from is null
             order by id desc limit 1
          ) as id
          from unnest($2::text[], $3::bytea[], $4::bytea[], $5::jsonb[]) with ordinality

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::hash::StoredHash;
 use super::run::RunId;
+use super::slice::SliceId;
 
 /// A position within a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,6 +53,17 @@ pub struct KnownFile {
     pub end: Progress,
     /// The most fields that a row of it has; `None` where that was not counted.
     pub width: Option<u32>,
+}
+
+/// A file that is read as a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamedFile {
+    /// The slice that its first chunk became: what tells it from the other files of its run.
+    pub begins: SliceId,
+    /// What it is called, without anything secret.
+    pub name: String,
+    /// How it is read.
+    pub layout: Layout,
 }
 
 /// A version of a file that a successful run has read to its end.

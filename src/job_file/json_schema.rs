@@ -3,7 +3,7 @@
 use schemars::Schema;
 use serde_json::{Map, Value, json};
 
-use super::parse::{FILES, JobFile};
+use super::parse::{EXPORT, FILES, JobFile};
 
 /// A kind of source, as far as the schema goes.
 pub struct KindSchema {
@@ -15,14 +15,15 @@ pub struct KindSchema {
     pub table: Schema,
 }
 
-/// The JSON Schema of a job file. `kinds` are the known kinds, `files` is the table that those share
-/// that read files.
-pub fn json_schema(kinds: &[KindSchema], files: &Schema) -> Value {
+/// The JSON Schema of a job file. `kinds` are the known kinds, `files` and `export` are the tables that those
+/// share that read files.
+pub fn json_schema(kinds: &[KindSchema], files: &Schema, export: &Schema) -> Value {
     let mut root = schemars::schema_for!(JobFile).to_value();
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
     root["title"] = json!("kasparro job");
     root["properties"]["kind"]["enum"] = json!(names);
-    let tables = kinds.iter().map(|kind| (kind.name, &kind.table)).chain([(FILES, files)]);
+    let tables =
+        kinds.iter().map(|kind| (kind.name, &kind.table)).chain([(FILES, files), (EXPORT, export)]);
     for (name, schema) in tables {
         let mut schema = schema.clone().to_value();
         prefix_references(&mut schema, name);
@@ -53,11 +54,12 @@ fn tables_of(kind: &KindSchema, names: &[&str]) -> Value {
         others.map(|other| ((*other).to_owned(), json!(false))).collect();
     if !kind.reads_files {
         others.insert(FILES.to_owned(), json!(false));
+        others.insert(EXPORT.to_owned(), json!(false));
         return json!({"required": [kind.name], "properties": others});
     }
     let has_paths =
         |table: &str| json!({"required": [table], "properties": {table: {"required": ["paths"]}}});
-    let mut ways = vec![has_paths(FILES)];
+    let mut ways = vec![has_paths(FILES), json!({"required": [EXPORT]})];
     if kind.table.pointer("/properties/paths").is_some() {
         ways.push(has_paths(kind.name));
     }
@@ -119,7 +121,11 @@ mod tests {
             reads_files: name == "csv",
             table: schemars::schema_for!(File),
         };
-        let schema = json_schema(&[kind("csv"), kind("tsv")], &schemars::schema_for!(Ragged));
+        let schema = json_schema(
+            &[kind("csv"), kind("tsv")],
+            &schemars::schema_for!(Ragged),
+            &schemars::schema_for!(Ragged),
+        );
         assert_eq!(schema["properties"]["kind"]["enum"], json!(["csv", "tsv"]));
         assert_eq!(schema["additionalProperties"], json!(false));
         let description =
@@ -127,10 +133,10 @@ mod tests {
         assert_eq!(description, Some("Where it is."));
         let then = |kind: usize| &schema["allOf"][kind]["then"];
         assert_eq!(then(0)["oneOf"][0]["required"], json!(["files"]));
-        assert_eq!(then(0)["oneOf"][1]["properties"]["csv"]["required"], json!(["paths"]));
+        assert_eq!(then(0)["oneOf"][2]["properties"]["csv"]["required"], json!(["paths"]));
         assert_eq!(then(0)["properties"], json!({"tsv": false}));
         assert_eq!(then(1)["required"], json!(["tsv"]));
-        assert_eq!(then(1)["properties"], json!({"csv": false, "files": false}));
+        assert_eq!(then(1)["properties"], json!({"csv": false, "files": false, "export": false}));
         let mut references = Vec::new();
         collect_references(&schema, &mut references);
         assert!(references.contains(&"#/$defs/csv.Ragged".to_owned()));
@@ -141,7 +147,8 @@ mod tests {
 
     #[test]
     fn doc_comments_become_descriptions() {
-        let schema = json_schema(&[], &schemars::schema_for!(Ragged));
+        let schema =
+            json_schema(&[], &schemars::schema_for!(Ragged), &schemars::schema_for!(Ragged));
         let price = &schema["$defs"]["FieldTable"]["properties"]["min"];
         assert_eq!(price["description"], json!("The smallest number allowed."));
         let schedule = schema["properties"]["schedule"]["description"].as_str().unwrap();

@@ -251,6 +251,8 @@ const KEYS: [&str; 12] = [
 
 /// The table that all kinds share that read files: where these are.
 pub(super) const FILES: &str = "files";
+/// The table that they share whose files an API makes.
+pub(super) const EXPORT: &str = "export";
 
 /// Takes out what is no key of a job file, and says what it may have been meant to be: serde does not
 /// know the tables of kinds.
@@ -263,9 +265,10 @@ fn set_strangers_aside<K: KindRules>(
     let all: Vec<&str> = kinds.iter().map(KindRules::name).collect();
     // The table of the file's kind; of all when the kind is unknown.
     let tables = all.iter().copied().filter(|kind| own.as_deref().is_none_or(|own| own == *kind));
-    let known: Vec<&str> = KEYS.into_iter().chain([FILES]).chain(tables).collect();
+    let known: Vec<&str> = KEYS.into_iter().chain([FILES, EXPORT]).chain(tables).collect();
     for key in document.keys(&[]) {
-        let is_known = KEYS.contains(&&*key) || key == FILES || all.contains(&&*key);
+        let is_known =
+            KEYS.contains(&&*key) || key == FILES || key == EXPORT || all.contains(&&*key);
         if !is_known && own.as_deref() != Some(&*key) {
             let message = format!("unknown key{}", suggest::hint(&key, "keys", &known));
             problems.push(document.problem_at(&[&key], message));
@@ -285,7 +288,7 @@ fn set_parameters_aside<'k, K: KindRules>(
         let mut meant = kinds.iter().filter(|kind| document.has_table(&[kind.name()]));
         let meant = (meant.next(), meant.next());
         kinds.iter().for_each(|kind| document.remove(kind.name()));
-        document.remove(FILES);
+        [FILES, EXPORT].into_iter().for_each(|key| document.remove(key));
         return match meant {
             (Some(kind), None) => Some(kind),
             _ => None,
@@ -324,11 +327,13 @@ fn set_parameters_aside<'k, K: KindRules>(
             document.remove(other);
         }
     }
-    if kind.is_some_and(|kind| !kind.reads_files()) && document.has(&[FILES]) {
-        let message = format!("unknown key; kind = \"{name}\" reads no files");
-        problems.push(document.problem_at(&[FILES], message));
+    for table in [FILES, EXPORT] {
+        if kind.is_some_and(|kind| !kind.reads_files()) && document.has(&[table]) {
+            let message = format!("unknown key; kind = \"{name}\" reads no files");
+            problems.push(document.problem_at(&[table], message));
+        }
+        document.remove(table);
     }
-    document.remove(FILES);
     let own_words = ["kind", "fields", "contract", "checks", "missing", "retention"];
     if !own_words.contains(&name.as_str()) {
         document.remove(&name);
@@ -338,7 +343,8 @@ fn set_parameters_aside<'k, K: KindRules>(
 
 /// Whether the job file says where files are: then each parameter of their kind may be left out.
 fn has_files<K: KindRules>(document: &Document<'_>, kind: Option<&K>) -> bool {
-    kind.is_some_and(KindRules::reads_files) && document.has_table(&[FILES])
+    let has = [FILES, EXPORT].iter().any(|table| document.has_table(&[table]));
+    kind.is_some_and(KindRules::reads_files) && has
 }
 
 /// Whether the table of this name is there under another one, which is reported already.

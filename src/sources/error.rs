@@ -24,6 +24,13 @@ pub enum SourceErrorKind {
     RateLimited(Duration),
     /// The API prepares what was asked for: it may be there after so long.
     Preparing(Duration),
+    /// What a task waits for is not there yet. In milliseconds, since an error is to be small.
+    NotReady {
+        /// When to look again.
+        again_ms: u32,
+        /// For how long it is looked for, from when the task was opened.
+        within_ms: u32,
+    },
     /// It wants us to wait longer than the job file allows.
     WaitTooLong,
     /// The API does not know who asks.
@@ -103,7 +110,7 @@ impl SourceErrorKind {
             Self::TimedOut => "timed_out",
             Self::BrokenOff => "broken_off",
             Self::RateLimited(_) => "rate_limited",
-            Self::Preparing(_) => "preparing",
+            Self::Preparing(_) | Self::NotReady { .. } => "preparing",
             Self::WaitTooLong => "wait_too_long",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
@@ -138,6 +145,9 @@ impl SourceErrorKind {
     pub fn class(self) -> FailureClass {
         match self {
             Self::RateLimited(wait) | Self::Preparing(wait) => FailureClass::NotYet(wait),
+            Self::NotReady { again_ms, .. } => {
+                FailureClass::NotYet(Duration::from_millis(again_ms.into()))
+            }
             Self::Engine(class) => class,
             Self::Unreachable
             | Self::TimedOut

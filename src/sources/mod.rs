@@ -7,6 +7,7 @@
 mod access;
 mod allowed_roots;
 mod error;
+pub mod export;
 pub mod files;
 mod finding;
 pub mod formats;
@@ -31,7 +32,7 @@ pub use known_pages::KnownPages;
 pub use plan::{AskedRange, CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{
     ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows, RawSlice,
-    SliceContent, SliceNotes, SliceReader, SliceRequest,
+    SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
 };
 pub use source::{Kind, Opened, Profile, Source};
 pub use token_store::TokenStore;
@@ -40,7 +41,8 @@ use crate::job_file::error::Problem;
 use crate::job_file::{Definition, DefinitionError, KindSchema, json_schema};
 
 /// Every kind there is.
-pub const KINDS: &[Kind] = &[rest_api::KIND, formats::csv::KIND, formats::jsonl::KIND];
+pub const KINDS: &[Kind] =
+    &[rest_api::KIND, export::kind::<formats::csv::Csv>(), export::kind::<formats::jsonl::Jsonl>()];
 
 /// Every kind, by which job files are read and inspected.
 pub fn kinds() -> &'static [Kind] {
@@ -145,7 +147,9 @@ pub fn job_schema_json() -> String {
         table: (kind.schema)(),
     };
     let kinds: Vec<_> = KINDS.iter().map(kind).collect();
-    let schema = json_schema(&kinds, &schemars::schema_for!(files::FilesParams));
+    let files = schemars::schema_for!(files::FilesParams);
+    let export = schemars::schema_for!(export::ExportParams);
+    let schema = json_schema(&kinds, &files, &export);
     format!("{schema:#}\n")
 }
 

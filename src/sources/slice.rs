@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Access, Finding, KnownPages, RateState, SourceError, SourceErrorKind, TokenStore};
 use crate::domain::chain_end::ChainEnd;
-use crate::domain::file::{ChosenRows, FileStamp, Layout, RawBlock};
+use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock, StreamedFile};
 use crate::domain::hash::ContentHash;
 use crate::domain::known_page::Validators;
 use crate::domain::shape::Shape;
@@ -104,8 +104,13 @@ pub struct Met {
 }
 
 /// Rows as they came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum RawSlice {
+    /// There are none, and nothing is kept: the slice says what follows, or how far was read.
+    #[default]
+    Nothing,
+    /// A chunk of a file that is read as a stream, kept in `raw_csv_blocks`.
+    Streamed(Box<StreamedChunk>),
     /// One document, kept in `raw_api_data`: what its rows are, mapping finds out.
     Document(Document),
     /// Rows of a file, kept in `raw_csv_blocks`.
@@ -119,11 +124,17 @@ pub enum RawSlice {
     },
 }
 
-impl Default for RawSlice {
-    /// No rows.
-    fn default() -> Self {
-        Self::Blocks { blocks: Vec::new(), watched: Vec::new(), watched_rows: Vec::new() }
-    }
+/// A chunk of a file that is read as a stream: planning did not see the file.
+#[derive(Debug)]
+pub struct StreamedChunk {
+    /// The file.
+    pub file: StreamedFile,
+    /// Where in the file, as it is unpacked.
+    pub chunk: Chunk,
+    /// All rows, good and bad.
+    pub blocks: Vec<RawBlock>,
+    /// What is known of the file, if this is its last chunk.
+    pub end: Option<KnownFile>,
 }
 
 /// A document that was read.

@@ -152,6 +152,8 @@ pub struct Profile {
     pub kept_tokens: Vec<(String, TokenKey)>,
     /// The folder of its recording, if the job file names one.
     pub recording: Option<PathBuf>,
+    /// Why nothing but a run that loads it can read it, where that is so.
+    pub only_by_runs: Option<&'static str>,
 }
 
 /// What opening a source gives.

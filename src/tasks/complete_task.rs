@@ -140,25 +140,31 @@ pub(super) async fn complete_slice(
         let text = format!("a {} task reads one slice and goes on all the same", completion.kind);
         return Err(TaskError::Inconsistent(text));
     };
-    let read = ReadTask {
-        key: run_tasks::key_of_part(completion.task_key, SliceId::of_ledger(next)),
-        task: &task,
-        result: effects.result.take(),
-        counters: effects.counters,
-        sequence: progress.sequence + 1,
-    };
-    let ended = (completion.attempt, completion.worker);
-    run_tasks::insert_read(transaction, completion.run, ended, &[read]).await?;
+    let counters = store_read(transaction, completion, &mut effects, &mut progress).await?;
+    let mut parts = effects.read.len() as i32;
+    // What was stored under another name does not stand there twice.
+    if let Some(result) = effects.result.take() {
+        let read = ReadTask {
+            key: run_tasks::key_of_part(completion.task_key, SliceId::of_ledger(next)),
+            task: &task,
+            result: Some(result),
+            counters: effects.counters,
+            sequence: progress.sequence + 1,
+        };
+        let ended = (completion.attempt, completion.worker);
+        run_tasks::insert_read(transaction, completion.run, ended, &[read]).await?;
+        parts += 1;
+    }
     let (run, key, spent) = (completion.run, completion.task_key, completion.attempt - 1);
     if !run_tasks::go_on(transaction, run, key, &next_payload, spent).await? {
         return Err(TaskError::AlreadyCompleted);
     }
     let opened = open_next(transaction, completion, &effects, before.slice_order, None).await?;
     progress.sequence += 1;
-    progress.tasks += opened.len() as i32 + 1;
+    progress.tasks += opened.len() as i32 + parts;
     progress.open += opened.len() as i32;
     progress.open_reading += opened.iter().filter(|(_, kind)| kind.role().reads()).count() as i32;
-    progress.counters += effects.counters;
+    progress.counters += counters;
     Ok(progress::record(transaction, completion.run, &before, &progress).await?)
 }
 

@@ -15,7 +15,9 @@ use super::plan_run;
 use super::read_slice::{self, SliceResult, in_a_circle, own, still_gone, wait_for_token};
 use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fields};
 use super::unchanged_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError, chains, emptied, plan_replay, repeated};
+use super::{
+    Effects, Task, TaskContext, TaskError, chains, emptied, in_memory, plan_replay, repeated,
+};
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
 use crate::domain::chain_end::ChainEnd;
@@ -86,6 +88,9 @@ impl Task for DryRun {
     type Gathered = (Counters, Shown);
 
     async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
+        if context.mode != Mode::Replay {
+            in_memory::refuse_what_only_runs_read(&*context.source.source)?;
+        }
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
         let mut trial = Trial::new(context, schema);
         match context.mode {
@@ -256,7 +261,8 @@ impl<'a> Trial<'a> {
                         let name = self.names.get(&raw.to_string()).cloned();
                         self.compare(bytes, name.as_deref()).await?;
                     }
-                    (RawSlice::Blocks { .. }, None) => {
+                    (RawSlice::Nothing, _) => {}
+                    (RawSlice::Streamed(_) | RawSlice::Blocks { .. }, _) => {
                         let text = "the source gave rows of a file that nobody asked for";
                         return Err(TaskError::Inconsistent(text.into()));
                     }

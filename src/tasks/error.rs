@@ -82,6 +82,14 @@ pub enum TaskError {
         /// Why it was not the time.
         reason: String,
     },
+    /// What it waited for did not come in the time that the job file allows.
+    #[error("{reason}: given up after {}", format_duration(Duration::from_secs(.waited.as_secs())))]
+    NeverReady {
+        /// How long.
+        waited: Duration,
+        /// What it waited for.
+        reason: String,
+    },
     /// The API asked to come later again and again.
     #[error(
         "the API asked to wait {times} times, {} in all, and `rest_api.retry` allows {max_times} times and \
@@ -131,6 +139,7 @@ impl TaskError {
             | Self::Inconsistent(_)
             | Self::Abandoned { .. }
             | Self::Overdue { .. }
+            | Self::NeverReady { .. }
             | Self::ToldToWait { .. } => FailureClass::Permanent,
             Self::LeaseLost | Self::AlreadyCompleted => FailureClass::Cancelled,
         }
@@ -146,7 +155,9 @@ impl TaskError {
             Self::Panicked(_) => "panicked",
             Self::TimedOut(_) => "task_timed_out",
             Self::WorkerLost { .. } | Self::Abandoned { .. } => "worker_lost",
-            Self::Overdue { .. } | Self::ToldToWait { .. } => "wait_too_long",
+            Self::Overdue { .. } | Self::NeverReady { .. } | Self::ToldToWait { .. } => {
+                "wait_too_long"
+            }
             Self::Inconsistent(_) => "inconsistent",
             Self::Overtaken | Self::LeaseLost | Self::AlreadyCompleted => "taken_over",
         }

@@ -13,7 +13,7 @@ use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
     backfill_checkpoints, checkpoints, field_presence, missing_records, quarantined_rows, replay,
-    run_chains, run_pages, run_tasks, source_files, totals,
+    run_chains, run_pages, run_tasks, source_files, streamed_files, totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_standing;
@@ -147,11 +147,15 @@ async fn standing(
     planned: &Planned,
     checks: &Checks,
 ) -> Result<Option<Remark>, TaskError> {
-    let evaluated = match run.mode {
+    let read = || planned.files.iter().filter(|file| file.read);
+    let evaluated: Vec<_> = match run.mode {
         _ if run.dry_run => return Ok(None),
-        Mode::Replay => run_tasks::files_of_slices(&mut *transaction, run.id).await?,
-        Mode::Incremental | Mode::Full => {
-            planned.files.iter().filter(|file| file.read).map(PlannedFile::evaluated).collect()
+        Mode::Incremental | Mode::Full if read().next().is_some() => {
+            read().map(PlannedFile::evaluated).collect()
+        }
+        // Or files that no plan saw: they were read as streams.
+        Mode::Replay | Mode::Incremental | Mode::Full => {
+            run_tasks::files_of_slices(&mut *transaction, run.id).await?
         }
     };
     if evaluated.is_empty() {
@@ -398,6 +402,7 @@ async fn commit_position(
     for files in planned.files.chunks(FILES_AT_ONCE) {
         commit_files(transaction, run, source, files).await?;
     }
+    streamed_files::commit(transaction, run.id, source.definition.hash).await?;
     if source.source.profile().reads == Reads::Again {
         unchanged_pages::finish(transaction, &run.source, run.id, &source.definition).await?;
     }

@@ -18,7 +18,7 @@ use crate::job_file::Definition;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     Access, ChunkPosition, FilePlan, Finding, Plan, PlanRequest, Position, RawRows, RawSlice,
-    SliceContent, SliceRequest, Source, SourceError, TokenStore,
+    SliceContent, SliceRequest, Source, SourceError, SourceErrorKind, TokenStore,
 };
 
 /// How a source is read.
@@ -96,6 +96,7 @@ pub async fn read(
     source: &Arc<dyn Source>,
     how: &HowToRead,
 ) -> Result<ReadInMemory, SourceError> {
+    refuse_what_only_runs_read(&**source)?;
     let request = PlanRequest {
         run: RunId(0),
         now: Utc::now(),
@@ -161,6 +162,15 @@ pub async fn read(
     Ok(reading.finish())
 }
 
+/// Refuses a source that nothing but a run that loads it can read.
+pub(super) fn refuse_what_only_runs_read(source: &dyn Source) -> Result<(), SourceError> {
+    match source.profile().only_by_runs {
+        None => Ok(()),
+        Some(why) => Err(SourceError::new(SourceErrorKind::InvalidConfig, why)
+            .advise("`kasparro run SOURCE` reads it")),
+    }
+}
+
 /// What is being read.
 struct Reading {
     mapping: Mapping,
@@ -223,6 +233,7 @@ impl Reading {
                 )?;
                 document.url.clone()
             }
+            (RawSlice::Nothing | RawSlice::Streamed(_), _) => return Ok(()),
             (RawSlice::Blocks { blocks, .. }, file) => {
                 let unknown = (0, Layout(Value::Null));
                 let (file_id, layout) = file.unwrap_or(&unknown);

@@ -93,8 +93,9 @@ impl Mapper {
         slice: ReadSlice,
     ) -> Result<(), TaskError> {
         let result = SliceResult::from_value(slice.result)?;
+        let Some(raw) = &result.raw else { return Ok(()) };
         let raw: RawRef =
-            result.raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
+            raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
         match (raw, slice.payload.chunk()) {
             (RawRef::Page(hash), _) if self.pages.skip(slice.slice, hash) => Ok(()),
             (RawRef::Page(hash), _) => {

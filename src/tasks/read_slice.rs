@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use humantime_serde::re::humantime::format_duration;
 use serde::{Deserialize, Serialize};
@@ -15,15 +15,17 @@ use sqlx::PgConnection;
 use super::chunk_cache::ChunkRows;
 use super::error::Patience;
 use super::known_pages::KeptPages;
-use super::{Effects, SourceInUse, TaskContext, TaskError};
+use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError};
 use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
+use crate::db::raw_csv_blocks::{self, ChunkId};
 use crate::db::{
     Transaction, field_presence, page_validators, rate_limits, run_chains, run_pages, run_tasks,
-    schemas,
+    schemas, streamed_files,
 };
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
+use crate::domain::file::FileStamp;
 use crate::domain::hash::StoredHash;
 use crate::domain::known_page::KnownPage;
 use crate::domain::presence::Reads;
@@ -32,12 +34,12 @@ use crate::domain::row_numbers;
 use crate::domain::run::Mode;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
-use crate::domain::task::TaskPayload;
+use crate::domain::task::{PlannedChunk, TaskPayload};
 use crate::mapping::Mapping;
 use crate::mapping::contract::Gone;
 use crate::sources::{
     Access, Document, KnownPages, LedNowhere, Met, NextSlice, Position, Profile, RateState,
-    RawSlice, SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind,
+    RawSlice, SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind, StreamedChunk,
 };
 
 /// How often an API may tell a task to come later, for each attempt that the task has.
@@ -46,7 +48,9 @@ const WAITS_PER_ATTEMPT: u32 = 10;
 /// What is left in the ledger of a slice that was read: where its rows are, and what they look like.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct SliceResult {
-    pub raw: String,
+    /// Where its rows are; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
     pub shape: Shape,
     /// Numbers of the rows whose keys occur in other rows of the run as well, where only those must
     /// be applied in order.
@@ -117,9 +121,12 @@ impl Slices {
         let profile = context.source.source.profile();
         let reader = match &mut self.reader {
             Some(reader) => reader,
-            none => none.insert(context.source.source.clone().read(request(self.slice))),
+            none => {
+                // What comes of one request may be many slices.
+                wait_for_token(context, &profile).await?;
+                none.insert(context.source.source.clone().read(request(self.slice)))
+            }
         };
-        wait_for_token(context, &profile).await?;
         let content = match reader.next().await {
             Ok(content) => {
                 correct(context, &profile, content.notes.rate).await?;
@@ -134,7 +141,7 @@ impl Slices {
                 let mut connection = context.pool.acquire().await?;
                 Some(raw_api_data::known(&mut connection, &page).await?)
             }
-            RawSlice::Blocks { .. } => None,
+            RawSlice::Nothing | RawSlice::Streamed(_) | RawSlice::Blocks { .. } => None,
         };
         let gone = match profile.reads {
             Reads::Again => self.gone(context, &content).await?,
@@ -143,7 +150,7 @@ impl Slices {
         Ok(Gathered { content, known, gone })
     }
 
-    /// Stores a document.
+    /// Stores what a source names in its own words.
     pub async fn store(
         &mut self,
         context: &TaskContext,
@@ -151,10 +158,32 @@ impl Slices {
         gathered: Gathered,
     ) -> Result<Effects, TaskError> {
         let Gathered { mut content, known, gone } = gathered;
-        let (RawSlice::Document(document), Some(known)) = (mem::take(&mut content.raw), known)
-        else {
-            return Err(wrong_form());
+        if let Some(end) = &content.end {
+            run_chains::insert(transaction, context.run, self.slice, end).await?;
+        }
+        let effects = match (mem::take(&mut content.raw), known) {
+            (RawSlice::Document(document), Some(known)) => {
+                let kept = (document, known);
+                self.store_page(context, transaction, kept, content, gone).await?
+            }
+            (RawSlice::Streamed(chunk), _) => {
+                self.store_streamed(context, transaction, *chunk, content, gone).await?
+            }
+            (RawSlice::Nothing, _) => self.nothing(context, content, gone)?,
+            (RawSlice::Document(_) | RawSlice::Blocks { .. }, _) => return Err(wrong_form()),
         };
+        self.slice = self.slice.next();
+        Ok(effects)
+    }
+
+    async fn store_page(
+        &mut self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        (document, known): (Document, Known),
+        mut content: SliceContent,
+        gone: Gone,
+    ) -> Result<Effects, TaskError> {
         let rows = content.rows;
         let page = self.store_document(context, transaction, &known, &document, rows).await?;
         let raw = RawRef::Page(page);
@@ -165,13 +194,50 @@ impl Slices {
                 return Err(in_a_circle(name, &other).into());
             }
         }
-        if let Some(end) = &content.end {
-            run_chains::insert(transaction, context.run, self.slice, end).await?;
-        }
         let skipped = known.completed;
-        let mut effects = self.effects(context, content, (raw, Vec::new()), gone)?;
+        let mut effects = self.effects(context, content, (Some(raw), Vec::new()), gone)?;
         effects.hold |= skipped && self.waits_for_more(context);
-        self.slice = self.slice.next();
+        Ok(effects)
+    }
+
+    /// Stores a chunk of a file that planning did not see. In the ledger it is a chunk like any other.
+    async fn store_streamed(
+        &mut self,
+        context: &TaskContext,
+        transaction: &mut PgConnection,
+        StreamedChunk { file, chunk, blocks, end }: StreamedChunk,
+        mut content: SliceContent,
+        gone: Gone,
+    ) -> Result<Effects, TaskError> {
+        let (source, run) = (&context.source_name, context.run);
+        let file_id = streamed_files::register(transaction, source, run, &file).await?;
+        let id = ChunkId { file_id, chunk: chunk.index };
+        raw_csv_blocks::store(transaction, source, run, &[(id, &blocks)]).await?;
+        if let Some(known) = &end {
+            streamed_files::end(transaction, file_id, known).await?;
+        }
+        let raw = RawRef::File(file_id);
+        content.shape.seen_in(&raw.to_string());
+        let stamp = FileStamp { size: chunk.end, modified: UNIX_EPOCH };
+        let chunk = PlannedChunk { file_id, stamp, chunk };
+        let task = TaskPayload::of_chunk(self.slice.to_ledger(), chunk);
+        let effects = self.effects(context, content, (Some(raw), Vec::new()), gone)?;
+        let Effects { counters, result, follow_ups, hold, continues_at, .. } = effects;
+        let read = vec![StoredSlice { task, counters, result }];
+        Ok(Effects { read, follow_ups, hold, continues_at, ..Effects::default() })
+    }
+
+    /// What a slice leaves that has no rows.
+    fn nothing(
+        &self,
+        context: &TaskContext,
+        content: SliceContent,
+        gone: Gone,
+    ) -> Result<Effects, TaskError> {
+        let is_told = content.watermark.is_some();
+        let mut effects = self.effects(context, content, (None, Vec::new()), gone)?;
+        effects.counters = Counters::default();
+        effects.result = effects.result.filter(|_| is_told);
         Ok(effects)
     }
 
@@ -186,7 +252,8 @@ impl Slices {
         let RawSlice::Blocks { blocks, watched, watched_rows } = mem::take(&mut content.raw) else {
             return Err(wrong_form());
         };
-        let effects = self.effects(context, content, (RawRef::File(file_id), watched), gone)?;
+        let effects =
+            self.effects(context, content, (Some(RawRef::File(file_id)), watched), gone)?;
         Ok((ChunkRows { blocks, repeated: watched_rows }, effects))
     }
 
@@ -195,7 +262,7 @@ impl Slices {
         &self,
         context: &TaskContext,
         content: SliceContent,
-        (raw, repeated): (RawRef, Vec<i64>),
+        (raw, repeated): (Option<RawRef>, Vec<i64>),
         gone: Gone,
     ) -> Result<Effects, TaskError> {
         let counters = Counters {
@@ -210,7 +277,7 @@ impl Slices {
         let goes_on = content.next.iter().any(|next| next.slice.lane() == self.slice.lane());
         let is_last = !goes_on && content.continues_at.is_none();
         let result = SliceResult {
-            raw: raw.to_string(),
+            raw: raw.map(|raw| raw.to_string()),
             shape: content.shape,
             repeated,
             more: content.notes.more.filter(|_| is_last),
@@ -455,6 +522,8 @@ async fn failed(
         transaction.commit().await?;
     }
     Ok(match profile.max_attempts {
+        // Not an answer that asks to come later: it has a time limit of its own.
+        _ if matches!(error.kind, SourceErrorKind::NotReady { .. }) => error.into(),
         Some(of_source) => {
             let max = error.max_attempts(of_source);
             let max_attempts = i32::try_from(max).unwrap_or(i32::MAX);

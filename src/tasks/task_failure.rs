@@ -12,6 +12,7 @@ use crate::db::run_tasks::{self, EndedAttempt, TaskState};
 use crate::db::{Transaction, in_time};
 use crate::domain::failure::{FailureClass, chain};
 use crate::queue::{Delivery, Message};
+use crate::sources::SourceErrorKind;
 use crate::telemetry::NOTED;
 
 /// Between two attempts to record a failure: this, doubled each time …
@@ -90,6 +91,16 @@ impl Performer {
                 // Left alone, the item would stay with this worker as long as it lives.
                 self.complete(delivery).await
             }
+            Verdict::Look { again, within } => {
+                let waited = run_tasks::open_for(&self.pool, message.run, &message.task).await?;
+                let Some(waited) = waited.filter(|waited| *waited >= within) else {
+                    let left = within.saturating_sub(waited.unwrap_or_default());
+                    tracing::info!(run_id = message.run.0, task = message.task, "{text}");
+                    return self.try_again(delivery, message, error, again.min(left), false).await;
+                };
+                let never = TaskError::NeverReady { waited, reason: error.for_ledger() };
+                self.give_up(delivery, message, &never, &chain(&never)).await
+            }
             Verdict::Again { spent: false, .. } | Verdict::Wait { .. }
                 if let Some(waited) = self.overdue(message).await? =>
             {
@@ -134,6 +145,12 @@ impl Performer {
         };
         if matches!(error, TaskError::AlreadyCompleted) {
             return Verdict::Over;
+        }
+        if let TaskError::Source(error) = error
+            && let SourceErrorKind::NotReady { again_ms, within_ms } = error.kind
+        {
+            let [again, within] = [again_ms, within_ms].map(|ms| Duration::from_millis(ms.into()));
+            return Verdict::Look { again, within };
         }
         match error.class() {
             FailureClass::Cancelled => Verdict::Drop,
@@ -287,6 +304,8 @@ enum Verdict {
     Drop,
     /// The item has no task to do any more.
     Over,
+    /// Later again, unless it has waited for so long.
+    Look { again: Duration, within: Duration },
     /// Later again.
     Again { delay: Duration, spent: bool },
     /// When the database is itself again: later, for as long as it takes.

@@ -14,6 +14,8 @@ mod cluster;
 #[allow(dead_code, reason = "each test program uses another part of it")]
 #[path = "../support/fake_api.rs"]
 mod fake_api;
+#[path = "../support/raw_api.rs"]
+mod raw_api;
 #[path = "../support/shipped.rs"]
 mod shipped;
 
@@ -36,6 +38,7 @@ mod deletions;
 mod dirty_file;
 mod dry_run;
 mod examples;
+mod exports;
 mod faults;
 mod files_at_hand;
 mod honest_runs;

@@ -41,7 +41,7 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
     type Reader: RowReader;
 
     /// What is noted while planning passes over the rows of one file.
-    type Survey: Survey<Self::Reader>;
+    type Survey: Survey<Self::Reader> + Send;
 
     /// Says what is wrong with the fields of a job file: ways to values that such files do not have.
     fn inspect_fields(job: &mut Inspection<'_>);
@@ -126,10 +126,10 @@ pub trait RowReader: Send + Sync + 'static {
         Self: 'a;
 
     /// Memory that rows are read into, one after another.
-    type Buffer: Default;
+    type Buffer: Default + Send;
 
     /// What is known of the bytes ahead from looking for the ends of the rows before.
-    type Memo: Memo;
+    type Memo: Memo + Send;
 
     /// Looks at the rows of a chunk for its shape.
     type Shape: ShapeBuilder<Self>;

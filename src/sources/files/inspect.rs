@@ -42,10 +42,14 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
                        ever marked as deleted";
         job.problem(&[params::TABLE, "when_gone"], message);
     }
+    if files.as_ref().is_some_and(|files| files.compression.is_some()) {
+        let message = "is for files that [export] brings; files of `paths` are read as they are: unpack them first";
+        job.problem(&[params::TABLE, "compression"], message);
+    }
     F::inspect_fields(job);
 }
 
-fn tell(job: &mut Inspection<'_>, table: &str, problems: Vec<ParamProblem>) {
+pub(in super::super) fn tell(job: &mut Inspection<'_>, table: &str, problems: Vec<ParamProblem>) {
     for problem in problems {
         let at = problem.at.map(|at| at.to_string());
         let keys: Vec<&str> = [table, problem.key].into_iter().chain(at.as_deref()).collect();

@@ -1,5 +1,7 @@
 //! Sources that are files: what they have in common, whatever stands in them and wherever they are.
 //!
+//! Files that are there are planned first; `landing` cuts what comes as a stream while it comes, and `unpack` unpacks it.
+//!
 //! Two seams cut what differs: `store::Store` says where bytes come from, [`format::RowFormat`]
 //! what rows are in them. `plan` reads a file once as a stream and cuts it between rows; `read` and
 //! `map` then work on single chunks and blocks, in any order and any number of times. All three see
@@ -13,17 +15,20 @@ pub mod columns;
 pub mod file_source;
 pub mod first_bytes;
 pub mod format;
-mod inspect;
+pub(super) mod inspect;
 mod kind;
+pub(super) mod landing;
 pub mod location;
-mod params;
+pub(super) mod params;
 mod plan;
 pub mod planning;
 mod source;
 mod store;
 mod stream;
+pub(super) mod unpack;
 
 pub use columns::Wanted;
 pub use kind::kind;
 pub use params::FilesParams;
 pub use source::Files;
+pub use unpack::Compression;

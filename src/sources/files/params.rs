@@ -6,10 +6,11 @@ use serde::Deserialize;
 use super::file_source::WhenGone;
 use super::format::RowFormat;
 use super::location::{Location, PATHS, Setting};
+use super::unpack::Compression;
 use crate::job_file::Inspection;
 
 /// The table's name.
-pub(super) const TABLE: &str = "files";
+pub const TABLE: &str = "files";
 
 /// Where the files are that are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -22,6 +23,9 @@ pub struct FilesParams {
     /// What a file that is gone means: `keep`, nothing; `tombstone`, with `[missing]`: the next run reads all files
     /// that are there, and records which none of them has are missing.
     pub when_gone: WhenGone,
+    /// How the files of `[export]` are packed: `auto`, as their first bytes say; `gzip`; or `none`, taken as they come.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 /// Why a job file does not say where its files are.

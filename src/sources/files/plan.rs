@@ -85,7 +85,8 @@ pub(super) fn head<F: RowFormat>(
     understand_head(format, path, &mut Stream::open(store, path, 0)?)
 }
 
-fn understand_head<F: RowFormat>(
+/// The same of a file that is open; its bytes stay in the stream.
+pub(super) fn understand_head<F: RowFormat>(
     format: &F,
     path: &Path,
     stream: &mut Stream<'_>,
@@ -102,7 +103,7 @@ fn understand_head<F: RowFormat>(
 
 /// Rows beyond the job file's limit are set aside; but planning does not wait for the end of an endless one for the
 /// end: it has to be held while that is looked for.
-fn refuse_endless_row<F: RowFormat>(
+pub(super) fn refuse_endless_row<F: RowFormat>(
     format: &F,
     path: &Path,
     stream: &mut Stream<'_>,

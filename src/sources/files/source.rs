@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::columns::Wanted;
 use super::file_source::WhenGone;
 use super::format::RowFormat;
-use super::location::{Location, PATHS, is_pattern};
+use super::location::{Location, PATHS, Setting, is_pattern};
 use super::params::{self, FilesParams};
 use super::store::local::LocalStore;
 use super::store::{Store, changed};
@@ -61,6 +61,22 @@ impl<F: RowFormat> Files<F> {
         let base_dir = definition.base_dir().to_owned();
         let source = Self::new(format, location, base_dir, allowed_roots.clone())?;
         Ok(Self { when_gone: files.when_gone, ..source })
+    }
+
+    /// A source of files that come as streams: it looks for none.
+    ///
+    /// # Errors
+    /// Permanent, when the parameters of the format cannot be used.
+    pub(in super::super) fn streamed(definition: &Definition) -> Result<Self, SourceError> {
+        let params = definition.table(F::NAME).map_err(|error: DefinitionError| {
+            SourceError::new(SourceErrorKind::InvalidConfig, error.to_string())
+        })?;
+        let format = F::new(params, Wanted::of(definition))?;
+        let setting = Setting { table: params::TABLE, extension: F::NAME };
+        let location = Location { setting, entries: Vec::new() };
+        let (base_dir, roots) = (definition.base_dir().to_owned(), AllowedRoots::default());
+        let store = Box::new(LocalStore::new(base_dir, roots, setting));
+        Ok(Self { format, location, store, when_gone: WhenGone::Keep, reader: Mutex::new(None) })
     }
 
     /// Opens the source. Paths are relative to `base_dir`, and may lead to what is within `reach`.

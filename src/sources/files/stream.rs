@@ -1,7 +1,7 @@
 //! Owns reading a file once from start to end: a buffer that holds what is not yet understood, the
 //! hash of everything read, and the line number. Must not know rows.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::store::Store;
@@ -11,11 +11,13 @@ use crate::sources::SourceError;
 /// Bytes read at once.
 const READ: usize = 1 << 20;
 
+/// What an error means that came up while a file was read.
+type Meaning<'a> = Box<dyn Fn(io::Error) -> SourceError + Send + 'a>;
+
 /// A file being read.
 pub(super) struct Stream<'a> {
-    store: &'a dyn Store,
-    path: &'a Path,
     file: Box<dyn Read + Send>,
+    failed: Meaning<'a>,
     buffer: Vec<u8>,
     /// Bytes of the buffer that are done with.
     at: usize,
@@ -41,23 +43,28 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(store: &'a dyn Store, path: &'a Path, prefix: u64) -> Result<Self, SourceError> {
-        Ok(Self {
-            store,
-            path,
-            file: store.open(path)?,
+        let failed = move |error| store.failed(path, error);
+        Ok(Self { prefix: (prefix, None), ..Self::of(store.open(path)?, Box::new(failed)) })
+    }
+
+    /// What is opened already.
+    pub fn of(file: Box<dyn Read + Send>, failed: Meaning<'a>) -> Self {
+        Self {
+            file,
+            failed,
             buffer: Vec::new(),
             at: 0,
             base: 0,
             ended: false,
             hasher: Hasher::default(),
-            prefix: (prefix, None),
+            prefix: (0, None),
             chunk_hasher: ContentHasher::default(),
             chunk_hashed: 0,
             newline: b'\n',
             lines: 0,
             counted: 0,
             last: None,
-        })
+        }
     }
 
     /// What was read and is not done with.
@@ -93,7 +100,7 @@ impl<'a> Stream<'a> {
             .by_ref()
             .take(want as u64)
             .read_to_end(&mut self.buffer)
-            .map_err(|error| self.store.failed(self.path, error))?;
+            .map_err(|error| (self.failed)(error))?;
         self.ended = read < want;
         self.hash_from(old);
         self.last = self.buffer.last().copied().or(self.last);

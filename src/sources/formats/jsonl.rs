@@ -21,15 +21,12 @@ use crate::sources::files::format::{
     Head, MAX_ROW_BYTES, RecordSpan, RowFormat, RowReader, ShapeBuilder, Survey, Surveyed,
 };
 use crate::sources::files::location::ParamProblem;
-use crate::sources::files::{Wanted, first_bytes, kind};
+use crate::sources::files::{Wanted, first_bytes};
 use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
 use crate::sources::rows::{inspect, path, segments};
-use crate::sources::{AbsentColumn, FirstRow, Kind, SourceError, SourceErrorKind};
+use crate::sources::{AbsentColumn, FirstRow, SourceError, SourceErrorKind};
 use crate::values::field::Locator;
 use crate::values::row::{Cell, Row};
-
-/// The kind, for [`crate::sources::KINDS`].
-pub const KIND: Kind = kind::<Jsonl>();
 
 /// Bytes of a file that are looked at to see that it is one.
 const SAMPLE: usize = 64 << 10;

@@ -10,7 +10,7 @@ use super::incremental::Tracker;
 use super::params::RestApiParams;
 use super::position::PagePosition;
 use super::request::{RequestParts, address};
-use super::template::{self, Moment, Names, RUN_DATE, RUN_ID, Supplied, Unfilled};
+use super::template::{self, JOB_ID, Moment, Names, RUN_DATE, RUN_ID, Supplied, Unfilled};
 use crate::job_file::setting::Setting;
 use crate::sources::SourceError;
 
@@ -48,6 +48,9 @@ impl Names for Asking<'_> {
 
 impl Asking<'_> {
     fn of_position(&self, position: &PagePosition, name: &str) -> Option<Supplied> {
+        if name == JOB_ID {
+            return position.job.clone().map(Supplied::Value);
+        }
         match (name, position.run) {
             (RUN_ID, Some(run)) => Some(Supplied::Value(run.id.0.into())),
             (RUN_DATE, Some(run)) => {

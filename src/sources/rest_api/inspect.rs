@@ -58,11 +58,7 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
         keys.extend(Some(key).filter(|key| !key.is_empty()));
         job.problem(&keys, message);
     }
-    if params.base_url.resolve(BASE_URL).is_ok()
-        && let Err(error) = request::address(&params.base_url, &params.path)
-    {
-        job.problem(&["rest_api", "base_url"], without_key(&error, BASE_URL));
-    }
+    inspect_address(job, "rest_api", params);
     if let Err(error) = DataSelector::new(&params.data_selector) {
         job.problem(&["rest_api", "data_selector"], without_key(&error, "data_selector"));
     }
@@ -70,7 +66,7 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
         job.problem(&["rest_api", "deleted"], without_key(&error, "deleted"));
     }
     inspect_missing(job, params);
-    inspect_headers(job, params);
+    inspect_headers(job, "rest_api", params);
     if let Some(graphql) = params.graphql.as_ref().filter(|graphql| graphql.query.is_some()) {
         for (keys, problem) in graphql.unused(Path::new("")) {
             job.warning(&below(&keys), problem);
@@ -108,9 +104,14 @@ fn inspect_missing(job: &mut Inspection<'_>, params: &RestApiParams) {
     }
 }
 
-fn inspect_headers(job: &mut Inspection<'_>, params: &RestApiParams) {
+/// Says what is wrong with the headers of a table.
+pub(in crate::sources) fn inspect_headers(
+    job: &mut Inspection<'_>,
+    table: &str,
+    params: &RestApiParams,
+) {
     for (name, value) in &params.headers {
-        let keys = ["rest_api", "headers", name.as_str()];
+        let keys = [table, "headers", name.as_str()];
         if let Err(error) = request::header_name(name) {
             job.problem(&keys, error.text());
         }
@@ -168,24 +169,7 @@ pub(super) fn look(
 ) {
     let Ok(params) = definition.params::<RestApiParams>() else { return };
     let base_dir = definition.base_dir();
-    if let Err(error) = params.base_url.resolve(BASE_URL) {
-        job.warning(&["rest_api", "base_url"], missing(&error));
-    }
-    for placed in params.auth.iter().flat_map(AuthList::each) {
-        for key in placed.kind.secrets().iter().filter(|key| !key.optional) {
-            let below = placed.keys.iter().map(String::as_str).chain(key.key.split('.'));
-            let keys: Vec<&str> = ["rest_api"].into_iter().chain(below).collect();
-            look_for(job, key.secret, &keys, base_dir);
-        }
-    }
-    for (key, secret) in params.tls.iter().flat_map(|tls| tls.secrets()) {
-        look_for(job, secret, &["rest_api", "tls", key], base_dir);
-    }
-    for (name, value) in &params.headers {
-        if let PlainOrSecret::Secret(secret) = value {
-            look_for(job, secret, &["rest_api", "headers", name], base_dir);
-        }
-    }
+    look_for_secrets(job, "rest_api", &params, base_dir);
     if let Some(graphql) = params.graphql.as_ref().filter(|graphql| graphql.query_file.is_some()) {
         inspect_query_file(job, graphql, &params, base_dir);
     }
@@ -219,6 +203,46 @@ pub(super) fn look(
                 job.warning(&["rest_api", "data_selector"], message);
             }
         }
+    }
+}
+
+/// Says which settings and secrets of a table are not there on this machine.
+pub(in crate::sources) fn look_for_secrets(
+    job: &mut Inspection<'_>,
+    table: &str,
+    params: &RestApiParams,
+    base_dir: &Path,
+) {
+    if let Err(error) = params.base_url.resolve(BASE_URL) {
+        job.warning(&[table, "base_url"], missing(&error));
+    }
+    for placed in params.auth.iter().flat_map(AuthList::each) {
+        for key in placed.kind.secrets().iter().filter(|key| !key.optional) {
+            let below = placed.keys.iter().map(String::as_str).chain(key.key.split('.'));
+            let keys: Vec<&str> = [table].into_iter().chain(below).collect();
+            look_for(job, key.secret, &keys, base_dir);
+        }
+    }
+    for (key, secret) in params.tls.iter().flat_map(|tls| tls.secrets()) {
+        look_for(job, secret, &[table, "tls", key], base_dir);
+    }
+    for (name, value) in &params.headers {
+        if let PlainOrSecret::Secret(secret) = value {
+            look_for(job, secret, &[table, "headers", name], base_dir);
+        }
+    }
+}
+
+/// What is wrong with the address of a table, wherever it is asked.
+pub(in crate::sources) fn inspect_address(
+    job: &mut Inspection<'_>,
+    table: &str,
+    params: &RestApiParams,
+) {
+    if params.base_url.resolve(BASE_URL).is_ok()
+        && let Err(error) = request::address(&params.base_url, &params.path)
+    {
+        job.problem(&[table, "base_url"], without_key(&error, BASE_URL));
     }
 }
 

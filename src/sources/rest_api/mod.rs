@@ -10,7 +10,7 @@
 //! (`explode`: which within those),
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches (`signs`: by which keys),
 //! `conditional` asks only for what has changed (`credentials`: since whoever asks now asked), `doctor` says what there is to see of a page, `complaint` what the answer says is wrong with it, `responses` what the job file says that it means, `answers`
-//! what it means in the end. `source` knows them all.
+//! what it means in the end. `source` knows them all; `jobs` asks by single requests that are no pages.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
@@ -37,7 +37,8 @@ mod graphql_query;
 mod http;
 mod incremental;
 mod incremental_params;
-mod inspect;
+pub(in crate::sources) mod inspect;
+pub(in crate::sources) mod jobs;
 mod mark;
 mod more_pages;
 mod odd_text;
@@ -45,7 +46,7 @@ mod page;
 mod page_reader;
 mod paginator;
 mod param_value;
-mod params;
+pub(in crate::sources) mod params;
 mod position;
 mod recording;
 mod request;
@@ -53,7 +54,7 @@ mod responses;
 mod signs;
 mod source;
 mod state;
-mod template;
+pub(in crate::sources) mod template;
 
 #[cfg(test)]
 mod tests;
@@ -96,12 +97,12 @@ fn source_of(definition: &Definition) -> Result<RestApiSource, SourceError> {
         .map_err(|error| SourceError::new(SourceErrorKind::InvalidConfig, error.to_string()))?;
     let source =
         RestApiSource::new(params, definition.base_dir().to_owned(), definition.locators())?;
-    source.mapped_by(mapping_of(&definition.text)).keyed_by(&definition.external_id.parts)
+    source.mapped_by(mapping_of(&definition.text, &[])).keyed_by(&definition.external_id.parts)
 }
 
 /// Fingerprint of how rows become records: of all of the job file that says neither what is asked for nor when
 /// nor what of it is kept.
-fn mapping_of(job_file: &str) -> Option<ContentHash> {
+pub(in crate::sources) fn mapping_of(job_file: &str, others: &[&str]) -> Option<ContentHash> {
     const OTHER: &[&str] = &[
         "kind",
         "rest_api",
@@ -113,7 +114,7 @@ fn mapping_of(job_file: &str) -> Option<ContentHash> {
         "after",
     ];
     let mut table: toml::Table = toml::from_str(job_file).ok()?;
-    OTHER.iter().for_each(|key| drop(table.remove(*key)));
+    OTHER.iter().chain(others).for_each(|key| drop(table.remove(*key)));
     let text = serde_json::to_string(&table).ok()?;
     Some(ContentHash::of(text.as_bytes()))
 }

@@ -109,6 +109,14 @@ pub struct RestApiParams {
     /// Folder of recorded answers, relative to the job file: `--record` writes them, `--offline`
     /// reads them.
     pub recording: Option<PathBuf>,
+    /// Names that templates may have besides, of who asks for no pages.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(in crate::sources) more_names: Vec<&'static str>,
+    /// What answers are read by besides, of who asks for no pages: with other words here something else is asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(in crate::sources) read_by: String,
 }
 
 /// What an answer is in which a path leads nowhere.
@@ -177,8 +185,42 @@ impl Retry {
 }
 
 impl RestApiParams {
+    /// An address and nothing else.
+    pub(in crate::sources) fn at(base_url: Setting) -> Self {
+        Self {
+            base_url,
+            path: String::new(),
+            method: None,
+            params: BTreeMap::new(),
+            json: None,
+            form: None,
+            graphql: None,
+            headers: BTreeMap::new(),
+            auth: None,
+            data_selector: whole_body(),
+            empty: Empty::default(),
+            explode: None,
+            paginator: Paginator::default(),
+            ignore_errors: false,
+            incremental: None,
+            deleted: None,
+            rate_limit: None,
+            retry: Retry::default(),
+            timeout: default_timeout(),
+            max_response_bytes: default_max_response_bytes(),
+            max_compression_ratio: default_max_compression_ratio(),
+            allowed_hosts: Vec::new(),
+            responses: Vec::new(),
+            conditional: false,
+            tls: None,
+            recording: None,
+            more_names: Vec::new(),
+            read_by: String::new(),
+        }
+    }
+
     /// What serde cannot check: the keys below `rest_api`, and what is wrong there.
-    pub(super) fn problems(&self) -> Vec<(Vec<String>, String)> {
+    pub(in crate::sources) fn problems(&self) -> Vec<(Vec<String>, String)> {
         let per = self.rate_limit.as_ref().map(|limit| limit.per);
         let key = |name: &str| vec![name.to_owned()];
         let below = |table: &str, name: &str| vec![table.to_owned(), name.to_owned()];
@@ -314,11 +356,12 @@ impl RestApiParams {
             // Only times have an end that is known before they are read.
             names.extend(incremental.kind.is_time().then_some(template::END));
         }
+        names.extend(&self.more_names);
         names.into_iter().map(str::to_owned).collect()
     }
 
     /// Whether a template has a name that begins like this.
-    pub(super) fn names_any(&self, prefix: &str) -> bool {
+    pub(in crate::sources) fn names_any(&self, prefix: &str) -> bool {
         let names_it = |(_, text): (Vec<String>, &str)| {
             text.contains("${") && template::parsed(text).is_ok_and(|t| t.names_any(prefix))
         };
@@ -326,7 +369,7 @@ impl RestApiParams {
     }
 
     /// Whether an incremental run asks for no more than what is before an end.
-    pub(super) fn asks_for_an_end(&self) -> bool {
+    pub(in crate::sources) fn asks_for_an_end(&self) -> bool {
         let incremental = self.incremental.as_ref();
         incremental.is_some_and(|i| i.end_param.is_some() || self.names_any(template::END))
     }
@@ -364,7 +407,7 @@ fn whole_body() -> String {
     "$".to_owned()
 }
 
-fn default_timeout() -> Duration {
+pub(in crate::sources) fn default_timeout() -> Duration {
     Duration::from_secs(30)
 }
 

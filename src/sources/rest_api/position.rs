@@ -27,6 +27,9 @@ pub(super) struct PagePosition {
     /// The run, where a template names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
+    /// The export job that the request is about, as the API names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Value>,
 }
 
 /// What templates may name of a run.
@@ -99,7 +102,7 @@ impl Window {
 impl PagePosition {
     /// A position of a chain that nothing binds.
     pub fn of(at: Value) -> Self {
-        Self { at, window: None, parent: None, run: None }
+        Self { at, window: None, parent: None, run: None, job: None }
     }
 
     /// Reads a stored position, of this version or an earlier one.
@@ -119,7 +122,7 @@ impl PagePosition {
     /// The form to be stored.
     #[expect(clippy::expect_used, reason = "serde_json writes every number, text and object")]
     pub fn to_json(&self) -> Value {
-        let Self { at, window: None, parent: None, run: None } = self else {
+        let Self { at, window: None, parent: None, run: None, job: None } = self else {
             return serde_json::to_value(self).expect("numbers and texts");
         };
         at.clone()
@@ -159,7 +162,8 @@ mod tests {
             for parent in [None, Some(json!({ "number": 7 }))] {
                 let at = json!({ "page": 1 });
                 let run = parent.is_some().then_some(Run { id: RunId(3), date: NaiveDate::MAX });
-                let position = PagePosition { at, window: window.clone(), parent, run };
+                let job = parent.clone();
+                let position = PagePosition { at, window: window.clone(), parent, run, job };
                 assert_eq!(PagePosition::from_json(&position.to_json()).unwrap(), position);
                 let next = position.next(json!({ "page": 2 }));
                 assert_eq!((next.window, next.parent), (position.window, position.parent));

@@ -32,6 +32,8 @@ pub(super) struct RequestParts {
     pub body: Body,
     /// The address of the job file, where `url` is one that an answer led to.
     pub home: Option<Url>,
+    /// What is shown of `url`, where it holds a secret of the API's own.
+    pub shown: Option<Url>,
     /// What to do when the API finds the request unauthorized.
     pub advice: String,
     /// The secrets that were added so far.
@@ -48,6 +50,7 @@ impl RequestParts {
             headers: HeaderMap::new(),
             body: Body::None,
             home: None,
+            shown: None,
             advice: "if it needs a key, add `rest_api.auth`".to_owned(),
             secrets: Secrets::default(),
         }
@@ -88,6 +91,23 @@ impl RequestParts {
     pub fn follow(&mut self, url: Url) {
         let before = std::mem::replace(&mut self.url, url);
         self.home.get_or_insert(before);
+    }
+
+    /// Asks for an address that an answer led to and that is good for a while, to whoever has it: nobody else is
+    /// to see more of it than where it is.
+    pub fn follow_presigned(&mut self, url: Url) {
+        let mut shown = url.clone();
+        shown.set_query(None);
+        shown.set_fragment(None);
+        self.shown = Some(shown);
+        self.method = Method::GET;
+        self.body = Body::None;
+        self.follow(url);
+    }
+
+    /// The address as it may be shown.
+    pub fn shown(&self) -> &Url {
+        self.shown.as_ref().unwrap_or(&self.url)
     }
 
     /// Sets the value at an exact JSONPath of the body, such as `$.paging.after`; objects on the way

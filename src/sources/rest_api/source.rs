@@ -132,7 +132,7 @@ impl RestApiSource {
 
     /// The same, whose rows become records in the way that has this fingerprint.
     #[must_use]
-    pub(super) fn mapped_by(self, mapping: Option<ContentHash>) -> Self {
+    pub(in crate::sources) fn mapped_by(self, mapping: Option<ContentHash>) -> Self {
         Self { mapping, ..self }
     }
 
@@ -184,6 +184,9 @@ impl RestApiSource {
             let paginator = &self.params.paginator;
             let explode = self.params.explode.as_deref().unwrap_or_default();
             request.push_str(&format!("\n{}\n{paginator:?}\n{explode}", incremental.identity()));
+        }
+        if !self.params.read_by.is_empty() {
+            request.push_str(&format!("\n{}", self.params.read_by));
         }
         let request = ContentHash::of(request.as_bytes()).to_string();
         Some(State { request: Some(request), mapping: self.mapping(), ..State::default() })
@@ -245,7 +248,7 @@ impl RestApiSource {
         Plan::of_slices(slices.collect())
     }
 
-    fn planned(&self, request: &PlanRequest, range: Option<&ReadRange>) -> Plan {
+    pub(super) fn planned(&self, request: &PlanRequest, range: Option<&ReadRange>) -> Plan {
         let asks = self.state();
         let paginator = &self.reader.paginator;
         // What is not on the first pages may be there all the same.
@@ -282,7 +285,7 @@ impl RestApiSource {
     }
 
     /// The first page of the window that is opened when the chain of this one has ended.
-    pub(super) fn behind(
+    pub(in crate::sources) fn behind(
         &self,
         position: &Value,
         slice: SliceId,
@@ -520,7 +523,11 @@ impl RestApiSource {
     }
 
     /// The request for the page at a position, without anything secret.
-    fn request(&self, position: &Value, called: Called<'_>) -> Result<RequestParts, SourceError> {
+    pub(super) fn request(
+        &self,
+        position: &Value,
+        called: Called<'_>,
+    ) -> Result<RequestParts, SourceError> {
         let mut request = self.asking(called).parts()?;
         let position = PagePosition::from_json(position)?;
         self.reader.paginator.ask_for(&position.at, &mut request)?;
@@ -580,7 +587,7 @@ impl RestApiSource {
     }
 
     /// Adds the headers of the job file, and what the API knows us by.
-    async fn authorize(
+    pub(super) async fn authorize(
         &self,
         request: &mut RequestParts,
         at: &PagePosition,
@@ -622,7 +629,7 @@ impl RestApiSource {
         self.reader.paginator.ordinal(&PagePosition::from_json(position)?.at)
     }
 
-    fn clients(&self) -> Result<&Arc<Clients>, SourceError> {
+    pub(super) fn clients(&self) -> Result<&Arc<Clients>, SourceError> {
         if let Some(clients) = self.clients.get() {
             return Ok(clients);
         }
@@ -695,6 +702,7 @@ impl Source for RestApiSource {
             max_wait: Some(self.params.retry.max_wait()),
             kept_tokens: self.kept_tokens(),
             recording: self.recording.as_ref().map(|recording| recording.path().to_owned()),
+            only_by_runs: None,
         }
     }
 

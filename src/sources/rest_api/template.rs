@@ -24,6 +24,7 @@ pub(super) const START: &str = "incremental.start";
 pub(super) const END: &str = "incremental.end";
 pub(super) const RUN_ID: &str = "run.id";
 pub(super) const RUN_DATE: &str = "run.date";
+pub(in crate::sources) const JOB_ID: &str = "job.id";
 /// What the names of a parent's fields begin with.
 #[allow(dead_code, reason = "incremental runs and children supply them")]
 pub(super) const PARENT: &str = "parent.";

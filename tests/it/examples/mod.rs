@@ -1,6 +1,7 @@
 //! The job files of `docs/examples`, each against a double of the API that it is for: what the API's public
 //! documentation says it answers, with its limits, caps and errors.
 
+mod ads;
 mod coingecko;
 mod github;
 mod hubspot;
@@ -70,7 +71,9 @@ impl Example {
 fn here(text: &str, server: &str) -> String {
     let lines = text.lines().map(|line| match line.split_once(" = ") {
         Some(("base_url", _)) => format!("base_url = \"{server}/\""),
-        _ => line.replace("{ env = \"", "{ file = \"secrets/"),
+        _ => line
+            .replace("{ env = \"", "{ file = \"secrets/")
+            .replace("https://ads.example.com", server),
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -119,5 +122,5 @@ fn every_example_is_a_good_job_file() {
             found += 1;
         }
     }
-    assert!(found >= 8, "{found}");
+    assert!(found >= 9, "{found}");
 }

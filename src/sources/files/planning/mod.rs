@@ -66,6 +66,7 @@ impl Source for SlicedFiles {
             max_wait: None,
             kept_tokens: Vec::new(),
             recording: None,
+            only_by_runs: None,
         }
     }
 
@@ -240,7 +241,9 @@ impl Drop for Timeouts {
 }
 
 /// Blocking work off the async threads, so that heartbeats go on. A panic of it goes on here.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(in crate::sources) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -23,18 +23,15 @@ mod type_inference;
 
 use crate::domain::file::Layout;
 use crate::job_file::Inspection;
+use crate::sources::files::Wanted;
 use crate::sources::files::columns;
 use crate::sources::files::format::{Head, RowFormat};
 use crate::sources::files::location::ParamProblem;
-use crate::sources::files::{Wanted, kind};
-use crate::sources::{AbsentColumn, Kind, SourceError};
+use crate::sources::{AbsentColumn, SourceError};
 use layout::CsvLayout;
 pub use params::{AutoWord, CsvParams, Header, RaggedRows, StrayQuotes};
 use row::CsvReader;
 use survey::CsvSurvey;
-
-/// The kind, for [`crate::sources::KINDS`].
-pub const KIND: Kind = kind::<Csv>();
 
 /// Delimited text.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATI
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
 
-use super::decompress::{ACCEPTED, DecompressError, Decompressor, Limits};
+use super::decompress::{ACCEPTED, DecompressError, Decompressor, Limits, encodings};
 use super::error_response::{ErrorResponse, Waits};
 use super::public_address::{NotPublic, PublicOnly};
 use super::rates;
@@ -118,7 +118,7 @@ pub(in crate::sources::rest_api) async fn send_for_any(
     request: &RequestParts,
     params: &RestApiParams,
 ) -> Result<Response, SourceError> {
-    let response = follow_redirects(clients, request, params).await?;
+    let response = follow_redirects(clients, request, params, What::Answer).await?;
     let (status, headers) = (response.status(), response.headers().clone());
     let rate = rates::of_headers(&headers, SystemTime::now());
     let from = request.url.to_string();
@@ -136,11 +136,72 @@ pub(in crate::sources::rest_api) async fn send_for_any(
     Ok(Response { body, ..came })
 }
 
+/// Begins to download a file: its bytes are still to come, as they are.
+///
+/// # Errors
+/// When there is none, or the request is refused.
+pub(in crate::sources::rest_api) async fn download(
+    clients: &Clients,
+    request: &RequestParts,
+    params: &RestApiParams,
+) -> Result<reqwest::Response, SourceError> {
+    let response = follow_redirects(clients, request, params, What::File).await?;
+    let (status, shown) = (response.status(), request.shown());
+    if !status.is_success() {
+        let rate = rates::of_headers(response.headers(), SystemTime::now());
+        return Err(error_of(response, rate, request, params).await.0);
+    }
+    let invalid = |why: String| {
+        SourceError::new(SourceErrorKind::InvalidResponse, format!("{shown} answered {why}"))
+    };
+    if status != StatusCode::OK {
+        return Err(invalid(format!("{status}, which is no whole file")));
+    }
+    // gzip is told by what the file begins with, whoever has packed it.
+    let encodings = encodings(response.headers());
+    match encodings.iter().find(|name| !matches!(name.as_str(), "gzip" | "x-gzip")) {
+        Some(other) => {
+            let other = crate::domain::text::beginning(other);
+            Err(invalid(format!("in the encoding {other}, which was not asked for")))
+        }
+        None => Ok(response),
+    }
+}
+
+/// The next bytes of a file that is being downloaded; `None` at its end.
+///
+/// # Errors
+/// When the connection breaks off, or nothing comes for as long as a request may take.
+pub(in crate::sources::rest_api) async fn more(
+    response: &mut reqwest::Response,
+    request: &RequestParts,
+    params: &RestApiParams,
+) -> Result<Option<bytes::Bytes>, SourceError> {
+    match tokio::time::timeout(params.timeout, response.chunk()).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let from = response.url().clone();
+            Err(no_answer(&error, &from, request, params))
+        }
+        Err(_) => Err(too_long(request, params)),
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// An answer, all of which comes within the time limit.
+    Answer,
+    /// A file, of which only the beginning does.
+    File,
+}
+
 /// The response at the end of all redirects.
 async fn follow_redirects(
     clients: &Clients,
     request: &RequestParts,
     params: &RestApiParams,
+    what: What,
 ) -> Result<reqwest::Response, SourceError> {
     let deadline = Instant::now() + params.timeout;
     let policy = RedirectPolicy {
@@ -151,10 +212,13 @@ async fn follow_redirects(
     let mut target = begin(request, &policy)?;
     let mut method = request.method.clone();
     for _ in 0..=MAX_REDIRECTS {
-        let mut sending = clients
-            .for_target(&target, params)?
-            .request(method.clone(), target.url.clone())
-            .timeout(deadline.saturating_duration_since(Instant::now()));
+        let mut sending =
+            clients.for_target(&target, params)?.request(method.clone(), target.url.clone());
+        let left = deadline.saturating_duration_since(Instant::now());
+        sending = match what {
+            What::Answer => sending.timeout(left),
+            What::File => sending.header(ACCEPT, "*/*").header(ACCEPT_ENCODING, "identity"),
+        };
         if method != Method::GET {
             // A type that the job file has among its headers replaces this one.
             if let Some(content_type) = request.body.content_type() {
@@ -165,17 +229,23 @@ async fn follow_redirects(
         if target.same_origin {
             sending = sending.headers(request.headers.clone());
         }
-        let sent = sending.send().await;
+        let sent = match what {
+            What::Answer => sending.send().await,
+            What::File => match tokio::time::timeout(left, sending.send()).await {
+                Ok(sent) => sent,
+                Err(_) => return Err(too_long(request, params)),
+            },
+        };
         let response = sent.map_err(|error| no_answer(&error, &target.url, request, params))?;
         let Some(link) = redirect(&response) else { return Ok(response) };
         let status = response.status();
         let next = policy.follow(&target, &link);
         if let Ok(next) = &next {
             method = redirected(&method, status, next)
-                .map_err(|why| bad_redirect(&request.url, status, why))?;
+                .map_err(|why| bad_redirect(request.shown(), status, why))?;
         }
         target = next.map_err(|error| {
-            let shown = &request.url;
+            let shown = request.shown();
             let message = format!("{shown} answered {status}, which {error}");
             SourceError {
                 advice: error.advice(),
@@ -183,7 +253,7 @@ async fn follow_redirects(
             }
         })?;
     }
-    let message = format!("{} redirects more than {MAX_REDIRECTS} times", request.url);
+    let message = format!("{} redirects more than {MAX_REDIRECTS} times", request.shown());
     Err(SourceError::new(SourceErrorKind::BadRedirect, message)
         .advise("put the address at the end in `base_url`"))
 }
@@ -196,7 +266,11 @@ fn begin(request: &RequestParts, policy: &RedirectPolicy<'_>) -> Result<Target, 
         return Ok(Target::home(request.secret_url()));
     };
     let refused = |why: String| {
-        let message = format!("the link to the next page {why}");
+        let what = match request.shown {
+            Some(_) => "the address of the file",
+            None => "the link to the next page",
+        };
+        let message = format!("{what} {why}");
         SourceError::new(SourceErrorKind::BadRedirect, message)
     };
     if request.method != Method::GET {
@@ -248,7 +322,7 @@ async fn error_of(
 ) -> (SourceError, String) {
     // Before it is cut: the beginning of a secret would not be found.
     let text = request.secrets.redact(&beginning_of(&mut response).await);
-    let (url, status) = (request.url.as_str(), response.status());
+    let (url, status) = (request.shown().as_str(), response.status());
     let error = ErrorResponse { url, status, rate, body: &text }
         .classify(Waits::of(params), &request.advice);
     (error, text)
@@ -307,7 +381,7 @@ fn no_answer(
     request: &RequestParts,
     params: &RestApiParams,
 ) -> SourceError {
-    let shown = &request.url;
+    let shown = request.shown();
     let cause = innermost(error);
     if let Some(not_public) = beneath::<NotPublic>(error) {
         let message = format!("{shown} redirects: {not_public}");
@@ -349,15 +423,20 @@ fn no_answer(
         };
     }
     if error.is_timeout() {
-        let timeout = humantime_serde::re::humantime::format_duration(params.timeout);
-        let message = format!("{shown} took longer than `rest_api.timeout` = \"{timeout}\"");
-        return SourceError::new(SourceErrorKind::TimedOut, message);
+        return too_long(request, params);
     }
     if error.is_builder() {
         let message = format!("{shown} cannot be asked: {cause}");
         return SourceError::new(SourceErrorKind::InvalidConfig, message);
     }
     SourceError::new(SourceErrorKind::BrokenOff, format!("{shown} broke off: {cause}"))
+}
+
+fn too_long(request: &RequestParts, params: &RestApiParams) -> SourceError {
+    let shown = request.shown();
+    let timeout = humantime_serde::re::humantime::format_duration(params.timeout);
+    let message = format!("{shown} took longer than `rest_api.timeout` = \"{timeout}\"");
+    SourceError::new(SourceErrorKind::TimedOut, message)
 }
 
 /// The error of that type beneath another.

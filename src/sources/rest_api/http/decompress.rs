@@ -287,7 +287,7 @@ impl Decompressor {
 }
 
 /// What a body went through, in order.
-fn encodings(headers: &HeaderMap) -> Vec<String> {
+pub(super) fn encodings(headers: &HeaderMap) -> Vec<String> {
     let mut all = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
         let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();

@@ -15,5 +15,5 @@ mod trace;
 mod tracker;
 mod watermark;
 
-pub(super) use self::trace::{Cursors, FILTERED, REDACTED};
+pub(super) use self::trace::{Cursors, FILTERED, REDACTED, Trace};
 pub(super) use self::tracker::Tracker;

@@ -1,0 +1,181 @@
+//! Owns what an export is: its requests, the jobs that a run creates, and which columns its files must have.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::job::JobPaths;
+use super::params::{ExportParams, TABLE, renamed};
+use super::position::ExportPosition;
+use crate::domain::file::Layout;
+use crate::domain::remark::few;
+use crate::domain::slice::SliceId;
+use crate::job_file::{Definition, DefinitionError};
+use crate::sources::files::format::RowFormat;
+use crate::sources::files::params::TABLE as FILES;
+use crate::sources::files::{Compression, Files, FilesParams};
+use crate::sources::rest_api::{RestApiSource, mapping_of};
+use crate::sources::{
+    Access, FileSource, NextSlice, Plan, PlanRequest, Position, SourceError, SourceErrorKind,
+};
+
+/// The key of the columns that all files of a run had.
+pub(super) const HAD: &str = "had";
+/// Files of a format that an API makes.
+pub struct Export<F: RowFormat> {
+    pub(super) definition: Arc<Definition>,
+    pub(super) params: ExportParams,
+    pub(super) paths: JobPaths,
+    /// Asks for jobs.
+    pub(super) create: RestApiSource,
+    /// Looks at them, and gets their files.
+    pub(super) poll: RestApiSource,
+    pub(super) files: Arc<Files<F>>,
+    pub(super) compression: Compression,
+}
+
+impl<F: RowFormat> fmt::Debug for Export<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export").field("create", &self.create).finish_non_exhaustive()
+    }
+}
+
+impl<F: RowFormat> Export<F> {
+    /// The source of a definition. Asks nothing and reads no secret.
+    ///
+    /// # Errors
+    /// When a path, an address or a name in the parameters cannot be used.
+    pub fn new(definition: &Definition, params: ExportParams) -> Result<Self, SourceError> {
+        let unusable = |error: DefinitionError| {
+            SourceError::new(SourceErrorKind::InvalidConfig, error.to_string())
+        };
+        let files: FilesParams = definition.table(FILES).map_err(unusable)?;
+        let paths = JobPaths::new(&params).map_err(|problems| {
+            let first = problems
+                .first()
+                .map(|([table, key], problem)| format!("`export.{table}.{key}` {problem}"));
+            SourceError::new(SourceErrorKind::InvalidConfig, first.unwrap_or_default())
+        })?;
+        let api = |params| {
+            let base_dir = definition.base_dir().to_owned();
+            RestApiSource::new(params, base_dir, Vec::new()).map_err(renamed)
+        };
+        let mapping = mapping_of(&definition.text, &[TABLE, FILES, F::NAME]);
+        let create = api(params.creating(read_by::<F>(&definition.text)))?.mapped_by(mapping);
+        Ok(Self {
+            definition: Arc::new(definition.clone()),
+            poll: api(params.polling())?,
+            create,
+            paths,
+            params,
+            files: Arc::new(Files::streamed(definition)?),
+            compression: files.compression.unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn planned(&self, request: &PlanRequest) -> Result<Plan, SourceError> {
+        if request.access != Access::Network {
+            return Err(SourceError::new(
+                SourceErrorKind::BadRecording,
+                "the files of [export] are not recorded, and nothing of them can be read without a network",
+            )
+            .advise("leave out `--record` and `--offline`; `kasparro replay` normalizes again what is stored"));
+        }
+        let mut plan = self.create.plan_jobs(request)?;
+        let had = columns(request.state.get(HAD));
+        for next in &mut plan.slices {
+            let at = std::mem::take(&mut next.position);
+            next.position = ExportPosition { at, had: had.clone(), job: None }.to_json();
+        }
+        Ok(plan)
+    }
+
+    /// The columns of the mapping that a file of this layout has; `None` when nobody can tell.
+    pub(super) fn columns_in(&self, layout: &Layout) -> Option<Vec<String>> {
+        let absent = self.files.absent(layout, None)?;
+        let mapped = self.definition.locators();
+        let mapped = mapped.iter().filter_map(|locator| locator.label());
+        let is_there = |label: &&str| !absent.iter().any(|absent| absent.column == **label);
+        let mut there: Vec<_> = mapped.filter(is_there).map(str::to_owned).collect();
+        there.sort();
+        there.dedup();
+        Some(there)
+    }
+
+    /// Refuses a file that has lost a mapped column: its attribute would be lost in every record of it.
+    ///
+    /// # Errors
+    /// When it has, and the job file guards against that.
+    pub(super) fn guard(
+        &self,
+        name: &str,
+        layout: &Layout,
+        had: &[String],
+    ) -> Result<(), SourceError> {
+        if !self.definition.contract.guards() {
+            return Ok(());
+        }
+        let Some(there) = self.columns_in(layout) else { return Ok(()) };
+        let mapped = self.definition.locators();
+        let is_mapped =
+            |column: &&String| mapped.iter().any(|locator| locator.label() == Some(column));
+        let lost = had.iter().filter(is_mapped).filter(|column| !there.contains(column));
+        let lost: Vec<_> = lost.map(|column| format!("`{column}`")).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{name}: no column {}, which the last run's files had", few(lost));
+        Err(SourceError::new(SourceErrorKind::InvalidFile, message).advise(
+            "fix the export or the job file; or write missing_field = \"evolve\" under [contract] to load such files, \
+             which empties what they filled",
+        ))
+    }
+
+    /// What the end of a file leaves besides what its window does.
+    pub(super) fn with_columns(&self, trace: Option<Value>, layout: &Layout) -> Option<Value> {
+        let Some(there) = self.columns_in(layout) else { return trace };
+        let mut trace = match trace {
+            Some(Value::Object(trace)) => trace,
+            _ => Map::new(),
+        };
+        trace.insert(HAD.to_owned(), json!(there));
+        Some(Value::Object(trace))
+    }
+}
+
+/// What is read of a slice's position.
+pub(super) fn own(position: &Position) -> Result<ExportPosition, SourceError> {
+    match position {
+        Position::Own(position) => ExportPosition::from_json(position),
+        Position::Chunk(_) => Err(SourceError::new(
+            SourceErrorKind::InvalidState,
+            "an export is read as a stream, and has no chunks that were planned",
+        )),
+    }
+}
+
+/// The slice that asks for the job of the window behind this one.
+pub(super) fn behind<F: RowFormat>(
+    source: &Export<F>,
+    position: &ExportPosition,
+    slice: SliceId,
+) -> Result<Option<NextSlice>, SourceError> {
+    let Some(next) = source.create.behind(&position.at, slice)? else { return Ok(None) };
+    let at = RestApiSource::without_job(&next.position)?;
+    let position = ExportPosition { at, had: position.had.clone(), job: None }.to_json();
+    Ok(Some(NextSlice { slice: next.slice, position }))
+}
+
+/// Names of columns, as they are stored.
+pub(super) fn columns(value: Option<&Value>) -> Vec<String> {
+    let texts = value.and_then(Value::as_array).into_iter().flatten();
+    texts.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// What of a job file says how its files are read: with other words there they are to be asked for again.
+fn read_by<F: RowFormat>(job_file: &str) -> String {
+    let table: toml::Table = toml::from_str(job_file).unwrap_or_default();
+    let own = [F::NAME, FILES].map(|name| table.get(name).map(toml::Value::to_string));
+    own.map(Option::unwrap_or_default).join("\n")
+}

@@ -1,0 +1,309 @@
+//! Owns reading one job: it is created, or it is looked at and its files are read one after the other, chunk by chunk.
+//!
+//! A task that begins again asks the API anew where the files are, and passes over what is stored.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::exported::{Export, behind, own};
+use super::incoming::Incoming;
+use super::params::renamed;
+use super::position::{CreatedJob, ExportPosition, FileAt};
+
+use crate::domain::chain_end::{ChainEnd, StopReason};
+use crate::domain::file::StreamedFile;
+use crate::domain::shape::Shape;
+use crate::domain::slice::SliceId;
+use crate::job_file::policy::Policy;
+use crate::sources::files::format::RowFormat;
+use crate::sources::files::landing::{LandedChunk, Landing};
+use crate::sources::files::planning::off_thread;
+use crate::sources::files::unpack::unpacked;
+use crate::sources::rest_api::RestApiSource;
+use crate::sources::rest_api::jobs::Download;
+use crate::sources::{
+    FirstRow, NextSlice, RateState, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest,
+    SourceError, SourceErrorKind, StreamedChunk,
+};
+
+/// Reads one job.
+pub(super) struct ExportReader<F: RowFormat> {
+    job: Job<F>,
+    open: Option<Open<F>>,
+}
+
+/// The job that is read, apart from its files.
+struct Job<F: RowFormat> {
+    source: Arc<Export<F>>,
+    request: SliceRequest,
+}
+
+/// A job whose files are being read.
+struct Open<F: RowFormat> {
+    position: ExportPosition,
+    /// The slice that is read next.
+    slice: SliceId,
+    links: Vec<String>,
+    number: usize,
+    begins: SliceId,
+    /// `None` between two files.
+    landing: Option<Landing<F>>,
+    rate: RateState,
+}
+
+impl<F: RowFormat> ExportReader<F> {
+    pub fn new(source: Arc<Export<F>>, request: SliceRequest) -> Self {
+        Self { job: Job { source, request }, open: None }
+    }
+
+    async fn read(&mut self) -> Result<SliceContent, SourceError> {
+        let position = own(&self.job.request.position)?;
+        if position.job.is_none() {
+            return self.job.create(position).await;
+        }
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.job.begin(position).await?,
+        };
+        if open.links.is_empty() {
+            return self.job.without_files(&open);
+        }
+        let mut landing = match open.landing.take() {
+            Some(landing) => landing,
+            None => self.job.next_file(&mut open).await?,
+        };
+        let (landing, chunk) = off_thread(move || {
+            let chunk = landing.next();
+            (landing, chunk)
+        })
+        .await;
+        let chunk = chunk?;
+        let ended = chunk.end.is_some();
+        let content = self.job.content(&mut open, &landing, chunk)?;
+        if content.continues_at.is_some() {
+            open.landing = (!ended).then_some(landing);
+            self.open = Some(open);
+        }
+        Ok(content)
+    }
+}
+
+impl<F: RowFormat> Job<F> {
+    /// Creates the job. Its id is committed with the slice: killed before that, there is one job that nobody asks for.
+    async fn create(&self, position: ExportPosition) -> Result<SliceContent, SourceError> {
+        let source = &self.source;
+        let mut headers = Vec::new();
+        if source.params.create.idempotency_key {
+            let name = source.definition.source.as_str();
+            headers.push(("idempotency-key", source.create.idempotency_key(name, &position.at)?));
+        }
+        let answer = source.create.call(&position.at, &self.request.tokens, &headers).await?;
+        let id = source.paths.id(&answer, &source.params.create.id)?;
+        let at = RestApiSource::of_job(&position.at, id)?;
+        let job = Some(CreatedJob { date: answer.date, file: None });
+        let slice = self.request.slice.next();
+        let position = ExportPosition { at, job, ..position }.to_json();
+        Ok(SliceContent {
+            next: vec![NextSlice { slice, position }],
+            notes: SliceNotes { rate: answer.rate, ..SliceNotes::default() },
+            ..empty()
+        })
+    }
+
+    /// Where the files of the job are.
+    async fn links(&self, at: &Value) -> Result<(Vec<String>, RateState), SourceError> {
+        let source = &self.source;
+        let answer = source.poll.call(at, &self.request.tokens, &[]).await?;
+        let job = RestApiSource::job_of(at)?;
+        let links = source.paths.files(&answer, &job, &source.params)?;
+        Ok((links, answer.rate))
+    }
+
+    /// Looks at the job, and begins where the task stands.
+    async fn begin(&self, position: ExportPosition) -> Result<Open<F>, SourceError> {
+        let (links, rate) = self.links(&position.at).await?;
+        let (number, begins) = match position.job.as_ref().and_then(|job| job.file.as_ref()) {
+            Some(file) if file.of != links.len() => return Err(other_files(file.of, links.len())),
+            Some(file) => (file.number, file.begins),
+            None => (0, self.request.slice),
+        };
+        let slice = self.request.slice;
+        Ok(Open { position, slice, links, number, begins, landing: None, rate })
+    }
+
+    /// Opens the next file, and passes over what of it is stored.
+    async fn next_file(&self, open: &mut Open<F>) -> Result<Landing<F>, SourceError> {
+        let Download { name, bytes } = self.download(open).await?;
+        let name = match open.links.len() {
+            1 => name,
+            _ => format!("{name}#{}", open.number + 1),
+        };
+        let (files, compression) = (Arc::clone(&self.source.files), self.source.compression);
+        let file = open.position.job.as_ref().and_then(|job| job.file.clone());
+        let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
+        off_thread(move || {
+            let bytes = unpacked(Box::new(Incoming::of(bytes)), compression);
+            let mut landing = Landing::open(files, name, bytes)?;
+            if let Some(stored) = stored {
+                landing.pass(&stored)?;
+            }
+            Ok(landing)
+        })
+        .await
+    }
+
+    /// Begins to download the next file. An address may be good for a while only: another one is asked for, once.
+    async fn download(&self, open: &mut Open<F>) -> Result<Download, SourceError> {
+        let source = &self.source;
+        let tokens = &self.request.tokens;
+        let link = open.links.get(open.number).cloned().unwrap_or_default();
+        match source.poll.download(&open.position.at, &link, tokens).await {
+            Err(error) if may_be_expired(error.kind) => {}
+            download => return download,
+        }
+        let (links, rate) = self.links(&open.position.at).await?;
+        if links.len() != open.links.len() {
+            return Err(other_files(open.links.len(), links.len()));
+        }
+        (open.links, open.rate) = (links, rate);
+        let link = open.links.get(open.number).cloned().unwrap_or_default();
+        source.poll.download(&open.position.at, &link, tokens).await
+    }
+
+    /// What a chunk leaves.
+    fn content(
+        &self,
+        open: &mut Open<F>,
+        landing: &Landing<F>,
+        landed: LandedChunk,
+    ) -> Result<SliceContent, SourceError> {
+        let source = &self.source;
+        let LandedChunk { chunk, parsed, landed, first_row, end } = landed;
+        self.refuse(open, landing, &landed, first_row)?;
+        if let Some(known) = &end {
+            source.guard(landing.name(), &known.layout, &open.position.had)?;
+        }
+        let layout =
+            end.as_ref().map_or_else(|| landing.layout().clone(), |end| end.layout.clone());
+        let name = landing.name().to_owned();
+        let file = StreamedFile { begins: open.begins, name, layout };
+        let (slice, of, is_end) = (open.slice, open.links.len(), end.is_some());
+        open.slice = slice.next();
+        if is_end {
+            open.number += 1;
+            open.begins = open.slice;
+        }
+        let is_last = open.number == of;
+        let landed = Some(landed).filter(|_| !is_end);
+        let at = FileAt { number: open.number, of, begins: open.begins, landed };
+        let continues_at = (!is_last).then(|| open.position.at_file(at).to_json());
+        let finished = is_last.then(|| ChainEnd::complete(StopReason::Total));
+        let mut watermark = self.trace(open, finished.as_ref())?;
+        if let (true, true) = (is_end, parsed.rows > 0 || chunk.index > 0) {
+            watermark = source.with_columns(watermark, &file.layout);
+        }
+        let next = if is_last { behind(source, &open.position, slice)? } else { None };
+        let rate = std::mem::take(&mut open.rate);
+        let blocks = parsed.blocks;
+        Ok(SliceContent {
+            raw: RawSlice::Streamed(Box::new(StreamedChunk { file, chunk, blocks, end })),
+            bytes: chunk.end - chunk.start,
+            rows: parsed.rows,
+            shape: parsed.shape,
+            next: next.into_iter().collect(),
+            continues_at,
+            end: finished,
+            watermark,
+            notes: SliceNotes { rate, ..SliceNotes::default() },
+            ..empty()
+        })
+    }
+
+    /// What a job leaves that has no files: all that it was asked for was read.
+    fn without_files(&self, open: &Open<F>) -> Result<SliceContent, SourceError> {
+        let end = ChainEnd::complete(StopReason::Empty);
+        let watermark = self.trace(open, Some(&end))?;
+        let next = behind(&self.source, &open.position, open.slice)?.into_iter().collect();
+        let notes = SliceNotes { rate: open.rate, ..SliceNotes::default() };
+        Ok(SliceContent { next, end: Some(end), watermark, notes, ..empty() })
+    }
+
+    fn trace(&self, open: &Open<F>, end: Option<&ChainEnd>) -> Result<Option<Value>, SourceError> {
+        let Some(end) = end else { return Ok(None) };
+        let date = open.position.job.as_ref().and_then(|job| job.date);
+        self.source.create.job_trace(&open.position.at, date, end)
+    }
+
+    /// Refuses a file that is not what it should be.
+    fn refuse(
+        &self,
+        open: &Open<F>,
+        landing: &Landing<F>,
+        landed: &crate::sources::files::landing::Landed,
+        first_row: FirstRow,
+    ) -> Result<(), SourceError> {
+        let (source, name) = (&self.source, landing.name());
+        let most = source.params.download.max_bytes.get();
+        if landed.end.bytes > most {
+            let message =
+                format!("{name} has more than `export.download.max_bytes` = {most} bytes");
+            return Err(SourceError::new(SourceErrorKind::TooLarge, message)
+                .advise("ask for a shorter time, or raise it"));
+        }
+        let guards = source.definition.contract.missing_field != Policy::Evolve;
+        if guards && first_row == FirstRow::OtherHeader {
+            let message = format!(
+                "{name}: its first row is a header, in another order than the job file names the columns"
+            );
+            return Err(SourceError::new(SourceErrorKind::InvalidFile, message)
+                .advise("name the columns in that order"));
+        }
+        if landed.end.rows > 0 {
+            source.guard(name, landing.layout(), &open.position.had)?;
+        }
+        Ok(())
+    }
+}
+
+impl<F: RowFormat> SliceReader for ExportReader<F> {
+    fn next(&mut self) -> BoxFuture<'_, Result<SliceContent, SourceError>> {
+        async move { self.read().await.map_err(renamed) }.boxed()
+    }
+}
+
+/// A slice without rows that nothing follows.
+fn empty() -> SliceContent {
+    SliceContent {
+        raw: RawSlice::Nothing,
+        bytes: 0,
+        rows: 0,
+        shape: Shape::default(),
+        next: Vec::new(),
+        continues_at: None,
+        end: None,
+        met: None,
+        watermark: None,
+        notes: SliceNotes::default(),
+    }
+}
+
+/// Whether an address may have been good for a while only.
+fn may_be_expired(kind: SourceErrorKind) -> bool {
+    matches!(
+        kind,
+        SourceErrorKind::Forbidden
+            | SourceErrorKind::Unauthorized
+            | SourceErrorKind::NotFound
+            | SourceErrorKind::Rejected
+    )
+}
+
+fn other_files(before: usize, now: usize) -> SourceError {
+    let message =
+        format!("the export job had {before} files when it was looked at first, and has {now} now");
+    SourceError::new(SourceErrorKind::FileChanged, message)
+        .advise("the next run asks for a new one")
+}

@@ -1,0 +1,96 @@
+//! Owns an export as a source: how it is planned, read and mapped, and what a run leaves for the next.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value, json};
+
+use super::exported::{self, Export, HAD};
+use super::params::renamed;
+use super::reader::ExportReader;
+use crate::domain::presence::Reads;
+use crate::domain::raw::RawRef;
+use crate::domain::remark::Remark;
+use crate::mapping::{Mapped, Mapping};
+use crate::sources::files::format::RowFormat;
+use crate::sources::{
+    FileSource, Plan, PlanRequest, Profile, RawRows, SliceReader, SliceRequest, Source, SourceError,
+};
+
+/// Chunks that are normalized in one transaction when they queue up.
+const CHUNKS_PER_BATCH: i64 = 128;
+/// Why nothing but a run reads it.
+const ONLY_BY_RUNS: &str = "the files of [export] are made by the API when a run asks for them, which takes its time and \
+                            leaves a job there: nothing of them can be seen without one";
+
+impl<F: RowFormat> Source for Export<F> {
+    fn profile(&self) -> Profile {
+        let profile = self.create.profile();
+        let kept = profile.kept_tokens.into_iter();
+        let of_export = |key: String| key.replacen("rest_api.", "export.", 1);
+        Profile {
+            reads: Reads::News,
+            rows_by_job_file: false,
+            may_shift: false,
+            slices_per_batch: CHUNKS_PER_BATCH,
+            bytes_per_batch: i64::try_from(self.files.chunk_size()).unwrap_or(i64::MAX),
+            kept_tokens: kept.map(|(key, token)| (of_export(key), token)).collect(),
+            only_by_runs: Some(ONLY_BY_RUNS),
+            ..profile
+        }
+    }
+
+    fn plan(
+        self: Arc<Self>,
+        request: PlanRequest,
+    ) -> BoxFuture<'static, Result<Plan, SourceError>> {
+        async move { self.planned(&request).map_err(renamed) }.boxed()
+    }
+
+    fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {
+        Box::new(ExportReader::new(self, request))
+    }
+
+    fn map(
+        &self,
+        rows: RawRows<'_>,
+        raw: RawRef,
+        mapping: &Mapping,
+        out: &mut Mapped,
+    ) -> Result<(), SourceError> {
+        match rows {
+            RawRows::Block { block, layout, chosen } => {
+                self.files.map(block, layout, raw, chosen, mapping, out)
+            }
+            RawRows::Document { .. } => Err(rows.wrong_form()),
+        }
+    }
+
+    fn advance(&self, state: &Value, watermarks: &[Value], complete: bool) -> Value {
+        let mut after = match self.create.advance(state, watermarks, complete) {
+            Value::Object(after) => after,
+            _ => Map::new(),
+        };
+        let of_files = watermarks.iter().filter_map(|watermark| watermark.get(HAD));
+        let in_all = |all: Vec<String>, one: Vec<String>| {
+            all.into_iter().filter(|column| one.contains(column)).collect()
+        };
+        let had = of_files.map(|columns| exported::columns(Some(columns))).reduce(in_all);
+        let had = had.unwrap_or_else(|| exported::columns(state.get(HAD)));
+        after.insert(HAD.to_owned(), json!(had));
+        Value::Object(after)
+    }
+
+    fn replays_first(&self, state: &Value) -> bool {
+        self.create.replays_first(state)
+    }
+
+    fn replayed(&self, state: &Value) -> Value {
+        self.create.replayed(state)
+    }
+
+    fn remarks(&self, watermarks: &[Value]) -> Vec<Remark> {
+        self.create.remarks(watermarks)
+    }
+}

@@ -1,0 +1,237 @@
+//! Owns cutting a file into chunks while it comes as a stream: each byte is seen once, and no more of it is held
+//! than a chunk and what is not understood yet.
+//!
+//! Must not know where the bytes come from. Equal bytes are cut alike: so a reader that begins again passes over
+//! what was stored, and sees whether it is still the same.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use super::blocks;
+use super::format::{Memo, RowFormat, RowReader, Survey};
+use super::plan::{refuse_endless_row, understand_head};
+use super::source::Files;
+use super::stream::Stream;
+use crate::domain::file::{KnownFile, Layout, Progress};
+use crate::domain::hash::{ChunkHash, ContentHash};
+use crate::domain::task::Chunk;
+use crate::sources::{FirstRow, ParsedChunk, SourceError, SourceErrorKind};
+
+/// A file that is coming.
+pub struct Landing<F: RowFormat> {
+    files: Arc<Files<F>>,
+    name: String,
+    stream: Stream<'static>,
+    layout: Layout,
+    reader: Arc<F::Reader>,
+    memo: <F::Reader as RowReader>::Memo,
+    buffer: <F::Reader as RowReader>::Buffer,
+    survey: Option<F::Survey>,
+    landed: Landed,
+}
+
+/// How far a file has come: behind the last chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Landed {
+    /// What is in front of it.
+    pub end: Progress,
+    /// A hash over the bytes of all chunks in front of it, and how they were cut.
+    pub hash: String,
+}
+
+/// A chunk that has come.
+pub struct LandedChunk {
+    /// Where it is.
+    pub chunk: Chunk,
+    /// Its rows. Their shape does not know the file yet.
+    pub parsed: ParsedChunk,
+    /// How far the file has come with it.
+    pub landed: Landed,
+    /// What the first row is, if it is in this chunk.
+    pub first_row: FirstRow,
+    /// What is known of the file, if this is its last chunk.
+    pub end: Option<KnownFile>,
+}
+
+impl<F: RowFormat> Landing<F> {
+    /// Begins with the first byte, if the bytes could be unpacked. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no file of the format.
+    pub fn open(
+        files: Arc<Files<F>>,
+        name: String,
+        bytes: io::Result<Box<dyn Read + Send>>,
+    ) -> Result<Self, SourceError> {
+        let bytes = bytes.map_err(|error| failed(&name, error))?;
+        let shown = name.clone();
+        let mut stream = Stream::of(bytes, Box::new(move |error| failed(&shown, error)));
+        let head = understand_head(&files.format, Path::new(&name), &mut stream)?;
+        let reader = files.reader(&name, &head.layout)?;
+        stream.set_newline(reader.newline());
+        stream.advance(head.first_row);
+        let beginning = stream.begin_chunk();
+        let end = Progress { bytes: stream.offset(), rows: 0, lines: stream.lines(), chunks: 0 };
+        let survey = Some(files.format.survey(&reader));
+        Ok(Self {
+            files,
+            name,
+            stream,
+            layout: head.layout,
+            reader,
+            memo: Default::default(),
+            buffer: Default::default(),
+            survey,
+            landed: Landed { end, hash: beginning.to_string() },
+        })
+    }
+
+    /// How it is read.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Passes over what was stored before. Blocking.
+    ///
+    /// # Errors
+    /// When it is not what comes now.
+    pub fn pass(&mut self, stored: &Landed) -> Result<(), SourceError> {
+        while self.landed.end.chunks < stored.end.chunks {
+            if self.next()?.end.is_some() {
+                break;
+            }
+        }
+        if self.landed == *stored {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is not what it was when its first {} bytes were read",
+            self.name, stored.end.bytes
+        );
+        Err(SourceError::new(SourceErrorKind::FileChanged, message)
+            .advise("the next run asks for a new one"))
+    }
+
+    /// The next chunk; nobody asks behind the last. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn next(&mut self) -> Result<LandedChunk, SourceError> {
+        let before = self.landed.end;
+        let mut rows = Rows { bytes: Vec::new(), count: 0, first_row: FirstRow::Data };
+        let mut ended = false;
+        while !ended && self.row(&mut rows, before.rows == 0, &mut ended)? {}
+        let hash = self.stream.begin_chunk();
+        let chained = [self.landed.hash.as_bytes(), hash.as_bytes()].concat();
+        let chunk = Chunk {
+            index: before.chunks,
+            start: before.bytes,
+            end: self.stream.offset(),
+            first_row: before.rows + 1,
+            first_line: before.lines + 1,
+            hash: Some(ChunkHash::Blake3(hash)),
+        };
+        let end = Progress {
+            bytes: chunk.end,
+            rows: before.rows + rows.count,
+            lines: self.stream.lines() + i64::from(ended && self.stream.ends_within_line()),
+            chunks: before.chunks + 1,
+        };
+        self.landed = Landed { end, hash: ContentHash::of(&chained).to_string() };
+        let parsed = blocks::parse(&*self.reader, &rows.bytes.into(), &chunk, 0, None);
+        let end = if ended { Some(self.known()?) } else { None };
+        Ok(LandedChunk {
+            chunk,
+            parsed,
+            landed: self.landed.clone(),
+            first_row: rows.first_row,
+            end,
+        })
+    }
+
+    /// Passes over one row of a chunk; `false` when it belongs to the next one.
+    fn row(
+        &mut self,
+        rows: &mut Rows,
+        is_first_chunk: bool,
+        ended: &mut bool,
+    ) -> Result<bool, SourceError> {
+        let complete = self.stream.ended();
+        let found = match self.stream.rest() {
+            [] if complete => {
+                *ended = true;
+                return Ok(true);
+            }
+            [] => None,
+            rest => self.reader.next_row(rest, complete, &mut self.memo),
+        };
+        let Some(span) = found else {
+            refuse_endless_row(&self.files.format, Path::new(&self.name), &mut self.stream)?;
+            self.stream.more()?;
+            return Ok(true);
+        };
+        if rows.bytes.len() as u64 >= self.files.format.chunk_size() {
+            return Ok(false);
+        }
+        self.memo.advance(span.next);
+        let row = &self.stream.rest()[..span.next];
+        let content = self.reader.content(row);
+        if is_first_chunk && rows.count == 0 {
+            let mut first = self.files.format.survey(&self.reader);
+            first.row(&self.reader, content, &mut self.buffer, &mut |_| {});
+            rows.first_row = first.finish(&self.name, 1, self.layout.clone())?.first_row;
+        }
+        if let Some(survey) = &mut self.survey {
+            survey.row(&self.reader, content, &mut self.buffer, &mut |_| {});
+        }
+        rows.bytes.extend_from_slice(row);
+        rows.count += 1;
+        self.stream.advance(span.next);
+        Ok(true)
+    }
+
+    /// What is known of the file at its end.
+    fn known(&mut self) -> Result<KnownFile, SourceError> {
+        let end = self.landed.end;
+        let (layout, width) = match self.survey.take() {
+            Some(survey) => {
+                let surveyed = survey.finish(&self.name, end.rows, self.layout.clone())?;
+                (surveyed.layout, surveyed.widths.map(|widths| widths.all))
+            }
+            None => (self.layout.clone(), None),
+        };
+        let hash = self.stream.hashes().content.into();
+        Ok(KnownFile { size: end.bytes, modified: UNIX_EPOCH, hash, layout, end, width })
+    }
+}
+
+/// The rows of a chunk so far.
+struct Rows {
+    bytes: Vec<u8>,
+    count: i64,
+    first_row: FirstRow,
+}
+
+/// What it means that bytes did not come, or cannot be unpacked.
+fn failed(name: &str, error: io::Error) -> SourceError {
+    match error.downcast::<SourceError>() {
+        Ok(error) => error,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            SourceError::new(SourceErrorKind::InvalidFile, format!("{name}: {error}"))
+        }
+        Err(error) => {
+            let message = format!("{name} breaks off, or is damaged: {error}");
+            SourceError::new(SourceErrorKind::BrokenOff, message)
+        }
+    }
+}
