@@ -14,7 +14,7 @@ use crate::domain::text::{Shown, printable};
 use crate::job_file::after::Order;
 use crate::job_file::error::Problem;
 use crate::job_file::{Definition, DefinitionError, JobsFolder};
-use crate::sources::{self, AllowedRoots};
+use crate::sources::{self, AllowedRoots, ParentsProfile};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -86,12 +86,16 @@ fn checked(
     seals: bool,
 ) -> Result<Vec<Checked>, DefinitionError> {
     let (loaded, names) = (jobs.load(sources::kinds())?, jobs.names()?);
-    let order = Order::of(loaded.iter().flatten());
+    let good: Vec<&Definition> = loaded.iter().flatten().collect();
+    let order = Order::of(good.iter().copied());
     let check = |loaded: &Result<Definition, DefinitionError>| match loaded {
         Err(error) => Checked::refused(error),
         Ok(definition) => {
-            let mut checked = Checked::looked_at(definition, allowed_roots, seals);
+            let (mut checked, parents) = Checked::looked_at(definition, allowed_roots, seals);
+            let parents = parents
+                .map(|parents| sources::parents_problems(definition, &parents, &good, &names));
             let found = order.problems(definition, &names).into_iter();
+            let found = found.chain(parents.into_iter().flatten());
             checked
                 .problems
                 .extend(found.map(|found| (found.line_of(&definition.path), Some(found))));
@@ -114,13 +118,19 @@ impl Checked {
         Self { file, source: None, problems, warnings: Vec::new() }
     }
 
-    fn looked_at(definition: &Definition, allowed_roots: &AllowedRoots, seals: bool) -> Self {
+    /// What is wrong with a job file by itself, and its parents, for which others are needed.
+    fn looked_at(
+        definition: &Definition,
+        allowed_roots: &AllowedRoots,
+        seals: bool,
+    ) -> (Self, Option<ParentsProfile>) {
         let file = definition.path.clone();
         let source = Some(definition.source.to_string());
         let (found, mut warnings) = match sources::look(definition, allowed_roots) {
             Ok(found) => found,
-            Err(error) => return Self::refused(&error),
+            Err(error) => return (Self::refused(&error), None),
         };
+        let mut parents = None;
         let line = |found: Problem| (found.line_of(&file), Some(found));
         let mut problems: Vec<_> = found.into_iter().map(line).collect();
         if problems.is_empty() {
@@ -128,14 +138,16 @@ impl Checked {
                 sources::check(definition).and_then(|()| sources::open(definition, allowed_roots));
             match opened {
                 Ok(source) => {
-                    let kept = source.profile().kept_tokens;
+                    let profile = source.profile();
+                    parents = profile.parents;
+                    let kept = profile.kept_tokens;
                     let unsealed = kept.iter().filter(|_| !seals).map(|(at, _)| at.as_str());
                     let found = definition.inspect(|job| {
                         unsealed.for_each(|at| job.problem(&keys_of(at), auth::no_key(at)));
                     });
                     match found {
                         Ok((found, _)) => problems.extend(found.into_iter().map(line)),
-                        Err(error) => return Self::refused(&error),
+                        Err(error) => return (Self::refused(&error), None),
                     }
                 }
                 Err(error) => problems.push((chain(&error), None)),
@@ -143,7 +155,7 @@ impl Checked {
         }
         warnings.extend(definition.warnings.iter().cloned());
         warnings.sort_by_key(|found| (found.line, found.column));
-        Self { file, source, problems, warnings }
+        (Self { file, source, problems, warnings }, parents)
     }
 
     fn lines(&self) -> String {

@@ -51,8 +51,10 @@ pub(super) async fn preview(
 ) -> anyhow::Result<ExitCode> {
     let definition = jobs.get(&args.source, kinds())?;
     let source = sources::open(&definition, &allowed_roots(settings)?)?;
-    // Only a token that is kept between runs needs the database.
-    let database = match source.profile().kept_tokens.is_empty() || args.offline {
+    // Only tokens that are kept between runs, and the records of another source, need the database.
+    let profile = source.profile();
+    let has_parents = profile.parents.is_some_and(|parents| parents.records.is_some());
+    let database = match (profile.kept_tokens.is_empty() && !has_parents) || args.offline {
         true => None,
         false => Some(Database::open(settings, 3, Schema::Expect).await?),
     };
@@ -68,6 +70,7 @@ pub(super) async fn preview(
         tokens,
         most_slices: Some(MOST_SLICES),
         examine: true,
+        pool: database.as_ref().map(|database| database.pool.clone()),
     };
     let read = in_memory::read(&definition, &source, &how).await;
     if let Some(database) = database {

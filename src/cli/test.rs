@@ -154,6 +154,7 @@ async fn compared(
         tokens: Arc::new(TokensInMemory::default()),
         most_slices: None,
         examine: false,
+        pool: None,
     };
     let read = in_memory::read(definition, &source, &how).await?;
     let found = lines_of(&read)?;

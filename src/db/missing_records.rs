@@ -1,5 +1,7 @@
 //! Owns `seen_keys` and `missing_records`: which keys a run has seen, and which records no run shows any more.
 
+use std::collections::HashSet;
+
 use futures::TryStreamExt;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -72,6 +74,24 @@ pub async fn count_seen(
     .fetch_one(executor)
     .await?;
     Ok((row.keys, row.without_key))
+}
+
+/// Whether runs of a source, as far as it is known, have set aside rows without a key.
+///
+/// # Errors
+/// Database errors.
+pub async fn any_without_key(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (
+            select 1 from seen_keys where source = $1 and without_key > 0
+         ) as "any!""#,
+        source,
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// The seen keys of a run with `hash % parts = part`, sorted.
@@ -163,16 +183,7 @@ pub async fn compare(
     let mut compared = ComparedKeys::default();
     let mut after = String::new();
     loop {
-        let keys = sqlx::query_scalar!(
-            "select external_id from unified_records
-             where source = $1 and external_id > $2 and deleted_at is null
-             order by external_id limit $3",
-            source,
-            after,
-            AT_ONCE,
-        )
-        .fetch_all(&mut *connection)
-        .await?;
+        let keys = some_keys(connection, source, &after).await?;
         let Some(last) = keys.last() else { return Ok(compared) };
         after.clone_from(last);
         let of_part = |key: &&String| key_hash(key) % parts == part;
@@ -205,6 +216,70 @@ async fn note_missing(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Complete runs in a row, for a record of which nobody has to wait for more.
+pub const ENOUGH_RUNS: i32 = 1_000_000_000;
+
+/// Looks for the records of a source with these keys, by their hashes, that are not deleted; notes them as missing
+/// for good.
+///
+/// # Errors
+/// Database errors.
+pub async fn note_lost(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    lost: &HashSet<u64>,
+) -> Result<ComparedKeys, sqlx::Error> {
+    sqlx::query!(
+        "delete from missing_records where source = $1 and runs >= $2",
+        source,
+        ENOUGH_RUNS
+    )
+    .execute(&mut *connection)
+    .await?;
+    let mut compared = ComparedKeys::default();
+    let mut after = String::new();
+    loop {
+        let keys = some_keys(connection, source, &after).await?;
+        let Some(last) = keys.last() else { return Ok(compared) };
+        after.clone_from(last);
+        compared.records += keys.len() as i64;
+        let missing = keys.iter().filter(|key| lost.contains(&key_hash(key)));
+        let missing: Vec<&str> = missing.map(String::as_str).collect();
+        compared.missing += missing.len() as i64;
+        sqlx::query!(
+            "insert into missing_records (source, external_id, run_id, runs)
+             select $1, external_id, $2, $4 from unnest($3::text[]) as missing (external_id)
+             on conflict (source, external_id) do update set
+                runs = excluded.runs, run_id = excluded.run_id, held_back = false",
+            source,
+            run.0,
+            &missing as &[&str],
+            ENOUGH_RUNS,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+}
+
+/// The keys of records that are not deleted, behind one.
+async fn some_keys(
+    connection: &mut PgConnection,
+    source: &str,
+    after: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select external_id from unified_records
+         where source = $1 and external_id > $2 and deleted_at is null
+         order by external_id limit $3",
+        source,
+        after,
+        AT_ONCE,
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// Forgets the records that were missing before and that this complete run has seen; counts those that are

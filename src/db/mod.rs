@@ -16,6 +16,8 @@ pub mod missing_records;
 pub mod oauth_tokens;
 mod open_error;
 pub mod page_validators;
+pub mod parent_keys;
+pub mod parents;
 pub mod pgcopy;
 pub mod quarantined_rows;
 pub mod rate_limits;

@@ -18,6 +18,7 @@ pub mod host;
 pub mod json_size;
 pub mod known_page;
 pub mod number;
+pub mod parent;
 pub mod pause;
 pub mod presence;
 pub mod raw;

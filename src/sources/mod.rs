@@ -12,6 +12,8 @@ pub mod files;
 mod finding;
 pub mod formats;
 mod known_pages;
+mod parents;
+mod parents_check;
 mod plan;
 pub mod rest_api;
 mod rows;
@@ -29,12 +31,14 @@ pub use files::file_source::{
 pub use files::planning::SlicedFiles;
 pub use finding::Finding;
 pub use known_pages::KnownPages;
+pub use parents::Parents;
+pub use parents_check::parents_problems;
 pub use plan::{AskedRange, CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{
     ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows, RawSlice,
     SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
 };
-pub use source::{Kind, Opened, Profile, Source};
+pub use source::{Kind, Opened, ParentsProfile, Profile, Source};
 pub use token_store::TokenStore;
 
 use crate::job_file::error::Problem;

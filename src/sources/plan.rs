@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Access, FilePlan, NextSlice};
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::CommittedFile;
+use crate::domain::parent::PlannedParents;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, ReadRange, RunId};
 
@@ -66,6 +67,9 @@ pub struct Plan {
     pub remarks: Vec<Remark>,
     /// What the keys of the rows allow.
     pub order: KeyOrder,
+    /// The parents for whose children is asked, a lane of slices for one or several of them. A slice is not read
+    /// whose lane has none.
+    pub parents: Option<PlannedParents>,
 }
 
 impl Plan {
@@ -78,6 +82,7 @@ impl Plan {
             found: None,
             remarks: Vec::new(),
             order: KeyOrder::Ordered,
+            parents: None,
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Access, Finding, KnownPages, RateState, SourceError, SourceErrorKind, TokenStore};
+use super::{
+    Access, Finding, KnownPages, Parents, RateState, SourceError, SourceErrorKind, TokenStore,
+};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock, StreamedFile};
 use crate::domain::hash::ContentHash;
@@ -32,6 +34,8 @@ pub struct SliceRequest {
     pub watched_keys: Option<Arc<Vec<u64>>>,
     /// What is known of the pages that earlier runs have kept, where a source may rely on it.
     pub known_pages: Option<Arc<dyn KnownPages>>,
+    /// The parents of the run, see [`super::Plan::parents`].
+    pub parents: Option<Arc<dyn Parents>>,
 }
 
 /// Where a slice is.

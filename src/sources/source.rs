@@ -84,6 +84,18 @@ pub trait Source: Send + Sync {
         Vec::new()
     }
 
+    /// What is read in place of what a lane of parents has left, when this slice of it could not be read: the first
+    /// slice of another lane. `None` when the error may not be that of these parents alone, or there are no parents.
+    fn beside_failed_parents(
+        &self,
+        position: &Value,
+        slice: SliceId,
+        kind: SourceErrorKind,
+    ) -> Option<NextSlice> {
+        let _ = (position, slice, kind);
+        None
+    }
+
     /// Maps rows that were read, in order; what is no row or no record becomes a reject. Pure.
     ///
     /// # Errors
@@ -152,8 +164,23 @@ pub struct Profile {
     pub kept_tokens: Vec<(String, TokenKey)>,
     /// The folder of its recording, if the job file names one.
     pub recording: Option<PathBuf>,
+    /// The parents for whose children it asks, if it does.
+    pub parents: Option<ParentsProfile>,
     /// Why nothing but a run that loads it can read it, where that is so.
     pub only_by_runs: Option<&'static str>,
+}
+
+/// What the engine has to know of the parents of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentsProfile {
+    /// What is asked for each, see [`PlannedParents::asked`](crate::domain::parent::PlannedParents).
+    pub asked: String,
+    /// Whether each record is known to be of one parent.
+    pub one_each: bool,
+    /// The keys of the job file that name them.
+    pub at: &'static [&'static str],
+    /// The source whose records they are, and the fields of it that are wanted.
+    pub records: Option<(String, Vec<String>)>,
 }
 
 /// What opening a source gives.

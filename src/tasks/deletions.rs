@@ -7,7 +7,7 @@ use super::planned::Planned;
 use super::{SourceInUse, TaskContext, TaskError, met_twice};
 use crate::db::missing_records::{self, ComparedKeys, SeenKeys};
 use crate::db::runs::Run;
-use crate::db::unchanged_pages;
+use crate::db::{parent_keys, unchanged_pages};
 use crate::domain::number::grouped;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunId, RunStatus};
@@ -70,7 +70,66 @@ pub(super) async fn find(
         }
         false => None,
     };
-    Ok(remark)
+    let of_parents = match status {
+        RunStatus::Success | RunStatus::SuccessWithDuplicates if run.mode != Mode::Replay => {
+            of_parents(transaction, run, source).await?
+        }
+        _ => None,
+    };
+    Ok(match (remark, of_parents) {
+        (Some(one), Some(other)) => Some(Remark {
+            text: format!("{}; {}", one.text, other.text),
+            degrades: one.degrades || other.degrades,
+        }),
+        (one, other) => one.or(other),
+    })
+}
+
+/// What there is to say of the children of parents that are deleted, and of those that a parent had and has no more.
+async fn of_parents(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+) -> Result<Option<Remark>, TaskError> {
+    let (name, profile) = (&run.source, source.source.profile());
+    let parents = profile.parents.filter(|parents| parents.one_each);
+    let Some((of, _)) = parents.and_then(|parents| parents.records) else { return Ok(None) };
+    let losses = parent_keys::losses(&mut *transaction, name, &of).await?;
+    if !losses.parents && !losses.children {
+        return Ok(None);
+    }
+    let missing = &source.definition.missing;
+    let at_once = missing.after_sweeps.get() == 1
+        && !profile.may_shift
+        && !missing_records::any_without_key(&mut *transaction, name).await?;
+    if !at_once {
+        // A full run finds them.
+        parent_keys::forget_stale(transaction, name).await?;
+    }
+    let lost = parent_keys::lost(transaction, (name, &of), at_once).await?;
+    let found = match lost.is_empty() {
+        true => ComparedKeys::default(),
+        false => missing_records::note_lost(transaction, name, run.id, &lost).await?,
+    };
+    if let Some(limit) = too_many(missing, found.missing, found.records) {
+        missing_records::hold_back(transaction, name, missing_records::ENOUGH_RUNS).await?;
+        return Ok(Some(Remark::degrading(format!(
+            "{} of {} records are those of parents that are gone or have them no more, more than {limit} of \
+             `[missing]` allows: none of them is marked as deleted. If they are gone indeed, `kasparro runs \
+             accept-deletions {}` marks them",
+            shown(found.missing),
+            shown(found.records),
+            run.id
+        ))));
+    }
+    mark(transaction, name, run.id, missing_records::ENOUGH_RUNS).await?;
+    parent_keys::forget_lost(transaction, name, &of).await?;
+    Ok((found.missing > 0).then(|| {
+        Remark::note(format!(
+            "{} marked as deleted, since their parents are gone or have them no more",
+            records(found.missing)
+        ))
+    }))
 }
 
 async fn compare(

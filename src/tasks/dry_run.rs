@@ -13,13 +13,14 @@ use sqlx::{PgConnection, PgExecutor};
 use super::mapper::Mapper;
 use super::plan_run;
 use super::read_slice::{self, SliceResult, in_a_circle, own, still_gone, wait_for_token};
+use super::run_parents::ParentsInMemory;
 use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fields};
 use super::unchanged_pages::PagesOfBatch;
 use super::{
     Effects, Task, TaskContext, TaskError, chains, emptied, in_memory, plan_replay, repeated,
 };
 use crate::db::unified_records::{self, Pending, Record};
-use crate::db::{Transaction, field_presence, replay, run_tasks, schemas};
+use crate::db::{Transaction, field_presence, parents, replay, run_tasks, schemas};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
@@ -43,7 +44,7 @@ use crate::domain::text;
 use crate::mapping::contract::Gone;
 use crate::mapping::{Before, Mapped};
 use crate::sources::{
-    ChunkPosition, Document, FilePlan, FoundFile, Met, Plan, Position, Profile, RawSlice,
+    ChunkPosition, Document, FilePlan, FoundFile, Met, Parents, Plan, Position, Profile, RawSlice,
     SliceContent, SliceRequest,
 };
 
@@ -151,6 +152,8 @@ struct Trial<'a> {
     met: HashMap<(u32, ContentHash), String>,
 }
 
+/// The most parents that are looked at: they are held in memory.
+const MOST_PARENTS: i64 = 100_000;
 /// The most bytes of documents that wait until it is known whether a field is gone.
 const MOST_WAITING: usize = 64 << 20;
 
@@ -220,10 +223,18 @@ impl<'a> Trial<'a> {
             Reads::News => Gone::default(),
         };
         let mut waiting = Waiting::default();
+        let parents = self.parents(&plan).await?;
+        let lanes = parents.as_ref().map(|parents| parents.lanes());
+        let has_parents =
+            |slice: SliceId| lanes.is_none_or(|lanes| (slice.lane() as usize) < lanes);
         let mut to_read = self.slices_of(plan);
+        to_read.retain(|slice, _| has_parents(*slice));
         while let Some((slice, position)) = to_read.pop_first() {
+            let parents = parents.clone().map(|parents| parents as Arc<dyn Parents>);
             let request = match position {
-                Position::Own(position) => own(context, slice, position),
+                Position::Own(position) => {
+                    SliceRequest { parents, ..own(context, slice, position) }
+                }
                 Position::Chunk(_) => SliceRequest {
                     slice,
                     position,
@@ -232,6 +243,7 @@ impl<'a> Trial<'a> {
                     examine: false,
                     watched_keys: None,
                     known_pages: None,
+                    parents: None,
                 },
             };
             let layout = match &request.position {
@@ -251,7 +263,7 @@ impl<'a> Trial<'a> {
                 let more = notes.more.filter(|_| is_last);
                 self.remarks.extend(more.map(Remark::degrading));
                 self.complaints.add(notes.complaint);
-                let next = next.into_iter();
+                let next = next.into_iter().filter(|next| has_parents(next.slice));
                 to_read.extend(next.map(|next| (next.slice, Position::Own(next.position))));
                 match (raw, &layout) {
                     (RawSlice::Document(document), _) => waiting.add(document),
@@ -281,6 +293,19 @@ impl<'a> Trial<'a> {
             self.compare_documents(&mut waiting).await?;
         }
         Ok(())
+    }
+
+    /// The parents of a plan, none of which is kept.
+    async fn parents(&mut self, plan: &Plan) -> Result<Option<Arc<ParentsInMemory>>, TaskError> {
+        let Some(planned) = &plan.parents else { return Ok(None) };
+        let (pool, source) = (&self.context.pool, &self.context.source_name);
+        let mut parents = parents::first_due(pool, source, planned, MOST_PARENTS + 1).await?;
+        if parents.len() as i64 > MOST_PARENTS {
+            parents.truncate(MOST_PARENTS as usize);
+            let text = format!("only the first {MOST_PARENTS} parents are looked at");
+            self.remarks.push(Remark::note(text));
+        }
+        Ok(Some(Arc::new(ParentsInMemory::of(parents, planned))))
     }
 
     /// Notes how a chain ended, and that no slice of a lane has what another had.

@@ -7,13 +7,13 @@ use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::snapshot_schema::Snapshot;
 use super::{
     SourceInUse, TaskError, after, chains, dry_run, emptied, key_change, met_twice, repeated,
-    unchanged_pages,
+    run_parents, unchanged_pages,
 };
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    backfill_checkpoints, checkpoints, field_presence, missing_records, quarantined_rows, replay,
-    run_chains, run_pages, run_tasks, source_files, streamed_files, totals,
+    backfill_checkpoints, checkpoints, field_presence, missing_records, parents, quarantined_rows,
+    replay, run_chains, run_pages, run_tasks, source_files, streamed_files, totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_standing;
@@ -46,6 +46,7 @@ pub(super) async fn finish_run(
         false => planned(transaction, id).await?,
     };
     let anything_new = run.counters.slices > 0 || planned.files.iter().any(|file| file.read);
+    let failures = run_parents::failures(transaction, id, run.failed_tasks, source).await?;
     let set_aside = match run.counters.quarantined {
         0 => ReasonTally::default(),
         _ => run_tasks::set_aside(transaction, id).await?,
@@ -61,7 +62,9 @@ pub(super) async fn finish_run(
     remarks.extend(met_twice.filter(|_| !differ));
     let incomplete = run_chains::count_incomplete(transaction, id).await?;
     remarks.extend(chains::remark(transaction, id, incomplete).await?);
-    if let (0, Some(source)) = (run.failed_tasks, source) {
+    let parents_failed = failures.remark.is_some();
+    remarks.extend(failures.remark);
+    if let (false, Some(source)) = (failures.any, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
         remarks.extend(key_change::remark(transaction, &run, source).await?);
         if run.mode != Mode::Replay {
@@ -70,8 +73,8 @@ pub(super) async fn finish_run(
         }
     }
     // Of files that are empty planning has told.
-    if let (0, Some(source), false, false) =
-        (run.failed_tasks, source, anything_new, run.dry_run || run.mode == Mode::Replay)
+    if let (false, Some(source), false, false) =
+        (failures.any, source, anything_new, run.dry_run || run.mode == Mode::Replay)
     {
         remarks.extend(still_so(transaction, &run, source).await?);
     }
@@ -91,7 +94,7 @@ pub(super) async fn finish_run(
     }
     let outcome = Outcome {
         counters: &run.counters,
-        any_failed: run.failed_tasks > 0,
+        any_failed: failures.any,
         is_dry_run: run.dry_run,
         anything_new,
         checks: &checks,
@@ -119,11 +122,15 @@ pub(super) async fn finish_run(
     }
     if !run.dry_run {
         totals::add_run(transaction, &run.source, status, &run.counters).await?;
-        if let (0, false, Some(source)) = (run.failed_tasks, status == RunStatus::Failed, source) {
-            commit_position(transaction, &run, source, &planned, incomplete == 0).await?;
+        if let (false, Some(source)) = (failures.any || status == RunStatus::Failed, source) {
+            let complete = incomplete == 0 && !parents_failed;
+            commit_position(transaction, &run, source, &planned, complete).await?;
         }
     }
     run_pages::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
+    if source.is_some_and(|source| source.source.profile().parents.is_some()) {
+        parents::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
+    }
     runs::finish(transaction, id, status, reason.as_deref()).await?;
     after::follow(transaction, &run, status, source).await?;
     tracing::info!(

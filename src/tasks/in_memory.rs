@@ -7,8 +7,12 @@ use std::sync::Arc;
 use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sqlx::PgPool;
 
+use super::run_parents::{self, ParentsInMemory};
+use crate::db::{self, parents};
 use crate::domain::file::{ChosenRows, FileStamp, Layout};
+use crate::domain::parent::WhichParents;
 use crate::domain::raw::RawRef;
 use crate::domain::record::{self, ColumnType, RecordView};
 use crate::domain::run::{Mode, RunId};
@@ -17,8 +21,8 @@ use crate::domain::slice::SliceId;
 use crate::job_file::Definition;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
-    Access, ChunkPosition, FilePlan, Finding, Plan, PlanRequest, Position, RawRows, RawSlice,
-    SliceContent, SliceRequest, Source, SourceError, SourceErrorKind, TokenStore,
+    Access, ChunkPosition, FilePlan, Finding, Parents, Plan, PlanRequest, Position, RawRows,
+    RawSlice, SliceContent, SliceRequest, Source, SourceError, SourceErrorKind, TokenStore,
 };
 
 /// How a source is read.
@@ -32,6 +36,8 @@ pub struct HowToRead {
     pub most_slices: Option<usize>,
     /// Whether the source says what it finds.
     pub examine: bool,
+    /// Where records are that others ask for, if there is a database.
+    pub pool: Option<PgPool>,
 }
 
 /// What was read.
@@ -115,7 +121,11 @@ pub async fn read(
         shape: Shape::default(),
         pages: Vec::new(),
     };
+    let parents = reading.parents(definition, how, &plan).await?;
+    let lanes = parents.as_ref().map(|parents| parents.lanes());
+    let has_parents = |slice: SliceId| lanes.is_none_or(|lanes| (slice.lane() as usize) < lanes);
     let (mut to_read, names) = reading.slices_of(definition, plan);
+    to_read.retain(|slice, _| has_parents(*slice));
     let most = how.most_slices.unwrap_or(usize::MAX);
     while let Some((slice, position)) = to_read.pop_first() {
         if reading.read.slices.len() >= most {
@@ -134,6 +144,7 @@ pub async fn read(
             examine: how.examine,
             watched_keys: None,
             known_pages: None,
+            parents: parents.clone().map(|parents| parents as Arc<dyn Parents>),
         };
         let mut reader = source.clone().read(request);
         loop {
@@ -146,9 +157,8 @@ pub async fn read(
                 content => content?,
             };
             let goes_on = content.continues_at.is_some();
-            to_read.extend(
-                content.next.iter().map(|next| (next.slice, Position::Own(next.position.clone()))),
-            );
+            let next = content.next.iter().filter(|next| has_parents(next.slice));
+            to_read.extend(next.map(|next| (next.slice, Position::Own(next.position.clone()))));
             reading.see(content, file.as_ref(), &names)?;
             if !goes_on {
                 break;
@@ -182,6 +192,41 @@ struct Reading {
 }
 
 impl Reading {
+    /// The parents of a plan: as many as are looked at.
+    async fn parents(
+        &mut self,
+        definition: &Definition,
+        how: &HowToRead,
+        plan: &Plan,
+    ) -> Result<Option<Arc<ParentsInMemory>>, SourceError> {
+        let Some(planned) = &plan.parents else { return Ok(None) };
+        let most = how
+            .most_slices
+            .map_or(i64::MAX, |most| (most as i64 + 1).saturating_mul(i64::from(planned.per_lane)));
+        let parents = match (&planned.which, &how.pool) {
+            (WhichParents::These(parents), _) => parents.clone(),
+            (WhichParents::Records(_), Some(pool)) => {
+                let source = definition.source.as_str();
+                let found = parents::first_due(pool, source, planned, most).await;
+                found.map_err(|error| {
+                    let kind = SourceErrorKind::Engine(db::failure_class(&error));
+                    SourceError::new(kind, "the parents cannot be read").caused_by(error)
+                })?
+            }
+            (WhichParents::Records(records), None) => {
+                let message = format!(
+                    "the recording has none of the records of {} that it asks for",
+                    records.source
+                );
+                return Err(SourceError::new(SourceErrorKind::BadRecording, message)
+                    .advise("run the source once with `--record`"));
+            }
+        };
+        let none_yet = run_parents::none_yet(planned, parents.len() as i64);
+        self.read.remarks.extend(none_yet.map(|remark| remark.text));
+        Ok(Some(Arc::new(ParentsInMemory::of(parents, planned))))
+    }
+
     /// The slices of a plan, and what its files are called. None of them is kept, so none has a number.
     fn slices_of(
         &mut self,

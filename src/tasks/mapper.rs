@@ -22,6 +22,7 @@ use crate::domain::file::{ChosenRows, Layout, RawBlock};
 use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
 use crate::domain::schema::Schema;
+use crate::domain::slice::SliceId;
 use crate::domain::task::{Chunk, Rows};
 use crate::mapping::contract::Gone;
 use crate::mapping::{Mapped, Mapping};
@@ -43,6 +44,8 @@ pub(super) struct Mapper {
     files: HashMap<i64, Location>,
     /// The rows that an earlier run has evaluated before.
     pub evaluated: EvaluatedRows,
+    /// How many records, and keys of rows that are set aside, there were behind each slice, with its lane.
+    pub lanes: Vec<(u32, usize, usize)>,
 }
 
 impl Mapper {
@@ -64,6 +67,7 @@ impl Mapper {
             pages,
             files: HashMap::new(),
             evaluated: EvaluatedRows::default(),
+            lanes: Vec::new(),
         }
     }
 
@@ -80,7 +84,10 @@ impl Mapper {
             self.files = source_files::locations(&context.pool, &ids).await?;
         }
         for slice in slices {
+            let lane = SliceId::of_ledger(slice.slice).lane();
             self.slice(context, normalizing, slice).await?;
+            let rejected = self.mapped.rejected_keys.as_ref().map_or(0, Vec::len);
+            self.lanes.push((lane, self.mapped.records.len(), rejected));
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ pub(super) async fn look(
     );
     let advice = "sort the list by something that does not change, in `rest_api.params`";
     let missing = format!("{came}. By the total of the API others did not come at all: {advice}");
-    let doubted = run_chains::doubt_if_short_of(transaction, run.id, repeats, &missing).await?;
+    // A child may come with two parents, and what is known of these is noted already.
+    let doubted = profile.parents.is_none()
+        && run_chains::doubt_if_short_of(transaction, run.id, repeats, &missing).await?;
     Ok((!doubted).then(|| Remark::note(format!("{came}; {advice}"))))
 }

@@ -38,6 +38,7 @@ mod plan_run;
 mod planned;
 mod read_slice;
 mod repeated;
+mod run_parents;
 mod snapshot_schema;
 mod sources_in_use;
 mod task_failure;

@@ -9,7 +9,7 @@ use super::mapper::Mapper;
 use super::memory::InMemory;
 use super::read_slice::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError, deletions, repeated};
+use super::{Effects, Task, TaskContext, TaskError, deletions, repeated, run_parents};
 use crate::db::missing_records::SeenKeys;
 use crate::db::run_tasks::ReadSlice;
 use crate::db::unified_records::Expect;
@@ -80,7 +80,7 @@ impl Task for NormalizeBatch {
         transaction: &mut PgConnection,
         (mapper, _normalizing, _memory): Self::Gathered,
     ) -> Result<Effects, TaskError> {
-        let Mapper { mapped, pages, evaluated, .. } = mapper;
+        let Mapper { mapped, pages, evaluated, lanes, .. } = mapper;
         let source = &context.source_name;
         let expect = self.expect(context);
         let upserted = unified_records::upsert(
@@ -96,9 +96,12 @@ impl Task for NormalizeBatch {
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
         if let Some(rejected) = &mapped.rejected_keys {
+            let keys = keys_of_lanes(&mapped, rejected, &lanes);
+            run_parents::note_keys(context, transaction, self.first_slice, keys).await?;
             let seen = seen_keys(&mapped, rejected, &pages);
             deletions::note_seen(context, transaction, (self.first_slice, self.rows), seen).await?;
         }
+        run_parents::note_done(context, transaction, (self.first_slice, self.last_slice)).await?;
         let mut counters = Counters {
             inserted: upserted.inserted,
             updated: upserted.updated,
@@ -121,6 +124,31 @@ impl Task for NormalizeBatch {
         let hold = pages.were_all_passed_over();
         Ok(Effects { counters, result: left.to_value()?, hold, ..Effects::default() })
     }
+}
+
+/// The sorted keys of each lane of the batch.
+fn keys_of_lanes(
+    mapped: &Mapped,
+    rejected: &[u64],
+    lanes: &[(u32, usize, usize)],
+) -> Vec<(u32, Vec<u64>)> {
+    let mut of_lanes: Vec<(u32, Vec<u64>)> = Vec::new();
+    let (mut record, mut reject) = (0, 0);
+    for (lane, records, rejects) in lanes {
+        if of_lanes.last().is_none_or(|(last, _)| last != lane) {
+            of_lanes.push((*lane, Vec::new()));
+        }
+        let Some((_, keys)) = of_lanes.last_mut() else { continue };
+        let of_slice = (record..*records).map(|at| key_hash(mapped.records.get(at).external_id()));
+        keys.extend(of_slice.chain(rejected[reject..*rejects].iter().copied()));
+        (record, reject) = (*records, *rejects);
+    }
+    for (_, keys) in &mut of_lanes {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    of_lanes.retain(|(_, keys)| !keys.is_empty());
+    of_lanes
 }
 
 /// The keys of the batch. Of pages that were skipped it is not known whose the quarantined rows are.

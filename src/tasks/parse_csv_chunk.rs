@@ -166,6 +166,7 @@ fn request(
         examine: false,
         watched_keys,
         known_pages: None,
+        parents: None,
     }
 }
 

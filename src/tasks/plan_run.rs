@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use super::batches::together;
 use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
-use super::{Effects, Task, TaskContext, TaskError, plan_replay};
+use super::{Effects, Task, TaskContext, TaskError, plan_replay, run_parents};
 use crate::db::source_files::{self, FileVersion};
 use crate::db::{
     backfill_checkpoints, checkpoints, clock, run_repeated_keys, runs, totals, unchanged_pages,
@@ -48,7 +48,7 @@ impl Task for PlanRun {
         transaction: &mut PgConnection,
         found: Found,
     ) -> Result<Effects, TaskError> {
-        let plan = match found {
+        let mut plan = match found {
             Found::Plan(plan) => plan,
             Found::Replay(range, remarks) => {
                 return plan_replay::store(context, transaction, range, remarks).await;
@@ -77,6 +77,7 @@ impl Task for PlanRun {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             source_files::note_found(transaction, source, &names, context.run).await?;
         }
+        run_parents::keep(context, transaction, &mut plan).await?;
         store_plan(context, transaction, plan).await
     }
 }

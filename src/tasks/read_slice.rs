@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use super::chunk_cache::ChunkRows;
 use super::error::Patience;
 use super::known_pages::KeptPages;
+use super::run_parents::{self, KeptParents};
 use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError};
 use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
@@ -194,6 +195,8 @@ impl Slices {
                 return Err(in_a_circle(name, &other).into());
             }
         }
+        content.next =
+            run_parents::with_parents(context, transaction, mem::take(&mut content.next)).await?;
         let skipped = known.completed;
         let mut effects = self.effects(context, content, (Some(raw), Vec::new()), gone)?;
         effects.hold |= skipped && self.waits_for_more(context);
@@ -389,6 +392,23 @@ pub(super) fn behind_a_failure(
     }
 }
 
+/// What is read in place of what the parents of a task have left, when the task has failed and others need not; and
+/// the lane of it.
+pub(super) fn beside_failed_parents(
+    source: &SourceInUse,
+    payload: &Value,
+    error: &TaskError,
+) -> Option<(u32, TaskPayload)> {
+    let (TaskError::Request { error, .. } | TaskError::Source(error)) = error else { return None };
+    let TaskPayload::FetchPage { slice, position } = TaskPayload::deserialize(payload).ok()? else {
+        return None;
+    };
+    let slice = SliceId::of_ledger(slice);
+    let next = source.source.beside_failed_parents(&position, slice, error.kind)?;
+    let (slice, position) = (next.slice.to_ledger(), next.position);
+    Some((next.slice.lane(), TaskPayload::FetchPage { slice, position }))
+}
+
 /// A slice has what another of its lane had.
 pub(super) fn in_a_circle(name: &str, other: &str) -> SourceError {
     let message = format!("the source repeats itself: {name} is {other} again");
@@ -549,5 +569,6 @@ pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> Sli
         // A full run is to see for itself, and a recording is to be whole.
         known_pages: (context.mode == Mode::Incremental && context.access == Access::Network)
             .then(|| Arc::new(KeptPages::of(context)) as Arc<dyn KnownPages>),
+        parents: Some(Arc::new(KeptParents::of(context))),
     }
 }

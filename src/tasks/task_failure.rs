@@ -7,10 +7,11 @@ use super::Effects;
 use super::complete_task::{Completion, complete_task, note_attempt};
 use super::error::{Patience, TaskError};
 use super::perform::Performer;
-use super::read_slice::behind_a_failure;
+use super::read_slice::{behind_a_failure, beside_failed_parents};
 use crate::db::run_tasks::{self, EndedAttempt, TaskState};
-use crate::db::{Transaction, in_time};
+use crate::db::{Transaction, in_time, parents};
 use crate::domain::failure::{FailureClass, chain};
+use crate::domain::slice::SliceId;
 use crate::queue::{Delivery, Message};
 use crate::sources::SourceErrorKind;
 use crate::telemetry::NOTED;
@@ -245,10 +246,20 @@ impl Performer {
                 "{text}"
             );
             let source = self.sources.get(&self.pool, task.config_hash).await.ok();
-            let follow_ups =
-                source.as_ref().map(|source| behind_a_failure(source, &task.payload, error));
-            let effects =
-                Effects { follow_ups: follow_ups.unwrap_or_default(), ..Effects::default() };
+            let mut follow_ups = match &source {
+                Some(source) => behind_a_failure(source, &task.payload, error),
+                None => Vec::new(),
+            };
+            if let (Some(source), Some(slice)) = (&source, task.slice)
+                && let Some((lane, next)) = beside_failed_parents(source, &task.payload, error)
+            {
+                let (name, slice) = (&task.source, SliceId::of_ledger(slice));
+                let (run, why) = (message.run, error.for_ledger());
+                parents::note_failed(&mut transaction, name, run, slice, &why).await?;
+                let last = parents::last_lane(&mut *transaction, run).await?;
+                follow_ups.extend(Some(next).filter(|_| last.is_some_and(|last| lane <= last)));
+            }
+            let effects = Effects { follow_ups, ..Effects::default() };
             let completion = Completion {
                 run: message.run,
                 task_key: &message.task,

@@ -55,6 +55,7 @@ mod odd_values;
 mod offset;
 mod order;
 mod paging;
+mod parents;
 mod parrot;
 mod pause;
 mod pipeline;

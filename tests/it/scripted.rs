@@ -137,6 +137,7 @@ impl Source for Scripted {
             max_wait: None,
             kept_tokens: Vec::new(),
             recording: None,
+            parents: None,
             only_by_runs: None,
         }
     }

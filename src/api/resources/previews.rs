@@ -133,6 +133,7 @@ impl PreviewsApi {
             tokens: state.tokens.of(name),
             most_slices: Some(MOST_SLICES),
             examine: true,
+            pool: Some(state.pool.clone()),
         };
         let reading = async move {
             let source = sources::open(&definition, &allowed_roots)?;

@@ -102,6 +102,7 @@ fn refused_cursor(
         validators: None,
         not_modified: false,
         rate: answer.rate,
+        parent: None,
     })
 }
 

@@ -10,7 +10,7 @@ use super::incremental::Tracker;
 use super::params::RestApiParams;
 use super::position::PagePosition;
 use super::request::{RequestParts, address};
-use super::template::{self, JOB_ID, Moment, Names, RUN_DATE, RUN_ID, Supplied, Unfilled};
+use super::template::{self, JOB_ID, Moment, Names, PARENT, RUN_DATE, RUN_ID, Supplied, Unfilled};
 use crate::job_file::setting::Setting;
 use crate::sources::SourceError;
 
@@ -57,6 +57,19 @@ impl Asking<'_> {
                 let midnight = run.date.and_time(chrono::NaiveTime::MIN).and_utc();
                 let moment = Moment { time: midnight, zone: chrono_tz::UTC, side: Side::Neither };
                 Some(Supplied::Time(moment, run.date.to_string().into()))
+            }
+            _ if let Some(field) = name.strip_prefix(PARENT) => {
+                let parents = &position.parents.as_ref()?.of;
+                let is_list = self.params.for_each.as_ref()?.batch() > 1;
+                let values: Vec<_> = parents
+                    .iter()
+                    .map(|fields| fields.get(field).cloned())
+                    .collect::<Option<_>>()?;
+                match (is_list, values) {
+                    (true, values) if !values.is_empty() => Some(Supplied::Value(values.into())),
+                    (false, values) => values.into_iter().next().map(Supplied::Value),
+                    (true, _) => None,
+                }
             }
             _ => self.tracker?.supply(position.window.as_ref()?, name),
         }

@@ -125,8 +125,8 @@ fn elements(list: &str) -> Vec<&str> {
     }
 }
 
-/// An object with the rest beside its fields. What is no object is set aside when it is read.
-fn with_parent(element: &str, parent: &str) -> String {
+/// An object with the rest, or its parent, beside its fields. What is no object is set aside when it is read.
+pub(super) fn with_parent(element: &str, parent: &str) -> String {
     let trimmed = element.trim_end();
     match trimmed.strip_suffix('}') {
         Some(open) if trimmed.trim_start().starts_with('{') => {

@@ -9,12 +9,13 @@ use super::auth::AuthList;
 use super::body_params::GraphQlParams;
 use super::data_selector::DataSelector;
 use super::deleted::Deleted;
+use super::for_each::ForEach;
 use super::params::RestApiParams;
 use super::recording::Recording;
 use super::request::{self, BASE_URL};
-use super::responses;
+use super::responses::{self, ResponseAction};
 use super::source::RestApiSource;
-use crate::domain::text;
+use crate::domain::{suggest, text};
 use crate::files;
 use crate::job_file::policy::{Missing, MissingAction};
 use crate::job_file::setting::{PlainOrSecret, Secret, SettingError};
@@ -66,6 +67,7 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
         job.problem(&["rest_api", "deleted"], without_key(&error, "deleted"));
     }
     inspect_missing(job, params);
+    inspect_parents(job, params);
     inspect_headers(job, "rest_api", params);
     if let Some(graphql) = params.graphql.as_ref().filter(|graphql| graphql.query.is_some()) {
         for (keys, problem) in graphql.unused(Path::new("")) {
@@ -101,6 +103,48 @@ fn inspect_missing(job: &mut Inspection<'_>, params: &RestApiParams) {
             "needs runs that ask for everything, and the request has an end, behind which records may be: remove \
              `end_param` or `${incremental.end}` of `rest_api.incremental`",
         );
+    }
+}
+
+/// What is said of parents where there are none, and of what is not known of them.
+fn inspect_parents(job: &mut Inspection<'_>, params: &RestApiParams) {
+    let for_each = params.for_each.as_ref();
+    for (place, rule) in params.responses.iter().enumerate() {
+        if rule.action == Some(ResponseAction::SkipParent) && for_each.is_none() {
+            let message = "skips a parent, and there are none without `rest_api.for_each`: write \"end\" for the \
+                           proper end, or \"ignore\"";
+            job.problem(&["rest_api", "responses", &place.to_string(), "action"], message);
+        }
+    }
+    if params.explode.is_some() {
+        // The rest of the exploded record.
+        return;
+    }
+    let known = for_each.map(ForEach::names).unwrap_or_default();
+    for field in job.fields_with("from") {
+        let keys = ["fields", field.as_str(), "from"];
+        let Some(path) = job.text(&keys) else { continue };
+        let Some(rest) = path.strip_prefix("$._parent") else { continue };
+        let name: String =
+            rest.chars().skip(1).take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        match for_each {
+            None => job.warning(
+                &keys,
+                "there is no parent without `rest_api.for_each` or `rest_api.explode`, unless the records themselves \
+                 have a key `_parent`",
+            ),
+            Some(for_each) if for_each.batch() > 1 => job.problem(
+                &keys,
+                "which of several parents a record is of, nobody can tell: remove `rest_api.for_each.batch`, or take \
+                 what the record itself says of its parent",
+            ),
+            Some(_) if rest.starts_with('.') && !known.contains(&name.as_str()) => {
+                let hint = suggest::hint(&name, "fields of the parent", &known);
+                let message = format!("`{name}` is not known of the parent: see `rest_api.for_each`{hint}");
+                job.problem(&keys, message);
+            }
+            Some(_) => {}
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! requests can say them).
 //! `page_reader` makes a page of a response, `along` leads on from it within the bounds of the run: `data_selector` says which values of it are records
 //! (`explode`: which within those),
+//! `for_each` for which parents it is asked, `children` how their chains follow each other,
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches (`signs`: by which keys),
 //! `conditional` asks only for what has changed (`credentials`: since whoever asks now asked), `doctor` says what there is to see of a page, `complaint` what the answer says is wrong with it, `responses` what the job file says that it means, `answers`
 //! what it means in the end. `source` knows them all; `jobs` asks by single requests that are no pages.
@@ -23,6 +24,7 @@ mod body;
 mod body_params;
 mod body_path;
 mod bound;
+mod children;
 mod complaint;
 mod conditional;
 mod credentials;
@@ -32,6 +34,7 @@ mod doctor;
 mod error_words;
 mod exact_path;
 mod explode;
+mod for_each;
 mod full_page;
 mod graphql_query;
 mod http;
@@ -63,6 +66,7 @@ use std::sync::Arc;
 
 pub use self::auth::{Auth, AuthList};
 pub use self::body_params::{GraphQlParams, Method};
+pub use self::for_each::{ForEach, Only};
 pub use self::http::redirects::AllowedHost;
 pub use self::http::response::Response;
 pub use self::http::said::{Refused, Said};

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::children;
 use super::http::said::{self, Said};
 use super::incremental::Cursors;
 use super::odd_text;
@@ -78,6 +79,8 @@ pub struct Page {
     pub not_modified: bool,
     /// What the response said of rates.
     pub rate: RateState,
+    /// What is known of the parent of all of its records, as JSON.
+    pub parent: Option<String>,
 }
 
 impl Page {
@@ -95,8 +98,10 @@ impl Page {
             }
         };
         let context = match said {
-            Said::Page | Said::Last if !is_json => odd_text::context(),
-            Said::Page | Said::Last => Value::Null,
+            Said::Page | Said::Last if !is_json => {
+                children::context(odd_text::context(), self.parent.as_deref())
+            }
+            Said::Page | Said::Last => children::context(Value::Null, self.parent.as_deref()),
             Said::End | Said::Ignored | Said::ParentGone | Said::Nothing => said::context(),
         };
         let validators = validators.map(Box::new);

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answers::Answers;
+use super::children;
 use super::data_selector::DataSelector;
 use super::explode::Explode;
 use super::http::body_text;
@@ -109,11 +110,15 @@ impl PageReader {
         };
         let hash = ContentHash::of(body.as_bytes());
         let raw_ref = RawRef::Page(hash.into()).to_string();
-        let exploded = self.exploded(&body, &records)?;
-        let rows = exploded.as_ref().unwrap_or(&records);
+        let parent = asked.parent.clone();
+        let told = parent.as_deref().map(|parent| children::told(&records, parent, body.len()));
+        let told = told.transpose()?;
+        let children = told.as_ref().unwrap_or(&records);
+        let exploded = self.exploded(&body, children)?;
+        let rows = exploded.as_ref().unwrap_or(children);
         let (shape, leading_nowhere) = self.rows.shape_of(rows, &raw_ref);
         let count = rows.len() as i64;
-        let Asked { url, fingerprint } = asked;
+        let Asked { url, fingerprint, .. } = asked;
         let came = if is_page { self.selector.came(json, records.len())? } else { 0 };
         let (headers, body_text, records) = (&headers, json, records.as_slice());
         let view =
@@ -191,6 +196,7 @@ impl PageReader {
             validators: None,
             not_modified: false,
             rate,
+            parent,
         })
     }
 
@@ -210,16 +216,20 @@ impl PageReader {
         explode.records(records, body.len(), self.selector.empty_is_ok).map(Some)
     }
 
-    /// Calls `map` for each record with its number, from 1; what is no object is a reject.
+    /// Calls `map` for each record with its number, from 1; what is no object is a reject. `parent` is what is known
+    /// of that of all of them.
     pub fn each_row(
         &self,
-        body: &str,
+        (body, parent): (&str, Option<&str>),
         raw: RawRef,
         out: &mut Mapped,
         map: impl Fn(&JsonRow<'_>, &str, i64, &mut Mapped) -> Result<(), Frozen>,
     ) -> Result<(), SourceError> {
         out.records.enter_raw(raw);
-        let records = self.selector.select(body)?;
+        let mut records = self.selector.select(body)?;
+        if let Some(parent) = parent {
+            records = children::told(&records, parent, body.len())?;
+        }
         let records = self.exploded(body, &records)?.unwrap_or(records);
         for (raw_row, text) in (1..).zip(records) {
             match json::record(&text) {

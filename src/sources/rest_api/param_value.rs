@@ -4,6 +4,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::template::{self, Names};
 use crate::sources::SourceError;
@@ -54,14 +55,27 @@ impl ParamValue {
         let mut filled = Vec::new();
         for scalar in self.scalars() {
             match scalar {
-                Scalar::Text(text) => {
-                    let value = template::parsed(text)?.value(names)?;
-                    filled.extend((!value.is_null()).then(|| template::text_of(&value)));
-                }
+                Scalar::Text(text) => match template::parsed(text)?.value(names)? {
+                    Value::Null => {}
+                    Value::Array(values) => filled.extend(values.iter().map(template::text_of)),
+                    value => filled.push(template::text_of(&value)),
+                },
                 other => filled.push(other.to_string()),
             }
         }
         Ok(filled)
+    }
+}
+
+impl Scalar {
+    /// The value as JSON.
+    pub(super) fn to_json(&self) -> Value {
+        match self {
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::Integer(number) => Value::from(*number),
+            Self::Number(number) => Value::from(*number),
+            Self::Boolean(flag) => Value::from(*flag),
+        }
     }
 }
 

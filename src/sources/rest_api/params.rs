@@ -13,6 +13,7 @@ use super::auth::AuthList;
 use super::body_params::{BodyParams, GraphQlParams, Method, template_problems};
 use super::body_path::BodyPath;
 use super::explode::Explode;
+use super::for_each::ForEach;
 use super::http::redirects::AllowedHost;
 use super::http::tls::Tls;
 use super::incremental_params::Incremental;
@@ -73,6 +74,9 @@ pub struct RestApiParams {
     pub ignore_errors: bool,
     /// What of the API is new: only that is asked for.
     pub incremental: Option<Incremental>,
+    /// The parents for whose children is asked, such as the issues whose comments are wanted: the records of another
+    /// source, or a list of values.
+    pub for_each: Option<ForEach>,
     /// A filter that finds the records which say of themselves that they are deleted, such as
     /// `$[?@.status == 'deleted']`: they are loaded and marked as deleted.
     pub deleted: Option<String>,
@@ -200,6 +204,7 @@ impl RestApiParams {
             data_selector: whole_body(),
             empty: Empty::default(),
             explode: None,
+            for_each: None,
             paginator: Paginator::default(),
             ignore_errors: false,
             incremental: None,
@@ -246,6 +251,14 @@ impl RestApiParams {
             for (below, problem) in incremental.problems(&texts, has_param) {
                 let keys = ["incremental"].into_iter().chain(below).map(str::to_owned);
                 problems.push((keys.collect(), problem));
+            }
+        }
+        if let Some(for_each) = &self.for_each {
+            problems.extend(for_each.problems(&texts));
+            if self.incremental.is_some() {
+                let text = "cannot be combined with `for_each`: a record of a parent that has not changed is not \
+                            asked for again anyway; remove one of the two";
+                problems.push((key("incremental"), text.to_owned()));
             }
         }
         problems.extend(template_problems(texts, &self.names()));
@@ -356,8 +369,10 @@ impl RestApiParams {
             // Only times have an end that is known before they are read.
             names.extend(incremental.kind.is_time().then_some(template::END));
         }
+        let parents = self.for_each.iter().flat_map(ForEach::names);
+        let parents = parents.map(|name| format!("{}{name}", template::PARENT));
         names.extend(&self.more_names);
-        names.into_iter().map(str::to_owned).collect()
+        names.into_iter().map(str::to_owned).chain(parents).collect()
     }
 
     /// Whether a template has a name that begins like this.

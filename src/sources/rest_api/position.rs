@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::domain::run::RunId;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -21,15 +21,31 @@ pub(super) struct PagePosition {
     /// What an incremental run asks for; `None` where the job file has no `incremental`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
-    /// The parent that the request is for, as `for_each` names it.
+    /// The parents that the chain asks for; `None` where the job file has no `for_each`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<Value>,
+    pub parents: Option<ParentsAt>,
     /// The run, where a template names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
     /// The export job that the request is about, as the API names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Value>,
+}
+
+/// The parents that a chain asks for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ParentsAt {
+    /// What is known of each; nothing where a chain begins, before they were looked up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<Map<String, Value>>,
+    /// How many chains directly before this one, which each came in place of the other, have failed.
+    #[serde(skip_serializing_if = "is_none_of_them")]
+    pub failed_before: u32,
+}
+
+fn is_none_of_them(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What templates may name of a run.
@@ -102,7 +118,7 @@ impl Window {
 impl PagePosition {
     /// A position of a chain that nothing binds.
     pub fn of(at: Value) -> Self {
-        Self { at, window: None, parent: None, run: None, job: None }
+        Self { at, window: None, parents: None, run: None, job: None }
     }
 
     /// Reads a stored position, of this version or an earlier one.
@@ -122,7 +138,7 @@ impl PagePosition {
     /// The form to be stored.
     #[expect(clippy::expect_used, reason = "serde_json writes every number, text and object")]
     pub fn to_json(&self) -> Value {
-        let Self { at, window: None, parent: None, run: None, job: None } = self else {
+        let Self { at, window: None, parents: None, run: None, job: None } = self else {
             return serde_json::to_value(self).expect("numbers and texts");
         };
         at.clone()
@@ -159,14 +175,15 @@ mod tests {
         for window in
             [None, window(None, None), window(Some("a"), None), window(Some("a"), Some("b"))]
         {
-            for parent in [None, Some(json!({ "number": 7 }))] {
+            let fields = json!({ "number": 7 }).as_object().unwrap().clone();
+            for parents in [None, Some(ParentsAt { of: vec![fields], failed_before: 2 })] {
                 let at = json!({ "page": 1 });
-                let run = parent.is_some().then_some(Run { id: RunId(3), date: NaiveDate::MAX });
-                let job = parent.clone();
-                let position = PagePosition { at, window: window.clone(), parent, run, job };
+                let run = parents.is_some().then_some(Run { id: RunId(3), date: NaiveDate::MAX });
+                let job = parents.is_some().then(|| json!(7));
+                let position = PagePosition { at, window: window.clone(), parents, run, job };
                 assert_eq!(PagePosition::from_json(&position.to_json()).unwrap(), position);
                 let next = position.next(json!({ "page": 2 }));
-                assert_eq!((next.window, next.parent), (position.window, position.parent));
+                assert_eq!((next.window, next.parents), (position.window, position.parents));
             }
         }
         let odd = json!({ "at": { "page": 1 }, "windw": {} });

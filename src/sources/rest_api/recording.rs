@@ -4,7 +4,7 @@
 //! A page is in `page-0001-KEY.json`, named by its number in the full sync and by its request, so that pages
 //! of any paginator and any body are told apart; the headers that came with it are in
 //! `page-0001-KEY.headers.json`. `recording.json` holds what a run without a network cannot know: the address,
-//! and where the run began. Recordings of earlier versions have `page-0001.json` alone, and are still read.
+//! and where the run began. The parents for whose children was asked are in `parents-000000.json`, by lane. Recordings of earlier versions have `page-0001.json` alone, and are still read.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use serde_json::Value;
 use ulid::Ulid;
 
 use crate::domain::hash::ContentHash;
+use crate::domain::parent::Parent;
 use crate::files;
 use crate::sources::{AllowedRoots, SourceError, SourceErrorKind};
 
@@ -22,6 +23,10 @@ use crate::sources::{AllowedRoots, SourceError, SourceErrorKind};
 const INDEX: &str = "recording.json";
 /// The largest of the small files.
 const MOST_SMALL: u64 = 1 << 20;
+/// What the names of the files begin with that hold parents, one for each lane.
+const PARENTS: &str = "parents-";
+/// The largest of them.
+const MOST_PARENTS: u64 = 64 << 20;
 /// How many digits of a request's hash are in the name of its page.
 const DIGITS: usize = 16;
 /// Headers that say nothing of the page as it is kept, differ with each request, or hold a session.
@@ -140,6 +145,59 @@ impl Recording {
     pub async fn write_index(&self, index: &Index) -> Result<(), SourceError> {
         let text = serde_json::to_string_pretty(index).unwrap_or_default();
         self.write_file(INDEX, text.as_bytes()).await
+    }
+
+    /// Keeps the parents of a lane, for whose children was asked.
+    pub async fn write_parents(&self, lane: u32, parents: &[Parent]) -> Result<(), SourceError> {
+        let text = serde_json::to_string_pretty(parents).unwrap_or_default();
+        self.write_file(&format!("{PARENTS}{lane:06}.json"), text.as_bytes()).await
+    }
+
+    /// Forgets the parents of an earlier recording.
+    pub async fn remove_parents(&self) -> Result<(), SourceError> {
+        for (path, _) in self.parents_files()? {
+            tokio::fs::remove_file(&path)
+                .await
+                .map_err(|error| self.unread_parents(&path, error))?;
+        }
+        Ok(())
+    }
+
+    /// The parents that were recorded, in their order; none where that was not done.
+    pub fn parents(&self) -> Result<Vec<Parent>, SourceError> {
+        let mut parents = Vec::new();
+        for (path, _) in self.parents_files()? {
+            let text = files::read_text(&path, MOST_PARENTS);
+            let text = text.map_err(|error| self.unread_parents(&path, error))?;
+            let of_lane: Vec<Parent> = serde_json::from_str(&text)
+                .map_err(|error| self.unread_parents(&path, error.into()))?;
+            parents.extend(of_lane);
+        }
+        Ok(parents)
+    }
+
+    /// The files with parents, by their lanes.
+    fn parents_files(&self) -> Result<Vec<(PathBuf, u32)>, SourceError> {
+        let entries = match std::fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.unread_parents(&self.path, error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| self.unread_parents(&self.path, error))?;
+            let name = entry.file_name();
+            let lane = name.to_str().and_then(|name| name.strip_prefix(PARENTS));
+            let lane = lane.and_then(|lane| lane.strip_suffix(".json")?.parse().ok());
+            found.extend(lane.map(|lane| (entry.path(), lane)));
+        }
+        found.sort_by_key(|(_, lane)| *lane);
+        Ok(found)
+    }
+
+    fn unread_parents(&self, path: &Path, error: std::io::Error) -> SourceError {
+        let message = format!("the recorded parents in {} cannot be used", path.display());
+        SourceError::new(SourceErrorKind::BadRecording, message).caused_by(error)
     }
 
     /// The file of a page, if it is there.

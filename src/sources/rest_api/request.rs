@@ -224,7 +224,8 @@ impl RequestParts {
     /// without one.
     pub fn asked(&self) -> Asked {
         let body = self.body.to_bytes();
-        Asked { fingerprint: fingerprint(&self.method, &self.url, &body), url: self.url.clone() }
+        let fingerprint = fingerprint(&self.method, &self.url, &body);
+        Asked { fingerprint, url: self.url.clone(), parent: None }
     }
 }
 
@@ -233,8 +234,19 @@ impl RequestParts {
 pub(super) struct Asked {
     /// The address.
     pub url: Url,
-    /// Tells the request from others.
+    /// Tells the request from others, and from itself for a parent that has changed.
     pub fingerprint: ContentHash,
+    /// What is known of the parent whose children are asked for, as JSON.
+    pub parent: Option<String>,
+}
+
+impl Asked {
+    /// The same for the children of a parent, of which this is known.
+    pub fn for_parent(self, parent: Option<String>) -> Self {
+        let Some(parent) = parent else { return self };
+        let both = [self.fingerprint.as_bytes(), parent.as_bytes()].concat();
+        Self { fingerprint: ContentHash::of(&both), parent: Some(parent), ..self }
+    }
 }
 
 /// A hash over the method, the address without secrets, and the body. Neither of the first two can

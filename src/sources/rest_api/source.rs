@@ -16,12 +16,14 @@ use super::along::along;
 use super::answers::Answers;
 use super::asking::{Asking, Called};
 use super::auth::{AuthContext, AuthList, Calls, SentToken};
+use super::children;
 use super::conditional;
 use super::credentials::Credentials;
 use super::data_selector::DataSelector;
 use super::deleted::Deleted;
 use super::doctor;
 use super::explode::Explode;
+use super::for_each::ForEach;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
 use super::http::said::{self, Said};
@@ -40,19 +42,20 @@ use crate::domain::failure::FailureClass;
 use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::known_page::{KnownPage, Validators};
 use crate::domain::number::grouped;
+use crate::domain::parent::{PlannedParents, WhichParents};
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
-use crate::domain::run::ReadRange;
+use crate::domain::run::{Mode, ReadRange};
 use crate::domain::slice::SliceId;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
 use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
-    Access, AllowedRoots, AskedRange, Finding, KnownPages, NextSlice, OneSlice, Plan, PlanRequest,
-    Position, Profile, RateLimit, RawRows, SliceReader, SliceRequest, Source, SourceError,
-    SourceErrorKind,
+    Access, AllowedRoots, AskedRange, Finding, KnownPages, NextSlice, OneSlice, ParentsProfile,
+    Plan, PlanRequest, Position, Profile, RateLimit, RawRows, SliceReader, SliceRequest, Source,
+    SourceError, SourceErrorKind,
 };
 use crate::values::field::Locator;
 
@@ -136,6 +139,11 @@ impl RestApiSource {
         Self { mapping, ..self }
     }
 
+    /// Whether runs leave parents out that have not changed.
+    fn leaves_parents_out(&self) -> bool {
+        self.params.for_each.as_ref().is_some_and(ForEach::only_changed)
+    }
+
     /// The same, whose records have this key.
     ///
     /// # Errors
@@ -153,7 +161,8 @@ impl RestApiSource {
 
     /// What is remembered of the mapping: where runs read what is new, records keep it.
     fn mapping(&self) -> Option<String> {
-        self.mapping.filter(|_| self.reader.tracker.is_some()).map(|mapping| mapping.to_string())
+        let leaves_out = self.reader.tracker.is_some() || self.leaves_parents_out();
+        self.mapping.filter(|_| leaves_out).map(|mapping| mapping.to_string())
     }
 
     /// Whether the recording is below the allowed roots.
@@ -184,6 +193,11 @@ impl RestApiSource {
             let paginator = &self.params.paginator;
             let explode = self.params.explode.as_deref().unwrap_or_default();
             request.push_str(&format!("\n{}\n{paginator:?}\n{explode}", incremental.identity()));
+        }
+        if let Some(for_each) = &self.params.for_each {
+            // How pages are walked decides how much was read of each.
+            let (paginator, explode) = (&self.params.paginator, &self.params.explode);
+            request.push_str(&format!("\n{}\n{paginator:?}\n{explode:?}", for_each.identity()));
         }
         if !self.params.read_by.is_empty() {
             request.push_str(&format!("\n{}", self.params.read_by));
@@ -248,6 +262,51 @@ impl RestApiSource {
         Plan::of_slices(slices.collect())
     }
 
+    /// The parents of a run; those that were recorded, where it reads that.
+    fn planned_parents(
+        &self,
+        request: &PlanRequest,
+    ) -> Result<Option<PlannedParents>, SourceError> {
+        let Some(for_each) = &self.params.for_each else { return Ok(None) };
+        let recorded = match (request.access, &self.recording) {
+            (Access::Offline, Some(recording)) => recording.parents()?,
+            (Access::Offline | Access::Network | Access::Record, _) => Vec::new(),
+        };
+        let which = match recorded.is_empty() {
+            true => for_each.which(request.mode == Mode::Full),
+            false => WhichParents::These(recorded),
+        };
+        Ok(Some(PlannedParents {
+            which,
+            per_lane: for_each.batch(),
+            asked: self.asked_of_parents(),
+        }))
+    }
+
+    /// What is asked for each parent.
+    fn asked_of_parents(&self) -> String {
+        self.state().and_then(|state| state.request).unwrap_or_default()
+    }
+
+    /// The position, with what is known of its parents.
+    async fn with_parents(
+        &self,
+        position: &Value,
+        request: &SliceRequest,
+    ) -> Result<Value, SourceError> {
+        let at = PagePosition::from_json(position)?;
+        let unknown = at.parents.as_ref().is_some_and(|parents| parents.of.is_empty());
+        let Some(parents) = request.parents.as_ref().filter(|_| unknown) else {
+            return Ok(position.clone());
+        };
+        let lane = request.slice.lane();
+        let found = parents.of_lane(lane).await?;
+        if request.access == Access::Record {
+            self.recording()?.write_parents(lane, &found).await?;
+        }
+        Ok(children::looked_up(at, found)?.to_json())
+    }
+
     pub(super) fn planned(&self, request: &PlanRequest, range: Option<&ReadRange>) -> Plan {
         let asks = self.state();
         let paginator = &self.reader.paginator;
@@ -277,11 +336,35 @@ impl RestApiSource {
             let window = window.map(|window| Window { resumed, ..window });
             PagePosition { window, run, ..PagePosition::of(at) }.to_json()
         };
+        if let Some(for_each) = &self.params.for_each {
+            let first = PagePosition { run, ..PagePosition::of(paginator.first()) };
+            let slices = children::begins(for_each, &first);
+            return Plan { remarks, everything, ..Plan::of_slices(slices) };
+        }
         let slices = (0..).zip(windows).map(|(lane, window)| NextSlice {
             slice: SliceId::new(lane, 0),
             position: first(window),
         });
         Plan { remarks, everything, ..Plan::of_slices(slices.collect()) }
+    }
+
+    /// The first page of the chain that is opened when that of a page has ended.
+    fn opened_behind(
+        &self,
+        position: &Value,
+        slice: SliceId,
+        page: &Page,
+    ) -> Result<Option<NextSlice>, SourceError> {
+        if page.next.is_some() {
+            return Ok(None);
+        }
+        let Some(for_each) = &self.params.for_each else { return self.behind(position, slice) };
+        let has_ended = page.end.is_some() && page.again.is_none() && page.ahead.is_empty();
+        if !has_ended {
+            return Ok(None);
+        }
+        let at = PagePosition::from_json(position)?;
+        Ok(children::behind(for_each, (&at, slice), self.reader.paginator.first(), false))
     }
 
     /// The first page of the window that is opened when the chain of this one has ended.
@@ -341,7 +424,7 @@ impl RestApiSource {
         looks: Looks<'_>,
     ) -> Result<(Page, HeaderMap), SourceError> {
         let clients = self.clients()?;
-        let asked = request.asked();
+        let asked = self.asked_at(position, request)?;
         let known_pages = looks.known_pages.filter(|_| self.params.conditional);
         let credentials = match self.params.conditional {
             true => self.credentials.of(&self.params, &self.base_dir, request).await?,
@@ -551,7 +634,14 @@ impl RestApiSource {
     pub(super) fn first_recorded(&self) -> Option<PathBuf> {
         let recording = self.recording.as_ref()?;
         let first = self.index().begins.first().map(|(_, position)| position.clone());
-        recording.find(self.recorded(&first.unwrap_or_else(|| self.first())).ok()?)
+        let mut first = first.unwrap_or_else(|| self.first());
+        if let Some(for_each) = &self.params.for_each {
+            let mut parents = recording.parents().ok()?;
+            parents.truncate(for_each.batch() as usize);
+            let at = PagePosition::from_json(&first).ok()?;
+            first = children::looked_up(at, parents).ok()?.to_json();
+        }
+        recording.find(self.recorded(&first).ok()?)
     }
 
     /// What the recording says that a run without a network cannot know.
@@ -572,6 +662,7 @@ impl RestApiSource {
         };
         let begins = plan.slices.iter().filter(|_| self.differs_by_run());
         let begins = begins.map(|slice| (slice.slice.lane(), slice.position.clone())).collect();
+        self.recording()?.remove_parents().await?;
         self.recording()?.write_index(&Index { base_url, begins }).await
     }
 
@@ -583,7 +674,14 @@ impl RestApiSource {
     /// What would be asked for where nobody sends it, and the address may not be known.
     pub(super) fn unsent(&self, position: &Value) -> Result<Asked, SourceError> {
         let at = PagePosition::from_json(position)?;
-        Ok(self.request(position, Called::Unsent(&at))?.asked())
+        self.asked_at(position, &self.request(position, Called::Unsent(&at))?)
+    }
+
+    /// What a request asks for at a position.
+    fn asked_at(&self, position: &Value, request: &RequestParts) -> Result<Asked, SourceError> {
+        let at = PagePosition::from_json(position)?;
+        let parent = children::parent_of(&at, self.params.for_each.as_ref());
+        Ok(request.asked().for_parent(parent))
     }
 
     /// Adds the headers of the job file, and what the API knows us by.
@@ -684,9 +782,9 @@ impl Source for RestApiSource {
     fn profile(&self) -> Profile {
         let rate_limit = self.params.rate_limit.clone();
         Profile {
-            reads: match self.reader.tracker {
-                Some(_) => Reads::News,
-                None => Reads::Again,
+            reads: match (&self.reader.tracker, &self.params.for_each) {
+                (None, None) => Reads::Again,
+                (Some(_), _) | (_, Some(_)) => Reads::News,
             },
             rows_by_job_file: true,
             may_shift: matches!(self.reader.paginator.way(), Way::Numbered { .. }),
@@ -702,6 +800,12 @@ impl Source for RestApiSource {
             max_wait: Some(self.params.retry.max_wait()),
             kept_tokens: self.kept_tokens(),
             recording: self.recording.as_ref().map(|recording| recording.path().to_owned()),
+            parents: self.params.for_each.as_ref().map(|for_each| ParentsProfile {
+                asked: self.asked_of_parents(),
+                one_each: for_each.batch() == 1,
+                at: &["rest_api", "for_each"],
+                records: for_each.source.clone().map(|source| (source, for_each.fields.clone())),
+            }),
             only_by_runs: None,
         }
     }
@@ -711,6 +815,7 @@ impl Source for RestApiSource {
         request: PlanRequest,
     ) -> BoxFuture<'static, Result<Plan, SourceError>> {
         async move {
+            let parents = self.planned_parents(&request)?;
             let plan = match request.access {
                 Access::Offline if !self.index().begins.is_empty() => self.recorded_plan(),
                 Access::Network | Access::Record | Access::Offline => self.planned(&request, None),
@@ -718,7 +823,7 @@ impl Source for RestApiSource {
             if request.access == Access::Record && !plan.slices.is_empty() {
                 self.record_plan(&plan).await?;
             }
-            Ok(plan)
+            Ok(Plan { parents, ..plan })
         }
         .boxed()
     }
@@ -768,6 +873,7 @@ impl Source for RestApiSource {
                 let message = "an API is read in pages, and has no chunks";
                 return Err(SourceError::new(SourceErrorKind::InvalidState, message));
             };
+            let position = &self.with_parents(position, &request).await?;
             let looks =
                 Looks { known_pages: request.known_pages.as_deref(), examine: request.examine };
             let (access, tokens) = (request.access, &request.tokens);
@@ -775,10 +881,7 @@ impl Source for RestApiSource {
             if request.examine {
                 page.findings = self.examine(position, &request, &page).await?;
             }
-            let behind = match page.next {
-                Some(_) => None,
-                None => self.behind(position, request.slice)?,
-            };
+            let behind = self.opened_behind(position, request.slice, &page)?;
             let mut content = page.into_slice(request.slice);
             content.next.extend(behind);
             Ok(content)
@@ -786,6 +889,10 @@ impl Source for RestApiSource {
     }
 
     fn behind_a_failure(&self, position: &Value, slice: SliceId) -> Vec<NextSlice> {
+        if self.params.for_each.is_some() {
+            // The next run reads all children of the parent again.
+            return Vec::new();
+        }
         let next = PagePosition::from_json(position).and_then(|position| {
             let next = self.reader.paginator.behind_a_failure(&position.at)?;
             Ok(next.map(|(pages, next)| (pages, position.next(next).to_json())))
@@ -793,6 +900,17 @@ impl Source for RestApiSource {
         let next = next.ok().flatten();
         let next = next.map(|(pages, position)| NextSlice { slice: slice.ahead(pages), position });
         next.into_iter().collect()
+    }
+
+    fn beside_failed_parents(
+        &self,
+        position: &Value,
+        slice: SliceId,
+        kind: SourceErrorKind,
+    ) -> Option<NextSlice> {
+        let for_each = self.params.for_each.as_ref().filter(|_| children::is_of_these(kind))?;
+        let position = PagePosition::from_json(position).ok()?;
+        children::behind(for_each, (&position, slice), self.reader.paginator.first(), true)
     }
 
     fn map(
@@ -809,7 +927,8 @@ impl Source for RestApiSource {
         }
         let odd = odd_text::unkept(text, context)?;
         let text = odd.as_deref().unwrap_or(text);
-        self.reader.each_row(text, raw, out, |row, text, raw_row, out| {
+        let parent = children::of_context(context);
+        self.reader.each_row((text, parent.as_deref()), raw, out, |row, text, raw_row, out| {
             if self.deleted.as_ref().is_some_and(|deleted| deleted.is_said_by(text)) {
                 out.records.next_is_deleted();
             }
@@ -836,7 +955,8 @@ impl Source for RestApiSource {
 
     fn replays_first(&self, state: &Value) -> bool {
         let before = State::of(state);
-        let Some(now) = self.state().filter(|_| before.watermark.is_some()) else { return false };
+        let leaves_out = before.watermark.is_some() || self.leaves_parents_out();
+        let Some(now) = self.state().filter(|_| leaves_out) else { return false };
         before.request == now.request
             && before.mapping.is_some()
             && now.mapping.is_some()

@@ -26,7 +26,6 @@ pub(super) const RUN_ID: &str = "run.id";
 pub(super) const RUN_DATE: &str = "run.date";
 pub(in crate::sources) const JOB_ID: &str = "job.id";
 /// What the names of a parent's fields begin with.
-#[allow(dead_code, reason = "incremental runs and children supply them")]
 pub(super) const PARENT: &str = "parent.";
 
 /// What supplies the values of names.
@@ -107,7 +106,7 @@ impl Template {
                 ));
             }
             if let Some(format) = format {
-                check_format(format)?;
+                check_format_of(name, format)?;
             }
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
@@ -135,9 +134,27 @@ impl Template {
         self.names().any(|name| name.starts_with(prefix))
     }
 
+    /// Whether it is one name and nothing else: then it becomes the value with its type, which may be a list.
+    pub fn is_one_name(&self) -> bool {
+        matches!(self.0.as_slice(), [Part::Name { format: None, .. }])
+    }
+
+    /// The first name that begins like this and stands for one value of a list.
+    pub fn unjoined(&self, prefix: &str) -> Option<&str> {
+        self.0.iter().find_map(|part| match part {
+            Part::Name { name, format: None } if name.starts_with(prefix) => Some(name.as_str()),
+            Part::Name { .. } | Part::Text(_) => None,
+        })
+    }
+
     /// What is wrong with its names, if only these are known; to be read behind the key.
     pub fn unknown(&self, known: &[String]) -> Option<String> {
         let name = self.names().find(|name| !known.iter().any(|other| other == name))?;
+        if name.starts_with(PARENT) && !known.iter().any(|other| other.starts_with(PARENT)) {
+            return Some(format!(
+                "names `${{{name}}}`, and there are no parents without `for_each`"
+            ));
+        }
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let hint = suggest::hint(name, "names", &known);
         Some(format!("names `${{{name}}}`, which has no value here{hint}"))
@@ -246,6 +263,14 @@ fn of(names: &dyn Names, name: &str, format: Option<&str>) -> Result<Value, Sour
         (Supplied::Value(value), None) | (Supplied::Time(_, value), None) => Ok(value),
         (Supplied::Itself, None) => Ok(format!("${{{name}}}").into()),
         (Supplied::Itself, Some(format)) => Ok(format!("${{{name}:{format}}}").into()),
+        (Supplied::Value(value), Some(format)) if let Some(between) = joined(format) => {
+            Ok(match value {
+                Value::Array(values) => {
+                    values.iter().map(text_of).collect::<Vec<_>>().join(between).into()
+                }
+                one => text_of(&one).into(),
+            })
+        }
         (Supplied::Time(moment, _), Some(format)) => Ok(formatted(moment, format)),
         (Supplied::Value(_), Some(format)) => {
             let message = format!("`${{{name}:{format}}}` has a format, and the value is no time");
@@ -267,6 +292,29 @@ pub(super) fn formatted(moment: Moment, format: &str) -> Value {
     }
     let format = with_millis(format, &time.timestamp_millis().to_string());
     Value::String(time.format(&format).to_string())
+}
+
+/// What stands between the values of a list, where the format says that they are put together.
+fn joined(format: &str) -> Option<&str> {
+    format.strip_prefix("join(")?.strip_suffix(')')
+}
+
+/// What is wrong with the format of a name, if anything.
+fn check_format_of(name: &str, format: &str) -> Result<(), String> {
+    match (name.starts_with(PARENT), format.starts_with("join(")) {
+        (true, true) if joined(format).is_none() => {
+            Err(format!("has `${{{name}:{format}}}`, without the `)` of `join(`"))
+        }
+        (true, true) => Ok(()),
+        (true, false) => Err(format!(
+            "has `${{{name}:{format}}}` with a format, and the value is no time: write `${{{name}}}`, or \
+             `${{{name}:join(,)}}` for several"
+        )),
+        (false, true) => Err(format!(
+            "has `${{{name}:{format}}}`, and only values of parents can be put together: write `${{{name}}}`"
+        )),
+        (false, false) => check_format(format),
+    }
 }
 
 /// What is wrong with a format, if anything.
@@ -324,6 +372,7 @@ mod tests {
                 "parent.name" => Supplied::Value(json!("a/b ü?")),
                 "parent.up" => Supplied::Value(json!("..")),
                 "parent.none" => Supplied::Value(Value::Null),
+                "parent.all" => Supplied::Value(json!([7, "a b", true])),
                 _ => return None,
             })
         }
@@ -354,6 +403,8 @@ mod tests {
             ("${incremental.start:%%Q %Q}", "%Q 1700000000250"),
             ("$${parent.id} $$${parent.id}", "${parent.id} $${parent.id}"),
             ("[${parent.none}]", "[]"),
+            ("${parent.all:join(,)}|${parent.all:join(%2C )}", "7,a b,true|7%2C a b%2C true"),
+            ("${parent.id:join(,)}", "7"),
         ] {
             assert_eq!(text(template).as_deref(), Ok(becomes), "{template}");
         }
@@ -390,6 +441,8 @@ mod tests {
             ("${incremental.start:}", "has the format ``, which is none"),
             ("${incremental.start:%}", "has the format `%`, which is none"),
             ("${parent.id:%Y}", "the value is no time"),
+            ("${parent.id:join(,}", "without the `)`"),
+            ("${incremental.start:join(,)}", "only values of parents"),
             ("${incremental.start:%Y-%m-%d %I:%M}", "does not say which half of the day"),
         ] {
             assert!(text(template).unwrap_err().contains(says), "{template}");
@@ -399,5 +452,7 @@ mod tests {
         assert_eq!(unknown("${incremental.start}"), None);
         let said = unknown("${incremental.strat}").unwrap();
         assert!(said.contains("did you mean `incremental.start`?"), "{said}");
+        let said = unknown("${parent.id}").unwrap();
+        assert!(said.contains("no parents without `for_each`"), "{said}");
     }
 }

@@ -12,11 +12,13 @@ struct Repository {
     updated: Vec<u32>,
     /// How many requests are refused next, as the limit is used up.
     refuse: usize,
+    /// Issues that were deleted, which the list of issues does not tell.
+    gone: Vec<usize>,
 }
 
 impl Repository {
     fn new(issues: u32) -> Self {
-        Self { updated: (1..=issues).collect(), refuse: 0 }
+        Self { updated: (1..=issues).collect(), refuse: 0, gone: Vec::new() }
     }
 
     fn time(minutes: u32) -> String {
@@ -46,6 +48,10 @@ impl Repository {
                 .insert_header("retry-after", "1")
                 .set_body_json(json!({ "message": "API rate limit exceeded for user ID 1." }));
         }
+        if let Some(issue) = request.url.path().strip_suffix("/comments") {
+            let number = issue.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap();
+            return self.comments(number, request);
+        }
         let query = query(request);
         let size: usize = query["per_page"].parse::<usize>().unwrap().min(100);
         let page: usize = query.get("page").map_or(1, |page| page.parse().unwrap());
@@ -68,6 +74,27 @@ impl Repository {
             false => answer,
         }
         .set_body_raw(body, "application/json")
+    }
+
+    /// As many comments as the number of the issue says; one that was deleted has none, and is not known.
+    fn comments(&self, issue: usize, request: &Request) -> ResponseTemplate {
+        if self.gone.contains(&issue) {
+            return ResponseTemplate::new(410)
+                .set_body_json(json!({ "message": "This issue was deleted" }));
+        }
+        let size: usize = query(request)["per_page"].parse::<usize>().unwrap().min(100);
+        let page: usize = query(request).get("page").map_or(1, |page| page.parse().unwrap());
+        let all = (1..=issue).map(|n| {
+            json!({ "id": issue * 1_000 + n, "body": format!("Comment {n}"), "updated_at": Self::time(1) })
+        });
+        let of_page: Vec<_> = all.skip((page - 1) * size).take(size).collect();
+        let answer = ResponseTemplate::new(200).set_body_json(of_page);
+        match page * size < issue {
+            true => {
+                answer.insert_header("link", link(request, page, issue.div_ceil(size)).as_str())
+            }
+            false => answer,
+        }
     }
 
     fn issues(&self, since: &str) -> Vec<Value> {
@@ -124,5 +151,37 @@ async fn issues_are_read_by_links_and_then_only_what_changed() {
     assert_eq!(query(&second[0])["since"], "2026-01-01T03:55:00Z", "two minutes before the last");
     let records = example.app.number("select count(*) from unified_records").await;
     assert_eq!(records, 190);
+    example.end().await;
+}
+
+#[tokio::test]
+async fn comments_are_read_of_the_issues_that_changed_when_the_run_of_these_has_ended() {
+    let repository = Shared::new(Repository::new(104));
+    repository.with(|held| held.gone = vec![7]);
+    let example = example(&["github_issues", "github_comments"], &repository).await;
+    let ended = "select status from etl_runs where source = 'github_comments' order by id";
+    example.run("github_issues").await;
+    assert_eq!(example.app.texts(ended).await, ["success"]);
+    let comments = "select count(*) from unified_records where source = 'github_comments'";
+    let all = (1..=104).filter(|number: &i64| number % 5 != 0 && *number != 7).sum::<i64>();
+    assert_eq!(example.app.number(comments).await, all);
+    let of =
+        "select attributes ->> 'issue_title' from unified_records where external_id = '103101'";
+    assert_eq!(example.app.texts(of).await, ["Issue 103"]);
+
+    let asked = example.requests().await.len();
+    repository.with(|held| held.updated[2] = 20_000);
+    example.run("github_issues").await;
+    let second = example.requests().await.split_off(asked);
+    let paths: Vec<_> = second.iter().map(|request| request.url.path()).collect();
+    let of_third = "/repos/dlt-hub/dlt/issues/3/comments";
+    assert_eq!(paths, ["/repos/dlt-hub/dlt/issues", of_third], "one issue has changed");
+    assert_eq!(
+        example
+            .app
+            .number("select failed_tasks::bigint from etl_runs order by id desc limit 1")
+            .await,
+        0
+    );
     example.end().await;
 }

@@ -66,6 +66,7 @@ impl Source for SlicedFiles {
             max_wait: None,
             kept_tokens: Vec::new(),
             recording: None,
+            parents: None,
             only_by_runs: None,
         }
     }
@@ -167,7 +168,8 @@ impl SlicedFiles {
         let remarks = guard.remarks().into_iter().chain(remarks.remarks()).collect();
         let whole = files.iter().all(|file| matches!(file.plan, FilePlan::Whole(_)));
         let everything = nothing_left_out && whole && files.len() == listed;
-        Ok(Plan { slices: Vec::new(), files, everything, found, remarks, order: keys.order() })
+        let (slices, parents) = (Vec::new(), None);
+        Ok(Plan { slices, files, everything, found, remarks, order: keys.order(), parents })
     }
 
     /// Whether a file is gone, and its records with it unless another file has them: only reading all tells.

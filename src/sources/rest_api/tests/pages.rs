@@ -191,7 +191,7 @@ fn cells(body: &str, from: &[&str]) -> (Vec<String>, Mapped) {
         }
         Ok(())
     };
-    source.reader.each_row(body, raw, &mut out, map).unwrap();
+    source.reader.each_row((body, None), raw, &mut out, map).unwrap();
     (seen.into_inner(), out)
 }
 

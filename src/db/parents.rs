@@ -1,0 +1,384 @@
+//! Owns `parent_progress` and `run_parents`: up to where the children of each parent have been read, and which
+//! parents a run asks for.
+
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::domain::parent::{Parent, ParentRecords, PlannedParents, WhichParents};
+use crate::domain::record::Column;
+use crate::domain::run::RunId;
+use crate::domain::slice::SliceId;
+
+/// Parents that are looked at together.
+const AT_ONCE: i64 = 1_000;
+/// How many slices a lane may have.
+const SLICES: i64 = 1 << 32;
+
+/// The parents that a run asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// How many these are.
+    pub due: i64,
+    /// How many there are in all.
+    pub all: i64,
+}
+
+/// A parent as its record is.
+struct Due {
+    key: String,
+    hash: Vec<u8>,
+    fields: Value,
+}
+
+/// Those behind a key that are due, by their keys.
+async fn due(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    (records, asked): (&ParentRecords, &str),
+    behind: &str,
+    most: i64,
+) -> Result<Vec<Due>, sqlx::Error> {
+    let columns = Column::SPECS.iter().map(|spec| spec.name.to_owned());
+    let columns: Vec<String> = columns.chain(["external_id".to_owned()]).collect();
+    sqlx::query_file_as!(
+        Due,
+        "src/db/due_parents.sql",
+        source,
+        records.source,
+        &records.fields,
+        records.all,
+        asked,
+        records.refresh.map(|refresh| refresh.as_secs_f64()),
+        behind,
+        most,
+        &columns,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// The first parents that are due, for who only looks.
+///
+/// # Errors
+/// Database errors.
+pub async fn first_due(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    planned: &PlannedParents,
+    most: i64,
+) -> Result<Vec<Parent>, sqlx::Error> {
+    match &planned.which {
+        WhichParents::Records(records) => {
+            let due = due(executor, source, (records, &planned.asked), "", most).await?;
+            Ok(due
+                .into_iter()
+                .map(|due| Parent { key: due.key, fields: fields(due.fields) })
+                .collect())
+        }
+        WhichParents::These(parents) => Ok(parents.clone()),
+    }
+}
+
+/// Keeps the parents that a run asks for, as they are now.
+///
+/// # Errors
+/// Database errors.
+pub async fn snapshot(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    planned: &PlannedParents,
+) -> Result<Snapshot, sqlx::Error> {
+    let per_lane = i64::from(planned.per_lane.max(1));
+    let mut place = 0;
+    match &planned.which {
+        WhichParents::These(parents) => {
+            for parents in parents.chunks(AT_ONCE as usize) {
+                let keys: Vec<_> = parents.iter().map(|parent| parent.key.clone()).collect();
+                let fields = parents.iter().map(|parent| Value::Object(parent.fields.clone()));
+                let kept = Kept { hashes: vec![None; keys.len()], fields: fields.collect(), keys };
+                keep(connection, run, (place, per_lane), &kept).await?;
+                place += kept.keys.len() as i64;
+            }
+            Ok(Snapshot { due: place, all: place })
+        }
+        WhichParents::Records(records) => {
+            let mut behind = String::new();
+            loop {
+                let of = (records, planned.asked.as_str());
+                let due = due(&mut *connection, source, of, &behind, AT_ONCE).await?;
+                let Some(last) = due.last() else { break };
+                behind.clone_from(&last.key);
+                let mut kept = Kept::default();
+                for parent in due {
+                    kept.keys.push(parent.key);
+                    kept.hashes.push(Some(parent.hash));
+                    kept.fields.push(parent.fields);
+                }
+                keep(connection, run, (place, per_lane), &kept).await?;
+                place += kept.keys.len() as i64;
+            }
+            let all = sqlx::query_scalar!(
+                r#"select count(external_id) as "all!" from unified_records
+                 where source = $1 and deleted_at is null"#,
+                records.source,
+            )
+            .fetch_one(connection)
+            .await?;
+            Ok(Snapshot { due: place, all })
+        }
+    }
+}
+
+/// Parents that are kept together, a list for each column.
+#[derive(Default)]
+struct Kept {
+    keys: Vec<String>,
+    hashes: Vec<Option<Vec<u8>>>,
+    fields: Vec<Value>,
+}
+
+async fn keep(
+    connection: &mut PgConnection,
+    run: RunId,
+    (place, per_lane): (i64, i64),
+    kept: &Kept,
+) -> Result<(), sqlx::Error> {
+    let Kept { keys, hashes, fields } = kept;
+    sqlx::query!(
+        "insert into run_parents (run_id, lane, place, parent_key, parent_hash, fields)
+         select $1, ($2 + nth - 1) / $3, $2 + nth - 1, key, hash, fields
+         from unnest($4::text[], $5::bytea[], $6::jsonb[]) with ordinality as due (key, hash, fields, nth)",
+        run.0,
+        place,
+        per_lane,
+        keys,
+        hashes as &[Option<Vec<u8>>],
+        fields,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The parents of a lane of a run, in their order.
+///
+/// # Errors
+/// Database errors.
+pub async fn of_lane(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    lane: u32,
+) -> Result<Vec<Parent>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select parent_key, fields as "fields: Json<Map<String, Value>>" from run_parents
+         where run_id = $1 and lane = $2 order by place"#,
+        run.0,
+        i64::from(lane),
+    )
+    .fetch_all(executor)
+    .await?;
+    let parent = |(key, Json(fields))| Parent { key, fields };
+    Ok(rows.into_iter().map(|row| parent((row.parent_key, row.fields))).collect())
+}
+
+/// The last lane of a run that has parents; `None` when none has.
+///
+/// # Errors
+/// Database errors.
+pub async fn last_lane(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Option<u32>, sqlx::Error> {
+    let lane = sqlx::query_scalar!("select max(lane) from run_parents where run_id = $1", run.0)
+        .fetch_one(executor)
+        .await?;
+    Ok(lane.and_then(|lane| u32::try_from(lane).ok()))
+}
+
+/// Notes that the children of the parents are in the table whose lanes end within a batch, and have everything.
+///
+/// # Errors
+/// Database errors.
+pub async fn note_done(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    (first_slice, last_slice): (i64, i64),
+    asked: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with failed_batches as (
+            select first_slice, last_slice from run_tasks
+            where run_id = $2 and role = 'normalize' and state = 'failed'
+         ),
+         done as (
+         insert into parent_progress as known
+            (source, parent_key, parent_hash, asked, done_run, done_at)
+         select $1, p.parent_key, p.parent_hash, $5, $2, now()
+         from run_chains as c
+         join run_parents as p on p.run_id = c.run_id and p.lane = c.slice / $6
+         where c.run_id = $2 and c.slice between $3 and $4 and c.complete
+           and not exists (
+                select 1 from run_tasks as t
+                where t.run_id = $2 and t.role = 'read' and t.state in ('open', 'failed')
+                  and t.first_slice between p.lane * $6 and p.lane * $6 + $6 - 1
+           )
+           and not exists (
+                select 1 from failed_batches as b
+                where b.first_slice < (p.lane + 1) * $6 and b.last_slice >= p.lane * $6
+           )
+         order by p.parent_key
+         on conflict (source, parent_key) do update set
+            parent_hash = excluded.parent_hash, asked = excluded.asked, done_run = excluded.done_run,
+            done_at = excluded.done_at, attempts = 0, failed_run = null, error = null
+         returning parent_key
+         )
+         update parent_keys as k set stale = true
+         from done
+         where k.source = $1 and k.parent_key = done.parent_key and k.run_id <> $2 and not k.stale",
+        source,
+        run.0,
+        first_slice,
+        last_slice,
+        asked,
+        SLICES,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the children of the parents of a slice's lane could not be read, while those of others can.
+///
+/// # Errors
+/// Database errors.
+pub async fn note_failed(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    slice: SliceId,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with failed as (
+            update run_parents set failed = true where run_id = $2 and lane = $3
+            returning parent_key
+         )
+         insert into parent_progress as known (source, parent_key, attempts, failed_run, error)
+         select $1, parent_key, 1, $2, $4 from failed order by parent_key
+         on conflict (source, parent_key) do update set
+            parent_hash = null, error = excluded.error, failed_run = excluded.failed_run,
+            attempts = known.attempts
+                + case when known.failed_run is distinct from excluded.failed_run then 1 else 0 end",
+        source,
+        run.0,
+        i64::from(slice.lane()),
+        error,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Counts the failed tasks of a run whose parents failed alone, and notes the number with the run: the database
+/// refuses to call it degraded if others failed.
+///
+/// # Errors
+/// Database errors.
+pub async fn count_failed_alone(
+    connection: &mut PgConnection,
+    run: RunId,
+) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar!(
+        "update etl_runs set failed_alone = (
+            select count(*) from run_tasks as t
+            where t.run_id = $1 and t.role = 'read' and t.state = 'failed' and exists (
+                select 1 from run_parents as p
+                where p.run_id = $1 and p.lane = t.first_slice / $2 and p.failed
+            )
+         )
+         where id = $1 returning failed_alone",
+        run.0,
+        SLICES,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// The parents of a run whose children could not be read.
+#[derive(Debug, Default)]
+pub struct FailedParents {
+    /// How many.
+    pub count: i64,
+    /// The keys of the first few.
+    pub keys: Vec<String>,
+    /// Why the first one failed.
+    pub error: Option<String>,
+}
+
+/// Those of a run: a lane with a failed task.
+///
+/// # Errors
+/// Database errors.
+pub async fn failed(
+    connection: &mut PgConnection,
+    run: RunId,
+    most: i64,
+) -> Result<FailedParents, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select p.parent_key, t.error, count(*) over () as "count!"
+         from run_parents as p
+         join lateral (
+            select t.error from run_tasks as t
+            where t.run_id = $1 and t.role = 'read' and t.state = 'failed'
+              and t.first_slice between p.lane * $3 and p.lane * $3 + $3 - 1
+            order by t.first_slice limit 1
+         ) as t on true
+         where p.run_id = $1 and p.failed
+         order by p.place limit $2"#,
+        run.0,
+        most,
+        SLICES,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(FailedParents {
+        count: rows.first().map_or(0, |row| row.count),
+        error: rows.first().and_then(|row| row.error.clone()),
+        keys: rows.into_iter().map(|row| row.parent_key).collect(),
+    })
+}
+
+/// Removes the parents of a run that has ended, unless it `may_go_on`, and of the runs of its source before it.
+///
+/// # Errors
+/// Database errors.
+pub async fn remove(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    may_go_on: bool,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from run_parents where run_id in (
+            select id from etl_runs
+            where source = $1 and id <= $2 and not ($3 and id = $2)
+            order by id desc limit 20
+         )",
+        source,
+        run.0,
+        may_go_on,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
