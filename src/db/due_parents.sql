@@ -2,7 +2,7 @@
 --
 -- $1 the source of the children, $2 that of the parents, $3 the fields that are wanted, $4 whether all are due,
 -- $5 what is asked for them, $6 after how many seconds one is due again, $7 the key behind which to begin,
--- $8 the most, $9 the columns of records
+-- $8 the most, $9 the columns of records, $10 and $11 in how many runs its children could not be read, from and to
 select
     u.external_id as "key!", u.content_hash as "hash!",
     (
@@ -23,6 +23,7 @@ from unified_records as u
 left join parent_progress as p on p.source = $1 and p.parent_key = u.external_id
 where
     u.source = $2 and u.deleted_at is null and u.external_id > $7
+    and coalesce(p.attempts, 0) between $10 and $11
     and (
         $4
         or p.parent_hash is distinct from u.content_hash

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use crate::domain::parent::{Parent, ParentRecords, PlannedParents, WhichParents};
 use crate::domain::record::Column;
@@ -31,12 +31,35 @@ struct Due {
     fields: Value,
 }
 
-/// Those behind a key that are due, by their keys.
+/// In how many runs in a row the children of parents could not be read: from and to.
+type Attempts = (i32, i32);
+
+/// The groups of parents that are asked for one after the other: first those whose children could be read, then the
+/// others, and what failed most often last. A few that always fail, and end the run by that, would else keep it for
+/// ever from those behind them. Within a group they come by their keys; each is twice as wide as the one before.
+async fn groups(executor: impl PgExecutor<'_>, source: &str) -> Result<Vec<Attempts>, sqlx::Error> {
+    let failed = sqlx::query_scalar!(
+        "select distinct attempts from parent_progress where source = $1 and attempts > 0 order by attempts",
+        source,
+    )
+    .fetch_all(executor)
+    .await?;
+    let mut groups = vec![(0, 0)];
+    for attempts in failed {
+        if groups.last().is_some_and(|(_, to)| *to < attempts) {
+            let from: i32 = 1 << attempts.ilog2();
+            groups.push((from, from.saturating_mul(2).saturating_sub(1)));
+        }
+    }
+    Ok(groups)
+}
+
+/// Those of a group behind a key that are due, by their keys.
 async fn due(
     executor: impl PgExecutor<'_>,
     source: &str,
     (records, asked): (&ParentRecords, &str),
-    behind: &str,
+    (group, behind): (Attempts, &str),
     most: i64,
 ) -> Result<Vec<Due>, sqlx::Error> {
     let columns = Column::SPECS.iter().map(|spec| spec.name.to_owned());
@@ -53,6 +76,8 @@ async fn due(
         behind,
         most,
         &columns,
+        group.0,
+        group.1,
     )
     .fetch_all(executor)
     .await
@@ -70,18 +95,22 @@ fn fields(value: Value) -> Map<String, Value> {
 /// # Errors
 /// Database errors.
 pub async fn first_due(
-    executor: impl PgExecutor<'_>,
+    pool: &PgPool,
     source: &str,
     planned: &PlannedParents,
     most: i64,
 ) -> Result<Vec<Parent>, sqlx::Error> {
     match &planned.which {
         WhichParents::Records(records) => {
-            let due = due(executor, source, (records, &planned.asked), "", most).await?;
-            Ok(due
-                .into_iter()
-                .map(|due| Parent { key: due.key, fields: fields(due.fields) })
-                .collect())
+            let mut first = Vec::new();
+            for group in groups(pool, source).await? {
+                let (of, left) = ((records, planned.asked.as_str()), most - first.len() as i64);
+                let due = due(pool, source, of, (group, ""), left).await?;
+                first.extend(
+                    due.into_iter().map(|due| Parent { key: due.key, fields: fields(due.fields) }),
+                );
+            }
+            Ok(first)
         }
         WhichParents::These(parents) => Ok(parents.clone()),
     }
@@ -111,20 +140,22 @@ pub async fn snapshot(
             Ok(Snapshot { due: place, all: place })
         }
         WhichParents::Records(records) => {
-            let mut behind = String::new();
-            loop {
-                let of = (records, planned.asked.as_str());
-                let due = due(&mut *connection, source, of, &behind, AT_ONCE).await?;
-                let Some(last) = due.last() else { break };
-                behind.clone_from(&last.key);
-                let mut kept = Kept::default();
-                for parent in due {
-                    kept.keys.push(parent.key);
-                    kept.hashes.push(Some(parent.hash));
-                    kept.fields.push(parent.fields);
+            for group in groups(&mut *connection, source).await? {
+                let mut behind = String::new();
+                loop {
+                    let of = (records, planned.asked.as_str());
+                    let due = due(&mut *connection, source, of, (group, &behind), AT_ONCE).await?;
+                    let Some(last) = due.last() else { break };
+                    behind.clone_from(&last.key);
+                    let mut kept = Kept::default();
+                    for parent in due {
+                        kept.keys.push(parent.key);
+                        kept.hashes.push(Some(parent.hash));
+                        kept.fields.push(parent.fields);
+                    }
+                    keep(connection, run, (place, per_lane), &kept).await?;
+                    place += kept.keys.len() as i64;
                 }
-                keep(connection, run, (place, per_lane), &kept).await?;
-                place += kept.keys.len() as i64;
             }
             let all = sqlx::query_scalar!(
                 r#"select count(external_id) as "all!" from unified_records
@@ -325,7 +356,7 @@ pub struct FailedParents {
     pub error: Option<String>,
 }
 
-/// Those of a run: a lane with a failed task.
+/// Those of a run: a lane with a failed task. Where none failed alone, parents are not what is at fault.
 ///
 /// # Errors
 /// Database errors.
@@ -336,14 +367,13 @@ pub async fn failed(
 ) -> Result<FailedParents, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select p.parent_key, t.error, count(*) over () as "count!"
-         from run_parents as p
-         join lateral (
-            select t.error from run_tasks as t
-            where t.run_id = $1 and t.role = 'read' and t.state = 'failed'
-              and t.first_slice between p.lane * $3 and p.lane * $3 + $3 - 1
-            order by t.first_slice limit 1
-         ) as t on true
-         where p.run_id = $1 and p.failed
+         from (
+            select distinct on (first_slice / $3) first_slice / $3 as lane, error from run_tasks
+            where run_id = $1 and role = 'read' and state = 'failed'
+            order by first_slice / $3, first_slice
+         ) as t
+         join run_parents as p on p.run_id = $1 and p.lane = t.lane
+         where exists (select 1 from run_parents where run_id = $1 and failed)
          order by p.place limit $2"#,
         run.0,
         most,

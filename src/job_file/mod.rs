@@ -6,6 +6,7 @@
 pub mod after;
 mod definition;
 mod document;
+pub mod duration;
 pub mod error;
 mod field_table;
 mod inspection;

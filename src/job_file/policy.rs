@@ -136,12 +136,12 @@ impl Default for Missing {
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// The tasks of runs that have ended: "90d".
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub ledger: Option<Duration>,
     /// Raw pages that no run has read since, and raw rows of versions of a file that has newer ones:
     /// "365d".
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub raw: Option<Duration>,
 }

@@ -158,6 +158,10 @@ fn each_problem_of_incremental_has_its_line_and_its_key() {
             key(".settle", "is for times, and the cursor is `type = \"integer\"`"),
         ),
         (
+            "cursor_path = \"$.at\", start_param = \"a\", settle = \"99999999d\"",
+            key(".settle", "expected 100 years (\"36525d\") at most, found 273785years 27days 18h"),
+        ),
+        (
             "cursor_path = \"$.at\", start_param = \"a\", type = \"text\", inclusive = false",
             key(".inclusive", "a text has nothing that is one unit less"),
         ),

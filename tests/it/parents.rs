@@ -309,10 +309,57 @@ async fn an_api_that_fails_for_ten_parents_in_a_row_is_not_asked_for_the_others(
     // In the order of their keys, as texts: 1, 10, 11 and so on.
     assert_eq!((run.status, run.counters.inserted), (Failed, 1), "{run:?}");
     assert_eq!(issues.asked(), [vec![1], (10..=19).collect()].concat());
+    assert!(note(&run).contains("the children of 10 parents could not be read"), "{run:?}");
     issues.api.lock().unwrap().refused.clear();
     let run = issues.run().await;
     assert_eq!((run.status, run.counters.inserted), (Success, 29), "{run:?}");
     assert_eq!(issues.asked(), (2..=30).collect::<Vec<_>>());
+    issues.end().await;
+}
+
+#[tokio::test]
+async fn ten_parents_that_always_fail_keep_the_others_waiting_for_one_run_only() {
+    let issues =
+        Issues::with("source = \"issues\", fields = [\"number\", \"name\"], concurrency = 1", "")
+            .await;
+    issues.many(30, 1).await;
+    // The first by their keys: 1, 10, 11 and so on.
+    let refused = [vec![1], (10..=19).collect()].concat();
+    issues.api.lock().unwrap().refused = refused.iter().map(|issue| (*issue, (500, 1))).collect();
+    let run = issues.run().await;
+    assert_eq!((run.status, run.counters.inserted), (Failed, 0), "{run:?}");
+    issues.asked();
+    let run = issues.run().await;
+    assert_eq!(run.counters.inserted, 19, "{run:?}");
+    assert_eq!(issues.asked().len(), 30);
+    // One can be read again that has ten in front of it which cannot.
+    issues.api.lock().unwrap().refused.remove(&17);
+    let (mut runs, mut found) = (0, 0);
+    while found == 0 && runs < 3 {
+        let run = issues.run().await;
+        (runs, found) = (runs + 1, run.counters.inserted);
+    }
+    assert_eq!(found, 1, "after {runs} runs");
+    issues.end().await;
+}
+
+#[tokio::test]
+async fn a_value_that_the_separator_would_tear_apart_is_not_sent_and_its_parents_fail_alone() {
+    let for_each = "source = \"issues\", fields = [\"name\"], batch = 2";
+    let issues = Issues::with("source = \"issues\", fields = [\"number\", \"name\"]", "").await;
+    issues.whole_job(
+        for_each,
+        "path = \"comments/all\"\nparams = { ids = \"${parent.name:join(,)}\" }",
+        "",
+    );
+    issues.issues(&[(1, "1"), (2, "2"), (3, "1,2"), (4, "4"), (5, "5")]).await;
+    issues.set(1, &[(101, "a")]);
+    issues.set(5, &[(501, "b")]);
+    let run = issues.run().await;
+    assert_eq!((run.status, run.counters.inserted), (Degraded, 2), "{run:?}");
+    assert_eq!(issues.asked(), [1, 2, 5]);
+    assert!(note(&run).contains("the children of 2 parents could not be read"), "{run:?}");
+    assert!(note(&run).contains("contains its separator: \"1,2\""), "{run:?}");
     issues.end().await;
 }
 

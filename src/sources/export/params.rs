@@ -47,7 +47,7 @@ pub struct ExportParams {
     #[serde(default)]
     pub retry: Retry,
     /// The longest that one request may take, and that nothing may come of a file: "30s".
-    #[serde(default = "default_timeout", with = "humantime_serde")]
+    #[serde(default = "default_timeout", with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     pub timeout: Duration,
     /// Certificates besides those of the system, each as { file = "ca.pem" } or { env = "X" }.
@@ -93,11 +93,11 @@ pub struct Poll {
     /// The body, sent as a form. Texts may have templates.
     pub form: Option<BTreeMap<String, ParamValue>>,
     /// How long to wait between two looks: "15s".
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     pub every: Duration,
     /// How long a job may take, 24 hours at most: "2h".
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     pub timeout: Duration,
     /// JSONPath of the job's status in the answer.

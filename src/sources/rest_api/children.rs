@@ -26,7 +26,7 @@ const PARENT: &str = "parent";
 /// The first pages of the chains that a run begins with; `first` is where each begins.
 pub(super) fn begins(for_each: &ForEach, first: &PagePosition) -> Vec<NextSlice> {
     let position = begin(first, first.at.clone(), 0).to_json();
-    let lanes = 0..for_each.side_by_side().min(SliceId::MAX_LANE);
+    let lanes = 0..for_each.side_by_side();
     lanes
         .map(|lane| NextSlice { slice: SliceId::new(lane, 0), position: position.clone() })
         .collect()
@@ -178,6 +178,18 @@ mod tests {
         assert_eq!(position.parents, Some(ParentsAt::default()), "one that is read counts from 0");
         let last = (&position, SliceId::new(SliceId::MAX_LANE, 0));
         assert!(behind(&two, last, first.at.clone(), false).is_none());
+    }
+
+    #[test]
+    fn a_run_begins_with_a_hundred_chains_at_most_whatever_is_stored() {
+        let first = PagePosition::of(json!({ "page": 1 }));
+        assert_eq!(begins(&for_each("concurrency = 100"), &first).len(), 100);
+        let far = for_each("concurrency = 4294967295");
+        let all = begins(&far, &first);
+        assert_eq!(all.len(), 100);
+        let position = PagePosition::from_json(&all[0].position).unwrap();
+        let next = behind(&far, (&position, all[0].slice), first.at.clone(), false).unwrap();
+        assert_eq!(next.slice, SliceId::new(100, 0), "none is left out");
     }
 
     #[test]

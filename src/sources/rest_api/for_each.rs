@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Map;
 
 use super::param_value::Scalar;
+use super::side_by_side;
 use super::template::{PARENT, Template};
 use crate::domain::parent::{Parent, ParentRecords, WhichParents};
 use crate::domain::source_name::SourceName;
@@ -32,14 +33,14 @@ pub struct ForEach {
     /// Which of them: those that are new or have "changed" since their children were read, or "all" in each run.
     pub only: Option<Only>,
     /// After how long the children of a parent that has not changed are read again: "7d".
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub refresh: Option<Duration>,
     /// The values, in place of a source: each run asks for all of them.
     pub values: Option<Vec<Scalar>>,
     /// The name of a value: with "region" `${parent.region}` and `$._parent.region`.
     pub r#as: Option<String>,
-    /// How many chains of requests are open at most, 4 without it.
+    /// How many chains of requests are open at most, 4 without it and never more than 100.
     pub concurrency: Option<NonZeroU32>,
     /// How many parents one request asks for: `${parent.id:join(,)}` is then their values, with commas between.
     pub batch: Option<NonZeroU32>,
@@ -62,7 +63,7 @@ type Problems = Vec<(Vec<String>, String)>;
 impl ForEach {
     /// How many chains are open at most.
     pub fn side_by_side(&self) -> u32 {
-        self.concurrency.unwrap_or(SIDE_BY_SIDE).get()
+        self.concurrency.unwrap_or(SIDE_BY_SIDE).get().min(side_by_side::MOST)
     }
 
     /// How many parents one request asks for.
@@ -176,6 +177,9 @@ impl ForEach {
         }
         if self.refresh.is_some_and(|refresh| refresh.is_zero()) {
             say(&["refresh"], "is no time at all".to_owned());
+        }
+        if let Some(text) = self.concurrency.and_then(|most| side_by_side::problem(most.get())) {
+            say(&["concurrency"], text);
         }
         if self.batch() > MOST_TOGETHER {
             say(&["batch"], format!("is more than {MOST_TOGETHER}, too many for one request"));
@@ -305,6 +309,11 @@ mod tests {
                 "source = 'a'\nfields = ['x']\nbatch = 2000",
                 "${parent.x:join(,)}",
                 "for_each.batch: is more",
+            ),
+            (
+                "source = 'a'\nfields = ['x']\nconcurrency = 101",
+                "${parent.x}",
+                "for_each.concurrency: expected 100 at most, found 101",
             ),
             (
                 "source = 'a'\nfields = ['x']\nbatch = 2",

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::mark::{Clockwork, Lookback, MarkKind};
+use super::side_by_side;
 use super::template::{END, START, check_format};
 use crate::sources::rows::path::Path;
 
@@ -35,15 +36,15 @@ pub struct Incremental {
     /// number for cursors that are whole numbers.
     pub lookback: Option<Lookback>,
     /// How far behind the API's clock the watermark stays, such as "30s", for searches that lag behind.
-    #[serde(default, rename = "settle", with = "humantime_serde")]
+    #[serde(default, rename = "settle", with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub lag: Option<Duration>,
     /// Cuts what is to be read into windows of this length, such as "30d", which are read side by side. The
     /// request needs an end.
-    #[serde(default, with = "humantime_serde")]
+    #[serde(default, with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub step: Option<Duration>,
-    /// How many windows are read side by side, 4 unless it is set.
+    /// How many windows are read side by side, 4 unless it is set and never more than 100.
     pub concurrency: Option<NonZeroU32>,
     /// Whether the API gives records in the order of the cursor. With "asc", `max_records` of the paginator is
     /// the most that one query gives: behind it a new one goes on from the last record.
@@ -52,7 +53,7 @@ pub struct Incremental {
     #[serde(default = "yes")]
     pub inclusive: bool,
     /// How old a watermark may be, such as "30d", where the API keeps no more: behind it everything is read.
-    #[serde(default, with = "humantime_serde")]
+    #[serde(default, with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub max_age: Option<Duration>,
 }
@@ -175,6 +176,9 @@ impl Incremental {
                 Some("concurrency"),
                 "is how many windows are read side by side, and no `step` cuts them",
             );
+        }
+        if let Some(text) = self.concurrency.and_then(|most| side_by_side::problem(most.get())) {
+            say(Some("concurrency"), &text);
         }
         if self.end_param.is_some() && self.end_param == self.start_param {
             say(Some("end_param"), "is `start_param` as well: they take two values");

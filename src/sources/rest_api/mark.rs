@@ -69,7 +69,7 @@ pub enum Lookback {
     Number(u32),
     /// So long.
     Time(
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "crate::job_file::duration")]
         #[schemars(with = "String")]
         Duration,
     ),
@@ -324,6 +324,11 @@ fn epoch(text: &str, digits: u32) -> Option<i64> {
     let fraction: i64 = kept.parse().ok()?;
     let micros = seconds.checked_mul(scale)?;
     micros.checked_add(if whole.starts_with('-') { -fraction } else { fraction })
+}
+
+/// A time so long before another, or the first there is.
+pub(super) fn earlier(time: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    time.checked_sub_signed(by).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
 /// A duration as one of chrono.

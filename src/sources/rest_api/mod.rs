@@ -54,6 +54,7 @@ mod position;
 mod recording;
 mod request;
 mod responses;
+mod side_by_side;
 mod signs;
 mod source;
 mod state;

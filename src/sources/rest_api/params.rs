@@ -86,7 +86,7 @@ pub struct RestApiParams {
     #[serde(default)]
     pub retry: Retry,
     /// The longest that one request may take, from connecting to the last byte: "30s".
-    #[serde(default = "default_timeout", with = "humantime_serde")]
+    #[serde(default = "default_timeout", with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     pub timeout: Duration,
     /// The largest answer that is read, in bytes after decompression.
@@ -143,7 +143,7 @@ pub struct RateLimitParams {
     /// Requests allowed per period.
     pub requests: NonZeroU32,
     /// The period: "60s".
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     pub per: Duration,
     /// JSONPath of the number of requests, or of other units, that the API says are left: corrects the bucket, as
@@ -160,12 +160,12 @@ pub struct Retry {
     /// The most attempts that a page gets. Waiting for a rate limit is no attempt.
     pub max_attempts: NonZeroU32,
     /// The longest that the API may ask to wait: "1h". When it asks for more, the page fails.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     pub max_retry_after: Duration,
     /// The longest that the API may make a page wait in all, by asking again and again to wait: "2h". Twice
     /// `max_retry_after` without it.
-    #[serde(with = "humantime_serde::option")]
+    #[serde(with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub max_wait: Option<Duration>,
 }
@@ -528,6 +528,11 @@ mod tests {
             ),
             (format!("{SINCE}, concurrency = 2 }}"), "incremental.concurrency", "no `step`"),
             (format!("{SINCE}, concurrency = 2, step = '1d', end_param = 'until' }}"), "", ""),
+            (
+                format!("{SINCE}, concurrency = 101, step = '1d', end_param = 'until' }}"),
+                "incremental.concurrency",
+                "at most 100 are asked for side by side",
+            ),
             (format!("{SINCE}, step = '1d' }}"), "incremental.step", "needs an end"),
             (format!("{SINCE}, end_param = 'since' }}"), "incremental.end_param", "two values"),
             (

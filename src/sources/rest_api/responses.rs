@@ -34,7 +34,7 @@ pub struct ResponseRule {
     /// What the answer means.
     pub action: Option<ResponseAction>,
     /// How long to wait, where the API does not say it: "2s". For the action "wait".
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::job_file::duration")]
     #[schemars(with = "Option<String>")]
     pub wait: Option<Duration>,
     /// What the run says of it, instead of the API's own words.

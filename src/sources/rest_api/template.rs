@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::bound::{self, Side};
-use crate::domain::suggest;
+use crate::domain::{suggest, text};
 use crate::sources::{SourceError, SourceErrorKind};
 use crate::values::timestamp::{HALF_A_DAY, halves_day};
 
@@ -264,11 +264,19 @@ fn of(names: &dyn Names, name: &str, format: Option<&str>) -> Result<Value, Sour
         (Supplied::Itself, None) => Ok(format!("${{{name}}}").into()),
         (Supplied::Itself, Some(format)) => Ok(format!("${{{name}:{format}}}").into()),
         (Supplied::Value(value), Some(format)) if let Some(between) = joined(format) => {
-            Ok(match value {
-                Value::Array(values) => {
-                    values.iter().map(text_of).collect::<Vec<_>>().join(between).into()
-                }
-                one => text_of(&one).into(),
+            let values = match &value {
+                Value::Array(values) => values.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            let texts: Vec<_> = values.iter().map(text_of).collect();
+            put_together(&texts, between).map(Value::from).map_err(|value| {
+                let message = format!(
+                    "a value of `${{{name}:{format}}}` contains its separator: {} would ask for something else",
+                    text::quoted(value)
+                );
+                SourceError::new(SourceErrorKind::InvalidState, message).advise(
+                    "write another separator if the API knows one, or no `rest_api.for_each.batch` and no `join`",
+                )
             })
         }
         (Supplied::Time(moment, _), Some(format)) => Ok(formatted(moment, format)),
@@ -299,12 +307,29 @@ fn joined(format: &str) -> Option<&str> {
     format.strip_prefix("join(")?.strip_suffix(')')
 }
 
+/// Values with a separator between them, as long as who takes the text apart finds these and no others.
+///
+/// # Errors
+/// The value that would become another, or several.
+fn put_together<'t>(texts: &'t [String], between: &str) -> Result<String, &'t str> {
+    let together = texts.join(between);
+    if texts.is_empty() || together.split(between).eq(texts.iter().map(String::as_str)) {
+        return Ok(together);
+    }
+    let torn = texts.iter().zip(together.split(between)).find(|(text, part)| text != part);
+    Err(torn.map_or("", |(text, _)| text))
+}
+
 /// What is wrong with the format of a name, if anything.
 fn check_format_of(name: &str, format: &str) -> Result<(), String> {
     match (name.starts_with(PARENT), format.starts_with("join(")) {
         (true, true) if joined(format).is_none() => {
             Err(format!("has `${{{name}:{format}}}`, without the `)` of `join(`"))
         }
+        (true, true) if joined(format) == Some("") => Err(format!(
+            "has `${{{name}:{format}}}` without a separator, and nobody could tell the values apart: write \
+             `${{{name}:join(,)}}`"
+        )),
         (true, true) => Ok(()),
         (true, false) => Err(format!(
             "has `${{{name}:{format}}}` with a format, and the value is no time: write `${{{name}}}`, or \
@@ -433,6 +458,26 @@ mod tests {
     }
 
     #[test]
+    fn values_that_would_come_apart_as_others_are_not_put_together() {
+        let of = |texts: &[&str], between: &str| {
+            let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+            put_together(&texts, between).map_err(str::to_owned)
+        };
+        assert_eq!(of(&["1", "2"], ",").as_deref(), Ok("1,2"));
+        assert_eq!(of(&["1,2", "3"], "|").as_deref(), Ok("1,2|3"));
+        assert_eq!(of(&[], ",").as_deref(), Ok(""));
+        assert_eq!(of(&["0", "1,2", "3"], ","), Err("1,2".to_owned()));
+        assert_eq!(of(&["1,2"], ","), Err("1,2".to_owned()));
+        assert_eq!(of(&["a-", "b"], "--"), Err("a-".to_owned()), "else it is `a` and `-b`");
+        assert_eq!(of(&["a", "b"], ""), Err("a".to_owned()));
+        let said = text("${parent.all:join( )}").unwrap_err();
+        assert!(said.contains("`${parent.all:join( )}` contains its separator: \"a b\""), "{said}");
+        assert!(said.contains("another separator"), "{said}");
+        let said = text("x${parent.name:join(/)}").unwrap_err();
+        assert!(said.contains("\"a/b ü?\""), "{said}");
+    }
+
+    #[test]
     fn what_is_no_template_and_what_nobody_knows_is_told_with_what_was_meant() {
         for (template, says) in [
             ("${parent.id", "without its `}`"),
@@ -442,6 +487,7 @@ mod tests {
             ("${incremental.start:%}", "has the format `%`, which is none"),
             ("${parent.id:%Y}", "the value is no time"),
             ("${parent.id:join(,}", "without the `)`"),
+            ("${parent.id:join()}", "without a separator"),
             ("${incremental.start:join(,)}", "only values of parents"),
             ("${incremental.start:%Y-%m-%d %I:%M}", "does not say which half of the day"),
         ] {

@@ -48,7 +48,7 @@ pub struct Login {
     #[serde(default)]
     send: SendAs,
     /// How long a token is good for: "1h". It is had anew before, and when the API refuses it.
-    #[serde(default = "an_hour", with = "humantime_serde")]
+    #[serde(default = "an_hour", with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     ttl: Duration,
 }

@@ -76,7 +76,7 @@ pub struct OAuth2 {
     #[serde(default)]
     claims: Map<String, Value>,
     /// How long a token is good for when the server does not say it: "1h".
-    #[serde(default = "an_hour", with = "humantime_serde")]
+    #[serde(default = "an_hour", with = "crate::job_file::duration")]
     #[schemars(with = "String")]
     expires_default: Duration,
     /// How the access token is sent.

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::tracker::Tracker;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, ReadRange};
-use crate::sources::rest_api::mark::{Mark, MarkKind, delta};
+use crate::sources::rest_api::mark::{Mark, MarkKind, delta, earlier};
 use crate::sources::rest_api::position::Window;
+use crate::sources::rest_api::side_by_side;
 use crate::sources::rest_api::state::State;
 use crate::sources::{Access, AskedRange, PlanRequest};
 
@@ -51,7 +52,7 @@ impl Tracker {
             ));
         }
         if let (Some(Mark::Time(_)), Some(max_age)) = (&known, self.params.max_age) {
-            let oldest = Mark::of_time(request.now - delta(max_age));
+            let oldest = Mark::of_time(earlier(request.now, delta(max_age)));
             if known.as_ref().is_some_and(|known| *known < oldest) {
                 known = None;
                 remarks.push(Remark::note(
@@ -96,7 +97,7 @@ impl Tracker {
     /// Up to where a run can ask.
     fn now(&self, request: &PlanRequest) -> Option<Mark> {
         self.ends.then(|| {
-            let behind = request.now - delta(self.params.lag.unwrap_or_default());
+            let behind = earlier(request.now, self.lag());
             Mark::of_time(DateTime::from_timestamp(behind.timestamp(), 0).unwrap_or(behind))
         })
     }
@@ -209,7 +210,7 @@ impl Tracker {
 
     /// How many windows are read side by side.
     fn side_by_side(&self) -> u32 {
-        self.params.concurrency.map_or(WINDOWS, NonZeroU32::get)
+        self.params.concurrency.map_or(WINDOWS, NonZeroU32::get).min(side_by_side::MOST)
     }
 
     /// The window that begins so much later; `None` behind the last.

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::identities::{Met, kept, short};
 use super::trace::Trace;
 use super::tracker::Tracker;
-use crate::sources::rest_api::mark::{Mark, MarkKind};
+use crate::sources::rest_api::mark::{Mark, MarkKind, earlier};
 
 /// What follows from records that moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Tracker {
         let mut left = first;
         loop {
             let by_then = pages.iter().filter(|page| {
-                let date = page.date.map(|date| (date - self.grain()).timestamp_millis());
+                let date = page.date.map(|date| earlier(date, self.grain()).timestamp_millis());
                 date.is_none_or(|date| u64::try_from(date).is_ok_and(|date| date <= left))
             });
             if by_then.filter_map(highest).max().is_none_or(|reached| reached < newer) {
@@ -130,7 +130,11 @@ impl Tracker {
     /// How many pages, from the first on, were read before this time, however the clocks' seconds are cut.
     fn read_before(&self, pages: &[&Trace], time: u64) -> usize {
         let is_before = |page: &&&Trace| {
-            let read = page.date.map(|date| date + TimeDelta::seconds(1) + self.lag());
+            let read = page.date.map(|date| {
+                let read = date.checked_add_signed(TimeDelta::seconds(1));
+                read.and_then(|read| read.checked_add_signed(self.lag()))
+                    .unwrap_or(DateTime::<Utc>::MAX_UTC)
+            });
             let read = read.and_then(|read| u64::try_from(read.timestamp_millis()).ok());
             read.is_some_and(|read| read <= time)
         };

@@ -7,7 +7,7 @@ use super::trace::{Trace, read};
 use super::tracker::Tracker;
 use crate::domain::chain_end::StopReason;
 use crate::sources::rest_api::incremental_params::Sorted;
-use crate::sources::rest_api::mark::{Mark, delta};
+use crate::sources::rest_api::mark::{Mark, delta, earlier};
 use crate::sources::rest_api::state::State;
 
 impl Tracker {
@@ -97,13 +97,14 @@ impl Tracker {
     pub(super) fn ceiling(&self, traces: &[Trace]) -> DateTime<Utc> {
         let dates = traces.iter().filter_map(|trace| trace.date);
         let planned = traces.iter().map(|trace| trace.window.planned);
-        let first = dates.min().or_else(|| planned.min()).unwrap_or_default() - self.lag();
+        let first = dates.min().or_else(|| planned.min()).unwrap_or_default();
+        let first = earlier(first, self.lag());
         // What was changed behind it may have a cursor in front of it, where cursors are whole minutes or days.
         let grains = traces.iter().filter(|trace| trace.max.is_some()).map(|trace| trace.grain);
         let grain = grains.min().and_then(|grain| i64::try_from(grain).ok()).unwrap_or(0).max(1);
         let over = TimeDelta::seconds(first.timestamp().rem_euclid(grain));
         if grain > 1 {
-            DateTime::from_timestamp(first.timestamp(), 0).map_or(first, |at| at - over)
+            DateTime::from_timestamp(first.timestamp(), 0).map_or(first, |at| earlier(at, over))
         } else {
             first
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::page_view::PageView;
 use crate::sources::rest_api::body_path::BodyPath;
+use crate::sources::rest_api::side_by_side;
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// The most pages of a full sync, unless the job file says otherwise: a guard, and no end.
@@ -162,6 +163,9 @@ impl EndKeys<'_> {
         let mut problems: Vec<_> = all.map(|(key, problem)| (Some(key), problem)).collect();
         if self.concurrency == Some(0) {
             let problem = "expected a whole number from 1 on, found 0".to_owned();
+            problems.push((Some("concurrency"), problem));
+        }
+        if let Some(problem) = self.concurrency.and_then(side_by_side::problem) {
             problems.push((Some("concurrency"), problem));
         }
         if self.concurrency.is_some() && self.total.is_none() && self.total_pages.is_none() {

@@ -15,6 +15,7 @@ use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::number::grouped;
 use crate::sources::rest_api::full_page::fills_a_page;
 use crate::sources::rest_api::http::said::Said;
+use crate::sources::rest_api::side_by_side;
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// A number of records that is a multiple of this may be no more than the most that the API gives.
@@ -219,7 +220,8 @@ impl<'a> Rules<'a> {
 
     /// The pages to ask for side by side behind the first one, which says how many there are.
     fn side_by_side(&self) -> Vec<(u32, Value)> {
-        let Some(step) = self.keys.concurrency.filter(|step| *step > 1) else { return Vec::new() };
+        let step = self.keys.concurrency.map(|step| step.min(side_by_side::MOST));
+        let Some(step) = step.filter(|step| *step > 1) else { return Vec::new() };
         let (records, chain) = (self.came, &self.chain);
         if chain.pages != 1 || records == 0 {
             return Vec::new();
