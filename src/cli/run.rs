@@ -65,11 +65,11 @@ pub(super) struct RunArgs {
     full: bool,
 
     /// Read what an API shows from there on, such as 2026-01-01, and leave the checkpoint where it is: for sources
-    /// with `incremental`
+    /// with `incremental`. A date means midnight, and a time without an offset is one, in `incremental.time_zone` (or UTC)
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "full", "offline", "record", "replay", "redrive"])]
     from: Option<String>,
 
-    /// Up to where; without it up to now
+    /// Up to where, exclusive, in the same words; without it up to now
     #[arg(long, value_name = "TIME", requires = "from")]
     to: Option<String>,
 
@@ -329,6 +329,11 @@ async fn start(
                 match other {
                     Some(run) if args.asks_for_more() => {
                         bail!("{}", joining::refusal(run, definition))
+                    }
+                    // It reads nothing that is new. The other sources are not stopped by it.
+                    Some(run) if run.range.is_some() => {
+                        out::remark(format!("error: {}", joining::refusal(run, definition)));
+                        continue;
                     }
                     Some(run) => out::remark(joining::remark(run, definition)),
                     None => {

@@ -168,6 +168,8 @@ pub struct Profile {
     pub parents: Option<ParentsProfile>,
     /// Why nothing but a run that loads it can read it, where that is so.
     pub only_by_runs: Option<&'static str>,
+    /// Whether a run without rows has lost them, where one before had some.
+    pub must_have_rows: bool,
 }
 
 /// What the engine has to know of the parents of a source.

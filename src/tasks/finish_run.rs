@@ -88,9 +88,13 @@ pub(super) async fn finish_run(
     {
         remarks.extend(never_read(transaction, &run).await?);
     }
-    let reads_all = source.is_some_and(|s| s.source.profile().reads == Reads::Again);
-    if reads_all && anything_new && run.counters.rows_read == 0 && run.mode != Mode::Replay {
-        remarks.extend(nothing_read(transaction, &run).await?);
+    let profile = source.map(|s| s.source.profile());
+    let must_have_rows = profile.as_ref().is_some_and(|profile| profile.must_have_rows);
+    let reads_all = profile.is_some_and(|profile| profile.reads == Reads::Again);
+    // Where files must have rows, none at all is no less a loss than files without rows.
+    let is_asked = reads_all && anything_new || must_have_rows && !failures.any;
+    if is_asked && run.counters.rows_read == 0 && run.mode != Mode::Replay {
+        remarks.extend(nothing_read(transaction, &run, must_have_rows).await?);
     }
     let outcome = Outcome {
         counters: &run.counters,
@@ -266,11 +270,18 @@ fn too_few(counters: &Counters, checks: &Checks) -> Option<Remark> {
 async fn nothing_read(
     transaction: &mut PgConnection,
     run: &Run,
+    must_have_rows: bool,
 ) -> Result<Option<Remark>, TaskError> {
     let before = runs::last_with_rows(&mut *transaction, &run.source, run.id).await?;
     Ok(before.map(|(before, rows)| {
         let rows = grouped(rows.unsigned_abs());
-        Remark::note(format!("no rows read, and run {before} read {rows}"))
+        let text = format!("no rows read, and run {before} read {rows}");
+        match must_have_rows {
+            true => Remark::degrading(format!(
+                "{text}; if that is meant, write missing_field = \"evolve\" under [contract]"
+            )),
+            false => Remark::note(text),
+        }
     }))
 }
 

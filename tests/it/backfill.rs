@@ -237,8 +237,16 @@ async fn while_a_backfill_is_under_way_no_other_run_of_the_source_begins() {
     assert_eq!(api.app.start_as("items", &online).await, Started::Busy(id));
     let other = ["run", "items", "--from", "2024-01-05", "--detach"];
     call(&api.app, &other).await.code(1).complains(&["to read from 2024-01-01T00:00:00Z to"]);
+    // One that joined the backfill would end well, and have read nothing that is new.
+    for plain in [&["run", "items", "--detach"][..], &["run", "items"]] {
+        let says = ["to read from 2024-01-01T00:00:00Z to", "is under way"];
+        call(&api.app, plain).await.code(1).complains(&says);
+    }
     api.app.drain().await;
     assert_eq!(api.run(None).await.counters.rows_read, 0);
+    let Started::New(_) = api.app.start_as("items", &online).await else { panic!("it starts") };
+    call(&api.app, &other).await.code(1).complains(&["to read what is new"]);
+    api.app.drain().await;
     api.end().await;
 }
 

@@ -21,6 +21,9 @@ primary_key = ["id"]
 base_url = "http://127.0.0.1:9/"
 path = "things"
 auth = { type = "bearer", token = { env = "KASPARRO_TEST_NO_SUCH_KEY" } }
+
+[fields]
+name = {}
 "#;
 
 #[tokio::test]

@@ -182,7 +182,9 @@ async fn json_lines_are_read_as_well_and_a_job_without_files_is_a_run_without_ro
     let run = app.run_online("report").await;
     assert_eq!((run.status, run.counters.inserted), (RunStatus::Success, 2), "{run:?}");
     let run = app.run_online("report").await;
-    assert_eq!((run.status, run.counters.rows_read), (RunStatus::Success, 0), "{run:?}");
+    assert_eq!((run.status, run.counters.rows_read), (RunStatus::Degraded, 0), "{run:?}");
+    let note = run.stop_reason.unwrap_or_default();
+    assert!(note.starts_with("no rows read, and run 1 read 2; if that is meant"), "{note}");
     assert_eq!(app.texts(TABLE).await, ["1 a", "2 b"]);
     let ends = "select stop_reason from run_chains where run_id = 2";
     assert_eq!(app.texts(ends).await, ["empty"]);
@@ -242,6 +244,134 @@ async fn what_ends_early_is_an_error_and_never_a_short_file() {
         let error = run.error.unwrap_or_default();
         assert!(error.contains(says), "{says}: {error}");
         assert_eq!(app.number("select count(*) from ingestion_checkpoints").await, 0);
+        app.database.close().await;
+    }
+}
+
+/// A body that ends with the connection, whose length nobody tells.
+fn untold(body: impl AsRef<[u8]>) -> Reply {
+    Reply::Whole([b"HTTP/1.1 200 x\r\nConnection: close\r\n\r\n", body.as_ref()].concat())
+}
+
+#[tokio::test]
+async fn a_file_whose_length_nobody_tells_is_refused_where_it_may_be_cut() {
+    let many = csv(1, 30);
+    let within_row = &many[..many.len() - 2];
+    for body in [
+        &b""[..],
+        b"id,na",
+        b"id,name\n1,a\n2,bc",
+        b"id,name\n1,a\n2,b\r",
+        b"id,name\n1,a\n2,\"b\nc",
+        b"id,name\n1,a\n2,\"b\n",
+        b"id,name\n1,a\n2,\"b\nc\n",
+        within_row,
+    ] {
+        let sent = body.to_vec();
+        let api = api(|_, _| done(&["/file"]), move |_| untold(&sent)).await;
+        let app = app(
+            &api,
+            &[
+                ("timeout = '5s'\n", "timeout = '5s'\nretry = { max_attempts = 2 }\n"),
+                ("[fields]", "[checks]\nmax_quarantine_ratio = 1.0\n[fields]"),
+            ],
+        )
+        .await;
+        let run = app.run_online("report").await;
+        let shown = String::from_utf8_lossy(body);
+        assert_eq!(run.status, RunStatus::Failed, "{shown}: {run:?}");
+        let error = run.error.unwrap_or_default();
+        let what = if body.is_empty() { "is empty" } else { "ends in the middle of a line" };
+        let says = format!("{what}, and the server did not say how long it is: it may be cut");
+        assert!(error.contains(&says), "{shown}: {error}");
+        assert_eq!(api.count("/file"), 2, "it is tried again");
+        assert_eq!(app.number("select count(*) from unified_records").await, 0);
+        app.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_ends_in_a_line_end_or_whose_end_is_told_is_whole() {
+    let rows = b"id,name\n1,a\n2,b";
+    let chunked = [
+        &b"HTTP/1.1 200 x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n"[..],
+        &rows[..8],
+        b"\r\n7\r\n",
+        &rows[8..],
+        b"\r\n0\r\n\r\n",
+    ]
+    .concat();
+    for reply in [
+        untold([&rows[..], b"\n"].concat()),
+        untold([&rows[..], b"\r\n\r\n"].concat()),
+        untold(b"id,name\r1,a\r2,b\r"),
+        untold(b"id,name\n1,a\n2,\"b\"\n"),
+        untold(gzip(rows)),
+        plain(rows.to_vec()),
+        Reply::Whole(chunked),
+    ] {
+        let sent = reply.clone();
+        let api = api(|_, _| done(&["/file"]), move |_| sent.clone()).await;
+        let app = app(&api, &[]).await;
+        let run = app.run_online("report").await;
+        assert_eq!((run.status, run.counters.inserted), (RunStatus::Success, 2), "{reply:?}");
+        assert_eq!(app.texts(TABLE).await, ["1 a", "2 b"], "{reply:?}");
+        app.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn files_that_lost_all_their_rows_delete_nothing() {
+    for (first, second, says) in [
+        ("", "", "no bytes, not even a header"),
+        ("id,name\n", "id,name\n", "no rows read, and run 1 read 20"),
+        ("", "id,name\n20,n20\n", "no bytes, not even a header"),
+    ] {
+        let api = api(
+            |job, _| {
+                let urls = [format!("/{job}/a"), format!("/{job}/b")];
+                done(&[&urls[0], &urls[1]])
+            },
+            move |asked| match asked.path() {
+                "/1/a" => plain(csv(1, 10)),
+                "/1/b" => plain(csv(11, 20)),
+                "/2/a" => plain(first.into()),
+                _ => plain(second.into()),
+            },
+        )
+        .await;
+        let missing = "[missing]\naction = 'tombstone'\nmax_ratio = 1.0\n[fields]";
+        let app = app(&api, &[("[fields]", missing)]).await;
+        assert_eq!(app.run_online("report").await.status, RunStatus::Success);
+        let run = app.run_online("report").await;
+        assert_eq!(run.status, RunStatus::Degraded, "{run:?}");
+        let note = run.stop_reason.clone().unwrap_or_default();
+        assert!(note.contains(says), "{run:?}");
+        let there = "select count(*) from unified_records where deleted_at is null";
+        assert_eq!(app.number(there).await, 20);
+        app.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_id_is_no_small_number_is_looked_at_by_its_exact_digits() {
+    for id in ["123456789012345678901234567890", "1.50e3"] {
+        let api = RawApi::serve(move |asked| match asked.path() {
+            "/v2/reports" => Reply::Bytes(
+                201,
+                "Content-Type: application/json\r\n",
+                format!("{{\"id\":{id}}}").into(),
+            ),
+            "/file" => plain(csv(1, 2)),
+            path => {
+                assert_eq!(path.strip_prefix("/v2/reports/"), Some(id));
+                done(&["/file"])
+            }
+        })
+        .await;
+        let app = app(&api, &[]).await;
+        let run = app.run_online("report").await;
+        assert_eq!((run.status, run.counters.inserted), (RunStatus::Success, 2), "{run:?}");
         app.database.close().await;
     }
 }

@@ -376,3 +376,40 @@ async fn only_a_full_run_that_asks_for_all_that_was_read_finds_what_is_missing()
     assert_eq!(app.texts(GONE).await, ["1", "3", "4"]);
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn an_answer_that_says_that_something_is_wrong_leaves_the_watermark_where_it_is() {
+    let server = MockServer::start().await;
+    let bodies = Mutex::new(vec![
+        json!({ "data": [{ "id": 2, "name": "b", "at": "2026-11-02T00:00:00Z" }] }),
+        json!({ "data": [], "error": "quota exceeded" }),
+        json!({ "data": [{ "id": 1, "name": "a", "at": "2026-11-01T00:00:00Z" }] }),
+    ]);
+    let answer = move |_: &Request| {
+        let body = bodies.lock().unwrap().pop().expect("one run more");
+        ResponseTemplate::new(200)
+            .insert_header("date", "Sat, 21 Nov 2026 12:00:00 GMT")
+            .set_body_json(body)
+    };
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let app = TestApp::empty().await;
+    app.write(
+        "items.toml",
+        format!(
+            "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"{}\"\n\
+             data_selector = \"$.data[*]\"\nincremental = {{ cursor_path = \"$.at\", start_param = \"since\", \
+             end_param = \"until\" }}\n[fields]\nname = {{}}\n",
+            server.uri()
+        ),
+    );
+    assert_eq!(run(&app, Mode::Incremental).await.status, Success);
+    let before = watermark(&app).await;
+    let degraded = run(&app, Mode::Incremental).await;
+    assert_eq!(degraded.status, Degraded, "{degraded:?}");
+    assert!(note(&degraded).contains("quota exceeded"), "{degraded:?}");
+    assert_eq!(watermark(&app).await, before);
+    let healed = run(&app, Mode::Incremental).await;
+    assert_eq!((healed.status, healed.counters.inserted), (Success, 1), "{healed:?}");
+    drop(server);
+    app.database.close().await;
+}

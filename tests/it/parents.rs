@@ -710,6 +710,9 @@ async fn killed(seed: u64, kills: usize) -> Vec<String> {
             .await;
     issues.many(20, 3).await;
     issues.api.lock().unwrap().refused = BTreeMap::from([(4, (404, 1)), (13, (403, 2))]);
+    // A worker that is killed costs its tasks an attempt.
+    let job = issues.app.read("comments.toml");
+    issues.app.write("comments.toml", job.replace("max_attempts = 2", "max_attempts = 8"));
     call(&issues.app, &["run", "comments", "--detach"]).await.code(0);
     let open = "select count(*) from etl_runs where finished_at is null";
     for _ in 0..kills {

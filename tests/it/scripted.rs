@@ -139,6 +139,7 @@ impl Source for Scripted {
             recording: None,
             parents: None,
             only_by_runs: None,
+            must_have_rows: false,
         }
     }
 

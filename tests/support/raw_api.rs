@@ -45,6 +45,8 @@ pub enum Reply {
     Short(Vec<u8>, usize),
     /// A body of which only the beginning comes; then nothing.
     Hangs(Vec<u8>, usize),
+    /// All that comes, head and body; then the connection ends.
+    Whole(Vec<u8>),
 }
 
 /// Serves until it is dropped.
@@ -115,6 +117,10 @@ async fn serve(
             false,
         ),
         Reply::Bytes(status, more, body) => (status, more, body, None, false),
+        Reply::Whole(bytes) => {
+            client.write_all(&bytes).await?;
+            return client.flush().await;
+        }
         Reply::Short(body, sent) => (200, "", body, Some(sent), false),
         Reply::Hangs(body, sent) => (200, "", body, Some(sent), true),
     };

@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 use super::job::JobPaths;
 use super::params::{ExportParams, TABLE, renamed};
 use super::position::ExportPosition;
-use crate::domain::file::Layout;
+use crate::domain::file::{Layout, StreamedFile};
 use crate::domain::remark::few;
 use crate::domain::slice::SliceId;
+use crate::job_file::policy::Policy;
 use crate::job_file::{Definition, DefinitionError};
 use crate::sources::files::format::RowFormat;
 use crate::sources::files::params::TABLE as FILES;
@@ -22,6 +23,9 @@ use crate::sources::{
 
 /// The key of the columns that all files of a run had.
 pub(super) const HAD: &str = "had";
+/// The key of the name of a file that has nothing, where the files of the last good run had something.
+pub(super) const EMPTY: &str = "empty";
+
 /// Files of a format that an API makes.
 pub struct Export<F: RowFormat> {
     pub(super) definition: Arc<Definition>,
@@ -80,7 +84,7 @@ impl<F: RowFormat> Export<F> {
                 SourceErrorKind::BadRecording,
                 "the files of [export] are not recorded, and nothing of them can be read without a network",
             )
-            .advise("leave out `--record` and `--offline`; `kasparro replay` normalizes again what is stored"));
+            .advise("leave out `--record` and `--offline`; `kasparro run SOURCE --replay` normalizes again what is stored"));
         }
         let mut plan = self.create.plan_jobs(request)?;
         let had = columns(request.state.get(HAD));
@@ -132,16 +136,40 @@ impl<F: RowFormat> Export<F> {
         ))
     }
 
+    /// Whether a run must have rows when one before had some: it asks for everything, and the job file does not say
+    /// that rows may go.
+    pub(super) fn must_have_rows(&self) -> bool {
+        self.params.incremental.is_none()
+            && self.definition.contract.missing_field != Policy::Evolve
+    }
+
+    /// What the end of a file of no bytes leaves besides: one that has not even a header, which the others had.
+    pub(super) fn with_loss(
+        &self,
+        trace: Option<Value>,
+        file: &StreamedFile,
+        had: &[String],
+    ) -> Option<Value> {
+        if had.is_empty() || !self.must_have_rows() || self.columns_in(&file.layout).is_some() {
+            return trace;
+        }
+        Some(with(trace, EMPTY, json!(file.name)))
+    }
+
     /// What the end of a file leaves besides what its window does.
     pub(super) fn with_columns(&self, trace: Option<Value>, layout: &Layout) -> Option<Value> {
         let Some(there) = self.columns_in(layout) else { return trace };
-        let mut trace = match trace {
-            Some(Value::Object(trace)) => trace,
-            _ => Map::new(),
-        };
-        trace.insert(HAD.to_owned(), json!(there));
-        Some(Value::Object(trace))
+        Some(with(trace, HAD, json!(there)))
     }
+}
+
+fn with(trace: Option<Value>, key: &str, value: Value) -> Value {
+    let mut trace = match trace {
+        Some(Value::Object(trace)) => trace,
+        _ => Map::new(),
+    };
+    trace.insert(key.to_owned(), value);
+    Value::Object(trace)
 }
 
 /// What is read of a slice's position.

@@ -62,7 +62,7 @@ impl JobPaths {
     /// When the answer has none.
     pub fn id(&self, answer: &Answer, key: &str) -> Result<Value, SourceError> {
         match first(&self.id, answer)? {
-            Some(id @ Value::Number(_)) => Ok(id),
+            Some(Value::Number(_)) => number(&self.id, answer),
             Some(Value::String(id)) if !id.trim().is_empty() => Ok(id.into()),
             found => {
                 let what = match found {
@@ -136,6 +136,16 @@ impl JobPaths {
     }
 }
 
+/// An id that is a number. One that would be stored as other digits than the API gave is kept as their text.
+fn number(path: &Path, answer: &Answer) -> Result<Value, SourceError> {
+    let found = path.find(&answer.body).map_err(|error| unreadable(answer, error))?;
+    let text = found.first().map(|text| text.trim()).unwrap_or_default();
+    match text.parse::<i64>() {
+        Ok(number) if number.to_string() == text => Ok(number.into()),
+        _ => Ok(text.into()),
+    }
+}
+
 /// A job as messages name it.
 fn shown(job: &Value) -> String {
     match job {
@@ -168,13 +178,15 @@ fn first(path: &Path, answer: &Answer) -> Result<Option<Value>, SourceError> {
 }
 
 fn found(path: &Path, answer: &Answer) -> Result<Vec<Value>, SourceError> {
-    let unreadable = |error: serde_json::Error| {
-        let message = format!("{} answered something that is no JSON", answer.from);
-        SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
-    };
+    let unreadable = |error| unreadable(answer, error);
     let found = path.find(&answer.body).map_err(unreadable)?;
     let values = found.into_iter().map(|value: Cow<'_, str>| serde_json::from_str(&value));
     values.collect::<Result<_, _>>().map_err(unreadable)
+}
+
+fn unreadable(answer: &Answer, error: serde_json::Error) -> SourceError {
+    let message = format!("{} answered something that is no JSON", answer.from);
+    SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
 }
 
 #[cfg(test)]
@@ -233,6 +245,24 @@ mod tests {
             let error = files(url, 200, body).unwrap_err();
             assert!(error.text().contains(says), "{error}");
             assert_eq!(error.kind, SourceErrorKind::InvalidResponse);
+        }
+    }
+
+    #[test]
+    fn an_id_is_kept_with_the_digits_that_the_api_gave() {
+        let paths = JobPaths::new(&params("download = { url = '$.url' }")).unwrap();
+        for (id, expected) in [
+            ("7", json!(7)),
+            ("-7", json!(-7)),
+            ("\"007\"", json!("007")),
+            ("123456789012345678901234567890", json!("123456789012345678901234567890")),
+            ("1.50e3", json!("1.50e3")),
+            ("1.0", json!("1.0")),
+            ("-0", json!("-0")),
+        ] {
+            let body = format!("{{\"id\": {id} }}");
+            let answer = Answer { body, ..answer(200, Value::Null) };
+            assert_eq!(paths.id(&answer, "$.id").unwrap(), expected, "{id}");
         }
     }
 

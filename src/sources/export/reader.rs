@@ -136,7 +136,7 @@ impl<F: RowFormat> Job<F> {
 
     /// Opens the next file, and passes over what of it is stored.
     async fn next_file(&self, open: &mut Open<F>) -> Result<Landing<F>, SourceError> {
-        let Download { name, bytes } = self.download(open).await?;
+        let Download { name, end_is_told, bytes } = self.download(open).await?;
         let name = match open.links.len() {
             1 => name,
             _ => format!("{name}#{}", open.number + 1),
@@ -146,7 +146,7 @@ impl<F: RowFormat> Job<F> {
         let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
         off_thread(move || {
             let bytes = unpacked(Box::new(Incoming::of(bytes)), compression);
-            let mut landing = Landing::open(files, name, bytes)?;
+            let mut landing = Landing::open(files, name, bytes, end_is_told)?;
             if let Some(stored) = stored {
                 landing.pass(&stored)?;
             }
@@ -197,6 +197,7 @@ impl<F: RowFormat> Job<F> {
             open.begins = open.slice;
         }
         let is_last = open.number == of;
+        let landed_bytes = landed.end.bytes;
         let landed = Some(landed).filter(|_| !is_end);
         let at = FileAt { number: open.number, of, begins: open.begins, landed };
         let continues_at = (!is_last).then(|| open.position.at_file(at).to_json());
@@ -204,6 +205,9 @@ impl<F: RowFormat> Job<F> {
         let mut watermark = self.trace(open, finished.as_ref())?;
         if let (true, true) = (is_end, parsed.rows > 0 || chunk.index > 0) {
             watermark = source.with_columns(watermark, &file.layout);
+        }
+        if is_end && landed_bytes == 0 {
+            watermark = source.with_loss(watermark, &file, &open.position.had);
         }
         let next = if is_last { behind(source, &open.position, slice)? } else { None };
         let rate = std::mem::take(&mut open.rate);

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::exported::{self, Export, HAD};
+use super::exported::{self, EMPTY, Export, HAD};
 use super::params::renamed;
 use super::reader::ExportReader;
+use crate::domain::file_standing::shown;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
-use crate::domain::remark::Remark;
+use crate::domain::remark::{Remark, few};
+use crate::domain::run::ReadRange;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::files::format::RowFormat;
 use crate::sources::{
-    FileSource, Plan, PlanRequest, Profile, RawRows, SliceReader, SliceRequest, Source, SourceError,
+    AskedRange, FileSource, Plan, PlanRequest, Profile, RawRows, SliceReader, SliceRequest, Source,
+    SourceError, SourceErrorKind,
 };
 
 /// Chunks that are normalized in one transaction when they queue up.
@@ -23,6 +27,9 @@ const CHUNKS_PER_BATCH: i64 = 128;
 /// Why nothing but a run reads it.
 const ONLY_BY_RUNS: &str = "the files of [export] are made by the API when a run asks for them, which takes its time and \
                             leaves a job there: nothing of them can be seen without one";
+
+/// What to do when files may be empty.
+const EVOLVE: &str = "if that is meant, write missing_field = \"evolve\" under [contract]";
 
 impl<F: RowFormat> Source for Export<F> {
     fn profile(&self) -> Profile {
@@ -37,6 +44,7 @@ impl<F: RowFormat> Source for Export<F> {
             bytes_per_batch: i64::try_from(self.files.chunk_size()).unwrap_or(i64::MAX),
             kept_tokens: kept.map(|(key, token)| (of_export(key), token)).collect(),
             only_by_runs: Some(ONLY_BY_RUNS),
+            must_have_rows: self.must_have_rows(),
             ..profile
         }
     }
@@ -46,6 +54,18 @@ impl<F: RowFormat> Source for Export<F> {
         request: PlanRequest,
     ) -> BoxFuture<'static, Result<Plan, SourceError>> {
         async move { self.planned(&request).map_err(renamed) }.boxed()
+    }
+
+    fn read_range(
+        &self,
+        _asked: AskedRange<'_>,
+        _now: DateTime<Utc>,
+    ) -> Result<ReadRange, SourceError> {
+        Err(SourceError::new(
+            SourceErrorKind::InvalidConfig,
+            "a range cannot be read of an export: what its files hold is said by the request of `[export]` that \
+             makes them",
+        ))
     }
 
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {
@@ -91,6 +111,15 @@ impl<F: RowFormat> Source for Export<F> {
     }
 
     fn remarks(&self, watermarks: &[Value]) -> Vec<Remark> {
-        self.create.remarks(watermarks)
+        let mut remarks = self.create.remarks(watermarks);
+        let empty = watermarks.iter().filter_map(|watermark| watermark.get(EMPTY)?.as_str());
+        let empty: Vec<_> = empty.map(shown).collect();
+        if !empty.is_empty() {
+            remarks.push(Remark::degrading(format!(
+                "{}: no bytes, not even a header, and the last run's files had rows; {EVOLVE}",
+                few(empty)
+            )));
+        }
+        remarks
     }
 }

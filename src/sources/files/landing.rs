@@ -4,7 +4,7 @@
 //! Must not know where the bytes come from. Equal bytes are cut alike: so a reader that begins again passes over
 //! what was stored, and sees whether it is still the same.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -12,10 +12,11 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::blocks;
-use super::format::{Memo, RowFormat, RowReader, Survey};
+use super::format::{Memo, RecordSpan, RowFormat, RowReader, Survey};
 use super::plan::{refuse_endless_row, understand_head};
 use super::source::Files;
 use super::stream::Stream;
+use super::unpack::Unpacked;
 use crate::domain::file::{KnownFile, Layout, Progress};
 use crate::domain::hash::{ChunkHash, ContentHash};
 use crate::domain::task::Chunk;
@@ -26,6 +27,7 @@ pub struct Landing<F: RowFormat> {
     files: Arc<Files<F>>,
     name: String,
     stream: Stream<'static>,
+    end_is_told: bool,
     layout: Layout,
     reader: Arc<F::Reader>,
     memo: <F::Reader as RowReader>::Memo,
@@ -59,21 +61,32 @@ pub struct LandedChunk {
 }
 
 impl<F: RowFormat> Landing<F> {
-    /// Begins with the first byte, if the bytes could be unpacked. Blocking.
+    /// Begins with the first byte, if the bytes could be unpacked. `end_is_told` says that they do not just stop: a
+    /// file that does, and may be cut, is refused. Blocking.
     ///
     /// # Errors
-    /// When it cannot be read, or is no file of the format.
+    /// When it cannot be read, is no file of the format, or may be cut.
     pub fn open(
         files: Arc<Files<F>>,
         name: String,
-        bytes: io::Result<Box<dyn Read + Send>>,
+        bytes: io::Result<Unpacked>,
+        end_is_told: bool,
     ) -> Result<Self, SourceError> {
-        let bytes = bytes.map_err(|error| failed(&name, error))?;
+        let Unpacked { bytes, packed } = bytes.map_err(|error| failed(&name, error))?;
+        let end_is_told = end_is_told || packed;
         let shown = name.clone();
         let mut stream = Stream::of(bytes, Box::new(move |error| failed(&shown, error)));
-        let head = understand_head(&files.format, Path::new(&name), &mut stream)?;
+        let head = understand_head(&files.format, Path::new(&name), &mut stream);
+        // What is wrong with the beginning of a cut file may be that it is cut.
+        if let (true, false) = (head.is_err(), end_is_told) {
+            refuse_cut(&name, &stream)?;
+        }
+        let head = head?;
         let reader = files.reader(&name, &head.layout)?;
         stream.set_newline(reader.newline());
+        if !end_is_told {
+            refuse_cut(&name, &stream)?;
+        }
         stream.advance(head.first_row);
         let beginning = stream.begin_chunk();
         let end = Progress { bytes: stream.offset(), rows: 0, lines: stream.lines(), chunks: 0 };
@@ -82,6 +95,7 @@ impl<F: RowFormat> Landing<F> {
             files,
             name,
             stream,
+            end_is_told,
             layout: head.layout,
             reader,
             memo: Default::default(),
@@ -173,11 +187,18 @@ impl<F: RowFormat> Landing<F> {
                 return Ok(true);
             }
             [] => None,
+            rest if complete && !self.end_is_told => Some(
+                ended_row(&*self.reader, rest)
+                    .ok_or_else(|| may_be_cut(&self.name, WITHIN_LINE))?,
+            ),
             rest => self.reader.next_row(rest, complete, &mut self.memo),
         };
         let Some(span) = found else {
             refuse_endless_row(&self.files.format, Path::new(&self.name), &mut self.stream)?;
             self.stream.more()?;
+            if !self.end_is_told {
+                refuse_cut(&self.name, &self.stream)?;
+            }
             return Ok(true);
         };
         if rows.bytes.len() as u64 >= self.files.format.chunk_size() {
@@ -220,6 +241,32 @@ struct Rows {
     bytes: Vec<u8>,
     count: i64,
     first_row: FirstRow,
+}
+
+/// What a file does that ends where it should not.
+const WITHIN_LINE: &str = "ends in the middle of a line";
+
+/// Refuses a file whose end nobody told once it is there, if it is within a line or nothing came before it.
+fn refuse_cut(name: &str, stream: &Stream<'_>) -> Result<(), SourceError> {
+    match stream.ended() {
+        true if stream.is_empty() => Err(may_be_cut(name, "is empty")),
+        true if stream.ends_within_line() => Err(may_be_cut(name, WITHIN_LINE)),
+        _ => Ok(()),
+    }
+}
+
+/// The row at the start of `rest`, behind which nothing came; `None` when it is one that goes on, as within quotes.
+fn ended_row<R: RowReader>(reader: &R, rest: &[u8]) -> Option<RecordSpan> {
+    let next = |text: &[u8]| reader.next_row(text, false, &mut Default::default());
+    // Behind the last row blank lines are looked for: not behind this byte, which begins another row.
+    next(rest).or_else(|| next(&[rest, b"0"].concat()).filter(|span| span.next == rest.len()))
+}
+
+fn may_be_cut(name: &str, what: &str) -> SourceError {
+    let message =
+        format!("{name} {what}, and the server did not say how long it is: it may be cut");
+    SourceError::new(SourceErrorKind::BrokenOff, message)
+        .advise("if all its files are like that, let the API pack them with gzip, which has an end")
 }
 
 /// What it means that bytes did not come, or cannot be unpacked.

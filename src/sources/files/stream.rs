@@ -159,6 +159,11 @@ impl<'a> Stream<'a> {
         self.last.is_some_and(|last| last != self.newline)
     }
 
+    /// Whether nothing of the file has come so far.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// Hashes of the prefix, once it was read.
     pub fn prefix_hashes(&self) -> Option<Hashes> {
         self.prefix.1

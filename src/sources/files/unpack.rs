@@ -29,13 +29,22 @@ pub enum Compression {
 /// Bytes that may be packed.
 pub type Bytes = Box<dyn Read + Send>;
 
+/// Bytes that are not packed any more.
+pub struct Unpacked {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Whether they were packed: then they end where the packing says, or in an error.
+    pub packed: bool,
+}
+
 /// The unpacked bytes.
 ///
 /// # Errors
 /// When the first bytes cannot be read, or say that the file is not packed as it should be.
-pub fn unpacked(mut bytes: Bytes, compression: Compression) -> io::Result<Bytes> {
+pub fn unpacked(mut bytes: Bytes, compression: Compression) -> io::Result<Unpacked> {
+    let mut packed = false;
     if compression == Compression::None {
-        return Ok(bytes);
+        return Ok(Unpacked { bytes, packed });
     }
     for layer in 0..=MOST_LAYERS {
         let (beginning, whole) = with_beginning(bytes)?;
@@ -52,8 +61,9 @@ pub fn unpacked(mut bytes: Bytes, compression: Compression) -> io::Result<Bytes>
             break;
         }
         bytes = Box::new(Gunzip(Some(member(BufReader::new(bytes)))));
+        packed = true;
     }
-    Ok(bytes)
+    Ok(Unpacked { bytes, packed })
 }
 
 /// The first two bytes, which are still there.
@@ -134,7 +144,7 @@ mod tests {
     fn read(bytes: &[u8], piece: usize, compression: Compression) -> io::Result<Vec<u8>> {
         let pieces = Box::new(Pieces(Cursor::new(bytes.to_vec()), piece));
         let mut out = Vec::new();
-        unpacked(pieces, compression)?.read_to_end(&mut out)?;
+        unpacked(pieces, compression)?.bytes.read_to_end(&mut out)?;
         Ok(out)
     }
 

@@ -50,6 +50,8 @@ pub(in crate::sources) struct Answer {
 pub(in crate::sources) struct Download {
     /// Its address, without the query, which may be as good as a key.
     pub name: String,
+    /// Whether the server says where it ends; otherwise the end of the connection is taken for that.
+    pub end_is_told: bool,
     /// Its bytes, as they come; `None` is its end, and an error ends them.
     pub bytes: tokio::sync::mpsc::Receiver<Result<Option<bytes::Bytes>, SourceError>>,
 }
@@ -221,6 +223,7 @@ fn pumped(
     hidden: Option<Secrets>,
 ) -> Download {
     let name = request.secrets.redact(request.shown().as_str());
+    let end_is_told = client::end_is_told(&response);
     let (sender, bytes) = tokio::sync::mpsc::channel(WAITING);
     tokio::spawn(async move {
         loop {
@@ -233,7 +236,7 @@ fn pumped(
             }
         }
     });
-    Download { name, bytes }
+    Download { name, end_is_told, bytes }
 }
 
 /// What the query of an address holds that may be as good as a key; `None` where that is too long to be looked for.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::bound::{self, Side};
 use super::template::{Moment, Supplied, formatted};
+use crate::values::time_error::TimeError;
 use crate::values::timestamp::TimeFormat;
 
 /// The years of marks: what is outside was read in the wrong unit.
@@ -208,6 +209,43 @@ impl Clockwork {
         self.mark(text, |text| self.time(text))
     }
 
+    /// Where a range is to begin, or to end (`ends`): days are read whole, so that a time within one is its beginning,
+    /// or that of the next.
+    pub fn read_range_bound(&self, text: &str, ends: bool) -> Option<Mark> {
+        if self.kind != MarkKind::Date {
+            return self.read_exactly(text);
+        }
+        // A day is there also where its midnight is not.
+        let day = match NaiveDate::parse_from_str(text.trim(), "%Y-%m-%d") {
+            Ok(day) => day,
+            Err(_) => {
+                let time = DateTime::from_timestamp_micros(self.time(text.trim())?)?;
+                let local = time.with_timezone(&self.zone).naive_local();
+                let is_within = ends && local.time() != NaiveTime::MIN;
+                if is_within { local.date().succ_opt()? } else { local.date() }
+            }
+        };
+        let micros = day.and_time(NaiveTime::MIN).and_utc().timestamp_micros();
+        (FIRST..=LAST).contains(&micros).then_some(Mark::Time(micros))
+    }
+
+    /// Why a local time is not one point in time, if that is what is wrong with it.
+    pub fn doubt(&self, text: &str) -> Option<String> {
+        let formats = std::iter::once(&self.iso).chain(&self.own);
+        let why = formats.filter_map(|format| format.instant(text.trim()).err());
+        let mut what = why.filter_map(|error| match error {
+            TimeError::Skipped => Some("does not exist"),
+            TimeError::Ambiguous => Some("exists twice"),
+            _ => None,
+        });
+        let what = what.find(|_| self.kind.is_time())?;
+        let zone = self.zone.name();
+        Some(format!(
+            "is a local time that {what} in {zone}, since clocks are changed then: write a time with its offset, \
+             such as `2026-01-01T12:00:00+01:00`"
+        ))
+    }
+
     fn mark(&self, text: &str, time: impl Fn(&str) -> Option<i64>) -> Option<Mark> {
         let text = text.trim();
         let micros = match self.kind {
@@ -216,7 +254,7 @@ impl Clockwork {
             MarkKind::Timestamp => time(text)?,
             MarkKind::Date => {
                 let day = DateTime::from_timestamp_micros(time(text)?)?.with_timezone(&self.zone);
-                day.date_naive().and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros()
+                day.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp_micros()
             }
             MarkKind::Epoch => epoch(text, 6).or_else(|| time(text))?,
             MarkKind::EpochMs => epoch(text, 3).or_else(|| time(text))?,
@@ -462,6 +500,45 @@ mod tests {
             assert_eq!(stored, time, "{text}");
             let is_exact = text.contains('+') || text.ends_with("03:00");
             assert_eq!(clockwork.read_exactly(text).is_some(), is_exact, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_days_begins_and_ends_with_whole_days() {
+        let days = clockwork(MarkKind::Date, None, Some("America/Sao_Paulo"));
+        for (text, from, to) in [
+            ("2026-03-03", "2026-03-03", "2026-03-03"),
+            ("2026-03-03T00:00:00", "2026-03-03", "2026-03-03"),
+            ("2026-03-03T12:00:00", "2026-03-03", "2026-03-04"),
+            ("2026-02-28T23:59:59.5", "2026-02-28", "2026-03-01"),
+            ("2026-03-03T02:00:00Z", "2026-03-02", "2026-03-03"),
+            ("2026-03-03T03:00:00Z", "2026-03-03", "2026-03-03"),
+            // A day without a midnight.
+            ("2018-11-04", "2018-11-04", "2018-11-04"),
+        ] {
+            for (ends, day) in [(false, from), (true, to)] {
+                let mark = days.read_range_bound(text, ends).unwrap_or_else(|| panic!("{text}"));
+                assert_eq!(days.stored(&mark), day, "{text} {ends}");
+            }
+        }
+        assert_eq!(days.read_range_bound("2026-13-01", true), None);
+        let times = clockwork(MarkKind::Timestamp, None, None);
+        let mark = times.read_range_bound("2026-03-03T12:00:00", true).unwrap();
+        assert_eq!(times.stored(&mark), "2026-03-03T12:00:00Z");
+    }
+
+    #[test]
+    fn a_local_time_that_is_not_one_point_in_time_is_told_from_what_is_no_time() {
+        let berlin = clockwork(MarkKind::Timestamp, None, Some("Europe/Berlin"));
+        for (text, says) in [
+            ("2026-03-29T02:30:00", Some("does not exist in Europe/Berlin")),
+            ("2026-10-25 02:30:00", Some("exists twice in Europe/Berlin")),
+            ("2026-10-25T02:30:00+01:00", None),
+            ("soon", None),
+        ] {
+            let doubt = berlin.doubt(text);
+            assert_eq!(doubt.is_some(), says.is_some(), "{text}: {doubt:?}");
+            assert!(says.is_none_or(|says| doubt.unwrap().contains(says)), "{text}");
         }
     }
 

@@ -121,8 +121,18 @@ impl PageReader {
         let Asked { url, fingerprint, .. } = asked;
         let came = if is_page { self.selector.came(json, records.len())? } else { 0 };
         let (headers, body_text, records) = (&headers, json, records.as_slice());
-        let view =
-            PageView { asked: url, status, headers, body: body_text, hash, came, records, said };
+        let complaint_said = complaint.as_deref();
+        let view = PageView {
+            asked: url,
+            status,
+            headers,
+            body: body_text,
+            hash,
+            came,
+            records,
+            said,
+            complaint: complaint_said,
+        };
         let place = &self.selector.place;
         let (end_values, asks_for_news) = (self.paginator.end_values(), self.tracker.is_some());
         let last = LastPage { page: view, status, place, end_values, asks_for_news };

@@ -807,6 +807,7 @@ impl Source for RestApiSource {
                 records: for_each.source.clone().map(|source| (source, for_each.fields.clone())),
             }),
             only_by_runs: None,
+            must_have_rows: false,
         }
     }
 

@@ -68,6 +68,7 @@ impl Source for SlicedFiles {
             recording: None,
             parents: None,
             only_by_runs: None,
+            must_have_rows: false,
         }
     }
 

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, TRANSFER_ENCODING,
+};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Method, StatusCode, Url, Version};
 
 use super::decompress::{ACCEPTED, DecompressError, Decompressor, Limits, encodings};
 use super::error_response::{ErrorResponse, Waits};
@@ -166,6 +168,16 @@ pub(in crate::sources::rest_api) async fn download(
         }
         None => Ok(response),
     }
+}
+
+/// Whether the server says where a body ends. Otherwise the connection's end is taken for it, which may come early.
+pub(in crate::sources::rest_api) fn end_is_told(response: &reqwest::Response) -> bool {
+    let encodings = response.headers().get_all(TRANSFER_ENCODING);
+    let last = encodings.iter().next_back().and_then(|encoding| encoding.to_str().ok());
+    let last = last.and_then(|encodings| encodings.rsplit(',').next());
+    response.content_length().is_some()
+        || response.version() >= Version::HTTP_2
+        || last.is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("chunked"))
 }
 
 /// The next bytes of a file that is being downloaded; `None` at its end.

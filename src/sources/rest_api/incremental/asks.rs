@@ -147,7 +147,10 @@ impl Tracker {
     /// What is wrong with it.
     pub fn range(&self, asked: AskedRange<'_>, now: DateTime<Utc>) -> Result<ReadRange, String> {
         let read = |name: &str, text: &str| {
-            self.clockwork.read_exactly(text).ok_or_else(|| {
+            self.clockwork.read_range_bound(text, name == "to").ok_or_else(|| {
+                if let Some(doubt) = self.clockwork.doubt(text) {
+                    return format!("`{name}` = `{text}` {doubt}");
+                }
                 let expected = match self.params.kind {
                     MarkKind::Integer => "a whole number",
                     MarkKind::Text => "a text",

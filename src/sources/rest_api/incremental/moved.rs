@@ -14,6 +14,9 @@ use super::trace::Trace;
 use super::tracker::Tracker;
 use crate::sources::rest_api::mark::{Mark, MarkKind, earlier};
 
+/// How late a clock that stamps records may be.
+const LATE: TimeDelta = TimeDelta::days(1);
+
 /// What follows from records that moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Moved {
@@ -27,17 +30,25 @@ impl Tracker {
     /// What follows from records that moved while a run read these pages; `None` where none did.
     pub(super) fn moved(&self, traces: &[Trace]) -> Option<Moved> {
         let newer = self.newer_than_the_run(traces);
+        let late = self.newer_by_late_clocks(traces);
+        let is_newer = |newer: &Mark| {
+            traces.iter().any(|trace| self.highest_of(trace).is_some_and(|max| max >= *newer))
+        };
         if let Some(newer) = &newer
-            && !traces.iter().any(|trace| self.highest_of(trace).is_some_and(|max| max >= *newer))
+            && !is_newer(newer)
+            && !late.as_ref().is_some_and(is_newer)
         {
             return None;
         }
-        let newer = newer.as_ref().map(short);
+        let (newer, late) = (newer.as_ref().map(short), late.as_ref().map(short));
         let mut lists: BTreeMap<_, Vec<&Trace>> = BTreeMap::new();
         for trace in traces {
             lists.entry((&trace.window.start, &trace.window.end)).or_default().push(trace);
         }
-        let moved = lists.values().filter_map(|pages| self.moved_in(pages, newer));
+        let moved = lists.values().filter_map(|pages| {
+            let by_late_clocks = || self.moved_by_late_clocks(pages, late?, newer?);
+            by_late_clocks().or_else(|| self.moved_in(pages, newer))
+        });
         moved.reduce(|one, other| Moved {
             records: one.records + other.records,
             up_to: one.up_to.zip(other.up_to).map(|(one, other)| one.min(other)),
@@ -50,6 +61,59 @@ impl Tracker {
         let ceiling = self.ceiling(traces);
         let newer = ceiling.checked_sub_signed(self.grain()).unwrap_or(ceiling);
         self.params.kind.is_time().then(|| Mark::of_time(newer))
+    }
+
+    /// The same, where the clock that stamps records is behind the one that dates answers, or its times are those of
+    /// another zone: what was changed since the first answer was stamped at most so long before the highest cursor as
+    /// the run took. `None` where that says no more. Days are left to [`Tracker::grain`].
+    fn newer_by_late_clocks(&self, traces: &[Trace]) -> Option<Mark> {
+        if !self.params.kind.is_time() || self.params.kind == MarkKind::Date {
+            return None;
+        }
+        let dates = || traces.iter().filter_map(|trace| trace.date);
+        let took = (dates().max()? - dates().min()?).checked_add(&self.grain())?;
+        let Mark::Time(highest) = traces.iter().filter_map(|trace| self.highest_of(trace)).max()?
+        else {
+            return None;
+        };
+        let late = DateTime::from_timestamp_micros(highest)?.checked_sub_signed(took)?;
+        let ceiling = self.ceiling(traces);
+        let earliest = ceiling.checked_sub_signed(LATE)?;
+        (late < ceiling - self.grain()).then(|| Mark::of_time(late.max(earliest)))
+    }
+
+    /// What moved in a list, if clocks are late and a key that was met twice shows it: what the first page says is
+    /// whole then, and no more. Nothing where the list is a log of changes, or where that page says nothing new, since
+    /// the next run would only ask for the same again.
+    fn moved_by_late_clocks(&self, pages: &[&Trace], late: u64, newer: u64) -> Option<Moved> {
+        if self.identities.as_ref().is_some_and(|known| known.aside) {
+            return None;
+        }
+        let mut first: HashMap<u64, (usize, u64)> = HashMap::new();
+        let mut moved: HashMap<u64, u64> = HashMap::new();
+        for (page, met) in pages
+            .iter()
+            .enumerate()
+            .flat_map(|(at, page)| kept(&page.met).into_iter().map(move |met| (at, met)))
+        {
+            let (at, before) = *first.entry(met.key).or_insert((page, met.cursor));
+            if before == met.cursor {
+                continue;
+            }
+            if at == page || before.max(met.cursor) < late {
+                return None;
+            }
+            if met.cursor > before {
+                moved.entry(met.key).or_insert(met.cursor);
+            }
+        }
+        let up_to = pages.first().and_then(|page| self.highest_of(page));
+        let start = pages.first().and_then(|page| page.window.start.as_deref());
+        let start = start.and_then(|start| self.clockwork.of_stored(start));
+        let is_late = moved.values().any(|cursor| *cursor < newer);
+        let up_to = up_to.filter(|_| is_late && self.ascend(pages.iter().copied()))?;
+        (Some(&up_to) > start.as_ref())
+            .then_some(Moved { records: moved.len(), up_to: Some(up_to) })
     }
 
     /// By how much a cursor may be earlier than the change that it is of.

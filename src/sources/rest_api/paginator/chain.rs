@@ -62,6 +62,8 @@ pub(super) struct Chain {
     pub aside: Option<Aside>,
     /// Whether the pages before were asked for side by side: then one more is asked for behind the last.
     pub was_aside: bool,
+    /// What the first page that said so says is wrong with it: something may be missing there.
+    pub complaint: Option<String>,
     /// Whether an earlier version of kasparro began it, which counted nothing.
     pub partial: bool,
 }

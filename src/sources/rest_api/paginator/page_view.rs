@@ -27,6 +27,8 @@ pub(in crate::sources::rest_api) struct PageView<'a> {
     pub records: &'a [Cow<'a, str>],
     /// What the response says besides; unless it is a page it has no records.
     pub said: Said,
+    /// What it says itself is wrong with it.
+    pub complaint: Option<&'a str>,
 }
 
 impl PageView<'_> {

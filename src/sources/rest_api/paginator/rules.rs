@@ -13,6 +13,7 @@ use super::paginate::{Came, Paginate, Way};
 use super::shortfall::Shortfall;
 use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::number::grouped;
+use crate::domain::text::cut;
 use crate::sources::rest_api::full_page::fills_a_page;
 use crate::sources::rest_api::http::said::Said;
 use crate::sources::rest_api::side_by_side;
@@ -22,6 +23,8 @@ use crate::sources::{SourceError, SourceErrorKind};
 const ROUND: u64 = 1_000;
 /// The most pages without records that are asked for in a row.
 const MOST_EMPTY: u64 = 100;
+/// The most bytes of what an answer says is wrong with it that are remembered.
+const MOST_COMPLAINT: usize = 300;
 /// How many pages behind one that repeats the page before it the probe is: no list moves so far between two
 /// requests.
 const FAR: u64 = 100;
@@ -76,8 +79,11 @@ impl<'a> Rules<'a> {
         page: PageView<'a>,
         around: &'a dyn Surroundings,
     ) -> Result<Self, SourceError> {
-        let (own, chain) = Chain::of(kind, at)?;
+        let (own, mut chain) = Chain::of(kind, at)?;
         let (keys, way, came) = (kind.end_keys(), kind.way(), page.came as u64);
+        if let (None, Some(said)) = (&chain.complaint, page.complaint) {
+            chain.complaint = Some(cut(said, MOST_COMPLAINT).into());
+        }
         Ok(Self { kind, keys, way, page, around, own, chain, came })
     }
 
@@ -87,7 +93,10 @@ impl<'a> Rules<'a> {
     /// When the page shows that the API is not walked this way, or can be walked no further.
     pub fn decide(mut self) -> Result<Verdict, SourceError> {
         if let Some(expected) = self.chain.again {
-            return self.had_again(expected);
+            let verdict = self.had_again(expected)?;
+            let end = self.chain.complaint.as_deref().map(complained);
+            let end = end.map(|note| ChainEnd::incomplete(StopReason::End, note));
+            return Ok(Verdict { end, ..verdict });
         }
         if let Some(aside) = self.chain.aside {
             return self.beside(aside);
@@ -242,9 +251,10 @@ impl<'a> Rules<'a> {
     /// One of several pages that are asked for side by side: it must be as those that were expected.
     fn beside(&self, aside: Aside) -> Result<Verdict, SourceError> {
         let says_so = self.page.said == Said::Page && self.came == aside.records;
-        let end = match says_so {
-            true => None,
-            false => {
+        let end = match (says_so, &self.chain.complaint) {
+            (true, None) => None,
+            (true, Some(said)) => Some(ChainEnd::incomplete(StopReason::Short, complained(said))),
+            (false, _) => {
                 let (name, came) = (self.name()?, grouped(self.came));
                 let note = format!(
                     "{name} has {came} records, and the first page {}: pages that are asked for side by side must \
@@ -488,6 +498,10 @@ impl<'a> Rules<'a> {
 
     fn ended(&self, end: ChainEnd) -> Verdict {
         let again = self.chain.missing.as_ref().and_then(|missing| self.again(missing));
+        let end = match (&self.chain.complaint, end.complete) {
+            (Some(said), true) => ChainEnd::incomplete(end.reason, complained(said)),
+            _ => end,
+        };
         let end = ChainEnd { spare: self.spare(), ..end };
         Verdict { again, end: Some(end), ..Verdict::default() }
     }
@@ -729,6 +743,11 @@ impl<'a> Rules<'a> {
 /// Whether a status says that there is no such page, and nothing else.
 fn is_natural(status: u16) -> bool {
     !matches!(status, 400 | 422)
+}
+
+/// What there is to say when an answer says itself that something is wrong with it: what it lacks is asked for again.
+fn complained(said: &str) -> String {
+    format!("something may be missing: an answer says {said}")
 }
 
 /// What there is to say when the last page that came is repeated, and may not be the last that there is.

@@ -470,6 +470,36 @@ fn pages_past_the_end_that_repeat_the_last_one_end_the_full_sync() {
 }
 
 #[test]
+fn an_answer_that_says_that_something_is_wrong_leaves_its_chain_incomplete() {
+    let (fault, good) =
+        (r#"{"items":[{"id":1}],"error":"quota exceeded"}"#, r#"{"items":[{"id":2}]}"#);
+    let (empty, both) = (r#"{"items":[]}"#, r#"{"items":[],"error":"quota exceeded"}"#);
+    for (paginator, bodies) in [
+        ("page_number", &[fault, good, empty][..]),
+        ("page_number", &[good, fault, empty][..]),
+        ("page_number", &[good, both][..]),
+        ("offset", &[fault, empty][..]),
+        ("single_page", &[both][..]),
+        ("link_header", &[fault][..]),
+        ("next_url", &[both][..]),
+    ] {
+        let lines = format!("data_selector = '$.items[*]'\npaginator = {{ type = '{paginator}' }}");
+        let source = source("https://api.example.com/", &lines);
+        let (mut at, mut end) = (source.first(), None);
+        for body in bodies {
+            let body = body.as_bytes().to_vec();
+            let response = Response { status: 200, body, ..Response::default() };
+            let page = source.read(&at, response).unwrap();
+            at = page.next.unwrap_or(Value::Null);
+            end = page.end;
+        }
+        let end = end.unwrap_or_else(|| panic!("{paginator} {bodies:?}"));
+        assert!(!end.complete, "{paginator} {bodies:?} {end:?}");
+        assert!(end.note.as_deref().unwrap_or_default().contains("quota exceeded"), "{end:?}");
+    }
+}
+
+#[test]
 fn a_full_first_page_that_leads_to_no_other_is_an_end_with_a_note() {
     for walk in [Walk::Link, Walk::NextUrl, Walk::Cursor] {
         for (records, says_so) in [(50, true), (7, false)] {

@@ -340,13 +340,31 @@ fn the_watermark_stays_in_front_of_the_page_onto_which_others_moved() {
     let (watermark, said) = left("", no_order, Some(OLD));
     assert_eq!((watermark, said[0].degrades), (Some(OLD), true), "{said:?}");
     assert!(said[0].text.contains("asks for the same again"), "{said:?}");
-    // A log of changes, the same version twice, and what is new only.
+    // A clock that is late by 5 minutes, by 33, and by hours: the highest cursor says how much.
+    for late in [300, 33 * 60, 5 * 3_600] {
+        let behind = |second: i64| second - late;
+        let one = [(1, behind(-900)), (2, behind(-800))];
+        let (two, three) =
+            ([(4, behind(-600)), (5, behind(-500))], [(6, behind(-400)), (1, behind(5))]);
+        let pages: Pages<'_> = &[(&one, 0), (&two, 10), (&three, 20), (&[], 30)];
+        let (watermark, said) = left("", pages, Some(OLD));
+        assert_eq!(watermark, Some(behind(-800)), "late by {late}: 3 was not met");
+        assert!(!said[0].degrades && said[0].text.contains("1 record was changed"), "{said:?}");
+    }
+    // The end of a log of changes at which nothing happens any more may look the same, and is read in steps.
+    let rest: Pages<'_> = &[(&[(2, -800), (1, -700)], 0), (&[(2, -600)], 10), (&[], 20)];
+    assert_eq!(left("", rest, Some(-800)).0, Some(-700));
+    // Not where the next run would ask for the same again.
+    let same: Pages<'_> = &[(&[(1, -800), (2, -800)], 0), (&[(2, -790)], 10), (&[], 20)];
+    assert_eq!(left("", same, Some(-800)).0, Some(-790));
+    // A log of changes, also one that shows a key twice on a page, the same version twice, and what is new only.
     for pages in [
         &[(one, 0), (&[(1, -700), (2, -600)], 10), (&[], 20)][..],
+        &[(&[(1, -900), (1, -850), (2, -800)], 0), (&[(2, -600)], 10), (&[], 20)],
         &[(one, 0), (&[(2, -800), (4, -600)], 10), (&[], 20)],
         &[(one, 0), (&[(4, -600), (9, 5)], 10), (&[], 20)],
         &[(&[(9, -5), (8, -10)], 0), (&[(9, -5), (7, -20)], 10), (&[], 20)],
-    ] as [Pages<'_>; 4]
+    ] as [Pages<'_>; 5]
     {
         let (watermark, said) = left("", pages, Some(OLD));
         assert!(said.is_empty() && watermark > Some(-601), "{pages:?}: {said:?}");
