@@ -58,7 +58,7 @@ pub(super) async fn find(
     let remark = match complete {
         true => {
             let may_shift = source.source.profile().may_shift;
-            if met_twice {
+            if may_shift && met_twice {
                 // One that is met twice has moved over another, or stands in its place.
                 Some(Remark::note(
                     "keys were met more than once on the pages, which may have moved while they were read: no record \

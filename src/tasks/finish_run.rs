@@ -52,14 +52,17 @@ pub(super) async fn finish_run(
         _ => run_tasks::set_aside(transaction, id).await?,
     };
     let mut remarks = remarks(transaction, &run, &planned).await?;
+    let differ = match run.dry_run {
+        true => None,
+        false => repeated::remark(transaction, id).await?,
+    };
     let met_twice = match source {
         Some(source) => met_twice::look(transaction, &run, &source.source.profile()).await?,
         None => None,
     };
-    let is_met_twice = met_twice.is_some();
+    let is_met_twice = met_twice.is_some() || differ.is_some();
     // Of those that differ more is said.
-    let differ = !run_tasks::repeated_keys(&mut *transaction, id).await?.is_empty();
-    remarks.extend(met_twice.filter(|_| !differ));
+    remarks.extend(differ.or(met_twice));
     let incomplete = run_chains::count_incomplete(transaction, id).await?;
     remarks.extend(chains::remark(transaction, id, incomplete).await?);
     let parents_failed = failures.remark.is_some();
@@ -187,7 +190,6 @@ async fn remarks(
     }
     let mut remarks = planned.remarks.clone();
     remarks.extend(snapshot(transaction, run.id).await?.remarks);
-    remarks.extend(repeated::remark(transaction, run.id).await?);
     Ok(remarks)
 }
 

@@ -96,7 +96,7 @@ impl Task for NormalizeBatch {
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
         if let Some(rejected) = &mapped.rejected_keys {
-            let keys = keys_of_lanes(&mapped, rejected, &lanes);
+            let keys = || keys_of_lanes(&mapped, rejected, &lanes);
             run_parents::note_keys(context, transaction, self.first_slice, keys).await?;
             let seen = seen_keys(&mapped, rejected, &pages);
             deletions::note_seen(context, transaction, (self.first_slice, self.rows), seen).await?;

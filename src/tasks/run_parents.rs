@@ -141,13 +141,13 @@ pub(super) async fn note_keys(
     context: &TaskContext,
     transaction: &mut PgConnection,
     first_slice: i64,
-    seen: Vec<(u32, Vec<u64>)>,
+    seen: impl FnOnce() -> Vec<(u32, Vec<u64>)>,
 ) -> Result<(), TaskError> {
     let is_wanted = context.source.definition.missing.action == MissingAction::Tombstone;
     let parents = context.source.source.profile().parents.filter(|_| is_wanted);
     if parents.is_some_and(|parents| parents.one_each && parents.records.is_some()) {
         let (source, run) = (&context.source_name, context.run);
-        parent_keys::note(transaction, source, run, first_slice, &seen).await?;
+        parent_keys::note(transaction, source, run, first_slice, &seen()).await?;
     }
     Ok(())
 }

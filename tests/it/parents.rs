@@ -463,6 +463,36 @@ async fn no_more_chains_are_open_than_allowed_however_many_parents_there_are() {
     issues.end().await;
 }
 
+/// The page of such a parent is the same as before. Where a run reads all of them, it is passed over.
+#[tokio::test]
+async fn children_stay_whose_pages_are_the_same_as_before() {
+    for only in ["changed", "all"] {
+        let for_each = format!("source = \"issues\", fields = [\"number\"], only = \"{only}\"");
+        let issues = Issues::with(&for_each, "").await;
+        issues.job(&for_each, "", "[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n");
+        let job = issues.app.read("comments.toml");
+        let without = job.replace("description = { from = \"$._parent.name\" }\n", "");
+        issues.app.write("comments.toml", without);
+        issues.many(2, 3).await;
+        let run = issues.run().await;
+        assert_eq!((run.status, run.counters.inserted), (Success, 6), "{run:?}");
+        // Nothing that a request or a child is told of.
+        for title in ["u", "v"] {
+            issues.issues(&[(1, title), (2, "t")]).await;
+            let run = issues.run().await;
+            let read = if only == "all" { 6 } else { 3 };
+            assert_eq!(
+                (run.status, run.counters.unchanged),
+                (SuccessWithDuplicates, read),
+                "{run:?}"
+            );
+            let deleted = "select count(*) from unified_records where deleted_at is not null";
+            assert_eq!(issues.app.number(deleted).await, 0, "{only} {run:?}");
+        }
+        issues.end().await;
+    }
+}
+
 #[tokio::test]
 async fn children_of_parents_that_are_deleted_are_marked_and_those_that_a_parent_has_no_more() {
     let for_each = "source = \"issues\", fields = [\"number\", \"name\"]";
