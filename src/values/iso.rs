@@ -83,8 +83,10 @@ fn read_year(text: &[u8]) -> Option<(i64, &[u8])> {
     };
     let length = digits.iter().take_while(|b| b.is_ascii_digit()).count();
     let fits = if sign == 0 { length == 4 } else { (4..=6).contains(&length) };
+    // Added up only if they fit: a number of any length may stand here.
+    let digits = fits.then_some(digits)?;
     let value = digits[..length].iter().fold(0, |year, b| year * 10 + i64::from(b - b'0'));
-    fits.then(|| (if sign < 0 { -value } else { value }, &digits[length..]))
+    Some((if sign < 0 { -value } else { value }, &digits[length..]))
 }
 
 fn two_digits(text: &[u8]) -> Option<(i64, &[u8])> {

@@ -418,9 +418,14 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in ".{0,40}") {
-            let _ = TimeFormat::default().instant(&text);
-            let _ = TimeFormat::new(Some("%d.%m.%Y %H:%M"), Some(Tz::Europe__Berlin)).unwrap().instant(&text);
+        fn no_text_panics(text in ".{0,40}|[-+]?[0-9]{0,60}([-+:TZ., ][0-9]{0,60}){0,8}") {
+            let berlin = Some(Tz::Europe__Berlin);
+            let formats = ["%d.%m.%Y %H:%M", "%Y-%m-%d", "%s", "epoch_ms", "epoch_ns"];
+            let declared = formats.map(|format| TimeFormat::new(Some(format), berlin).unwrap());
+            for format in declared.iter().chain([&TimeFormat::default(), &TimeFormat::iso(berlin)]) {
+                let _ = format.instant(&text);
+                let _ = format.date(&text);
+            }
         }
     }
 }
