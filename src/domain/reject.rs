@@ -27,6 +27,8 @@ string_enum! {
         NotAnObject = "not_an_object",
         /// A part of the primary key is absent or empty.
         MissingKey = "missing_key",
+        /// A part of the primary key holds a secret of the request, which is not stored.
+        RedactedKey = "redacted_key",
         /// A required field is absent, null or empty.
         MissingField = "missing_field",
         /// Not a decimal number in the declared notation.
@@ -73,9 +75,11 @@ impl ReasonCode {
     pub fn remedy(self) -> Remedy {
         match self {
             Self::NulCharacter => Remedy::Data,
-            Self::NotAnObject | Self::InvalidText | Self::NewField | Self::TypeChanged => {
-                Remedy::JobFile
-            }
+            Self::NotAnObject
+            | Self::RedactedKey
+            | Self::InvalidText
+            | Self::NewField
+            | Self::TypeChanged => Remedy::JobFile,
             Self::WrongFieldCount
             | Self::UnclosedQuote
             | Self::StrayQuote

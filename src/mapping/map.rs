@@ -16,6 +16,11 @@ impl Mapping {
         self.key.write(row, scratch).then(|| bloom_filter::key_hash(scratch))
     }
 
+    /// The part of the row's key that holds this text, as messages name it.
+    pub fn key_part_with<'a>(&'a self, row: &dyn Row, text: &str) -> Option<&'a str> {
+        self.key.part_with(row, text)
+    }
+
     /// Maps one row and adds it to `out`, as a record or as the reject that `reject` makes of its
     /// defects (called only when there are any). The caller has called `out.records.enter_raw(raw)`.
     ///

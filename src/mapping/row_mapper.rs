@@ -287,6 +287,12 @@ fn write_object(
 }
 
 impl Key {
+    /// The label of the part of a row's key that holds this text.
+    pub(super) fn part_with(&self, row: &dyn Row, text: &str) -> Option<&str> {
+        let holds = |part: &&Part| matches!(row.cell(part.locator), Cell::Text(cell) if cell.contains(text));
+        self.parts.iter().find(holds).map(|part| part.label.as_str())
+    }
+
     /// Appends a row's key; `false` when the row has none. The contract has no say here: a row that
     /// it sets aside has its place in the order all the same.
     pub(super) fn write(&self, row: &dyn Row, out: &mut String) -> bool {

@@ -55,8 +55,9 @@ pub async fn parrot(access_token: &str) -> MockServer {
     let good = |request: &Request| {
         let echo = echo(request);
         json!([
-            { "id": format!("1 {echo}"), "name": echo, "price": 1, "next": { "url": echo } },
+            { "id": 1, "name": echo, "price": 1, "next": { "url": echo } },
             { "id": 2, "name": "set aside", "price": echo },
+            { "id": format!("3 {echo}"), "name": "set aside", "price": 1 },
             echo,
         ])
     };

@@ -52,6 +52,7 @@ mod param_value;
 pub(in crate::sources) mod params;
 mod position;
 mod recording;
+mod redacted_keys;
 mod request;
 mod responses;
 mod side_by_side;

@@ -8,6 +8,7 @@ use super::children;
 use super::http::said::{self, Said};
 use super::incremental::Cursors;
 use super::odd_text;
+use super::redacted_keys;
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
 use crate::domain::known_page::Validators;
@@ -98,10 +99,11 @@ impl Page {
             }
         };
         let context = match said {
-            Said::Page | Said::Last if !is_json => {
-                children::context(odd_text::context(), self.parent.as_deref())
+            Said::Page | Said::Last => {
+                let context = if is_json { Value::Null } else { odd_text::context() };
+                let context = redacted_keys::context(context, self.redacted);
+                children::context(context, self.parent.as_deref())
             }
-            Said::Page | Said::Last => children::context(Value::Null, self.parent.as_deref()),
             Said::End | Said::Ignored | Said::ParentGone | Said::Nothing => said::context(),
         };
         let validators = validators.map(Box::new);

@@ -14,6 +14,7 @@ use super::children;
 use super::data_selector::DataSelector;
 use super::explode::Explode;
 use super::http::body_text;
+use super::http::redact_json::REDACTED;
 use super::http::response::Response;
 use super::http::said::{self, Refused, Said};
 use super::incremental::Tracker;
@@ -138,6 +139,13 @@ impl PageReader {
         let last = LastPage { page: view, status, place, end_values, asks_for_news };
         let Verdict { again, next, ahead, mut end, repeats } =
             self.paginator.verdict(position, view, &last)?;
+        if redacted > 0 && next.as_ref().is_some_and(|next| next.to_string().contains(REDACTED)) {
+            let message =
+                "the cursor of the next page holds a secret of the request, which is not stored";
+            return Err(SourceError::new(SourceErrorKind::InvalidResponse, message).advise(
+                "use another paginator, or another key for kasparro than the one that the API repeats",
+            ));
+        }
         // The total counts what is taken apart here.
         if let Some(end) = end.as_mut().filter(|_| self.explode.is_some()) {
             end.spare = None;

@@ -51,6 +51,8 @@ const UNKEPT: &[&str] = &[
     "vary",
     "via",
 ];
+/// The header beside a recorded page that says in how many places of it a secret was replaced.
+const REDACTED: &str = "kasparro-redacted";
 const UNKEPT_PREFIXES: &[&str] =
     &["cf-", "x-amz", "x-ratelimit", "ratelimit", "x-rate-limit", "x-request", "x-runtime"];
 
@@ -79,6 +81,8 @@ pub(super) struct RecordedPage {
     pub from: String,
     pub body: Vec<u8>,
     pub headers: HeaderMap,
+    /// In how many places of the body a secret was replaced.
+    pub redacted: u64,
 }
 
 /// What a run without a network cannot know.
@@ -223,11 +227,10 @@ impl Recording {
                     let from = recording.folder.join(name).display().to_string();
                     let headers =
                         files::read_text(&recording.path.join(page.headers_name()), MOST_SMALL);
-                    Ok(RecordedPage {
-                        from,
-                        body,
-                        headers: headers_of(&headers.unwrap_or_default()),
-                    })
+                    let mut headers = headers_of(&headers.unwrap_or_default());
+                    let redacted = headers.remove(REDACTED);
+                    let redacted = redacted.and_then(|places| places.to_str().ok()?.parse().ok());
+                    Ok(RecordedPage { from, body, headers, redacted: redacted.unwrap_or_default() })
                 }
             }
         };
@@ -268,10 +271,14 @@ impl Recording {
     pub async fn write(
         &self,
         page: Recorded,
-        body: &str,
+        (body, redacted): (&str, u64),
         headers: &HeaderMap,
     ) -> Result<(), SourceError> {
-        let headers = text_of(headers);
+        let mut headers = headers.clone();
+        if redacted > 0 {
+            headers.insert(REDACTED, redacted.into());
+        }
+        let headers = text_of(&headers);
         if let Some(headers) = &headers {
             self.write_file(&page.headers_name(), headers.as_bytes()).await?;
         }
@@ -357,8 +364,8 @@ mod tests {
         {
             headers.append(name, value.parse().unwrap());
         }
-        recording.write(page(12), "[ 1.50 ]\n", &headers).await.unwrap();
-        recording.write(page(12), "[ 1.5 ]\n", &headers).await.unwrap();
+        recording.write(page(12), ("[ 1.50 ]\n", 0), &headers).await.unwrap();
+        recording.write(page(12), ("[ 1.5 ]\n", 3), &headers).await.unwrap();
         let read = recording.read(page(12), 8).await.unwrap();
         assert_eq!(read.body, b"[ 1.5 ]\n");
         headers.remove("set-cookie");
@@ -366,7 +373,7 @@ mod tests {
         assert!(read.from.starts_with("recordings/x/page-0012-"), "{}", read.from);
         let files = || std::fs::read_dir(base.path().join("recordings/x")).unwrap().count();
         assert_eq!(files(), 2);
-        recording.write(page(12), "[]", &HeaderMap::new()).await.unwrap();
+        recording.write(page(12), ("[]", 0), &HeaderMap::new()).await.unwrap();
         assert_eq!((files(), recording.read(page(12), 8).await.unwrap().headers.len()), (1, 0));
     }
 
@@ -401,7 +408,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         std::fs::write(base.path().join("x"), "a file").unwrap();
         let recording = Recording::new(base.path(), Path::new("x"));
-        let error = recording.write(page(1), "[]", &HeaderMap::new()).await.unwrap_err();
+        let error = recording.write(page(1), ("[]", 0), &HeaderMap::new()).await.unwrap_err();
         assert!(error.text().contains("cannot be recorded"), "{error}");
     }
 }

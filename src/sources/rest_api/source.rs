@@ -35,6 +35,7 @@ use super::paginator::{Paginator, Way};
 use super::params::{Empty, RateLimitParams, RestApiParams};
 use super::position::{PagePosition, Run, Window};
 use super::recording::{self, Index, Recorded, RecordedPage, Recording};
+use super::redacted_keys;
 use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
 use super::state::State;
 use super::template;
@@ -245,7 +246,7 @@ impl RestApiSource {
                 let (recording, recorded) = (self.recording()?, self.recorded(position)?);
                 let looks = Looks { known_pages: None, ..looks };
                 let (page, headers) = self.asked_with_headers(position, tokens, looks).await?;
-                recording.write(recorded, &page.body, &headers).await?;
+                recording.write(recorded, (&page.body, page.redacted), &headers).await?;
                 Ok(page)
             }
             Access::Offline => self.recorded_page(position, looks.examine).await,
@@ -523,13 +524,14 @@ impl RestApiSource {
         let recording = self.recording()?;
         let recorded = self.recorded(position)?;
         let read = recording.read(recorded, self.params.max_response_bytes.get()).await;
-        let RecordedPage { from, body, mut headers } = match read {
+        let RecordedPage { from, body, mut headers, redacted } = match read {
             // Recordings of earlier versions end with a first page that is short.
             Err(error) if recording::is_missing(&error) && self.ended_before(position)? => {
                 RecordedPage {
                     from: recording.folder(),
                     body: said::kept(StatusCode::NO_CONTENT.as_u16(), b"").into_bytes(),
                     headers: HeaderMap::new(),
+                    redacted: 0,
                 }
             }
             read => read?,
@@ -540,7 +542,7 @@ impl RestApiSource {
             Some((status, body)) => {
                 Response { from, status, headers, body, said: Said::Nothing, ..Response::default() }
             }
-            None => Response { from, status: 200, headers, body, ..Response::default() },
+            None => Response { from, status: 200, headers, body, redacted, ..Response::default() },
         };
         let asked = self.unsent(position)?;
         // A recorded page is the same whenever it is read: trying again cannot help.
@@ -929,7 +931,12 @@ impl Source for RestApiSource {
         let odd = odd_text::unkept(text, context)?;
         let text = odd.as_deref().unwrap_or(text);
         let parent = children::of_context(context);
+        let is_redacted = redacted_keys::of_context(context);
         self.reader.each_row((text, parent.as_deref()), raw, out, |row, text, raw_row, out| {
+            if is_redacted && let Some(defect) = redacted_keys::defect(mapping, row) {
+                out.rejects.push(raw, reject(text, raw_row, vec![defect]));
+                return Ok(());
+            }
             if self.deleted.as_ref().is_some_and(|deleted| deleted.is_said_by(text)) {
                 out.records.next_is_deleted();
             }

@@ -12,6 +12,7 @@ mod logins;
 mod moving;
 mod pages;
 mod posts;
+mod redacted;
 mod redirects;
 mod tls;
 

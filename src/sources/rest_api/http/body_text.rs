@@ -58,6 +58,16 @@ pub(in crate::sources::rest_api) fn decode(
     }
 }
 
+/// The text of a body that is in another encoding than UTF-8; `None` where it is not, or cannot be read.
+pub(super) fn not_in_utf_8(body: &[u8], headers: &HeaderMap) -> Option<String> {
+    let declared = declared(headers).ok()?;
+    let encoding = encoding_of(body, declared).filter(|encoding| *encoding != UTF_8)?;
+    match encoding.decode_with_bom_removal(body) {
+        (text, false) => Some(text.into_owned()),
+        (_, true) => None,
+    }
+}
+
 fn unreadable(message: String) -> SourceError {
     SourceError::new(SourceErrorKind::InvalidResponse, message)
 }

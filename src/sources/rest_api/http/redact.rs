@@ -4,6 +4,8 @@
 //! Bodies are data: a secret that could be a value of its own, being short or nothing but digits, is found there only
 //! where it stands as it was sent, by the name of its parameter.
 //!
+//! JSON stays JSON, see [`redact_json`](super::redact_json).
+//!
 //! Must not know what a secret is for.
 
 use std::borrow::Cow;
@@ -12,8 +14,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use regex::bytes::{NoExpand, Regex, RegexBuilder};
 use reqwest::Url;
-use reqwest::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, SET_COOKIE};
 
+use super::body_text;
+use super::redact_json::{self, REDACTED};
 use super::response::Response;
 use crate::sources::{Finding, SourceError, SourceErrorKind};
 
@@ -21,7 +25,6 @@ use crate::sources::{Finding, SourceError, SourceErrorKind};
 const SHORTEST: usize = 4;
 /// In bodies a shorter secret could not be told from data.
 const SHORTEST_IN_BODY: usize = 8;
-const REDACTED: NoExpand<'static> = NoExpand(b"***");
 /// The largest pattern for the spellings of a secret, compiled.
 const MOST_COMPILED: usize = 16 << 20;
 /// What stands in front of the name of a parameter in an address, in the spellings of texts.
@@ -131,15 +134,32 @@ impl Secrets {
 
     /// The body without secrets, and in how many places one was: a good page may repeat the key too, in the address of
     /// the next page for example, and bodies are stored and shown.
-    pub fn redact_body(&self, mut body: Vec<u8>) -> (Vec<u8>, u64) {
-        let mut places = 0;
+    pub fn redact_body(&self, body: Vec<u8>) -> (Vec<u8>, u64) {
+        let is_there = self.0.iter().any(|secret| secret.is_in_data(&body));
+        if !is_there && (self.0.is_empty() || !body.contains(&b'\\')) {
+            return (body, 0);
+        }
+        let text = std::str::from_utf8(&body).unwrap_or_default();
+        let json = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if redact_json::is_json(json) {
+            let (redacted, places) =
+                redact_json::redacted(json, &|data| self.redact_data(data), !is_there);
+            return if places > 0 { (redacted.into_bytes(), places) } else { (body, 0) };
+        }
+        self.redact_data(&body).unwrap_or((body, 0))
+    }
+
+    /// Data without secrets, and in how many places one was; `None` where there is none.
+    fn redact_data(&self, data: &[u8]) -> Option<(Vec<u8>, u64)> {
+        let mut redacted: Option<(Vec<u8>, u64)> = None;
         for secret in &self.0 {
-            if let Some((redacted, more)) = secret.redact_data(&body) {
-                body = redacted;
-                places += more;
+            let data = redacted.as_ref().map_or(data, |(data, _)| data);
+            if let Some((data, places)) = secret.redact_data(data) {
+                let before = redacted.map_or(0, |(_, places)| places);
+                redacted = Some((data, before + places));
             }
         }
-        (body, places)
+        redacted
     }
 
     /// A response without secrets in its headers and its body.
@@ -159,7 +179,17 @@ impl Secrets {
             }
         }
         let refused = response.refused.map(|refused| self.redact_error(refused.into()).into());
-        let (body, redacted) = self.redact_body(response.body);
+        // A secret is not found in another encoding; without one the body stays as it came.
+        let in_utf_8 = body_text::not_in_utf_8(&response.body, &response.headers);
+        let in_utf_8 = in_utf_8.map(|text| self.redact_body(text.into_bytes()));
+        let (body, redacted) = match in_utf_8 {
+            Some((body, places)) if places > 0 => {
+                let json = HeaderValue::from_static("application/json; charset=utf-8");
+                response.headers.insert(CONTENT_TYPE, json);
+                (body, places)
+            }
+            _ => self.redact_body(response.body),
+        };
         Response { body, redacted, refused, ..response }
     }
 
@@ -195,25 +225,35 @@ impl Secrets {
 impl Secret {
     /// A text for people without the secret, wherever it stands; `None` where it does not.
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>> {
-        match self.anywhere.replace_all(text, REDACTED) {
+        match self.anywhere.replace_all(text, NoExpand(REDACTED.as_bytes())) {
             Cow::Owned(redacted) => Some(redacted),
             Cow::Borrowed(_) => None,
         }
     }
 
+    /// What finds the secret in data, if anything does.
+    fn in_data(&self) -> Option<&Regex> {
+        match self.could_be_data {
+            true => self.in_address.as_ref(),
+            false => Some(&self.anywhere),
+        }
+    }
+
+    /// Whether the secret may be in data.
+    fn is_in_data(&self, data: &[u8]) -> bool {
+        self.in_data().is_some_and(|finder| finder.is_match(data))
+    }
+
     /// Data without the secret, and in how many places it was; `None` where it is not.
     fn redact_data(&self, data: &[u8]) -> Option<(Vec<u8>, u64)> {
-        let finder = match self.could_be_data {
-            true => self.in_address.as_ref()?,
-            false => &self.anywhere,
-        };
+        let finder = self.in_data()?;
         let places = finder.find_iter(data).count() as u64;
         if places == 0 {
             return None;
         }
         let redacted = match self.could_be_data {
             true => finder.replace_all(data, b"${before}***${behind}".as_slice()),
-            false => finder.replace_all(data, REDACTED),
+            false => finder.replace_all(data, NoExpand(REDACTED.as_bytes())),
         };
         Some((redacted.into_owned(), places))
     }

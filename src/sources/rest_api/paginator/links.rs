@@ -11,11 +11,9 @@ use serde_json::{Value, json};
 use super::page_view::PageView;
 use super::paginate::position;
 use crate::domain::text;
+use crate::sources::rest_api::http::redact_json::REDACTED;
 use crate::sources::rest_api::request::RequestParts;
 use crate::sources::{SourceError, SourceErrorKind};
-
-/// What stands where a secret was.
-const REDACTED: &str = "***";
 
 /// Where a page is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
