@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
         "delimiter": (["auto", ",", ";", "||", "ä", ",,", "\t", " "][pick(0, 8)]),
         "quote": (["auto", "\"", "none", "'", "\\"][pick(1, 5)]),
         "escape": (["auto", "\"", "\\", "none"][pick(2, 4)]),
-        "stray_quotes": (["quarantine", "keep"][pick(3, 2)]),
+        "stray_quotes": (["auto", "quarantine", "keep"][pick(3, 3)]),
         "max_row_bytes": ([1 << 20, 4, 9, 40][pick(4, 4)]),
     }))
     .expect("parameters");

@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
         "delimiter": (["auto", ",", ";", "||", "ä", ",,", "\t", " "][pick(0, 8)]),
         "quote": (["auto", "\"", "none", "'", "\\"][pick(1, 5)]),
         "escape": (["auto", "\"", "\\", "none"][pick(2, 4)]),
-        "stray_quotes": (["quarantine", "keep"][pick(3, 2)]),
+        "stray_quotes": (["auto", "quarantine", "keep"][pick(3, 3)]),
         "ragged_rows": (["quarantine", "pad"][pick(4, 2)]),
         "header": header,
         "header_rows": 1 + pick(6, 3),
@@ -42,6 +42,10 @@ fuzz_target!(|input: &[u8]| {
         "max_row_bytes": ([1 << 20, 4, 9, 40][pick(8, 4)]),
         "skip_lines": pick(6, 9) / 3,
     });
+    let mut params = params;
+    if let Some(extra) = [None, Some("keep"), Some("drop"), Some("quarantine")][pick(4, 8) / 2] {
+        params["extra_fields"] = json!(extra);
+    }
     let params: CsvParams = serde_json::from_value(params).expect("parameters");
     let format = |chunk_size| {
         let params = CsvParams { chunk_size, ..params.clone() };

@@ -85,9 +85,10 @@ impl<F: RowFormat, M: Fn(u64) -> Option<F>> Case<M> {
         };
         let mut loaded = self.load(source, &before);
         std::fs::write(self.path(), file).expect("a file is written");
-        let FileScan { size, modified, hashes, layout, end, widths, .. } = before;
+        let FileScan { size, modified, hashes, layout, end, widths, etag, .. } = before;
         let width = widths.map(|widths| widths.all);
-        let known = KnownFile { size, modified, hash: hashes.content.into(), layout, end, width };
+        let hash = hashes.content.into();
+        let known = KnownFile { size, modified, hash, layout, end, width, etag };
         if let Some(FilePlan::Appended(scan)) = self.plan(source, Some(&known), &mut HashSet::new())
         {
             self.load_more(source, &scan, &mut loaded);

@@ -40,7 +40,7 @@ pub async fn committed(
     let mut rows = sqlx::query!(
         r#"select distinct on (url)
                 url, id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
-                committed_lines, committed_chunks, committed_width, definition_hash,
+                committed_lines, committed_chunks, committed_width, etag, definition_hash,
                 quarantined_rows, gone_run_id is not null as "gone!",
                 exists (
                     select 1 from etl_runs as r
@@ -71,6 +71,7 @@ pub async fn committed(
                 chunks: row.committed_chunks,
             },
             width: row.committed_width.map(i32::cast_unsigned),
+            etag: row.etag,
         };
         let file = CommittedFile {
             id: row.id,
@@ -291,15 +292,16 @@ pub async fn commit(
     let lines: Vec<_> = known().map(|known| known.end.lines).collect();
     let chunks: Vec<_> = known().map(|known| known.end.chunks).collect();
     let widths: Vec<_> = known().map(|known| known.width.map(u32::cast_signed)).collect();
+    let etags: Vec<_> = known().map(|known| known.etag.as_deref()).collect();
     sqlx::query!(
         "update source_files as f set
-            size = v.size, modified_ns = v.modified_ns, content_hash = v.hash, layout = v.layout,
+            size = v.size, etag = v.etag, modified_ns = v.modified_ns, content_hash = v.hash, layout = v.layout,
             appended = f.appended or v.appended, committed_bytes = v.bytes,
             committed_rows = v.rows, committed_lines = v.lines, committed_chunks = v.chunks,
             committed_width = v.width, definition_hash = $1, committed_run_id = $2, updated_at = now()
          from unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::jsonb[], $8::boolean[],
-                     $9::bigint[], $10::bigint[], $11::bigint[], $12::integer[], $13::integer[])
-            as v (id, size, modified_ns, hash, layout, appended, bytes, rows, lines, chunks, width)
+                     $9::bigint[], $10::bigint[], $11::bigint[], $12::integer[], $13::integer[], $14::text[])
+            as v (id, size, modified_ns, hash, layout, appended, bytes, rows, lines, chunks, width, etag)
          where f.id = v.id",
         definition_hash.as_bytes(),
         run.0,
@@ -314,6 +316,7 @@ pub async fn commit(
         &lines,
         &chunks,
         &widths as &[Option<i32>],
+        &etags as &[Option<&str>],
     )
     .execute(connection)
     .await?;

@@ -53,6 +53,8 @@ pub struct KnownFile {
     pub end: Progress,
     /// The most fields that a row of it has; `None` where that was not counted.
     pub width: Option<u32>,
+    /// What tells it from another file of the same size and time; `None` where there is nothing of that kind.
+    pub etag: Option<String>,
 }
 
 /// A file that is read as a stream.

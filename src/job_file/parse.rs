@@ -22,7 +22,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
 use crate::domain::suggest;
 use crate::domain::text;
-use crate::values::field::{ExternalId, FieldDefinition, Target};
+use crate::values::field::{ExternalId, FieldDefinition, Locator, Target};
 use crate::values::json_path;
 
 /// What to read, how rows become records, when, and under which schema contract. The file's name
@@ -429,8 +429,11 @@ impl Reader<'_> {
             (None, None) => ("primary_key", Err(MISSING_KEY.into())),
         };
         let made = made.and_then(|id| {
-            let paths = id.parts.iter().filter_map(|part| part.label());
-            for path in paths.filter(|path| path.starts_with('$')) {
+            let paths = id.parts.iter().filter_map(|part| match part {
+                Locator::Path(path) if path.starts_with('$') => Some(path),
+                _ => None,
+            });
+            for path in paths {
                 json_path::parse(path).map_err(|error| {
                     let path = text::cut(path, text::MAX_QUOTED);
                     format!("`{path}` is no JSONPath: {error}")

@@ -147,9 +147,11 @@ async fn store_plan(
     let mut chunks = Vec::new();
     for file in plan.files {
         let (scan, file_id, before) = match (&file.plan, &file.committed) {
-            (FilePlan::Unchanged { modified, hash }, Some(committed)) => {
+            (FilePlan::Unchanged { modified, hash, layout, etag }, Some(committed)) => {
                 let mut known = committed.known.clone();
-                if known.modified != *modified {
+                if known.modified != *modified || layout.is_some() || hash.is_some() {
+                    known.etag = etag.clone();
+                    known.layout = layout.clone().unwrap_or(known.layout);
                     known.modified = *modified;
                     known.hash = hash.map_or(known.hash, Into::into);
                     planned.files.push(PlannedFile::touched(committed.id, known));

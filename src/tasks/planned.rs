@@ -44,6 +44,8 @@ pub(super) struct PlannedFile {
     behind: i64,
     #[serde(default)]
     width: Option<u32>,
+    #[serde(default)]
+    etag: Option<String>,
     size: u64,
     modified_ns: i64,
     hash: StoredHash,
@@ -61,6 +63,7 @@ impl PlannedFile {
             layout: self.layout.clone(),
             end: self.end,
             width: self.width,
+            etag: self.etag.clone(),
         };
         ReadVersion { id: self.file_id, known, appended: self.appended }
     }
@@ -78,6 +81,7 @@ impl PlannedFile {
             read: false,
             behind: 0,
             width: known.width,
+            etag: known.etag,
             size: known.size,
             modified_ns: to_nanos(known.modified),
             hash: known.hash,
@@ -94,6 +98,7 @@ impl PlannedFile {
             read: true,
             behind: before.map_or(0, |before| before.known.end.rows),
             width: scan.widths.map(|widths| widths.all),
+            etag: scan.etag.clone(),
             size: scan.size,
             modified_ns: to_nanos(scan.modified),
             hash: scan.hashes.content.into(),

@@ -134,10 +134,11 @@ pub enum Locator {
 }
 
 impl Locator {
-    /// The locator of a source field as job files name it: a JSONPath when it starts with `$`,
-    /// else the name of a top-level field.
+    /// The locator of a source field as job files name it: a JSONPath when it starts with `$` and a step, else the
+    /// name of a top-level field, which may be `$id`.
     pub fn of_source_field(text: &str) -> Self {
-        if text.starts_with('$') {
+        let name = |c: char| c.is_alphanumeric() || c == '_';
+        if text.starts_with('$') && !text[1..].starts_with(name) {
             Self::Path(text.to_owned())
         } else {
             Self::Named(text.to_owned())
@@ -245,6 +246,9 @@ mod tests {
     #[test]
     fn a_dollar_makes_a_path() {
         assert_eq!(Locator::of_source_field("$.a.b"), Locator::Path("$.a.b".into()));
+        assert_eq!(Locator::of_source_field("$id"), Locator::Named("$id".into()));
+        assert_eq!(Locator::of_source_field("$['a']"), Locator::Path("$['a']".into()));
+        assert_eq!(Locator::of_source_field("$"), Locator::Path("$".into()));
         assert_eq!(Locator::of_source_field("a.b"), Locator::Named("a.b".into()));
     }
 

@@ -31,7 +31,7 @@ const CLASSES: [(&str, usize); 6] = [
 fn job(chunk_size: usize) -> String {
     format!(
         "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"items.csv\"]\n\
-         encoding = \"utf-8\"\nchunk_size = {chunk_size}\n[fields]\n\
+         encoding = \"utf-8\"\nstray_quotes = \"quarantine\"\nchunk_size = {chunk_size}\n[fields]\n\
          name = {{ column = \"name\", required = true }}\n\
          price = {{ column = \"price\", type = \"decimal\" }}\n\
          made_on = {{ column = \"made_on\", type = \"date\" }}\n\

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::format::{Memo, RowReader, ShapeBuilder};
+use super::format::{LineBreaks, Memo, RowReader, ShapeBuilder};
 use crate::domain::file::{ChosenRows, RawBlock};
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::task::Chunk;
@@ -20,7 +20,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Counts lines lazily: only rejects and blocks need to know theirs.
 struct Lines<'a> {
     text: &'a [u8],
-    newline: u8,
+    breaks: LineBreaks,
     counted: usize,
     line: i64,
 }
@@ -29,7 +29,7 @@ impl Lines<'_> {
     /// The line of the byte at `offset`; offsets must not go backwards.
     fn at(&mut self, offset: usize) -> i64 {
         let passed = &self.text[self.counted..offset];
-        self.line += memchr::memchr_iter(self.newline, passed).count() as i64;
+        self.line += self.breaks.count(passed);
         self.counted = offset;
         self.line
     }
@@ -47,7 +47,7 @@ pub(in super::super) fn parse<R: RowReader>(
     mut watch: Option<KeyWatch<'_>>,
 ) -> ParsedChunk {
     let mut parsed = ParsedChunk::default();
-    let mut blocks = Blocks::new(bytes, chunk, reader.newline());
+    let mut blocks = Blocks::new(bytes, chunk, reader.line_breaks());
     let mut shape = reader.shape(file_id);
     let mut memo = R::Memo::default();
     let mut buffer = R::Buffer::default();
@@ -96,8 +96,8 @@ struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    fn new(bytes: &'a Bytes, chunk: &Chunk, newline: u8) -> Self {
-        let lines = Lines { text: bytes, newline, counted: 0, line: chunk.first_line };
+    fn new(bytes: &'a Bytes, chunk: &Chunk, breaks: LineBreaks) -> Self {
+        let lines = Lines { text: bytes, breaks, counted: 0, line: chunk.first_line };
         Self { bytes, chunk_start: chunk.start, lines, start: 0, end: 0, blocks: Vec::new() }
     }
 
@@ -177,8 +177,8 @@ pub(in super::super) fn rows<R: RowReader, E>(
     chosen: &ChosenRows,
     mut visit: impl FnMut(BlockRow<'_, '_>, Result<R::Row<'_>, Vec<Defect>>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let newline = reader.newline();
-    let mut lines = Lines { text: &block.payload, newline, counted: 0, line: block.first_line };
+    let breaks = reader.line_breaks();
+    let mut lines = Lines { text: &block.payload, breaks, counted: 0, line: block.first_line };
     let mut buffer = R::Buffer::default();
     let end_of = |index: usize| (block.row_ends[index] as usize).min(block.payload.len());
     for index in chosen.within(block) {

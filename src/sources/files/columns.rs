@@ -60,6 +60,16 @@ impl Unresolved<'_> {
                     .advise("write column = \"…\"")
             }
             Self::Ambiguous(name, one, other) => {
+                if columns[*one] == columns[*other] {
+                    let (name, one, other) = (quoted(&columns[*one]), one + 1, other + 1);
+                    let message = format!(
+                        "{file}: columns {one} and {other} are both called {name}, and it is mapped"
+                    );
+                    return SourceError::new(SourceErrorKind::InvalidFile, message).advise(
+                        "name the columns yourself with csv.header = [\"…\", …], which passes over the file's header \
+                         with csv.skip_rows = 1",
+                    );
+                }
                 let message = format!(
                     "{file}: {} fits the columns {} and {}",
                     quoted(name),
@@ -100,6 +110,8 @@ pub fn resolve<'w>(
 struct Columns<'c> {
     names: &'c [String],
     exact: HashMap<&'c str, usize>,
+    /// Names that two columns have, with the places of both.
+    twice: HashMap<&'c str, (usize, usize)>,
     /// By [`fold`]; made when the first name has no exact match.
     loose: OnceCell<HashMap<String, Vec<usize>>>,
 }
@@ -107,10 +119,14 @@ struct Columns<'c> {
 impl<'c> Columns<'c> {
     fn new(names: &'c [String]) -> Self {
         let mut exact = HashMap::with_capacity(names.len());
+        let mut twice = HashMap::new();
         for (at, name) in names.iter().enumerate() {
-            exact.entry(name.as_str()).or_insert(at);
+            let first = *exact.entry(name.as_str()).or_insert(at);
+            if first != at {
+                twice.entry(name.as_str()).or_insert((first, at));
+            }
         }
-        Self { names, exact, loose: OnceCell::new() }
+        Self { names, exact, twice, loose: OnceCell::new() }
     }
 
     fn alike(&self, name: &str) -> &[usize] {
@@ -138,8 +154,13 @@ fn column_of<'w>(
 
 /// An exact match of any name comes before a loose match of any.
 fn find<'w>(columns: &Columns<'_>, names: &'w [String]) -> Result<Option<usize>, Unresolved<'w>> {
-    if let Some(column) = names.iter().find_map(|name| columns.exact.get(name.as_str())) {
-        return Ok(Some(*column));
+    for name in names {
+        if let Some((one, other)) = columns.twice.get(name.as_str()) {
+            return Err(Unresolved::Ambiguous(name, *one, *other));
+        }
+        if let Some(column) = columns.exact.get(name.as_str()) {
+            return Ok(Some(*column));
+        }
     }
     for name in names {
         match columns.alike(name) {
@@ -149,6 +170,26 @@ fn find<'w>(columns: &Columns<'_>, names: &'w [String]) -> Result<Option<usize>,
         }
     }
     Ok(None)
+}
+
+/// How many of the mapped columns there are, and whether those are among them without which no file is read.
+pub fn located(columns: &[String], wanted: &[Wanted]) -> (usize, bool) {
+    let columns = &Columns::new(columns);
+    let (mut found, mut has_needed) = (0, true);
+    for Wanted { locator, needed, .. } in wanted {
+        let names = match locator {
+            Locator::Column(names) => names,
+            Locator::Named(name) => slice::from_ref(name),
+            Locator::Path(_) | Locator::Nowhere => continue,
+        };
+        match find(columns, names) {
+            Ok(Some(_)) => found += 1,
+            Ok(None) => has_needed &= !needed,
+            // The header has it, and more than once.
+            Err(_) => found += 1,
+        }
+    }
+    (found, has_needed)
 }
 
 /// Letters and digits in lower case: `"Item #"` and `item` are the same. A name without any is

@@ -26,6 +26,10 @@ pub enum FilePlan {
         modified: SystemTime,
         /// Hash of all bytes, when they were read to see that.
         hash: Option<ContentHash>,
+        /// How it is read today, if that was written otherwise before and means the same to it.
+        layout: Option<Layout>,
+        /// What tells it from another file of the same size and time.
+        etag: Option<String>,
     },
     /// The known file with more rows behind it: only those are to be read.
     Appended(FileScan),
@@ -42,6 +46,8 @@ pub struct FileScan {
     pub modified: SystemTime,
     /// Hashes of all bytes.
     pub hashes: Hashes,
+    /// What tells it from another file of the same size and time.
+    pub etag: Option<String>,
     /// How to read it.
     pub layout: Layout,
     /// The chunks to read, in order.
@@ -186,6 +192,9 @@ pub trait FileSource: Send + Sync {
     /// filled up. Columns that are known by their places only lack each other: where one is missing,
     /// nobody can tell which, so unmapped ones count as well.
     fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>>;
+
+    /// What was decided of a file of this layout that somebody may want otherwise.
+    fn notes(&self, layout: &Layout) -> Vec<String>;
 
     /// Reads one chunk and cuts it into rows; whether a row is good is found when it is mapped.
     /// `watch` is shown the key of every row. Blocking I/O and CPU work.

@@ -21,7 +21,69 @@ pub fn byte_order_mark(file: &str, text: &[u8], wanted: &str) -> Result<usize, S
             "is a ZIP archive, as spreadsheets (.xlsx, .ods) are",
             format!("unpack it, or export the table as {wanted}"),
         ),
-        _ => return Ok(0),
+        text => match other_kind(text) {
+            Some((other, advice)) => (other, advice.replace("{wanted}", wanted)),
+            None => return Ok(0),
+        },
     };
     Err(SourceError::new(SourceErrorKind::InvalidFile, format!("{file} {other}")).advise(advice))
+}
+
+/// What a file is by its first bytes, and what to do to have rows.
+fn other_kind(text: &[u8]) -> Option<(&'static str, &'static str)> {
+    const UNPACK: &str = "unpack it first";
+    const KINDS: &[(&[u8], &str, &str)] = &[
+        (
+            b"%PDF-",
+            "is a PDF document",
+            "ask for the table as {wanted}: no rows can be told in a PDF",
+        ),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "is an Excel workbook (.xls)",
+            "export the table as {wanted}",
+        ),
+        (b"{\\rtf", "is a text document (RTF)", "export the table as {wanted}"),
+        (b"7z\xbc\xaf\x27\x1c", "is a 7z archive", UNPACK),
+        (b"\x28\xb5\x2f\xfd", "is packed with zstd", UNPACK),
+        (b"\xfd7zXZ\0", "is packed with xz", UNPACK),
+        (b"BZh9", "is packed with bzip2", UNPACK),
+        (b"PAR1\x15", "is a Parquet file", "export the table as {wanted}"),
+        (b"SQLite format 3\0", "is an SQLite database", "export the table as {wanted}"),
+    ];
+    let magic = KINDS.iter().find(|(magic, ..)| text.starts_with(magic));
+    if let Some((_, what, advice)) = magic {
+        return Some((what, advice));
+    }
+    let text = text.trim_ascii_start();
+    let begins = |start: &str| {
+        text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+    };
+    if ["<!doctype html", "<html", "<head", "<body"].into_iter().any(begins) {
+        let advice = "what was saved is mostly a page that says what went wrong, or asks for a login: look at it, \
+                      and fetch the file again";
+        return Some(("is an HTML page", advice));
+    }
+    begins("<?xml").then_some(("is XML", "export the table as {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_kind_is_said_to_be_one() {
+        for (text, what) in [
+            (&b"%PDF-1.7 ..."[..], "is a PDF document"),
+            (b"\n<!DOCTYPE HTML><html>", "is an HTML page"),
+            (b"<?xml version=\"1.0\"?>", "is XML"),
+            (b"BZh91AY", "is packed with bzip2"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1..", "is an Excel workbook"),
+        ] {
+            let error = byte_order_mark("f.csv", text, "CSV").unwrap_err().text();
+            assert!(error.starts_with(&format!("f.csv {what}")), "{error}");
+            assert!(!error.contains("{wanted}"), "{error}");
+        }
+        assert_eq!(byte_order_mark("f.csv", b"BZ,name\n", "CSV").unwrap(), 0);
+    }
 }

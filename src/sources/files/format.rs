@@ -67,8 +67,8 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
 
     /// Whether a file that was read under one of the layouts is cut into the same rows and chunks under
     /// the other.
-    fn cuts_alike(known: &Layout, now: &Layout) -> bool {
-        known == now
+    fn cuts_alike(known: &Layout, now: &Layout) -> Alike {
+        if known == now { Alike::Yes } else { Alike::No }
     }
 
     /// Rows of more bytes are set aside.
@@ -82,7 +82,25 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// Permanent, when the file is not one of this format.
-    fn head(&self, file: &str, text: &[u8], complete: bool) -> Result<Option<Head>, SourceError>;
+    fn head(
+        &self,
+        file: &str,
+        text: &[u8],
+        complete: bool,
+        doubts: Doubts,
+    ) -> Result<Option<Head>, SourceError>;
+
+    /// Under which doubts a layout was made.
+    fn doubts(layout: &Layout) -> Doubts {
+        let _ = layout;
+        Doubts::default()
+    }
+
+    /// What was decided of a file that somebody may want otherwise.
+    fn notes(layout: &Layout) -> Vec<String> {
+        let _ = layout;
+        Vec::new()
+    }
 
     /// A reader of the rows of a file.
     ///
@@ -93,8 +111,42 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
     /// What is to be noted of the rows of a file.
     fn survey(&self, reader: &Self::Reader) -> Self::Survey;
 
+    /// Says what to do about a file of which the rest raises doubts, where it cannot be read again.
+    fn doubtful(doubts: Doubts) -> &'static str {
+        let _ = doubts;
+        ""
+    }
+
     /// See [`crate::sources::FileSource::absent`].
     fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>>;
+}
+
+/// Whether two layouts mean the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alike {
+    /// They do.
+    Yes,
+    /// Not to each file.
+    No,
+    /// They do to a file whose survey says so.
+    IfPlain,
+}
+
+/// What of a first guess the rest of a file shows to be wrong: bits that mean something to the format.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts(pub u8);
+
+impl Doubts {
+    /// Whether all of these are among them.
+    pub fn has(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
 }
 
 /// The start of a file, understood.
@@ -118,6 +170,32 @@ pub struct RecordSpan {
     pub next: usize,
 }
 
+/// What ends lines: what they are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineBreaks {
+    /// LF, whatever CR is in front of it.
+    Lf,
+    /// LF, CR LF, or CR.
+    Any,
+}
+
+impl LineBreaks {
+    /// Lines that end within `text`, which ends in none of the CR of a CR LF.
+    pub fn count(self, text: &[u8]) -> i64 {
+        let feeds = memchr::memchr_iter(b'\n', text).count();
+        if self == Self::Lf {
+            return feeds as i64;
+        }
+        let lone = |at: &usize| text.get(at + 1) != Some(&b'\n');
+        (feeds + memchr::memchr_iter(b'\r', text).filter(lone).count()) as i64
+    }
+
+    /// Whether a line can end in this byte.
+    pub fn is_end(self, byte: u8) -> bool {
+        byte == b'\n' || byte == b'\r' && self == Self::Any
+    }
+}
+
 /// Finds and reads the rows of the files of one layout.
 pub trait RowReader: Send + Sync + 'static {
     /// A good row.
@@ -134,8 +212,8 @@ pub trait RowReader: Send + Sync + 'static {
     /// Looks at the rows of a chunk for its shape.
     type Shape: ShapeBuilder<Self>;
 
-    /// The byte that ends lines.
-    fn newline(&self) -> u8;
+    /// What ends lines.
+    fn line_breaks(&self) -> LineBreaks;
 
     /// The span of the row at the start of `text`, which is not empty. `complete` says that nothing
     /// follows `text`; otherwise `None` means that more bytes are needed.
@@ -191,17 +269,31 @@ pub trait ShapeBuilder<R: RowReader + ?Sized> {
 
 /// What a format notes while planning passes over the rows of one file.
 pub trait Survey<R: RowReader> {
-    /// Passes over a row, and shows its key to `visit`.
+    /// Passes over a row, and shows its key to `visit`. `gap` is what lies between it and the next one.
     fn row(
         &mut self,
         reader: &R,
         content: &[u8],
+        gap: &[u8],
         buffer: &mut R::Buffer,
         visit: &mut dyn FnMut(&dyn Row),
     );
 
     /// What was passed so far is known from an earlier run; only what follows is new.
     fn known_end(&mut self);
+
+    /// What the rows show to be wrong of what the start of the file made believe.
+    fn doubts(&self) -> Doubts {
+        Doubts::default()
+    }
+
+    /// Rows are to be looked at for [`Survey::is_plain`].
+    fn compare(&mut self) {}
+
+    /// Whether [`Alike::IfPlain`] means yes.
+    fn is_plain(&self) -> bool {
+        false
+    }
 
     /// What was noted of the file, which has so many rows and this layout.
     ///

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::blocks;
-use super::format::{Memo, RecordSpan, RowFormat, RowReader, Survey};
+use super::format::{Doubts, Memo, RecordSpan, RowFormat, RowReader, Survey};
 use super::plan::{refuse_endless_row, understand_head};
 use super::source::Files;
 use super::stream::Stream;
@@ -76,14 +76,14 @@ impl<F: RowFormat> Landing<F> {
         let end_is_told = end_is_told || packed;
         let shown = name.clone();
         let mut stream = Stream::of(bytes, Box::new(move |error| failed(&shown, error)));
-        let head = understand_head(&files.format, Path::new(&name), &mut stream);
+        let head = understand_head(&files.format, Path::new(&name), &mut stream, Doubts::default());
         // What is wrong with the beginning of a cut file may be that it is cut.
         if let (true, false) = (head.is_err(), end_is_told) {
             refuse_cut(&name, &stream)?;
         }
         let head = head?;
         let reader = files.reader(&name, &head.layout)?;
-        stream.set_newline(reader.newline());
+        stream.set_line_breaks(reader.line_breaks());
         if !end_is_told {
             refuse_cut(&name, &stream)?;
         }
@@ -209,11 +209,12 @@ impl<F: RowFormat> Landing<F> {
         let content = self.reader.content(row);
         if is_first_chunk && rows.count == 0 {
             let mut first = self.files.format.survey(&self.reader);
-            first.row(&self.reader, content, &mut self.buffer, &mut |_| {});
+            first.row(&self.reader, content, &[], &mut self.buffer, &mut |_| {});
             rows.first_row = first.finish(&self.name, 1, self.layout.clone())?.first_row;
         }
         if let Some(survey) = &mut self.survey {
-            survey.row(&self.reader, content, &mut self.buffer, &mut |_| {});
+            let gap = &row[content.len()..];
+            survey.row(&self.reader, content, gap, &mut self.buffer, &mut |_| {});
         }
         rows.bytes.extend_from_slice(row);
         rows.count += 1;
@@ -226,13 +227,23 @@ impl<F: RowFormat> Landing<F> {
         let end = self.landed.end;
         let (layout, width) = match self.survey.take() {
             Some(survey) => {
+                let doubts = survey.doubts();
+                if doubts != Doubts::default() {
+                    let message = format!(
+                        "{} is not what its first lines made believe, and is not read again",
+                        self.name
+                    );
+                    let error = SourceError::new(SourceErrorKind::InvalidFile, message);
+                    return Err(error.advise(F::doubtful(doubts)));
+                }
                 let surveyed = survey.finish(&self.name, end.rows, self.layout.clone())?;
                 (surveyed.layout, surveyed.widths.map(|widths| widths.all))
             }
             None => (self.layout.clone(), None),
         };
         let hash = self.stream.hashes().content.into();
-        Ok(KnownFile { size: end.bytes, modified: UNIX_EPOCH, hash, layout, end, width })
+        let (modified, etag) = (UNIX_EPOCH, None);
+        Ok(KnownFile { size: end.bytes, modified, hash, layout, end, width, etag })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Owns the one streaming pass over a file: what is new of it, and where it may be cut. Reads each
 //! byte once, keeps one buffer and the list of chunks.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::format::{HELD_ROW_BYTES, Head, Memo, RowFormat, RowReader, Survey};
-use super::store::{Store, whole_micros};
+use super::format::{Alike, Doubts, HELD_ROW_BYTES, Head, Memo, RowFormat, RowReader, Survey};
+use super::store::{FileState, Store, whole_micros};
 use super::stream::Stream;
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::hash::ChunkHash;
@@ -12,7 +13,8 @@ use crate::domain::task::Chunk;
 use crate::sources::{FilePlan, FileScan, SourceError, SourceErrorKind};
 use crate::values::row::Row;
 
-/// Looks at a file and cuts what is new of it into chunks.
+/// Looks at a file and cuts what is new of it into chunks. A file that grows meanwhile is what it was at first, as
+/// far as its last line had ended.
 ///
 /// # Errors
 /// Permanent when the file is missing, a directory, unreadable or has no usable header; transient
@@ -24,52 +26,136 @@ pub(super) fn plan<F: RowFormat>(
     known: Option<&KnownFile>,
     visit: &mut dyn FnMut(&dyn Row),
 ) -> Result<FilePlan, SourceError> {
-    let before = store.stat(path)?;
-    if known.is_some_and(|known| is_untouched(format, known, &before)) {
-        return Ok(FilePlan::Unchanged { modified: before.modified, hash: None });
+    let state = store.stat(path)?;
+    if known.is_some_and(|known| is_untouched(format, known, &state)) {
+        let (modified, etag) = (state.stamp.modified, state.etag);
+        return Ok(FilePlan::Unchanged { modified, hash: None, layout: None, etag });
     }
-    let mut stream = Stream::open(store, path, known.map_or(0, |known| known.size))?;
-    let head = understand_head(format, path, &mut stream)?;
-    let file = path.display().to_string();
-    let reader = format.reader(&file, &head.layout)?;
-    let known = known.filter(|known| F::cuts_alike(&known.layout, &head.layout));
-    let mut pass = Pass::new(format, known, &reader, visit);
-    pass.start(&head, &mut stream);
-    while pass.row(path, &mut stream)? {}
-    let lines = stream.lines() + i64::from(stream.ends_within_line());
-    let size = stream.offset();
-    if store.stat(path)? != before || size != before.size {
-        return Err(SourceError::new(
-            SourceErrorKind::FileChanging,
-            format!("{} changed while it was being read", path.display()),
-        )
-        .advise("it is tried again"));
+    let doubts = known.map_or_else(Doubts::default, |known| F::doubts(&known.layout));
+    let mut attempt = Attempt { size: state.stamp.size, doubts };
+    loop {
+        match attempt.run(format, store, path, &state, known, visit)? {
+            ControlFlow::Break(plan) => return Ok(plan),
+            ControlFlow::Continue(again) => attempt = again,
+        }
     }
-    let Pass { survey, cutter, rows, appended, .. } = pass;
-    let surveyed = survey.finish(&file, rows, head.layout)?;
-    let hashes = stream.hashes();
-    if known.is_some_and(|known| known.size == size && hashes.matches(known.hash)) {
-        let hash = Some(hashes.content);
-        return Ok(FilePlan::Unchanged { modified: before.modified, hash });
-    }
-    let (chunks, next_chunk) = cutter.finish(&mut stream);
-    let scan = FileScan {
-        size,
-        modified: before.modified,
-        hashes,
-        layout: surveyed.layout,
-        chunks,
-        end: Progress { bytes: size, rows, lines, chunks: next_chunk },
-        widths: surveyed.widths,
-        first_row: surveyed.first_row,
-    };
-    Ok(if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) })
 }
 
-/// Size and time are the known ones, and so are the parameters it was read with.
-fn is_untouched<F: RowFormat>(format: &F, known: &KnownFile, now: &FileStamp) -> bool {
-    known.size == now.size
-        && whole_micros(known.modified) == now.modified
+/// A pass over a file.
+struct Attempt {
+    /// So many of its bytes are read.
+    size: u64,
+    /// What is wrong of what its start makes believe.
+    doubts: Doubts,
+}
+
+impl Attempt {
+    fn run<F: RowFormat>(
+        &self,
+        format: &F,
+        store: &dyn Store,
+        path: &Path,
+        before: &FileState,
+        known: Option<&KnownFile>,
+        visit: &mut dyn FnMut(&dyn Row),
+    ) -> Result<ControlFlow<FilePlan, Self>, SourceError> {
+        let mut stream = Stream::open(store, path, known.map_or(0, |known| known.size), self.size)?;
+        let head = understand_head(format, path, &mut stream, self.doubts)?;
+        let file = path.display().to_string();
+        let reader = format.reader(&file, &head.layout)?;
+        let alike = known.map_or(Alike::No, |known| F::cuts_alike(&known.layout, &head.layout));
+        let same = known.filter(|_| alike != Alike::No);
+        let mut pass = Pass::new(format, same, &reader, visit);
+        if alike == Alike::IfPlain {
+            pass.compares = true;
+            pass.survey.compare();
+        }
+        pass.start(&head, &mut stream);
+        while pass.row(path, &mut stream)? {}
+        let lines = stream.lines() + i64::from(stream.ends_within_line());
+        let size = stream.offset();
+        let grows = refuse_changed(store, path, &before.stamp, self.size)?;
+        if size != self.size {
+            return Err(changing(path));
+        }
+        if grows && size == before.stamp.size && stream.ends_within_line() && pass.last_row > 0 {
+            return Ok(ControlFlow::Continue(Self { size: pass.last_row, doubts: self.doubts }));
+        }
+        let doubts = self.doubts.and(pass.survey.doubts());
+        if doubts != self.doubts {
+            return Ok(ControlFlow::Continue(Self { size: self.size, doubts }));
+        }
+        let Pass { survey, cutter, rows, appended, .. } = pass;
+        let plain = survey.is_plain();
+        let surveyed = survey.finish(&file, rows, head.layout)?;
+        let hashes = stream.hashes();
+        let (modified, etag) = (before.stamp.modified, before.etag.clone());
+        if let Some(known) = known.filter(|known| known.size == size && hashes.matches(known.hash))
+        {
+            let means_the_same = match alike {
+                Alike::Yes => true,
+                Alike::IfPlain => plain && known.end.rows == rows,
+                Alike::No => false,
+            };
+            if means_the_same {
+                let layout = Some(surveyed.layout).filter(|layout| *layout != known.layout);
+                let hash = Some(hashes.content);
+                return Ok(ControlFlow::Break(FilePlan::Unchanged {
+                    modified,
+                    hash,
+                    layout,
+                    etag,
+                }));
+            }
+        }
+        let (chunks, next_chunk) = cutter.finish(&mut stream);
+        let scan = FileScan {
+            size,
+            modified,
+            hashes,
+            etag,
+            layout: surveyed.layout,
+            chunks,
+            end: Progress { bytes: size, rows, lines, chunks: next_chunk },
+            widths: surveyed.widths,
+            first_row: surveyed.first_row,
+        };
+        let plan = if appended { FilePlan::Appended(scan) } else { FilePlan::Whole(scan) };
+        Ok(ControlFlow::Break(plan))
+    }
+}
+
+/// Whether a file has grown since `before`, of which so many bytes were read.
+///
+/// # Errors
+/// When it has changed in another way.
+fn refuse_changed(
+    store: &dyn Store,
+    path: &Path,
+    before: &FileStamp,
+    size: u64,
+) -> Result<bool, SourceError> {
+    let now = store.stat(path)?.stamp;
+    let grows = now.size > size;
+    if now.size < before.size || !grows && now != *before {
+        return Err(changing(path));
+    }
+    Ok(grows)
+}
+
+fn changing(path: &Path) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::FileChanging,
+        format!("{} changed while it was being read", path.display()),
+    )
+    .advise("it is tried again")
+}
+
+/// Size and time are the known ones, what else tells files apart is if it is known, and so are the parameters it was read with.
+fn is_untouched<F: RowFormat>(format: &F, known: &KnownFile, now: &FileState) -> bool {
+    known.size == now.stamp.size
+        && whole_micros(known.modified) == now.stamp.modified
+        && known.etag.as_ref().is_none_or(|etag| now.etag.as_ref() == Some(etag))
         && format.made(&known.layout)
 }
 
@@ -82,7 +168,8 @@ pub(super) fn head<F: RowFormat>(
     store: &dyn Store,
     path: &Path,
 ) -> Result<Head, SourceError> {
-    understand_head(format, path, &mut Stream::open(store, path, 0)?)
+    let mut stream = Stream::open(store, path, 0, u64::MAX)?;
+    understand_head(format, path, &mut stream, Doubts::default())
 }
 
 /// The same of a file that is open; its bytes stay in the stream.
@@ -90,11 +177,12 @@ pub(super) fn understand_head<F: RowFormat>(
     format: &F,
     path: &Path,
     stream: &mut Stream<'_>,
+    doubts: Doubts,
 ) -> Result<Head, SourceError> {
     let file = path.display().to_string();
     loop {
         stream.more()?;
-        if let Some(head) = format.head(&file, stream.rest(), stream.ended())? {
+        if let Some(head) = format.head(&file, stream.rest(), stream.ended(), doubts)? {
             return Ok(head);
         }
         refuse_endless_row(format, path, stream)?;
@@ -132,6 +220,10 @@ struct Pass<'a, F: RowFormat> {
     known: Option<&'a KnownFile>,
     visit: &'a mut dyn FnMut(&dyn Row),
     rows: i64,
+    /// Where the last row starts.
+    last_row: u64,
+    /// Whether the known file is only the same if it is plain.
+    compares: bool,
     appended: bool,
 }
 
@@ -157,13 +249,15 @@ impl<'a, F: RowFormat> Pass<'a, F> {
             known,
             visit,
             rows: 0,
+            last_row: 0,
+            compares: false,
             appended: false,
         }
     }
 
     /// Passes over the head.
     fn start(&mut self, head: &Head, stream: &mut Stream<'_>) {
-        stream.set_newline(self.reader.newline());
+        stream.set_line_breaks(self.reader.line_breaks());
         self.watch_for_append(head.header_end, head.first_row, stream);
         stream.advance(head.first_row);
     }
@@ -184,8 +278,11 @@ impl<'a, F: RowFormat> Pass<'a, F> {
             return Ok(true);
         };
         self.memo.advance(span.next);
-        let content = self.reader.content(&stream.rest()[..span.next]);
-        self.survey.row(self.reader, content, &mut self.buffer, self.visit);
+        let bytes = &stream.rest()[..span.next];
+        let content = self.reader.content(bytes);
+        let gap = &bytes[content.len()..];
+        self.survey.row(self.reader, content, gap, &mut self.buffer, self.visit);
+        self.last_row = stream.offset();
         if self.cutter.wants(stream.offset()) {
             self.cutter.cut(path, stream, self.rows + 1)?;
         }
@@ -207,8 +304,9 @@ impl<'a, F: RowFormat> Pass<'a, F> {
         }
         let last = stream.rest().get((known.size - here) as usize - 1);
         let same = stream.prefix_hashes().is_some_and(|prefix| prefix.matches(known.hash))
-            && known.end.rows == self.rows;
-        if same && last == Some(&self.reader.newline()) {
+            && known.end.rows == self.rows
+            && (!self.compares || self.survey.is_plain());
+        if same && last.is_some_and(|last| self.reader.line_breaks().is_end(*last)) {
             self.appended = true;
             self.cutter.chunks.clear();
             self.survey.known_end();

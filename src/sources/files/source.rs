@@ -11,7 +11,7 @@ use super::format::RowFormat;
 use super::location::{Location, PATHS, Setting, is_pattern};
 use super::params::{self, FilesParams};
 use super::store::local::LocalStore;
-use super::store::{Store, changed};
+use super::store::{Store, changed, whole_micros};
 use super::{blocks, plan};
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
@@ -156,6 +156,10 @@ impl<F: RowFormat> FileSource for Files<F> {
         self.format.absent(layout, width)
     }
 
+    fn notes(&self, layout: &Layout) -> Vec<String> {
+        F::notes(layout)
+    }
+
     fn read(
         &self,
         path: &Path,
@@ -169,7 +173,15 @@ impl<F: RowFormat> FileSource for Files<F> {
         let bytes = self.store.read_range(path, planned, chunk.start..chunk.end)?;
         // Neither size nor time shows that a program writes into the file and sets its time back, or
         // faster than the file system's clock ticks.
-        if chunk.hash.is_some_and(|planned| !planned.is_of(&bytes)) {
+        let same = match chunk.hash {
+            Some(planned) => planned.is_of(&bytes),
+            // An earlier version planned it.
+            None => {
+                let modified = whole_micros(planned.modified);
+                self.store.stat(path)?.stamp == FileStamp { modified, ..*planned }
+            }
+        };
+        if !same {
             return Err(changed(path));
         }
         Ok(blocks::parse(reader.as_ref(), &bytes.into(), chunk, file_id, watch))

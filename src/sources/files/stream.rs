@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::format::LineBreaks;
 use super::store::Store;
 use crate::domain::hash::{ContentHash, ContentHasher, Hasher, Hashes};
 use crate::sources::SourceError;
@@ -30,7 +31,7 @@ pub(super) struct Stream<'a> {
     /// Of what was passed since [`Stream::begin_chunk`], as far as `chunk_hashed` in the buffer.
     chunk_hasher: ContentHasher,
     chunk_hashed: usize,
-    newline: u8,
+    breaks: LineBreaks,
     /// Lines before `counted` within the buffer.
     lines: i64,
     counted: usize,
@@ -38,13 +39,19 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Opens a file. Its first `prefix` bytes are also hashed on their own.
+    /// Opens a file, of which at most `size` bytes are read. Its first `prefix` bytes are also hashed on their own.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn open(store: &'a dyn Store, path: &'a Path, prefix: u64) -> Result<Self, SourceError> {
+    pub fn open(
+        store: &'a dyn Store,
+        path: &'a Path,
+        prefix: u64,
+        size: u64,
+    ) -> Result<Self, SourceError> {
         let failed = move |error| store.failed(path, error);
-        Ok(Self { prefix: (prefix, None), ..Self::of(store.open(path)?, Box::new(failed)) })
+        let file = Box::new(store.open(path)?.take(size));
+        Ok(Self { prefix: (prefix, None), ..Self::of(file, Box::new(failed)) })
     }
 
     /// What is opened already.
@@ -60,7 +67,7 @@ impl<'a> Stream<'a> {
             prefix: (0, None),
             chunk_hasher: ContentHasher::default(),
             chunk_hashed: 0,
-            newline: b'\n',
+            breaks: LineBreaks::Lf,
             lines: 0,
             counted: 0,
             last: None,
@@ -120,9 +127,9 @@ impl<'a> Stream<'a> {
         self.hasher.update(fresh);
     }
 
-    /// Says which byte ends lines. Before the first [`Stream::advance`].
-    pub fn set_newline(&mut self, newline: u8) {
-        self.newline = newline;
+    /// Says what ends lines. Before the first [`Stream::advance`].
+    pub fn set_line_breaks(&mut self, breaks: LineBreaks) {
+        self.breaks = breaks;
     }
 
     /// Is done with `bytes` of [`Stream::rest`].
@@ -150,13 +157,13 @@ impl<'a> Stream<'a> {
 
     fn count_lines(&mut self) {
         let passed = &self.buffer[self.counted.min(self.at)..self.at];
-        self.lines += memchr::memchr_iter(self.newline, passed).count() as i64;
+        self.lines += self.breaks.count(passed);
         self.counted = self.at;
     }
 
     /// Whether the file ends in a line that nothing ends.
     pub fn ends_within_line(&self) -> bool {
-        self.last.is_some_and(|last| last != self.newline)
+        self.last.is_some_and(|last| !self.breaks.is_end(last))
     }
 
     /// Whether nothing of the file has come so far.

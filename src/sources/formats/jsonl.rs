@@ -18,7 +18,8 @@ use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::Shape;
 use crate::job_file::Inspection;
 use crate::sources::files::format::{
-    Head, MAX_ROW_BYTES, RecordSpan, RowFormat, RowReader, ShapeBuilder, Survey, Surveyed,
+    Alike, Doubts, Head, LineBreaks, MAX_ROW_BYTES, RecordSpan, RowFormat, RowReader, ShapeBuilder,
+    Survey, Surveyed,
 };
 use crate::sources::files::location::ParamProblem;
 use crate::sources::files::{Wanted, first_bytes};
@@ -139,9 +140,12 @@ impl RowFormat for Jsonl {
         JsonlLayout::load(layout).is_ok_and(|layout| layout.cut() == made.cut())
     }
 
-    fn cuts_alike(known: &Layout, now: &Layout) -> bool {
+    fn cuts_alike(known: &Layout, now: &Layout) -> Alike {
         let load = |layout| JsonlLayout::load(layout).ok();
-        load(known).zip(load(now)).is_some_and(|(known, now)| known.cut() == now.cut())
+        match load(known).zip(load(now)) {
+            Some((known, now)) if known.cut() == now.cut() => Alike::Yes,
+            _ => Alike::No,
+        }
     }
 
     fn max_row_bytes(&self) -> u64 {
@@ -152,7 +156,13 @@ impl RowFormat for Jsonl {
         self.params.chunk_size
     }
 
-    fn head(&self, file: &str, text: &[u8], complete: bool) -> Result<Option<Head>, SourceError> {
+    fn head(
+        &self,
+        file: &str,
+        text: &[u8],
+        complete: bool,
+        _: Doubts,
+    ) -> Result<Option<Head>, SourceError> {
         if !complete && text.len() < SAMPLE {
             return Ok(None);
         }
@@ -329,8 +339,8 @@ impl RowReader for JsonlReader {
     type Memo = ();
     type Shape = JsonlShape;
 
-    fn newline(&self) -> u8 {
-        b'\n'
+    fn line_breaks(&self) -> LineBreaks {
+        LineBreaks::Lf
     }
 
     fn next_row(&self, text: &[u8], complete: bool, _: &mut ()) -> Option<RecordSpan> {
@@ -480,6 +490,7 @@ impl Survey<JsonlReader> for JsonlSurvey {
         &mut self,
         reader: &JsonlReader,
         content: &[u8],
+        _: &[u8],
         buffer: &mut Record,
         visit: &mut dyn FnMut(&dyn Row),
     ) {

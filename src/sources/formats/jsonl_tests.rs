@@ -121,6 +121,7 @@ impl Bench {
 
 fn known(scan: &FileScan) -> KnownFile {
     KnownFile {
+        etag: scan.etag.clone(),
         width: None,
         size: scan.size,
         modified: scan.modified,

@@ -74,10 +74,36 @@ fn edit_secretly(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_file_that_grows_is_noticed() {
-    is_noticed(|path| {
+async fn a_file_that_grows_is_read_as_it_was_planned_and_the_rest_by_the_next_run() {
+    let late = "k1,late,9.25,9,late\n";
+    let (app, status, error) = run_while(|path| {
         let mut file = OpenOptions::new().append(true).open(path).unwrap();
-        file.write_all(b"k1,late,9.25,9,late\n").unwrap();
+        file.write_all(late.as_bytes()).unwrap();
+    })
+    .await;
+    assert_eq!(status, RunStatus::Success, "{error}");
+    let planned = lines();
+    assert_eq!(app.texts(RAW).await.concat(), planned.split_once('\n').unwrap().1);
+    assert!(app.run(SOURCE).await.status.is_success());
+    assert_eq!(app.texts(RAW).await.concat(), late);
+    let undisturbed = TestApp::empty().await;
+    undisturbed.write("ledger_lines.toml", JOB);
+    undisturbed.write("data/lines.csv", planned + late);
+    undisturbed.run(SOURCE).await;
+    let values =
+        "select external_id || ' ' || coalesce(name, '') || ' ' || coalesce(price::text, '')
+                  from unified_records order by 1";
+    assert_eq!(app.texts(values).await, undisturbed.texts(values).await);
+    undisturbed.database.close().await;
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_grows_at_its_start_is_noticed() {
+    is_noticed(|path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let late = text.replacen('\n', "\nk1,late,9.25,9,late\n", 1);
+        std::fs::write(path, late).unwrap();
     })
     .await;
 }

@@ -108,8 +108,11 @@ async fn rows_that_are_read_again_are_the_same_by_the_kind_of_hash_that_is_store
     let counters = run(&app, "items", Mode::Full).await.counters;
     assert_eq!((counters.rows_read, counters.unchanged, counters.quarantined), (4, 3, 1));
     assert_eq!(app.texts(RECORDS).await, records, "no record is written");
-    assert_eq!(app.texts(RAW).await, raw, "the version of the file has its rows already");
-    assert_eq!(app.texts(FILES).await, ["1 32 32"]);
+    // The layout says more today, so it is another version of the file, which has rows of its own.
+    let now = app.texts(RAW).await;
+    assert_eq!(now.len(), raw.len() + 1, "{now:?}");
+    assert!(raw.iter().all(|raw| now.contains(raw)), "{now:?}");
+    assert_eq!(app.texts(FILES).await, ["1 16 16", "2 32 32"]);
 
     write_items(&app, &ITEMS.replace("Cup", "Mug"), 1).await;
     let counters = run(&app, "items", Mode::Incremental).await.counters;

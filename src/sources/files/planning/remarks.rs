@@ -2,7 +2,7 @@
 //! them: that a file has no rows, that its rows are in quarantine, that it is not there any more. What
 //! is wrong with an unchanged file stays wrong, so every run reports it until it is fixed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::guard::emptiness;
 use crate::domain::file_standing::{FileStanding, shown};
@@ -11,6 +11,8 @@ use crate::domain::remark::{Remark, few};
 use crate::job_file::Definition;
 use crate::sources::{CommittedFiles, FilePlan, FileSource, FirstRow, FoundFile};
 
+/// The most things that are said of how files are understood.
+const MOST_NOTES: usize = 20;
 /// The most missing files that are named.
 const MOST_NAMED: usize = 5;
 
@@ -24,6 +26,8 @@ pub(super) struct FileRemarks<'a> {
     /// Rows that are odd.
     odd: Vec<String>,
     missing: Option<String>,
+    /// What was decided of files that somebody may want otherwise, and of which.
+    guessed: BTreeMap<String, Vec<String>>,
 }
 
 impl<'a> FileRemarks<'a> {
@@ -37,6 +41,7 @@ impl<'a> FileRemarks<'a> {
             quarantined: Vec::new(),
             odd: Vec::new(),
             missing: None,
+            guessed: BTreeMap::new(),
         }
     }
 
@@ -44,6 +49,11 @@ impl<'a> FileRemarks<'a> {
     pub fn look_at(&mut self, found: &FoundFile) {
         let files = self.files;
         let name = shown(&found.url);
+        if let FilePlan::Whole(scan) | FilePlan::Appended(scan) = &found.plan {
+            for note in files.notes(&scan.layout) {
+                self.guessed.entry(note).or_default().push(name.clone());
+            }
+        }
         if let (FilePlan::Whole(scan), Some(committed)) = (&found.plan, &found.committed)
             && has_shrunk(committed.known.end.rows, scan.end.rows)
         {
@@ -131,6 +141,9 @@ impl<'a> FileRemarks<'a> {
             );
             remarks.push(Remark::degrading(format!("{}; {advice}", few(self.bad))));
         }
+        let guessed =
+            self.guessed.into_iter().map(|(note, files)| format!("{}: {note}", few(files)));
+        remarks.extend(guessed.take(MOST_NOTES).map(Remark::note));
         let notes = [self.odd, self.quarantined, self.empty];
         let notes = notes.into_iter().filter(|texts| !texts.is_empty()).map(few);
         remarks.extend(notes.chain(self.missing).map(Remark::note));

@@ -14,6 +14,15 @@ use std::time::{Duration, SystemTime};
 use crate::domain::file::FileStamp;
 use crate::sources::{FoundPaths, SourceError, SourceErrorKind};
 
+/// A file as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileState {
+    /// Its size and time.
+    pub stamp: FileStamp,
+    /// What tells it from another file of the same size and time, where the place has something of that kind.
+    pub etag: Option<String>,
+}
+
 /// A place where files are. Blocking I/O.
 pub(super) trait Store: Debug + Send + Sync {
     /// The files that the entries of `paths` lead to, in the order in which their rows count. Ends
@@ -39,7 +48,7 @@ pub(super) trait Store: Debug + Send + Sync {
     ///
     /// # Errors
     /// When it is missing, a directory or unreadable.
-    fn stat(&self, path: &Path) -> Result<FileStamp, SourceError>;
+    fn stat(&self, path: &Path) -> Result<FileState, SourceError>;
 
     /// Opens a file to be read from its start to its end.
     ///
@@ -47,7 +56,8 @@ pub(super) trait Store: Debug + Send + Sync {
     /// When it is missing, outside the allowed roots or unreadable.
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, SourceError>;
 
-    /// Reads these bytes of the file that was `planned`.
+    /// Reads these bytes of the file that was `planned`, which may have grown since: whether they are still the same is for
+    /// the caller to see.
     ///
     /// # Errors
     /// When it cannot be read; permanent when it is not the file that was planned.

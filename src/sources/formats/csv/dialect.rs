@@ -8,10 +8,12 @@ use super::params::StrayQuotes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LineEnd {
-    /// `\n`, or `\r\n`: the `\r` in front of `\n` is part of the line end.
+    /// `\n`, with every `\r` in front of it; a `\r` anywhere else is text.
     Lf,
-    /// A lone `\r`, in files without any `\n`.
-    Cr,
+    /// `\n`, `\r\n` or `\r`: files whose lines end in `\r`, or in the one here and the other there. Layouts
+    /// of earlier versions call it `cr`.
+    #[serde(alias = "cr")]
+    Any,
 }
 
 /// How bytes become rows and fields.
@@ -21,12 +23,16 @@ pub(super) struct Dialect {
     pub delimiter: String,
     /// Around fields; ASCII.
     pub quote: Option<char>,
-    /// In front of quotes within quoted fields; ASCII, often the quote itself.
+    /// In front of quotes within quoted fields; ASCII, often the quote itself. Without quotes, in front of
+    /// delimiters and line ends.
     pub escape: Option<char>,
     /// Between rows.
     pub line_end: LineEnd,
     /// What quotes mean where they have no place.
     pub stray_quotes: StrayQuotes,
+    /// Whether spaces in front of an opening quote are passed over.
+    #[serde(default)]
+    pub spaces_before_quotes: bool,
 }
 
 impl Default for Dialect {
@@ -37,6 +43,7 @@ impl Default for Dialect {
             escape: Some('"'),
             line_end: LineEnd::Lf,
             stray_quotes: StrayQuotes::Quarantine,
+            spaces_before_quotes: false,
         }
     }
 }

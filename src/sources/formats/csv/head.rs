@@ -1,56 +1,239 @@
 //! Owns the start of a file: byte order mark, preamble, dialect and header, up to the first row.
 //! Looks at bytes; must not know where they come from.
 
-use super::dialect::{Dialect, LineEnd};
 use super::grammar::{Grammar, NoCloseMemo};
-use super::header::{joined, numbered, refuse_duplicates};
+use super::header::{carried, duplicates, first_row, joined, numbered, visible_name};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, unusable};
+use super::preamble::{Preamble, lines_above_header};
 use super::row::{CsvReader, RowBuffer};
-use super::sniff::{self, SAMPLE};
+use super::sniff::{self, Known, SAMPLE, Sniffed};
+use super::width;
+use crate::sources::files::Wanted;
+use crate::sources::files::columns;
 use crate::sources::files::first_bytes;
-use crate::sources::files::format::Head;
-use crate::sources::{SourceError, SourceErrorKind};
+use crate::sources::files::format::{Doubts, Head};
+use crate::sources::{FirstRow, SourceError, SourceErrorKind};
 
 /// The most bytes of a header: its names are kept with the file, and each reader of it holds them.
 const MAX_HEADER: usize = 8 << 20;
+/// The most bytes of a header that is looked for again between rows.
+const MAX_REPEATED: usize = 4 << 10;
 
-/// Understands `text`, the start of the file named `file`. `complete` says that it is all of it;
-/// otherwise `None` means that more bytes are needed.
-///
-/// # Errors
-/// Permanent, when the file is not in the declared encoding's family, or has no usable header.
-pub(super) fn understand(
-    file: &str,
-    params: &CsvParams,
-    text: &[u8],
-    complete: bool,
-) -> Result<Option<Head>, SourceError> {
-    if !complete && text.len() < SAMPLE {
-        return Ok(None);
+/// Understands the start of files.
+pub(super) struct Beginning<'a> {
+    /// The file's name.
+    pub file: &'a str,
+    /// How the job file says that it is read.
+    pub params: &'a CsvParams,
+    /// What the mapping looks for.
+    pub wanted: &'a [Wanted],
+    /// What the rest of the file shows.
+    pub doubts: Doubts,
+}
+
+/// A table understood: how it is read, and how long the header is.
+struct Table {
+    layout: CsvLayout,
+    header: usize,
+    has_needed: bool,
+}
+
+impl Beginning<'_> {
+    /// Understands `text`, the start of the file. `complete` says that it is all of it;
+    /// otherwise `None` means that more bytes are needed.
+    ///
+    /// # Errors
+    /// Permanent, when the file is not in the declared encoding's family, or has no usable header.
+    pub fn understand(&self, text: &[u8], complete: bool) -> Result<Option<Head>, SourceError> {
+        if !complete && text.len() < SAMPLE {
+            return Ok(None);
+        }
+        let mark = byte_order_mark(self.file, self.params, text)?;
+        let Some(preamble) = Preamble::of(self.params, &text[mark..], complete) else {
+            return Ok(None);
+        };
+        let mut start = mark + preamble.length;
+        let params = preamble.params(self.params);
+        if !complete && text.len() - start < SAMPLE {
+            return Ok(None);
+        }
+        let first = self.table(&params, &text[start..], complete);
+        let found = match &first {
+            Ok(None) => return Ok(None),
+            Ok(Some(Table { has_needed: true, .. })) => None,
+            _ => self.table_below(&params, &text[start..], complete),
+        };
+        let mut notes = Vec::new();
+        let table = match found {
+            Some((lines, length, table)) => {
+                start += length;
+                let skipped = preamble.lines + lines;
+                let above = if lines == 1 { "the line above" } else { "the lines above" };
+                notes.push(format!(
+                    "{above} the header with the mapped columns, in line {}, belong to no row: csv.skip_lines = \
+                     {skipped} says so; csv.header = true takes the first row for the header",
+                    skipped + 1
+                ));
+                table
+            }
+            None => match first? {
+                Some(table) => table,
+                None => return Ok(None),
+            },
+        };
+        let Table { mut layout, header, .. } = table;
+        notes.extend(preamble.note);
+        notes.append(&mut layout.notes);
+        layout.notes = notes;
+        let header_end = start + header;
+        if layout.columns.is_empty() {
+            let (header_end, first_row) = (text.len(), text.len());
+            return Ok(Some(Head { layout: layout.store()?, header_end, first_row }));
+        }
+        let grammar = layout.grammar(layout.encoding()?);
+        let Some(blank) = grammar.blank_lines(&text[header_end..], complete) else {
+            return Ok(None);
+        };
+        if header == 0 && grammar.headers_within(&text[header_end..header_end + blank]) > 0 {
+            let note = "the first row repeats the columns' names, and is no record";
+            layout.notes.push(note.to_owned());
+        }
+        Ok(Some(Head { layout: layout.store()?, header_end, first_row: header_end + blank }))
     }
-    let mark = byte_order_mark(file, params, text)?;
-    let Some(preamble) = preamble(params, &text[mark..], complete) else { return Ok(None) };
-    let start = mark + preamble;
-    let table = &text[start..];
-    if !complete && table.len() < SAMPLE {
-        return Ok(None);
+
+    /// The table below the lines above a header that has the mapped columns, with the number of those lines and their length.
+    fn table_below(
+        &self,
+        params: &CsvParams,
+        text: &[u8],
+        complete: bool,
+    ) -> Option<(u32, usize, Table)> {
+        if !matches!(params.header, Header::Auto(_)) {
+            return None;
+        }
+        lines_above_header(text, self.wanted).find_map(|(lines, length)| {
+            match self.table(params, &text[length..], complete) {
+                Ok(Some(table)) if table.has_needed => Some((lines, length, table)),
+                _ => None,
+            }
+        })
     }
-    let dialect = sniff::decide(params, table, complete)?;
-    let mut layout = layout_of(params, dialect)?;
-    if complete && table.trim_ascii().is_empty() && !is_one_declared_column(params) {
-        let end = text.len();
-        return Ok(Some(Head { layout: layout.store()?, header_end: end, first_row: end }));
+
+    /// Understands the table at the start of `text`.
+    fn table(
+        &self,
+        params: &CsvParams,
+        text: &[u8],
+        complete: bool,
+    ) -> Result<Option<Table>, SourceError> {
+        let located = |names: &[String]| match params.header {
+            Header::Auto(_) | Header::Present(true) => columns::located(names, self.wanted),
+            Header::Present(false) | Header::Names(_) => (0, true),
+        };
+        let named = match &params.header {
+            Header::Names(names) => Some(names.len()),
+            _ => None,
+        };
+        let known = Known { located: &located, columns: named, doubts: self.doubts };
+        let Sniffed { dialect, notes } = sniff::decide(params, &known, text, complete)?;
+        let encoding = params.given_encoding().map_err(unusable)?.name().to_owned();
+        let mut layout = CsvLayout {
+            ragged_rows: params.ragged_rows,
+            max_row_bytes: params.max_row_bytes,
+            chunk_size: params.chunk_size,
+            doubts: self.doubts.0,
+            skip_empty_rows: self.wanted.iter().any(|wanted| wanted.key),
+            notes,
+            ..CsvLayout::new(dialect, encoding, self.params.fingerprint())
+        };
+        if complete && text.trim_ascii().is_empty() && named != Some(1) {
+            return Ok(Some(Table { layout, header: text.len(), has_needed: true }));
+        }
+        let Some(header) = self.header(params, &layout, text, complete)? else { return Ok(None) };
+        layout.columns = header.columns;
+        layout.notes.extend(duplicates(&layout.columns));
+        let sample = &text[header.length..text.len().min(header.length + SAMPLE)];
+        let whole = complete && header.length + sample.len() == text.len();
+        if !matches!(params.header, Header::Present(false)) && params.header_rows == 1 {
+            layout.repeated_header = repeated(params, &layout, header.first, sample)?;
+        }
+        let has_header = matches!(params.header, Header::Auto(_) | Header::Present(true));
+        if has_header || params.extra_fields.is_some() {
+            width::decide(params.extra_fields, &mut layout, sample, whole)?;
+        }
+        let (_, has_needed) = located(&layout.columns);
+        Ok(Some(Table { layout, header: header.length, has_needed }))
     }
-    let Some((columns, length)) = columns(file, params, &layout, table, complete)? else {
-        return Ok(None);
-    };
-    refuse_duplicates(file, &columns)?;
-    layout.columns = columns;
-    let header_end = start + length;
-    let grammar = Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes);
-    let Some(blank) = grammar.blank_lines(&text[header_end..], complete) else { return Ok(None) };
-    Ok(Some(Head { layout: layout.store()?, header_end, first_row: header_end + blank }))
+
+    /// The names of the columns, and the length of the header.
+    fn header<'t>(
+        &self,
+        params: &CsvParams,
+        layout: &CsvLayout,
+        table: &'t [u8],
+        complete: bool,
+    ) -> Result<Option<Names<'t>>, SourceError> {
+        let rows = match &params.header {
+            Header::Names(names) => {
+                return Ok(Some(Names { columns: names.clone(), length: 0, first: &[] }));
+            }
+            Header::Present(false) => 1,
+            Header::Present(true) | Header::Auto(_) => params.header_rows,
+        };
+        let file = self.file;
+        let reader = CsvReader::of_header(layout)?;
+        let mut found: Vec<Vec<String>> = Vec::new();
+        let (mut at, mut end) = (0, 0);
+        let mut first: &[u8] = &[];
+        let Some(blank) = reader.grammar.blank_lines(table, complete) else { return Ok(None) };
+        at += blank;
+        for _ in 0..rows {
+            if at == table.len() && complete {
+                break;
+            }
+            if at > MAX_HEADER {
+                return Err(too_long(file));
+            }
+            let rest = &table[at..];
+            let Some(span) = reader.grammar.span(rest, complete, &mut NoCloseMemo::default())
+            else {
+                return Ok(None);
+            };
+            if span.row > MAX_HEADER && params.header != Header::Present(false) {
+                return Err(too_long(file));
+            }
+            let content = reader.grammar.content(&rest[..span.row]);
+            found.push(names(file, &reader, content)?);
+            if first.is_empty() {
+                first = content;
+            }
+            end = at + span.row;
+            at += span.next;
+        }
+        Ok(Some(match params.header {
+            Header::Present(false) => Names {
+                columns: numbered(found.first().map_or(0, Vec::len)),
+                length: 0,
+                first: &[],
+            },
+            _ => Names { columns: self.joined(&found), length: end, first },
+        }))
+    }
+
+    /// One name per column: names of groups reach to the right if the mapping knows the columns so.
+    fn joined(&self, rows: &[Vec<String>]) -> Vec<String> {
+        let (plain, carried) = (joined(rows), joined(&carried(rows)));
+        let located = |names: &[String]| columns::located(names, self.wanted).0;
+        if plain != carried && located(&carried) > located(&plain) { carried } else { plain }
+    }
+}
+
+/// The columns, the length of the header and its first row.
+struct Names<'t> {
+    columns: Vec<String>,
+    length: usize,
+    first: &'t [u8],
 }
 
 /// Length of UTF-8's byte order mark. What begins like another kind of file is refused.
@@ -70,80 +253,44 @@ fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize,
     Ok(mark)
 }
 
-/// Length of the lines in front of the table.
-fn preamble(params: &CsvParams, text: &[u8], complete: bool) -> Option<usize> {
-    let newline = match sniff::line_end(&text[..text.len().min(SAMPLE)]) {
-        LineEnd::Lf => b'\n',
-        LineEnd::Cr => b'\r',
-    };
-    let mut at = 0;
-    for _ in 0..params.skip_lines {
-        match memchr::memchr(newline, &text[at..]) {
-            Some(length) => at += length + 1,
-            None if complete => return Some(text.len()),
-            None => return None,
-        }
-    }
-    Some(at)
-}
-
-fn layout_of(params: &CsvParams, dialect: Dialect) -> Result<CsvLayout, SourceError> {
-    Ok(CsvLayout {
-        dialect,
-        encoding: params.given_encoding().map_err(unusable)?.name().to_owned(),
-        columns: Vec::new(),
-        ragged_rows: params.ragged_rows,
-        max_row_bytes: params.max_row_bytes,
-        chunk_size: params.chunk_size,
-        declared: params.fingerprint(),
-    })
-}
-
-/// A file of nothing but line ends is a table of empty cells when the job file gives it one column.
-fn is_one_declared_column(params: &CsvParams) -> bool {
-    matches!(&params.header, Header::Names(names) if names.len() == 1)
-}
-
-/// The names of the columns, and the length of the header.
-fn columns(
-    file: &str,
+/// The header as it may be repeated further down, in a table of several columns: its row, or that of a file whose columns
+/// the job file names, or these names.
+fn repeated(
     params: &CsvParams,
     layout: &CsvLayout,
-    table: &[u8],
-    complete: bool,
-) -> Result<Option<(Vec<String>, usize)>, SourceError> {
-    let rows = match &params.header {
-        Header::Names(names) => return Ok(Some((names.clone(), 0))),
-        Header::Present(false) => 1,
-        Header::Present(true) | Header::Auto(_) => params.header_rows,
+    first: &[u8],
+    rows: &[u8],
+) -> Result<Option<String>, SourceError> {
+    let encoding = layout.encoding()?;
+    let row = match &params.header {
+        Header::Names(names) => {
+            let grammar: Grammar = layout.grammar(encoding);
+            let blank = grammar.blank_lines(rows, true).unwrap_or(0);
+            let length = grammar.first_line(&rows[blank..], true).unwrap_or(0);
+            let content = grammar.content(&rows[blank..blank + length]);
+            let mut fields = Vec::new();
+            grammar.fields(content, &mut fields);
+            let text = |start: u32, end: u32| {
+                encoding.decode_without_bom_handling(&content[start as usize..end as usize]).0
+            };
+            let cells: Vec<_> = fields.iter().map(|field| text(field.start, field.end)).collect();
+            let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+            let all = cells.len() == names.len();
+            if all && first_row(names, &cells) == FirstRow::Header {
+                encoding.decode_without_bom_handling(content).0.into_owned()
+            } else {
+                names.join(&layout.dialect.delimiter)
+            }
+        }
+        _ => encoding.decode_without_bom_handling(first).0.into_owned(),
     };
-    let reader = CsvReader::of_header(layout)?;
-    let mut found = Vec::new();
-    let (mut at, mut end) = (0, 0);
-    let Some(blank) = reader.grammar.blank_lines(table, complete) else { return Ok(None) };
-    at += blank;
-    for _ in 0..rows {
-        if at == table.len() && complete {
-            break;
-        }
-        if at > MAX_HEADER {
-            return Err(too_long(file));
-        }
-        let rest = &table[at..];
-        let Some(span) = reader.grammar.span(rest, complete, &mut NoCloseMemo::default()) else {
-            return Ok(None);
-        };
-        if span.row > MAX_HEADER && params.header != Header::Present(false) {
-            return Err(too_long(file));
-        }
-        found.push(names(file, &reader, reader.grammar.content(&rest[..span.row]))?);
-        end = at + span.row;
-        at += span.next;
-    }
-    Ok(Some(match params.header {
-        Header::Present(false) => (numbered(found.first().map_or(0, Vec::len)), 0),
-        _ => (joined(&found), end),
-    }))
+    let quote = layout.dialect.quote;
+    let row: String =
+        row.trim_start_matches('\u{feff}').chars().filter(|c| Some(*c) != quote).collect();
+    // What cannot be written is not found.
+    let (_, _, lossy) = encoding.encode(&row);
+    let fits = layout.columns.len() > 1 && !row.is_empty() && row.len() <= MAX_REPEATED;
+    Ok(Some(row).filter(|row| fits && !lossy && !row.contains(['\n', '\r', '\u{fffd}'])))
 }
 
 fn too_long(file: &str) -> SourceError {
@@ -161,5 +308,6 @@ fn names(file: &str, reader: &CsvReader, row: &[u8]) -> Result<Vec<String>, Sour
         )
         .advise("or name the columns in csv.header, and pass over a header with csv.skip_lines")
     })?;
-    Ok((0..row.len()).filter_map(|column| row.text(column)).map(str::to_owned).collect())
+    let cells = (0..row.len()).filter_map(|column| row.text(column));
+    Ok(cells.map(|name| visible_name(name).to_owned()).collect())
 }

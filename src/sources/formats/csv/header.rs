@@ -1,7 +1,7 @@
 //! Owns the names of columns: the header's rows to one name per column, and what is wrong with a
 //! header that has not the columns of the mapping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::domain::text::quoted;
 use crate::sources::files::columns::{self, Unresolved, Wanted, fold};
@@ -29,15 +29,67 @@ pub(super) fn joined(rows: &[Vec<String>]) -> Vec<String> {
     names
 }
 
-/// Refuses a header in which a name occurs twice: nothing could tell the columns apart.
-pub(super) fn refuse_duplicates(file: &str, columns: &[String]) -> Result<(), SourceError> {
-    let mut seen = HashMap::with_capacity(columns.len());
-    for (at, name) in columns.iter().enumerate() {
-        if let Some(first) = seen.insert(name, at) {
-            return Err(SourceError::new(SourceErrorKind::InvalidFile, format!("{file}: columns {} and {} are both called {}", first + 1, at + 1, quoted(name))).advise("name the columns yourself with csv.header = [\"…\", …] and pass over the file's header with csv.skip_lines"));
-        }
+/// The rows of a header whose names of groups reach to the right: a cell with nothing in it, in a row that is not
+/// the last, belongs to the group on its left. None is carried where the last row has no name.
+pub(super) fn carried(rows: &[Vec<String>]) -> Vec<Vec<String>> {
+    let Some((last, groups)) = rows.split_last() else { return Vec::new() };
+    let named = |at: usize| last.get(at).is_some_and(|name| !name.trim().is_empty());
+    let carry = |row: &Vec<String>| {
+        let mut group = "";
+        let cells = row.iter().enumerate().map(|(at, cell)| {
+            if !cell.trim().is_empty() {
+                group = cell;
+            }
+            if named(at) { group.to_owned() } else { cell.clone() }
+        });
+        cells.collect()
+    };
+    groups.iter().map(carry).chain([last.clone()]).collect()
+}
+
+/// A name without what cannot be seen at its ends: byte order marks, zero-width characters, no-break spaces, and
+/// the rest of a line end.
+pub(super) fn visible_name(name: &str) -> &str {
+    name.trim_matches(is_invisible)
+}
+
+/// Whether a character is not seen, and no plain space.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{a0}' | '\u{202f}' | '\r')
+}
+
+/// The names under which columns are kept: of several columns of one name, the later ones are numbered.
+pub(super) fn distinct(columns: &[String]) -> Vec<String> {
+    let all: HashSet<&str> = columns.iter().map(String::as_str).collect();
+    let mut counts: HashMap<&str, usize> = HashMap::with_capacity(columns.len());
+    let mut kept = Vec::with_capacity(columns.len());
+    for name in columns {
+        let count = counts.entry(name.as_str()).or_default();
+        kept.push(loop {
+            *count += 1;
+            let numbered = format!("{name} ({count})");
+            match *count {
+                1 => break name.clone(),
+                _ if !all.contains(numbered.as_str()) => break numbered,
+                _ => {}
+            }
+        });
     }
-    Ok(())
+    kept
+}
+
+/// Columns of one name, as a note of the file has them; `None` if there are none.
+pub(super) fn duplicates(columns: &[String]) -> Option<String> {
+    let mut seen = HashMap::with_capacity(columns.len());
+    columns.iter().enumerate().find_map(|(at, name)| {
+        let first = seen.insert(name, at)?;
+        Some(format!(
+            "columns {} and {} are both called {}, and not mapped; csv.header names the columns",
+            first + 1,
+            at + 1,
+            quoted(name)
+        ))
+    })
 }
 
 /// What the first row of a file is whose columns the job file names: a header if most of its cells, and two
@@ -149,8 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn duplicate_columns_are_refused_by_name() {
-        let error = refuse_duplicates("f.csv", &columns(&["a", "b", "a"])).unwrap_err();
-        assert!(error.text().contains("columns 1 and 3 are both called \"a\""), "{error}");
+    fn names_of_groups_reach_to_the_right_as_far_as_there_are_columns() {
+        let rows =
+            [columns(&["", "2024", "", "", "Sum"]), columns(&["id", "qty", "price", " ", "total"])];
+        assert_eq!(
+            joined(&carried(&rows)),
+            ["id", "2024 qty", "2024 price", "column_4", "Sum total"]
+        );
+    }
+
+    #[test]
+    fn columns_of_one_name_are_kept_under_several() {
+        let names = columns(&["a", "b", "a", "a (2)", "a"]);
+        assert_eq!(distinct(&names), ["a", "b", "a (3)", "a (2)", "a (4)"]);
+        assert!(duplicates(&names).unwrap().contains("columns 1 and 3 are both called \"a\""));
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn fields(job: &mut Inspection<'_>) {
         let at = at.to_string();
         let keys = ["primary_key", at.as_str()];
         let Some(text) = job.text(&keys) else { break };
-        if text.starts_with('$') {
+        if looks_into_json(text) {
             let message = format!(
                 "{text:?} looks into JSON, and this source reads columns: write {:?}",
                 last_name(text)
@@ -26,11 +26,16 @@ pub(super) fn fields(job: &mut Inspection<'_>) {
         }
     }
     if let Some(text) = job.text(&["external_id"])
-        && text.contains("{$")
+        && text.split('{').skip(1).any(looks_into_json)
     {
         let message = "looks into JSON, and this source reads columns: write their names in braces";
         job.problem(&["external_id"], message);
     }
+}
+
+/// Whether a text is a JSONPath. A column may be called `$id`.
+fn looks_into_json(text: &str) -> bool {
+    text.strip_prefix('$').is_some_and(|rest| rest.starts_with(['.', '[', '}']) || rest.is_empty())
 }
 
 /// The last name of a JSONPath: what the column is probably called.

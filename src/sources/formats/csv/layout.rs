@@ -2,14 +2,21 @@
 //! file is planned, stored with the file, and the same for every later reading of its chunks and
 //! of its stored blocks.
 
+use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
-use super::dialect::Dialect;
-use super::params::RaggedRows;
+use super::dialect::{Dialect, LineEnd};
+use super::grammar::{Blank, Grammar};
+use super::header::is_invisible;
+use super::params::{RaggedRows, StrayQuotes};
 use crate::domain::file::Layout;
 use crate::sources::{SourceError, SourceErrorKind};
 
-/// A decided layout.
+/// How files are understood today. A file that was understood in an earlier way is passed over once more: most
+/// mean what they meant.
+const REVISION: u32 = 1;
+
+/// A decided layout. What was added later means, when it is absent, what it meant before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CsvLayout {
@@ -27,9 +34,133 @@ pub(super) struct CsvLayout {
     pub chunk_size: u64,
     /// Fingerprint of the parameters: under others the file has to be read again.
     pub declared: String,
+    /// [`REVISION`] of whoever decided it.
+    #[serde(default)]
+    pub revision: u32,
+    /// Rows may end behind so many fields: the columns behind have no names in the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named_columns: Option<usize>,
+    /// What becomes of fields behind the last column.
+    #[serde(default)]
+    pub extra: Extra,
+    /// Whether lines of nothing but delimiters are blank.
+    #[serde(default)]
+    pub skip_empty_rows: bool,
+    /// The header without its quotes, which may be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated_header: Option<String>,
+    /// What reading the whole file showed to be a wrong guess, see [`super::doubts`].
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub doubts: u8,
+    /// What was decided that somebody may want otherwise, and the key for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What becomes of fields behind the last column.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Extra {
+    /// The row is set aside.
+    #[default]
+    Quarantine,
+    /// They are dropped if they are empty, otherwise the row is set aside.
+    DropEmpty,
+    /// They are dropped.
+    Drop,
+}
+
+fn is_none(doubts: &u8) -> bool {
+    *doubts == 0
 }
 
 impl CsvLayout {
+    /// A layout under parameters of this fingerprint.
+    pub fn new(dialect: Dialect, encoding: String, declared: String) -> Self {
+        Self {
+            dialect,
+            encoding,
+            columns: Vec::new(),
+            ragged_rows: RaggedRows::default(),
+            max_row_bytes: 0,
+            chunk_size: 0,
+            declared,
+            revision: REVISION,
+            named_columns: None,
+            extra: Extra::default(),
+            skip_empty_rows: false,
+            repeated_header: None,
+            doubts: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The grammar of its rows.
+    pub fn grammar(&self, encoding: &'static Encoding) -> Grammar {
+        let header = self.repeated_header.as_deref().filter(|header| !header.is_empty());
+        let blank = Blank {
+            delimiters: self.skip_empty_rows && self.columns.len() > 1,
+            header: header.map(|header| encoding.encode(header).0.into_owned().into()),
+            ..Blank::of(self.columns.len())
+        };
+        Grammar::new(&self.dialect, blank, self.max_row_bytes)
+    }
+
+    /// The same where a CR alone ends lines, if it does not here.
+    pub fn any_line_ends(&self, encoding: &'static Encoding) -> Option<Grammar> {
+        let dialect = Dialect { line_end: LineEnd::Any, ..self.dialect.clone() };
+        let lf = self.dialect.line_end == LineEnd::Lf && self.columns.len() > 1;
+        lf.then(|| Self { dialect, ..self.clone() }.grammar(encoding))
+    }
+
+    /// The encoding.
+    ///
+    /// # Errors
+    /// When another version of kasparro wrote the layout.
+    pub fn encoding(&self) -> Result<&'static Encoding, SourceError> {
+        Encoding::for_label(self.encoding.as_bytes()).ok_or_else(|| {
+            SourceError::new(
+                SourceErrorKind::InvalidConfig,
+                format!("unknown encoding {:?}", self.encoding),
+            )
+        })
+    }
+
+    /// Whether a file that did not change since is taken for read: it was understood as files are today, or nothing that is
+    /// kept of it says that it would be understood otherwise.
+    pub fn is_like_today(&self) -> bool {
+        let Dialect { delimiter, quote, line_end, .. } = &self.dialect;
+        let doubtful = *line_end == LineEnd::Any
+            || *quote == Some('\'')
+            || *quote == Some('"') && matches!(delimiter.as_str(), "\t" | "|")
+            || self.columns.iter().any(|name| name.contains(is_invisible));
+        self.revision == REVISION || !doubtful
+    }
+
+    /// Whether it means the same as the other to every file.
+    pub fn means(&self, other: &Self) -> bool {
+        let meaning = |layout: &Self| Self { notes: Vec::new(), ..layout.clone() };
+        meaning(self) == meaning(other)
+    }
+
+    /// Whether a file without anything that only one of them knows is read alike: this one was decided as
+    /// files are understood today, `old` earlier.
+    pub fn could_be(&self, old: &Self) -> bool {
+        let stray_quotes = match self.dialect.stray_quotes {
+            StrayQuotes::Auto => StrayQuotes::Quarantine,
+            given => given,
+        };
+        let before = Self {
+            dialect: Dialect { stray_quotes, ..self.dialect.clone() },
+            skip_empty_rows: false,
+            repeated_header: None,
+            notes: Vec::new(),
+            revision: old.revision,
+            ..self.clone()
+        };
+        old.revision == 0 && self.dialect.line_end == LineEnd::Lf && before == *old
+    }
+
     /// The stored form.
     ///
     /// # Errors

@@ -4,12 +4,15 @@
 //! stored `layout`.
 
 mod dialect;
+mod doubts;
 mod grammar;
+mod guess_check;
 mod head;
 mod header;
 mod inspect;
 mod layout;
 mod params;
+mod preamble;
 mod reader;
 #[cfg(any(test, fuzzing))]
 pub mod reference_grammar;
@@ -19,17 +22,20 @@ mod sniff;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod type_inference;
+mod width;
 
 use crate::domain::file::Layout;
 use crate::job_file::Inspection;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns;
-use crate::sources::files::format::{Head, RowFormat};
+use crate::sources::files::format::{Alike, Doubts, Head, RowFormat};
 use crate::sources::files::location::ParamProblem;
 use crate::sources::{AbsentColumn, SourceError};
+use head::Beginning;
 use layout::CsvLayout;
-pub use params::{AutoWord, CsvParams, Header, RaggedRows, StrayQuotes};
+pub use params::{AutoWord, CsvParams, ExtraFields, Header, RaggedRows, StrayQuotes};
 use row::CsvReader;
 use survey::CsvSurvey;
 
@@ -70,7 +76,30 @@ impl RowFormat for Csv {
     }
 
     fn made(&self, layout: &Layout) -> bool {
-        CsvLayout::load(layout).is_ok_and(|layout| layout.declared == self.params.fingerprint())
+        let made = |layout: CsvLayout| {
+            layout.is_like_today() && layout.declared == self.params.fingerprint()
+        };
+        CsvLayout::load(layout).is_ok_and(made)
+    }
+
+    fn cuts_alike(known: &Layout, now: &Layout) -> Alike {
+        match (CsvLayout::load(known), CsvLayout::load(now)) {
+            (Ok(known), Ok(now)) if now.means(&known) => Alike::Yes,
+            (Ok(known), Ok(now)) if now.could_be(&known) => Alike::IfPlain,
+            _ => Alike::No,
+        }
+    }
+
+    fn doubts(layout: &Layout) -> Doubts {
+        CsvLayout::load(layout).map_or(Doubts::default(), |layout| Doubts(layout.doubts))
+    }
+
+    fn notes(layout: &Layout) -> Vec<String> {
+        CsvLayout::load(layout).map_or_else(|_| Vec::new(), |layout| layout.notes)
+    }
+
+    fn doubtful(doubts: Doubts) -> &'static str {
+        doubts::advice(doubts)
     }
 
     fn max_row_bytes(&self) -> u64 {
@@ -81,8 +110,15 @@ impl RowFormat for Csv {
         self.params.chunk_size
     }
 
-    fn head(&self, file: &str, text: &[u8], complete: bool) -> Result<Option<Head>, SourceError> {
-        head::understand(file, &self.params, text, complete)
+    fn head(
+        &self,
+        file: &str,
+        text: &[u8],
+        complete: bool,
+        doubts: Doubts,
+    ) -> Result<Option<Head>, SourceError> {
+        let Self { params, wanted } = self;
+        Beginning { file, params, wanted, doubts }.understand(text, complete)
     }
 
     fn reader(&self, file: &str, layout: &Layout) -> Result<CsvReader, SourceError> {

@@ -44,16 +44,34 @@ pub struct CsvParams {
     /// Rows that the header takes; the names of a column are joined by a space.
     #[schemars(range(min = 1))]
     pub header_rows: u32,
-    /// Lines in front of the header (or the first row) that are no part of the table.
+    /// Lines in front of the header (or the first row) that are no part of the table. Lines above a header
+    /// that has the mapped columns are passed over without it, and the run says so; `header = true` takes the
+    /// first row for the header whatever is in it.
     pub skip_lines: u32,
+    /// Rows in front of the header (or the first row) that are no part of the table, behind the lines of
+    /// `skip_lines`: a row with a line break within quotes is one row and several lines.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skip_rows: u32,
     /// Cells that mean "no value".
     pub null_values: Vec<String>,
-    /// Rows with fewer fields than the header: set aside, or filled up with missing values. Rows
-    /// with more fields are always set aside.
+    /// Rows with fewer fields than the header: set aside, or filled up with missing values.
     pub ragged_rows: RaggedRows,
-    /// A quote within an unquoted field, or text behind a closing quote: the row is set aside, or
-    /// the quotes are kept as text and a field only closes in front of a delimiter or line end.
+    /// Rows with more fields than the header: set aside; kept, the columns behind the header being called
+    /// `column_3`, `column_4` …; or read without those fields. Without this key a file decides whose rows
+    /// agree: where nearly all of them have more fields than the header, these are kept, or dropped if they are
+    /// empty; a single row that has more is set aside.
+    #[schemars(with = "ExtraFields")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra_fields: Option<ExtraFields>,
+    /// A quote within an unquoted field, or text behind a closing quote: `"auto"` takes the first as it is and
+    /// sets the row aside for the second; `"quarantine"` sets the row aside for both; `"keep"` keeps the quotes as
+    /// text, and a field only closes in front of a delimiter or line end, in the same line.
     pub stray_quotes: StrayQuotes,
+    /// Whether spaces between a delimiter and an opening quote are passed over; without this key they are where
+    /// the start of the file only makes sense so.
+    #[schemars(with = "bool")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip_initial_space: Option<bool>,
     /// Rows of more bytes are set aside, and a quoted field must close within so many. A file with a
     /// row that is longer than this and than 64 MiB is not read.
     #[schemars(range(min = 1, max = 536_870_912))]
@@ -98,11 +116,29 @@ pub enum RaggedRows {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StrayQuotes {
-    /// Set the row aside.
+    /// Keep those within unquoted fields, which change nothing; set the row aside for text behind a closing quote.
     #[default]
+    Auto,
+    /// Set the row aside.
     Quarantine,
     /// Keep them as text.
     Keep,
+}
+
+/// What to do with fields that the header has no names for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtraFields {
+    /// Set the row aside.
+    Quarantine,
+    /// Number their columns.
+    Keep,
+    /// Read the row without them.
+    Drop,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A parameter that is given, or left to the file.
@@ -131,9 +167,12 @@ impl Default for CsvParams {
             header: Header::default(),
             header_rows: 1,
             skip_lines: 0,
+            skip_rows: 0,
             null_values: vec![String::new()],
             ragged_rows: RaggedRows::default(),
+            extra_fields: None,
             stray_quotes: StrayQuotes::default(),
+            skip_initial_space: None,
             max_row_bytes: 64 << 20,
             chunk_size: 4 << 20,
         }
@@ -229,7 +268,7 @@ impl CsvParams {
             return Ok(encoding_rs::UTF_8);
         }
         let given = &self.encoding;
-        let message = match Encoding::for_label(given.as_bytes()) {
+        let message = match encoding_of(given) {
             Some(e) if e == encoding_rs::UTF_8 => return Ok(e),
             Some(e) if e.is_single_byte() && e.is_ascii_compatible() => return Ok(e),
             Some(e) => format!(
@@ -254,7 +293,12 @@ impl CsvParams {
     pub(super) fn fingerprint(&self) -> String {
         // Paths were a list that was always there.
         let paths = Some(Vec::new());
-        let reading = Self { paths, null_values: Vec::new(), ..self.clone() };
+        // What is the default today was another word.
+        let stray_quotes = match self.stray_quotes {
+            StrayQuotes::Auto => StrayQuotes::Quarantine,
+            given => given,
+        };
+        let reading = Self { paths, null_values: Vec::new(), stray_quotes, ..self.clone() };
         let text = serde_json::to_string(&reading).unwrap_or_default();
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
     }
@@ -292,14 +336,44 @@ fn label_meant(given: &str) -> Option<&'static str> {
         "ibm866",
     ];
     let plain = given.trim().to_ascii_lowercase().replace(['_', ' '], "-");
-    match plain.as_str() {
-        "ansi" | "western" | "win-1252" => return Some("windows-1252"),
-        "utf-8-sig" | "utf-8-bom" | "utf8-bom" | "utf8-sig" | "unicode" => return Some("utf-8"),
-        // There is no label that is near, and what it means is not read.
-        _ if plain.starts_with("cp") || plain.starts_with("ibm") => return None,
-        _ => {}
+    // There is no label that is near, and what it means is not read.
+    let codepage = plain.starts_with("cp") || plain.starts_with("ibm");
+    if codepage { None } else { suggest::nearest(&plain, LABELS.iter().copied()) }
+}
+
+/// The encoding of a label: one of WHATWG's, or as people and other programs write them.
+fn encoding_of(label: &str) -> Option<&'static Encoding> {
+    if let Some(encoding) = Encoding::for_label(label.as_bytes()) {
+        return Some(encoding);
     }
-    suggest::nearest(&plain, LABELS.iter().copied())
+    let plain: String =
+        label.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let meant = match plain.as_str() {
+        "utf8" | "utf8sig" | "utf8bom" | "utf8mb4" | "utf8mb3" | "unicode11utf8" => "utf-8",
+        "latin1" | "l1" | "iso88591" | "ansi" | "western" | "cp28591" => "windows-1252",
+        "latin2" | "iso88592" => "iso-8859-2",
+        "latin9" | "latin0" | "iso885915" => "iso-8859-15",
+        "macroman" | "macosroman" | "mac" => "macintosh",
+        "koi8r" | "koi8" => "koi8-r",
+        "koi8u" => "koi8-u",
+        "cp932" | "ms932" | "windows31j" | "sjis" | "mskanji" => "shift_jis",
+        "cp936" | "ms936" => "gbk",
+        "cp949" | "ms949" | "uhc" => "euc-kr",
+        "cp950" | "ms950" => "big5",
+        "cp51932" | "eucjp" => "euc-jp",
+        plain => {
+            let number = ["cp", "win", "windows", "ms", "ibm", "iso"]
+                .into_iter()
+                .find_map(|prefix| plain.strip_prefix(prefix))?;
+            let labels = [
+                format!("windows-{number}"),
+                format!("ibm{number}"),
+                format!("iso-{}-{}", number.get(..4)?, number.get(4..)?),
+            ];
+            return labels.iter().find_map(|label| Encoding::for_label(label.as_bytes()));
+        }
+    };
+    Encoding::for_label(meant.as_bytes())
 }
 
 fn special_character(key: &'static str, text: &str) -> Result<Given<Option<char>>, ParamProblem> {
@@ -312,5 +386,34 @@ fn special_character(key: &'static str, text: &str) -> Result<Given<Option<char>
             key,
             format!("{text:?} is not usable: give \"auto\", \"none\" or one ASCII character"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_are_known_by_the_labels_that_people_write() {
+        for (label, name) in [
+            ("utf8", "UTF-8"),
+            ("UTF_8", "UTF-8"),
+            ("utf-8-sig", "UTF-8"),
+            ("latin-1", "windows-1252"),
+            ("Latin 1", "windows-1252"),
+            ("cp1252", "windows-1252"),
+            ("CP-1250", "windows-1250"),
+            ("win-1251", "windows-1251"),
+            ("ISO8859_15", "ISO-8859-15"),
+            ("cp866", "IBM866"),
+            ("cp949", "EUC-KR"),
+            ("cp932", "Shift_JIS"),
+            ("mac-roman", "macintosh"),
+        ] {
+            assert_eq!(encoding_of(label).map(Encoding::name), Some(name), "{label}");
+        }
+        for label in ["klingon", "cp437", "cp", "iso"] {
+            assert_eq!(encoding_of(label), None, "{label}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::grammar::NoCloseMemo;
 use super::row::{CsvReader, CsvRow, RowBuffer};
 use super::shape::CsvShape;
 use crate::domain::reject::Defect;
-use crate::sources::files::format::{RecordSpan, RowReader};
+use crate::sources::files::format::{LineBreaks, RecordSpan, RowReader};
 
 impl RowReader for CsvReader {
     type Row<'a> = CsvRow<'a>;
@@ -12,8 +12,8 @@ impl RowReader for CsvReader {
     type Memo = NoCloseMemo;
     type Shape = CsvShape;
 
-    fn newline(&self) -> u8 {
-        self.grammar.newline()
+    fn line_breaks(&self) -> LineBreaks {
+        self.grammar.line_breaks()
     }
 
     fn next_row(&self, text: &[u8], complete: bool, memo: &mut NoCloseMemo) -> Option<RecordSpan> {

@@ -5,15 +5,15 @@ use encoding_rs::Encoding;
 
 use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS};
 use super::header;
-use super::layout::CsvLayout;
+use super::layout::{CsvLayout, Extra};
 use super::params::RaggedRows;
 use super::type_inference;
 use crate::domain::field_name;
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::shape::FieldType;
 use crate::domain::text::quoted;
+use crate::sources::SourceError;
 use crate::sources::files::Wanted;
-use crate::sources::{SourceError, SourceErrorKind};
 use crate::values::row::{Cell, Row};
 
 /// How many fields a row may have.
@@ -21,10 +21,8 @@ use crate::values::row::{Cell, Row};
 enum Width {
     /// Any number: the header itself.
     Any,
-    /// As many as there are columns.
-    Exact,
-    /// At most as many as there are columns.
-    Padded,
+    /// So many at least, and what becomes of those behind the last column.
+    From(usize, Extra),
 }
 
 /// Everything needed to read the rows of one file.
@@ -38,11 +36,15 @@ pub struct CsvReader {
     width: Width,
     /// The column of each locator.
     located: Vec<Option<usize>>,
+    /// Whether a locator is a part of the key, which is read without what cannot be seen.
+    of_key: Vec<bool>,
     /// The columns up to the last that is part of the key.
     key_columns: usize,
     null_values: Vec<String>,
-    /// Whether a name of the header has a lone CR in it.
-    lone_return: bool,
+    /// Whether `\N` is no value: escapes without quotes are how databases write text.
+    backslash_n_is_null: bool,
+    /// How rows are cut where a CR alone ends lines, if that was decided from the start of the file.
+    pub(super) any: Option<Grammar>,
 }
 
 /// Memory that rows are read into, one after another.
@@ -79,36 +81,32 @@ impl CsvReader {
         wanted: &[Wanted],
         null_values: Vec<String>,
     ) -> Result<Self, SourceError> {
-        let encoding = Encoding::for_label(layout.encoding.as_bytes()).ok_or_else(|| {
-            SourceError::new(
-                SourceErrorKind::InvalidConfig,
-                format!("unknown encoding {:?}", layout.encoding),
-            )
-        })?;
+        let encoding = layout.encoding()?;
         // A file without anything in it has no columns to find.
         let wanted = if layout.columns.is_empty() { &[] } else { wanted };
         let located = header::resolve(file, &layout.columns, wanted)?;
-        let lone = |name: &String| name.replace("\r\n", "").contains('\r');
         let key = wanted.iter().zip(&located).filter(|(wanted, _)| wanted.key);
         let key_columns = key.filter_map(|(_, column)| *column).max().map_or(1, |last| last + 1);
+        let kept: Vec<String> =
+            layout.columns.iter().map(|name| field_name::kept(name).into_owned()).collect();
         Ok(Self {
-            grammar: Grammar::new(&layout.dialect, layout.columns.len(), layout.max_row_bytes),
+            grammar: layout.grammar(encoding),
             encoding,
             located,
+            of_key: wanted.iter().map(|wanted| wanted.key).collect(),
             key_columns,
-            columns: layout.columns.iter().map(|c| field_name::kept(c).into_owned()).collect(),
+            columns: header::distinct(&kept),
             width: match layout.ragged_rows {
-                RaggedRows::Quarantine => Width::Exact,
-                RaggedRows::Pad => Width::Padded,
+                RaggedRows::Quarantine => {
+                    Width::From(layout.named_columns.unwrap_or(kept.len()), layout.extra)
+                }
+                RaggedRows::Pad => Width::From(0, layout.extra),
             },
             null_values,
-            lone_return: layout.columns.iter().any(lone),
+            backslash_n_is_null: layout.dialect.quote.is_none()
+                && layout.dialect.escape == Some('\\'),
+            any: layout.any_line_ends(encoding),
         })
-    }
-
-    /// Whether a name of the header has a lone CR in it: its lines may end in that.
-    pub fn has_lone_return(&self) -> bool {
-        self.lone_return
     }
 
     /// Reads a row, given as [`Grammar::content`] gives it.
@@ -127,6 +125,7 @@ impl CsvReader {
         let text = self.decode(raw, decoded);
         let bytes = text.map_or(raw, str::as_bytes);
         self.grammar.fields(bytes, fields);
+        self.drop_extra(bytes, fields);
         match text {
             Some(text) if self.is_good(text, fields) => {
                 self.resolve_escapes(text, fields, unescaped);
@@ -134,6 +133,24 @@ impl CsvReader {
             }
             _ => Err(self.defects(bytes, text.is_some(), fields)),
         }
+    }
+
+    /// Whether a row, and what lies between it and the next one, meant the same in earlier layouts.
+    pub(super) fn meant_the_same(&self, content: &[u8], gap: &[u8]) -> bool {
+        let plain_gap = !gap.windows(2).any(|two| two == b"\r\r")
+            && gap.iter().all(|byte| matches!(byte, b'\n' | b'\r'));
+        let quote = self.grammar.quote();
+        let mut fields = Vec::new();
+        self.grammar.fields(content, &mut fields);
+        let kept_quote = |field: &Field| {
+            let text = &content[field.start as usize..field.end as usize];
+            field.kind == FieldKind::Plain
+                && quote.is_some_and(|quote| memchr::memchr(quote, text).is_some())
+        };
+        let invisible = |text: &str| text.contains(header::is_invisible);
+        plain_gap
+            && !fields.iter().any(kept_quote)
+            && (content.is_ascii() || !std::str::from_utf8(content).is_ok_and(invisible))
     }
 
     /// Reads a row as far as its key goes, good or not behind it; `None` when not even that can be
@@ -174,8 +191,22 @@ impl CsvReader {
     fn fits(&self, fields: usize) -> bool {
         match self.width {
             Width::Any => fields <= MAX_FIELDS,
-            Width::Exact => fields == self.columns.len(),
-            Width::Padded => fields <= self.columns.len(),
+            Width::From(least, _) => fields >= least && fields <= self.columns.len(),
+        }
+    }
+
+    /// Drops the fields behind the last column, as the layout says.
+    fn drop_extra(&self, row: &[u8], fields: &mut Vec<Field>) {
+        let columns = self.columns.len();
+        let Width::From(_, extra) = self.width else { return };
+        if extra == Extra::Quarantine || fields.len() <= columns {
+            return;
+        }
+        // Behind a quote that closes too early or never, the fields are unknown.
+        let known = !fields[..columns].iter().any(|field| self.grammar.is_unterminated(row, field));
+        let empty = fields[columns..].iter().all(|field| field.start == field.end);
+        if known && (empty || extra == Extra::Drop) {
+            fields.truncate(columns);
         }
     }
 
@@ -309,7 +340,8 @@ impl CsvReader {
                 quoted(first)
             ),
             None => format!(
-                "there is no column for field {}; look for a delimiter that should be in quotes",
+                "there is no column for field {}; look for a delimiter that should be in quotes, or set \
+                 csv.extra_fields = \"drop\" or \"keep\"",
                 expected + 1
             ),
         };
@@ -347,6 +379,7 @@ impl<'a> CsvRow<'a> {
         match self.text(column) {
             None => Cell::Missing,
             Some(text) if self.reader.null_values.iter().any(|null| null == text) => Cell::Null,
+            Some("\\N") if self.reader.backslash_n_is_null => Cell::Null,
             Some(text) => Cell::Text(text),
         }
     }
@@ -355,7 +388,12 @@ impl<'a> CsvRow<'a> {
 impl Row for CsvRow<'_> {
     fn cell(&self, locator: usize) -> Cell<'_> {
         match self.reader.located.get(locator) {
-            Some(Some(column)) => self.value(*column),
+            Some(Some(column)) => match self.value(*column) {
+                Cell::Text(text) if self.reader.of_key[locator] => {
+                    Cell::Text(header::visible_name(text))
+                }
+                value => value,
+            },
             Some(None) | None => Cell::Missing,
         }
     }

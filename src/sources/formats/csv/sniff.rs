@@ -1,26 +1,52 @@
 //! Owns the dialect of a file: what the job file gives, and for the rest the dialect under which
 //! the start of the file makes the most sense. Sniffing reads the sample with the real grammar
 //! under every candidate, so a sniffed dialect is one that was seen to work. Deterministic.
+//!
+//! What counts, in this order: how many of the mapped columns the header then has, how many rows are whole and
+//! equally wide, how many columns there are, how many values lose their quotes. A quote needs evidence. What the
+//! rest of the file shows to be wrong is a doubt, under which the guess is made again.
 
 use super::dialect::{Dialect, LineEnd};
-use super::grammar::{Field, FieldKind, Grammar, NoCloseMemo};
+use super::doubts;
 use super::params::{CsvParams, Given, unusable};
+use super::trial::{Trial, line_end};
 use crate::sources::SourceError;
-use crate::sources::files::format::Memo;
+use crate::sources::files::format::Doubts;
 
 /// Bytes of a file that are looked at.
 pub(super) const SAMPLE: usize = 64 << 10;
 /// Delimiters that `"auto"` tries; the first wins when several fit equally well.
 const DELIMITERS: [&str; 4] = [",", ";", "\t", "|"];
-/// Quotes that `"auto"` tries.
-const QUOTES: [char; 2] = ['"', '\''];
-/// Quoted fields may be long, but not while guessing.
-const SAMPLE_ROW: u64 = SAMPLE as u64;
+/// Delimiters that are looked at when the mapped columns are not found with those.
+const RARE_DELIMITERS: [&str; 6] = [":", "^", "~", "\u{1f}", "\u{1}", " "];
+/// The quotes that `"auto"` tries.
+const QUOTE: char = '"';
+const APOSTROPHE: char = '\'';
+
+/// What is known of a file besides its bytes.
+pub(super) struct Known<'a> {
+    /// How many of the mapped columns a header has, and whether those are among them without which no file is read.
+    pub located: &'a dyn Fn(&[String]) -> (usize, bool),
+    /// How many columns the job file names.
+    pub columns: Option<usize>,
+    /// What the rest of the file shows.
+    pub doubts: Doubts,
+}
+
+/// A dialect, and what there is to say of it.
+#[derive(Debug, Default)]
+pub(super) struct Sniffed {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// What was guessed that is not plain.
+    pub notes: Vec<String>,
+}
 
 /// How well a dialect fits; greater is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Fit {
-    /// Tenths of the rows that are whole and have as many fields as the first. Tenths, because a
+    located: usize,
+    /// Tenths of the rows that are whole and equally wide. Tenths, because a
     /// few bad rows must not make a dialect lose against one that cuts nothing at all.
     tenths: usize,
     columns: usize,
@@ -35,148 +61,214 @@ struct Fit {
 /// When a parameter is invalid.
 pub(super) fn decide(
     params: &CsvParams,
+    known: &Known<'_>,
     sample: &[u8],
     complete: bool,
-) -> Result<Dialect, SourceError> {
-    let truncated = !complete || sample.len() > SAMPLE;
+) -> Result<Sniffed, SourceError> {
+    let complete = complete && sample.len() <= SAMPLE;
     let sample = &sample[..sample.len().min(SAMPLE)];
-    let line_end = line_end(sample);
-    let guessed = matches!(params.given_quote().map_err(unusable)?, Given::Auto);
-    let mut best: Option<(Fit, Dialect)> = None;
-    for mut dialect in candidates(params)? {
-        dialect.line_end = line_end;
-        let (fit, apostrophes) = fit(&dialect, sample, truncated);
-        if guessed && dialect.quote == Some(QUOTES[1]) && !apostrophes {
-            continue;
-        }
-        if best.as_ref().is_none_or(|(best, _)| fit > *best) {
-            best = Some((fit, dialect));
+    let guess = Guess {
+        params,
+        known,
+        sample,
+        complete,
+        auto_delimiter: matches!(params.given_delimiter().map_err(unusable)?, Given::Auto),
+        auto_quote: matches!(params.given_quote().map_err(unusable)?, Given::Auto),
+    };
+    let mut best = guess.best(&DELIMITERS)?;
+    if guess.auto_delimiter && best.as_ref().is_none_or(|(.., has_needed)| !has_needed) {
+        let rare = guess.best(&RARE_DELIMITERS)?;
+        if let Some(rare) = rare.filter(|(.., has_needed)| *has_needed) {
+            best = Some(rare);
         }
     }
-    let mut dialect = best.map_or_else(Dialect::default, |(_, dialect)| dialect);
+    let Some((_, mut dialect, _)) = best else { return Ok(Sniffed::default()) };
+    let notes = guess.notes(&dialect);
     dialect.stray_quotes = params.stray_quotes;
-    Ok(dialect)
+    Ok(Sniffed { dialect, notes })
 }
 
-/// Every dialect that the parameters allow, the likeliest first. Strays count as defects in all of
-/// them: they are what tells a wrong dialect.
-fn candidates(params: &CsvParams) -> Result<Vec<Dialect>, SourceError> {
-    let delimiters = match params.given_delimiter().map_err(unusable)? {
-        Given::As(delimiter) => vec![delimiter],
-        Given::Auto => DELIMITERS.map(str::to_owned).to_vec(),
-    };
-    let quotes = match params.given_quote().map_err(unusable)? {
-        Given::As(quote) => vec![quote],
-        Given::Auto => QUOTES.map(Some).to_vec(),
-    };
-    let mut found = Vec::new();
-    for delimiter in &delimiters {
-        for quote in quotes.iter().filter(|q| q.is_none_or(|q| !delimiter.contains(q))) {
-            let escapes = match params.given_escape().map_err(unusable)? {
+struct Guess<'a> {
+    params: &'a CsvParams,
+    known: &'a Known<'a>,
+    sample: &'a [u8],
+    complete: bool,
+    auto_delimiter: bool,
+    auto_quote: bool,
+}
+
+type Best = Option<(Fit, Dialect, bool)>;
+
+impl Guess<'_> {
+    /// The dialect that fits best, the likeliest of those that fit equally well.
+    fn best(&self, delimiters: &[&str]) -> Result<Best, SourceError> {
+        let delimiters = match self.params.given_delimiter().map_err(unusable)? {
+            Given::As(delimiter) => vec![delimiter],
+            Given::Auto => delimiters.iter().map(|delimiter| (*delimiter).to_owned()).collect(),
+        };
+        let mut best: Best = None;
+        for delimiter in &delimiters {
+            for dialect in self.candidates(delimiter)? {
+                let Some((fit, has_needed)) = self.fit(&dialect) else { continue };
+                if best.as_ref().is_none_or(|(best, ..)| fit > *best) {
+                    best = Some((fit, dialect, has_needed));
+                }
+            }
+        }
+        Ok(best.map(|best| self.with_space(best)))
+    }
+
+    /// Every dialect of a delimiter that the parameters allow, the likeliest first. Strays count as defects in
+    /// all of them: they are what tells a wrong dialect.
+    fn candidates(&self, delimiter: &str) -> Result<Vec<Dialect>, SourceError> {
+        let quotes = match self.params.given_quote().map_err(unusable)? {
+            Given::As(quote) => vec![quote],
+            Given::Auto if self.known.doubts.has(doubts::QUOTES) => vec![None],
+            Given::Auto if self.known.doubts.has(doubts::APOSTROPHES) => vec![Some(QUOTE)],
+            Given::Auto => vec![Some(QUOTE), Some(APOSTROPHE)],
+        };
+        let mut found = Vec::new();
+        for quote in quotes.into_iter().filter(|q| q.is_none_or(|q| !delimiter.contains(q))) {
+            let escapes = match self.params.given_escape().map_err(unusable)? {
                 Given::As(escape) => vec![escape],
-                Given::Auto => vec![*quote, Some('\\')],
+                Given::Auto if quote.is_none() => vec![None],
+                Given::Auto => vec![quote, Some('\\')],
             };
-            for escape in escapes {
-                let delimiter = delimiter.clone();
-                found.push(Dialect { delimiter, quote: *quote, escape, ..Dialect::default() });
+            for spaces_before_quotes in self.spaces(delimiter, quote) {
+                for escape in &escapes {
+                    let delimiter = delimiter.to_owned();
+                    let mut dialect = Dialect {
+                        delimiter,
+                        quote,
+                        escape: *escape,
+                        spaces_before_quotes,
+                        ..Dialect::default()
+                    };
+                    dialect.line_end = match self.known.doubts.has(doubts::LONE_RETURNS) {
+                        true => LineEnd::Any,
+                        false => line_end(&dialect, self.sample, self.complete),
+                    };
+                    found.push(dialect);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether spaces in front of quotes may be passed over.
+    fn spaces(&self, delimiter: &str, quote: Option<char>) -> Vec<bool> {
+        match (self.params.skip_initial_space, quote) {
+            (_, None) => vec![false],
+            (Some(given), _) => vec![given],
+            (None, Some(quote)) => {
+                let pattern = format!("{delimiter} {quote}");
+                match memchr::memmem::find(self.sample, pattern.as_bytes()) {
+                    Some(_) => vec![false, true],
+                    None => vec![false],
+                }
             }
         }
     }
-    Ok(found)
-}
 
-/// A `\r` at the very end of a sample may be half of a `\r\n`, so it takes another one.
-pub(super) fn line_end(sample: &[u8]) -> LineEnd {
-    let returns = memchr::memchr_iter(b'\r', &sample[..sample.len().saturating_sub(1)]).count();
-    let lone = returns > 0 || sample.len() < SAMPLE && sample.ends_with(b"\r");
-    if lone && memchr::memchr(b'\n', sample).is_none() { LineEnd::Cr } else { LineEnd::Lf }
-}
-
-/// How well a dialect fits, and whether its quote is one, should it be the apostrophe. That must
-/// not win because the real quotes of the file are broken: it would hide the defect and leave the
-/// quotes in the values.
-fn fit(dialect: &Dialect, sample: &[u8], truncated: bool) -> (Fit, bool) {
-    let grammar = Grammar::new(dialect, 0, SAMPLE_ROW);
-    let mut memo = NoCloseMemo::default();
-    let mut fields = Vec::new();
-    let mut usual_quote = false;
-    let mut rows: Vec<(usize, bool, usize)> = Vec::new();
-    let mut at = grammar.blank_lines(sample, true).unwrap_or(0);
-    while at < sample.len() {
-        let Some(span) = grammar.span(&sample[at..], true, &mut memo) else { break };
-        memo.advance(span.next);
-        if at + span.next < sample.len() || !truncated {
-            let row = grammar.content(&sample[at..at + span.next]);
-            grammar.fields(row, &mut fields);
-            usual_quote |=
-                fields.iter().any(|field| row[field.start as usize..].starts_with(b"\""));
-            let whole = fields.iter().all(|field| !is_defect(field));
-            let quoted = fields.iter().filter(|field| is_quoted(field)).count();
-            rows.push((fields.len(), whole, quoted));
+    /// How well a dialect fits; `None` when its quote is none.
+    fn fit(&self, dialect: &Dialect) -> Option<(Fit, bool)> {
+        let trial = Trial::new(dialect, self.known.columns, self.sample, self.complete);
+        if self.auto_quote && !self.has_evidence(dialect, &trial) {
+            return None;
         }
-        at += span.next;
-    }
-    let columns = rows.first().map_or(0, |(columns, ..)| *columns);
-    let good = || rows.iter().filter(|(n, whole, _)| *n == columns && *whole);
-    let tenths = if columns < 2 { 0 } else { good().count() * 10 / rows.len().max(1) };
-    let quoted = good().map(|(.., quoted)| quoted).sum();
-    (Fit { tenths, columns, quoted }, quoted > 0 && !usual_quote)
-}
-
-fn is_defect(field: &Field) -> bool {
-    matches!(field.kind, FieldKind::Stray | FieldKind::Unclosed)
-}
-
-fn is_quoted(field: &Field) -> bool {
-    matches!(field.kind, FieldKind::Quoted | FieldKind::Escaped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::params;
-    use super::*;
-
-    fn sniff(sample: &str) -> (String, Option<char>, Option<char>, LineEnd) {
-        let found = decide(&params(), sample.as_bytes(), true).unwrap();
-        (found.delimiter, found.quote, found.escape, found.line_end)
+        let header = trial.header(self.params.header_rows as usize);
+        let (located, has_needed) = (self.known.located)(&header);
+        let Trial { tenths, columns, quoted, .. } = trial;
+        Some((Fit { located, tenths, columns, quoted }, has_needed))
     }
 
-    #[test]
-    fn the_delimiter_is_the_one_that_cuts_all_rows_alike() {
-        for (sample, delimiter) in [
-            ("a,b\n1,2\n", ","),
-            ("name;price, EUR;qty\nx;1,5;2\ny;2,5;3\n", ";"),
-            ("a\tb\n1,5\t2\n", "\t"),
-            ("a|b|c\n1|2|3\n", "|"),
-            ("only\n1\n", ","),
-            ("", ","),
-        ] {
-            assert_eq!(sniff(sample).0, delimiter, "{sample:?}");
+    /// Whether there is evidence for the quote of a dialect.
+    ///
+    /// An apostrophe is one if it holds a value together or a whole column stands in it: one title in
+    /// apostrophes does not make it one. It must not win because the real quotes of the file are broken either: it
+    /// would hide the defect and leave the quotes in the values.
+    fn has_evidence(&self, dialect: &Dialect, trial: &Trial) -> bool {
+        match dialect.quote {
+            Some(APOSTROPHE) => trial.holds_quotes() && !trial.opens_with(QUOTE),
+            _ => true,
         }
     }
 
-    #[test]
-    fn quotes_and_escapes_are_those_that_leave_no_strays() {
-        assert_eq!(sniff("a,b\n\"x, \"\"y\"\"\",2\n").2, Some('"'));
-        assert_eq!(sniff("a,b\n\"x, \\\"y\\\"\",2\n").2, Some('\\'));
-        assert_eq!(sniff("a,b\n'x, y',2\n'z',3\n").1, Some('\''));
-        assert_eq!(sniff("a,b\nMen's,2\n'tis,3\n").1, Some('"'));
-        assert_eq!(sniff("a,b\n1,\"oops\n2,'y'\n").1, Some('"'));
+    /// The same with the space behind each delimiter as part of it, if there is one behind each.
+    fn with_space(&self, best: (Fit, Dialect, bool)) -> (Fit, Dialect, bool) {
+        let (fit, dialect, has_needed) = &best;
+        let tried = self.auto_delimiter && !self.known.doubts.has(doubts::SPACES);
+        if !tried || dialect.delimiter != "," || fit.columns < 2 {
+            return self.without_quotes(best);
+        }
+        let spaced =
+            Dialect { delimiter: ", ".to_owned(), spaces_before_quotes: false, ..dialect.clone() };
+        let trial = Trial::new(&spaced, self.known.columns, self.sample, self.complete);
+        if trial.rows() > 1 && trial.columns == fit.columns && trial.tenths == 10 {
+            return (*fit, spaced, *has_needed);
+        }
+        self.without_quotes(best)
     }
 
-    #[test]
-    fn a_lone_return_ends_lines_only_in_files_without_newlines() {
-        assert_eq!(sniff("a,b\r1,2\r").3, LineEnd::Cr);
-        assert_eq!(sniff("a,b\r\n1,2\r\n").3, LineEnd::Lf);
-        assert_eq!(sniff("a,b\n1,2\r3\n").3, LineEnd::Lf);
+    /// The same without quotes, if the file never uses them and only looks as if some were open: fields between
+    /// tabs or bars are mostly not quoted.
+    fn without_quotes(&self, best: (Fit, Dialect, bool)) -> (Fit, Dialect, bool) {
+        let (fit, dialect, has_needed) = &best;
+        let may = self.auto_quote && matches!(dialect.delimiter.as_str(), "\t" | "|");
+        if !may || dialect.quote.is_none() {
+            return best;
+        }
+        let trial = Trial::new(dialect, self.known.columns, self.sample, self.complete);
+        if trial.holds_quotes() || trial.unlikely_quotes() == 0 {
+            return best;
+        }
+        let plain = Dialect { quote: None, escape: None, ..dialect.clone() };
+        let without = Trial::new(&plain, self.known.columns, self.sample, self.complete);
+        if without.tenths >= fit.tenths { (*fit, plain, *has_needed) } else { best }
     }
 
-    #[test]
-    fn what_is_given_is_not_guessed() {
-        let given = CsvParams { delimiter: ";".into(), quote: "none".into(), ..params() };
-        let found = decide(&given, b"a,b\n1,2\n", true).unwrap();
-        assert_eq!((found.delimiter.as_str(), found.quote), (";", None));
-        let given = CsvParams { quote: "'".into(), ..params() };
-        assert_eq!(decide(&given, b"a,b\n1,2\n", true).unwrap().quote, Some('\''));
+    /// What is not plain about the guess.
+    fn notes(&self, dialect: &Dialect) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.auto_delimiter && !DELIMITERS.contains(&dialect.delimiter.as_str()) {
+            let delimiter = &dialect.delimiter;
+            let why = if delimiter == ", " {
+                "a space stands behind each comma"
+            } else {
+                "only so the mapped columns are found"
+            };
+            notes.push(format!(
+                "fields are taken to be separated by {delimiter:?}, for {why}; csv.delimiter says it otherwise"
+            ));
+        }
+        if self.auto_quote && dialect.quote == Some(APOSTROPHE) {
+            notes.push(
+                "apostrophes are taken for quotes, for values hold delimiters within them; if they belong to the \
+                 values, set csv.quote = \"\\\"\""
+                    .to_owned(),
+            );
+        }
+        if self.auto_quote && dialect.quote.is_none() {
+            notes.push(
+                "quotes are taken for text, for no value is held together by them; if they are quotes, set \
+                 csv.quote = \"\\\"\""
+                    .to_owned(),
+            );
+        }
+        if dialect.spaces_before_quotes && self.params.skip_initial_space.is_none() {
+            notes.push(
+                "spaces in front of quotes are passed over; if they belong to the values, set \
+                 csv.skip_initial_space = false"
+                    .to_owned(),
+            );
+        }
+        if dialect.line_end == LineEnd::Any && memchr::memchr(b'\n', self.sample).is_some() {
+            notes.push(
+                "lines end in CR, and some in LF: both are taken for line ends; a LF within a value has to be \
+                 in quotes"
+                    .to_owned(),
+            );
+        }
+        notes
     }
 }

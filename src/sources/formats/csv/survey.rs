@@ -1,13 +1,15 @@
-//! Owns what planning notes of the rows of a CSV file: their keys, how far they reach, and whether the
-//! first of them is a header.
+//! Owns what planning notes of the rows of a CSV file: their keys, how far they reach, whether the
+//! first of them is a header, and what they show to be wrong of the guess from the start of the file.
 
 use super::grammar::Field;
+use super::guess_check::GuessCheck;
 use super::header;
+use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, RaggedRows};
 use super::row::{CsvReader, RowBuffer};
 use crate::domain::file::Layout;
-use crate::sources::files::format::{Survey, Surveyed};
-use crate::sources::{FirstRow, SourceError, SourceErrorKind, Widths};
+use crate::sources::files::format::{Doubts, Survey, Surveyed};
+use crate::sources::{FirstRow, SourceError, Widths};
 use crate::values::row::Row;
 
 /// What was seen of the rows so far.
@@ -17,8 +19,10 @@ pub struct CsvSurvey {
     /// The names that the job file gives to columns, until the first row was looked at.
     names: Option<Vec<String>>,
     first_row: FirstRow,
-    /// Whether a name of the header has a lone CR in it.
-    lone_return: bool,
+    guess: GuessCheck,
+    headers: usize,
+    /// Whether all rows meant the same in earlier layouts, if that is asked for.
+    plain: Option<bool>,
 }
 
 /// How far rows reach, as far as they were counted.
@@ -60,7 +64,9 @@ impl CsvSurvey {
             }),
             names,
             first_row: FirstRow::Data,
-            lone_return: reader.has_lone_return(),
+            guess: GuessCheck::new(params, reader),
+            headers: 0,
+            plain: None,
         }
     }
 }
@@ -70,9 +76,17 @@ impl Survey<CsvReader> for CsvSurvey {
         &mut self,
         reader: &CsvReader,
         content: &[u8],
+        gap: &[u8],
         buffer: &mut RowBuffer,
         visit: &mut dyn FnMut(&dyn Row),
     ) {
+        if gap.len() > 2 {
+            self.headers += reader.grammar.headers_within(gap);
+        }
+        self.guess.row(reader, content);
+        if self.plain == Some(true) {
+            self.plain = Some(reader.meant_the_same(content, gap));
+        }
         if let Some(names) = self.names.take()
             && let Ok(row) = reader.read(content, buffer)
         {
@@ -93,18 +107,31 @@ impl Survey<CsvReader> for CsvSurvey {
         }
     }
 
-    /// Refuses a file that is all header because its lines end in CR, and one of them in LF: it has
-    /// rows, and would pass for one without any.
-    fn finish(self, file: &str, rows: i64, layout: Layout) -> Result<Surveyed, SourceError> {
-        if rows == 0 && self.lone_return {
-            return Err(SourceError::new(
-                SourceErrorKind::InvalidFile,
-                format!(
-                    "{file}: the whole file is one line, for its lines end in CR and one in LF"
-                ),
-            )
-            .advise("convert it first, for example with `tr '\\r' '\\n'`"));
-        }
+    fn doubts(&self) -> Doubts {
+        self.guess.doubts()
+    }
+
+    fn is_plain(&self) -> bool {
+        self.plain == Some(true)
+    }
+
+    fn compare(&mut self) {
+        self.plain = Some(true);
+    }
+
+    fn finish(self, _: &str, _: i64, layout: Layout) -> Result<Surveyed, SourceError> {
+        let layout = match self.headers {
+            0 => layout,
+            headers => {
+                let mut layout = CsvLayout::load(&layout)?;
+                let times =
+                    if headers == 1 { "once".to_owned() } else { format!("{headers} times") };
+                layout
+                    .notes
+                    .push(format!("the header is repeated {times} between rows, and is no record"));
+                layout.store()?
+            }
+        };
         let widths = self.widths.map(|widths| widths.found);
         Ok(Surveyed { layout, widths, first_row: self.first_row })
     }

@@ -7,10 +7,11 @@ mod find;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::{Store, changed, whole_micros};
+use super::{FileState, Store, changed, whole_micros};
 use crate::domain::file::FileStamp;
 use crate::files;
 use crate::sources::files::location::{Setting, is_pattern};
@@ -83,9 +84,12 @@ impl Store for LocalStore {
         }
     }
 
-    fn stat(&self, path: &Path) -> Result<FileStamp, SourceError> {
+    fn stat(&self, path: &Path) -> Result<FileState, SourceError> {
         let metadata = std::fs::metadata(path).map_err(|error| self.failed(path, error))?;
-        self.stamp(path, &metadata)
+        // Programs that replace a file can give the new one the size and time of the old, but not these.
+        let (inode, seconds, nanos) = (metadata.ino(), metadata.ctime(), metadata.ctime_nsec());
+        let etag = Some(format!("{inode:x}-{seconds:x}.{nanos:09}"));
+        Ok(FileState { stamp: self.stamp(path, &metadata)?, etag })
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
@@ -102,7 +106,9 @@ impl Store for LocalStore {
         let io = |error: io::Error| self.failed(path, error);
         let same = |file: &File| -> Result<bool, SourceError> {
             let now = self.stamp(path, &file.metadata().map_err(io)?)?;
-            Ok(now.size == planned.size && now.modified == whole_micros(planned.modified))
+            // What is behind the planned end is of no interest here.
+            let grown = now.size > planned.size;
+            Ok(grown || now.size == planned.size && now.modified == whole_micros(planned.modified))
         };
         if !same(&file)? {
             return Err(changed(path));

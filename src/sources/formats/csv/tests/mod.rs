@@ -1,6 +1,7 @@
 //! What the kind does as a whole, on real files in temporary folders.
 
 mod files;
+mod kinds;
 mod properties;
 mod rows;
 
@@ -148,6 +149,7 @@ fn collect(reader: &CsvReader, block: &RawBlock, loaded: &mut Loaded) {
 fn known(scan: &FileScan) -> KnownFile {
     KnownFile {
         width: scan.widths.map(|widths| widths.all),
+        etag: scan.etag.clone(),
         size: scan.size,
         modified: scan.modified,
         hash: scan.hashes.content.into(),

@@ -1,0 +1,141 @@
+//! Owns what stands in front of the table: lines that the job file says are no part of it, `sep=;`, and lines
+//! above a header that has the mapped columns.
+
+use std::borrow::Cow;
+
+use super::dialect::Dialect;
+use super::grammar::{Blank, Grammar, NoCloseMemo};
+use super::params::CsvParams;
+use super::sniff::SAMPLE;
+use super::trial::line_end;
+use crate::sources::files::Wanted;
+use crate::sources::files::columns::fold;
+use crate::values::field::Locator;
+
+/// So many lines may stand above a header.
+const MOST_LINES: usize = 50;
+
+/// What stands in front of the table.
+pub(super) struct Preamble {
+    /// Bytes.
+    pub length: usize,
+    /// Lines.
+    pub lines: u32,
+    /// The delimiter that a line `sep=;` names.
+    delimiter: Option<String>,
+    /// What there is to say.
+    pub note: Option<String>,
+}
+
+impl Preamble {
+    /// What stands at the start of `text`; `None` when more bytes are needed.
+    pub fn of(params: &CsvParams, text: &[u8], complete: bool) -> Option<Self> {
+        let sample = &text[..text.len().min(SAMPLE)];
+        let grammar = grammar(sample, complete && text.len() <= SAMPLE);
+        let mut found = Self { length: 0, lines: 0, delimiter: None, note: None };
+        if let Some((delimiter, length)) = separator_line(text, &grammar) {
+            found.length = length;
+            found.lines = 1;
+            found.note = Some(format!(
+                "the first line says that fields are separated by {delimiter:?}, and is passed over"
+            ));
+            found.delimiter = Some(delimiter);
+        }
+        for _ in found.lines..params.skip_lines.max(found.lines) {
+            found.length += grammar.first_line(&text[found.length..], complete)?;
+        }
+        found.lines = found.lines.max(params.skip_lines);
+        if params.skip_rows > 0 {
+            found.length += rows(params, &text[found.length..], complete)?;
+        }
+        Some(found)
+    }
+
+    /// The parameters, with the delimiter that the file names unless the job file does.
+    pub fn params<'p>(&self, params: &'p CsvParams) -> Cow<'p, CsvParams> {
+        match &self.delimiter {
+            Some(delimiter) if params.delimiter == "auto" => {
+                Cow::Owned(CsvParams { delimiter: delimiter.clone(), ..params.clone() })
+            }
+            _ => Cow::Borrowed(params),
+        }
+    }
+}
+
+/// The grammar of lines that have no fields.
+fn grammar(sample: &[u8], complete: bool) -> Grammar {
+    let plain = Dialect { quote: None, escape: None, ..Dialect::default() };
+    let dialect = Dialect { line_end: line_end(&plain, sample, complete), ..plain };
+    Grammar::new(&dialect, Blank::of(1), u64::MAX)
+}
+
+/// The delimiter that the first line names, as Excel reads and writes it, and the length of the line.
+fn separator_line(text: &[u8], grammar: &Grammar) -> Option<(String, usize)> {
+    let length = grammar.first_line(text, false)?;
+    let line = std::str::from_utf8(grammar.content(&text[..length])).ok()?;
+    let line = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line);
+    let (key, delimiter) = line.split_at_checked(4)?;
+    let one = delimiter.chars().count() == 1 && !delimiter.contains(|c: char| c.is_alphanumeric());
+    (key.eq_ignore_ascii_case("sep=") && one).then(|| (delimiter.to_owned(), length))
+}
+
+/// Length of the rows that the job file says are no part of the table. Their delimiter does not matter.
+fn rows(params: &CsvParams, text: &[u8], complete: bool) -> Option<usize> {
+    let sample = &text[..text.len().min(SAMPLE)];
+    let given = |text: &str| text.chars().next().filter(|_| text.len() == 1);
+    let quote = if params.quote == "auto" { Some('"') } else { given(&params.quote) };
+    let escape = if params.escape == "auto" { quote } else { given(&params.escape) };
+    let delimiter = match params.delimiter.as_str() {
+        "auto" => ",".to_owned(),
+        "tab" | "\\t" => "\t".to_owned(),
+        other => other.to_owned(),
+    };
+    let plain = Dialect { delimiter, quote, escape, ..Dialect::default() };
+    let line_end = line_end(&plain, sample, complete && text.len() <= SAMPLE);
+    let grammar = Grammar::new(&Dialect { line_end, ..plain }, Blank::of(1), params.max_row_bytes);
+    let mut at = 0;
+    for _ in 0..params.skip_rows {
+        if at == text.len() {
+            break;
+        }
+        at += grammar.span(&text[at..], complete, &mut NoCloseMemo::default())?.row;
+    }
+    Some(at)
+}
+
+/// The starts of lines, but for the first, in which a mapped column is named: how many lines stand above each, and how
+/// many bytes.
+pub(super) fn lines_above_header<'a>(
+    text: &'a [u8],
+    wanted: &'a [Wanted],
+) -> impl Iterator<Item = (u32, usize)> + 'a {
+    let names: Vec<String> = wanted
+        .iter()
+        .filter(|wanted| wanted.needed)
+        .flat_map(|wanted| match &wanted.locator {
+            Locator::Column(names) => names.clone(),
+            Locator::Named(name) => vec![name.clone()],
+            Locator::Path(_) | Locator::Nowhere => Vec::new(),
+        })
+        .map(|name| fold(&name))
+        .collect();
+    let sample = &text[..text.len().min(SAMPLE)];
+    let mut starts = Vec::new();
+    let (mut at, mut lines) = (0, 0);
+    while let Some(found) =
+        memchr::memchr2(b'\n', b'\r', &sample[at..]).filter(|_| lines < MOST_LINES as u32)
+    {
+        at += found + 1;
+        if sample[at - 1] == b'\r' && sample.get(at) == Some(&b'\n') {
+            at += 1;
+        }
+        lines += 1;
+        let rest = &sample[at..];
+        let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let line = fold(&String::from_utf8_lossy(&rest[..end]));
+        if names.iter().any(|name| line.contains(name.as_str())) {
+            starts.push((lines, at));
+        }
+    }
+    starts.into_iter()
+}

@@ -1,0 +1,373 @@
+//! Kinds of files that people have and that no two readers read alike: each case is the smallest of its kind, and
+//! stands for it.
+
+use super::*;
+
+/// Rows and rejects of a file whose mapping wants these columns, the first of them being the key.
+fn load_wanting(given: CsvParams, text: impl AsRef<[u8]>, columns: &[&str]) -> Loaded {
+    bench_wanting(given, text, columns).load()
+}
+
+fn bench_wanting(given: CsvParams, text: impl AsRef<[u8]>, columns: &[&str]) -> Bench {
+    let wanted = |(at, name): (usize, &&str)| Wanted {
+        locator: Locator::Column(vec![(*name).to_owned()]),
+        needed: at == 0,
+        key: at == 0,
+    };
+    let folder = TempDir::new().unwrap();
+    let wanted = columns.iter().enumerate().map(wanted).collect();
+    let source = open(given, folder.path(), &["*.csv"], wanted).unwrap();
+    let bench = Bench { folder, source };
+    bench.write(text);
+    bench
+}
+
+fn names(scan: &FileScan) -> Vec<String> {
+    CsvLayout::load(&scan.layout).unwrap().columns
+}
+
+fn notes(scan: &FileScan) -> String {
+    CsvLayout::load(&scan.layout).unwrap().notes.join("; ")
+}
+
+#[test]
+fn lines_end_in_whatever_ends_them() {
+    let three = [["M1", "7.50"], ["M2", "31.00"], ["M3", "12.00"]];
+    for text in [
+        "sku,price\rM1,7.50\rM2,31.00\rM3,12.00\n",
+        "sku,price\rM1,7.50\rM2,31.00\rM3,12.00\r\n",
+        "sku,price\rM1,7.50\rM2,31.00\rM3,12.00\r",
+        "sku,price\rM1,7.50\rM2,31.00\nM3,12.00\r\n",
+        "sku,price\r\nM1,7.50\rM2,31.00\rM3,12.00\n",
+        "sku,price\r\r\nM1,7.50\r\r\nM2,31.00\r\r\nM3,12.00\r\r\n",
+        "sku,price\r\r\nM1,7.50\r\nM2,31.00\nM3,12.00",
+        "sku,price\nM1,7.50\nM2,31.00\nM3,12.00\r",
+    ] {
+        let bench = Bench::new(params(), text);
+        let scan = bench.whole();
+        assert_eq!(names(&scan), ["sku", "price"], "{text:?}");
+        assert_eq!(cells(&bench.load_scan(&scan)), three, "{text:?}");
+    }
+}
+
+#[test]
+fn a_line_feed_within_quotes_is_text_where_lines_end_in_cr() {
+    let text = "sku,note\rM1,\"two\nlines\"\rM2,\"a\r\nb\"\rM3,c\r";
+    assert_eq!(
+        cells(&Bench::new(params(), text).load()),
+        [["M1", "two\nlines"], ["M2", "a\r\nb"], ["M3", "c"],]
+    );
+}
+
+#[test]
+fn a_lone_cr_within_a_cell_of_a_file_of_lf_is_text() {
+    let text = "sku,note,n\n1,a\rb,2\n2,c,3\n";
+    assert_eq!(cells(&Bench::new(params(), text).load()), [["1", "a\rb", "2"], ["2", "c", "3"]]);
+}
+
+#[test]
+fn a_cr_that_ends_lines_only_far_behind_the_start_is_seen_while_the_file_is_read() {
+    let mut text = String::from("id,name\n");
+    let rows: Vec<String> = (0..20_000).map(|n| format!("{n},name {n}")).collect();
+    text.push_str(&rows[..10_000].join("\n"));
+    text.push('\n');
+    text.push_str(&rows[10_000..].join("\r"));
+    let loaded = Bench::new(params(), &text).load();
+    assert_eq!((loaded.rows.len(), loaded.rejects.len()), (20_000, 0));
+}
+
+#[test]
+fn lines_are_counted_by_what_ends_them() {
+    let text = "a,b\r1,x\r\n\r2,\"y\nz\"\r3\r4,z\n";
+    let loaded = Bench::new(params(), text).load();
+    assert_eq!(reasons(&loaded), [(3, vec![ReasonCode::WrongFieldCount])]);
+    assert_eq!(loaded.rejects[0].line, Some(6));
+}
+
+#[test]
+fn one_title_in_apostrophes_makes_no_quote_of_them() {
+    let mut text = String::from("sku,name,price\n");
+    for n in 0..5_000 {
+        let name = if n == 3 { "'Heroes'".to_owned() } else { format!("Song {n}") };
+        text.push_str(&format!("T{n},{name},1.00\n"));
+    }
+    text.push_str("T5000,\"Say, Bens. Co.\",2.10\n");
+    let loaded = Bench::new(params(), &text).load();
+    assert_eq!((loaded.rows.len(), loaded.rejects.len()), (5_001, 0));
+    assert_eq!(loaded.rows[3].1[1].as_deref(), Some("'Heroes'"));
+    assert_eq!(loaded.rows[5_000].1[1].as_deref(), Some("Say, Bens. Co."));
+}
+
+#[test]
+fn apostrophes_that_hold_values_together_are_quotes_until_a_row_shows_otherwise() {
+    let start = "a,b\n'x, y',2\n'z',3\n";
+    let bench = Bench::new(params(), start);
+    let scan = bench.whole();
+    assert_eq!(cells(&bench.load_scan(&scan)), [["x, y", "2"], ["z", "3"]]);
+    assert!(notes(&scan).contains("csv.quote"), "{}", notes(&scan));
+    // Far behind the sample the real quotes come.
+    let text = format!("{start}{}\"p, q\",4\n", "'y',1\n".repeat(20_000));
+    let loaded = Bench::new(params(), &text).load();
+    assert_eq!(loaded.rows.last().unwrap().1[0].as_deref(), Some("p, q"));
+    assert_eq!(loaded.rows[0].1[0].as_deref(), Some("'z'"));
+}
+
+#[test]
+fn the_delimiter_is_the_one_that_shows_the_mapped_columns() {
+    let text = "id;name, first;note, long\n1;a, b;c, d\n2;e, f;g\n3;x;y, z\n";
+    assert_eq!(
+        cells(&load_wanting(params(), text, &["id", "note, long"]))[0],
+        ["1", "a, b", "c, d"]
+    );
+    let text = "id:name\n1:a\n2:b\n";
+    let bench = bench_wanting(params(), text, &["id", "name"]);
+    assert_eq!(cells(&bench.load()), [["1", "a"], ["2", "b"]]);
+    assert!(notes(&bench.whole()).contains("csv.delimiter"));
+}
+
+#[test]
+fn fields_between_tabs_that_never_are_quoted_lose_no_rows_into_one_field() {
+    let text = "id\ttitle\tn\n1\t\"Heroes\t5\n2\tLow\t6\n3\tLodger\"\t7\n4\tx\t8\n";
+    let loaded = Bench::new(params(), text).load();
+    assert_eq!(loaded.rows.len(), 4);
+    assert_eq!(loaded.rows[0].1[1].as_deref(), Some("\"Heroes"));
+    // The same far behind the start.
+    let rows = "9\tplain\t1\n".repeat(20_000);
+    let body = "1\t\"Heroes\t5\n2\tLow\t6\n3\tx\t\"\n";
+    let loaded = Bench::new(params(), format!("id\ttitle\tn\n{rows}{body}")).load();
+    assert_eq!(loaded.rows.len() + loaded.rejects.len(), 20_003);
+    // And quotes that are some stay.
+    let quoted = "id\ttitle\n1\t\"a\tb\"\n2\t\"two\nlines\"\n";
+    assert_eq!(cells(&Bench::new(params(), quoted).load()), [["1", "a\tb"], ["2", "two\nlines"]]);
+}
+
+#[test]
+fn files_that_were_put_together_have_no_marks_in_keys_and_no_headers_as_records() {
+    let text =
+        "\u{feff}id,name\nK1,one\n\u{feff}id,name\nK3,three\nid,\"name\"\r\n\u{feff}\"K4\",four\n";
+    let bench = bench_wanting(params(), text, &["id", "name"]);
+    let scan = bench.whole();
+    assert_eq!(cells(&bench.load_scan(&scan)), [["K1", "one"], ["K3", "three"], ["K4", "four"]]);
+    assert!(notes(&scan).contains("repeated 2 times"), "{}", notes(&scan));
+    let header = Header::Names(vec!["id".into(), "name".into()]);
+    let named = CsvParams { header, ..params() };
+    assert_eq!(cells(&load_wanting(named, text, &["id"])).len(), 3);
+}
+
+#[test]
+fn what_cannot_be_seen_is_no_part_of_names_and_keys() {
+    use crate::values::row::{Cell, Row};
+    let text = "\u{feff}\u{feff}id\u{a0},\u{200b}name\nK1\u{a0},x\u{a0}\n";
+    let bench = bench_wanting(params(), text, &["id", "name"]);
+    let scan = bench.whole();
+    assert_eq!(names(&scan), ["id", "name"]);
+    let reader = bench.reader(&scan);
+    let mut buffer = row::RowBuffer::default();
+    let row = reader.read("K1\u{a0},x\u{a0}".as_bytes(), &mut buffer).unwrap();
+    assert!(matches!(row.cell(0), Cell::Text("K1")));
+    assert!(matches!(row.cell(1), Cell::Text("x\u{a0}")), "values stay what they are");
+}
+
+#[test]
+fn two_columns_of_one_name_are_read_unless_they_are_mapped() {
+    let text = "key,Labels,Labels,n\n1,red,,3\n2,red,blue,5\n";
+    let bench = bench_wanting(params(), text, &["key", "n"]);
+    let scan = bench.whole();
+    let loaded = bench.load_scan(&scan);
+    assert_eq!(cells(&loaded)[1], ["2", "red", "blue", "5"]);
+    assert!(loaded.shape.fields.contains_key("Labels (2)"));
+    assert!(notes(&scan).contains("columns 2 and 3 are both called \"Labels\""));
+    let error = bench_wanting(params(), text, &["key", "Labels"]).plan_error();
+    assert!(
+        error.contains("columns 2 and 3 are both called \"Labels\", and it is mapped"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_first_line_that_names_the_delimiter_is_no_row() {
+    for text in [
+        "sep=;\nid;name\n1;a,b\n",
+        "\u{feff}SEP=;\r\nid;name\r\n1;a,b\r\n",
+        "\"sep=;\"\nid;name\n1;a,b\n",
+    ] {
+        let bench = bench_wanting(params(), text, &["id"]);
+        assert_eq!(cells(&bench.load()), [["1", "a,b"]], "{text:?}");
+        assert!(notes(&bench.whole()).contains("first line says"));
+    }
+    assert_eq!(cells(&Bench::new(params(), "sep=\tx\n1\t2\n").load()), [["1", "2"]]);
+}
+
+#[test]
+fn lines_above_a_header_that_has_the_mapped_columns_are_passed_over_and_told() {
+    for text in [
+        "# made by x\nid,name\n1,a\n",
+        "Report of today\n\n,,\nid,name\n1,a\n",
+        "PREAMBLE,,,\nid,name\n1,a\n",
+        "\"a \"\"title\"\", of\ntwo lines\"\nid,name\n1,a\n",
+    ] {
+        let bench = bench_wanting(params(), text, &["id", "name"]);
+        let scan = bench.whole();
+        assert_eq!(cells(&bench.load_scan(&scan)), [["1", "a"]], "{text:?}");
+        assert!(notes(&scan).contains("csv.skip_lines ="), "{}", notes(&scan));
+    }
+    let strict = CsvParams { header: Header::Present(true), ..params() };
+    let error = bench_wanting(strict, "# made by x\nid,name\n1,a\n", &["id"]).plan_error();
+    assert!(error.contains("no column \"id\""), "{error}");
+}
+
+#[test]
+fn rows_above_the_header_are_counted_as_rows() {
+    let text = "\"a title, of\ntwo lines\",\nid,name\n1,a\n";
+    let given = CsvParams { skip_rows: 1, header: Header::Present(true), ..params() };
+    assert_eq!(cells(&load_wanting(given, text, &["id"])), [["1", "a"]]);
+}
+
+#[test]
+fn rows_that_agree_to_be_wider_than_the_header_are_read() {
+    let empty = bench_wanting(params(), "id,name\n1,a,\n2,b,\n", &["id"]);
+    assert_eq!(cells(&empty.load()), [["1", "a"], ["2", "b"]]);
+    assert!(notes(&empty.whole()).contains("csv.extra_fields"));
+    let wide = bench_wanting(params(), "id,name\n1,a,x\n2,b,y\n", &["id", "column_3"]);
+    let scan = wide.whole();
+    assert_eq!(names(&scan), ["id", "name", "column_3"]);
+    assert_eq!(cells(&wide.load_scan(&scan)), [["1", "a", "x"], ["2", "b", "y"]]);
+    // One row that is wider is broken.
+    let text = "id,name\n1,a\n2,b,y\n3,c\n";
+    let wrong = [(2, vec![ReasonCode::WrongFieldCount])];
+    assert_eq!(reasons(&Bench::new(params(), text).load()), wrong);
+    let given = |extra| CsvParams { extra_fields: Some(extra), ..params() };
+    let kept = Bench::new(given(ExtraFields::Keep), text).load();
+    assert_eq!(kept.rows[1].1.len(), 3);
+    assert_eq!((kept.rows.len(), kept.rejects.len()), (3, 0));
+    let dropped = Bench::new(given(ExtraFields::Drop), text).load();
+    assert_eq!(cells(&dropped)[1], ["2", "b"]);
+    let agreeing = "id,name\n1,a,\n2,b,\n";
+    assert_eq!(Bench::new(given(ExtraFields::Quarantine), agreeing).load().rejects.len(), 2);
+}
+
+#[test]
+fn a_quote_within_an_unquoted_field_is_text() {
+    let text = "id,name,n\n1,5\" screen,2\n2,\"x\" y,3\n3,z,4\n";
+    let loaded = Bench::new(params(), text).load();
+    assert_eq!(cells(&loaded), [["1", "5\" screen", "2"], ["3", "z", "4"]]);
+    assert_eq!(reasons(&loaded), [(2, vec![ReasonCode::StrayQuote])]);
+}
+
+#[test]
+fn a_stray_quote_that_is_kept_swallows_no_neighbour() {
+    let given = CsvParams {
+        stray_quotes: StrayQuotes::Keep,
+        quote: "\"".into(),
+        escape: "none".into(),
+        ..params()
+    };
+    let loaded = Bench::new(given, "id,name\n1,\"a\" b\n2,\"c\"\n3,\"d\" e\"\n").load();
+    assert_eq!(cells(&loaded), [["2", "c"], ["3", "d\" e"]]);
+    assert_eq!(reasons(&loaded), [(1, vec![ReasonCode::UnclosedQuote])]);
+}
+
+#[test]
+fn rows_of_nothing_but_delimiters_are_blank_where_there_is_a_key() {
+    let text = "id,name,n\n,,\n1,a,\n,,\n,,\r\n2,,\n,,";
+    let loaded = load_wanting(params(), text, &["id"]);
+    assert_eq!(cells(&loaded), [["1", "a", ""], ["2", "", ""]]);
+    assert_eq!(Bench::new(params(), text).load().rows.len(), 6);
+}
+
+#[test]
+fn escapes_without_quotes_are_read_as_databases_write_them() {
+    let given = CsvParams {
+        delimiter: "tab".into(),
+        quote: "none".into(),
+        escape: "\\".into(),
+        header: Header::Names(vec!["id".into(), "name".into(), "price".into()]),
+        null_values: vec!["\\N".into()],
+        ..params()
+    };
+    let text = "1\tTab\\\tinside\t4.50\n2\tline\\\nbreak\\\\\t5.00\n3\t\\N\t6.25\n4\t\\ta\\\r\\\n\t1\n5\tend\t\\\n";
+    let loaded = Bench::new(given, text).load();
+    assert_eq!(
+        cells(&loaded),
+        [
+            ["1", "Tab\tinside", "4.50"],
+            ["2", "line\nbreak\\", "5.00"],
+            ["3", "\\N", "6.25"],
+            ["4", "\ta\r\n", "1"],
+            ["5", "end", "\n"],
+        ]
+    );
+}
+
+#[test]
+fn a_space_in_front_of_a_quote_is_passed_over_where_the_file_makes_sense_so() {
+    let text = "id, name\n1, \"a, b\"\n2, c\n3,d\n4,  \"e\"\n";
+    let bench = Bench::new(params(), text);
+    let loaded = bench.load();
+    assert_eq!(cells(&loaded), [["1", "a, b"], ["2", " c"], ["3", "d"], ["4", "e"]]);
+    assert!(notes(&bench.whole()).contains("csv.skip_initial_space"));
+    let off = CsvParams { skip_initial_space: Some(false), ..params() };
+    assert!(Bench::new(off, text).load().rows.len() < 4);
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_what_was_planned() {
+    let bench = Bench::new(params(), "n,v\n1,1\n2,2\n");
+    let scan = bench.whole();
+    let mut more = fs::File::options().append(true).open(bench.path()).unwrap();
+    std::io::Write::write_all(&mut more, b"3,3\n").unwrap();
+    let loaded = bench.load_scan(&scan);
+    assert_eq!(cells(&loaded), [["1", "1"], ["2", "2"]]);
+    let FilePlan::Appended(scan) = bench.plan(Some(&known(&scan))) else { panic!() };
+    assert_eq!(cells(&bench.load_scan(&scan)), [["3", "3"]]);
+}
+
+#[test]
+fn a_file_that_is_replaced_with_its_size_and_time_is_noticed() {
+    let bench = Bench::new(params(), "n,v\n1,1\n");
+    let before = known(&bench.whole());
+    let modified = fs::metadata(bench.path()).unwrap().modified().unwrap();
+    let other = bench.folder.path().join("other");
+    fs::write(&other, "n,v\n1,2\n").unwrap();
+    fs::File::options().append(true).open(&other).unwrap().set_modified(modified).unwrap();
+    fs::rename(&other, bench.path()).unwrap();
+    let FilePlan::Whole(scan) = bench.plan(Some(&before)) else { panic!() };
+    assert_eq!(cells(&bench.load_scan(&scan)), [["1", "2"]]);
+    let of_an_earlier_version = KnownFile { etag: None, ..before };
+    let plan = bench.plan(Some(&of_an_earlier_version));
+    assert!(matches!(plan, FilePlan::Unchanged { hash: None, etag: Some(_), .. }), "{plan:?}");
+}
+
+#[test]
+fn a_file_of_an_earlier_layout_is_read_again_only_if_it_means_something_else_today() {
+    for (text, same) in [
+        ("id,name\n1,a\n2,\"b\nc\"\n\n", true),
+        ("id,name\r\n1,a\r\n", true),
+        ("id,name\n1,5\" pipe\n", false),
+        ("id,name\r\r\n1,a\r\r\n", false),
+        ("id,name\n1,a\n,\n2,b\n", false),
+        ("id,name\n1,a\nid,name\n2,b\n", false),
+    ] {
+        let bench = bench_wanting(params(), text, &["id"]);
+        let mut before = known(&bench.whole());
+        let layout = before.layout.0.as_object_mut().unwrap();
+        for key in ["revision", "extra", "skip_empty_rows", "repeated_header", "notes"] {
+            layout.remove(key);
+        }
+        layout["dialect"].as_object_mut().unwrap().remove("spaces_before_quotes");
+        layout["dialect"]["stray_quotes"] = "quarantine".into();
+        // As if it had been touched: what did not change is not looked at.
+        before.modified -= std::time::Duration::from_secs(1);
+        match bench.plan(Some(&before)) {
+            FilePlan::Unchanged { layout: Some(layout), .. } => {
+                assert!(same, "{text:?}");
+                let modified = fs::metadata(bench.path()).unwrap().modified().unwrap();
+                let again = KnownFile { layout, modified, ..before };
+                let plan = bench.plan(Some(&again));
+                assert!(matches!(plan, FilePlan::Unchanged { hash: None, .. }), "{plan:?}");
+            }
+            FilePlan::Whole(_) => assert!(!same, "{text:?}"),
+            other => panic!("{text:?} {other:?}"),
+        }
+    }
+}
