@@ -61,12 +61,22 @@ fn kept_tokens(
 
 async fn set(settings: &Settings, jobs: &JobsFolder, source: &str) -> anyhow::Result<ExitCode> {
     let kept = kept_tokens(settings, jobs, source)?;
-    let [(at, key)] = &kept[..] else {
-        bail!(
-            "{source} has {} tokens that are stored, and one is needed to know which one is meant: such a \
-             token has a table with type = \"oauth2\" and grant = \"refresh_token\"",
-            kept.len()
-        );
+    let (at, key) = match &kept[..] {
+        [(at, key)] => (at, key),
+        [] => bail!(
+            "{source} keeps no token, so there is none to set: only one with type = \"oauth2\" and grant = \
+             \"refresh_token\" that is replaced each time (`rotating`) is kept. Put a new secret where `auth` of \
+             the job file reads it"
+        ),
+        several => {
+            let places: Vec<_> = several.iter().map(|(at, _)| format!("`{at}`")).collect();
+            bail!(
+                "{source} keeps {} tokens, at {}, and nobody can tell which one is meant: put the new one where \
+                 `refresh_token` of its table reads it, which takes the stored one's place",
+                several.len(),
+                places.join(" and ")
+            )
+        }
     };
     let Some(secret_key) = &settings.secret_key else { bail!(no_key(at)) };
     let token = read_token(at)?;

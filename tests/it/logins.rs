@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use kasparro::db::totals;
@@ -25,19 +25,23 @@ use crate::process::{Ended, Process, kasparro};
 const LASTS: Duration = Duration::from_secs(2);
 /// How many requests it is good for: the API ends some before their time.
 const USES: usize = 40;
-const KEY: &str = "a-secret-key-of-the-test-0123456789";
+pub const KEY: &str = "a-secret-key-of-the-test-0123456789";
 /// Part of each access token, and of each refresh token.
 const ACCESS: &str = "AccQ7x2Lk9ZwVb4";
-const REFRESH: &str = "RefQ8y3Mm1XvUc5";
+pub const REFRESH: &str = "RefQ8y3Mm1XvUc5";
 
 /// A login server and the API behind it.
 #[derive(Debug, Default)]
-struct Server {
+pub struct Server {
     /// The refresh token that is taken next.
-    refresh: String,
-    renewals: usize,
+    pub refresh: String,
+    pub renewals: usize,
     /// Requests with a refresh token that is not good any more.
-    invalid: usize,
+    pub invalid: usize,
+    /// How long the answer with a token takes, when its refresh token is taken already.
+    pub answers_after: Duration,
+    /// Who has to come before it is answered.
+    pub gate: Option<Arc<Barrier>>,
     /// The access tokens: when they end, and how often they may still be used.
     access: HashMap<String, (Instant, usize)>,
 }
@@ -55,11 +59,12 @@ impl Server {
         self.refresh = format!("{REFRESH}-{}", self.renewals);
         let access = format!("{ACCESS}-{}", self.renewals);
         self.access.insert(access.clone(), (Instant::now() + LASTS, USES));
-        ResponseTemplate::new(200).set_body_json(json!({
+        let body = json!({
             "access_token": access,
             "refresh_token": self.refresh,
             "expires_in": LASTS.as_secs(),
-        }))
+        });
+        ResponseTemplate::new(200).set_body_json(body).set_delay(self.answers_after)
     }
 
     /// A page of one record, which repeats the token.
@@ -84,18 +89,26 @@ impl Server {
 
 const PAGES: u64 = 25;
 
-struct Api {
+pub struct Api {
     server: MockServer,
-    state: Arc<Mutex<Server>>,
+    pub state: Arc<Mutex<Server>>,
 }
 
-async fn api() -> Api {
+pub async fn api() -> Api {
     let server = MockServer::start().await;
     let state =
         Arc::new(Mutex::new(Server { refresh: format!("{REFRESH}-0"), ..Server::default() }));
     let tokens = state.clone();
     Mock::given(path("/token"))
-        .respond_with(move |request: &Request| tokens.lock().unwrap().token(request))
+        .respond_with(move |request: &Request| {
+            let mut state = tokens.lock().unwrap();
+            let (answer, gate) = (state.token(request), state.gate.take());
+            drop(state);
+            if let Some(gate) = gate {
+                gate.wait();
+            }
+            answer
+        })
         .mount(&server)
         .await;
     let pages = state.clone();
@@ -117,7 +130,7 @@ fn job(api: &Api) -> String {
     )
 }
 
-async fn app_of(api: &Api, sources: usize) -> TestApp {
+pub async fn app_of(api: &Api, sources: usize) -> TestApp {
     let mut app = TestApp::empty().await;
     app.secret_key = Some(SecretText::from(KEY.to_owned()));
     app.write("refresh", format!("{REFRESH}-0\n"));
@@ -127,7 +140,7 @@ async fn app_of(api: &Api, sources: usize) -> TestApp {
     app
 }
 
-fn online() -> RunRequest<'static> {
+pub fn online() -> RunRequest<'static> {
     RunRequest { access: Access::Network, ..request(Mode::Full) }
 }
 
@@ -154,7 +167,7 @@ async fn drain_with(app: &TestApp, workers: usize) {
     tokio::time::timeout(Duration::from_secs(120), all).await.expect("the queue drains");
 }
 
-fn canaries() -> Vec<Canary> {
+pub fn canaries() -> Vec<Canary> {
     [ACCESS, REFRESH].map(|core| Canary::new(core, core)).to_vec()
 }
 
@@ -214,7 +227,7 @@ async fn a_refresh_token_of_the_job_file_is_used_once_and_a_new_one_takes_its_pl
     app.database.close().await;
 }
 
-async fn with_input(mut command: Command, input: &str) -> Ended {
+pub async fn with_input(mut command: Command, input: &str) -> Ended {
     let input = input.to_owned();
     let call = move || {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -4,12 +4,15 @@
 use std::path::Path;
 use std::process::Command;
 
+use kasparro::domain::run::Mode;
+use kasparro::sources::Access;
+use kasparro::tasks::start_run::RunRequest;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, request};
 use crate::canary::{Canary, assert_tables_are_clean, assert_text_is_clean};
 use crate::parrot::{BROKEN, KEY_VARIABLE, parrot, write_broken_sources, write_sources};
 use crate::process::{Ended, Process, kasparro, until};
@@ -63,6 +66,49 @@ async fn what_could_be_data_stays_as_it_is_and_a_run_says_what_it_replaced() {
             None => assert!(!said.contains("secret"), "{auth}: {run:?}"),
         }
     }
+    app.database.close().await;
+}
+
+/// An API that lists keys by themselves, those among them that it is asked with.
+#[tokio::test]
+async fn records_whose_keys_are_secrets_stay_apart_online_and_from_a_recording() {
+    const ROWS: &str =
+        "select external_id || ' ' || coalesce(name, '') from unified_records order by 1";
+    const ASIDE: &str =
+        "select reason || ' ' || field from quarantined_rows where status <> 'resolved'";
+    let server = MockServer::start().await;
+    let rows = json!([
+        { "id": "the first key", "name": "a", "uses": { "the first key": 1, "another key": 2 } },
+        { "id": "another key", "name": "b", "uses": {} },
+        { "id": "a third key", "name": "c", "uses": { "the first key": 1, "another key": 2, "***": 3 } },
+    ]);
+    let answer = ResponseTemplate::new(200).set_body_json(rows);
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let app = TestApp::empty().await;
+    app.write("one", "the first key");
+    app.write("two", "another key");
+    let job = |recording: &str| {
+        format!(
+            "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"{}\"\nrecording = \"{recording}\"\n\
+             auth = [{{ type = \"api_key\", name = \"x-one\", value = {{ file = \"one\" }} }},\n\
+             {{ type = \"bearer\", token = {{ file = \"two\" }} }}]\n[fields]\n\
+             name = {{ from = \"$.name\" }}\nattributes = {{ from = \"$.uses\", type = \"json\" }}\n",
+            server.uri()
+        )
+    };
+    app.write("keys.toml", job("recorded"));
+    for (access, restart) in [(Access::Record, Mode::Incremental), (Access::Offline, Mode::Full)] {
+        let run = app.run_as("keys", &RunRequest { access, ..request(restart) }).await;
+        assert_eq!((run.counters.rows_read, run.counters.quarantined), (3, 2), "{run:?}");
+        assert_eq!(app.texts(ROWS).await, ["a third key c"], "{run:?}");
+        let said = run.stop_reason.as_deref().unwrap_or_default();
+        assert!(said.contains("`id` redacted_key"), "{said}");
+    }
+    let aside = app.texts(ASIDE).await;
+    assert!(aside.len() >= 2 && aside.iter().all(|row| row == "redacted_key id"), "{aside:?}");
+    let uses = app.texts("select attributes::text from unified_records").await;
+    let uses: Value = serde_json::from_str(&uses[0]).unwrap();
+    assert_eq!(uses, json!({ "***2": 1, "***3": 2, "***": 3 }));
     app.database.close().await;
 }
 

@@ -251,6 +251,36 @@ async fn a_secret_does_not_show_where_an_error_text_is_cut() {
 }
 
 #[tokio::test]
+async fn an_error_text_in_another_encoding_is_read_and_repeats_no_secret() {
+    let words = format!("Your key {CANARY} is no good, 東京");
+    let wide = |bytes: fn(u16) -> [u8; 2], text: &str| -> Vec<u8> {
+        text.encode_utf16().flat_map(bytes).collect()
+    };
+    let auth = "auth = { type = \"bearer\", token = { file = \"key\" } }";
+    let json = json!({ "error": words }).to_string();
+    for status in [400, 401, 404, 500] {
+        for (body, kind) in [
+            (wide(u16::to_le_bytes, &words), "text/plain"),
+            (wide(u16::to_be_bytes, &words), "text/plain; charset=utf-16be"),
+            (
+                wide(u16::to_le_bytes, &format!("\u{feff}{json}")),
+                "application/json; charset=utf-16",
+            ),
+            // Nobody tells what it is in.
+            (wide(u16::to_be_bytes, &json), "application/json"),
+        ] {
+            let answer = ResponseTemplate::new(status).set_body_raw(body, kind);
+            let error = failure_of(auth, answer).await;
+            assert!(error.text().contains("Your key *** is no good, 東京"), "{kind}: {error}");
+        }
+        let odd = wide(u16::to_le_bytes, &format!("東{words}"));
+        let error = failure_of(auth, ResponseTemplate::new(status).set_body_raw(odd, "text/plain"));
+        let text = whole_text(&error.await);
+        assert!(!text.replace(['\0', '\u{fffd}'], "").contains("canary"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn html_is_no_page() {
     let error = failure_of("", html()).await;
     assert_eq!(error.class(), FailureClass::Permanent);

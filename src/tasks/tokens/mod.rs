@@ -72,6 +72,16 @@ struct Stored {
     set_by_hand: bool,
 }
 
+impl Slot {
+    /// Holds tokens that are stored.
+    fn restored(&mut self, generation: Generation, tokens: &Tokens) -> AccessToken {
+        self.unsaved = None;
+        let held = held(tokens, generation, used_for(tokens.lasts));
+        self.held = Some(held.clone());
+        held.token
+    }
+}
+
 impl ProcessTokens {
     /// Of a process that stores tokens if it can seal them.
     pub fn new(pool: PgPool, sealing: Option<Sealing>) -> Self {
@@ -97,7 +107,20 @@ impl TokenStore for TokensOfSource {
             if let Some(token) = slot.held.as_ref().and_then(|held| held.good(request.refused)) {
                 return Ok(token);
             }
-            detached(async move { shared.renewed(&mut slot, &source, request).await }).await
+            let key = request.key.clone();
+            detached(async move {
+                if let Some(token) = shared.saved(&mut slot, &source, &key).await? {
+                    return Ok(token);
+                }
+                let renewed = shared.renewed(&mut slot, &source, request).await;
+                let Err(error) = renewed else { return renewed };
+                // The connection was lost while the server answered: nobody else has what it gave.
+                match shared.saved(&mut slot, &source, &key).await {
+                    Ok(Some(token)) => Ok(token),
+                    Ok(None) | Err(_) => Err(error),
+                }
+            })
+            .await
         }
         .boxed()
     }
@@ -121,23 +144,14 @@ impl Shared {
         let mut transaction = Transaction::begin(&self.pool).await.map_err(database)?;
         let kept = oauth_tokens::lock(&mut transaction, key.as_bytes(), source).await;
         let kept = kept.map_err(database)?;
-        let unsaved = slot.unsaved.take().filter(|(before, _)| *before == kept.generation);
-        let (before, good_for) = match unsaved {
-            Some((_, tokens)) => {
-                self.keep(&mut transaction, &key, slot, kept.generation, &tokens).await?;
-                transaction.commit().await.map_err(database)?;
-                tracing::info!(source, "a token that could not be stored before is stored now");
-                return self.restored(slot, kept.generation + 1, tokens);
-            }
-            None => match &kept.sealed {
-                Some(sealed) => match self.open(&key, sealed) {
-                    Ok(tokens) => (Some(tokens), kept.good_for),
-                    Err(error) if must_be_kept => return Err(error),
-                    // Another can be had at any time.
-                    Err(_) => (None, Duration::ZERO),
-                },
-                None => (None, Duration::ZERO),
+        let (before, good_for) = match &kept.sealed {
+            Some(sealed) => match self.open(&key, sealed) {
+                Ok(tokens) => (Some(tokens), kept.good_for),
+                Err(error) if must_be_kept => return Err(error),
+                // Another can be had at any time.
+                Err(_) => (None, Duration::ZERO),
             },
+            None => (None, Duration::ZERO),
         };
         if let Some(tokens) = &before
             && good_for > Duration::ZERO
@@ -150,7 +164,30 @@ impl Shared {
         }
         let tokens =
             self.obtained(transaction, obtain, before, &key, slot, kept.generation).await?;
-        self.restored(slot, kept.generation + 1, tokens)
+        Ok(slot.restored(kept.generation + 1, &tokens))
+    }
+
+    /// Stores tokens that could not be stored when they were had; `None` where there are none, or others were had
+    /// since.
+    async fn saved(
+        &self,
+        slot: &mut Slot,
+        source: &str,
+        key: &TokenKey,
+    ) -> Result<Option<AccessToken>, SourceError> {
+        let Some((before, tokens)) = slot.unsaved.clone() else { return Ok(None) };
+        let mut transaction = Transaction::begin(&self.pool).await.map_err(database)?;
+        let kept = oauth_tokens::lock(&mut transaction, key.as_bytes(), source).await;
+        let generation = kept.map_err(database)?.generation;
+        if generation != before {
+            slot.unsaved = None;
+            transaction.rollback().await.map_err(database)?;
+            return Ok(None);
+        }
+        self.keep(&mut transaction, key, slot, generation, &tokens).await?;
+        transaction.commit().await.map_err(database)?;
+        tracing::info!(source, "a token that could not be stored before is stored now");
+        Ok(Some(slot.restored(generation + 1, &tokens)))
     }
 
     /// Has new tokens and stores them.
@@ -178,7 +215,6 @@ impl Shared {
             };
         self.keep(&mut transaction, key, slot, generation, &tokens).await?;
         transaction.commit().await.map_err(database)?;
-        slot.unsaved = None;
         Ok(tokens)
     }
 
@@ -198,19 +234,6 @@ impl Shared {
         oauth_tokens::keep(transaction, key.as_bytes(), &sealed, next, used_for, lasts)
             .await
             .map_err(database)
-    }
-
-    /// Holds tokens that are stored.
-    fn restored(
-        &self,
-        slot: &mut Slot,
-        generation: Generation,
-        tokens: Tokens,
-    ) -> Result<AccessToken, SourceError> {
-        slot.unsaved = None;
-        let held = held(&tokens, generation, used_for(tokens.lasts));
-        slot.held = Some(held.clone());
-        Ok(held.token)
     }
 
     fn seal(&self, key: &TokenKey, tokens: &Tokens) -> Result<Vec<u8>, SourceError> {

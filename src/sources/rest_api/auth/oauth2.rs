@@ -255,8 +255,14 @@ impl Call {
                 let (refresh, grown_from) = self.refresh_token(before)?;
                 form.add("grant_type", "refresh_token");
                 form.add_secret("refresh_token", &refresh, &self.key("refresh_token"))?;
+                let lost = match oauth.rotating {
+                    true => {
+                        ", perhaps since a worker was killed before it could store the next one"
+                    }
+                    false => "",
+                };
                 let advice = format!(
-                    "if the refresh token is not good any more, `kasparro auth set SOURCE` stores a new one \
+                    "if the refresh token is not good any more{lost}, `kasparro auth set SOURCE` stores a new one \
                      (`{}`)",
                     self.key("refresh_token")
                 );

@@ -4,7 +4,7 @@
 //! Must not know what the text says.
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use crate::domain::text;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -65,6 +65,30 @@ pub(super) fn not_in_utf_8(body: &[u8], headers: &HeaderMap) -> Option<String> {
     match encoding.decode_with_bom_removal(body) {
         (text, false) => Some(text.into_owned()),
         (_, true) => None,
+    }
+}
+
+/// What can be read of an answer that may be no text, or be cut, for people: in whichever encoding it is, so that a
+/// secret in it is found.
+pub(super) fn readable(body: &[u8], headers: &HeaderMap) -> String {
+    let whole = match std::str::from_utf8(body) {
+        // Cut within a character.
+        Err(error) if error.error_len().is_none() => &body[..error.valid_up_to()],
+        _ => body,
+    };
+    let declared = declared(headers).ok().flatten();
+    let encoding = encoding_of(whole, declared).unwrap_or(UTF_8);
+    let text = encoding.decode_with_bom_removal(if encoding == UTF_8 { whole } else { body }).0;
+    // Where it is in yet another encoding, zeros stand between its letters.
+    text.replace('\0', "")
+}
+
+/// Says of a text that is UTF-8 now that it is, if its headers say something else.
+pub(super) fn declare_utf_8(headers: &mut HeaderMap) {
+    if let Ok(Some(declared)) = declared(headers)
+        && declared != UTF_8
+    {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
 }
 
@@ -195,6 +219,33 @@ mod tests {
             let content_type = format!("application/json; Charset={charset}");
             assert_eq!(decoded(&content_type, body).unwrap(), text, "{charset}");
         }
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_text_is_in_whichever_encoding_it_is_and_wherever_it_is_cut() {
+        let readable = |content_type: &str, body: &[u8]| {
+            let headers = [(CONTENT_TYPE, content_type.parse().unwrap())].into_iter().collect();
+            super::readable(body, &headers)
+        };
+        let text = "the key abc – 東京 is wrong";
+        let (little, big) = (utf_16(text, u16::to_le_bytes), utf_16(text, u16::to_be_bytes));
+        for body in [text.as_bytes(), &little, &big, &[&b"\xff\xfe"[..], &little].concat()] {
+            assert_eq!(readable("text/plain", body), text);
+        }
+        assert_eq!(readable("text/plain; charset=utf-16le", &little), text);
+        assert_eq!(readable("text/plain; charset=shift_jis", text.as_bytes()), text);
+        assert_eq!(readable("text/plain; charset=windows-1252", b"5 \x80 abc"), "5 € abc");
+        // Cut within a character.
+        let cut = "abc –".as_bytes();
+        assert_eq!(readable("text/plain; charset=windows-1252", &cut[..cut.len() - 1]), "abc ");
+        assert_eq!(readable("text/plain", &utf_16("abc", u16::to_le_bytes)[..5]), "ab\u{fffd}");
+        // In one that nobody tells: UTF-32, and UTF-16 that does not begin with a letter of ASCII.
+        let wide: Vec<u8> = "key abc".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        assert_eq!(readable("text/plain", &wide), "key abc");
+        let body = utf_16("日abc", u16::to_le_bytes);
+        assert!(readable("text/plain", &body).contains("abc"));
+        assert_eq!(readable("text/plain", b"no \xff text abc"), "no \u{fffd} text abc");
+        assert_eq!(readable("text/plain", b""), "");
     }
 
     #[test]

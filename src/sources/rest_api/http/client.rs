@@ -11,6 +11,7 @@ use reqwest::header::{
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, StatusCode, Url, Version};
 
+use super::body_text;
 use super::decompress::{ACCEPTED, DecompressError, Decompressor, Limits, encodings};
 use super::error_response::{ErrorResponse, Waits};
 use super::public_address::{NotPublic, PublicOnly};
@@ -128,6 +129,8 @@ pub(in crate::sources::rest_api) async fn send_for_any(
     if !status.is_success() {
         let (error, text) = error_of(response, rate, request, params).await;
         let (body, refused) = (text.into_bytes(), Some(error.into()));
+        let mut came = came;
+        body_text::declare_utf_8(&mut came.headers);
         return Ok(Response { body, said: Said::Nothing, refused, ..came });
     }
     let body = body(response, request, params).await?;
@@ -349,7 +352,7 @@ async fn beginning_of(response: &mut reqwest::Response) -> String {
     while let Ok(Some(chunk)) = response.chunk().await
         && decompressor.feed(&chunk).is_ok()
     {}
-    String::from_utf8_lossy(&decompressor.beginning()).into_owned()
+    body_text::readable(&decompressor.beginning(), response.headers())
 }
 
 async fn body(

@@ -15,7 +15,7 @@ use super::tracker::Tracker;
 use crate::sources::rest_api::mark::{Mark, MarkKind, earlier};
 
 /// How late a clock that stamps records may be.
-const LATE: TimeDelta = TimeDelta::days(1);
+pub(super) const LATE: TimeDelta = TimeDelta::days(1);
 
 /// What follows from records that moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,8 @@ impl Tracker {
         let newer = self.newer_than_the_run(traces);
         let late = self.newer_by_late_clocks(traces);
         let is_newer = |newer: &Mark| {
-            traces.iter().any(|trace| self.highest_of(trace).is_some_and(|max| max >= *newer))
+            let max = |trace: &Trace| self.clockwork.of_stored(trace.max.as_deref()?);
+            traces.iter().any(|trace| max(trace).is_some_and(|max| max >= *newer))
         };
         if let Some(newer) = &newer
             && !is_newer(newer)
@@ -82,9 +83,44 @@ impl Tracker {
         (late < ceiling - self.grain()).then(|| Mark::of_time(late.max(earliest)))
     }
 
+    /// From which cursor on a record may have been changed since the first answer, on whichever page, and so was not
+    /// met, if clocks are late: the highest cursor of a page was stamped before that was answered, which says how late
+    /// they are at the most. `None` where the highest of all was answered within the second of the first page, or
+    /// where each request says up to where to read.
+    pub(super) fn changed_by_late_clocks(&self, traces: &[Trace]) -> Option<Mark> {
+        let is_numbered = self.identities.is_some();
+        let is_time = self.params.kind.is_time() && self.params.kind != MarkKind::Date;
+        if !is_numbered || !is_time || traces.iter().any(|trace| trace.window.end.is_some()) {
+            return None;
+        }
+        let dates = || traces.iter().filter_map(|trace| trace.date);
+        let first = dates().min()?;
+        let is_first = dates().filter(|date| *date == first).count() == 1;
+        let reached = traces.iter().filter_map(|trace| match self.highest_of(trace)? {
+            Mark::Time(highest) => Some((highest, trace.date?)),
+            Mark::Integer(_) | Mark::Text(_) => None,
+        });
+        let reached: Vec<_> = reached.collect();
+        let highest = reached.iter().map(|(highest, _)| *highest).max()?;
+        if reached.contains(&(highest, first)) {
+            return None;
+        }
+        let changed = reached.into_iter().filter_map(|(highest, date)| {
+            let took = match is_first && date == first {
+                true => TimeDelta::zero(),
+                // However the clocks' seconds are cut.
+                false => (date - first).checked_add(&TimeDelta::seconds(1))?,
+            };
+            DateTime::from_timestamp_micros(highest)?.checked_sub_signed(took)
+        });
+        let changed = earlier(changed.max()?, self.lag());
+        let earliest = earlier(self.ceiling(traces), LATE);
+        Some(Mark::of_time(self.whole(changed, traces).max(earliest)))
+    }
+
     /// What moved in a list, if clocks are late and a key that was met twice shows it: what the first page says is
-    /// whole then, and no more. Nothing where the list is a log of changes, or where that page says nothing new, since
-    /// the next run would only ask for the same again.
+    /// whole then, and no more. Nothing where the list is a log of changes. At the end of one that looks as if it were
+    /// none the next runs ask for the same again, for a day.
     fn moved_by_late_clocks(&self, pages: &[&Trace], late: u64, newer: u64) -> Option<Moved> {
         if self.identities.as_ref().is_some_and(|known| known.aside) {
             return None;
@@ -108,12 +144,9 @@ impl Tracker {
             }
         }
         let up_to = pages.first().and_then(|page| self.highest_of(page));
-        let start = pages.first().and_then(|page| page.window.start.as_deref());
-        let start = start.and_then(|start| self.clockwork.of_stored(start));
         let is_late = moved.values().any(|cursor| *cursor < newer);
         let up_to = up_to.filter(|_| is_late && self.ascend(pages.iter().copied()))?;
-        (Some(&up_to) > start.as_ref())
-            .then_some(Moved { records: moved.len(), up_to: Some(up_to) })
+        Some(Moved { records: moved.len(), up_to: Some(up_to) })
     }
 
     /// By how much a cursor may be earlier than the change that it is of.
@@ -122,10 +155,6 @@ impl Tracker {
             MarkKind::Date => TimeDelta::days(1),
             _ => TimeDelta::minutes(1),
         }
-    }
-
-    fn highest_of(&self, trace: &Trace) -> Option<Mark> {
-        trace.max.as_deref().and_then(|max| self.clockwork.of_stored(max))
     }
 
     /// The same of the pages of one list, in their order.
@@ -157,8 +186,11 @@ impl Tracker {
         let left: Vec<u64> = places.values().filter_map(left).collect();
         let first = left.iter().min()?;
         let whole = match newer.filter(|_| !aside) {
-            Some(newer) => self.read_before(pages, self.first_left(pages, *first, newer)),
-            None => 0,
+            // A clock that is ahead does not say when it was.
+            Some(newer) if !pages.iter().any(|page| page.ahead) => {
+                self.read_before(pages, self.first_left(pages, *first, newer))
+            }
+            Some(_) | None => 0,
         };
         // The first page is read at once.
         let whole = pages.iter().take(whole.max(1));

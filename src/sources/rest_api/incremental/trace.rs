@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::tracker::Tracker;
 use crate::domain::chain_end::ChainEnd;
-use crate::sources::rest_api::mark::{Lookback, Mark};
+use crate::sources::rest_api::mark::{Lookback, Mark, MarkKind};
 use crate::sources::rest_api::position::{PagePosition, Window};
 
 /// The key of how many records of a page were left out, in what it leaves for the end of its run.
@@ -45,6 +45,12 @@ pub(in crate::sources::rest_api) struct Trace {
     pub(super) min: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) max: Option<String>,
+    /// Whether a cursor is later than the answer, as the API's clock dates it: no clock stamped that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) ahead: bool,
+    /// The highest of the others, if there are both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) present: Option<String>,
     pub(super) records: u64,
     #[serde(default)]
     pub(super) missing: u64,
@@ -120,6 +126,20 @@ impl Tracker {
         marks.iter().filter(|mark| **mark < start).count() as u64
     }
 
+    /// The first cursor that is later than an answer of this date, which is cut to seconds. A day has no time, and may
+    /// have begun elsewhere.
+    fn behind_the_answer(&self, date: DateTime<Utc>) -> Option<Mark> {
+        let is_time = self.params.kind.is_time() && self.params.kind != MarkKind::Date;
+        let behind = date.checked_add_signed(TimeDelta::seconds(1)).filter(|_| is_time)?;
+        Some(Mark::of_time(behind))
+    }
+
+    /// The highest cursor of a page, but for those that are later than its answer.
+    pub(super) fn highest_of(&self, trace: &Trace) -> Option<Mark> {
+        let highest = if trace.ahead { &trace.present } else { &trace.max };
+        self.clockwork.of_stored(highest.as_deref()?)
+    }
+
     /// What a page leaves for the end of its run.
     pub fn trace(
         &self,
@@ -131,7 +151,13 @@ impl Tracker {
         let window = Window { reached: None, ..position.window.clone()? };
         let Cursors { span, missing, records, descends, marks, met } = cursors.unwrap_or_default();
         let older = self.older(&window, &marks);
-        let grain = grain_of(&marks);
+        let now = date.and_then(|date| self.behind_the_answer(date));
+        let is_stamped = |mark: &Mark| now.as_ref().is_none_or(|now| mark < now);
+        let stamped: Vec<Mark> = marks.into_iter().filter(is_stamped).collect();
+        let grain = grain_of(&stamped);
+        let ahead = span.as_ref().is_some_and(|(_, max)| !is_stamped(max));
+        let present = stamped.iter().max().filter(|_| ahead);
+        let present = present.map(|mark| self.clockwork.stored(mark));
         let (min, max) = match &span {
             Some((min, max)) => {
                 (Some(self.clockwork.stored(min)), Some(self.clockwork.stored(max)))
@@ -145,6 +171,8 @@ impl Tracker {
             window,
             min,
             max,
+            ahead,
+            present,
             records,
             missing,
             grain,

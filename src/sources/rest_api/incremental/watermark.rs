@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
+use super::moved::LATE;
 use super::trace::{Trace, read};
 use super::tracker::Tracker;
 use crate::domain::chain_end::StopReason;
@@ -50,14 +51,17 @@ impl Tracker {
         let end = end.filter_map(|end| self.clockwork.of_stored(end)).max();
         let read_up_to = match (complete, end) {
             (true, Some(end)) => Some(end),
-            (true, None) => self.highest(&traces),
+            (true, None) => self.highest(&traces).or_else(|| self.before_those_ahead(&traces)),
             (false, _) => {
                 let in_order = || self.highest(&traces).filter(|_| self.read_in_order(&traces));
                 Some(self.gapless(&traces).or_else(in_order)?)
             }
         };
         let read_up_to = match self.moved(&traces) {
-            None => read_up_to,
+            None => {
+                let changed = self.changed_by_late_clocks(&traces);
+                read_up_to.map(|mark| changed.map_or(mark.clone(), |changed| mark.min(changed)))
+            }
             Some(moved) => Some(moved.up_to?.min(read_up_to?)),
         };
         let read_up_to = read_up_to.map(|mark| mark.min_time(self.ceiling(&traces)));
@@ -98,9 +102,14 @@ impl Tracker {
         let dates = traces.iter().filter_map(|trace| trace.date);
         let planned = traces.iter().map(|trace| trace.window.planned);
         let first = dates.min().or_else(|| planned.min()).unwrap_or_default();
-        let first = earlier(first, self.lag());
-        // What was changed behind it may have a cursor in front of it, where cursors are whole minutes or days.
-        let grains = traces.iter().filter(|trace| trace.max.is_some()).map(|trace| trace.grain);
+        self.whole(earlier(first, self.lag()), traces)
+    }
+
+    /// A time, cut as cursors are: what was changed behind it may have a cursor in front of it, where cursors are
+    /// whole minutes or days.
+    pub(super) fn whole(&self, first: DateTime<Utc>, traces: &[Trace]) -> DateTime<Utc> {
+        let stamped = traces.iter().filter(|trace| self.highest_of(trace).is_some());
+        let grains = stamped.map(|trace| trace.grain);
         let grain = grains.min().and_then(|grain| i64::try_from(grain).ok()).unwrap_or(0).max(1);
         let over = TimeDelta::seconds(first.timestamp().rem_euclid(grain));
         if grain > 1 {
@@ -115,9 +124,16 @@ impl Tracker {
         delta(self.params.lag.unwrap_or_default())
     }
 
+    /// The highest cursor, but for those that no clock stamped: they do not say that what is changed next has a higher
+    /// one.
     fn highest(&self, traces: &[Trace]) -> Option<Mark> {
-        let highest = traces.iter().filter_map(|trace| trace.max.as_deref());
-        highest.filter_map(|text| self.clockwork.of_stored(text)).max()
+        traces.iter().filter_map(|trace| self.highest_of(trace)).max()
+    }
+
+    /// From where the next run reads if all cursors are later than the answers: a clock may be late.
+    fn before_those_ahead(&self, traces: &[Trace]) -> Option<Mark> {
+        let is_ahead = traces.iter().any(|trace| trace.ahead);
+        is_ahead.then(|| Mark::of_time(earlier(self.ceiling(traces), LATE)))
     }
 
     /// Whether all that was read is lower than all that was not: the job file says that records come in
@@ -136,12 +152,14 @@ impl Tracker {
             && traces.iter().all(cut)
     }
 
-    /// Whether every record of these pages came behind those with lower cursors.
+    /// Whether every record of these pages came behind those with lower cursors. Those from the future are the last
+    /// wherever a list ends.
     pub(super) fn ascend<'t>(&self, traces: impl IntoIterator<Item = &'t Trace>) -> bool {
         let mark = |text: &Option<String>| self.clockwork.of_stored(text.as_deref()?);
         let mut highest: Option<Mark> = None;
         traces.into_iter().all(|trace| {
-            let (min, max) = (mark(&trace.min), mark(&trace.max));
+            let max = self.highest_of(trace);
+            let min = mark(&trace.min).filter(|_| max.is_some());
             let behind = highest.is_none() || min.is_none() || highest <= min;
             highest = max.or(highest.take());
             behind && !trace.descends
