@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::args::OutputArgs;
+use super::args::{OutputArgs, source_of};
 use super::auth;
 use super::{out, processes};
 use crate::config::Settings;
@@ -18,6 +18,10 @@ use crate::sources::{self, AllowedRoots, ParentsProfile};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
+    /// Check only these sources, by their names or job files
+    #[arg(value_name = "SOURCE|FILE")]
+    only: Vec<String>,
+
     /// Let warnings fail the check as well
     #[arg(long)]
     strict: bool,
@@ -31,9 +35,15 @@ pub(super) fn check(
     jobs: &JobsFolder,
     args: &CheckArgs,
 ) -> anyhow::Result<ExitCode> {
-    let checked =
+    let mut checked =
         checked(jobs, &processes::allowed_roots(settings)?, settings.secret_key.is_some())?;
-    let stray: Vec<_> = jobs.strays()?;
+    let mut stray: Vec<_> = jobs.strays()?;
+    if !args.only.is_empty() {
+        let wanted = wanted(&checked, &args.only)?;
+        let mut wanted = wanted.into_iter();
+        checked.retain(|_| wanted.next().unwrap_or_default());
+        stray.clear();
+    }
     let bad =
         |file: &Checked| !file.problems.is_empty() || args.strict && !file.warnings.is_empty();
     let good =
@@ -55,6 +65,23 @@ pub(super) fn check(
         out::text_hanging(&text, PLACES);
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Which of the job files are meant by these names of sources or of files.
+fn wanted(checked: &[Checked], only: &[String]) -> Result<Vec<bool>, DefinitionError> {
+    let mut wanted = vec![false; checked.len()];
+    for word in only {
+        let (source, mut found) = (source_of(word), false);
+        for (file, wanted) in checked.iter().zip(&mut wanted) {
+            let is_meant = file.name() == source;
+            (*wanted, found) = (*wanted || is_meant, found || is_meant);
+        }
+        if !found {
+            let known = checked.iter().map(|file| file.name().to_owned()).collect();
+            return Err(DefinitionError::UnknownSource { source_name: source.to_owned(), known });
+        }
+    }
+    Ok(wanted)
 }
 
 /// Where a line's place begins, behind `warning`.
@@ -106,6 +133,11 @@ fn checked(
 }
 
 impl Checked {
+    /// The name of its source: that of its file.
+    fn name(&self) -> &str {
+        self.file.file_stem().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
     fn refused(error: &DefinitionError) -> Self {
         let file = error.path().map(Path::to_owned).unwrap_or_default();
         let problems = match error {

@@ -112,6 +112,12 @@ pub fn read_range(
     open(definition, &AllowedRoots::default())?.read_range(asked, now)
 }
 
+/// Why nothing but a run that loads it can read a source, where that is so.
+pub fn only_by_runs(definition: &Definition) -> Option<&'static str> {
+    // What cannot be opened is told when it is to be read.
+    open(definition, &AllowedRoots::default()).ok()?.profile().only_by_runs
+}
+
 /// Opens the source of a definition, which may read the files below the allowed roots.
 ///
 /// # Errors

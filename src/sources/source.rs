@@ -39,7 +39,7 @@ pub trait Source: Send + Sync {
     /// The range that a backfill is asked to read, in the words of the watermark; `now` is the database's time.
     ///
     /// # Errors
-    /// Why it cannot be read: what is no time, or a source that cannot be asked for a range.
+    /// Why it cannot be read: what is no time, or a source that cannot be asked for a range, as most cannot.
     fn read_range(
         &self,
         asked: AskedRange<'_>,
@@ -48,7 +48,7 @@ pub trait Source: Send + Sync {
         let _ = (asked, now);
         Err(SourceError::new(
             SourceErrorKind::InvalidConfig,
-            "a range can be read of an API only, whose job file has `rest_api.incremental`",
+            "the source cannot be asked for a range of what it has",
         ))
     }
 

@@ -61,7 +61,7 @@ pub enum Started {
     Paused(SourcePause),
     /// There is nothing that a replay could normalize again.
     NothingToReplay(NothingToReplay),
-    /// The range that is asked for cannot be read; why.
+    /// The range that is asked for cannot be read, or nothing of the source without loading it; why.
     NoRange(String),
     /// The job file cannot be used; what is wrong with it.
     Invalid(String),
@@ -128,6 +128,13 @@ pub async fn start_run(
         }
         Mode::Incremental | Mode::Full => (request.mode, None),
     };
+    if request.dry_run
+        && mode != Mode::Replay
+        && let Some(why) = sources::only_by_runs(definition)
+    {
+        let why = format!("{source}: {why}; `kasparro run {source}` reads it, without `--dry-run`");
+        return Ok(Started::NoRange(why));
+    }
     let run = NewRun {
         source,
         mode,

@@ -260,6 +260,13 @@ async fn check_names_everything_that_is_wrong_with_job_files() {
     };
     let found = problem("misspelt.toml");
     assert_eq!((&found["line"], &found["key"]), (&5.into(), &"csv.pathz".into()), "{found}");
+    // Those that are named, and no other.
+    let one = call(&app, &["check", "good", "jobs/untimely.toml"]).await;
+    one.code(1).prints(&["good.toml", "untimely.toml:1"]);
+    assert!(!one.stdout.contains("misspelt"), "{}", one.stdout);
+    call(&app, &["check", "good"]).await.code(0);
+    let unknown = call(&app, &["check", "good", "god"]).await;
+    unknown.code(1).complains(&["there is no source \"god\"", "did you mean \"good\"?"]);
     app.database.close().await;
 }
 

@@ -266,6 +266,7 @@ async fn a_file_whose_length_nobody_tells_is_refused_where_it_may_be_cut() {
         b"id,name\n1,a\n2,\"b\n",
         b"id,name\n1,a\n2,\"b\nc\n",
         within_row,
+        &[gzip(b"id,name\n1,a\n"), gzip(b"2,b\n")].concat(),
     ] {
         let sent = body.to_vec();
         let api = api(|_, _| done(&["/file"]), move |_| untold(&sent)).await;
@@ -281,7 +282,11 @@ async fn a_file_whose_length_nobody_tells_is_refused_where_it_may_be_cut() {
         let shown = String::from_utf8_lossy(body);
         assert_eq!(run.status, RunStatus::Failed, "{shown}: {run:?}");
         let error = run.error.unwrap_or_default();
-        let what = if body.is_empty() { "is empty" } else { "ends in the middle of a line" };
+        let what = match body {
+            [] => "is empty",
+            [0x1f, ..] => "ends behind one of them",
+            _ => "ends in the middle of a line",
+        };
         let says = format!("{what}, and the server did not say how long it is: it may be cut");
         assert!(error.contains(&says), "{shown}: {error}");
         assert_eq!(api.count("/file"), 2, "it is tried again");
@@ -417,8 +422,12 @@ async fn a_file_on_another_host_is_had_without_keys_and_only_where_that_is_allow
 }
 
 #[tokio::test]
-async fn an_address_that_is_no_good_any_more_is_asked_for_anew_once() {
-    for (good_from, succeeds) in [(1, true), (9, false)] {
+async fn an_address_that_is_no_good_any_more_is_asked_for_anew_as_long_as_there_is_another_one() {
+    for (good_from, asked, says) in [
+        (1, 2, None),
+        (3, 4, None),
+        (9, 4, Some("4 addresses of it were refused, one after the other")),
+    ] {
         let api = api(
             |_, before| {
                 done(&[&format!("/file?try={before}&X-Signature=secret-signature-{before}")])
@@ -439,13 +448,76 @@ async fn an_address_that_is_no_good_any_more_is_asked_for_anew_once() {
         .await;
         let app = app(&api, &[]).await;
         let run = app.run_online("report").await;
-        assert_eq!(run.status == RunStatus::Success, succeeds, "{run:?}");
-        assert_eq!((api.count("/file"), api.count("/v2/reports/1")), (2, 2));
-        if !succeeds {
+        assert_eq!(run.status == RunStatus::Success, says.is_none(), "{run:?}");
+        assert_eq!((api.count("/file"), api.count("/v2/reports/1")), (asked, asked));
+        if let Some(says) = says {
             let error = run.error.unwrap_or_default();
             assert!(error.contains("403") && error.contains("Request has expired"), "{error}");
-            assert!(!error.contains("secret-signature"), "{error}");
+            assert!(error.contains(says) && !error.contains("secret-signature"), "{error}");
         }
+        app.database.close().await;
+    }
+    // Where the API has no other one, its age is not at fault.
+    let api = api(|_, _| done(&["/file"]), |_| Reply::Bytes(403, "", b"no".to_vec())).await;
+    let app = app(&api, &[]).await;
+    let run = app.run_online("report").await;
+    let error = run.error.unwrap_or_default();
+    assert!(error.contains("gives the same address when it is asked again"), "{error}");
+    assert_eq!((api.count("/file"), api.count("/v2/reports/1")), (2, 2));
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn each_file_of_a_job_may_have_an_address_that_is_too_old() {
+    // Each address is good for the first request behind the look that gave it.
+    let looked = Arc::new(AtomicUsize::new(0));
+    let (looks, used) = (Arc::clone(&looked), Arc::new(AtomicUsize::new(usize::MAX)));
+    let api = api(
+        move |_, before| {
+            looks.store(before, Ordering::SeqCst);
+            done(
+                &[0, 1, 2]
+                    .map(|file| format!("/file/{file}?look={before}"))
+                    .each_ref()
+                    .map(|url| &**url),
+            )
+        },
+        move |asked| {
+            let look = looked.load(Ordering::SeqCst);
+            match used.swap(look, Ordering::SeqCst) == look {
+                true => Reply::Bytes(403, "", b"Request has expired".to_vec()),
+                false => {
+                    let file: usize = asked.path()[6..7].parse().unwrap();
+                    plain(csv(file * 3 + 1, file * 3 + 3))
+                }
+            }
+        },
+    )
+    .await;
+    let app = app(&api, &[]).await;
+    let run = app.run_online("report").await;
+    assert_eq!((run.status, run.counters.inserted), (RunStatus::Success, 9), "{run:?}");
+    assert_eq!(api.count("/v2/reports/1"), 3);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_none_of_rows_is_named_for_what_it_is() {
+    for (body, says) in [
+        (
+            &b"\x28\xb5\x2f\xfd\x04\x00packed"[..],
+            "it is packed with zstd: let the API make a file of rows",
+        ),
+        (b"PK\x03\x04packed", "it is a ZIP archive"),
+        (b"<!DOCTYPE html>\n<html>log in</html>\n", "it is an HTML page"),
+        (b"<?xml version=\"1.0\"?>\n<rows/>\n", "it is XML"),
+    ] {
+        let api = api(|_, _| done(&["/file"]), move |_| plain(body.to_vec())).await;
+        let app = app(&api, &[]).await;
+        let run = app.run_online("report").await;
+        let error = run.error.unwrap_or_default();
+        assert!(run.status == RunStatus::Failed && error.contains(says), "{error}");
+        assert_eq!(api.count("/file"), 1, "it is the same whenever it is asked for");
         app.database.close().await;
     }
 }
@@ -723,6 +795,11 @@ async fn what_only_a_run_can_read_is_refused_by_name() {
     let app = app(&api, &[]).await;
     call(&app, &["preview", "report"]).await.code(1).complains(&["[export] are made by the API"]);
     call(&app, &["run", "report", "--record"]).await.code(1).complains(&["--record"]);
+    let says = ["[export] are made by the API", "without `--dry-run`"];
+    call(&app, &["run", "report", "--dry-run"]).await.code(1).complains(&says);
+    let says = ["a range cannot be read of an export"];
+    call(&app, &["run", "report", "--from", "2024-01-01"]).await.code(1).complains(&says);
+    assert_eq!(app.number("select count(*) from etl_runs").await, 0);
     let run = app.run("report").await;
     assert_eq!(run.status, RunStatus::Failed);
     let error = run.error.unwrap_or_default();

@@ -29,6 +29,12 @@ use crate::sources::{
     SourceError, SourceErrorKind, StreamedChunk,
 };
 
+/// How often in a row another address of the same file is asked for.
+const MOST_RENEWALS: usize = 3;
+/// Where that is no use.
+const SAME_ADDRESS: &str = "the API gives the same address when it is asked again, so that its age is not at fault: see \
+                            whether the file is there, and `export.download.allowed_hosts` and `export.auth`";
+
 /// Reads one job.
 pub(super) struct ExportReader<F: RowFormat> {
     job: Job<F>,
@@ -145,7 +151,7 @@ impl<F: RowFormat> Job<F> {
         let file = open.position.job.as_ref().and_then(|job| job.file.clone());
         let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
         off_thread(move || {
-            let bytes = unpacked(Box::new(Incoming::of(bytes)), compression);
+            let bytes = unpacked(Box::new(Incoming::of(bytes)), compression, end_is_told);
             let mut landing = Landing::open(files, name, bytes, end_is_told)?;
             if let Some(stored) = stored {
                 landing.pass(&stored)?;
@@ -155,22 +161,41 @@ impl<F: RowFormat> Job<F> {
         .await
     }
 
-    /// Begins to download the next file. An address may be good for a while only: another one is asked for, once.
+    /// Begins to download the next file. An address may be good for a while only: another one is asked for, as long as
+    /// the API has another one.
     async fn download(&self, open: &mut Open<F>) -> Result<Download, SourceError> {
         let source = &self.source;
         let tokens = &self.request.tokens;
-        let link = open.links.get(open.number).cloned().unwrap_or_default();
-        match source.poll.download(&open.position.at, &link, tokens).await {
-            Err(error) if may_be_expired(error.kind) => {}
-            download => return download,
+        let mut refused: Vec<String> = Vec::new();
+        loop {
+            let link = open.links.get(open.number).cloned().unwrap_or_default();
+            refused.push(link);
+            match source.poll.download(&open.position.at, &refused, tokens).await {
+                Err(error) if may_be_expired(error.kind) && refused.len() <= MOST_RENEWALS => {}
+                Err(error) if may_be_expired(error.kind) => {
+                    return Err(error.advise(format!(
+                        "{} addresses of it were refused, one after the other, each as soon as the API had given it: it \
+                         is not their age that is at fault",
+                        refused.len()
+                    )));
+                }
+                download => return download,
+            }
+            let (links, rate) = self.links(&open.position.at).await?;
+            if links.len() != open.links.len() {
+                return Err(other_files(open.links.len(), links.len()));
+            }
+            let is_same = links.get(open.number) == refused.last();
+            (open.links, open.rate) = (links, rate);
+            if is_same {
+                // It may be one that is good again, or was refused by chance.
+                let last = source.poll.download(&open.position.at, &refused, tokens).await;
+                return last.map_err(|error| match may_be_expired(error.kind) {
+                    true => error.advise(SAME_ADDRESS),
+                    false => error,
+                });
+            }
         }
-        let (links, rate) = self.links(&open.position.at).await?;
-        if links.len() != open.links.len() {
-            return Err(other_files(open.links.len(), links.len()));
-        }
-        (open.links, open.rate) = (links, rate);
-        let link = open.links.get(open.number).cloned().unwrap_or_default();
-        source.poll.download(&open.position.at, &link, tokens).await
     }
 
     /// What a chunk leaves.

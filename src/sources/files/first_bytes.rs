@@ -2,6 +2,11 @@
 
 use crate::sources::{SourceError, SourceErrorKind};
 
+/// How many bytes say what a file is.
+pub const ENOUGH: usize = 64;
+/// What every ZIP archive is said to be.
+const ZIP: &str = "is a ZIP archive, as spreadsheets (.xlsx, .ods) are";
+
 /// Length of UTF-8's byte order mark, or 0.
 ///
 /// # Errors
@@ -9,7 +14,7 @@ use crate::sources::{SourceError, SourceErrorKind};
 /// the `wanted` format.
 pub fn byte_order_mark(file: &str, text: &[u8], wanted: &str) -> Result<usize, SourceError> {
     let (other, advice) = match text {
-        [0xEF, 0xBB, 0xBF, ..] => return Ok(3),
+        [0xEF, 0xBB, 0xBF, rest @ ..] if other_kind(rest).is_none() => return Ok(3),
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => (
             "is UTF-16, which cannot be read",
             "convert it first, for example with `iconv -f UTF-16 -t UTF-8`".to_owned(),
@@ -17,16 +22,21 @@ pub fn byte_order_mark(file: &str, text: &[u8], wanted: &str) -> Result<usize, S
         [0x1F, 0x8B, ..] => {
             ("is packed with gzip", "unpack it first, for example with `gunzip`".to_owned())
         }
-        [b'P', b'K', 3, 4, ..] => (
-            "is a ZIP archive, as spreadsheets (.xlsx, .ods) are",
-            format!("unpack it, or export the table as {wanted}"),
-        ),
+        [b'P', b'K', 3, 4, ..] => (ZIP, format!("unpack it, or export the table as {wanted}")),
         text => match other_kind(text) {
             Some((other, advice)) => (other, advice.replace("{wanted}", wanted)),
             None => return Ok(0),
         },
     };
     Err(SourceError::new(SourceErrorKind::InvalidFile, format!("{file} {other}")).advise(advice))
+}
+
+/// What a file is that begins so, if no rows can be told in it and it is not packed with gzip: `is XML`.
+pub fn without_rows(text: &[u8]) -> Option<&'static str> {
+    match text {
+        [b'P', b'K', 3, 4, ..] => Some(ZIP),
+        text => other_kind(text).map(|(is, _)| is),
+    }
 }
 
 /// What a file is by its first bytes, and what to do to have rows.
@@ -55,7 +65,7 @@ fn other_kind(text: &[u8]) -> Option<(&'static str, &'static str)> {
     if let Some((_, what, advice)) = magic {
         return Some((what, advice));
     }
-    let text = text.trim_ascii_start();
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
     let begins = |start: &str| {
         text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
     };
@@ -78,6 +88,7 @@ mod tests {
             (b"\n<!DOCTYPE HTML><html>", "is an HTML page"),
             (b"<?xml version=\"1.0\"?>", "is XML"),
             (b"BZh91AY", "is packed with bzip2"),
+            (b"\xef\xbb\xbf \n<?XML version=", "is XML"),
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1..", "is an Excel workbook"),
         ] {
             let error = byte_order_mark("f.csv", text, "CSV").unwrap_err().text();
@@ -85,5 +96,13 @@ mod tests {
             assert!(!error.contains("{wanted}"), "{error}");
         }
         assert_eq!(byte_order_mark("f.csv", b"BZ,name\n", "CSV").unwrap(), 0);
+        assert_eq!(byte_order_mark("f.csv", b"\xef\xbb\xbfid", "CSV").unwrap(), 3);
+        assert_eq!(
+            without_rows(b"PK\x03\x04"),
+            Some("is a ZIP archive, as spreadsheets (.xlsx, .ods) are")
+        );
+        for rows in [&b"id,<html>\n"[..], b"{\"a\":1}", b"", b"<", b"\x1f\x8b"] {
+            assert_eq!(without_rows(rows), None);
+        }
     }
 }

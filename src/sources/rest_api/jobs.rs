@@ -165,28 +165,31 @@ impl RestApiSource {
         }
     }
 
-    /// Begins to download the file at an address that the answer at `position` led to. On another host than the
-    /// API's own it is asked for without any key, and only where the job file allows it.
+    /// Begins to download the file at the last of these addresses, to which answers at `position` led: the others were
+    /// refused. On another host than the API's own it is asked for without any key, and only where the job file allows it.
     ///
     /// # Errors
     /// When nobody goes there, or it is refused there.
     pub(in crate::sources) async fn download(
         &self,
         position: &Value,
-        link: &str,
+        links: &[String],
         tokens: &Arc<dyn TokenStore>,
     ) -> Result<Download, SourceError> {
         let at = PagePosition::from_json(position)?;
         let mut refused = Vec::new();
         loop {
             let mut request = self.request(position, Called::Sent(&at))?;
-            let url = request.url.join(link).map_err(|_| {
+            let url = |link: &String| request.url.join(link).ok();
+            // What was refused may be named by whoever refuses this one.
+            let before: Vec<Url> = links.iter().filter_map(url).collect();
+            let url = links.last().and_then(url).ok_or_else(|| {
                 let message = format!("{} leads to a file at no address", request.url);
                 SourceError::new(SourceErrorKind::InvalidResponse, message)
             })?;
             request.follow_presigned(url);
             let sent = self.authorize(&mut request, &at, tokens, &refused).await?;
-            let hidden = hidden(&request.url);
+            let hidden = hidden(before.iter().chain([&request.url]));
             let params = self.params.clone();
             match client::download(self.clients()?, &request, &params).await {
                 Err(error) if may_renew(&error, &refused, &sent) => refused = sent,
@@ -239,10 +242,11 @@ fn pumped(
     Download { name, end_is_told, bytes }
 }
 
-/// What the query of an address holds that may be as good as a key; `None` where that is too long to be looked for.
-fn hidden(url: &Url) -> Option<Secrets> {
+/// What the queries of addresses hold that may be as good as a key; `None` where that is too long to be looked for.
+fn hidden<'u>(urls: impl Iterator<Item = &'u Url>) -> Option<Secrets> {
     let mut secrets = Secrets::default();
-    for (name, value) in url.query_pairs().filter(|(_, value)| value.len() >= SHORTEST_SECRET) {
+    let pairs = urls.flat_map(Url::query_pairs);
+    for (name, value) in pairs.filter(|(_, value)| value.len() >= SHORTEST_SECRET) {
         secrets.add(&value, &name).ok()?;
     }
     Some(secrets)

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -19,15 +20,15 @@ use crate::domain::file::{CommittedFile, KnownFile};
 use crate::domain::hash::Hashes;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
-use crate::domain::run::Mode;
+use crate::domain::run::{Mode, ReadRange};
 use crate::job_file::Definition;
 use crate::job_file::policy::MissingAction;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::SourceErrorKind;
 use crate::sources::files::file_source::WhenGone;
 use crate::sources::{
-    FilePlan, FileSource, FoundFile, FoundPaths, KeyWatch, Loss, OneSlice, ParsedChunk, Plan,
-    PlanRequest, Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader,
+    AskedRange, FilePlan, FileSource, FoundFile, FoundPaths, KeyWatch, Loss, OneSlice, ParsedChunk,
+    Plan, PlanRequest, Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader,
     SliceRequest, Source, SourceError,
 };
 use crate::values::row::Row;
@@ -83,6 +84,18 @@ impl Source for SlicedFiles {
             off_thread(move || self.plan_files(&request, &stopped)).await
         }
         .boxed()
+    }
+
+    fn read_range(
+        &self,
+        _asked: AskedRange<'_>,
+        _now: DateTime<Utc>,
+    ) -> Result<ReadRange, SourceError> {
+        Err(SourceError::new(
+            SourceErrorKind::InvalidConfig,
+            "a range cannot be read of files, since nothing says which rows are of it: a run reads what is new in them, \
+             and one with `--full` all of them again",
+        ))
     }
 
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {
