@@ -2,10 +2,14 @@
 //! JSON Schema and what `check` says of them come from there.
 //!
 //! A paginator says where the next page would be; `rules` decides whether there is one, by what `end_keys` finds
-//! in the page and by what `chain` knows of those before.
+//! in the page and by what `chain` knows of those before: why it is the last (`reasons`), and whether everything has
+//! come (`proof`); what a page means that is not there (`absent`) or repeats another (`repeats`), and which are asked
+//! for side by side (`beside`).
 //!
 //! Must not know: how requests are sent, and how records are mapped.
 
+mod absent;
+mod beside;
 mod chain;
 mod cursor;
 mod end_keys;
@@ -16,6 +20,9 @@ mod offset;
 mod page_number;
 mod page_view;
 mod paginate;
+mod proof;
+mod reasons;
+mod repeats;
 mod rules;
 mod shortfall;
 mod single_page;
@@ -209,7 +216,7 @@ impl Paginator {
     /// # Errors
     /// When it is no position of this paginator.
     pub(super) fn may_be_the_end(&self, at: &Value) -> Result<bool, SourceError> {
-        rules::may_be_the_end(self.kind(), at)
+        absent::may_be_the_end(self.kind(), at)
     }
 
     /// The position that can be asked for though the page at this one could not be had, and how many pages on it is.
@@ -217,6 +224,6 @@ impl Paginator {
     /// # Errors
     /// When it is no position of this paginator.
     pub(super) fn behind_a_failure(&self, at: &Value) -> Result<Option<(u32, Value)>, SourceError> {
-        rules::behind_a_failure(self.kind(), at)
+        beside::behind_a_failure(self.kind(), at)
     }
 }

@@ -490,8 +490,10 @@ fn the_watermark_moves_to_what_was_read_and_never_beyond_the_clock_of_the_api() 
         ("", &[&[one][..], &[]][..], done(), None, Some(one)),
         ("", &[&["soon", one][..]][..], done(), None, Some(one)),
         ("", &[&[][..]][..], done(), None, None),
-        ("", &[&[one, future][..]][..], done(), None, Some("2026-11-28T12:00:00Z")),
-        ("settle = \"1h\"", &[&[future][..]][..], done(), None, Some("2026-11-28T11:00:00Z")),
+        // No clock stamped what is from the future, and that of the API may be late.
+        ("", &[&[one, future][..]][..], done(), None, Some(one)),
+        ("", &[&[one, future][..]][..], done(), late, late),
+        ("settle = \"1h\"", &[&[future][..]][..], done(), None, Some("2026-11-27T11:00:00Z")),
         // Nothing that was read before is read again because nothing is new.
         ("", &[&[one][..]][..], done(), late, late),
         ("", &[&[][..]][..], done(), late, late),
