@@ -1,5 +1,6 @@
 //! Owns `check`: everything that is wrong with the job files, each with its file, line and key.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -115,24 +116,36 @@ fn checked(
     let (loaded, names) = (jobs.load(sources::kinds())?, jobs.names()?);
     let good: Vec<&Definition> = loaded.iter().flatten().collect();
     let order = Order::of(good.iter().copied());
-    let check = |loaded: &Result<Definition, DefinitionError>| match loaded {
-        Err(error) => Checked::refused(error),
-        Ok(definition) => {
-            let (mut checked, parents) = Checked::looked_at(definition, allowed_roots, seals);
-            let parents = parents
-                .map(|parents| sources::parents_problems(definition, &parents, &good, &names));
-            let found = order.problems(definition, &names).into_iter();
-            let found = found.chain(parents.into_iter().flatten());
-            checked
-                .problems
-                .extend(found.map(|found| (found.line_of(&definition.path), Some(found))));
-            checked
-        }
-    };
-    Ok(loaded.iter().map(check).collect())
+    let mut all = Vec::with_capacity(loaded.len());
+    let mut with_parents = Vec::new();
+    for (at, loaded) in loaded.iter().enumerate() {
+        let Ok(definition) = loaded.as_ref().map_err(|error| all.push(Checked::refused(error)))
+        else {
+            continue;
+        };
+        let (mut checked, parents) = Checked::looked_at(definition, allowed_roots, seals);
+        checked.add(definition, order.problems(definition, &names));
+        all.push(checked);
+        with_parents.extend(parents.map(|parents| (at, definition, parents)));
+    }
+    let asking = with_parents.iter().filter_map(|(_, definition, parents)| {
+        let (of, _) = parents.records.as_ref()?;
+        Some((definition.source.as_str(), of.clone()))
+    });
+    let asking: HashMap<&str, String> = asking.collect();
+    for (at, definition, parents) in &with_parents {
+        let found = sources::parents_problems(definition, parents, &good, &asking, &names);
+        all[*at].add(definition, found);
+    }
+    Ok(all)
 }
 
 impl Checked {
+    fn add(&mut self, definition: &Definition, found: Vec<Problem>) {
+        let found = found.into_iter();
+        self.problems.extend(found.map(|found| (found.line_of(&definition.path), Some(found))));
+    }
+
     /// The name of its source: that of its file.
     fn name(&self) -> &str {
         self.file.file_stem().and_then(|name| name.to_str()).unwrap_or_default()

@@ -1,6 +1,8 @@
 //! Owns `parent_progress` and `run_parents`: up to where the children of each parent have been read, and which
 //! parents a run asks for.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, PgPool};
@@ -16,12 +18,15 @@ const AT_ONCE: i64 = 1_000;
 const SLICES: i64 = 1 << 32;
 
 /// The parents that a run asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// How many these are.
     pub due: i64,
     /// How many there are in all.
     pub all: i64,
+    /// How many of those that are due lack a field without which nothing can be asked for them, by that field. Their
+    /// children count as read: there are none until it has a value.
+    pub lacking: BTreeMap<String, i64>,
 }
 
 /// A parent as its record is.
@@ -128,16 +133,25 @@ pub async fn snapshot(
 ) -> Result<Snapshot, sqlx::Error> {
     let per_lane = i64::from(planned.per_lane.max(1));
     let mut place = 0;
+    let mut lacking = BTreeMap::new();
     match &planned.which {
         WhichParents::These(parents) => {
-            for parents in parents.chunks(AT_ONCE as usize) {
+            let all = parents.len() as i64;
+            let mut asked_for = Vec::with_capacity(parents.len());
+            for parent in parents {
+                match planned.needed.lacking(&parent.fields) {
+                    Some(field) => *lacking.entry(field.to_owned()).or_default() += 1,
+                    None => asked_for.push(parent),
+                }
+            }
+            for parents in asked_for.chunks(AT_ONCE as usize) {
                 let keys: Vec<_> = parents.iter().map(|parent| parent.key.clone()).collect();
                 let fields = parents.iter().map(|parent| Value::Object(parent.fields.clone()));
                 let kept = Kept { hashes: vec![None; keys.len()], fields: fields.collect(), keys };
                 keep(connection, run, (place, per_lane), &kept).await?;
                 place += kept.keys.len() as i64;
             }
-            Ok(Snapshot { due: place, all: place })
+            Ok(Snapshot { due: place, all, lacking })
         }
         WhichParents::Records(records) => {
             for group in groups(&mut *connection, source).await? {
@@ -147,13 +161,22 @@ pub async fn snapshot(
                     let due = due(&mut *connection, source, of, (group, &behind), AT_ONCE).await?;
                     let Some(last) = due.last() else { break };
                     behind.clone_from(&last.key);
-                    let mut kept = Kept::default();
-                    for parent in due {
-                        kept.keys.push(parent.key);
-                        kept.hashes.push(Some(parent.hash));
-                        kept.fields.push(parent.fields);
+                    let (mut kept, mut left_out) = (Kept::default(), Kept::default());
+                    for Due { key, hash, fields } in due {
+                        let known = self::fields(fields);
+                        let to = match planned.needed.lacking(&known) {
+                            Some(field) => {
+                                *lacking.entry(field.to_owned()).or_default() += 1;
+                                &mut left_out
+                            }
+                            None => &mut kept,
+                        };
+                        to.keys.push(key);
+                        to.hashes.push(Some(hash));
+                        to.fields.push(Value::Object(known));
                     }
                     keep(connection, run, (place, per_lane), &kept).await?;
+                    leave_out(connection, source, run, &planned.asked, &left_out).await?;
                     place += kept.keys.len() as i64;
                 }
             }
@@ -164,9 +187,34 @@ pub async fn snapshot(
             )
             .fetch_one(connection)
             .await?;
-            Ok(Snapshot { due: place, all })
+            Ok(Snapshot { due: place, all, lacking })
         }
     }
+}
+
+/// Notes of parents that they have no children, as they are now.
+async fn leave_out(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+    asked: &str,
+    Kept { keys, hashes, .. }: &Kept,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into parent_progress (source, parent_key, parent_hash, asked, done_run, done_at)
+         select $1, key, hash, $3, $2, now() from unnest($4::text[], $5::bytea[]) as left_out (key, hash)
+         on conflict (source, parent_key) do update set
+            parent_hash = excluded.parent_hash, asked = excluded.asked, done_run = excluded.done_run,
+            done_at = excluded.done_at, attempts = 0, failed_run = null, error = null",
+        source,
+        run.0,
+        asked,
+        keys,
+        hashes as &[Option<Vec<u8>>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Parents that are kept together, a list for each column.
@@ -247,9 +295,11 @@ pub async fn note_done(
     asked: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "with failed_batches as (
+        "with lacking_batches as (
             select first_slice, last_slice from run_tasks
-            where run_id = $2 and role = 'normalize' and state = 'failed'
+            where run_id = $2 and role = 'normalize'
+              and first_slice <= $4 and last_slice >= $3::bigint / $6::bigint * $6
+              and (state = 'failed' or state = 'done' and result ? 'kept_out')
          ),
          done as (
          insert into parent_progress as known
@@ -264,7 +314,7 @@ pub async fn note_done(
                   and t.first_slice between p.lane * $6 and p.lane * $6 + $6 - 1
            )
            and not exists (
-                select 1 from failed_batches as b
+                select 1 from lacking_batches as b
                 where b.first_slice < (p.lane + 1) * $6 and b.last_slice >= p.lane * $6
            )
          order by p.parent_key
@@ -288,20 +338,20 @@ pub async fn note_done(
     Ok(())
 }
 
-/// Notes that the children of the parents of a slice's lane could not be read, while those of others can.
+/// Notes that the children of the parents of a slice's lane could not be read; `alone` says that those of others can.
 ///
 /// # Errors
 /// Database errors.
 pub async fn note_failed(
     connection: &mut PgConnection,
-    source: &str,
-    run: RunId,
+    (source, run): (&str, RunId),
     slice: SliceId,
     error: &str,
+    alone: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "with failed as (
-            update run_parents set failed = true where run_id = $2 and lane = $3
+            update run_parents set failed = $5 where run_id = $2 and lane = $3
             returning parent_key
          )
          insert into parent_progress as known (source, parent_key, attempts, failed_run, error)
@@ -314,6 +364,7 @@ pub async fn note_failed(
         run.0,
         i64::from(slice.lane()),
         error,
+        alone,
     )
     .execute(connection)
     .await?;

@@ -2,7 +2,8 @@
 //! the ledger of a replay, which normalizes it again.
 //!
 //! Of a payload that several runs have read only the last reading counts: what a key ends as is
-//! decided by the last slice that holds it.
+//! decided by the last slice that holds it. What fields are gone is said by all slices of the run that read them, and so
+//! it is told to each of them.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -99,7 +100,24 @@ pub async fn slices(
     range: RunRange,
 ) -> Result<Vec<ReadSlice>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select payload as "payload!", bytes as "bytes!", result as "result!" from (
+        r#"with lost as (
+            select run_id, jsonb_object_agg(what, names) as gone from (
+                select run_id, what, jsonb_agg(name order by name) as names from (
+                    select s.run_id, w.what, n.name, count(*) as slices
+                    from run_slices as s
+                    cross join (values ('gone'), ('gone_paths')) as w (what)
+                    cross join jsonb_array_elements_text(s.result -> w.what) as n (name)
+                    where s.source = $1 and s.run_id between $2 and $3
+                    group by s.run_id, w.what, n.name
+                ) as missing
+                where slices = (select count(*) from run_slices as a where a.run_id = missing.run_id)
+                group by run_id, what
+            ) as of_runs
+            group by run_id
+         )
+         select payload as "payload!", bytes as "bytes!",
+            result - '{gone,gone_paths}'::text[] || coalesce((select gone from lost where lost.run_id = read.run_id), '{}') as "result!"
+         from (
             select *, max(run_id) over (partition by raw_ref, chunk) as last_run_id
             from run_slices where source = $1 and run_id between $2 and $3
          ) as read
@@ -173,11 +191,26 @@ pub async fn take_over(
          ), numbered as (
             select *, row_number() over (order by run_id, slice) - 1 as number
             from read where run_id = last_run_id
+         ), lost as (
+            select run_id, jsonb_object_agg(what, names) as gone from (
+                select run_id, what, jsonb_agg(name order by name) as names from (
+                    select s.run_id, w.what, n.name, count(*) as slices
+                    from run_slices as s
+                    cross join (values ('gone'), ('gone_paths')) as w (what)
+                    cross join jsonb_array_elements_text(s.result -> w.what) as n (name)
+                    where s.source = $2 and s.run_id between $3 and $4
+                    group by s.run_id, w.what, n.name
+                ) as missing
+                where slices = (select count(*) from run_slices as a where a.run_id = missing.run_id)
+                group by run_id, what
+            ) as of_runs
+            group by run_id
          ), taken as (
             insert into run_tasks (run_id, task_key, kind, role, state, first_slice, last_slice,
                                    payload, result, bytes, done_at)
             select $1, kind || ':' || number, kind, role, 'done', number, number,
-                   jsonb_set(payload, '{slice}', to_jsonb(number)), result, bytes, now()
+                   jsonb_set(payload, '{slice}', to_jsonb(number)),
+                   result - '{gone,gone_paths}'::text[] || coalesce((select gone from lost where lost.run_id = numbered.run_id), '{}'), bytes, now()
             from numbered
          )
          select count(*) as "slices!", coalesce(sum(bytes), 0)::bigint as "bytes!",

@@ -31,21 +31,34 @@ const WELL_KNOWN: u64 = 1_000;
 pub struct Gaps {
     /// The records looked at.
     pub records: u64,
+    /// Those that say that they are deleted, which are none of these: they need no field but the key.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// Those of them without a value, by the job file's name of the field. Fields without gaps have
     /// no entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub without: BTreeMap<String, u64>,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Gaps {
-    /// Whether no record was looked at.
+    /// Whether no record was met.
     pub fn is_empty(&self) -> bool {
-        self.records == 0
+        self.records == 0 && self.deleted == 0
+    }
+
+    /// Whether these are the gaps of so many records, and any was looked at.
+    pub fn are_of(&self, records: i64) -> bool {
+        self.records > 0 && i64::try_from(self.records + self.deleted) == Ok(records)
     }
 
     /// Adds the gaps of other records.
     pub fn merge(&mut self, other: &Self) {
         self.records += other.records;
+        self.deleted += other.deleted;
         for (field, gaps) in &other.without {
             *self.without.entry(field.clone()).or_default() += gaps;
         }
@@ -183,11 +196,14 @@ mod tests {
 
     #[test]
     fn gaps_are_counted_by_field() {
-        let one = Gaps { records: 3, without: [("a".to_owned(), 3)].into() };
+        let one = Gaps { records: 3, deleted: 1, without: [("a".to_owned(), 3)].into() };
         let mut both = one.clone();
-        both.merge(&Gaps { records: 2, without: [("b".to_owned(), 1)].into() });
+        both.merge(&Gaps { records: 2, deleted: 1, without: [("b".to_owned(), 1)].into() });
         assert_eq!(["a", "b", "c"].map(|field| both.with_value(field)), [2, 4, 5]);
         assert!(Gaps::default().is_empty() && !both.is_empty());
+        assert!(both.are_of(7) && !both.are_of(5));
+        let deleted = Gaps { deleted: 2, ..Gaps::default() };
+        assert!(!deleted.is_empty() && !deleted.are_of(2), "they say nothing of other fields");
     }
 
     #[test]

@@ -262,6 +262,11 @@ impl RecordBatch {
         self.next_is_deleted = true;
     }
 
+    /// Whether the record that is open says that it is deleted.
+    pub fn is_open_deleted(&self) -> bool {
+        self.open.as_ref().is_some_and(|entry| entry.deleted)
+    }
+
     /// Whether any record says that it is deleted.
     pub fn any_deleted(&self) -> bool {
         self.any_deleted

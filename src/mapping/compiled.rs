@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::contract::{self, Gone, RowContract, Watch};
 use crate::domain::hash::ContentHash;
-use crate::domain::presence::Presence;
+use crate::domain::presence::{Presence, Reads};
 use crate::domain::record::Column;
 use crate::domain::schema::Schema;
 use crate::job_file::Definition;
@@ -97,13 +97,15 @@ impl Mapping {
     }
 
     /// The mapped fields that every row had: those that are missed when no row of a run has them.
-    /// The schema knows top-level fields, `known` what is nested in them.
+    /// The schema knows top-level fields, `known` what is nested in them. Of a source that reads news records may have
+    /// lacked a field without a new version of the schema: of all its fields only `known` says that none ever did.
     pub fn guarded(
         definition: &Definition,
         schema: Option<&Schema>,
         known: &BTreeMap<String, Presence>,
+        reads: Reads,
     ) -> Gone {
-        contract::guarded(definition, schema, known)
+        contract::guarded(definition, schema, known, reads)
     }
 }
 

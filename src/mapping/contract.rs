@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::field_name;
-use crate::domain::presence::Presence;
+use crate::domain::presence::{Presence, Reads};
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::schema::{FieldSchema, Schema};
 use crate::domain::shape::FieldType;
 use crate::job_file::Definition;
 use crate::job_file::policy::{Contract, Policy};
-use crate::values::field::{Locator, first_segment, plain_header};
+use crate::values::field::{FieldDefinition, Locator, first_segment, plain_header};
 use crate::values::row::{Cell, Row};
 
 /// A contract with what it needs of the schema.
@@ -199,6 +199,11 @@ impl RowContract {
         }
     }
 
+    /// Whether a defect that [`RowContract::admit`] found says that the row lacks what is gone from all of them.
+    pub(super) fn is_of_guard(&self, defect: &Defect) -> bool {
+        self.rules.guards() && defect.reason == ReasonCode::MissingField
+    }
+
     /// What to do with text that could not be converted: in rows without types that is what a
     /// change of type looks like. Without a schema, or a rule, the row is set aside.
     pub(super) fn on_failed_text(&self, watch: Option<&Watch>) -> Policy {
@@ -238,21 +243,32 @@ pub(super) fn guarded(
     definition: &Definition,
     schema: Option<&Schema>,
     known: &BTreeMap<String, Presence>,
+    reads: Reads,
 ) -> Gone {
     if !definition.contract.guards() {
         return Gone::default();
     }
-    let fields = schema.map(|schema| {
-        let mut fields = guarded_fields(&definition.locators(), schema);
-        fields.extend(missed_fields(definition, schema, known));
-        fields
+    let always = |field: &FieldDefinition, from: &str| {
+        known.get(&field.name).is_some_and(|known| {
+            known.always && known.records > 0 && known.from == field_name::kept(from)
+        })
+    };
+    let fields = schema.map(|schema| match reads {
+        Reads::Again => {
+            let mut fields = guarded_fields(&definition.locators(), schema);
+            fields.extend(missed_fields(definition, schema, known));
+            fields
+        }
+        Reads::News => {
+            let fields = definition.fields.iter();
+            let fields = fields.filter(|f| f.from.label().is_some_and(|from| always(f, from)));
+            let names = fields.filter_map(|field| Some(top_level(&field.from, schema)?.0));
+            names.filter(|name| schema.fields.contains_key(name)).collect()
+        }
     });
     let paths = definition.fields.iter().filter_map(|field| {
         let path = field.from.nested_path()?;
-        let always = known.get(&field.name).is_some_and(|known| {
-            known.always && known.records > 0 && known.from == field_name::kept(path)
-        });
-        always.then(|| path.to_owned())
+        always(field, path).then(|| path.to_owned())
     });
     Gone { fields: fields.unwrap_or_default(), paths: paths.collect() }
 }

@@ -7,6 +7,7 @@
 pub struct GapCounter {
     without: Vec<u64>,
     open: Vec<usize>,
+    deleted: u64,
 }
 
 impl GapCounter {
@@ -26,6 +27,17 @@ impl GapCounter {
             }
             self.without[field] += 1;
         }
+    }
+
+    /// The row became a record that says that it is deleted: its gaps count for nothing.
+    pub(super) fn close_deleted(&mut self) {
+        self.open.clear();
+        self.deleted += 1;
+    }
+
+    /// How many records say that they are deleted.
+    pub fn deleted(&self) -> u64 {
+        self.deleted
     }
 
     /// The row became none.

@@ -37,6 +37,7 @@ impl Mapping {
         out.records.begin();
         let mut row_mapper = RowMapper::new(self, row, &mut out.records, &mut out.gaps);
         let filled = row_mapper.fill();
+        let (is_kept_out, is_deleted) = (row_mapper.is_kept_out, row_mapper.is_deleted);
         let mut defects = row_mapper.defects;
         if defects.is_empty() && !out.records.has_room() {
             let message = "the records that are written together have more than 1 GiB of text with \
@@ -45,12 +46,16 @@ impl Mapping {
         }
         if filled.is_ok() && defects.is_empty() {
             out.records.commit(raw_row);
-            out.gaps.close();
+            match is_deleted {
+                true => out.gaps.close_deleted(),
+                false => out.gaps.close(),
+            }
             return Ok(());
         }
         out.records.abandon();
         out.gaps.abandon();
         filled.map_err(|message| Frozen { raw, raw_row, message })?;
+        out.kept_out += u64::from(is_kept_out);
         if let Some(keys) = &mut out.rejected_keys {
             keys.extend(self.key_hash(row, &mut String::new()));
         }

@@ -19,6 +19,8 @@ pub struct Mapped {
     pub gaps: GapCounter,
     /// The hashes of the keys of rows that were set aside and have one, if they are looked for.
     pub rejected_keys: Option<Vec<u64>>,
+    /// How many rows were set aside since they lack what is gone from all of them.
+    pub kept_out: u64,
 }
 
 impl Mapped {
@@ -33,8 +35,9 @@ impl Mapped {
             let gaps = self.gaps.without(at) - before.gaps.without(at);
             (gaps > 0).then(|| (field.name.clone(), gaps))
         });
-        let records = (self.records.len() - before.records) as u64;
-        Gaps { records, without: fields.collect() }
+        let deleted = self.gaps.deleted() - before.gaps.deleted();
+        let records = (self.records.len() - before.records) as u64 - deleted;
+        Gaps { records, deleted, without: fields.collect() }
     }
 
     /// What there is now.

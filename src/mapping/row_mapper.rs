@@ -29,8 +29,12 @@ pub(super) struct RowMapper<'a, R> {
     typed: bool,
     records: &'a mut RecordBatch,
     gaps: &'a mut GapCounter,
+    /// Whether the row says that its record is deleted: of that it needs no other field.
+    pub(super) is_deleted: bool,
     /// Everything wrong with the row.
     pub(super) defects: Vec<Defect>,
+    /// Whether it lacks what is gone from all rows.
+    pub(super) is_kept_out: bool,
 }
 
 impl<'a, R: Row> RowMapper<'a, R> {
@@ -40,7 +44,9 @@ impl<'a, R: Row> RowMapper<'a, R> {
         records: &'a mut RecordBatch,
         gaps: &'a mut GapCounter,
     ) -> Self {
-        Self { mapping, row, typed: row.typed(), records, gaps, defects: Vec::new() }
+        let (typed, is_deleted) = (row.typed(), records.is_open_deleted());
+        let (defects, is_kept_out) = (Vec::new(), false);
+        Self { mapping, row, typed, records, gaps, is_deleted, defects, is_kept_out }
     }
 
     /// Fills the open record as far as the row allows.
@@ -171,6 +177,12 @@ impl<'a, R: Row> RowMapper<'a, R> {
             Ok(cell) => Ok(Some(cell)),
             Err(ContractViolation::Freeze(message)) => Err(message),
             Err(ContractViolation::Defect(defect)) => {
+                if self.mapping.contract.is_of_guard(&defect) {
+                    if self.is_deleted {
+                        return Ok(Some(cell));
+                    }
+                    self.is_kept_out = true;
+                }
                 self.defects.push(defect);
                 Ok(None)
             }

@@ -84,16 +84,15 @@ pub trait Source: Send + Sync {
         Vec::new()
     }
 
-    /// What is read in place of what a lane of parents has left, when this slice of it could not be read: the first
-    /// slice of another lane. `None` when the error may not be that of these parents alone, or there are no parents.
+    /// Whose fault it is that this slice of a lane of parents could not be read, and what is read in its place.
     fn beside_failed_parents(
         &self,
         position: &Value,
         slice: SliceId,
         kind: SourceErrorKind,
-    ) -> Option<NextSlice> {
+    ) -> FailedParents {
         let _ = (position, slice, kind);
-        None
+        FailedParents::NotAtFault
     }
 
     /// Maps rows that were read, in order; what is no row or no record becomes a reject. Pure.
@@ -140,6 +139,9 @@ pub trait Source: Send + Sync {
 pub struct Profile {
     /// What an incremental run reads.
     pub reads: Reads,
+    /// Whether it looks itself, file by file, for what has lost a guarded field. Of all others the engine does, as
+    /// soon as all of a run is read.
+    pub guards_itself: bool,
     /// Whether the job file decides what the rows of a slice are, so that normalizing it under another
     /// job file may find more or fewer.
     pub rows_by_job_file: bool,
@@ -183,6 +185,18 @@ pub struct ParentsProfile {
     pub at: &'static [&'static str],
     /// The source whose records they are, and the fields of it that are wanted.
     pub records: Option<(String, Vec<String>)>,
+}
+
+/// Whose fault it is that a slice of a lane of parents could not be read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FailedParents {
+    /// Not that of its parents, or there are none.
+    NotAtFault,
+    /// That of its parents, as far as anybody can tell, and the first slice of another lane is read in place of what
+    /// is left of it.
+    Alone(NextSlice),
+    /// That of its parents, or that of the source, since so many in a row could not be read that nothing more is.
+    TooMany,
 }
 
 /// What opening a source gives.

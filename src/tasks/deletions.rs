@@ -55,28 +55,26 @@ pub(super) async fn find(
     let complete = planned.everything
         && run.mode != Mode::Replay
         && matches!(status, RunStatus::Success | RunStatus::SuccessWithDuplicates);
-    let remark = match complete {
-        true => {
-            let may_shift = source.source.profile().may_shift;
-            if may_shift && met_twice {
-                // One that is met twice has moved over another, or stands in its place.
-                Some(Remark::note(
-                    "keys were met more than once on the pages, which may have moved while they were read: no record \
-                     counts as missing",
-                ))
-            } else {
-                compare(transaction, run, missing, may_shift).await?
-            }
-        }
-        false => None,
-    };
+    // First, since what they have lost is missing as well, and is marked without waiting for another run.
     let of_parents = match status {
         RunStatus::Success | RunStatus::SuccessWithDuplicates if run.mode != Mode::Replay => {
             of_parents(transaction, run, source).await?
         }
         _ => None,
     };
-    Ok(match (remark, of_parents) {
+    let may_shift = source.source.profile().may_shift;
+    let remark = match complete {
+        // One that is met twice has moved over another, or stands in its place.
+        true if may_shift && met_twice => Some(Remark::note(
+            "keys were met more than once on the pages, which may have moved while they were read: no record \
+             counts as missing",
+        )),
+        true => compare(transaction, run, missing, may_shift, of_parents.is_some()).await?,
+        false => None,
+    };
+    Ok(match (of_parents, remark) {
+        // What is held back of parents is among all that is.
+        (Some(one), Some(other)) if one.degrades && other.degrades => Some(other),
         (Some(one), Some(other)) => Some(Remark {
             text: format!("{}; {}", one.text, other.text),
             degrades: one.degrades || other.degrades,
@@ -132,11 +130,13 @@ async fn of_parents(
     }))
 }
 
+/// `besides` says that there is something to say of parents already.
 async fn compare(
     transaction: &mut PgConnection,
     run: &Run,
     missing: &Missing,
     may_shift: bool,
+    besides: bool,
 ) -> Result<Option<Remark>, TaskError> {
     let name = &run.source;
     let (keys, without_key) = missing_records::count_seen(&mut *transaction, name, run.id).await?;
@@ -175,11 +175,12 @@ async fn compare(
     }
     mark(transaction, name, run.id, runs).await?;
     let waiting = all.missing - due;
+    let besides = if besides { " besides" } else { "" };
     Ok(match (due, waiting) {
         (0, 0) => None,
-        (due, 0) => Some(Remark::note(format!("{} marked as deleted", records(due)))),
+        (due, 0) => Some(Remark::note(format!("{}{besides} marked as deleted", records(due)))),
         (due, waiting) => Some(Remark::note(format!(
-            "{} missing, {} marked as deleted; the others are, once {} complete runs in a row lack them",
+            "{}{besides} missing, {} marked as deleted; the others are, once {} complete runs in a row lack them",
             records(due + waiting),
             shown(due),
             after_sweeps

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
+use super::guard::{self, still_gone};
 use super::mapper::Mapper;
 use super::plan_run;
-use super::read_slice::{self, SliceResult, in_a_circle, own, still_gone, wait_for_token};
+use super::read_slice::{self, SliceResult, in_a_circle, own, wait_for_token};
 use super::run_parents::ParentsInMemory;
 use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fields};
 use super::unchanged_pages::PagesOfBatch;
@@ -110,6 +111,10 @@ impl Task for DryRun {
         trial.remarks.extend(absent);
         let reads = emptied::reads(&*context.source.source, context.mode);
         trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads, &new));
+        if context.mode != Mode::Replay {
+            let reads = context.source.source.profile().reads;
+            trial.remarks.extend(guard::remark(trial.kept_out, reads));
+        }
         let exact = trial.counters.slices <= 1;
         trial.remarks.extend(repeated::of(&trial.repeated, exact, &trial.names));
         let samples = trial.samples.shown();
@@ -138,6 +143,8 @@ struct Trial<'a> {
     counters: Counters,
     samples: Samples,
     set_aside: ReasonTally,
+    /// How many rows would be kept out since they have lost a field.
+    kept_out: u64,
     remarks: Vec<Remark>,
     shape: Shape,
     leading_nowhere: LeadingNowhere,
@@ -184,6 +191,7 @@ impl<'a> Trial<'a> {
             counters: Counters::default(),
             samples: Samples::default(),
             set_aside: ReasonTally::default(),
+            kept_out: 0,
             remarks: Vec::new(),
             shape: Shape::default(),
             leading_nowhere: LeadingNowhere::default(),
@@ -201,8 +209,6 @@ impl<'a> Trial<'a> {
         let range = plan_replay::find(context).await?;
         let normalizing = context.chunks.normalizing();
         let slices = replay::slices(&context.pool, &context.source_name, range).await?;
-        let last = slices.last().map(|slice| SliceResult::from_value(slice.result.clone()));
-        self.set_gone(last.transpose()?.map(|last| last.gone).unwrap_or_default());
         for slice in slices {
             let read = SliceResult::from_value(slice.result.clone())?;
             self.see(&read.shape, read.leading_nowhere, read.meant);
@@ -218,10 +224,7 @@ impl<'a> Trial<'a> {
         let profile = context.source.source.profile();
         self.pending = Pending::for_order(&plan.order);
         // As in a run: documents wait as long as a field that every record had may come yet.
-        let mut gone = match profile.reads {
-            Reads::Again => read_slice::guarded(context).await?,
-            Reads::News => Gone::default(),
-        };
+        let mut gone = guard::guarded(context).await?;
         let mut waiting = Waiting::default();
         let parents = self.parents(&plan).await?;
         let lanes = parents.as_ref().map(|parents| parents.lanes());
@@ -305,7 +308,9 @@ impl<'a> Trial<'a> {
             let text = format!("only the first {MOST_PARENTS} parents are looked at");
             self.remarks.push(Remark::note(text));
         }
-        Ok(Some(Arc::new(ParentsInMemory::of(parents, planned))))
+        let parents = ParentsInMemory::of(parents, planned);
+        self.remarks.extend(parents.left_out.clone());
+        Ok(Some(Arc::new(parents)))
     }
 
     /// Notes how a chain ended, and that no slice of a lane has what another had.
@@ -373,6 +378,7 @@ impl<'a> Trial<'a> {
     /// when it is not kept.
     async fn compare(&mut self, bytes: u64, payload: Option<&str>) -> Result<(), TaskError> {
         let mapped = std::mem::take(&mut self.mapper.mapped);
+        self.kept_out += mapped.kept_out;
         self.gaps.merge(&mapped.gaps_since(&self.context.source.definition, &Before::default()));
         let source = &self.context.source_name;
         // Only for settings that end with it.

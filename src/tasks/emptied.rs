@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn gaps(records: u64, brand: u64) -> Gaps {
-        Gaps { records, without: [("brand".to_owned(), brand)].into() }
+        Gaps { records, deleted: 0, without: [("brand".to_owned(), brand)].into() }
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
             );
             known = after(&guarding, &known, &gaps(2_000, 1_999), AGAIN);
         }
-        let lost = Gaps { records: 60, without: [("name".to_owned(), 57)].into() };
+        let lost = Gaps { records: 60, deleted: 0, without: [("name".to_owned(), 57)].into() };
         let said = |new: &[&str]| {
             let new = new.iter().map(|name| (*name).to_owned()).collect();
             remark(&guarding, &known, &lost, AGAIN, &new).unwrap().text

@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
 use super::snapshot_schema::Snapshot;
 use super::{
-    SourceInUse, TaskError, after, chains, dry_run, emptied, key_change, met_twice, repeated,
-    run_parents, unchanged_pages,
+    SourceInUse, TaskError, after, chains, dry_run, emptied, guard, key_change, met_twice,
+    repeated, run_parents, unchanged_pages,
 };
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
@@ -65,6 +65,11 @@ pub(super) async fn finish_run(
     remarks.extend(differ.or(met_twice));
     let incomplete = run_chains::count_incomplete(transaction, id).await?;
     remarks.extend(chains::remark(transaction, id, incomplete).await?);
+    let quarantined = run.counters.quarantined;
+    let kept_out = guard::kept_out(transaction, id, source, quarantined).await?;
+    if let (Some(source), true) = (source, run.mode != Mode::Replay && !run.dry_run) {
+        remarks.extend(guard::remark(kept_out, source.source.profile().reads));
+    }
     let parents_failed = failures.remark.is_some();
     remarks.extend(failures.remark);
     if let (false, Some(source)) = (failures.any, source) {
@@ -130,8 +135,11 @@ pub(super) async fn finish_run(
     if !run.dry_run {
         totals::add_run(transaction, &run.source, status, &run.counters).await?;
         if let (false, Some(source)) = (failures.any || status == RunStatus::Failed, source) {
-            let complete = incomplete == 0 && !parents_failed;
-            commit_position(transaction, &run, source, &planned, complete).await?;
+            let read = Read {
+                complete: incomplete == 0 && !parents_failed,
+                again: kept_out > 0 && source.source.profile().reads == Reads::News,
+            };
+            commit_position(transaction, &run, source, &planned, read).await?;
         }
     }
     run_pages::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
@@ -217,7 +225,7 @@ async fn look_at_fields(
         false => run_tasks::gaps(&mut *transaction, run.id).await?,
     };
     // Of the records of a run that an earlier version began not all gaps are known.
-    if gaps.is_empty() || gaps.records as i64 != inserted + updated + unchanged {
+    if !gaps.are_of(inserted + updated + unchanged) {
         return Ok(None);
     }
     let definition = &source.definition;
@@ -248,7 +256,7 @@ async fn still_so(
     remarks.extend(too_few(&last.counters, &source.definition.checks));
     let gaps = run_tasks::gaps(&mut *transaction, last.id).await?;
     let Counters { inserted, updated, unchanged, .. } = last.counters;
-    if !gaps.is_empty() && gaps.records as i64 == inserted + updated + unchanged {
+    if gaps.are_of(inserted + updated + unchanged) {
         let known = field_presence::get(&mut *transaction, &run.source).await?;
         let reads = emptied::reads(&*source.source, last.mode);
         let new = snapshot(transaction, last.id).await?.new;
@@ -406,18 +414,27 @@ impl Outcome<'_> {
     }
 }
 
+/// What a run has read of what it was to read.
+#[derive(Clone, Copy)]
+struct Read {
+    /// Whether every chain of its requests ended where all was read.
+    complete: bool,
+    /// Whether the next run is to read the same again, since some of it was kept out.
+    again: bool,
+}
+
 async fn commit_position(
     transaction: &mut PgConnection,
     run: &Run,
     source: &SourceInUse,
     planned: &Planned,
-    complete: bool,
+    read: Read,
 ) -> Result<(), TaskError> {
     if run.mode == Mode::Replay {
         return commit_records(transaction, run, source).await;
     }
     if let Some(range) = &run.range {
-        return commit_backfill(transaction, run, source, range, complete).await;
+        return commit_backfill(transaction, run, source, range, read).await;
     }
     for files in planned.files.chunks(FILES_AT_ONCE) {
         commit_files(transaction, run, source, files).await?;
@@ -427,7 +444,7 @@ async fn commit_position(
         unchanged_pages::finish(transaction, &run.source, run.id, &source.definition).await?;
     }
     let records = totals::records(&mut *transaction, &run.source).await?;
-    let state = next_state(transaction, run, source, planned, complete).await?;
+    let state = next_state(transaction, run, source, planned, read).await?;
     checkpoints::advance(transaction, &run.source, records, &state, run.id).await?;
     Ok(())
 }
@@ -438,12 +455,11 @@ async fn commit_backfill(
     run: &Run,
     source: &SourceInUse,
     range: &ReadRange,
-    complete: bool,
+    read: Read,
 ) -> Result<(), TaskError> {
     let before = backfill_checkpoints::get(&mut *transaction, &run.source, range).await?;
     let before = before.map(|(state, _)| state).unwrap_or_default();
-    let watermarks = run_tasks::watermarks(&mut *transaction, run.id).await?;
-    let state = source.source.advance(&before, &watermarks, complete);
+    let state = advanced(transaction, run, source, before, read).await?;
     backfill_checkpoints::put(transaction, &run.source, range, &state, run.id).await?;
     if let Some(known) = checkpoints::get(&mut *transaction, &run.source).await? {
         let records = totals::records(&mut *transaction, &run.source).await?;
@@ -458,18 +474,32 @@ async fn next_state(
     run: &Run,
     source: &SourceInUse,
     planned: &Planned,
-    complete: bool,
+    read: Read,
 ) -> Result<Value, TaskError> {
     let before = checkpoints::get(&mut *transaction, &run.source).await?;
     let before = before.map(|checkpoint| checkpoint.state).unwrap_or_default();
-    let watermarks = run_tasks::watermarks(&mut *transaction, run.id).await?;
-    let mut state = match source.source.advance(&before, &watermarks, complete) {
+    let mut state = match advanced(transaction, run, source, before, read).await? {
         Value::Object(state) => state,
         _ => Map::new(),
     };
     let files = planned.files.iter().map(|file| file.file_id.into()).collect();
     state.insert("files".to_owned(), Value::Array(files));
     Ok(Value::Object(state))
+}
+
+/// The source's own words after a run that began with these.
+async fn advanced(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+    before: Value,
+    read: Read,
+) -> Result<Value, TaskError> {
+    if read.again {
+        return Ok(before);
+    }
+    let watermarks = run_tasks::watermarks(&mut *transaction, run.id).await?;
+    Ok(source.source.advance(&before, &watermarks, read.complete))
 }
 
 /// A replay advances no position; what the checkpoint says of the records is renewed.

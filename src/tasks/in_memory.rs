@@ -224,7 +224,9 @@ impl Reading {
         };
         let none_yet = run_parents::none_yet(planned, parents.len() as i64);
         self.read.remarks.extend(none_yet.map(|remark| remark.text));
-        Ok(Some(Arc::new(ParentsInMemory::of(parents, planned))))
+        let parents = ParentsInMemory::of(parents, planned);
+        self.read.remarks.extend(parents.left_out.clone().map(|remark| remark.text));
+        Ok(Some(Arc::new(parents)))
     }
 
     /// The slices of a plan, and what its files are called. None of them is kept, so none has a number.

@@ -21,6 +21,7 @@ use crate::db::{raw_api_data, source_files};
 use crate::domain::file::{ChosenRows, Layout, RawBlock};
 use crate::domain::hash::StoredHash;
 use crate::domain::raw::RawRef;
+use crate::domain::run::Mode;
 use crate::domain::schema::Schema;
 use crate::domain::slice::SliceId;
 use crate::domain::task::{Chunk, Rows};
@@ -35,6 +36,9 @@ const MAPPED_AT_ONCE: usize = 1 << 20;
 pub(super) struct Mapper {
     source: Arc<SourceInUse>,
     mapping: Arc<Mapping>,
+    schema: Option<Schema>,
+    /// What its slices have lost, and whether that is what its pages are measured by.
+    gone: (Gone, bool),
     rows: Rows,
     /// What the rows became.
     pub mapped: Mapped,
@@ -62,6 +66,8 @@ impl Mapper {
         Self {
             source: source.clone(),
             mapping: Arc::new(Mapping::guarding(&source.definition, schema, gone)),
+            schema: schema.cloned(),
+            gone: (gone.clone(), true),
             rows,
             mapped: Mapped { rejected_keys: keys.then(Vec::new), ..Mapped::default() },
             pages,
@@ -92,6 +98,15 @@ impl Mapper {
         Ok(())
     }
 
+    /// From now on, rows that lack one of these fields stay out.
+    pub fn guard(&mut self, gone: &Gone) {
+        if self.gone.0 != *gone {
+            let (definition, schema) = (&self.source.definition, self.schema.as_ref());
+            self.mapping = Arc::new(Mapping::guarding(definition, schema, gone));
+            self.gone = (gone.clone(), gone.is_empty());
+        }
+    }
+
     /// Maps a slice that is kept.
     async fn slice(
         &mut self,
@@ -100,6 +115,9 @@ impl Mapper {
         slice: ReadSlice,
     ) -> Result<(), TaskError> {
         let result = SliceResult::from_value(slice.result)?;
+        if context.mode == Mode::Replay {
+            self.guard(&result.gone);
+        }
         let Some(raw) = &result.raw else { return Ok(()) };
         let raw: RawRef =
             raw.parse().map_err(|error| TaskError::Inconsistent(format!("{error}")))?;
@@ -141,7 +159,8 @@ impl Mapper {
             source.map(rows, RawRef::Page(hash), mapping, out)
         })
         .await?;
-        self.pages.normalized(hash, &before, &self.mapped, &self.source.definition);
+        let measured = (hash, self.gone.1);
+        self.pages.normalized(measured, &before, &self.mapped, &self.source.definition);
         Ok(())
     }
 

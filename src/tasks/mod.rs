@@ -26,6 +26,7 @@ mod emptied;
 mod evaluated_rows;
 mod fetch_page;
 mod finish_run;
+mod guard;
 mod key_change;
 mod known_pages;
 mod mapper;

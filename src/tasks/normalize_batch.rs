@@ -7,16 +7,15 @@ use sqlx::PgConnection;
 use super::chunk_cache::Normalizing;
 use super::mapper::Mapper;
 use super::memory::InMemory;
-use super::read_slice::SliceResult;
 use super::unchanged_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError, deletions, repeated, run_parents};
+use super::{Effects, Task, TaskContext, TaskError, deletions, guard, repeated, run_parents};
 use crate::db::missing_records::SeenKeys;
 use crate::db::run_tasks::ReadSlice;
 use crate::db::unified_records::Expect;
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
 use crate::domain::bloom_filter::key_hash;
 use crate::domain::counters::Counters;
-use crate::domain::presence::{Gaps, Reads};
+use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::Mode;
@@ -39,6 +38,13 @@ struct BatchResult {
     /// The keys whose rows overwrote each other.
     #[serde(skip_serializing_if = "RepeatedKeys::is_empty")]
     repeated: RepeatedKeys,
+    /// How many rows were kept out since they lack what is gone from all of them.
+    #[serde(skip_serializing_if = "is_zero")]
+    kept_out: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl BatchResult {
@@ -65,7 +71,11 @@ impl Task for NormalizeBatch {
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
         let memory = context.memory.hold(self.bytes(&slices)).await;
         let schema = schemas::accepted_for(&context.pool, context.run).await?;
-        let gone = gone(context).await?;
+        // A replay knows it of each run whose slices it has.
+        let gone = match context.mode {
+            Mode::Incremental | Mode::Full => guard::gone(context).await?,
+            Mode::Replay => Gone::default(),
+        };
         let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?;
         let keys = deletions::are_keys_noted(context);
         let mut mapper =
@@ -101,7 +111,11 @@ impl Task for NormalizeBatch {
             let seen = seen_keys(&mapped, rejected, &pages);
             deletions::note_seen(context, transaction, (self.first_slice, self.rows), seen).await?;
         }
-        run_parents::note_done(context, transaction, (self.first_slice, self.last_slice)).await?;
+        let kept_out = mapped.kept_out;
+        if kept_out == 0 {
+            let slices = (self.first_slice, self.last_slice);
+            run_parents::note_done(context, transaction, slices).await?;
+        }
         let mut counters = Counters {
             inserted: upserted.inserted,
             updated: upserted.updated,
@@ -119,7 +133,7 @@ impl Task for NormalizeBatch {
         let mut gaps = mapped.gaps_since(&context.source.definition, &Before::default());
         gaps.merge(pages.gaps());
         let (skipped, repeated) = (skipped.to_vec(), upserted.repeated);
-        let left = BatchResult { skipped, set_aside, gaps, repeated };
+        let left = BatchResult { skipped, set_aside, gaps, repeated, kept_out };
         // Where nothing changes, what is read next waits for its neighbours.
         let hold = pages.were_all_passed_over();
         Ok(Effects { counters, result: left.to_value()?, hold, ..Effects::default() })
@@ -157,28 +171,6 @@ fn seen_keys(mapped: &Mapped, rejected: &[u64], pages: &PagesOfBatch) -> SeenKey
     let known = rejected.iter().chain(pages.skipped_keys()).copied();
     let without_key = (mapped.rejects.len() - rejected.len()) as i64 + pages.counters().quarantined;
     SeenKeys { keys: records.chain(known).collect(), repeats: 0, without_key }
-}
-
-/// The guarded fields that no record of the run has. Either some page that is read has them all, and
-/// then it stays so, or nothing is normalized before everything is read.
-async fn gone(context: &TaskContext) -> Result<Gone, TaskError> {
-    let guards = context.source.definition.contract.guards();
-    if !guards || context.source.source.profile().reads == Reads::News {
-        return Ok(Gone::default());
-    }
-    let last = run_tasks::result_before(&context.pool, context.run, i64::MAX).await?;
-    let Some(last) = last else { return Ok(Gone::default()) };
-    let mut gone = SliceResult::from_value(last)?.gone;
-    if gone.is_empty() {
-        return Ok(gone);
-    }
-    // Slices that were read side by side know nothing of each other.
-    for missing in run_tasks::missing_in_slices(&context.pool, context.run).await? {
-        let missing: Gone = serde_json::from_value(missing)
-            .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
-        gone.retain_those_of(&missing);
-    }
-    Ok(gone)
 }
 
 impl NormalizeBatch {

@@ -26,7 +26,7 @@ pub(super) struct PlanRun;
 /// What planning found.
 pub(super) enum Found {
     /// What the source says is to be read.
-    Plan(Plan),
+    Plan(Box<Plan>),
     /// Nothing: what these runs have read is normalized again.
     Replay(RunRange, Vec<Remark>),
 }
@@ -39,7 +39,7 @@ impl Task for PlanRun {
             let range = plan_replay::find(context).await?;
             return Ok(Found::Replay(range, plan_replay::remarks(context, range).await?));
         }
-        plan(context).await.map(Found::Plan)
+        plan(context).await.map(|plan| Found::Plan(Box::new(plan)))
     }
 
     async fn store(
@@ -49,7 +49,7 @@ impl Task for PlanRun {
         found: Found,
     ) -> Result<Effects, TaskError> {
         let mut plan = match found {
-            Found::Plan(plan) => plan,
+            Found::Plan(plan) => *plan,
             Found::Replay(range, remarks) => {
                 return plan_replay::store(context, transaction, range, remarks).await;
             }

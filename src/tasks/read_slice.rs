@@ -16,31 +16,27 @@ use super::chunk_cache::ChunkRows;
 use super::error::Patience;
 use super::known_pages::KeptPages;
 use super::run_parents::{self, KeptParents};
-use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError};
+use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError, guard};
 use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
 use crate::db::raw_csv_blocks::{self, ChunkId};
-use crate::db::{
-    Transaction, field_presence, page_validators, rate_limits, run_chains, run_pages, run_tasks,
-    schemas, streamed_files,
-};
+use crate::db::{Transaction, page_validators, rate_limits, run_chains, run_pages, streamed_files};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::file::FileStamp;
 use crate::domain::hash::StoredHash;
 use crate::domain::known_page::KnownPage;
-use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::row_numbers;
 use crate::domain::run::Mode;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::domain::task::{PlannedChunk, TaskPayload};
-use crate::mapping::Mapping;
 use crate::mapping::contract::Gone;
 use crate::sources::{
-    Access, Document, KnownPages, LedNowhere, Met, NextSlice, Position, Profile, RateState,
-    RawSlice, SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind, StreamedChunk,
+    Access, Document, FailedParents, KnownPages, LedNowhere, Met, NextSlice, Position, Profile,
+    RateState, RawSlice, SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind,
+    StreamedChunk,
 };
 
 /// How often an API may tell a task to come later, for each attempt that the task has.
@@ -144,10 +140,9 @@ impl Slices {
             }
             RawSlice::Nothing | RawSlice::Streamed(_) | RawSlice::Blocks { .. } => None,
         };
-        let gone = match profile.reads {
-            Reads::Again => self.gone(context, &content).await?,
-            Reads::News => Gone::default(),
-        };
+        let (nowhere, _) = paths(context, content.notes.leading_nowhere.clone());
+        let seen = (&content.shape, nowhere.as_slice());
+        let gone = guard::gone_so_far(context, self.slice.to_ledger(), seen).await?;
         Ok(Gathered { content, known, gone })
     }
 
@@ -312,7 +307,7 @@ impl Slices {
                 let text = format!("slice {:?} names {slice:?}, in front of it", self.slice);
                 return Err(TaskError::Inconsistent(text));
             }
-            Ok(TaskPayload::FetchPage { slice: slice.to_ledger(), position })
+            Ok(task_of(NextSlice { slice, position }))
         };
         next.into_iter().map(task).collect()
     }
@@ -343,26 +338,6 @@ impl Slices {
         let most = context.source.source.profile().slices_per_batch;
         (self.slice.to_ledger() + 1) % most.max(1) != 0
     }
-
-    /// The fields that every record had and none has so far.
-    async fn gone(
-        &mut self,
-        context: &TaskContext,
-        content: &SliceContent,
-    ) -> Result<Gone, TaskError> {
-        if !context.source.definition.contract.guards() {
-            return Ok(Gone::default());
-        }
-        let slice = self.slice.to_ledger();
-        let before = run_tasks::result_before(&context.pool, context.run, slice).await?;
-        let before = before.map(SliceResult::from_value).transpose()?.map(|before| before.gone);
-        let (nowhere, _) = paths(context, content.notes.leading_nowhere.clone());
-        let gone = match before {
-            Some(gone) => gone,
-            None => guarded(context).await?,
-        };
-        Ok(still_gone(gone, &content.shape, &nowhere))
-    }
 }
 
 fn wrong_form() -> TaskError {
@@ -382,31 +357,32 @@ pub(super) fn behind_a_failure(
     match TaskPayload::deserialize(payload) {
         Ok(TaskPayload::FetchPage { slice, position }) if error.kind.is_of_a_part() => {
             let next = source.source.behind_a_failure(&position, SliceId::of_ledger(slice));
-            let task = |NextSlice { slice, position }| TaskPayload::FetchPage {
-                slice: slice.to_ledger(),
-                position,
-            };
-            next.into_iter().map(task).collect()
+            next.into_iter().map(task_of).collect()
         }
         _ => Vec::new(),
     }
 }
 
-/// What is read in place of what the parents of a task have left, when the task has failed and others need not; and
-/// the lane of it.
+/// The task that reads a slice.
+pub(super) fn task_of(NextSlice { slice, position }: NextSlice) -> TaskPayload {
+    TaskPayload::FetchPage { slice: slice.to_ledger(), position }
+}
+
+/// Whose fault it is that a task of parents has failed, and what is read in place of what it has left.
 pub(super) fn beside_failed_parents(
     source: &SourceInUse,
     payload: &Value,
     error: &TaskError,
-) -> Option<(u32, TaskPayload)> {
-    let (TaskError::Request { error, .. } | TaskError::Source(error)) = error else { return None };
-    let TaskPayload::FetchPage { slice, position } = TaskPayload::deserialize(payload).ok()? else {
-        return None;
+) -> FailedParents {
+    let (TaskError::Request { error, .. } | TaskError::Source(error)) = error else {
+        return FailedParents::NotAtFault;
     };
-    let slice = SliceId::of_ledger(slice);
-    let next = source.source.beside_failed_parents(&position, slice, error.kind)?;
-    let (slice, position) = (next.slice.to_ledger(), next.position);
-    Some((next.slice.lane(), TaskPayload::FetchPage { slice, position }))
+    match TaskPayload::deserialize(payload) {
+        Ok(TaskPayload::FetchPage { slice, position }) => {
+            source.source.beside_failed_parents(&position, SliceId::of_ledger(slice), error.kind)
+        }
+        _ => FailedParents::NotAtFault,
+    }
 }
 
 /// A slice has what another of its lane had.
@@ -430,22 +406,6 @@ fn raw_page<'a>(source: &'a str, document: &'a Document, records: i64) -> RawPag
         body: &document.text,
         hash: document.hash,
     }
-}
-
-/// The fields that every record had.
-pub(super) async fn guarded(context: &TaskContext) -> Result<Gone, TaskError> {
-    let schema = schemas::accepted_for(&context.pool, context.run).await?;
-    let known = field_presence::get(&context.pool, &context.source_name).await?;
-    Ok(Mapping::guarded(&context.source.definition, schema.as_ref(), &known))
-}
-
-/// Those of these fields that the records of a slice do not have either. `nowhere` is the paths that
-/// led nowhere in any of them. A slice without objects says nothing of what those behind it have.
-pub(super) fn still_gone(mut gone: Gone, shape: &Shape, nowhere: &[String]) -> Gone {
-    // What a shape had no room for may well be there.
-    gone.fields.retain(|field| !shape.cut && !shape.fields.contains_key(field));
-    gone.paths.retain(|path| nowhere.contains(path));
-    gone
 }
 
 /// Locators as job files write them, and the paths that may have been meant by them.

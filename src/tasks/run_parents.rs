@@ -1,6 +1,7 @@
 //! Owns the parents of a run, for whose children a source asks: what the source is told of them, which of its slices
 //! have some, and what the run says of those that failed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use futures::FutureExt;
@@ -12,7 +13,7 @@ use crate::db::parents::{self, FailedParents, Snapshot};
 use crate::db::{failure_class, parent_keys};
 use crate::domain::number::grouped;
 use crate::domain::parent::{Parent, PlannedParents, WhichParents};
-use crate::domain::remark::Remark;
+use crate::domain::remark::{Remark, few};
 use crate::domain::run::RunId;
 use crate::domain::slice::SliceId;
 use crate::domain::text;
@@ -57,11 +58,23 @@ fn unread(error: sqlx::Error) -> SourceError {
 pub(super) struct ParentsInMemory {
     parents: Vec<Parent>,
     per_lane: usize,
+    /// What there is to say of those that were left out.
+    pub left_out: Option<Remark>,
 }
 
 impl ParentsInMemory {
-    pub fn of(parents: Vec<Parent>, planned: &PlannedParents) -> Self {
-        Self { parents, per_lane: planned.per_lane.max(1) as usize }
+    /// Those of them for which anything can be asked.
+    pub fn of(mut parents: Vec<Parent>, planned: &PlannedParents) -> Self {
+        let mut lacking = BTreeMap::new();
+        parents.retain(|parent| match planned.needed.lacking(&parent.fields) {
+            Some(field) => {
+                *lacking.entry(field.to_owned()).or_default() += 1;
+                false
+            }
+            None => true,
+        });
+        let left_out = lacking_remark(&lacking);
+        Self { parents, per_lane: planned.per_lane.max(1) as usize, left_out }
     }
 
     /// The lanes that have parents.
@@ -86,7 +99,7 @@ pub(super) async fn keep(
 ) -> Result<(), TaskError> {
     let Some(planned) = &plan.parents else { return Ok(()) };
     let source = &context.source_name;
-    let Snapshot { due, all } =
+    let Snapshot { due, all, lacking } =
         parents::snapshot(transaction, source, context.run, planned).await?;
     let lanes = due.unsigned_abs().div_ceil(planned.per_lane.max(1).into());
     if lanes > u64::from(SliceId::MAX_LANE) {
@@ -94,8 +107,9 @@ pub(super) async fn keep(
         return Err(TaskError::Inconsistent(text));
     }
     plan.slices.retain(|next| u64::from(next.slice.lane()) < lanes);
-    plan.everything &= due == all;
+    plan.everything &= due + lacking.values().sum::<i64>() == all;
     plan.remarks.extend(none_yet(planned, all));
+    plan.remarks.extend(lacking_remark(&lacking));
     Ok(())
 }
 
@@ -108,6 +122,20 @@ pub(super) fn none_yet(planned: &PlannedParents, all: i64) -> Option<Remark> {
         ))),
         WhichParents::Records(_) | WhichParents::These(_) => None,
     }
+}
+
+/// What there is to say of parents that lack a field without which nothing can be asked for them.
+fn lacking_remark(lacking: &BTreeMap<String, i64>) -> Option<Remark> {
+    let of_field = lacking.iter().map(|(field, count)| {
+        let what = if *count == 1 { "parent has" } else { "parents have" };
+        format!("{} {what} no `{field}`", grouped(count.unsigned_abs()))
+    });
+    (!lacking.is_empty()).then(|| {
+        Remark::note(format!(
+            "{}, without which nothing can be asked for: they are left out until they have a value",
+            few(of_field.collect())
+        ))
+    })
 }
 
 /// The slices whose lanes have parents, of those that a source names.

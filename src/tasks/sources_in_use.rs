@@ -23,6 +23,8 @@ pub struct SourceInUse {
     pub source: Arc<dyn Source>,
     /// The folder of all job files, where there is one.
     pub jobs: Option<JobsFolder>,
+    /// Whether the engine guards its fields: asked for each slice.
+    pub is_guarded: bool,
 }
 
 /// Opened sources; cheap to clone.
@@ -79,7 +81,9 @@ impl SourcesInUse {
         let path = Path::new(&stored.path);
         let definition = Definition::parse(name, path, stored.toml, &kind_names(self.kinds))?;
         let source = sources::open_of(self.kinds, &definition, &self.allowed_roots)?;
-        let opened = Arc::new(SourceInUse { definition, source, jobs: self.jobs.clone() });
+        let is_guarded = definition.contract.guards() && !source.profile().guards_itself;
+        let jobs = self.jobs.clone();
+        let opened = Arc::new(SourceInUse { definition, source, jobs, is_guarded });
         let mut cache = self.lock();
         if cache.len() >= MOST_KEPT {
             cache.clear();

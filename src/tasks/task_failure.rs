@@ -3,17 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::Effects;
 use super::complete_task::{Completion, complete_task, note_attempt};
 use super::error::{Patience, TaskError};
 use super::perform::Performer;
-use super::read_slice::{behind_a_failure, beside_failed_parents};
+use super::read_slice::{behind_a_failure, beside_failed_parents, task_of};
+use super::{Effects, guard};
 use crate::db::run_tasks::{self, EndedAttempt, TaskState};
 use crate::db::{Transaction, in_time, parents};
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::slice::SliceId;
 use crate::queue::{Delivery, Message};
-use crate::sources::SourceErrorKind;
+use crate::sources::{FailedParents, SourceErrorKind};
 use crate::telemetry::NOTED;
 
 /// Between two attempts to record a failure: this, doubled each time …
@@ -250,16 +250,26 @@ impl Performer {
                 Some(source) => behind_a_failure(source, &task.payload, error),
                 None => Vec::new(),
             };
-            if let (Some(source), Some(slice)) = (&source, task.slice)
-                && let Some((lane, next)) = beside_failed_parents(source, &task.payload, error)
-            {
+            if let (Some(source), Some(slice)) = (&source, task.slice) {
                 let (name, slice) = (&task.source, SliceId::of_ledger(slice));
                 let (run, why) = (message.run, error.for_ledger());
-                parents::note_failed(&mut transaction, name, run, slice, &why).await?;
-                let last = parents::last_lane(&mut *transaction, run).await?;
-                follow_ups.extend(Some(next).filter(|_| last.is_some_and(|last| lane <= last)));
+                let failed = beside_failed_parents(source, &task.payload, error);
+                let alone = matches!(failed, FailedParents::Alone(_));
+                if failed != FailedParents::NotAtFault {
+                    let of = (name.as_str(), run);
+                    parents::note_failed(&mut transaction, of, slice, &why, alone).await?;
+                }
+                if let FailedParents::Alone(next) = failed {
+                    let last = parents::last_lane(&mut *transaction, run).await?;
+                    let is_there = last.is_some_and(|last| next.slice.lane() <= last);
+                    follow_ups.extend(is_there.then(|| task_of(next)));
+                }
             }
-            let effects = Effects { follow_ups, ..Effects::default() };
+            let hold = match &source {
+                Some(source) => guard::waits(&mut *transaction, message.run, source).await?,
+                None => false,
+            };
+            let effects = Effects { follow_ups, hold, ..Effects::default() };
             let completion = Completion {
                 run: message.run,
                 task_key: &message.task,

@@ -45,6 +45,8 @@ pub(super) struct PagesOfBatch {
 struct NormalizedPage {
     first: usize,
     page: UnchangedPage,
+    /// Whether it was measured as all pages of the batch are.
+    measured: bool,
 }
 
 fn key_hash(record: RecordView<'_>) -> u64 {
@@ -103,10 +105,11 @@ impl PagesOfBatch {
         true
     }
 
-    /// Notes a page that was mapped; `before` is what there was before it.
+    /// Notes a page that was mapped; `before` is what there was before it. One that was not `measured` as the pages of
+    /// the batch are is unchanged for none that is.
     pub fn normalized(
         &mut self,
-        hash: StoredHash,
+        (hash, measured): (StoredHash, bool),
         before: &Before,
         all: &Mapped,
         definition: &Definition,
@@ -120,7 +123,7 @@ impl PagesOfBatch {
             gaps: all.gaps_since(definition, before),
         };
         self.normalized_keys.extend(&page.keys);
-        self.normalized.push(NormalizedPage { first: before.records, page });
+        self.normalized.push(NormalizedPage { first: before.records, page, measured });
     }
 
     /// What the pages that were skipped count.
@@ -178,7 +181,8 @@ impl PagesOfBatch {
             last.get(record.external_id()) == Some(&record.content_hash())
         };
         let mut seen = HashSet::new();
-        let unchanged = self.normalized.iter().filter(|NormalizedPage { first, page }| {
+        let measured = self.normalized.iter().filter(|normalized| normalized.measured);
+        let unchanged = measured.filter(|NormalizedPage { first, page, .. }| {
             (*first..*first + page.keys.len()).all(stands) && seen.insert(page.hash)
         });
         unchanged.map(|normalized| &normalized.page).collect()

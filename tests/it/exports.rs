@@ -622,6 +622,52 @@ async fn a_file_that_lost_a_column_which_the_last_ones_had_is_not_loaded() {
     app.database.close().await;
 }
 
+/// Lines of JSON, of which those `with` have a price.
+fn lines(with: impl Fn(usize) -> bool) -> Vec<u8> {
+    let line = |id| match with(id) {
+        true => format!("{{\"id\":{id},\"name\":\"n{id}\",\"price\":{id}}}\n"),
+        false => format!("{{\"id\":{id},\"name\":\"other\"}}\n"),
+    };
+    (1..=30).map(line).collect::<String>().into_bytes()
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_lines_before_they_have_shown_the_fields_that_the_last_ones_had() {
+    let files = ["/good", "/lost", "/late"];
+    let api = api(
+        move |job, _| done(&[files[job - 1]]),
+        |asked| match asked.path() {
+            "/good" => plain(lines(|_| true)),
+            "/lost" => plain(lines(|_| false)),
+            _ => plain(lines(|id| id >= 20)),
+        },
+    )
+    .await;
+    let fields = ("{ column = 'name' }", "{}\nprice = {}");
+    let app = app(&api, &[("'csv'", "'jsonl'"), ("[csv]", "[jsonl]"), fields]).await;
+    let run = app.run_online("report").await;
+    assert_eq!(run.status, RunStatus::Success, "{run:?}");
+    assert!(run.counters.slices > 3, "{run:?}");
+    let blocks = "select count(*) from raw_csv_blocks";
+    let before = app.number(blocks).await;
+    let run = app.run_online("report").await;
+    assert_eq!(run.status, RunStatus::Failed, "{run:?}");
+    let error = run.error.unwrap_or_default();
+    assert!(error.contains("no column `price`, which the last run's files had"), "{error}");
+    assert_eq!(app.number(blocks).await, before);
+    let kept = "select count(*) from unified_records where price is not null and name <> 'other'";
+    assert_eq!(app.number(kept).await, 30);
+    // One that has it is enough, wherever it is.
+    let run = app.run_online("report").await;
+    assert_eq!(
+        (run.status, run.counters.updated),
+        (RunStatus::SuccessWithDuplicates, 19),
+        "{run:?}"
+    );
+    assert_eq!((api.count("/good"), api.count("/late")), (1, 2));
+    app.database.close().await;
+}
+
 /// A worker is killed when its task is there, and another one goes on. Answers what an undisturbed run leaves.
 async fn killed_at(api: &RawApi, app: &TestApp, tasks_before: usize, at: impl AsyncFn() -> bool) {
     let Started::New(run) = app.start_as("report", &online(Mode::Incremental)).await else {

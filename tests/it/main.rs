@@ -41,6 +41,7 @@ mod examples;
 mod exports;
 mod faults;
 mod files_at_hand;
+mod guarded_news;
 mod honest_runs;
 mod hostile;
 mod incremental;

@@ -175,7 +175,11 @@ impl Api {
         let all: Vec<_> =
             named.iter().flat_map(|issue| self.comments.get(issue)).flatten().collect();
         let of_page = all.iter().skip((page - 1) * 2).take(2);
-        let body: Vec<_> = of_page.map(|(id, text)| json!({ "id": id, "text": text })).collect();
+        let record = |(id, text): &&(u32, String)| match text.starts_with('{') {
+            true => serde_json::from_str(text).expect("JSON"),
+            false => json!({ "id": id, "text": text }),
+        };
+        let body: Vec<_> = of_page.map(record).collect();
         let answer = ResponseTemplate::new(200).set_body_json(body).set_delay(self.takes);
         match page * 2 < all.len() {
             true => {
@@ -309,6 +313,9 @@ async fn an_api_that_fails_for_ten_parents_in_a_row_is_not_asked_for_the_others(
     // In the order of their keys, as texts: 1, 10, 11 and so on.
     assert_eq!((run.status, run.counters.inserted), (Failed, 1), "{run:?}");
     assert_eq!(issues.asked(), [vec![1], (10..=19).collect()].concat());
+    let failed = issues.app.texts(PROGRESS).await;
+    let of_ten = failed.iter().filter(|line| line.ends_with(" f 1 t")).count();
+    assert_eq!(of_ten, 10, "the tenth as well: {failed:?}");
     assert!(note(&run).contains("the children of 10 parents could not be read"), "{run:?}");
     issues.api.lock().unwrap().refused.clear();
     let run = issues.run().await;
@@ -340,6 +347,105 @@ async fn ten_parents_that_always_fail_keep_the_others_waiting_for_one_run_only()
         (runs, found) = (runs + 1, run.counters.inserted);
     }
     assert_eq!(found, 1, "after {runs} runs");
+    issues.end().await;
+}
+
+#[tokio::test]
+async fn a_parent_without_the_value_that_is_asked_with_is_left_out_and_told_once() {
+    let issues = Issues::new().await;
+    let two = self::issues(&[(1, "one"), (2, "two")]);
+    let of = |third: &str| format!("{two}{third}\n");
+    issues.app.write("issues/all.jsonl", of(r#"{"id":3,"number":null,"title":"none"}"#));
+    issues.app.run("issues").await;
+    issues.set(1, &[(11, "a")]);
+    // A version that asked for it has left it failed.
+    let failed = "insert into parent_progress (source, parent_key, attempts, failed_run, error)
+                  values ('comments', '3', 7, 1, 'the path is empty')";
+    sqlx::query(failed).execute(&issues.app.pool).await.unwrap();
+    let foretold =
+        RunRequest { access: Access::Network, dry_run: true, ..request(Mode::Incremental) };
+    let says = "1 parent has no `number`, without which nothing can be asked for";
+    for run in [issues.app.run_as("comments", &foretold).await, issues.run().await] {
+        assert_eq!((run.status, run.counters.inserted), (Success, 1), "{run:?}");
+        assert!(note(&run).contains(says), "{run:?}");
+    }
+    assert_eq!(issues.asked(), [1, 2]);
+    assert_eq!(issues.app.texts(PROGRESS).await, ["1 t 0 f", "2 t 0 f", "3 t 0 f"]);
+    let run = issues.run().await;
+    assert_eq!((run.status, note(&run)), (Success, "nothing new"), "{run:?}");
+    // It gets one.
+    issues.app.write("issues/all.jsonl", of(r#"{"id":3,"number":3,"title":"none"}"#));
+    issues.app.run("issues").await;
+    issues.set(3, &[(31, "b")]);
+    let run = issues.run().await;
+    assert_eq!((run.status, run.counters.inserted), (Success, 1), "{run:?}");
+    assert_eq!(issues.asked(), [3]);
+    issues.end().await;
+}
+
+#[tokio::test]
+async fn what_a_record_has_itself_where_its_parent_is_told_goes_on_within_the_parent() {
+    let issues = Issues::new().await;
+    issues.issues(&[(1, "one")]).await;
+    issues.job(
+        "source = \"issues\", fields = [\"number\", \"name\"]",
+        "",
+        "own = { from = \"$._parent._parent.id\" }\n",
+    );
+    issues.set(1, &[(11, r#"{"id":11,"text":"a","_parent":{"id":1.50}}"#), (12, "b")]);
+    let run = issues.run().await;
+    assert_eq!((run.status, run.counters.inserted), (Success, 2), "{run:?}");
+    assert_eq!(issues.app.texts(COMMENTS).await, ["11 1 a one", "12 1 b one"]);
+    let own = "select attributes ->> 'own' from unified_records where external_id = '11'";
+    assert_eq!(issues.app.texts(own).await, ["1.50"]);
+    issues.end().await;
+}
+
+#[tokio::test]
+async fn parents_that_wait_for_each_other_are_told_by_a_check() {
+    let issues = Issues::new().await;
+    let for_each = "source = \"issues\", fields = [\"number\", \"name\"]";
+    let own = issues.app.read("issues.toml");
+    issues.app.write("issues.toml", format!("after = [\"comments\"]\n{own}"));
+    let checked = call(&issues.app, &["check"]).await;
+    checked.code(1);
+    let says = "for_each.source: a circle, in which each waits for records of the next: comments asks for records \
+                of issues, issues runs after comments; take one out";
+    assert!(checked.stdout.contains(says), "{checked:?}");
+    issues.app.write("issues.toml", own);
+    // The children of children, whose children are the parents.
+    let comments = issues.app.read("comments.toml").replace("\"issues\"", "\"replies\"");
+    let comments = comments.replace("[fields]", "[fields]\nnumber = {}");
+    issues.app.write("likes.toml", comments.replace("\"replies\"", "\"comments\""));
+    issues.app.write("replies.toml", comments.replace("\"replies\"", "\"likes\""));
+    issues.app.write("comments.toml", &comments);
+    let checked = call(&issues.app, &["check"]).await;
+    checked.code(1);
+    let says = "likes asks for records of comments, comments asks for records of replies, replies asks for records of \
+                likes; take one out";
+    assert!(checked.stdout.contains(says), "{checked:?}");
+    issues.job(for_each, "", "number = {}\n");
+    call(&issues.app, &["check"]).await.code(0);
+    issues.end().await;
+}
+
+#[tokio::test]
+async fn a_full_run_does_not_say_of_the_same_records_that_they_are_deleted_and_that_they_wait() {
+    let for_each = "source = \"issues\", fields = [\"number\", \"name\"]";
+    let issues = Issues::with(for_each, "").await;
+    issues.job(
+        for_each,
+        "",
+        "[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\nafter_sweeps = 2\n",
+    );
+    issues.many(4, 2).await;
+    issues.run().await;
+    issues.issues(&[(1, "t"), (3, "t"), (4, "t")]).await;
+    issues.set(3, &[(301, "c")]);
+    let run = issues.run_mode(Mode::Full).await;
+    let says = "2 records marked as deleted, since their parents are gone or have them no more; 1 record besides \
+                missing, 0 marked as deleted; the others are, once 2 complete runs in a row lack them";
+    assert!(note(&run).contains(says), "{run:?}");
     issues.end().await;
 }
 
@@ -688,6 +794,11 @@ async fn a_check_says_which_source_or_field_of_a_parent_there_is_not() {
             "source = \"issues\", fields = [\"number\", \"name\", \"titel\"]",
             "for_each.fields[2]: records of issues have no `titel`",
         ),
+        (
+            "source = \"issues\", fields = [\"number\", \"name\", \"deleted_at\"]",
+            "for_each.fields[2]: `deleted_at` is a column of the table and no field of the records of issues",
+        ),
+        ("values = [\"1\", \"\"], as = \"number\"", "for_each.values[1]: is empty, and nothing"),
         ("source = \"issues\", fields = [\"number\"]", "`name` is not known of the parent"),
         (
             "source = \"issues\", fields = [\"number\", \"name\"], batch = 2",

@@ -127,6 +127,7 @@ impl Source for Scripted {
     fn profile(&self) -> Profile {
         Profile {
             reads: Reads::Again,
+            guards_itself: false,
             rows_by_job_file: true,
             may_shift: false,
             slices_per_batch: self.script.slices_per_batch.max(1),

@@ -212,17 +212,20 @@ pub async fn result(
     Ok(row.flatten())
 }
 
-/// What the last of the slices in front of this one that are read left behind.
+/// The guarded fields that were missing when the last of the slices in front of this one was read, of those that are;
+/// `None` when none is.
 ///
 /// # Errors
 /// Database errors.
-pub async fn result_before(
+pub async fn missing_before(
     executor: impl PgExecutor<'_>,
     run: RunId,
     slice: i64,
 ) -> Result<Option<Value>, sqlx::Error> {
-    let result = sqlx::query_scalar!(
-        r#"select result as "result!" from run_tasks
+    sqlx::query_scalar!(
+        r#"select jsonb_strip_nulls(jsonb_build_object(
+                'gone', result -> 'gone', 'gone_paths', result -> 'gone_paths'
+            )) as "missing!" from run_tasks
          where run_id = $1 and role = 'read' and first_slice < $2 and state = 'done'
            and result is not null
          order by first_slice desc limit 1"#,
@@ -230,8 +233,42 @@ pub async fn result_before(
         slice,
     )
     .fetch_optional(executor)
+    .await
+}
+
+/// Whether guarded fields are missing from each slice of a run that was read, some from each.
+///
+/// # Errors
+/// Database errors.
+pub async fn is_any_missing(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select not exists (
+            select 1 from run_tasks
+            where run_id = $1 and role = 'read' and state = 'done' and result is not null
+              and not result ?| array['gone', 'gone_paths']
+         ) as "any!""#,
+        run.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// How many rows the batches of a run have kept out since they lack guarded fields.
+///
+/// # Errors
+/// Database errors.
+pub async fn kept_out(executor: impl PgExecutor<'_>, run: RunId) -> Result<u64, sqlx::Error> {
+    let rows = sqlx::query_scalar!(
+        r#"select coalesce(sum((result ->> 'kept_out')::bigint), 0)::bigint as "rows!" from run_tasks
+         where run_id = $1 and role = 'normalize' and state = 'done' and result ? 'kept_out'"#,
+        run.0,
+    )
+    .fetch_one(executor)
     .await?;
-    Ok(result)
+    Ok(rows.unsigned_abs())
 }
 
 /// The guarded fields that were missing when each slice of a run was read.

@@ -107,6 +107,17 @@ impl<F: RowFormat> Export<F> {
         Some(there)
     }
 
+    /// The columns without which a file is refused: those of these that are mapped.
+    pub(super) fn guarded(&self, had: &[String]) -> Vec<String> {
+        let mapped = self.definition.locators();
+        let is_mapped =
+            |column: &&String| mapped.iter().any(|locator| locator.label() == Some(column));
+        match self.definition.contract.guards() {
+            true => had.iter().filter(is_mapped).cloned().collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// Refuses a file that has lost a mapped column: its attribute would be lost in every record of it.
     ///
     /// # Errors
@@ -121,10 +132,7 @@ impl<F: RowFormat> Export<F> {
             return Ok(());
         }
         let Some(there) = self.columns_in(layout) else { return Ok(()) };
-        let mapped = self.definition.locators();
-        let is_mapped =
-            |column: &&String| mapped.iter().any(|locator| locator.label() == Some(column));
-        let lost = had.iter().filter(is_mapped).filter(|column| !there.contains(column));
+        let lost = self.guarded(had).into_iter().filter(|column| !there.contains(column));
         let lost: Vec<_> = lost.map(|column| format!("`{column}`")).collect();
         if lost.is_empty() {
             return Ok(());

@@ -57,6 +57,8 @@ struct Open<F: RowFormat> {
     begins: SliceId,
     /// `None` between two files.
     landing: Option<Landing<F>>,
+    /// Its next chunk, where that was read to see what the file has.
+    ahead: Option<LandedChunk>,
     rate: RateState,
 }
 
@@ -81,12 +83,14 @@ impl<F: RowFormat> ExportReader<F> {
             Some(landing) => landing,
             None => self.job.next_file(&mut open).await?,
         };
-        let (landing, chunk) = off_thread(move || {
-            let chunk = landing.next();
-            (landing, chunk)
-        })
-        .await;
-        let chunk = chunk?;
+        let chunk = match open.ahead.take() {
+            Some(chunk) => chunk,
+            None => {
+                let (of, chunk) = next_chunk(landing).await;
+                landing = of;
+                chunk?
+            }
+        };
         let ended = chunk.end.is_some();
         let content = self.job.content(&mut open, &landing, chunk)?;
         if content.continues_at.is_some() {
@@ -137,11 +141,42 @@ impl<F: RowFormat> Job<F> {
             None => (0, self.request.slice),
         };
         let slice = self.request.slice;
-        Ok(Open { position, slice, links, number, begins, landing: None, rate })
+        Ok(Open { position, slice, links, number, begins, landing: None, ahead: None, rate })
     }
 
-    /// Opens the next file, and passes over what of it is stored.
+    /// Opens the next file. Where only its rows say what it has, nothing of it is kept before these have shown all
+    /// that it must have: it is looked through, and asked for again if that took more than its first chunk.
     async fn next_file(&self, open: &mut Open<F>) -> Result<Landing<F>, SourceError> {
+        let mut landing = self.file(open).await?;
+        let file = open.position.job.as_ref().and_then(|job| job.file.as_ref());
+        let goes_on = file.is_some_and(|file| file.number == open.number && file.landed.is_some());
+        let must_have = self.source.guarded(&open.position.had);
+        if goes_on || landing.has_met(&must_have) {
+            return Ok(landing);
+        }
+        let mut chunks = 0;
+        loop {
+            let (of, chunk) = next_chunk(landing).await;
+            (landing, chunks) = (of, chunks + 1);
+            let chunk = chunk?;
+            self.refuse(open, &landing, &chunk.landed, chunk.first_row)?;
+            if chunks == 1 && (chunk.end.is_some() || landing.has_met(&must_have)) {
+                open.ahead = Some(chunk);
+                return Ok(landing);
+            }
+            if let Some(known) = chunk.end {
+                self.source.guard(landing.name(), &known.layout, &open.position.had)?;
+                break;
+            }
+            if landing.has_met(&must_have) {
+                break;
+            }
+        }
+        self.file(open).await
+    }
+
+    /// Opens the file that is read next, and passes over what of it is stored.
+    async fn file(&self, open: &mut Open<F>) -> Result<Landing<F>, SourceError> {
         let Download { name, end_is_told, bytes } = self.download(open).await?;
         let name = match open.links.len() {
             1 => name,
@@ -295,6 +330,17 @@ impl<F: RowFormat> Job<F> {
         }
         Ok(())
     }
+}
+
+/// The next chunk of a file that is coming.
+async fn next_chunk<F: RowFormat>(
+    mut landing: Landing<F>,
+) -> (Landing<F>, Result<LandedChunk, SourceError>) {
+    off_thread(move || {
+        let chunk = landing.next();
+        (landing, chunk)
+    })
+    .await
 }
 
 impl<F: RowFormat> SliceReader for ExportReader<F> {

@@ -38,6 +38,7 @@ impl<F: RowFormat> Source for Export<F> {
         let of_export = |key: String| key.replacen("rest_api.", "export.", 1);
         Profile {
             reads: Reads::News,
+            guards_itself: true,
             rows_by_job_file: false,
             may_shift: false,
             slices_per_batch: CHUNKS_PER_BATCH,

@@ -5,6 +5,8 @@
 //! asks where they come from: planning, reading, lineage and what grew at its end are done once for
 //! all formats.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -281,6 +283,11 @@ pub trait Survey<R: RowReader> {
 
     /// What was passed so far is known from an earlier run; only what follows is new.
     fn known_end(&mut self);
+
+    /// The mapped fields that rows had so far; `None` where the beginning of a file says which it has.
+    fn met(&self) -> Option<&BTreeSet<String>> {
+        None
+    }
 
     /// What the rows show to be wrong of what the start of the file made believe.
     fn doubts(&self) -> Doubts {

@@ -115,6 +115,12 @@ impl<F: RowFormat> Landing<F> {
         &self.name
     }
 
+    /// Whether the rows so far, or the beginning of the file, say that it has all of these mapped fields.
+    pub fn has_met(&self, fields: &[String]) -> bool {
+        let met = self.survey.as_ref().and_then(|survey| survey.met());
+        met.is_none_or(|met| fields.iter().all(|field| met.contains(field)))
+    }
+
     /// Passes over what was stored before. Blocking.
     ///
     /// # Errors

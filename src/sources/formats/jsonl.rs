@@ -506,6 +506,10 @@ impl Survey<JsonlReader> for JsonlSurvey {
 
     fn known_end(&mut self) {}
 
+    fn met(&self) -> Option<&BTreeSet<String>> {
+        Some(&self.present)
+    }
+
     fn finish(self, _: &str, _: i64, layout: Layout) -> Result<Surveyed, SourceError> {
         let mut layout = JsonlLayout::load(&layout)?;
         // Of a file without a good row nobody can tell.

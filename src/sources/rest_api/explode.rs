@@ -2,7 +2,10 @@
 //! `$._parent`.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -125,8 +128,69 @@ fn elements(list: &str) -> Vec<&str> {
     }
 }
 
-/// An object with the rest, or its parent, beside its fields. What is no object is set aside when it is read.
+/// An object with the rest, or its parent, beside its fields. A field of its own at that place is within the parent
+/// from then on, at `$._parent._parent`. What is no object is set aside when it is read.
 pub(super) fn with_parent(element: &str, parent: &str) -> String {
+    match own_parent(element, parent) {
+        Some((rest, own)) => put(&rest, &put(parent, own)),
+        None => put(element, parent),
+    }
+}
+
+/// The fields of an object, as they came and in their order.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(All)
+    }
+}
+
+/// What an object has itself where its parent is to be, and the object without it; `None` where it has nothing there,
+/// or the parent has no room for it.
+fn own_parent<'e>(element: &'e str, parent: &str) -> Option<(String, &'e str)> {
+    // Escaped it is found twice when it is read.
+    if !element.contains(PARENT) {
+        return None;
+    }
+    let Fields(fields) = serde_json::from_str(element).ok()?;
+    let (own, others): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| name == PARENT);
+    let [(_, own)] = own.as_slice() else { return None };
+    let Fields(of_parent) = serde_json::from_str(parent).ok()?;
+    if of_parent.iter().any(|(name, _)| name == PARENT) {
+        return None;
+    }
+    let mut rest = String::with_capacity(element.len());
+    for (name, value) in others {
+        rest.push(if rest.is_empty() { '{' } else { ',' });
+        rest.push_str(&serde_json::to_string(&name).ok()?);
+        rest.push(':');
+        rest.push_str(value.get());
+    }
+    let open = if rest.is_empty() { "{" } else { "" };
+    Some((format!("{open}{rest}}}"), own.get()))
+}
+
+/// An object with its parent behind its fields.
+fn put(element: &str, parent: &str) -> String {
     let trimmed = element.trim_end();
     match trimmed.strip_suffix('}') {
         Some(open) if trimmed.trim_start().starts_with('{') => {
@@ -164,6 +228,20 @@ mod tests {
         assert_eq!(
             exploded("$.a.b", &[deep]).unwrap(),
             [r#"{"x":1,"_parent":{"a":{"c":2},"d":3}}"#]
+        );
+        // What an element has itself at that place goes on within the rest.
+        let own = r#"{"l":[{"_parent":{"n":1.50},"\u0061":2},{"_parent":null}],"d":3.0}"#;
+        assert_eq!(
+            exploded("l", &[own]).unwrap(),
+            [
+                r#"{"a":2,"_parent":{"d":3.0,"_parent":{"n":1.50}}}"#,
+                r#"{"_parent":{"d":3.0,"_parent":null}}"#
+            ]
+        );
+        // There it may stand already: what cannot be told apart is set aside when it is read.
+        assert_eq!(
+            exploded("l", &[r#"{"l":[{"_parent":1}],"_parent":2}"#]).unwrap(),
+            [r#"{"_parent":1,"_parent":{"_parent":2}}"#]
         );
         // Some APIs write a single one without its list.
         assert_eq!(exploded("l", &[r#"{"l":{"x":1}}"#]).unwrap(), [r#"{"x":1,"_parent":{}}"#]);

@@ -155,6 +155,12 @@ impl ForEach {
                     say(&["values"], "is an empty list".to_owned());
                 }
                 let keys: Vec<_> = values.iter().map(Scalar::to_string).collect();
+                if let Some(at) = keys.iter().position(|key| key.trim().is_empty()) {
+                    say(
+                        &["values", &at.to_string()],
+                        "is empty, and nothing can be asked for with it: remove it".to_owned(),
+                    );
+                }
                 if let Some((at, key)) =
                     keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key))
                 {
@@ -321,6 +327,11 @@ mod tests {
                 "path: has `${parent.x}`, and",
             ),
             ("values = []\nas = 'x'", "${parent.x}", "for_each.values: is an empty list"),
+            (
+                "values = [1, ' ', '']\nas = 'x'",
+                "${parent.x}",
+                "for_each.values.1: is empty, and nothing",
+            ),
             ("values = [1, '1']\nas = 'x'", "${parent.x}", "for_each.values.1: `1` is there twice"),
             ("values = [1]", "x", "for_each: has `values` without a name"),
             ("values = [1]\nas = 'a b'", "x", "for_each.as: `a b` cannot stand"),

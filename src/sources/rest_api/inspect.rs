@@ -138,7 +138,12 @@ fn inspect_parents(job: &mut Inspection<'_>, params: &RestApiParams) {
                 "which of several parents a record is of, nobody can tell: remove `rest_api.for_each.batch`, or take \
                  what the record itself says of its parent",
             ),
-            Some(_) if rest.starts_with('.') && !known.contains(&name.as_str()) => {
+            // At `$._parent._parent` is what records have themselves at `_parent`.
+            Some(_)
+                if rest.starts_with('.')
+                    && name != "_parent"
+                    && !known.contains(&name.as_str()) =>
+            {
                 let hint = suggest::hint(&name, "fields of the parent", &known);
                 let message = format!("`{name}` is not known of the parent: see `rest_api.for_each`{hint}");
                 job.problem(&keys, message);

@@ -21,6 +21,7 @@ use super::paginator::{Paginator, Way};
 use super::param_value::ParamValue;
 use super::responses::{ResponseAction, ResponseRule};
 use super::template;
+use crate::domain::parent::Needed;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -381,6 +382,25 @@ impl RestApiParams {
             text.contains("${") && template::parsed(text).is_ok_and(|t| t.names_any(prefix))
         };
         self.texts().into_iter().any(names_it)
+    }
+
+    /// Which fields of a parent its requests need: those in the path, whose segments cannot be empty, and one of all
+    /// that they name, without which they would ask the same for each parent.
+    pub(super) fn needed_of_parents(&self) -> Needed {
+        let mut needed = Needed::default();
+        for (keys, text) in self.texts() {
+            let Ok(template) = template::parsed(text) else { continue };
+            for name in template.names().filter_map(|name| name.strip_prefix(template::PARENT)) {
+                let is_of_path = keys.first().is_some_and(|key| key == "path");
+                let lists = [Some(&mut needed.any), is_of_path.then_some(&mut needed.each)];
+                for list in lists.into_iter().flatten() {
+                    if !list.iter().any(|known| known == name) {
+                        list.push(name.to_owned());
+                    }
+                }
+            }
+        }
+        needed
     }
 
     /// Whether an incremental run asks for no more than what is before an end.

@@ -54,9 +54,9 @@ use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
 use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
-    Access, AllowedRoots, AskedRange, Finding, KnownPages, NextSlice, OneSlice, ParentsProfile,
-    Plan, PlanRequest, Position, Profile, RateLimit, RawRows, SliceReader, SliceRequest, Source,
-    SourceError, SourceErrorKind,
+    Access, AllowedRoots, AskedRange, FailedParents, Finding, KnownPages, NextSlice, OneSlice,
+    ParentsProfile, Plan, PlanRequest, Position, Profile, RateLimit, RawRows, SliceReader,
+    SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::field::Locator;
 
@@ -281,6 +281,7 @@ impl RestApiSource {
             which,
             per_lane: for_each.batch(),
             asked: self.asked_of_parents(),
+            needed: self.params.needed_of_parents(),
         }))
     }
 
@@ -788,6 +789,7 @@ impl Source for RestApiSource {
                 (None, None) => Reads::Again,
                 (Some(_), _) | (_, Some(_)) => Reads::News,
             },
+            guards_itself: false,
             rows_by_job_file: true,
             may_shift: matches!(self.reader.paginator.way(), Way::Numbered { .. }),
             slices_per_batch: PAGES_PER_BATCH,
@@ -910,10 +912,16 @@ impl Source for RestApiSource {
         position: &Value,
         slice: SliceId,
         kind: SourceErrorKind,
-    ) -> Option<NextSlice> {
-        let for_each = self.params.for_each.as_ref().filter(|_| children::is_of_these(kind))?;
-        let position = PagePosition::from_json(position).ok()?;
-        children::behind(for_each, (&position, slice), self.reader.paginator.first(), true)
+    ) -> FailedParents {
+        let for_each = self.params.for_each.as_ref().filter(|_| children::is_of_these(kind));
+        let (Some(for_each), Ok(position)) = (for_each, PagePosition::from_json(position)) else {
+            return FailedParents::NotAtFault;
+        };
+        let first = self.reader.paginator.first();
+        match children::behind(for_each, (&position, slice), first, true) {
+            Some(next) => FailedParents::Alone(next),
+            None => FailedParents::TooMany,
+        }
     }
 
     fn map(

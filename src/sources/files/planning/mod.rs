@@ -57,6 +57,7 @@ impl Source for SlicedFiles {
     fn profile(&self) -> Profile {
         Profile {
             reads: Reads::News,
+            guards_itself: true,
             rows_by_job_file: false,
             may_shift: false,
             slices_per_batch: CHUNKS_PER_BATCH,
