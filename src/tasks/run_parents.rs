@@ -107,7 +107,8 @@ pub(super) async fn keep(
         return Err(TaskError::Inconsistent(text));
     }
     plan.slices.retain(|next| u64::from(next.slice.lane()) < lanes);
-    plan.everything &= due + lacking.values().sum::<i64>() == all;
+    // What a parent has that cannot be asked for is not known, and not gone.
+    plan.everything &= due == all;
     plan.remarks.extend(none_yet(planned, all));
     plan.remarks.extend(lacking_remark(&lacking));
     Ok(())

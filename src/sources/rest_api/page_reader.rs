@@ -137,9 +137,11 @@ impl PageReader {
         let place = &self.selector.place;
         let (end_values, asks_for_news) = (self.paginator.end_values(), self.tracker.is_some());
         let last = LastPage { page: view, status, place, end_values, asks_for_news };
-        let Verdict { again, next, ahead, mut end, repeats } =
+        let Verdict { again, next, ahead, mut end, repeats, places } =
             self.paginator.verdict(position, view, &last)?;
-        if redacted > 0 && next.as_ref().is_some_and(|next| next.to_string().contains(REDACTED)) {
+        let by_secret =
+            |next: &Value| self.paginator.own_words(next).to_string().contains(REDACTED);
+        if redacted > 0 && next.as_ref().is_some_and(by_secret) {
             let message =
                 "the cursor of the next page holds a secret of the request, which is not stored";
             return Err(SourceError::new(SourceErrorKind::InvalidResponse, message).advise(
@@ -171,6 +173,8 @@ impl PageReader {
             && !repeats
         {
             cursors.met = tracker.met(rows);
+            // Whether pages are places in a list may show only at a later page.
+            cursors.by_reference = !places;
         }
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok()).map(Into::into);

@@ -194,6 +194,17 @@ pub(super) fn holds_signs(plain: &str) -> bool {
     )
 }
 
+/// Whether a key is named after the records and holds what tells their pages apart: `_allItemsMeta` beside `allItems`,
+/// `items_aggregate` beside `items`.
+pub(super) fn is_about(plain: &str, records: &str) -> bool {
+    const ENDINGS: [&str; 7] =
+        ["meta", "metadata", "aggregate", "info", "pageinfo", "paging", "pagination"];
+    let many = plain.strip_prefix(records).is_some_and(|rest| ENDINGS.contains(&rest));
+    // GraphQL servers count `items` in `itemAggregate` as well.
+    let one = records.strip_suffix('s').filter(|one| !one.is_empty());
+    many || one.and_then(|one| plain.strip_prefix(one)).is_some_and(|rest| ENDINGS.contains(&rest))
+}
+
 /// The name of a header without what marks it as the API's own, if it may speak of pages: `X-WP-TotalPages` speaks of
 /// `TotalPages`.
 pub(super) fn bare_header(name: &str) -> Option<&str> {
@@ -252,6 +263,20 @@ mod tests {
             ("totalpages", Some("items"), Some(Sign::Pages)),
         ] {
             assert_eq!(sign_of(key, records), sign, "{key} {records:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_after_the_records_is_about_them() {
+        for (key, records, about) in [
+            ("allitemsmeta", "allitems", true),
+            ("itemsaggregate", "items", true),
+            ("itemaggregate", "items", true),
+            ("usersaggregate", "items", false),
+            ("items", "items", false),
+            ("aggregate", "s", false),
+        ] {
+            assert_eq!(is_about(key, records), about, "{key} {records}");
         }
     }
 

@@ -150,9 +150,8 @@ impl RestApiSource {
     /// # Errors
     /// When a part of it is no JSONPath.
     pub(super) fn keyed_by(mut self, key: &[Locator]) -> Result<Self, SourceError> {
-        // Others refer to where the next page begins: a list that moves does not shift it.
-        let is_numbered = matches!(self.reader.paginator.way(), Way::Numbered { .. });
-        if let Some(reader) = Arc::get_mut(&mut self.reader).filter(|_| is_numbered)
+        let has_pages = !matches!(self.reader.paginator.way(), Way::Single { .. });
+        if let Some(reader) = Arc::get_mut(&mut self.reader).filter(|_| has_pages)
             && let Some(tracker) = &mut reader.tracker
         {
             tracker.identified_by(&self.params, key)?;
@@ -791,7 +790,7 @@ impl Source for RestApiSource {
             },
             guards_itself: false,
             rows_by_job_file: true,
-            may_shift: matches!(self.reader.paginator.way(), Way::Numbered { .. }),
+            may_shift: self.reader.paginator.may_shift(self.params.for_each.is_some()),
             slices_per_batch: PAGES_PER_BATCH,
             bytes_per_batch: BYTES_PER_BATCH,
             rate_limit: rate_limit.map(|RateLimitParams { key, requests, per, .. }| RateLimit {

@@ -5,6 +5,7 @@
 mod answers;
 mod bounds;
 mod broken;
+mod counted_links;
 mod cursors;
 mod ends;
 mod histories;

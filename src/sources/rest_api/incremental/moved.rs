@@ -46,6 +46,8 @@ impl Tracker {
         for trace in traces {
             lists.entry((&trace.window.start, &trace.window.end)).or_default().push(trace);
         }
+        // Where cursors lead from page to page, nothing is hidden by what moves.
+        lists.retain(|_, pages| pages.iter().any(|page| page.is_place()));
         let moved = lists.values().filter_map(|pages| {
             let by_late_clocks = || self.moved_by_late_clocks(pages, late?, newer?);
             by_late_clocks().or_else(|| self.moved_in(pages, newer))
@@ -88,7 +90,7 @@ impl Tracker {
     /// they are at the most. `None` where the highest of all was answered within the second of the first page, or
     /// where each request says up to where to read.
     pub(super) fn changed_by_late_clocks(&self, traces: &[Trace]) -> Option<Mark> {
-        let is_numbered = self.identities.is_some();
+        let is_numbered = traces.iter().any(Trace::is_place);
         let is_time = self.params.kind.is_time() && self.params.kind != MarkKind::Date;
         if !is_numbered || !is_time || traces.iter().any(|trace| trace.window.end.is_some()) {
             return None;

@@ -35,6 +35,8 @@ pub(in crate::sources::rest_api) struct Cursors {
     marks: Vec<Mark>,
     /// What tells the records from those of other pages.
     pub(in crate::sources::rest_api) met: String,
+    /// Whether nothing up to this page has shown that pages are places in a list.
+    pub(in crate::sources::rest_api) by_reference: bool,
 }
 
 /// What a page leaves for the end of its run.
@@ -84,6 +86,20 @@ pub(in crate::sources::rest_api) struct Trace {
     /// What tells the records from those of other pages, where they are asked for by number.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) met: String,
+    /// Whether nothing up to this page has shown that pages are places in a list.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) by_reference: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+impl Trace {
+    /// Whether the page is known to be a place in a list.
+    pub(super) fn is_place(&self) -> bool {
+        !self.met.is_empty() && !self.by_reference
+    }
 }
 
 fn is_none(number: &u64) -> bool {
@@ -149,7 +165,8 @@ impl Tracker {
         end: Option<ChainEnd>,
     ) -> Option<Trace> {
         let window = Window { reached: None, ..position.window.clone()? };
-        let Cursors { span, missing, records, descends, marks, met } = cursors.unwrap_or_default();
+        let Cursors { span, missing, records, descends, marks, met, by_reference } =
+            cursors.unwrap_or_default();
         let older = self.older(&window, &marks);
         let now = date.and_then(|date| self.behind_the_answer(date));
         let is_stamped = |mark: &Mark| now.as_ref().is_none_or(|now| mark < now);
@@ -185,6 +202,7 @@ impl Tracker {
             cursor,
             refused,
             met,
+            by_reference,
         };
         Some(trace)
     }

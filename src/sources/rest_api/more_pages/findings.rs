@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::sources::rest_api::around::{self, Looks, join, plain};
 use crate::sources::rest_api::full_page::fills_a_page;
-use crate::sources::rest_api::signs::{Sign, holds_signs, says_end, sign_of};
+use crate::sources::rest_api::signs::{Sign, holds_signs, is_about, says_end, sign_of};
 
 /// How deep values around the records are looked into, as in `meta.pagination.links.next`.
 const MOST_LEVELS: usize = 4;
@@ -21,6 +21,8 @@ pub(super) struct Findings<'a> {
     asked: &'a str,
     /// What the key of the records is called, without its spelling.
     records: Option<&'a str>,
+    /// Whether what is looked into is named after the records, as `items_aggregate` beside `items`.
+    of_records: bool,
     /// The cursors that say that there is no next page.
     end_values: &'a [Value],
     /// The address that the answer says it has.
@@ -182,6 +184,8 @@ impl<'a> Findings<'a> {
             .iter()
             .any(|word| plain.contains(word));
         let Some(sign) = sign_of(&plain, self.records) else { return };
+        // What is named after the records counts them.
+        let sign = if self.of_records && sign == Sign::Count { Sign::Total } else { sign };
         match sign {
             Sign::Here => self.own = link_in(value).or(self.own.take()),
             Sign::Next => {
@@ -305,11 +309,19 @@ impl<'a> Findings<'a> {
     /// Looks into what APIs put around the things that tell pages apart.
     fn see_within(&mut self, place: &str, key: &str, value: &Value, level: usize) {
         let plain = plain(key);
-        let around = holds_signs(&plain);
+        let named = self.records.is_some_and(|records| is_about(&plain, records));
+        let around = holds_signs(&plain) || named || (self.of_records && plain == "aggregate");
         // openFDA has it in `meta.results`.
         if !around && (level < 2 || plain != "results") || level >= MOST_LEVELS {
             return;
         }
+        let outer = self.of_records;
+        self.of_records |= named;
+        self.see_each(place, &plain, value, level);
+        self.of_records = outer;
+    }
+
+    fn see_each(&mut self, place: &str, plain: &str, value: &Value, level: usize) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {

@@ -59,7 +59,7 @@ fn of(headers: &[(&str, &str)]) -> HeaderMap {
 
 /// Name, selector, a body with more pages, what is seen, and the body of a last page.
 #[rustfmt::skip]
-const BODIES: [(&str, &str, &str, &str, &str); 49] = [
+const BODIES: [(&str, &str, &str, &str, &str); 51] = [
         ("Cloudflare", "$.result[*]", r#"{"success":true,"result":[{},{}],"result_info":{"page":1,"per_page":2,"total_pages":100,"count":2,"total_count":200}}"#,
             "`result_info.total_pages` is 100", r#"{"success":true,"result":[{},{}],"result_info":{"page":100,"per_page":2,"total_pages":100,"count":2,"total_count":200}}"#),
         ("Meilisearch", "$.hits[*]", r#"{"hits":[{},{}],"offset":0,"limit":2,"estimatedTotalHits":66,"processingTimeMs":1}"#,
@@ -142,6 +142,10 @@ const BODIES: [(&str, &str, &str, &str, &str); 49] = [
             "`total_count` is 40, and it has 2 records", r#"{"total_count":2,"incomplete_results":false,"items":[{},{}]}"#),
         ("OpenAlex", "$.results[*]", r#"{"meta":{"count":251,"db_response_time_ms":9,"page":1,"per_page":2},"results":[{},{}]}"#,
             "`meta.count` is 251, and it has 2 records", r#"{"meta":{"count":2,"db_response_time_ms":9,"page":1,"per_page":25},"results":[{},{}]}"#),
+        ("Hasura", "$.data.items[*]", r#"{"data":{"items":[{},{}],"items_aggregate":{"aggregate":{"count":237}}}}"#,
+            "`data.items_aggregate.aggregate.count` is 237, and it has 2 records", r#"{"data":{"items":[{},{}],"items_aggregate":{"aggregate":{"count":2}}}}"#),
+        ("json-graphql-server", "$.data.allItems[*]", r#"{"data":{"allItems":[{},{}],"_allItemsMeta":{"count":237}}}"#,
+            "`data._allItemsMeta.count` is 237, and it has 2 records", r#"{"data":{"allItems":[{},{}],"_allItemsMeta":{"count":2}}}"#),
         ("CKAN", "$.result.results[*]", r#"{"success":true,"result":{"count":3021,"facets":{},"results":[{},{},{},{},{},{},{},{},{},{}]}}"#,
             "`result.count` is 3021, and it has 10 records", r#"{"success":true,"result":{"count":1,"facets":{},"results":[{}]}}"#),
         ("openFDA", "$.results[*]", r#"{"meta":{"disclaimer":"x","results":{"skip":0,"limit":1,"total":26000}},"results":[{}]}"#,

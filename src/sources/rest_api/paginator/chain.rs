@@ -64,8 +64,15 @@ pub(super) struct Chain {
     pub was_aside: bool,
     /// What the first page that said so says is wrong with it: something may be missing there.
     pub complaint: Option<String>,
+    /// Whether its pages are places in a list, for what leads from one to the next counts pages or records.
+    #[serde(skip_serializing_if = "is_false")]
+    pub places: bool,
     /// Whether an earlier version of kasparro began it, which counted nothing.
     pub partial: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Pages that are asked for side by side: every so many of them follow each other.

@@ -156,6 +156,26 @@ impl Paginate for Cursor {
         &self.end_values
     }
 
+    /// Some APIs give the number of the next page, or of its first record, as their cursor.
+    fn leads_by_number(&self, at: &Value, page: &PageView<'_>, next: &Value) -> bool {
+        let number = |at: &Value| {
+            let cursor = position::<Position>(at).ok()?.cursor?;
+            cursor.as_u64().or_else(|| cursor.as_str()?.parse().ok())
+        };
+        let (came, sizes) = (page.came as u64, self.size.map(u64::from));
+        match (number(at), number(next)) {
+            (Some(from), Some(to)) => {
+                let step = to.saturating_sub(from);
+                step == 1 || (step > 1 && (step == came || Some(step) == sizes))
+            }
+            (None, Some(to)) => {
+                let is_first = position::<Position>(at).is_ok_and(|at| at.cursor.is_none());
+                is_first && to > 0 && (to <= 2 || to == came || to == came + 1 || Some(to) == sizes)
+            }
+            _ => false,
+        }
+    }
+
     fn variable(&self) -> Option<&str> {
         self.variable.as_deref()
     }

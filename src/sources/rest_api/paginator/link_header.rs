@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::end_keys::{EndKeys, with_end_keys};
 use super::links;
+use super::page_view::PageView;
 use super::paginate::{Came, Paginate, Way};
 use crate::sources::SourceError;
 use crate::sources::rest_api::request::RequestParts;
@@ -34,6 +35,10 @@ impl Paginate for LinkHeader {
         let bad = self.rel.is_empty() || self.rel.contains(char::is_whitespace);
         let problem = "expected one relation, such as \"next\"".to_owned();
         bad.then_some((Some("rel"), problem)).into_iter().collect()
+    }
+
+    fn leads_by_number(&self, _at: &Value, page: &PageView<'_>, next: &Value) -> bool {
+        links::lead_by_number(page, next)
     }
 
     fn first(&self) -> Value {

@@ -70,6 +70,64 @@ pub(super) fn next(at: &Value, page: &PageView<'_>, link: &str) -> Result<Value,
     Ok(json!({ "page": number, "url": url.as_str() }))
 }
 
+/// Whether the link at the position `next`, which the page holds, counts pages or records: a number of its query, or
+/// a part of its path, is one more than that of the page's address, or as many more as the page has records, or asks
+/// for. Without one there the page is the first.
+pub(super) fn lead_by_number(page: &PageView<'_>, next: &Value) -> bool {
+    let next = position::<Position>(next).ok().and_then(|next| Url::parse(&next.url?).ok());
+    next.is_some_and(|next| is_counted_on(page.asked, &next, page.came as u64))
+}
+
+fn is_counted_on(asked: &Url, next: &Url, came: u64) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    let asked_of = |name: &str| {
+        asked.query_pairs().find(|(key, _)| key == name).map(|(_, value)| number(&value))
+    };
+    let sizes: Vec<u64> = next.query_pairs().filter_map(|(_, value)| number(&value)).collect();
+    // The first page is 0 or 1, and begins with record 0 or 1.
+    let is_second = |to: u64| {
+        let firsts = [1, 2, came, came + 1].into_iter().chain(sizes_of(next));
+        to > 0 && firsts.into_iter().any(|number| number == to)
+    };
+    let is_step = |step: u64| step == 1 || (step > 1 && (step == came || sizes.contains(&step)));
+    let in_query = next.query_pairs().any(|(key, value)| {
+        let Some(to) = number(&value) else { return false };
+        match asked_of(&key) {
+            Some(Some(from)) => to > from && is_step(to - from),
+            None => is_second(to) && !is_size(&key),
+            Some(None) => false,
+        }
+    });
+    let parts = |url: &Url| -> Vec<String> {
+        url.path_segments().into_iter().flatten().map(str::to_owned).collect()
+    };
+    let (from, to) = (parts(asked), parts(next));
+    let in_path = from.len() == to.len()
+        && from.iter().zip(&to).any(|(from, to)| match (number(from), number(to)) {
+            (Some(from), Some(to)) => to > from && is_step(to - from),
+            _ => false,
+        });
+    // As `/x` leads to `/x/page/2`.
+    let is_below = to.len() > from.len() && to.starts_with(&from);
+    let last = to.last().and_then(|last| number(last));
+    in_query || in_path || is_below && last.is_some_and(is_second)
+}
+
+/// The sizes of pages that an address asks for, and each with the one behind it.
+fn sizes_of(url: &Url) -> Vec<u64> {
+    let sizes = url.query_pairs().filter(|(key, _)| is_size(key));
+    let sizes = sizes.filter_map(|(_, value)| value.parse::<u64>().ok());
+    sizes.flat_map(|size| [size, size.saturating_add(1)]).collect()
+}
+
+/// Whether a parameter says how many records a page has.
+fn is_size(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["per", "limit", "size", "count", "max", "top", "first", "len", "rows", "take"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
 /// Takes out the query parameters whose values are secrets.
 fn without_secrets(url: &mut Url) {
     let Some(query) = url.query().filter(|query| query.contains(REDACTED)) else { return };
@@ -209,6 +267,33 @@ mod tests {
         #[test]
         fn any_link_header_is_read_to_its_end(text in "[ -~]{0,60}") {
             let _ = Links(&text).count();
+        }
+    }
+
+    #[test]
+    fn links_that_count_are_told_from_those_with_cursors() {
+        for (asked, next, came, counts) in [
+            ("https://a/x?per_page=100", "https://a/x?per_page=100&page=2", 100, true),
+            ("https://a/x?page=2", "https://a/x?page=3", 50, true),
+            ("https://a/x", "https://a/x?startIndex=11", 10, true),
+            ("https://a/x", "https://a/x?offset=10&limit=10", 9, true),
+            ("https://a/x", "https://a/x/page/2", 10, true),
+            ("https://a/x", "https://a/x?page=1", 50, true),
+            ("https://a/x?limit=50", "https://a/x?limit=50&offset=50", 50, true),
+            ("https://a/x?limit=50&offset=50", "https://a/x?limit=50&offset=100", 50, true),
+            // A filter of the API, or a page that is short.
+            ("https://a/x?limit=50&offset=50", "https://a/x?limit=50&offset=100", 47, true),
+            ("https://a/x/page/2", "https://a/x/page/3", 10, true),
+            ("https://a/x?limit=50", "https://a/x?limit=50&cursor=cD0yMDI2", 50, false),
+            ("https://a/x", "https://a/x?per_page=50&cursor=cD0yMDI2", 50, false),
+            ("https://a/x?limit=50", "https://a/x?limit=50&after=83125", 50, false),
+            ("https://a/x?after=83125", "https://a/x?after=83190", 50, false),
+            ("https://a/x?since=1700000000", "https://a/x?since=1700004711", 50, false),
+            ("https://a/x?page=3", "https://a/x?page=2", 50, false),
+            ("https://a/v1/x", "https://a/v1/x?token=abc", 50, false),
+        ] {
+            let [asked, next] = [asked, next].map(|url| Url::parse(url).unwrap());
+            assert_eq!(is_counted_on(&asked, &next, came), counts, "{asked} {next}");
         }
     }
 

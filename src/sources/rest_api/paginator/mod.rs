@@ -88,6 +88,13 @@ impl Paginator {
         self.kind().way()
     }
 
+    /// Whether what moves in the list while it is read may be missed. Links may count pages or not: nobody knows
+    /// before they come. The lists of children are short, and most have one page: of those only numbers count.
+    pub(super) fn may_shift(&self, of_parents: bool) -> bool {
+        let by_links = matches!(self, Self::LinkHeader(_) | Self::NextUrl(_));
+        matches!(self.way(), Way::Numbered { .. }) || by_links && !of_parents
+    }
+
     /// What serde cannot check of its parameters: the key below `rest_api.paginator`, or `None` for the
     /// table itself, and what is wrong there.
     pub(super) fn problems(&self) -> Vec<(Option<&'static str>, String)> {
@@ -160,6 +167,11 @@ impl Paginator {
     /// The position of the first page.
     pub(super) fn first(&self) -> Value {
         self.kind().first()
+    }
+
+    /// A position without what is known of its chain, which may hold words of the API.
+    pub(super) fn own_words(&self, at: &Value) -> Value {
+        chain::own(at)
     }
 
     /// Which page of the full sync a position is, from 1: recorded pages are named by it.

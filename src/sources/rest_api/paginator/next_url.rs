@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::end_keys::{EndKeys, path_problem, with_end_keys};
 use super::links;
+use super::page_view::PageView;
 use super::paginate::{Came, Paginate, Way};
 use crate::sources::rest_api::body_path::BodyPath;
 use crate::sources::rest_api::request::RequestParts;
@@ -34,6 +35,10 @@ impl Paginate for NextUrl {
     fn problems(&self) -> Vec<(Option<&'static str>, String)> {
         let problem = path_problem("next_url_path", &self.next_url_path);
         problem.map(|problem| (Some("next_url_path"), problem)).into_iter().collect()
+    }
+
+    fn leads_by_number(&self, _at: &Value, page: &PageView<'_>, next: &Value) -> bool {
+        links::lead_by_number(page, next)
     }
 
     fn first(&self) -> Value {

@@ -69,6 +69,13 @@ pub(in crate::sources::rest_api) trait Paginate:
         &[]
     }
 
+    /// Whether what leads from a page to the next one counts pages or records, as a link with `page=3` does: then
+    /// pages are places in a list, and what moves in it may be missed.
+    fn leads_by_number(&self, at: &Value, page: &PageView<'_>, next: &Value) -> bool {
+        let _ = (at, page, next);
+        matches!(self.way(), Way::Numbered { .. })
+    }
+
     /// The variable of a GraphQL query that takes the cursor.
     fn variable(&self) -> Option<&str> {
         None

@@ -36,6 +36,8 @@ pub(in crate::sources::rest_api) struct Verdict {
     pub end: Option<ChainEnd>,
     /// Whether it is a page past the end that repeats the last one: its records have come already.
     pub repeats: bool,
+    /// Whether pages are places in a list: what moves in it while it is read may be missed.
+    pub places: bool,
 }
 
 /// What decides.
@@ -90,11 +92,13 @@ impl<'a> Rules<'a> {
             let end = end.map(|note| ChainEnd::incomplete(StopReason::End, note));
             return Ok(Verdict { end, ..verdict });
         }
+        let is_numbered = matches!(self.way, Way::Numbered { .. });
+        self.chain.places |= is_numbered;
         if let Some(aside) = self.chain.aside {
-            return self.beside(aside);
+            return Ok(Verdict { places: true, ..self.beside(aside)? });
         }
         if let Some(probe) = self.chain.probe.take() {
-            return self.probed(probe);
+            return Ok(Verdict { places: is_numbered, ..self.probed(probe)? });
         }
         match self.page.said {
             Said::Page | Said::Last => self.page(),
@@ -112,6 +116,11 @@ impl<'a> Rules<'a> {
     }
 
     fn page(&mut self) -> Result<Verdict, SourceError> {
+        let verdict = self.page_in_order()?;
+        Ok(Verdict { places: self.chain.places, ..verdict })
+    }
+
+    fn page_in_order(&mut self) -> Result<Verdict, SourceError> {
         let says = Says {
             total: self.total()?,
             has_more: self.keys.has_more_of(&self.page)?,
@@ -225,6 +234,7 @@ impl<'a> Rules<'a> {
     }
 
     fn go_on(&mut self, next: Value) -> Result<Verdict, SourceError> {
+        self.chain.places |= self.kind.leads_by_number(&self.own, &self.page, &next);
         if matches!(self.way, Way::Referenced) && self.leads_to_itself(&next) {
             return Err(self.in_a_circle(&self.name()?, "leads to itself"));
         }
@@ -247,9 +257,9 @@ impl<'a> Rules<'a> {
         Verdict { again, end: Some(end), ..Verdict::default() }
     }
 
-    /// How many records of a numbered list may have come twice, for it moved, without any being missed.
+    /// How many records of a list of several pages may have come twice, for it moved, without any being missed.
     fn spare(&self) -> Option<u64> {
-        let numbered = matches!(self.way, Way::Numbered { .. }) && !self.chain.partial;
+        let numbered = !matches!(self.way, Way::Single { .. }) && !self.chain.partial;
         let claimed = || self.chain.claimed.filter(|_| self.keys.total.is_none());
         // What was added since may be where nobody looks any more.
         let total = self.chain.first_total.or_else(claimed).filter(|_| numbered)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{DATE, HeaderMap, LINK};
 use serde_json::{Value, json};
 
 use super::*;
@@ -59,12 +59,25 @@ struct Moving {
     late: i64,
     /// How long a request takes at the least.
     pause: i64,
+    /// The parameter of links that counts, where pages are asked for by them.
+    by_links: Option<&'static str>,
     source: Arc<RestApiSource>,
     records: BTreeMap<u64, Shown>,
     now: i64,
     state: Value,
     /// The highest number of each id that was loaded.
     loaded: BTreeMap<u64, u64>,
+}
+
+/// The source of an API whose cursor is of this type.
+fn source(kind: &str, paginator: &str) -> Arc<RestApiSource> {
+    let lines = format!(
+        "base_url = \"https://api.example.com/\"\ndata_selector = \"$.items[*]\"\npaginator = {paginator}\n\
+         incremental = {{ cursor_path = \"$.updated\", type = \"{kind}\", start_param = \"since\" }}"
+    );
+    let source =
+        RestApiSource::new(toml::from_str(&lines).unwrap(), PathBuf::new(), vec![]).unwrap();
+    Arc::new(source.keyed_by(&[Locator::of_source_field("id")]).unwrap())
 }
 
 /// What a run said, and whether all its pages were read.
@@ -82,6 +95,15 @@ impl Ran {
 impl Moving {
     fn new(seed: u64, order: Order) -> Self {
         Self::of(seed, order, SIZE, 0, 1, 40)
+    }
+
+    /// Pages that are asked for by links, which count pages or records.
+    fn linked(seed: u64, order: Order) -> Self {
+        let mut moving = Self::new(seed, order);
+        moving.by_links = Some(if moving.dice.random() { "page" } else { "offset" });
+        let kind = if moving.grain == 1_000 { "epoch" } else { "epoch_ms" };
+        moving.source = source(kind, "{ type = \"link_header\" }");
+        moving
     }
 
     /// Pages of any size, and a clock that is late by up to 90 minutes, or ahead. Some have a record from the future.
@@ -112,13 +134,6 @@ impl Moving {
             true => "{ type = \"page_number\" }".to_owned(),
             false => format!("{{ type = \"offset\", size = {size} }}"),
         };
-        let lines = format!(
-            "base_url = \"https://api.example.com/\"\ndata_selector = \"$.items[*]\"\npaginator = {paginator}\n\
-             incremental = {{ cursor_path = \"$.updated\", type = \"{kind}\", start_param = \"since\" }}"
-        );
-        let source =
-            RestApiSource::new(toml::from_str(&lines).unwrap(), PathBuf::new(), vec![]).unwrap();
-        let source = source.keyed_by(&[Locator::of_source_field("id")]).unwrap();
         let mut moving = Self {
             seed,
             dice,
@@ -127,7 +142,8 @@ impl Moving {
             size,
             late,
             pause,
-            source: Arc::new(source),
+            by_links: None,
+            source: source(kind, &paginator),
             records: BTreeMap::new(),
             now: BEGIN,
             state: Value::Null,
@@ -194,9 +210,10 @@ impl Moving {
             let query: BTreeMap<_, _> = url.query_pairs().into_owned().collect();
             let skipped = match query.get("page") {
                 Some(page) => (page.parse::<usize>().unwrap() - 1) * self.size,
-                None => query["offset"].parse().unwrap(),
+                None => query.get("offset").map_or(0, |offset| offset.parse().unwrap()),
             };
             let list = self.list(self.since(&url));
+            let leads_on = list.len() > skipped + self.size;
             let page: Vec<_> = list.into_iter().skip(skipped).take(self.size).collect();
             for (id, record) in &page {
                 let known = self.loaded.entry(*id).or_default();
@@ -210,6 +227,15 @@ impl Moving {
             let mut headers = HeaderMap::new();
             let time = DateTime::<chrono::Utc>::from_timestamp_millis(self.now).unwrap();
             headers.insert(DATE, httpdate::fmt_http_date(time.into()).parse().unwrap());
+            if let Some(param) = self.by_links.filter(|_| leads_on) {
+                let behind = skipped + self.size;
+                let number = if param == "page" { behind / self.size + 1 } else { behind };
+                let mut link = url.clone();
+                link.set_query(None);
+                let kept = query.iter().filter(|(name, _)| *name != param);
+                link.query_pairs_mut().extend_pairs(kept).append_pair(param, &number.to_string());
+                headers.insert(LINK, format!("<{link}>; rel=\"next\"").parse().unwrap());
+            }
             let body = json!({ "items": items, "skipped": skipped }).to_string().into_bytes();
             let response = Response { status: 200, headers, body, ..Response::default() };
             let page = match (*self.source).read(&position, response) {
@@ -248,12 +274,21 @@ impl Moving {
     }
 }
 
+type New = fn(u64, Order) -> Moving;
+
+/// Each order of a list, asked for by number and by links.
+fn in_all_orders() -> impl Iterator<Item = (Order, New)> {
+    let ways = [Moving::new as New, Moving::linked as New];
+    let orders = [Order::Ascending, Order::Descending, Order::ById];
+    orders.into_iter().flat_map(move |order| ways.map(|new| (order, new)))
+}
+
 #[tokio::test]
 async fn what_moved_onto_a_page_that_was_read_is_asked_for_by_the_next_run() {
     let mut runs_that_moved = 0;
     for seed in 0..HISTORIES {
-        for order in [Order::Ascending, Order::Descending, Order::ById] {
-            let mut moving = Moving::new(seed, order);
+        for (order, new) in in_all_orders() {
+            let mut moving = new(seed, order);
             for _ in 0..4 {
                 let ran = moving.run(Some(Writes::All)).await;
                 runs_that_moved += u32::from(ran.moved().is_some());
@@ -336,8 +371,11 @@ async fn behind_a_late_clock_runs_go_on_and_read_again_no_more_than_they_take() 
 #[tokio::test]
 async fn a_list_that_only_grows_moves_nothing_whatever_its_order() {
     for seed in 0..HISTORIES {
-        for order in [Order::Ascending, Order::ById] {
-            let mut moving = Moving::new(seed, order);
+        for (order, new) in in_all_orders() {
+            if order == Order::Descending {
+                continue;
+            }
+            let mut moving = new(seed, order);
             for _ in 0..3 {
                 let ran = moving.run(Some(Writes::New)).await;
                 assert_eq!(ran.moved(), None, "seed {seed}, {order:?}");
