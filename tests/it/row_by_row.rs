@@ -255,7 +255,7 @@ pub fn job(source: &str, files: &Files, chunk_size: u64) -> String {
     write!(
         job,
         "paths = [\"{source}/*.csv\"]\nchunk_size = {chunk_size}\ndelimiter = \",\"\n\
-         quote = '\"'\nescape = '\"'\n[fields]\nname = {{ column = \"name\", required = true }}\n\
+         quote = '\"'\nescape = '\"'\nstray_quotes = 'quarantine'\n[fields]\nname = {{ column = \"name\", required = true }}\n\
          price = {{ column = \"price\", type = \"decimal\" }}\n\
          [checks]\nmax_quarantine_ratio = 1.0\n"
     )

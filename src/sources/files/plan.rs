@@ -32,7 +32,8 @@ pub(super) fn plan<F: RowFormat>(
         return Ok(FilePlan::Unchanged { modified, hash: None, layout: None, etag });
     }
     let doubts = known.map_or_else(Doubts::default, |known| F::doubts(&known.layout));
-    let mut attempt = Attempt { size: state.stamp.size, doubts };
+    let inherited = doubts != Doubts::default();
+    let mut attempt = Attempt { size: state.stamp.size, doubts, inherited };
     loop {
         match attempt.run(format, store, path, &state, known, visit)? {
             ControlFlow::Break(plan) => return Ok(plan),
@@ -47,6 +48,8 @@ struct Attempt {
     size: u64,
     /// What is wrong of what its start makes believe.
     doubts: Doubts,
+    /// Whether what was known of the file before says so: that counts only if it has grown since.
+    inherited: bool,
 }
 
 impl Attempt {
@@ -79,11 +82,18 @@ impl Attempt {
             return Err(changing(path));
         }
         if grows && size == before.stamp.size && stream.ends_within_line() && pass.last_row > 0 {
-            return Ok(ControlFlow::Continue(Self { size: pass.last_row, doubts: self.doubts }));
+            return Ok(ControlFlow::Continue(Self { size: pass.last_row, ..*self }));
+        }
+        let has_grown = known.is_some_and(|known| {
+            stream.prefix_hashes().is_some_and(|start| start.matches(known.hash))
+        });
+        if self.inherited && !has_grown {
+            let doubts = Doubts::default();
+            return Ok(ControlFlow::Continue(Self { size: self.size, doubts, inherited: false }));
         }
         let doubts = self.doubts.and(pass.survey.doubts());
         if doubts != self.doubts {
-            return Ok(ControlFlow::Continue(Self { size: self.size, doubts }));
+            return Ok(ControlFlow::Continue(Self { doubts, ..*self }));
         }
         let Pass { survey, cutter, rows, appended, .. } = pass;
         let plain = survey.is_plain();

@@ -15,6 +15,8 @@ pub(super) struct GuessCheck {
     apostrophes: Check,
     quotes: Check,
     spaces: Check,
+    /// Rows that have as many fields as columns with the space behind each delimiter.
+    spaced: usize,
     rows: usize,
     /// Rows with a value in quotes that would be none the worse without.
     in_quotes: usize,
@@ -72,6 +74,7 @@ impl GuessCheck {
             let narrow = reader.grammar.delimiters_within(content) + 1 < columns;
             let commas = memchr::memchr_iter(b',', content).count() + 1;
             self.spaces.speaks_against += usize::from(narrow && commas == columns);
+            self.spaced += usize::from(!narrow);
         }
     }
 
@@ -101,7 +104,9 @@ impl GuessCheck {
             (&self.quotes, doubts::QUOTES),
             (&self.spaces, doubts::SPACES),
         ] {
-            let kept = check.speaks_for > 0 || mostly && doubt == doubts::QUOTES;
+            // One row without a space does not take it from the keys of all others: it is set aside.
+            let spaced = doubt == doubts::SPACES && self.spaced > check.speaks_against;
+            let kept = check.speaks_for > 0 || mostly && doubt == doubts::QUOTES || spaced;
             if check.looks && check.speaks_against > 0 && !kept {
                 found = found.and(doubt);
             }

@@ -112,12 +112,34 @@ impl Beginning<'_> {
         if !matches!(params.header, Header::Auto(_)) {
             return None;
         }
-        lines_above_header(text, self.wanted).find_map(|(lines, length)| {
+        let below = lines_above_header(text, self.wanted).find_map(|(lines, length)| {
             match self.table(params, &text[length..], complete) {
                 Ok(Some(table)) if table.has_needed => Some((lines, length, table)),
                 _ => None,
             }
-        })
+        });
+        below.filter(|(_, length, table)| !self.are_rows(&text[..*length], table))
+    }
+
+    /// Whether the lines above a header hold rows of its width, or quotes that it stands in: then they are data, and
+    /// the header is none.
+    fn are_rows(&self, above: &[u8], table: &Table) -> bool {
+        let width = table.layout.columns.len();
+        let Ok(reader) = CsvReader::of_header(&table.layout) else { return true };
+        let (mut at, mut fields) = (0, Vec::new());
+        while at < above.len() {
+            let span = reader.grammar.span(&above[at..], true, &mut Default::default());
+            let Some(span) = span else { return true };
+            let row = reader.grammar.content(&above[at..at + span.next]);
+            reader.grammar.fields(row, &mut fields);
+            // A title may be filled up with delimiters.
+            let filled = fields.iter().filter(|field| field.end > field.start).count();
+            if filled >= width && width > 1 {
+                return true;
+            }
+            at += span.next;
+        }
+        memchr::memchr_iter(b'"', above).count() % 2 == 1
     }
 
     /// Understands the table at the start of `text`.

@@ -371,3 +371,14 @@ fn a_file_of_an_earlier_layout_is_read_again_only_if_it_means_something_else_tod
         }
     }
 }
+
+#[test]
+fn rows_of_data_are_no_lines_above_a_header() {
+    for text in [
+        "order_id,name,state\n1,a,CA\n2,b,ID\n3,c,NY\n",
+        "ident,name\n1,\"see\nid,name\nbelow\"\n2,b\n",
+    ] {
+        let error = bench_wanting(params(), text, &["id"]).plan_error();
+        assert!(error.contains("no column \"id\""), "{text:?}: {error}");
+    }
+}
