@@ -5,6 +5,9 @@
 
 use std::cmp::Ordering;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// The most digits of a number once it is written out, whole part and fraction together. A
 /// floating-point number of 64 bits, with the 17 digits that programs write, has 341 at most. PostgreSQL's
 /// `numeric` holds 131,072, but then eight bytes of a source, `1e131000`, would become 131 KB wherever the
@@ -29,13 +32,27 @@ pub enum DecimalError {
 pub struct DecimalNotation {
     /// Between the whole part and the fraction: `.` or `,`.
     pub decimal_separator: u8,
-    /// Between groups of three digits of the whole part, when the source writes one.
+    /// Between groups of digits of the whole part, when the source writes one.
     pub group_separator: Option<u8>,
+    /// How many digits are in a group.
+    pub grouping: Grouping,
+}
+
+/// How many digits are in the groups of a whole number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Grouping {
+    /// Three in each: `1,234,567`.
+    #[default]
+    Thousands,
+    /// Three in the last and two in the others: `12,34,567`.
+    Indian,
 }
 
 impl DecimalNotation {
     /// JSON's notation, and that of most files: `1234.5`.
-    pub const PLAIN: Self = Self { decimal_separator: b'.', group_separator: None };
+    pub const PLAIN: Self =
+        Self { decimal_separator: b'.', group_separator: None, grouping: Grouping::Thousands };
 }
 
 /// Appends the canonical form of `text` to `out`.
@@ -93,7 +110,7 @@ fn append_canonical(
         out.push('-');
     }
     let digits = out.len();
-    push_whole(whole, notation.group_separator, out)?;
+    push_whole(whole, notation, out)?;
     let whole_digits = out.len() - digits;
     push_digits(fraction, out)?;
     if out.len() == digits {
@@ -133,13 +150,23 @@ fn push_digits(digits: &[u8], out: &mut String) -> Result<(), DecimalError> {
     Ok(())
 }
 
-fn push_whole(whole: &[u8], group: Option<u8>, out: &mut String) -> Result<(), DecimalError> {
-    let Some(group) = group.filter(|g| whole.contains(g)) else {
+fn push_whole(
+    whole: &[u8],
+    notation: DecimalNotation,
+    out: &mut String,
+) -> Result<(), DecimalError> {
+    let Some(group) = notation.group_separator.filter(|g| whole.contains(g)) else {
         return push_digits(whole, out);
     };
-    for (i, part) in whole.split(|b| *b == group).enumerate() {
-        let expected = if i == 0 { 1..=3 } else { 3..=3 };
-        if !expected.contains(&part.len()) {
+    let parts = whole.split(|b| *b == group);
+    let last = parts.clone().count() - 1;
+    for (i, part) in parts.enumerate() {
+        let full = match notation.grouping {
+            Grouping::Indian if i < last => 2,
+            Grouping::Indian | Grouping::Thousands => 3,
+        };
+        let least = if i == 0 { 1 } else { full };
+        if !(least..=full).contains(&part.len()) {
             return Err(DecimalError::Invalid);
         }
         push_digits(part, out)?;
@@ -286,7 +313,11 @@ mod tests {
 
     #[test]
     fn a_decimal_comma_and_grouped_digits_are_read_where_declared() {
-        let german = DecimalNotation { decimal_separator: b',', group_separator: Some(b'.') };
+        let german = DecimalNotation {
+            decimal_separator: b',',
+            group_separator: Some(b'.'),
+            grouping: Grouping::Thousands,
+        };
         let read = |text: &str| {
             let mut out = String::new();
             write_canonical(text, german, &mut out).map(|()| out)
@@ -295,6 +326,31 @@ mod tests {
         assert_eq!(read("12,50").as_deref(), Ok("12.50"));
         assert_eq!(read("1.23,5"), Err(DecimalError::Invalid));
         assert_eq!(read("1234.567,5"), Err(DecimalError::Invalid));
+    }
+
+    #[test]
+    fn indian_groups_are_of_two_digits_and_the_last_of_three() {
+        let indian = DecimalNotation {
+            group_separator: Some(b','),
+            grouping: Grouping::Indian,
+            ..DecimalNotation::PLAIN
+        };
+        let read = |text: &str| {
+            let mut out = String::new();
+            write_canonical(text, indian, &mut out).map(|()| out)
+        };
+        for (text, expected) in [
+            ("12,34,567.50", "1234567.50"),
+            ("1,00,00,000", "10000000"),
+            ("1,234", "1234"),
+            ("-99,999", "-99999"),
+            ("123", "123"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["1,234,567", "123,456", "12,34", "1,2,345", ",123", "1,,234"] {
+            assert_eq!(read(text), Err(DecimalError::Invalid), "{text}");
+        }
     }
 
     #[test]

@@ -43,6 +43,16 @@ string_enum! {
         InvalidDate = "invalid_date",
         /// Not JSON, or JSON that PostgreSQL cannot store.
         InvalidJson = "invalid_json",
+        /// Not an absolute address.
+        InvalidUrl = "invalid_url",
+        /// Not a UUID.
+        InvalidUuid = "invalid_uuid",
+        /// None of the values that are declared.
+        NotAllowed = "not_allowed",
+        /// The declared expression, or the part of the text that it asks for, is not found.
+        NoMatch = "no_match",
+        /// Fewer or more characters than declared.
+        WrongLength = "wrong_length",
         /// A JSON object or list is where a single value was declared.
         InvalidText = "invalid_text",
         /// A number beyond the declared bounds, or with more than 1,000 digits when it is written out.
@@ -93,6 +103,11 @@ impl ReasonCode {
             | Self::InvalidTimestamp
             | Self::InvalidDate
             | Self::InvalidJson
+            | Self::InvalidUrl
+            | Self::InvalidUuid
+            | Self::NotAllowed
+            | Self::NoMatch
+            | Self::WrongLength
             | Self::OutOfRange
             | Self::TooLong => Remedy::Either,
         }

@@ -9,12 +9,16 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use super::document::Document;
 use super::error::Problem;
 use super::schedule::parse_time_zone;
-use crate::domain::decimal::{self, DecimalNotation};
+use super::transform_table::TransformTable;
+use crate::domain::decimal::{self, DecimalNotation, Grouping};
 use crate::domain::text;
 use crate::values::convert::{Converter, Form};
-use crate::values::field::{FieldDefinition, FieldKind, Locator, Target, Transform};
+use crate::values::field::{FieldDefinition, FieldKind, Locator, Target, TextRules};
 use crate::values::json_path;
+use crate::values::number_text::Negative;
 use crate::values::row::Cell;
+use crate::values::timestamp::RepeatedHour;
+use crate::values::transform::{Pattern, Transform};
 
 /// Where a value comes from and what it becomes. A field named `name`, `description`, `category`,
 /// `price`, `currency`, `quantity`, `url` or `source_updated_at` fills that column of
@@ -41,18 +45,44 @@ pub(super) struct FieldTable {
     max: Option<Scalar>,
     /// Between the whole part of a number and its fraction: `.` (if not given) or `,`.
     decimal_separator: Option<String>,
-    /// Between groups of three digits: `.`, `,`, `'`, `_` or a space.
+    /// Between groups of three digits: `.`, `,`, `'`, `_` or a space. A space stands for those that do not
+    /// break as well, `'` for the typographic apostrophe.
     group_separator: Option<String>,
+    /// How many digits are in a group: `thousands`, if not given, or `indian`, as in 12,34,567.
+    grouping: Option<Grouping>,
+    /// How negative numbers are written, besides a minus in front: `leading` (if not given) is in no other
+    /// way, `trailing` is 12.50-, `parentheses` is (12.50).
+    negative: Option<Negative>,
     /// By how many digits the decimal point of a number is shifted, exactly: `-2` makes 19.99 of 1999.
     scale: Option<i64>,
-    /// What is done to a text before it is kept: `trim`, `upper`, `lower`, in this order.
-    transform: Option<Vec<Transform>>,
+    /// What is done to a text before it is converted, in this order: `"trim"`, `"upper"`, `"lower"`,
+    /// `"spreadsheet_text"`, `{ extract = "…" }`, `{ replace = "…", with = "…" }`, `{ split = "…", part = 1 }`,
+    /// `{ lookup = { … } }`.
+    transform: Option<Vec<TransformTable>>,
+    /// A regular expression that all of a text has to fit.
+    pattern: Option<String>,
+    /// The only texts allowed.
+    allowed: Option<Vec<String>>,
+    /// Characters that a text has at least.
+    min_length: Option<u64>,
+    /// Characters that a text has at most.
+    max_length: Option<u64>,
+    /// The words for true, in place of `true`, `1` and `yes`.
+    true_values: Option<Vec<String>>,
+    /// The words for false, in place of `false`, `0` and `no`.
+    false_values: Option<Vec<String>>,
     /// `strftime` format of dates and times, for example `%d.%m.%Y`; `%s`, `%Q`, `epoch_us` and `epoch_ns`
     /// are seconds, milliseconds, microseconds and nanoseconds since 1970. RFC 3339 and ISO 8601 if not
     /// given.
     date_format: Option<String>,
     /// Time zone of times that carry none, for example `Europe/Berlin`; UTC if not given.
     time_zone: Option<String>,
+    /// Which one a local time means that came twice, when the clock was put back: the `first` or the `second`.
+    /// A row with such a time is set aside if not given.
+    repeated_hour: Option<RepeatedHour>,
+    /// The first year that the two digits of `%y` can mean; 1970 if not given. With 1930, 30 is 1930 and 29 is
+    /// 2029.
+    two_digit_years_from: Option<u16>,
     /// The value of every row, read from nowhere.
     #[serde(rename = "const")]
     constant: Option<Scalar>,
@@ -140,13 +170,20 @@ pub(super) fn define(
         max: draft.bound("max", table.max.as_ref()),
         notation: draft.notation(),
         scale: draft.scale(),
+        negative: table.negative.unwrap_or_default(),
         transform: draft.transform(),
+        text: draft.text_rules(),
+        true_values: table.true_values.clone(),
+        false_values: table.false_values.clone(),
         date_format: table.date_format.clone(),
         time_zone: draft.time_zone(),
+        repeated_hour: table.repeated_hour,
+        two_digit_years_from: draft.two_digit_years_from(),
         constant: draft.scalar("const", table.constant.as_ref()),
         default: draft.scalar("default", table.default.as_ref()),
     };
     draft.check_bounds(&field);
+    draft.check_words();
     draft.check_values(&field);
     field
 }
@@ -196,6 +233,7 @@ impl Draft<'_> {
     fn check_combinations(&mut self) {
         let t = self.table;
         let (number, time, kind) = (self.kind.is_number(), self.kind.is_time(), self.kind.as_str());
+        let (text, boolean) = (self.kind.is_text(), self.kind == FieldKind::Boolean);
         let constant = t.constant.is_some();
         let required = t.required == Some(true);
         for (key, given, allowed, why) in [
@@ -227,19 +265,45 @@ impl Draft<'_> {
             (
                 "decimal_separator",
                 t.decimal_separator.is_some(),
-                self.kind == FieldKind::Decimal,
+                number && self.kind != FieldKind::Integer,
                 "only decimals have one",
+            ),
+            ("grouping", t.grouping.is_some(), number, "only numbers have groups"),
+            (
+                "negative",
+                t.negative.is_some(),
+                matches!(self.kind, FieldKind::Decimal | FieldKind::Integer | FieldKind::Percent),
+                "only numbers are negative, and money is read in all of these ways",
             ),
             ("group_separator", t.group_separator.is_some(), number, "only numbers have one"),
             ("scale", t.scale.is_some(), number, "only numbers have one"),
             (
                 "transform",
                 t.transform.is_some(),
-                self.kind == FieldKind::Text,
-                "only texts are transformed",
+                self.kind != FieldKind::Json,
+                "only single values are transformed",
             ),
+            ("transform", t.transform.is_some(), !constant, "a `const` is as it is: remove one"),
+            ("pattern", t.pattern.is_some(), text, "only texts have one"),
+            ("allowed", t.allowed.is_some(), text, "only texts are listed"),
+            ("min_length", t.min_length.is_some(), text, "only texts have one"),
+            ("max_length", t.max_length.is_some(), text, "only texts have one"),
+            ("true_values", t.true_values.is_some(), boolean, "only booleans have them"),
+            ("false_values", t.false_values.is_some(), boolean, "only booleans have them"),
             ("date_format", t.date_format.is_some(), time, "only timestamps and dates have one"),
             ("time_zone", t.time_zone.is_some(), time, "only timestamps and dates have one"),
+            (
+                "repeated_hour",
+                t.repeated_hour.is_some(),
+                time,
+                "only timestamps and dates have one",
+            ),
+            (
+                "two_digit_years_from",
+                t.two_digit_years_from.is_some(),
+                time,
+                "only timestamps and dates have years",
+            ),
         ] {
             if given && !allowed {
                 let of = if why.starts_with("only") {
@@ -328,6 +392,10 @@ impl Draft<'_> {
         let group = separator(self, "group_separator", &self.table.group_separator, ".,'_ ");
         notation.decimal_separator = decimal.unwrap_or(notation.decimal_separator);
         notation.group_separator = group;
+        notation.grouping = self.table.grouping.unwrap_or_default();
+        if self.table.grouping.is_some() && group.is_none() {
+            self.problem("grouping", "means nothing without `group_separator`");
+        }
         if group == Some(notation.decimal_separator) {
             let message = "is the `decimal_separator` as well; give both";
             self.problem("group_separator", message);
@@ -344,12 +412,78 @@ impl Draft<'_> {
     }
 
     fn transform(&mut self) -> Vec<Transform> {
-        let steps = self.table.transform.clone().unwrap_or_default();
+        let mut steps = Vec::new();
+        for table in self.table.transform.iter().flatten() {
+            match table.step() {
+                Ok(step) => steps.push(step),
+                Err(message) => self.problem("transform", message),
+            }
+        }
         let has = |step| steps.contains(&step);
         if has(Transform::Upper) && has(Transform::Lower) {
             self.problem("transform", "has both \"upper\" and \"lower\": remove one");
         }
         steps
+    }
+
+    fn text_rules(&mut self) -> TextRules {
+        let t = self.table;
+        let pattern = t.pattern.as_ref().and_then(|written| match Pattern::whole(written) {
+            Ok(pattern) => Some((written.clone(), pattern)),
+            Err(why) => {
+                self.problem("pattern", format!("{} {why}", text::quoted(written)));
+                None
+            }
+        });
+        if t.allowed.as_ref().is_some_and(Vec::is_empty) {
+            self.problem("allowed", "is empty, so no row would be kept: name the texts allowed");
+        }
+        if let (Some(least), Some(most)) = (t.min_length, t.max_length)
+            && least > most
+        {
+            let message = format!("no text has at least {least} and at most {most} characters");
+            self.problem("min_length", message);
+        }
+        TextRules {
+            pattern,
+            allowed: t.allowed.as_ref().map(|texts| texts.iter().cloned().collect()),
+            min_length: t.min_length,
+            max_length: t.max_length,
+        }
+    }
+
+    /// Whether each word for true and false means one of them.
+    fn check_words(&mut self) {
+        const USUAL: [(&str, [&str; 3]); 2] =
+            [("true_values", ["true", "1", "yes"]), ("false_values", ["false", "0", "no"])];
+        let own = [&self.table.true_values, &self.table.false_values];
+        for ((key, _), words) in USUAL.iter().zip(own) {
+            if words.as_ref().is_some_and(Vec::is_empty) {
+                self.problem(key, "is empty: leave it out, or name the words");
+            }
+        }
+        let words = |at: usize| match own[at] {
+            Some(words) => words.iter().map(|word| word.to_lowercase()).collect::<Vec<_>>(),
+            None => USUAL[at].1.map(str::to_owned).to_vec(),
+        };
+        let of_false = words(1);
+        if let Some(both) = words(0).into_iter().find(|word| of_false.contains(word)) {
+            let key = if own[0].is_some() { "true_values" } else { "false_values" };
+            self.problem(key, format!("{} means true and false: give both", text::quoted(&both)));
+        }
+    }
+
+    fn two_digit_years_from(&mut self) -> Option<u16> {
+        let first = self.table.two_digit_years_from?;
+        let format = self.table.date_format.as_deref().unwrap_or_default();
+        // `%D` and `%x` are `%m/%d/%y`.
+        if !["%y", "%-y", "%_y", "%0y", "%D", "%x"].iter().any(|years| format.contains(years)) {
+            self.problem("two_digit_years_from", "means nothing without `%y` in `date_format`");
+        }
+        if !(1..=9_900).contains(&first) {
+            self.problem("two_digit_years_from", "must be a year between 1 and 9900");
+        }
+        Some(first)
     }
 
     fn time_zone(&mut self) -> Option<chrono_tz::Tz> {

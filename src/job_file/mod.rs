@@ -20,6 +20,7 @@ pub mod schedule;
 pub mod setting;
 mod stand_in;
 mod syntax;
+mod transform_table;
 
 pub use definition::Definition;
 pub use error::DefinitionError;

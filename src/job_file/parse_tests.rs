@@ -119,6 +119,53 @@ fn everything_wrong_is_said_at_once_and_in_order() {
 }
 
 #[test]
+fn what_a_field_cannot_mean_is_refused_by_its_key() {
+    for (field, expected) in [
+        ("transform = [{}]", "x.transform: each table has one of `extract`, `replace`, `split`"),
+        (
+            "transform = [{ extract = '(' }]",
+            "x.transform: `extract` = \"(\" is no regular expression",
+        ),
+        ("transform = [{ replace = 'a' }]", "x.transform: `replace` needs `with`"),
+        ("transform = [{ split = '-' }]", "x.transform: `split` needs `part`, counted from 1"),
+        ("transform = [{ split = '-', part = 0 }]", "x.transform: `split` needs `part`"),
+        ("transform = [{ split = '', part = 1 }]", "x.transform: `split` is empty"),
+        ("transform = [{ extract = 'a', part = 1 }]", "x.transform: `part` belongs to `split`"),
+        ("transform = [{ extract = 'a', split = '-' }]", "x.transform: each table has one of"),
+        ("type = 'json', transform = ['trim']", "x.transform: only single values are transformed"),
+        ("pattern = '['", "x.pattern: \"[\" is no regular expression"),
+        ("allowed = []", "x.allowed: is empty"),
+        ("min_length = 3, max_length = 2", "x.min_length: no text has at least 3 and at most 2"),
+        ("type = 'integer', allowed = ['1']", "x.allowed: only texts are listed"),
+        ("true_values = ['ja']", "x.true_values: only booleans have them"),
+        ("type = 'boolean', true_values = ['NO']", "x.true_values: \"no\" means true and false"),
+        ("type = 'boolean', false_values = []", "x.false_values: is empty"),
+        (
+            "type = 'money', negative = 'trailing'",
+            "x.negative: only numbers are negative, and money",
+        ),
+        (
+            "type = 'integer', grouping = 'indian'",
+            "x.grouping: means nothing without `group_separator`",
+        ),
+        (
+            "type = 'date', two_digit_years_from = 1930",
+            "x.two_digit_years_from: means nothing without",
+        ),
+        ("repeated_hour = 'first'", "x.repeated_hour: only timestamps and dates have one"),
+        ("type = 'url', default = 'here'", "x.default: \"here\" is not an address"),
+    ] {
+        let job = format!("kind='csv'\nprimary_key=['a']\n[csv]\n[fields]\nx = {{ {field} }}");
+        let error = parse(&job).unwrap_err().to_string();
+        assert!(error.contains(&format!("fields.{expected}")), "{field}: {error}");
+    }
+    let error =
+        parse("kind='csv'\nprimary_key=['a']\n[csv]\n[fields]\nx = { transform = ['trum'] }");
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("did you mean `trim`?"), "{error}");
+}
+
+#[test]
 fn a_value_of_the_wrong_type_is_named_by_its_line() {
     assert!(
         refused("required = true", "required = 'yes'").starts_with(
@@ -188,7 +235,7 @@ fn contradictions_are_refused_with_a_way_out() {
     );
     assert_eq!(
         error,
-        "12: fields.price.type: the column `price` of unified_records cannot hold type = \"text\"; it needs \"decimal\" or \"integer\""
+        "12: fields.price.type: the column `price` of unified_records cannot hold type = \"text\"; it needs \"decimal\" or \"integer\" or \"money\" or \"percent\""
     );
     let error = refused("type = \"decimal\"\nmin", "min");
     assert!(

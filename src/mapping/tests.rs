@@ -626,3 +626,135 @@ fn lists_objects_and_texts_of_nothing_are_no_values() {
     }
     assert!(gaps(r#""{}""#, false) && gaps(r#"" [] ""#, false) && !gaps(r#""[1]""#, false));
 }
+
+/// What one field becomes of a text, as the object of attributes says it, or the reason why it does not.
+fn field_of(toml: &str, text: &str) -> Result<Value, ReasonCode> {
+    let row = serde_json::json!({ "id": 1, "f": text }).to_string();
+    let mapped = csv(&format!("[fields]\nf = {{ {toml} }}"), &row);
+    if !mapped.rejects.is_empty() {
+        return Err(reasons(&mapped)[0]);
+    }
+    let attributes: Value = serde_json::from_str(attributes(&mapped)).unwrap();
+    Ok(attributes["f"].clone())
+}
+
+#[test]
+fn numbers_are_read_as_people_write_them() {
+    use ReasonCode::{InvalidDecimal, InvalidInteger};
+    const FRENCH: &str = "type = 'decimal', decimal_separator = ',', group_separator = ' '";
+    const MONEY: &str = "type = 'money', group_separator = ','";
+    const SWISS: &str = "type = 'money', group_separator = \"'\"";
+    for (toml, text, expected) in [
+        (FRENCH, "1 234,50", Ok("1234.50")),
+        (FRENCH, "1\u{a0}234,50", Ok("1234.50")),
+        (FRENCH, "2\u{202f}500,00", Ok("2500.00")),
+        (FRENCH, "\u{a0}−1\u{a0}234 ", Ok("-1234")),
+        (FRENCH, "12\u{a0}34,50", Err(InvalidDecimal)),
+        ("type = 'decimal'", "1\u{a0}234", Err(InvalidDecimal)),
+        (MONEY, "$1,234.50", Ok("1234.50")),
+        (MONEY, "(1,234.50) USD", Ok("-1234.50")),
+        (MONEY, "1,234.50- EUR", Ok("-1234.50")),
+        (MONEY, "12.50", Ok("12.50")),
+        (MONEY, "12.50 apples", Err(InvalidDecimal)),
+        (SWISS, "CHF 1’250.00", Ok("1250.00")),
+        ("type = 'money', decimal_separator = ',', scale = 2", "12,50 €", Ok("1250")),
+        ("type = 'percent', decimal_separator = ','", "12,5 %", Ok("0.125")),
+        ("type = 'percent', scale = 2", "12.50%", Ok("12.50")),
+        ("type = 'percent'", "12.5", Err(InvalidDecimal)),
+        ("type = 'decimal', negative = 'trailing'", "12.50-", Ok("-12.50")),
+        ("type = 'decimal', negative = 'parentheses'", "(12.50)", Ok("-12.50")),
+        ("type = 'integer', negative = 'parentheses'", "(7)", Ok("-7")),
+        ("type = 'decimal'", "12.50-", Err(InvalidDecimal)),
+        (
+            "type = 'integer', group_separator = ',', grouping = 'indian'",
+            "12,34,567",
+            Ok("1234567"),
+        ),
+        ("type = 'integer', group_separator = ','", "12,34,567", Err(InvalidInteger)),
+        ("type = 'integer', transform = [{ extract = '[0-9]+' }]", "about 7 pieces", Ok("7")),
+    ] {
+        let read = field_of(toml, text).map(|number| number.to_string());
+        assert_eq!(read.as_deref(), expected.as_deref(), "{toml}: {text}");
+    }
+}
+
+#[test]
+fn texts_are_changed_first_and_checked_then() {
+    use ReasonCode::{
+        InvalidBoolean, InvalidTimestamp, InvalidUrl, InvalidUuid, NoMatch, NotAllowed, WrongLength,
+    };
+    const UUID: &str = "\"0d1f5e9c-7d8e-4f6a-8b9c-0d1e2f3a4b5c\"";
+    const SIZES: &str = "transform = ['trim', 'upper'], allowed = ['S', 'M']";
+    const WORDS: &str = "type = 'boolean', true_values = ['Ja'], false_values = ['nein', '']";
+    for (toml, text, expected) in [
+        ("transform = ['spreadsheet_text']", "=\"01\"", Ok("\"01\"")),
+        ("transform = [{ split = '-', part = 2 }]", "a-b", Ok("\"b\"")),
+        ("transform = [{ split = '-', part = 3 }]", "a-b", Err(NoMatch)),
+        ("transform = [{ lookup = { m = 'male' } }, 'upper']", "m", Ok("\"MALE\"")),
+        ("transform = [{ lookup = { m = 'male' } }]", "x", Err(NotAllowed)),
+        ("transform = [{ lookup = { m = 'male' }, otherwise = 'keep' }]", "x", Ok("\"x\"")),
+        ("transform = [{ replace = '[^0-9+]', with = '' }]", "+49 (0) 1", Ok("\"+4901\"")),
+        (SIZES, " m ", Ok("\"M\"")),
+        (SIZES, "L", Err(NotAllowed)),
+        ("pattern = '[A-Z]{2}[0-9]+'", "AB12", Ok("\"AB12\"")),
+        ("pattern = '[A-Z]{2}[0-9]+'", "AB12x", Err(NoMatch)),
+        ("min_length = 2, max_length = 3", "äöü", Ok("\"äöü\"")),
+        ("min_length = 2, max_length = 3", "ä", Err(WrongLength)),
+        ("min_length = 2, max_length = 3", "äöüß", Err(WrongLength)),
+        ("type = 'uuid'", "{0D1F5E9C-7D8E-4F6A-8B9C-0D1E2F3A4B5C}", Ok(UUID)),
+        ("type = 'uuid'", "0d1f5e9c7d8e4f6a8b9c0d1e2f3a4b5c", Ok(UUID)),
+        ("type = 'uuid'", "0d1f5e9c-7d8e4f6a-8b9c-0d1e-2f3a4b5c", Err(InvalidUuid)),
+        ("type = 'uuid'", "0d1f5e9c", Err(InvalidUuid)),
+        ("type = 'url'", " https://example.com/ä?q=1 ", Ok("\"https://example.com/ä?q=1\"")),
+        ("type = 'url'", "example.com", Err(InvalidUrl)),
+        ("type = 'url'", "https:///a b", Err(InvalidUrl)),
+        ("type = 'url'", "javascript:alert(1)", Err(InvalidUrl)),
+        (WORDS, "JA", Ok("true")),
+        (WORDS, "Nein", Ok("false")),
+        (WORDS, "yes", Err(InvalidBoolean)),
+        (
+            "type = 'date', date_format = '%d.%m.%y', two_digit_years_from = 1930",
+            "01.02.45",
+            Ok("\"1945-02-01\""),
+        ),
+        (
+            "type = 'timestamp', time_zone = 'Europe/Berlin', repeated_hour = 'second'",
+            "2026-10-25T02:30:00",
+            Ok("\"2026-10-25T01:30:00Z\""),
+        ),
+        (
+            "type = 'timestamp', time_zone = 'Europe/Berlin'",
+            "2026-10-25T02:30:00",
+            Err(InvalidTimestamp),
+        ),
+        (
+            "type = 'timestamp', transform = [{ extract = '[0-9T:-]+Z' }]",
+            "at 2026-10-25T02:30:00Z, about",
+            Ok("\"2026-10-25T02:30:00Z\""),
+        ),
+    ] {
+        let read = field_of(toml, text).map(|value| value.to_string());
+        assert_eq!(read.as_deref(), expected.as_deref(), "{toml}: {text}");
+    }
+}
+
+#[test]
+fn messages_say_what_was_expected() {
+    for (toml, text, expected) in [
+        ("type = 'percent'", "5", "is not a percentage (expected digits, a percent sign,"),
+        ("type = 'money'", "x", "is not a sum of money (expected digits, perhaps with a currency,"),
+        ("allowed = ['S', 'M']", "L", "is not in `allowed` (\"M\", \"S\")"),
+        ("pattern = '[0-9]+'", "x", "does not fit `pattern` ([0-9]+)"),
+        ("max_length = 1", "xx", "has 2 characters, and `max_length` is 1"),
+        ("transform = [{ lookup = { a = 'b' } }]", "x", "is not in `lookup` (\"a\")"),
+        (
+            "type = 'boolean', true_values = ['Y']",
+            "x",
+            "is neither true (\"Y\") nor false (false, 0, no)",
+        ),
+    ] {
+        let row = serde_json::json!({ "id": 1, "f": text }).to_string();
+        let said = messages(&csv(&format!("[fields]\nf = {{ {toml} }}"), &row));
+        assert!(said[0].contains(expected), "{said:?}");
+    }
+}

@@ -3,17 +3,19 @@
 //!
 //! Must not know which field a value belongs to.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use serde_json::Value;
 
 use super::calendar;
-use super::field::{FieldDefinition, FieldKind, Transform};
+pub(crate) use super::conversion_error::ConversionError;
+use super::field::{FieldDefinition, FieldKind, TextRules};
 use super::json::{self, JsonError};
+use super::number_text::{NumberText, Unit};
 use super::row::Cell;
 use super::time_error::TimeError;
 use super::timestamp::TimeFormat;
+use super::transform::{Transform, few};
 use crate::domain::decimal::{self, DecimalError, DecimalNotation};
 use crate::domain::reject::ReasonCode;
 use crate::domain::text::visible;
@@ -22,36 +24,6 @@ use crate::domain::text::visible;
 const MAX_TEXT: usize = json::MAX_BYTES;
 /// The most characters of a value that a message shows.
 const MAX_SHOWN: usize = 80;
-
-/// What keeps a value from its type, as the end of a sentence about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ConversionError {
-    pub(crate) reason: ReasonCode,
-    pub(crate) problem: Cow<'static, str>,
-}
-
-impl ConversionError {
-    pub(crate) fn new(reason: ReasonCode, problem: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, problem: problem.into() }
-    }
-
-    /// Whether the value is of another type, rather than a bad value of the right one.
-    pub(crate) fn is_of_type(&self) -> bool {
-        use ReasonCode::{
-            InvalidBoolean, InvalidDate, InvalidDecimal, InvalidInteger, InvalidJson,
-            InvalidTimestamp,
-        };
-        matches!(
-            self.reason,
-            InvalidDecimal
-                | InvalidInteger
-                | InvalidBoolean
-                | InvalidTimestamp
-                | InvalidDate
-                | InvalidJson
-        )
-    }
-}
 
 /// How a converted value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +39,12 @@ pub(crate) enum Form {
 pub(crate) struct Converter {
     pub(crate) kind: FieldKind,
     notation: DecimalNotation,
+    /// What stands around a number.
+    around: NumberText,
     scale: i64,
     transform: Vec<Transform>,
+    text: TextRules,
+    words: BooleanWords,
     min: Option<String>,
     max: Option<String>,
     times: TimeFormat,
@@ -80,14 +56,21 @@ impl Converter {
     /// # Errors
     /// When the date format is none, as the end of a sentence about it.
     pub(crate) fn new(field: &FieldDefinition) -> Result<Self, &'static str> {
+        let times = TimeFormat::new(field.date_format.as_deref(), field.time_zone)?;
+        let times = times.with_clock(field.repeated_hour, field.two_digit_years_from);
+        let group_separator = field.notation.group_separator;
+        let unit = unit(field.kind);
         Ok(Self {
             kind: field.kind,
             notation: field.notation,
-            scale: field.scale,
+            around: NumberText { unit, negative: field.negative, group_separator },
+            scale: field.scale - if unit == Unit::Percent { 2 } else { 0 },
             transform: field.transform.clone(),
+            text: field.text.clone(),
+            words: BooleanWords::of(field),
             min: field.min.clone(),
             max: field.max.clone(),
-            times: TimeFormat::new(field.date_format.as_deref(), field.time_zone)?,
+            times,
         })
     }
 
@@ -96,8 +79,11 @@ impl Converter {
         Self {
             kind: field.kind,
             notation: DecimalNotation::PLAIN,
+            around: NumberText::PLAIN,
             scale: 0,
             transform: Vec::new(),
+            text: field.text.clone(),
+            words: BooleanWords::default(),
             min: field.min.clone(),
             max: field.max.clone(),
             times: TimeFormat::iso(field.time_zone),
@@ -114,15 +100,47 @@ impl Converter {
         form: Form,
         out: &mut String,
     ) -> Result<(), ConversionError> {
+        if self.transform.is_empty() {
+            return self.write_as_it_is(cell, typed, form, out);
+        }
+        let text = self.transformed(cell)?;
+        self.write_as_it_is(Cell::Text(&text), typed, form, out)
+    }
+
+    /// The text after all steps.
+    fn transformed(&self, cell: Cell<'_>) -> Result<String, ConversionError> {
+        let text = storable_text(cell)?.to_owned();
+        self.transform.iter().try_fold(text, |text, step| step.apply(&text))
+    }
+
+    fn write_as_it_is(
+        &self,
+        cell: Cell<'_>,
+        typed: bool,
+        form: Form,
+        out: &mut String,
+    ) -> Result<(), ConversionError> {
         match self.kind {
-            FieldKind::Text if self.transform.is_empty() => write_text(cell, form, out),
+            FieldKind::Text if self.text == TextRules::default() => write_text(cell, form, out),
             FieldKind::Text => {
-                let text = storable_text(cell)?.to_owned();
-                let text = self.transform.iter().fold(text, |text, step| step.apply(&text));
+                self.check_text(storable_text(cell)?)?;
+                write_text(cell, form, out)
+            }
+            FieldKind::Url => {
+                let text = storable_text(cell)?.trim();
+                check_url(text)?;
+                self.check_text(text)?;
+                write_text(Cell::Text(text), form, out)
+            }
+            FieldKind::Uuid => {
+                let text = uuid(storable_text(cell)?)?;
+                self.check_text(&text)?;
                 write_text(Cell::Text(&text), form, out)
             }
-            FieldKind::Decimal | FieldKind::Integer => self.write_number(cell, out),
-            FieldKind::Boolean => write_boolean(cell, out),
+            FieldKind::Decimal | FieldKind::Integer | FieldKind::Money | FieldKind::Percent => {
+                self.write_number(cell, out)
+            }
+            FieldKind::Boolean => self.words.write(cell, out),
             FieldKind::Timestamp => {
                 let micros = self.instant(cell)?;
                 written_quoted(form, out, |out| calendar::write_instant(micros, out));
@@ -140,8 +158,12 @@ impl Converter {
     fn write_number(&self, cell: Cell<'_>, out: &mut String) -> Result<(), ConversionError> {
         let start = out.len();
         let result = match cell {
-            Cell::Text(text) => decimal::write_shifted(text.trim(), self.notation, self.scale, out),
-            Cell::Json(Value::Number(digits)) => {
+            Cell::Text(text) => match self.around.number(text) {
+                Some(number) => decimal::write_shifted(&number, self.notation, self.scale, out),
+                None => Err(DecimalError::Invalid),
+            },
+            // A percentage says that it is one.
+            Cell::Json(Value::Number(digits)) if self.kind != FieldKind::Percent => {
                 decimal::write_shifted(digits.as_str(), DecimalNotation::PLAIN, self.scale, out)
             }
             _ => Err(DecimalError::Invalid),
@@ -162,6 +184,35 @@ impl Converter {
             return Err(self.not_a_number());
         }
         self.check_bounds(number)
+    }
+
+    fn check_text(&self, text: &str) -> Result<(), ConversionError> {
+        let TextRules { pattern, allowed, min_length, max_length } = &self.text;
+        let failed = |reason, problem: String| Err(ConversionError::new(reason, problem));
+        if allowed.as_ref().is_some_and(|allowed| !allowed.contains(text)) {
+            let allowed = few(allowed.iter().flatten().collect::<Vec<_>>().into_iter());
+            return failed(ReasonCode::NotAllowed, format!("is not in `allowed` ({allowed})"));
+        }
+        if let Some((written, pattern)) = pattern
+            && !pattern.finds(text)
+        {
+            return failed(ReasonCode::NoMatch, format!("does not fit `pattern` ({written})"));
+        }
+        if min_length.is_none() && max_length.is_none() {
+            return Ok(());
+        }
+        let length = text.chars().count() as u64;
+        match (min_length, max_length) {
+            (Some(least), _) if length < *least => {
+                let problem = format!("has {length} characters, and `min_length` is {least}");
+                failed(ReasonCode::WrongLength, problem)
+            }
+            (_, Some(most)) if length > *most => {
+                let problem = format!("has {length} characters, and `max_length` is {most}");
+                failed(ReasonCode::WrongLength, problem)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_bounds(&self, number: &str) -> Result<(), ConversionError> {
@@ -193,10 +244,12 @@ impl Converter {
             let problem = format!("is not a whole number (expected digits{groups})");
             return ConversionError::new(ReasonCode::InvalidInteger, problem);
         }
-        let problem = format!(
-            "is not a decimal number (expected digits with \"{separator}\" as decimal \
-             separator{groups})"
-        );
+        let what = match self.kind {
+            FieldKind::Money => "a sum of money (expected digits, perhaps with a currency,",
+            FieldKind::Percent => "a percentage (expected digits, a percent sign,",
+            _ => "a decimal number (expected digits",
+        };
+        let problem = format!("is not {what} with \"{separator}\" as decimal separator{groups})");
         ConversionError::new(ReasonCode::InvalidDecimal, problem)
     }
 
@@ -206,13 +259,23 @@ impl Converter {
             let days = self.date(cell)?;
             return self.times.midnight(days).map_err(|error| self.not_a_time(error));
         }
-        let text = scalar_text(cell).ok_or_else(|| self.not_a_time(TimeError::Format))?;
-        self.times.instant(text).map_err(|error| self.not_a_time(error))
+        self.time(cell, |text| self.times.instant(text))
     }
 
     fn date(&self, cell: Cell<'_>) -> Result<i64, ConversionError> {
-        let text = scalar_text(cell).ok_or_else(|| self.not_a_time(TimeError::Format))?;
-        self.times.date(text).map_err(|error| self.not_a_time(error))
+        self.time(cell, |text| self.times.date(text))
+    }
+
+    fn time(
+        &self,
+        cell: Cell<'_>,
+        read: impl Fn(&str) -> Result<i64, TimeError>,
+    ) -> Result<i64, ConversionError> {
+        let read = |text: &str| read(text).map_err(|error| self.not_a_time(error));
+        if self.transform.is_empty() {
+            return read(scalar_text(cell).ok_or_else(|| self.not_a_time(TimeError::Format))?);
+        }
+        read(&self.transformed(cell)?)
     }
 
     fn not_a_time(&self, error: TimeError) -> ConversionError {
@@ -288,18 +351,98 @@ fn write_text(cell: Cell<'_>, form: Form, out: &mut String) -> Result<(), Conver
     }
 }
 
-fn write_boolean(cell: Cell<'_>, out: &mut String) -> Result<(), ConversionError> {
-    let text = scalar_text(cell).unwrap_or_default().trim();
-    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if is(&["true", "1", "yes"]) {
-        out.push_str("true");
-    } else if is(&["false", "0", "no"]) {
-        out.push_str("false");
-    } else {
-        let problem = "is neither true nor false (expected true, false, 1, 0, yes or no)";
-        return Err(ConversionError::new(ReasonCode::InvalidBoolean, problem));
+/// The words for true and false; case does not matter.
+#[derive(Debug, Clone, Default)]
+struct BooleanWords {
+    /// In place of [`TRUE`].
+    of_true: Option<Vec<String>>,
+    /// In place of [`FALSE`].
+    of_false: Option<Vec<String>>,
+}
+
+const TRUE: [&str; 3] = ["true", "1", "yes"];
+const FALSE: [&str; 3] = ["false", "0", "no"];
+
+impl BooleanWords {
+    fn of(field: &FieldDefinition) -> Self {
+        Self { of_true: field.true_values.clone(), of_false: field.false_values.clone() }
     }
-    Ok(())
+
+    fn write(&self, cell: Cell<'_>, out: &mut String) -> Result<(), ConversionError> {
+        // JSON's own need no words.
+        if let Cell::Json(Value::Bool(flag)) = cell {
+            out.push_str(if *flag { "true" } else { "false" });
+            return Ok(());
+        }
+        let text = scalar_text(cell).unwrap_or_default().trim();
+        if is_one_of(text, self.of_true.as_deref(), &TRUE) {
+            out.push_str("true");
+        } else if is_one_of(text, self.of_false.as_deref(), &FALSE) {
+            out.push_str("false");
+        } else if self.of_true.is_none() && self.of_false.is_none() {
+            let problem = "is neither true nor false (expected true, false, 1, 0, yes or no)";
+            return Err(ConversionError::new(ReasonCode::InvalidBoolean, problem));
+        } else {
+            let words = |own: &Option<Vec<String>>, usual: [&str; 3]| match own {
+                Some(own) => few(own.iter()),
+                None => usual.join(", "),
+            };
+            let (yes, no) = (words(&self.of_true, TRUE), words(&self.of_false, FALSE));
+            let problem = format!("is neither true ({yes}) nor false ({no})");
+            return Err(ConversionError::new(ReasonCode::InvalidBoolean, problem));
+        }
+        Ok(())
+    }
+}
+
+fn is_one_of(text: &str, own: Option<&[String]>, usual: &[&str]) -> bool {
+    match own {
+        Some(own) => own.iter().any(|word| word.to_lowercase() == text.to_lowercase()),
+        None => usual.iter().any(|word| text.eq_ignore_ascii_case(word)),
+    }
+}
+
+/// What stands around the numbers of a type.
+fn unit(kind: FieldKind) -> Unit {
+    match kind {
+        FieldKind::Money => Unit::Currency,
+        FieldKind::Percent => Unit::Percent,
+        _ => Unit::None,
+    }
+}
+
+/// Refuses what is no absolute address of the web.
+fn check_url(text: &str) -> Result<(), ConversionError> {
+    let is_one = url::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "ftp") && url.has_host());
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    if is_one && !text.contains(odd) {
+        return Ok(());
+    }
+    let problem = "is not an address (expected one such as https://example.com/page)";
+    Err(ConversionError::new(ReasonCode::InvalidUrl, problem))
+}
+
+/// A UUID as RFC 9562 writes it: 32 hexadecimal digits in lower case, in groups of 8, 4, 4, 4 and 12. Capital
+/// letters, braces, `urn:uuid:` and missing hyphens are accepted.
+fn uuid(text: &str) -> Result<String, ConversionError> {
+    let text = text.trim();
+    let none = || {
+        let problem =
+            "is not a UUID (expected 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12)";
+        ConversionError::new(ReasonCode::InvalidUuid, problem)
+    };
+    let lower = text.to_ascii_lowercase();
+    let inner = lower.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+    let inner = inner.or_else(|| lower.strip_prefix("urn:uuid:")).unwrap_or(&lower);
+    let digits: String = inner.chars().filter(|c| *c != '-').collect();
+    let is_hex = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_hex {
+        return Err(none());
+    }
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]);
+    let written = groups.join("-");
+    (inner.len() == 32 || inner == written).then_some(written).ok_or_else(none)
 }
 
 fn write_json(cell: Cell<'_>, typed: bool, out: &mut String) -> Result<(), ConversionError> {

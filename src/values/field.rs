@@ -1,9 +1,14 @@
 //! Owns what is known of one field before any row is read: where it is, what it becomes, and how the
 //! key is made.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::number_text::Negative;
+use super::timestamp::RepeatedHour;
+use super::transform::{Pattern, Transform};
 use crate::domain::decimal::DecimalNotation;
 use crate::domain::record::{Column, ColumnType};
 
@@ -26,6 +31,14 @@ pub enum FieldKind {
     Date,
     /// Any JSON value.
     Json,
+    /// A decimal number with a currency around it, which is left out.
+    Money,
+    /// A decimal number with a percent sign, as a share: `12.5 %` is 0.125.
+    Percent,
+    /// An absolute address.
+    Url,
+    /// A UUID in lower case with hyphens.
+    Uuid,
 }
 
 impl FieldKind {
@@ -39,12 +52,21 @@ impl FieldKind {
             Self::Timestamp => "timestamp",
             Self::Date => "date",
             Self::Json => "json",
+            Self::Money => "money",
+            Self::Percent => "percent",
+            Self::Url => "url",
+            Self::Uuid => "uuid",
         }
     }
 
     /// Whether values are numbers, with bounds and separators.
     pub fn is_number(self) -> bool {
-        matches!(self, Self::Decimal | Self::Integer)
+        matches!(self, Self::Decimal | Self::Integer | Self::Money | Self::Percent)
+    }
+
+    /// Whether values are texts, with patterns and lengths.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::Url | Self::Uuid)
     }
 
     /// Whether values are points in time or dates, with formats and time zones.
@@ -53,27 +75,17 @@ impl FieldKind {
     }
 }
 
-/// What is done to a text before it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Transform {
-    /// White space at both ends is removed.
-    Trim,
-    /// Small letters become capital ones.
-    Upper,
-    /// Capital letters become small ones.
-    Lower,
-}
-
-impl Transform {
-    /// The text after it.
-    pub fn apply(self, text: &str) -> String {
-        match self {
-            Self::Trim => text.trim().to_owned(),
-            Self::Upper => text.to_uppercase(),
-            Self::Lower => text.to_lowercase(),
-        }
-    }
+/// What a text must be like to be kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextRules {
+    /// The expression that all of it fits, as it is written and compiled.
+    pub pattern: Option<(String, Pattern)>,
+    /// The only texts allowed.
+    pub allowed: Option<BTreeSet<String>>,
+    /// Characters that it has at least.
+    pub min_length: Option<u64>,
+    /// Characters that it has at most.
+    pub max_length: Option<u64>,
 }
 
 /// Where a field goes in `unified_records`, decided by its name.
@@ -100,8 +112,10 @@ impl Target {
     pub fn kinds(self) -> &'static [FieldKind] {
         match self {
             Self::Column(column) => match column.spec().kind {
-                ColumnType::Text => &[FieldKind::Text],
-                ColumnType::Numeric => &[FieldKind::Decimal, FieldKind::Integer],
+                ColumnType::Text => &[FieldKind::Text, FieldKind::Url, FieldKind::Uuid],
+                ColumnType::Numeric => {
+                    &[FieldKind::Decimal, FieldKind::Integer, FieldKind::Money, FieldKind::Percent]
+                }
                 ColumnType::Timestamp => &[FieldKind::Timestamp, FieldKind::Date],
                 ColumnType::Json => &[FieldKind::Json],
             },
@@ -113,6 +127,10 @@ impl Target {
                 FieldKind::Timestamp,
                 FieldKind::Date,
                 FieldKind::Json,
+                FieldKind::Money,
+                FieldKind::Percent,
+                FieldKind::Url,
+                FieldKind::Uuid,
             ],
         }
     }
@@ -208,12 +226,24 @@ pub struct FieldDefinition {
     pub notation: DecimalNotation,
     /// By how many digits the decimal point of a number is shifted.
     pub scale: i64,
-    /// What is done to a text.
+    /// How negative numbers are written, besides a minus in front.
+    pub negative: Negative,
+    /// What is done to a text first.
     pub transform: Vec<Transform>,
+    /// What a text must be like.
+    pub text: TextRules,
+    /// The words for true, in place of the usual ones.
+    pub true_values: Option<Vec<String>>,
+    /// The words for false, in place of the usual ones.
+    pub false_values: Option<Vec<String>>,
     /// `strftime` format of dates and times; RFC 3339 and ISO 8601 when absent.
     pub date_format: Option<String>,
     /// Time zone of times that carry none; UTC when absent.
     pub time_zone: Option<chrono_tz::Tz>,
+    /// Which one is meant by a local time that came twice; refused when absent.
+    pub repeated_hour: Option<RepeatedHour>,
+    /// The first year that two digits can mean; 1970 when absent.
+    pub two_digit_years_from: Option<u16>,
     /// The value of every row, in plain notation (`1234.5`, `2025-01-02T03:04:05Z`).
     pub constant: Option<String>,
     /// The value of rows that have none, in plain notation.

@@ -4,6 +4,7 @@
 //! Must not know: job files as they are written, contracts, records, kinds of sources.
 
 pub mod calendar;
+mod conversion_error;
 pub mod convert;
 mod epoch;
 mod epoch_unit;
@@ -13,7 +14,9 @@ mod iso;
 pub mod json;
 pub mod json_path;
 mod json_scan;
+pub mod number_text;
 pub mod object;
 pub mod row;
 pub mod time_error;
 pub mod timestamp;
+pub mod transform;

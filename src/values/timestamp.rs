@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use chrono::format::{Item, Parsed, StrftimeItems};
 use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::calendar::{MICROS_PER_SECOND, SECONDS_PER_DAY, days_of};
 use super::epoch::{self, Epoch};
@@ -40,6 +42,16 @@ pub fn halves_day(format: &str) -> bool {
     of_12 && !tells
 }
 
+/// Which instant a local time means that came twice, when the clock was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RepeatedHour {
+    /// The one before the clock was put back.
+    First,
+    /// The one after.
+    Second,
+}
+
 /// How a field's dates and times are read; compiled once.
 #[derive(Debug, Clone, Default)]
 pub struct TimeFormat {
@@ -51,12 +63,16 @@ pub struct TimeFormat {
     epoch: Option<Epoch>,
     /// Zone of times that carry none; UTC when absent.
     zone: Option<Tz>,
+    /// What is meant by a local time that came twice.
+    repeated_hour: Option<RepeatedHour>,
+    /// The first year that two digits can mean; as chrono has it, 1970, when absent.
+    two_digit_years_from: Option<u16>,
 }
 
 impl TimeFormat {
     /// RFC 3339 and ISO 8601.
     pub fn iso(zone: Option<Tz>) -> Self {
-        Self { format: None, items: None, epoch: None, zone }
+        Self { zone, ..Self::default() }
     }
 
     /// Compiles a `strftime` format, if there is one.
@@ -69,7 +85,7 @@ impl TimeFormat {
         };
         if let Some(epoch) = Epoch::of(format) {
             let (format, epoch) = (Some(format.to_owned()), Some(epoch));
-            return Ok(Self { format, items: None, epoch, zone });
+            return Ok(Self { format, epoch, zone, ..Self::default() });
         }
         let items = StrftimeItems::new(format)
             .parse_to_owned()
@@ -78,7 +94,7 @@ impl TimeFormat {
             return Err(HALF_A_DAY);
         }
         let format = Some(format.to_owned());
-        let compiled = Self { format, items: Some(items), epoch: None, zone };
+        let compiled = Self { format, items: Some(items), zone, ..Self::default() };
         // A format is good for reading when what it writes can be read back.
         let mut sample = String::new();
         let written = DateTime::UNIX_EPOCH.format_with_items(compiled.items.iter().flatten());
@@ -88,6 +104,16 @@ impl TimeFormat {
         } else {
             Err("does not hold a whole date: it needs day, month and year, as in \"%d.%m.%Y\"")
         }
+    }
+
+    /// The same, for whoever says what times mean that could mean two.
+    #[must_use]
+    pub fn with_clock(
+        self,
+        repeated_hour: Option<RepeatedHour>,
+        two_digit_years_from: Option<u16>,
+    ) -> Self {
+        Self { repeated_hour, two_digit_years_from, ..self }
     }
 
     /// The declared format, if any.
@@ -171,7 +197,15 @@ impl TimeFormat {
             chrono::LocalResult::Single(offset) => {
                 Ok(seconds - i64::from(offset.fix().local_minus_utc()))
             }
-            chrono::LocalResult::Ambiguous(..) => Err(TimeError::Ambiguous),
+            chrono::LocalResult::Ambiguous(one, other) => {
+                let instants =
+                    [one, other].map(|offset| seconds - i64::from(offset.fix().local_minus_utc()));
+                match self.repeated_hour {
+                    None => Err(TimeError::Ambiguous),
+                    Some(RepeatedHour::First) => Ok(instants[0].min(instants[1])),
+                    Some(RepeatedHour::Second) => Ok(instants[0].max(instants[1])),
+                }
+            }
             chrono::LocalResult::None => Err(TimeError::Skipped),
         }
     }
@@ -188,6 +222,14 @@ impl TimeFormat {
         if parsed.timestamp().is_some() {
             let instant = parsed.to_naive_datetime_with_offset(0).map_err(explain)?;
             return Ok((instant, Some(0)));
+        }
+        if let (Some(first), Some(digits), None, None) =
+            (self.two_digit_years_from, parsed.year_mod_100(), parsed.year_div_100(), parsed.year())
+        {
+            // The only year of the hundred from the first on that ends in these digits.
+            let first = i64::from(first);
+            let year = first + (i64::from(digits) - first).rem_euclid(100);
+            parsed.set_year(year).map_err(explain)?;
         }
         let date = parsed.to_naive_date().map_err(explain)?;
         let timed = parsed.hour_div_12().is_some() || parsed.hour_mod_12().is_some();
@@ -323,6 +365,41 @@ mod tests {
         assert_eq!(read("2025-10-26 02:30"), Err(TimeError::Ambiguous));
         assert_eq!(read("2025-03-30 02:30"), Err(TimeError::Skipped));
         assert_eq!(berlin.midnight(0), Ok(-3_600_000_000));
+    }
+
+    #[test]
+    fn a_time_that_came_twice_is_the_one_that_is_declared() {
+        let read = |repeated| {
+            let berlin = TimeFormat::iso(Some(Tz::Europe__Berlin)).with_clock(repeated, None);
+            berlin.instant("2026-10-25T02:30:00").map(shown)
+        };
+        assert_eq!(read(None), Err(TimeError::Ambiguous));
+        assert_eq!(read(Some(RepeatedHour::First)).as_deref(), Ok("2026-10-25T00:30:00Z"));
+        assert_eq!(read(Some(RepeatedHour::Second)).as_deref(), Ok("2026-10-25T01:30:00Z"));
+        let berlin = TimeFormat::iso(Some(Tz::Europe__Berlin));
+        let skipped = berlin.with_clock(Some(RepeatedHour::First), None);
+        assert_eq!(skipped.instant("2026-03-29T02:30:00"), Err(TimeError::Skipped));
+    }
+
+    #[test]
+    fn two_digits_are_the_year_within_the_hundred_that_begins_as_declared() {
+        let read = |from, text: &str| {
+            let format = TimeFormat::new(Some("%d.%m.%y"), None).unwrap().with_clock(None, from);
+            format.instant(text).map(|micros| shown(micros)[..10].to_owned())
+        };
+        for (from, text, expected) in [
+            (None, "31.12.69", "2069-12-31"),
+            (None, "01.01.70", "1970-01-01"),
+            (Some(1930), "31.12.29", "2029-12-31"),
+            (Some(1930), "01.01.30", "1930-01-01"),
+            (Some(2000), "05.06.99", "2099-06-05"),
+            (Some(1900), "29.02.00", ""),
+        ] {
+            match expected {
+                "" => assert_eq!(read(from, text), Err(TimeError::NotInCalendar), "{text}"),
+                _ => assert_eq!(read(from, text).as_deref(), Ok(expected), "{from:?} {text}"),
+            }
+        }
     }
 
     #[test]
