@@ -238,6 +238,15 @@ impl CsvReader {
             let cell = &bytes[field.start as usize..field.end as usize];
             self.defects_of_field(index, kind, cell, decodes, &mut found);
         }
+        if found.is_empty() {
+            // It is in what is dropped.
+            let (reason, what) = match decodes {
+                true => (ReasonCode::NulCharacter, "contains U+0000, which no text may"),
+                false => (ReasonCode::InvalidEncoding, "is no text in the encoding of the file"),
+            };
+            let message = format!("what stands behind the last column {what}");
+            found.push(Defect::without_value(None, reason, message));
+        }
         found
     }
 

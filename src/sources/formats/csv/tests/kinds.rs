@@ -382,3 +382,11 @@ fn rows_of_data_are_no_lines_above_a_header() {
         assert!(error.contains("no column \"id\""), "{text:?}: {error}");
     }
 }
+
+#[test]
+fn what_is_wrong_in_a_field_that_is_dropped_sets_its_row_aside_with_a_reason() {
+    let given = CsvParams { extra_fields: Some(ExtraFields::Drop), ..params() };
+    let text = "id,name\n1,a,\u{0}\n2,b,x\n";
+    let wrong = [(1, vec![ReasonCode::NulCharacter])];
+    assert_eq!(reasons(&Bench::new(given, text).load()), wrong);
+}
