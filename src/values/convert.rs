@@ -413,8 +413,14 @@ fn unit(kind: FieldKind) -> Unit {
 
 /// Refuses what is no absolute address of the web.
 fn check_url(text: &str) -> Result<(), ConversionError> {
-    let is_one = url::Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "ftp") && url.has_host());
+    // Browsers mend `https:example.com`; who stores it would store something else than they show.
+    let written = |url: &url::Url| {
+        let rest = text.get(url.scheme().len()..);
+        rest.is_some_and(|rest| rest.starts_with("://"))
+    };
+    let is_one = url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https" | "ftp") && url.has_host() && written(&url)
+    });
     let odd = |c: char| c.is_whitespace() || c.is_control();
     if is_one && !text.contains(odd) {
         return Ok(());

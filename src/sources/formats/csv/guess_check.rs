@@ -7,6 +7,9 @@ use super::row::CsvReader;
 use super::trial::{Votes, holds_quotes, opens_with, swallows_rows};
 use crate::sources::files::format::Doubts;
 
+/// So many rows with quotes that close show that one which does not is broken.
+const MANY: usize = 10;
+
 /// What is looked for, and what was found.
 #[derive(Debug, Default)]
 pub(super) struct GuessCheck {
@@ -97,8 +100,9 @@ impl GuessCheck {
         if self.votes.are_for_any() {
             found = found.and(doubts::LONE_RETURNS);
         }
-        // Where most rows have quotes, a few that do not close are broken.
-        let mostly = self.in_quotes * 2 >= self.rows.max(1);
+        // Where most rows have quotes, or many for each that does not close, those are broken.
+        let mostly = self.in_quotes * 2 >= self.rows.max(1)
+            || self.in_quotes >= self.quotes.speaks_against.saturating_mul(MANY);
         for (check, doubt) in [
             (&self.apostrophes, doubts::APOSTROPHES),
             (&self.quotes, doubts::QUOTES),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::dialect::Dialect;
 use super::grammar::{Blank, Grammar, NoCloseMemo};
 use super::params::CsvParams;
-use super::sniff::SAMPLE;
+use super::sniff::{DELIMITERS, SAMPLE};
 use super::trial::line_end;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns::fold;
@@ -79,18 +79,23 @@ fn separator_line(text: &[u8], grammar: &Grammar) -> Option<(String, usize)> {
     (key.eq_ignore_ascii_case("sep=") && one).then(|| (delimiter.to_owned(), length))
 }
 
-/// Length of the rows that the job file says are no part of the table. Their delimiter does not matter.
+/// Length of the rows that the job file says are no part of the table. Where it does not say what separates their
+/// fields, a quote may open behind each of the usual delimiters: the longest rows are those without a torn one.
 fn rows(params: &CsvParams, text: &[u8], complete: bool) -> Option<usize> {
+    let length = |delimiter: &str| rows_by(params, delimiter, text, complete);
+    match params.delimiter.as_str() {
+        "auto" => DELIMITERS.into_iter().map(length).try_fold(0, |most, one| Some(most.max(one?))),
+        "tab" | "\\t" => length("\t"),
+        other => length(other),
+    }
+}
+
+fn rows_by(params: &CsvParams, delimiter: &str, text: &[u8], complete: bool) -> Option<usize> {
     let sample = &text[..text.len().min(SAMPLE)];
     let given = |text: &str| text.chars().next().filter(|_| text.len() == 1);
     let quote = if params.quote == "auto" { Some('"') } else { given(&params.quote) };
     let escape = if params.escape == "auto" { quote } else { given(&params.escape) };
-    let delimiter = match params.delimiter.as_str() {
-        "auto" => ",".to_owned(),
-        "tab" | "\\t" => "\t".to_owned(),
-        other => other.to_owned(),
-    };
-    let plain = Dialect { delimiter, quote, escape, ..Dialect::default() };
+    let plain = Dialect { delimiter: delimiter.to_owned(), quote, escape, ..Dialect::default() };
     let line_end = line_end(&plain, sample, complete && text.len() <= SAMPLE);
     let grammar = Grammar::new(&Dialect { line_end, ..plain }, Blank::of(1), params.max_row_bytes);
     let mut at = 0;

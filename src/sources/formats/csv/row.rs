@@ -47,6 +47,9 @@ pub struct CsvReader {
     pub(super) any: Option<Grammar>,
 }
 
+/// What MySQL and PostgreSQL write for null in files whose escape is a backslash and that have no quotes.
+const NULL: &str = "\\N";
+
 /// Memory that rows are read into, one after another.
 #[derive(Debug, Default)]
 pub struct RowBuffer {
@@ -215,7 +218,13 @@ impl CsvReader {
         unescaped.clear();
         for field in fields.iter_mut().filter(|field| field.kind == FieldKind::Escaped) {
             let start = unescaped.len();
-            self.grammar.unescape(slice(text, field), unescaped);
+            let written = slice(text, field);
+            if self.backslash_n_is_null && written == NULL {
+                // It is none only as it is written: an escaped backslash in front of N is text.
+                field.kind = FieldKind::Plain;
+                continue;
+            }
+            self.grammar.unescape(written, unescaped);
             field.start = start as u32;
             field.end = unescaped.len() as u32;
         }
@@ -384,11 +393,15 @@ impl<'a> CsvRow<'a> {
         }
     }
 
+    fn is_plain(&self, column: usize) -> bool {
+        self.fields.get(column).is_some_and(|field| field.kind == FieldKind::Plain)
+    }
+
     fn value(&self, column: usize) -> Cell<'a> {
         match self.text(column) {
             None => Cell::Missing,
             Some(text) if self.reader.null_values.iter().any(|null| null == text) => Cell::Null,
-            Some("\\N") if self.reader.backslash_n_is_null => Cell::Null,
+            Some(NULL) if self.reader.backslash_n_is_null && self.is_plain(column) => Cell::Null,
             Some(text) => Cell::Text(text),
         }
     }

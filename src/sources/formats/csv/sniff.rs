@@ -16,7 +16,7 @@ use crate::sources::files::format::Doubts;
 /// Bytes of a file that are looked at.
 pub(super) const SAMPLE: usize = 64 << 10;
 /// Delimiters that `"auto"` tries; the first wins when several fit equally well.
-const DELIMITERS: [&str; 4] = [",", ";", "\t", "|"];
+pub(super) const DELIMITERS: [&str; 4] = [",", ";", "\t", "|"];
 /// Delimiters that are looked at when the mapped columns are not found with those.
 const RARE_DELIMITERS: [&str; 6] = [":", "^", "~", "\u{1f}", "\u{1}", " "];
 /// The quotes that `"auto"` tries.
@@ -74,11 +74,13 @@ pub(super) fn decide(
         complete,
         auto_delimiter: matches!(params.given_delimiter().map_err(unusable)?, Given::Auto),
         auto_quote: matches!(params.given_quote().map_err(unusable)?, Given::Auto),
+        auto_escape: matches!(params.given_escape().map_err(unusable)?, Given::Auto),
     };
     let mut best = guess.best(&DELIMITERS)?;
     if guess.auto_delimiter && best.as_ref().is_none_or(|(.., has_needed)| !has_needed) {
         let rare = guess.best(&RARE_DELIMITERS)?;
-        if let Some(rare) = rare.filter(|(.., has_needed)| *has_needed) {
+        // A title that names the columns is cut by them as well, and no row is.
+        if let Some(rare) = rare.filter(|(fit, _, has_needed)| *has_needed && fit.tenths > 0) {
             best = Some(rare);
         }
     }
@@ -95,6 +97,7 @@ struct Guess<'a> {
     complete: bool,
     auto_delimiter: bool,
     auto_quote: bool,
+    auto_escape: bool,
 }
 
 type Best = Option<(Fit, Dialect, bool)>;
@@ -252,6 +255,13 @@ impl Guess<'_> {
             notes.push(
                 "quotes are taken for text, for no value is held together by them; if they are quotes, set \
                  csv.quote = \"\\\"\""
+                    .to_owned(),
+            );
+        }
+        if self.auto_escape && dialect.escape == Some('\\') {
+            notes.push(
+                "a backslash is taken to mark quotes and backslashes within quotes; if it belongs to the values, set \
+                 csv.escape = \"\\\"\""
                     .to_owned(),
             );
         }

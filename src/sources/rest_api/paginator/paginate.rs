@@ -69,11 +69,11 @@ pub(in crate::sources::rest_api) trait Paginate:
         &[]
     }
 
-    /// Whether what leads from a page to the next one counts pages or records, as a link with `page=3` does: then
-    /// pages are places in a list, and what moves in it may be missed.
+    /// Whether what a page gives to lead to the next one counts pages or records, as a link with `page=3` does: then
+    /// pages are places in a list, as those are that are asked for by number, and what moves in it may be missed.
     fn leads_by_number(&self, at: &Value, page: &PageView<'_>, next: &Value) -> bool {
         let _ = (at, page, next);
-        matches!(self.way(), Way::Numbered { .. })
+        false
     }
 
     /// The variable of a GraphQL query that takes the cursor.

@@ -86,19 +86,23 @@ impl<'a> Rules<'a> {
     /// # Errors
     /// When the page shows that the API is not walked this way, or can be walked no further.
     pub fn decide(mut self) -> Result<Verdict, SourceError> {
+        let verdict = self.decided()?;
+        let places = self.chain.places || matches!(self.way, Way::Numbered { .. });
+        Ok(Verdict { places, ..verdict })
+    }
+
+    fn decided(&mut self) -> Result<Verdict, SourceError> {
         if let Some(expected) = self.chain.again {
             let verdict = self.had_again(expected)?;
             let end = self.chain.complaint.as_deref().map(complained);
             let end = end.map(|note| ChainEnd::incomplete(StopReason::End, note));
             return Ok(Verdict { end, ..verdict });
         }
-        let is_numbered = matches!(self.way, Way::Numbered { .. });
-        self.chain.places |= is_numbered;
         if let Some(aside) = self.chain.aside {
-            return Ok(Verdict { places: true, ..self.beside(aside)? });
+            return self.beside(aside);
         }
         if let Some(probe) = self.chain.probe.take() {
-            return Ok(Verdict { places: is_numbered, ..self.probed(probe)? });
+            return self.probed(probe);
         }
         match self.page.said {
             Said::Page | Said::Last => self.page(),
@@ -116,11 +120,6 @@ impl<'a> Rules<'a> {
     }
 
     fn page(&mut self) -> Result<Verdict, SourceError> {
-        let verdict = self.page_in_order()?;
-        Ok(Verdict { places: self.chain.places, ..verdict })
-    }
-
-    fn page_in_order(&mut self) -> Result<Verdict, SourceError> {
         let says = Says {
             total: self.total()?,
             has_more: self.keys.has_more_of(&self.page)?,

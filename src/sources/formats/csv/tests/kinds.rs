@@ -390,3 +390,60 @@ fn what_is_wrong_in_a_field_that_is_dropped_sets_its_row_aside_with_a_reason() {
     let wrong = [(1, vec![ReasonCode::NulCharacter])];
     assert_eq!(reasons(&Bench::new(given, text).load()), wrong);
 }
+
+#[test]
+fn a_null_of_mysql_is_one_only_as_it_is_written() {
+    let given = CsvParams {
+        delimiter: "\t".into(),
+        quote: "none".into(),
+        escape: "\\".into(),
+        header: Header::Names(vec!["id".into(), "name".into()]),
+        ..params()
+    };
+    let loaded = Bench::new(given, "1\t\\N\n2\t\\\\N\n").load();
+    let names = &loaded.shape.fields["name"];
+    assert_eq!((names.present, names.nulls), (2, 1));
+    assert_eq!(cells(&loaded)[1][1], "\\N");
+}
+
+#[test]
+fn rows_above_the_header_are_whole_whichever_delimiter_stands_in_front_of_their_quotes() {
+    let given = CsvParams {
+        skip_rows: 1,
+        header: Header::Names(vec!["id".into(), "name".into()]),
+        ..params()
+    };
+    let text = "id;\"na;\nme;x\"\n1;a\n2;b\n";
+    assert_eq!(cells(&load_wanting(given, text, &["id"])), [["1", "a"], ["2", "b"]]);
+}
+
+#[test]
+fn a_title_that_names_the_columns_is_no_header() {
+    for title in ["# columns: id name", "Report id: 77"] {
+        let text = format!("{title}\nid,name\n1,a\n2,b\n");
+        assert_eq!(
+            cells(&load_wanting(params(), &text, &["id"])),
+            [["1", "a"], ["2", "b"]],
+            "{title}"
+        );
+    }
+}
+
+#[test]
+fn one_quote_that_does_not_close_makes_no_text_of_those_that_do() {
+    let mut text = "id\tname\n".to_owned();
+    for id in 0..9_000 {
+        let name = if id % 3 == 0 { "\"quoted\"" } else { "plain" };
+        text.push_str(&format!("{id}\t{name}\n"));
+    }
+    text.push_str("9000\t\"un closed\n");
+    let loaded = load_wanting(params(), &text, &["id"]);
+    assert_eq!(cells(&loaded)[0], ["0", "quoted"]);
+    assert_eq!((loaded.rows.len(), loaded.rejects.len()), (9_000, 1));
+}
+
+#[test]
+fn a_backslash_that_is_taken_for_the_escape_is_told() {
+    let bench = bench_wanting(params(), "id,name\n1,\"5\\\" screen\"\n", &["id"]);
+    assert!(notes(&bench.whole()).contains("csv.escape"), "{}", notes(&bench.whole()));
+}
