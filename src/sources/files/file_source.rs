@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::hash::{ContentHash, Hashes};
 use crate::domain::raw::RawRef;
+use crate::domain::remark::Remark;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::mapping::{Mapped, Mapping};
@@ -194,7 +195,7 @@ pub trait FileSource: Send + Sync {
     fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>>;
 
     /// What was decided of a file of this layout that somebody may want otherwise.
-    fn notes(&self, layout: &Layout) -> Vec<String>;
+    fn notes(&self, layout: &Layout) -> Vec<Remark>;
 
     /// Reads one chunk and cuts it into rows; whether a row is good is found when it is mapped.
     /// `watch` is shown the key of every row. Blocking I/O and CPU work.

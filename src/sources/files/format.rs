@@ -14,6 +14,7 @@ use super::columns::Wanted;
 use super::location::ParamProblem;
 use crate::domain::file::Layout;
 use crate::domain::reject::Defect;
+use crate::domain::remark::Remark;
 use crate::domain::shape::Shape;
 use crate::job_file::Inspection;
 use crate::sources::{AbsentColumn, FirstRow, SourceError, Widths};
@@ -99,7 +100,7 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
     }
 
     /// What was decided of a file that somebody may want otherwise.
-    fn notes(layout: &Layout) -> Vec<String> {
+    fn notes(layout: &Layout) -> Vec<Remark> {
         let _ = layout;
         Vec::new()
     }

@@ -15,6 +15,7 @@ use super::store::{Store, changed, whole_micros};
 use super::{blocks, plan};
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
+use crate::domain::remark::Remark;
 use crate::domain::task::Chunk;
 use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
@@ -156,7 +157,7 @@ impl<F: RowFormat> FileSource for Files<F> {
         self.format.absent(layout, width)
     }
 
-    fn notes(&self, layout: &Layout) -> Vec<String> {
+    fn notes(&self, layout: &Layout) -> Vec<Remark> {
         F::notes(layout)
     }
 

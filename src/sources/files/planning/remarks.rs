@@ -16,6 +16,10 @@ const MOST_NOTES: usize = 20;
 /// The most missing files that are named.
 const MOST_NAMED: usize = 5;
 
+/// Whether something that was decided is only told. What degrades the run comes first, so that it is always said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Plain(bool);
+
 /// What was seen of the files so far.
 pub(super) struct FileRemarks<'a> {
     files: &'a dyn FileSource,
@@ -27,7 +31,7 @@ pub(super) struct FileRemarks<'a> {
     odd: Vec<String>,
     missing: Option<String>,
     /// What was decided of files that somebody may want otherwise, and of which.
-    guessed: BTreeMap<String, Vec<String>>,
+    guessed: BTreeMap<(Plain, String), Vec<String>>,
 }
 
 impl<'a> FileRemarks<'a> {
@@ -50,8 +54,9 @@ impl<'a> FileRemarks<'a> {
         let files = self.files;
         let name = shown(&found.url);
         if let FilePlan::Whole(scan) | FilePlan::Appended(scan) = &found.plan {
-            for note in files.notes(&scan.layout) {
-                self.guessed.entry(note).or_default().push(name.clone());
+            for Remark { text, degrades } in files.notes(&scan.layout) {
+                let key = (Plain(!degrades), text);
+                self.guessed.entry(key).or_default().push(name.clone());
             }
         }
         if let (FilePlan::Whole(scan), Some(committed)) = (&found.plan, &found.committed)
@@ -141,9 +146,11 @@ impl<'a> FileRemarks<'a> {
             );
             remarks.push(Remark::degrading(format!("{}; {advice}", few(self.bad))));
         }
-        let guessed =
-            self.guessed.into_iter().map(|(note, files)| format!("{}: {note}", few(files)));
-        remarks.extend(guessed.take(MOST_NOTES).map(Remark::note));
+        let guessed = self.guessed.into_iter().take(MOST_NOTES);
+        remarks.extend(guessed.map(|((Plain(plain), text), files)| Remark {
+            text: format!("{}: {text}", few(files)),
+            degrades: !plain,
+        }));
         let notes = [self.odd, self.quarantined, self.empty];
         let notes = notes.into_iter().filter(|texts| !texts.is_empty()).map(few);
         remarks.extend(notes.chain(self.missing).map(Remark::note));

@@ -55,6 +55,9 @@ pub(super) struct CsvLayout {
     /// What was decided that somebody may want otherwise, and the key for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The same of what may well be wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What becomes of fields behind the last column.
@@ -92,6 +95,7 @@ impl CsvLayout {
             repeated_header: None,
             doubts: 0,
             notes: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -139,7 +143,8 @@ impl CsvLayout {
 
     /// Whether it means the same as the other to every file.
     pub fn means(&self, other: &Self) -> bool {
-        let meaning = |layout: &Self| Self { notes: Vec::new(), ..layout.clone() };
+        let meaning =
+            |layout: &Self| Self { notes: Vec::new(), warnings: Vec::new(), ..layout.clone() };
         meaning(self) == meaning(other)
     }
 
@@ -155,6 +160,7 @@ impl CsvLayout {
             skip_empty_rows: false,
             repeated_header: None,
             notes: Vec::new(),
+            warnings: Vec::new(),
             revision: old.revision,
             ..self.clone()
         };

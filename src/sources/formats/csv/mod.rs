@@ -27,6 +27,7 @@ mod type_inference;
 mod width;
 
 use crate::domain::file::Layout;
+use crate::domain::remark::Remark;
 use crate::job_file::Inspection;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns;
@@ -94,8 +95,12 @@ impl RowFormat for Csv {
         CsvLayout::load(layout).map_or(Doubts::default(), |layout| Doubts(layout.doubts))
     }
 
-    fn notes(layout: &Layout) -> Vec<String> {
-        CsvLayout::load(layout).map_or_else(|_| Vec::new(), |layout| layout.notes)
+    fn notes(layout: &Layout) -> Vec<Remark> {
+        let Ok(CsvLayout { notes, warnings, .. }) = CsvLayout::load(layout) else {
+            return Vec::new();
+        };
+        let warnings = warnings.into_iter().map(Remark::degrading);
+        warnings.chain(notes.into_iter().map(Remark::note)).collect()
     }
 
     fn doubtful(doubts: Doubts) -> &'static str {

@@ -46,9 +46,11 @@ pub(super) fn decide(
         }
         None if agree && several => {
             widen(layout, usual);
-            layout.notes.push(format!(
-                "rows have {usual} fields, and the header {named}: {} named by {}; csv.extra_fields = \
-                 \"quarantine\" sets such rows aside, \"drop\" reads them without",
+            layout.warnings.push(format!(
+                "rows have {usual} fields, and the header {named}: {} named by {}. If the rows have a name in front that \
+                 the header lacks, or a delimiter within a value, all values behind it are in the wrong columns: look at \
+                 them. csv.extra_fields = \"keep\" says that they are right, \"quarantine\" sets such rows aside, \"drop\" \
+                 reads them without",
                 if usual == named + 1 { "the column behind it is" } else { "those behind it are" },
                 if usual == named + 1 { "its number" } else { "their numbers" },
             ));

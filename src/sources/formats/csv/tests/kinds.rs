@@ -230,6 +230,11 @@ fn rows_that_agree_to_be_wider_than_the_header_are_read() {
     assert!(notes(&empty.whole()).contains("csv.extra_fields"));
     let wide = bench_wanting(params(), "id,name\n1,a,x\n2,b,y\n", &["id", "column_3"]);
     let scan = wide.whole();
+    let warnings = CsvLayout::load(&scan.layout).unwrap().warnings;
+    assert!(warnings[0].contains("csv.extra_fields = \"keep\""), "{warnings:?}");
+    let said = CsvParams { extra_fields: Some(ExtraFields::Keep), ..params() };
+    let said = bench_wanting(said, "id,name\n1,a,x\n2,b,y\n", &["id", "column_3"]).whole();
+    assert_eq!(CsvLayout::load(&said.layout).unwrap().warnings, [""; 0]);
     assert_eq!(names(&scan), ["id", "name", "column_3"]);
     assert_eq!(cells(&wide.load_scan(&scan)), [["1", "a", "x"], ["2", "b", "y"]]);
     // One row that is wider is broken.
