@@ -125,7 +125,7 @@ enum Command {
     /// Load sources now
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
-    /// Validate every job file
+    /// Validate job files: all, or those that are named
     Check(check::CheckArgs),
     /// Look at the first page or file of a source, and at what may be wrong; nothing is written
     #[command(after_help = preview::EXAMPLES)]

@@ -50,7 +50,11 @@ pub(super) fn carried(rows: &[Vec<String>]) -> Vec<Vec<String>> {
 /// A name without what cannot be seen at its ends: byte order marks, zero-width characters, no-break spaces, and
 /// the rest of a line end.
 pub(super) fn visible_name(name: &str) -> &str {
-    name.trim_matches(is_invisible)
+    match name.as_bytes() {
+        // Keys are mostly ASCII, and each is looked at.
+        [b' '..=b'~', .., b' '..=b'~'] | [b' '..=b'~'] => name,
+        _ => name.trim_matches(is_invisible),
+    }
 }
 
 /// Whether a character is not seen, and no plain space.
