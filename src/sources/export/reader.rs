@@ -20,7 +20,7 @@ use crate::domain::slice::SliceId;
 use crate::job_file::policy::Policy;
 use crate::sources::files::format::RowFormat;
 use crate::sources::files::landing::{LandedChunk, Landing};
-use crate::sources::files::planning::off_thread;
+use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::unpack::unpacked;
 use crate::sources::rest_api::RestApiSource;
 use crate::sources::rest_api::jobs::Download;

@@ -7,7 +7,7 @@ mod guard;
 mod remarks;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,6 +26,8 @@ use crate::job_file::policy::MissingAction;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::SourceErrorKind;
 use crate::sources::files::file_source::WhenGone;
+use crate::sources::files::off_thread::off_thread;
+use crate::sources::files::store::stored_name;
 use crate::sources::{
     AskedRange, FilePlan, FileSource, FoundFile, FoundPaths, KeyWatch, Loss, OneSlice, ParsedChunk,
     Plan, PlanRequest, Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader,
@@ -255,19 +257,4 @@ impl Drop for Timeouts {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// Blocking work off the async threads, so that heartbeats go on. A panic of it goes on here.
-pub(in crate::sources) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-/// Paths below the job file's folder are stored relative to it, so that the folder can move.
-fn stored_name(base: &Path, path: &Path) -> String {
-    path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned()
 }

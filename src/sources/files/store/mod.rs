@@ -92,3 +92,8 @@ pub(super) fn whole_micros(time: SystemTime) -> SystemTime {
         Err(_) => SystemTime::UNIX_EPOCH,
     }
 }
+
+/// What a file is called in `source_files`: below the job file's folder relative to it, so that the folder can move.
+pub(super) fn stored_name(base: &Path, path: &Path) -> String {
+    path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned()
+}

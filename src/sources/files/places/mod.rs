@@ -1,0 +1,86 @@
+//! Where files come from that are read as streams.
+//!
+//! A place is one file here that implements [`Place`], and its arm in `all`. Files of this machine that can be
+//! read in any order do not come this way: see [`store`](super::store).
+//!
+//! Must not know: the database, runs, what stands in a file.
+
+pub mod all;
+mod local;
+
+use std::fmt::Debug;
+use std::io::Read;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::sources::SourceError;
+
+/// A file as a listing shows it, or as an answer says it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// What it is called, in messages and in `source_files`: without secrets, and without the query of an address that
+    /// is signed.
+    pub name: String,
+    /// Its size in bytes, as it is kept there: packed, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Time of last modification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<SystemTime>,
+    /// What the place gives another value when the file changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// The version, where a place keeps several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// What opening a file gives.
+pub enum OpenedFile {
+    /// It is what was known of it: never without that.
+    Unchanged,
+    /// Its bytes.
+    Body(Body),
+}
+
+/// A file that was opened.
+pub struct Body {
+    /// What it is, as the answer says.
+    pub file: Listed,
+    /// Its bytes. Blocks, so not for async threads. An error carries a [`SourceError`].
+    pub bytes: Box<dyn Read + Send>,
+    /// Whether it is told where the bytes end, so that they do not just stop.
+    pub end_is_told: bool,
+    /// Where the bytes begin: where they were asked for, or 0.
+    pub from: u64,
+}
+
+/// A place where files are.
+pub trait Place: Debug + Send + Sync {
+    /// The files that an entry of `paths` leads to, without those that are excluded. All of them, or an error.
+    ///
+    /// # Errors
+    /// When they cannot be listed to the end, or may not be read.
+    fn list<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<Vec<Listed>, SourceError>>;
+
+    /// Opens the file that was listed, from the offset `from` on if the place can do that. `known` is what is known of
+    /// it from the last run.
+    ///
+    /// # Errors
+    /// When it cannot be read; [`FileChanged`](crate::sources::SourceErrorKind::FileChanged) when it is another than
+    /// was listed, also when it changes while its bytes are read.
+    fn open<'a>(
+        &'a self,
+        file: &'a Listed,
+        known: Option<&'a Listed>,
+        from: u64,
+    ) -> BoxFuture<'a, Result<OpenedFile, SourceError>>;
+
+    /// Whether two listings say that the file is the same, so that it need not be opened. `read_at` is when what is
+    /// known was read.
+    fn proves_unchanged(&self, known: &Listed, listed: &Listed, read_at: DateTime<Utc>) -> bool;
+}
