@@ -56,6 +56,7 @@ mod lost_values;
 mod odd_values;
 mod offset;
 mod order;
+mod page_places;
 mod paging;
 mod parents;
 mod parrot;

@@ -1,12 +1,15 @@
 //! Owns how the parts of a request come out of the job file: its address, parameters and body, with the
 //! values of their templates.
 //!
-//! Must not know paginators, and nothing secret.
+//! Must not know how pages are walked, and nothing secret.
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::bound::Side;
 use super::incremental::Tracker;
+use super::paginator::PagePath;
 use super::params::RestApiParams;
 use super::position::PagePosition;
 use super::request::{RequestParts, address};
@@ -42,6 +45,21 @@ impl Names for Asking<'_> {
             Called::Sent(position) => self.of_position(position, name),
             Called::Unsent(position) => self.of_position(position, name).or(Some(Supplied::Itself)),
             Called::Nothing => Unfilled.supply(name),
+        }
+    }
+}
+
+/// The names of a path that is a page's own.
+struct OnPage<'a> {
+    asking: &'a Asking<'a>,
+    path: PagePath<'a>,
+}
+
+impl Names for OnPage<'_> {
+    fn supply(&self, name: &str) -> Option<Supplied> {
+        match name == self.path.name {
+            true => Some(Supplied::Value(self.path.value.clone())),
+            false => self.asking.supply(name),
         }
     }
 }
@@ -92,13 +110,21 @@ impl Asking<'_> {
         }
     }
 
-    /// The parts of the request that every page has.
+    /// The path of the page at the paginator's position.
+    fn path(&self, at: &Value) -> Result<String, SourceError> {
+        match self.params.paginator.path_of(at)? {
+            None => template::parsed(&self.params.path)?.path(self),
+            Some(path) => template::parsed(path.template)?.path(&OnPage { asking: self, path }),
+        }
+    }
+
+    /// The parts of the request that every page has, with the path of the page at the paginator's position.
     ///
     /// # Errors
     /// When a name has no value, or the address cannot be had and the request is to be sent.
-    pub fn parts(&self) -> Result<RequestParts, SourceError> {
+    pub fn parts(&self, at: &Value) -> Result<RequestParts, SourceError> {
         let Self { params, base_dir, called, .. } = self;
-        let path = template::parsed(&params.path)?.path(self)?;
+        let path = self.path(at)?;
         let recorded = || {
             let base = Setting::Literal(self.recorded_base?.to_owned());
             address(&base, &path).ok().map(RequestParts::new)

@@ -43,6 +43,14 @@ pub struct GraphQlParams {
     pub variables: Map<String, Value>,
 }
 
+/// The variable of a GraphQL query that takes the number or cursor of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageVariable<'a> {
+    pub name: &'a str,
+    /// Whether the first page has one.
+    pub is_of_first: bool,
+}
+
 /// What is wrong with a variable of a GraphQL query.
 #[derive(Debug)]
 pub(super) struct UnfitVariable {
@@ -99,8 +107,8 @@ impl<'a> BodyParams<'a> {
     }
 
     /// What serde cannot check: the keys, and what is wrong there.
-    /// `variable` is the variable of a GraphQL query that takes the cursor.
-    pub fn problems(&self, variable: Option<&str>) -> Vec<(Vec<String>, String)> {
+    /// `page` is the variable of a GraphQL query that takes the number or cursor of a page.
+    pub fn problems(&self, page: Option<PageVariable<'_>>) -> Vec<(Vec<String>, String)> {
         let mut problems = Vec::new();
         match self.keys().as_slice() {
             [one, other, ..] => {
@@ -124,7 +132,7 @@ impl<'a> BodyParams<'a> {
             find_times(json, &mut vec!["json".to_owned()], &mut problems);
         }
         if let Some(graphql) = self.graphql {
-            problems.extend(graphql.problems(variable));
+            problems.extend(graphql.problems(page));
         }
         problems
     }
@@ -171,7 +179,7 @@ impl<'a> BodyParams<'a> {
 }
 
 impl GraphQlParams {
-    fn problems(&self, variable: Option<&str>) -> Vec<(Vec<String>, String)> {
+    fn problems(&self, page: Option<PageVariable<'_>>) -> Vec<(Vec<String>, String)> {
         let mut problems = Vec::new();
         let key = |name: &str| vec!["graphql".to_owned(), name.to_owned()];
         match (&self.query, &self.query_file) {
@@ -186,7 +194,7 @@ impl GraphQlParams {
             (Some(query), None) => match wrong(query) {
                 Some(why) => problems.push((key("query"), why)),
                 None => {
-                    let unfit = self.unfit_variables(query, variable).into_iter();
+                    let unfit = self.unfit_variables(query, page).into_iter();
                     let unfit = unfit.filter(|unfit| unfit.is_fatal);
                     problems.extend(unfit.map(|unfit| (unfit.keys, unfit.problem)));
                 }
@@ -207,9 +215,13 @@ impl GraphQlParams {
         unfit.filter(|unfit| !unfit.is_fatal).map(|unfit| (unfit.keys, unfit.problem)).collect()
     }
 
-    /// The variables that the query does not declare, and those that it needs and nobody gives; `cursor` is the one
-    /// that takes the cursor.
-    pub(super) fn unfit_variables(&self, query: &str, cursor: Option<&str>) -> Vec<UnfitVariable> {
+    /// The variables that the query does not declare, and those that it needs and nobody gives; `page` is the one
+    /// that takes the number or cursor of a page.
+    pub(super) fn unfit_variables(
+        &self,
+        query: &str,
+        page: Option<PageVariable<'_>>,
+    ) -> Vec<UnfitVariable> {
         // What cannot be read says nothing.
         let Some(declared) = graphql_query::variables(query) else { return Vec::new() };
         let is_declared = |name: &str| declared.iter().any(|variable| variable.name == name);
@@ -228,15 +240,17 @@ impl GraphQlParams {
             let problem = format!("is no variable of the query, which does not use it: {those}");
             say(&["graphql", "variables", name], false, problem);
         }
-        if let Some(name) = cursor.filter(|name| !is_declared(name)) {
+        if let Some(name) = page.map(|page| page.name).filter(|name| !is_declared(name)) {
             let problem = format!("is `{name}`, no variable of the query: {those}");
             say(&["paginator", "variable"], true, problem);
         }
-        let missing = declared.iter().filter(|variable| {
-            variable.is_required && !self.variables.contains_key(&variable.name)
+        let is_page = |name: &str| page.is_some_and(|page| page.name == name);
+        let missing = declared.iter().filter(|Variable { name, is_required }| {
+            let is_given = page.is_some_and(|page| page.is_of_first && page.name == *name);
+            *is_required && !is_given && !self.variables.contains_key(name)
         });
         for Variable { name, .. } in missing {
-            let problem = match cursor == Some(name.as_str()) {
+            let problem = match is_page(name) {
                 true => format!(
                     "needs `{name}` for the first page already, which has no cursor: write its type without the `!`"
                 ),

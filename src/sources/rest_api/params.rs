@@ -262,6 +262,8 @@ impl RestApiParams {
                 problems.push((key("incremental"), text.to_owned()));
             }
         }
+        problems.extend(self.path_problems());
+        let texts = texts.into_iter().filter(|(keys, _)| !is_page_path(keys));
         problems.extend(template_problems(texts, &self.names()));
         let limit = self.rate_limit.as_ref();
         let paths = [
@@ -287,6 +289,19 @@ impl RestApiParams {
             problems.push((below("tls", name), problem));
         }
         problems.extend(self.auth.iter().flat_map(AuthList::problems));
+        problems
+    }
+
+    /// What is wrong with the path of pages that have one of their own.
+    fn path_problems(&self) -> Vec<(Vec<String>, String)> {
+        let Some((path, name)) = self.paginator.path() else { return Vec::new() };
+        let mut names = self.names();
+        names.push(name.to_owned());
+        let mut problems = template_problems([(page_path(), path)], &names);
+        if self.paginator.has_all_paths() && !self.path.is_empty() {
+            let problem = "is asked for no page: `rest_api.paginator.path` is the path of all of them; remove this one";
+            problems.push((vec!["path".to_owned()], problem.to_owned()));
+        }
         problems
     }
 
@@ -391,7 +406,7 @@ impl RestApiParams {
         for (keys, text) in self.texts() {
             let Ok(template) = template::parsed(text) else { continue };
             for name in template.names().filter_map(|name| name.strip_prefix(template::PARENT)) {
-                let is_of_path = keys.first().is_some_and(|key| key == "path");
+                let is_of_path = keys == ["path"] || is_page_path(&keys);
                 let lists = [Some(&mut needed.any), is_of_path.then_some(&mut needed.each)];
                 for list in lists.into_iter().flatten() {
                     if !list.iter().any(|known| known == name) {
@@ -412,6 +427,7 @@ impl RestApiParams {
     /// The texts that may have templates, by their keys.
     fn texts(&self) -> Vec<(Vec<String>, &str)> {
         let mut texts = vec![(vec!["path".to_owned()], self.path.as_str())];
+        texts.extend(self.paginator.path().map(|(path, _)| (page_path(), path)));
         for (name, value) in &self.params {
             let keys = vec!["params".to_owned(), name.clone()];
             texts.extend(value.texts().into_iter().map(|text| (keys.clone(), text)));
@@ -436,6 +452,15 @@ impl RestApiParams {
             }
         }
     }
+}
+
+/// The keys of the path of pages that have one of their own.
+fn page_path() -> Vec<String> {
+    vec!["paginator".to_owned(), "path".to_owned()]
+}
+
+fn is_page_path(keys: &[String]) -> bool {
+    keys == page_path()
 }
 
 fn whole_body() -> String {
@@ -489,7 +514,9 @@ mod tests {
         const SINCE: &str = "incremental = { cursor_path = '$.at', start_param = 'since', initial_value = '2026-01-01'";
         let cursor =
             |keys: &str| format!("paginator = {{ type = 'cursor', cursor_path = '$.c', {keys} }}");
+        let numbered = |keys: &str| format!("paginator = {{ type = 'page_number', {keys} }}");
         let query = "graphql = { query = 'query ($c: ID) { a }' }";
+        let by_number = "graphql = { query = 'query ($p: Int!) { a }' }";
         for (lines, key, says) in [
             (cursor("body_path = '$.c'"), "paginator.body_path", "has no body"),
             (cursor("body_path = '$.c'") + "\nmethod = 'POST'", "", ""),
@@ -519,6 +546,54 @@ mod tests {
                 "`cursor`",
             ),
             (format!("paginator = {{ type = 'offset' }}\n{query}"), "paginator.type", "`cursor`"),
+            (numbered("variable = 'p'"), "paginator.variable", "there is none"),
+            (numbered("body_path = '$.p'"), "paginator.body_path", "has no body"),
+            (numbered("body_path = '$.p'") + "\njson = { q = 'x' }", "", ""),
+            (numbered("variable = 'p'") + "\n" + by_number, "", ""),
+            (
+                numbered("variable = 'n'") + "\n" + by_number,
+                "paginator.variable",
+                "no variable of the query: it declares `$p`",
+            ),
+            (cursor("variable = 'p'") + "\n" + by_number, "graphql", "for the first page already"),
+            (
+                numbered("param = 'page', body_path = '$.p'") + "\njson = {}",
+                "paginator.body_path",
+                "stands beside `param`, and the number of the page goes to one place",
+            ),
+            (
+                cursor("param = 'c', path = 'x/${page.cursor}'"),
+                "paginator.path",
+                "stands beside `param`",
+            ),
+            (numbered("path = 'x/${page.number}'"), "", ""),
+            (cursor("path = 'x/${page.cursor}'") + "\npath = 'x'", "", ""),
+            (numbered("path = 'x/${page.number}'") + "\npath = 'x'", "path", "asked for no page"),
+            (numbered("path = 'x'"), "paginator.path", "write `${page.number}` for the number"),
+            (numbered("path = 'x/${page.cursor}'"), "paginator.path", "`${page.number}` for the"),
+            (
+                numbered("path = 'x/${page.cursor}'"),
+                "paginator.path",
+                "names `${page.cursor}`, which has no value here",
+            ),
+            (
+                numbered("path = 'x/${page.number:%s}'"),
+                "paginator.path",
+                "with a format, and the value is no time",
+            ),
+            (numbered("path = 'x/${page.number'"), "paginator.path", "without its `}`"),
+            (
+                numbered("path = 'https://x/${page.number}'"),
+                "paginator.path",
+                "belongs into `rest_api.base_url`",
+            ),
+            ("path = 'x/${page.number}'".to_owned(), "path", "which has no value here"),
+            (
+                "paginator = { type = 'offset', path = 'x/${page.offset}' }\nparams = { p = '${page.offset}' }"
+                    .to_owned(),
+                "params.p",
+                "which has no value here",
+            ),
             (cursor("param = 'c', resume = true"), "paginator.resume", "needs `incremental`"),
             (cursor("param = 'c', resume = true") + &format!("\n{SINCE} }}"), "", ""),
             (

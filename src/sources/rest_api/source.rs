@@ -190,14 +190,14 @@ impl RestApiSource {
         let mut request = format!("{}\n{}", asked.fingerprint, self.params.data_selector);
         if let Some(incremental) = &self.params.incremental {
             // How pages are walked decides how much was read of what was asked for.
-            let paginator = &self.params.paginator;
+            let paginator = self.params.paginator.identity();
             let explode = self.params.explode.as_deref().unwrap_or_default();
-            request.push_str(&format!("\n{}\n{paginator:?}\n{explode}", incremental.identity()));
+            request.push_str(&format!("\n{}\n{paginator}\n{explode}", incremental.identity()));
         }
         if let Some(for_each) = &self.params.for_each {
             // How pages are walked decides how much was read of each.
-            let (paginator, explode) = (&self.params.paginator, &self.params.explode);
-            request.push_str(&format!("\n{}\n{paginator:?}\n{explode:?}", for_each.identity()));
+            let (paginator, explode) = (self.params.paginator.identity(), &self.params.explode);
+            request.push_str(&format!("\n{}\n{paginator}\n{explode:?}", for_each.identity()));
         }
         if !self.params.read_by.is_empty() {
             request.push_str(&format!("\n{}", self.params.read_by));
@@ -613,8 +613,8 @@ impl RestApiSource {
         position: &Value,
         called: Called<'_>,
     ) -> Result<RequestParts, SourceError> {
-        let mut request = self.asking(called).parts()?;
         let position = PagePosition::from_json(position)?;
+        let mut request = self.asking(called).parts(&position.at)?;
         self.reader.paginator.ask_for(&position.at, &mut request)?;
         Ok(request)
     }

@@ -129,6 +129,13 @@ impl Template {
         })
     }
 
+    /// Whether it has this name with a format.
+    pub fn has_format(&self, sought: &str) -> bool {
+        let is_it =
+            |part: &Part| matches!(part, Part::Name { name, format: Some(_) } if name == sought);
+        self.0.iter().any(is_it)
+    }
+
     /// Whether it has a name that begins like this.
     pub fn names_any(&self, prefix: &str) -> bool {
         self.names().any(|name| name.starts_with(prefix))
@@ -183,7 +190,7 @@ impl Template {
         let inner = path.trim_matches('/');
         if has_names && inner.split('/').any(leads_elsewhere) {
             let message = format!(
-                "a value of `rest_api.path` is empty, `.` or `..`, which would ask for something else: `{path}`"
+                "a value of the path of the request is empty, `.` or `..`, which would ask for something else: `{path}`"
             );
             return Err(SourceError::new(SourceErrorKind::InvalidState, message));
         }

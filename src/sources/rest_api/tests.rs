@@ -12,6 +12,7 @@ mod histories;
 mod logins;
 mod moving;
 mod pages;
+mod places;
 mod posts;
 mod redacted;
 mod redirects;

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use super::end_keys::{EndKeys, path_problem, with_end_keys};
 use super::page_view::PageView;
 use super::paginate::{Came, Paginate, Way, position};
+use super::target::{Asks, Targets};
 use crate::domain::text;
-use crate::sources::rest_api::body_params::BodyParams;
 use crate::sources::rest_api::body_path::BodyPath;
 use crate::sources::rest_api::http::said::Said;
-use crate::sources::rest_api::request::RequestParts;
 use crate::sources::rest_api::signs::says_end;
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -38,6 +37,9 @@ with_end_keys! {
         body_path: Option<String>,
         /// The variable of the GraphQL query that takes the cursor, instead of `param`.
         variable: Option<String>,
+        /// The path below `base_url` of the pages that a cursor asks for, instead of `param`: with `${page.cursor}`
+        /// where it stands, such as `"items/after/${page.cursor}"`. That of the first page is `path` under `[rest_api]`.
+        path: Option<String>,
         /// The query parameter that takes the number of records a page, when the API has one.
         size_param: Option<String>,
         /// Records a page.
@@ -118,12 +120,6 @@ impl Paginate for Cursor {
         let path = self.cursor_path.as_ref();
         let problem = path.and_then(|path| path_problem("cursor_path", path));
         problems.extend(problem.map(|problem| (Some("cursor_path"), problem)));
-        let targets = [&self.param, &self.body_path, &self.variable];
-        if targets.iter().filter(|target| target.is_some()).count() != 1 {
-            let problem =
-                "needs one of `param`, `body_path` and `variable`, which takes the cursor";
-            problems.push((None, problem.to_owned()));
-        }
         if let Some(name) = &self.cursor_header
             && name.parse::<HeaderName>().is_err()
         {
@@ -133,23 +129,23 @@ impl Paginate for Cursor {
         problems
     }
 
-    fn request_problems(&self, body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
-        if self.variable.is_some() && body.graphql.is_none() {
-            let problem =
-                "is a variable of a GraphQL query, and there is none: see [rest_api.graphql]";
-            return vec![(Some("variable"), problem.to_owned())];
-        }
-        let Some(path) = &self.body_path else { return Vec::new() };
-        let problem = match body.take_value_at(path) {
-            Err(error) => Some(error.text()),
-            Ok(()) => None,
-        };
-        problem.map(|problem| (Some("body_path"), problem)).into_iter().collect()
+    fn targets(&self) -> Option<Targets<'_>> {
+        Some(Targets {
+            asks: Asks::Cursor,
+            param: self.param.as_deref(),
+            body_path: self.body_path.as_deref(),
+            variable: self.variable.as_deref(),
+            path: self.path.as_deref(),
+            otherwise: None,
+        })
     }
 
-    fn query_params(&self) -> Vec<(&'static str, &str)> {
-        let all = [("param", &self.param), ("size_param", &self.size_param)];
-        all.into_iter().filter_map(|(key, name)| Some((key, name.as_deref()?))).collect()
+    fn asks_by(&self, at: &Value) -> Result<Option<Value>, SourceError> {
+        Ok(position::<Position>(at)?.cursor)
+    }
+
+    fn page_size(&self) -> (Option<&str>, Option<u32>) {
+        (self.size_param.as_deref(), self.size)
     }
 
     fn end_values(&self) -> &[Value] {
@@ -174,10 +170,6 @@ impl Paginate for Cursor {
             }
             _ => false,
         }
-    }
-
-    fn variable(&self) -> Option<&str> {
-        self.variable.as_deref()
     }
 
     fn resumes(&self) -> bool {
@@ -211,26 +203,6 @@ impl Paginate for Cursor {
 
     fn ordinal(&self, at: &Value) -> Result<u64, SourceError> {
         position::<Position>(at).map(|position| position.page)
-    }
-
-    fn ask_for(&self, at: &Value, request: &mut RequestParts) -> Result<(), SourceError> {
-        let Position { cursor, .. } = position(at)?;
-        if let (Some(name), Some(size)) = (&self.size_param, self.size) {
-            request.add_query(name, &size.to_string());
-        }
-        let Some(cursor) = cursor else { return Ok(()) };
-        if let Some(path) = &self.body_path {
-            request.set_body_value(path, cursor)?;
-        } else if let Some(name) = &self.variable {
-            request.set_variable(name, cursor)?;
-        } else if let Some(name) = &self.param {
-            let text = match cursor {
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
-            request.set_query(name, &text);
-        }
-        Ok(())
     }
 
     fn next(&self, at: &Value, came: Came<'_>) -> Result<Option<Value>, SourceError> {

@@ -26,6 +26,7 @@ mod repeats;
 mod rules;
 mod shortfall;
 mod single_page;
+mod target;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -43,7 +44,9 @@ pub(super) use self::paginate::Way;
 use self::rules::Rules;
 pub(super) use self::rules::Verdict;
 pub use self::single_page::SinglePage;
-use super::body_params::BodyParams;
+pub(super) use self::target::PagePath;
+use self::target::{Target, Targets};
+use super::body_params::{BodyParams, PageVariable};
 use super::request::RequestParts;
 use crate::sources::SourceError;
 
@@ -99,6 +102,7 @@ impl Paginator {
     /// table itself, and what is wrong there.
     pub(super) fn problems(&self) -> Vec<(Option<&'static str>, String)> {
         let mut problems = self.kind().problems();
+        problems.extend(self.kind().targets().iter().flat_map(Targets::problems));
         problems.extend(self.kind().end_keys().problems());
         problems
     }
@@ -108,12 +112,50 @@ impl Paginator {
         &self,
         body: &BodyParams<'_>,
     ) -> Vec<(Option<&'static str>, String)> {
-        self.kind().request_problems(body)
+        self.kind().targets().map(|targets| targets.request_problems(body)).unwrap_or_default()
     }
 
     /// The query parameters that it sets, with their keys below `rest_api.paginator`.
     pub(super) fn query_params(&self) -> Vec<(&'static str, &str)> {
-        self.kind().query_params()
+        let param = self.kind().targets().and_then(|targets| match targets.target()? {
+            Target::Param(name) => Some(("param", name)),
+            Target::Body(_) | Target::Variable(_) | Target::Path(_) => None,
+        });
+        let size_param = self.kind().page_size().0.map(|name| ("size_param", name));
+        param.into_iter().chain(size_param).collect()
+    }
+
+    /// The path of pages that have one of their own, a template, and the name that only it knows.
+    pub(super) fn path(&self) -> Option<(&str, &'static str)> {
+        let targets = self.kind().targets()?;
+        Some((targets.path?, targets.asks.name()))
+    }
+
+    /// The same of the page at a position; `None` for one that has the path of the job file.
+    ///
+    /// # Errors
+    /// When it is no position of this paginator.
+    pub(super) fn path_of(&self, at: &Value) -> Result<Option<PagePath<'_>>, SourceError> {
+        let Some((template, name)) = self.path() else { return Ok(None) };
+        let value = self.kind().asks_by(&chain::own(at))?;
+        Ok(value.map(|value| PagePath { template, name, value }))
+    }
+
+    /// Whether all pages have a path of their own.
+    pub(super) fn has_all_paths(&self) -> bool {
+        self.path().is_some() && matches!(self.way(), Way::Numbered { .. })
+    }
+
+    /// What tells it from others where it is stored. Keys that earlier versions did not have are in it only where they
+    /// are set: else all sources would be read anew.
+    pub(super) fn identity(&self) -> String {
+        let later: &[&str] = match self {
+            Self::PageNumber(_) | Self::Offset(_) => &["body_path", "variable", "path"],
+            Self::Cursor(_) => &["path"],
+            Self::SinglePage(_) | Self::LinkHeader(_) | Self::NextUrl(_) => &[],
+        };
+        let without = |text: String, key: &&str| text.replacen(&format!(", {key}: None"), "", 1);
+        later.iter().fold(format!("{self:?}"), without)
     }
 
     /// The cursors that say that there is no next page.
@@ -121,9 +163,9 @@ impl Paginator {
         self.kind().end_values()
     }
 
-    /// The variable of a GraphQL query that takes the cursor.
-    pub(super) fn variable(&self) -> Option<&str> {
-        self.kind().variable()
+    /// The variable of a GraphQL query that takes the number or cursor of a page.
+    pub(super) fn variable(&self) -> Option<PageVariable<'_>> {
+        self.kind().targets()?.page_variable()
     }
 
     /// Whether the first pages are all that is wanted, however many there are.

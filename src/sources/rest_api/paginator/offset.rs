@@ -5,11 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::end_keys::{EndKeys, with_end_keys};
-use super::paginate::{
-    Came, Paginate, Way, number_and_size, numbered_graphql, position, size_problems,
-};
-use crate::sources::rest_api::body_params::BodyParams;
-use crate::sources::rest_api::request::RequestParts;
+use super::paginate::{Came, Paginate, Way, position, size_problems};
+use super::target::{Asks, Param, Target, Targets};
 use crate::sources::{SourceError, SourceErrorKind};
 
 with_end_keys! {
@@ -18,7 +15,15 @@ with_end_keys! {
     pub struct Offset {
         /// The query parameter that takes the number of records that come before the page.
         #[serde(default = "offset")]
-        param: String,
+        #[schemars(with = "String")]
+        param: Param,
+        /// Where it goes in the body of the request, instead of `param`: an exact JSONPath such as `$.offset`.
+        body_path: Option<String>,
+        /// The variable of the GraphQL query that takes it, instead of `param`.
+        variable: Option<String>,
+        /// The path of each page below `base_url`, instead of `param` and of `path` under `[rest_api]`: with
+        /// `${page.offset}` where it stands, such as `"items/offset/${page.offset}"`.
+        path: Option<String>,
         /// The offset of the first page.
         #[serde(default)]
         start: u64,
@@ -33,8 +38,8 @@ with_end_keys! {
     }
 }
 
-fn offset() -> String {
-    "offset".to_owned()
+fn offset() -> Param {
+    Param::unless_set("offset")
 }
 
 /// Where a page is.
@@ -47,9 +52,25 @@ struct Position {
     page: u64,
 }
 
+impl Offset {
+    fn target(&self) -> Target<'_> {
+        let target = self.targets().and_then(|targets| targets.target());
+        target.unwrap_or(Target::Param("offset"))
+    }
+
+    /// The name of the page behind so many records.
+    fn named(&self, offset: u64) -> String {
+        let name = match self.target() {
+            Target::Param(name) | Target::Variable(name) => name,
+            Target::Body(_) | Target::Path(_) => "offset",
+        };
+        format!("the page at {name} = {offset}")
+    }
+}
+
 impl Paginate for Offset {
     fn way(&self) -> Way<'_> {
-        Way::Numbered { param: &self.param, size: self.size, by_records: true }
+        Way::Numbered { target: self.target(), size: self.size, by_records: true }
     }
 
     fn end_keys(&self) -> EndKeys<'_> {
@@ -60,12 +81,17 @@ impl Paginate for Offset {
         size_problems(self.size_param.as_deref(), self.size)
     }
 
-    fn request_problems(&self, body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
-        numbered_graphql(body)
+    fn targets(&self) -> Option<Targets<'_>> {
+        let others = [&self.body_path, &self.variable, &self.path];
+        Some(Targets::numbered(Asks::Offset, &self.param, others))
     }
 
-    fn query_params(&self) -> Vec<(&'static str, &str)> {
-        number_and_size(&self.param, self.size_param.as_deref())
+    fn asks_by(&self, at: &Value) -> Result<Option<Value>, SourceError> {
+        Ok(Some(position::<Position>(at)?.offset.into()))
+    }
+
+    fn page_size(&self) -> (Option<&str>, Option<u32>) {
+        (self.size_param.as_deref(), self.size)
     }
 
     fn first(&self) -> Value {
@@ -77,16 +103,7 @@ impl Paginate for Offset {
     }
 
     fn name(&self, at: &Value) -> Result<String, SourceError> {
-        Ok(format!("the page at {} = {}", self.param, position::<Position>(at)?.offset))
-    }
-
-    fn ask_for(&self, at: &Value, request: &mut RequestParts) -> Result<(), SourceError> {
-        let Position { offset, .. } = position(at)?;
-        if let (Some(name), Some(size)) = (&self.size_param, self.size) {
-            request.add_query(name, &size.to_string());
-        }
-        request.add_query(&self.param, &offset.to_string());
-        Ok(())
+        Ok(self.named(position::<Position>(at)?.offset))
     }
 
     fn ahead(&self, at: &Value, pages: u64, records: u64) -> Option<Value> {
@@ -99,10 +116,8 @@ impl Paginate for Offset {
         let Position { offset, page } = position(at)?;
         let next = offset.checked_add(came.records()).zip(page.checked_add(1));
         let (offset, page) = next.ok_or_else(|| {
-            let message = format!(
-                "there is no page behind the page at {} = {offset}: numbers end there",
-                self.param
-            );
+            let page = self.named(offset);
+            let message = format!("there is no page behind {page}: numbers end there");
             SourceError::new(SourceErrorKind::NoFurtherPage, message)
         })?;
         Ok(Some(json!({ "offset": offset, "page": page })))

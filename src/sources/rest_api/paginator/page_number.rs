@@ -4,11 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::end_keys::{EndKeys, with_end_keys};
-use super::paginate::{
-    Came, Paginate, Way, number_and_size, numbered_graphql, position, size_problems,
-};
-use crate::sources::rest_api::body_params::BodyParams;
-use crate::sources::rest_api::request::RequestParts;
+use super::paginate::{Came, Paginate, Way, position, size_problems};
+use super::target::{Asks, Param, Target, Targets};
 use crate::sources::{SourceError, SourceErrorKind};
 
 with_end_keys! {
@@ -17,7 +14,15 @@ with_end_keys! {
     pub struct PageNumber {
         /// The query parameter that takes the page's number.
         #[serde(default = "page")]
-        param: String,
+        #[schemars(with = "String")]
+        param: Param,
+        /// Where it goes in the body of the request, instead of `param`: an exact JSONPath such as `$.page`.
+        body_path: Option<String>,
+        /// The variable of the GraphQL query that takes it, instead of `param`.
+        variable: Option<String>,
+        /// The path of each page below `base_url`, instead of `param` and of `path` under `[rest_api]`: with
+        /// `${page.number}` where it stands, such as `"items/page/${page.number}"`.
+        path: Option<String>,
         /// The number of the first page.
         #[serde(default = "one")]
         start: u64,
@@ -32,8 +37,8 @@ with_end_keys! {
     }
 }
 
-fn page() -> String {
-    "page".to_owned()
+fn page() -> Param {
+    Param::unless_set("page")
 }
 
 fn one() -> u64 {
@@ -48,9 +53,16 @@ struct Position {
     page: u64,
 }
 
+impl PageNumber {
+    fn target(&self) -> Target<'_> {
+        let target = self.targets().and_then(|targets| targets.target());
+        target.unwrap_or(Target::Param("page"))
+    }
+}
+
 impl Paginate for PageNumber {
     fn way(&self) -> Way<'_> {
-        Way::Numbered { param: &self.param, size: self.size, by_records: false }
+        Way::Numbered { target: self.target(), size: self.size, by_records: false }
     }
 
     fn end_keys(&self) -> EndKeys<'_> {
@@ -61,12 +73,17 @@ impl Paginate for PageNumber {
         size_problems(self.size_param.as_deref(), self.size)
     }
 
-    fn request_problems(&self, body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
-        numbered_graphql(body)
+    fn targets(&self) -> Option<Targets<'_>> {
+        let others = [&self.body_path, &self.variable, &self.path];
+        Some(Targets::numbered(Asks::Number, &self.param, others))
     }
 
-    fn query_params(&self) -> Vec<(&'static str, &str)> {
-        number_and_size(&self.param, self.size_param.as_deref())
+    fn asks_by(&self, at: &Value) -> Result<Option<Value>, SourceError> {
+        Ok(Some(position::<Position>(at)?.page.into()))
+    }
+
+    fn page_size(&self) -> (Option<&str>, Option<u32>) {
+        (self.size_param.as_deref(), self.size)
     }
 
     fn first(&self) -> Value {
@@ -80,15 +97,6 @@ impl Paginate for PageNumber {
 
     fn name(&self, at: &Value) -> Result<String, SourceError> {
         Ok(format!("page {}", position::<Position>(at)?.page))
-    }
-
-    fn ask_for(&self, at: &Value, request: &mut RequestParts) -> Result<(), SourceError> {
-        let Position { page } = position(at)?;
-        if let (Some(name), Some(size)) = (&self.size_param, self.size) {
-            request.add_query(name, &size.to_string());
-        }
-        request.add_query(&self.param, &page.to_string());
-        Ok(())
     }
 
     fn ahead(&self, at: &Value, pages: u64, _records: u64) -> Option<Value> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::end_keys::EndKeys;
 use super::page_view::PageView;
-use crate::sources::rest_api::body_params::BodyParams;
+use super::target::{Target, Targets};
 use crate::sources::rest_api::request::RequestParts;
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -26,16 +26,24 @@ pub(in crate::sources::rest_api) trait Paginate:
     /// table itself, and what is wrong there.
     fn problems(&self) -> Vec<(Option<&'static str>, String)>;
 
-    /// What is wrong with them for a request with this body: the key below `rest_api.paginator`, or `None`, and
-    /// what is wrong there.
-    fn request_problems(&self, body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
-        let _ = body;
-        Vec::new()
+    /// Where the request takes the number or cursor of a page; `None` where the address of a page comes from the one
+    /// before.
+    fn targets(&self) -> Option<Targets<'_>> {
+        None
     }
 
-    /// The query parameters that it sets, with their keys below `rest_api.paginator`.
-    fn query_params(&self) -> Vec<(&'static str, &str)> {
-        Vec::new()
+    /// The number or cursor that asks for the page at a position; `None` where nothing does.
+    ///
+    /// # Errors
+    /// When it is no position of the paginator.
+    fn asks_by(&self, position: &Value) -> Result<Option<Value>, SourceError> {
+        let _ = position;
+        Ok(None)
+    }
+
+    /// The query parameter that takes the number of records a page, and that number.
+    fn page_size(&self) -> (Option<&str>, Option<u32>) {
+        (None, None)
     }
 
     /// Whether a run goes on at the cursor at which the one before ended.
@@ -76,11 +84,6 @@ pub(in crate::sources::rest_api) trait Paginate:
         false
     }
 
-    /// The variable of a GraphQL query that takes the cursor.
-    fn variable(&self) -> Option<&str> {
-        None
-    }
-
     /// The position of the first page.
     fn first(&self) -> Value;
 
@@ -102,7 +105,16 @@ pub(in crate::sources::rest_api) trait Paginate:
     ///
     /// # Errors
     /// When it is no position of this paginator.
-    fn ask_for(&self, position: &Value, request: &mut RequestParts) -> Result<(), SourceError>;
+    fn ask_for(&self, position: &Value, request: &mut RequestParts) -> Result<(), SourceError> {
+        if let (Some(name), Some(size)) = self.page_size() {
+            request.add_query(name, &size.to_string());
+        }
+        let target = self.targets().and_then(|targets| targets.target());
+        match target.zip(self.asks_by(position)?) {
+            Some((target, value)) => target.set(request, value),
+            None => Ok(()),
+        }
+    }
 
     /// The position of the page behind this one, if the page leads to one; of numbered pages there is always
     /// one. `None` for a page that could not be had: `records` stands for what it would have held.
@@ -151,8 +163,8 @@ pub(in crate::sources::rest_api) enum Way<'a> {
     },
     /// By number.
     Numbered {
-        /// The query parameter that takes it.
-        param: &'a str,
+        /// What of the request takes it.
+        target: Target<'a>,
         /// How many records a page is asked for.
         size: Option<u32>,
         /// Whether the number moves on by the records that came.
@@ -171,25 +183,6 @@ pub(super) fn position<P: DeserializeOwned>(json: &Value) -> Result<P, SourceErr
         let message = format!("{json} is no position of a paginated API: {error}");
         SourceError::new(SourceErrorKind::InvalidState, message)
     })
-}
-
-/// What is wrong with pages by number in a GraphQL query.
-pub(super) fn numbered_graphql(body: &BodyParams<'_>) -> Vec<(Option<&'static str>, String)> {
-    let problem = body.graphql.map(|_| {
-        let problem = "is for numbers in the address, and a GraphQL query takes its page in a variable: \
-                       `cursor` with `variable`";
-        (Some("type"), problem.to_owned())
-    });
-    problem.into_iter().collect()
-}
-
-/// The query parameters of numbered pages, with their keys.
-pub(super) fn number_and_size<'p>(
-    param: &'p str,
-    size_param: Option<&'p str>,
-) -> Vec<(&'static str, &'p str)> {
-    let size_param = size_param.map(|name| ("size_param", name));
-    [("param", param)].into_iter().chain(size_param).collect()
 }
 
 /// What is wrong with the number of records a page and the parameter that takes it.

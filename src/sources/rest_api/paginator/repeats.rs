@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::chain::Probe;
 use super::paginate::{Came, Way};
 use super::rules::{Rules, Says, Verdict};
+use super::target::Target;
 use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::number::grouped;
 use crate::sources::rest_api::http::said::Said;
@@ -123,15 +124,17 @@ impl Rules<'_> {
 
     fn repeats_itself(&self) -> Result<SourceError, SourceError> {
         let name = self.name()?;
-        let param = match self.way {
-            Way::Numbered { param, .. } => param,
-            Way::Single { .. } | Way::Referenced => "page",
+        let cause = match self.way {
+            Way::Numbered { target: Target::Param(name), .. } => {
+                format!("know no query parameter `{name}`")
+            }
+            Way::Numbered { target, .. } => format!("not heed {target}"),
+            Way::Single { .. } | Way::Referenced => "know no query parameter `page`".to_owned(),
         };
         let message = format!(
             "the paginator repeats itself: {name} is the page before it, record for record"
         );
-        let advice =
-            format!("the API may know no query parameter `{param}`: see `rest_api.paginator`");
+        let advice = format!("the API may {cause}: see `rest_api.paginator`");
         Ok(SourceError::new(SourceErrorKind::RepeatedPage, message).advise(advice))
     }
 

@@ -74,9 +74,9 @@ impl Shortfall<'_> {
                  `rest_api.params`, in several sources or in windows (`incremental.step`)"
                     .to_owned()
             }
-            (Way::Numbered { param, size, .. }, StopReason::Repeated) => {
+            (Way::Numbered { target, size, .. }, StopReason::Repeated) => {
                 let size = size.map_or_else(String::new, |size| format!(" with {size} records each"));
-                format!("behind them the same page comes again{size}: does the API know `{param}`?")
+                format!("behind them the same page comes again{size}: does the API know {target}?")
             }
             (Way::Numbered { .. }, _) => {
                 "records may be left out on some pages or were deleted while they were read; does the full sync begin \
@@ -97,10 +97,11 @@ impl Shortfall<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::target::Target;
     use super::*;
 
     fn numbered(by_records: bool) -> Way<'static> {
-        Way::Numbered { param: "page", size: Some(50), by_records }
+        Way::Numbered { target: Target::Param("page"), size: Some(50), by_records }
     }
 
     #[test]

@@ -696,7 +696,11 @@ fn what_cannot_work_is_named_by_its_key() {
         ("type = 'next_url', next_url_path = 'next'", ".next_url_path", "is no JSONPath"),
         ("type = 'next_url', total_tolerance = 3", ".total_tolerance", "no `total_path` names one"),
         ("type = 'cursor', param = 'c'", "", "needs one of `cursor_path` and `cursor_header`"),
-        ("type = 'cursor', cursor_path = '$.c'", "", "needs one of `param`, `body_path` and"),
+        (
+            "type = 'cursor', cursor_path = '$.c'",
+            "",
+            "needs one of `param`, `body_path`, `variable` and",
+        ),
         ("type = 'cursor', cursor_header = 'a b', param = 'c'", ".cursor_header", "cannot be one"),
     ] {
         let text = format!("base_url = 'https://a.example/'\npaginator = {{ {paginator} }}");
