@@ -139,6 +139,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("accept_deletions", "runs accept-deletions"),
     ("cancel_run", "runs cancel"),
     ("change_rate_limit", "rate-limits set"),
+    ("export_records", "export"),
     ("follow_run", "runs follow"),
     ("get_record", "records show"),
     ("get_run", "runs show"),

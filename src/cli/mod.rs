@@ -9,6 +9,7 @@ mod completions;
 mod database;
 mod exec;
 mod exit;
+mod export;
 mod facts;
 mod follow;
 mod joining;
@@ -34,6 +35,7 @@ mod test;
 mod times;
 mod token;
 mod up;
+mod views;
 mod wrap;
 
 use std::ffi::OsString;
@@ -149,6 +151,12 @@ enum Command {
     /// List records of the clean table, or show one
     #[command(after_help = records::EXAMPLES)]
     Records(records::RecordsArgs),
+    /// Write all records of a source, or the rows that were set aside, to a file or to standard output
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
+    /// Make a view for each source, `sources.NAME`, with its fields as typed columns
+    #[command(after_help = views::EXAMPLES)]
+    Views(views::ViewsArgs),
     /// List the versions of a source's schema
     Schemas(schemas::SchemasArgs),
     /// List what changed between versions of schemas
@@ -320,6 +328,8 @@ async fn dispatch(
         Command::Runs(args) => runs::runs(settings, &jobs, &args, progress).await,
         Command::Quarantine(args) => quarantine::quarantine(settings, &jobs, &args).await,
         Command::Records(args) => records::records(settings, &jobs, &args).await,
+        Command::Export(args) => export::export(settings, &jobs, &args).await,
+        Command::Views(args) => views::views(settings, &jobs, &args).await,
         Command::Schemas(args) => schemas::schemas(settings, &jobs, &args).await,
         Command::Drift(args) => schemas::drift(settings, &jobs, &args).await,
         Command::Stats(args) => stats::stats(settings, args).await,

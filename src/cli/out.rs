@@ -82,6 +82,16 @@ pub(super) fn raw(text: &str) {
     }
 }
 
+/// A part of a result that may be large. Answers whether somebody still reads.
+pub(super) fn bytes(bytes: &[u8]) -> bool {
+    let mut lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    if lost.is_none() {
+        let mut out = io::stdout().lock();
+        *lost = out.write_all(bytes).and_then(|()| out.flush()).err();
+    }
+    lost.is_none()
+}
+
 /// A remark beside the result. When it cannot be written, it is dropped.
 pub(super) fn remark(text: impl Display) {
     let width = io::stderr().is_terminal().then(|| width(&console::Term::stderr()));

@@ -12,6 +12,7 @@ use super::{Effects, Task, TaskContext, TaskError, emptied};
 use crate::db::field_presence;
 use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
+use crate::db::source_views::{self, Made, Obstacle, SCHEMA};
 use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
 use crate::domain::remark::{Remark, few};
@@ -118,13 +119,38 @@ impl Task for SnapshotSchema {
             ))
         });
         let more = seen.more.map(Remark::degrading);
-        let remarks =
-            more.into_iter().chain(seen.complaints.remark()).chain(absent).chain(too_many);
+        let view = match seen.shape.rows {
+            0 => None,
+            _ => make_view(context, transaction).await?,
+        };
+        let remarks = more
+            .into_iter()
+            .chain(seen.complaints.remark())
+            .chain(absent)
+            .chain(too_many)
+            .chain(view);
         let snapshot = Snapshot { remarks: remarks.collect(), new };
         let result = serde_json::to_value(&snapshot)
             .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
         Ok(Effects { result: Some(result), ..Effects::default() })
     }
+}
+
+/// Makes the source's view, or renews it, if its columns are others now. What keeps it from that is no fault of the run.
+async fn make_view(
+    context: &TaskContext,
+    transaction: &mut PgConnection,
+) -> Result<Option<Remark>, TaskError> {
+    let (source, fields) = (&context.source_name, &context.source.definition.fields);
+    let made = source_views::make(transaction, source, fields).await?;
+    let Made::Not(obstacle) = made else { return Ok(None) };
+    let text = format!("the view {SCHEMA}.{source} was not made: {obstacle}");
+    // That is how it is set up, mostly, and no news of this run.
+    if matches!(obstacle, Obstacle::NoRight(_)) {
+        tracing::info!(source, "{text}");
+        return Ok(None);
+    }
+    Ok(Some(Remark::note(format!("{text}; `kasparro views {source}` makes it"))))
 }
 
 /// The names of fields that no earlier run had, the first ones of them.

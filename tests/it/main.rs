@@ -38,6 +38,7 @@ mod deletions;
 mod dirty_file;
 mod dry_run;
 mod examples;
+mod exported;
 mod exports;
 mod faults;
 mod files_at_hand;

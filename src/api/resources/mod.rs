@@ -2,6 +2,7 @@
 //! views are shared with `--json` of the command line.
 
 pub(crate) mod catalog;
+pub(crate) mod export;
 pub(crate) mod health;
 mod landing;
 pub(crate) mod pauses;
@@ -21,6 +22,7 @@ pub(crate) mod start_runs;
 pub(crate) mod stats;
 pub(crate) mod task;
 
+use export::ExportApi;
 use health::HealthApi;
 use landing::LandingApi;
 use pauses::PausesApi;
@@ -42,7 +44,7 @@ use stats::StatsApi;
 pub(crate) type Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
     (SourcesApi, PausesApi, PreviewsApi),
-    (RecordsApi, QuarantineApi, RedriveApi, SchemasApi),
+    (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
     (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );
 
@@ -50,6 +52,6 @@ pub(crate) type Resources = (
 pub(crate) const RESOURCES: Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
     (SourcesApi, PausesApi, PreviewsApi),
-    (RecordsApi, QuarantineApi, RedriveApi, SchemasApi),
+    (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
     (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );

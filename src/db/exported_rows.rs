@@ -1,0 +1,292 @@
+//! Owns reading all rows of a source: its records, the rows that were set aside, or both in the order in which they
+//! came. They are read through a cursor, so that nothing holds more than a few of them, and all as they were at one
+//! moment.
+//!
+//! Must not know what they are written as.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use sqlx::{AssertSqlSafe, PgPool, Row};
+
+use super::Transaction;
+use super::typed_columns::{TypedColumn, literal, utc};
+use crate::domain::string_enum::string_enum;
+
+/// Bytes that are read at a time, about.
+const AT_ONCE: usize = 1 << 20;
+/// The most rows that are read at a time.
+const MOST_ROWS: usize = 1_000;
+
+string_enum! {
+    /// Which rows of a source are exported.
+    Which ("kind of rows") {
+        /// Its records, in the order of their keys.
+        Records = "records",
+        /// The rows that are set aside, in the order in which they came.
+        Quarantine = "quarantine",
+        /// Both, in the order in which they came.
+        All = "all",
+    }
+}
+
+/// How values are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As text.
+    Text,
+    /// As JSON text.
+    Json,
+}
+
+/// What is exported.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The source, whose name is one.
+    pub source: String,
+    /// Its mapped fields.
+    pub columns: Vec<TypedColumn>,
+    /// Which rows.
+    pub which: Which,
+    /// Also records that are marked as deleted.
+    pub deleted: bool,
+    /// Also where each record comes from, and when it was written.
+    pub lineage: bool,
+    /// How values are read.
+    pub form: Form,
+}
+
+/// A row as it came, where it is UTF-8, and where it is not.
+const RAW_TEXT: &str = "raw_text";
+const RAW_BASE64: &str = "raw_base64";
+
+/// A row: a value per name, `None` where there is none.
+pub type Values = Vec<Option<String>>;
+
+/// Rows that are being read.
+#[derive(Debug)]
+pub struct ExportedRows {
+    transaction: Transaction,
+    names: Vec<String>,
+    /// Which of the values is a raw row in base64; the one in front of it is for its text.
+    raw: Option<usize>,
+    form: Form,
+    at_once: usize,
+}
+
+impl ExportedRows {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn open(pool: &PgPool, wanted: &Wanted) -> Result<Self, sqlx::Error> {
+        let (names, select) = wanted.select();
+        let mut transaction = Transaction::begin(pool).await?;
+        let declare = format!("declare exported no scroll cursor for {select}");
+        sqlx::raw_sql(AssertSqlSafe(declare)).execute(&mut *transaction).await?;
+        let shows_raw = wanted.which != Which::Records;
+        let raw = names.iter().rposition(|name| shows_raw && name.ends_with(RAW_BASE64));
+        Ok(Self { transaction, names, raw, form: wanted.form, at_once: MOST_ROWS / 10 })
+    }
+
+    /// What the values of each row are called.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The next rows; none behind the last.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn next(&mut self) -> Result<Vec<Values>, sqlx::Error> {
+        let fetch = AssertSqlSafe(format!("fetch {} from exported", self.at_once));
+        let rows = sqlx::query(fetch).fetch_all(&mut *self.transaction).await?;
+        let columns = self.names.len();
+        let mut values = rows
+            .iter()
+            .map(|row| (0..columns).map(|column| row.try_get(column)).collect())
+            .collect::<Result<Vec<Values>, _>>()?;
+        if let Some(raw) = self.raw {
+            values.iter_mut().for_each(|row| show_raw(row, raw, self.form));
+        }
+        let bytes: usize = values.iter().flatten().flatten().map(String::len).sum();
+        if !values.is_empty() {
+            self.at_once = (AT_ONCE * values.len() / bytes.max(1)).clamp(1, MOST_ROWS);
+        }
+        Ok(values)
+    }
+
+    /// Ends reading.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn close(self) -> Result<(), sqlx::Error> {
+        self.transaction.rollback().await
+    }
+}
+
+/// Shows a raw row as text if it is one.
+fn show_raw(row: &mut Values, at: usize, form: Form) {
+    let Some(base64) = row[at].take() else { return };
+    let text = BASE64_STANDARD.decode(&base64).ok().and_then(|raw| String::from_utf8(raw).ok());
+    let shown = |text: String| match form {
+        Form::Text => text,
+        Form::Json => serde_json::Value::from(text).to_string(),
+    };
+    match text {
+        Some(text) => row[at - 1] = Some(shown(text)),
+        None => row[at] = Some(shown(base64)),
+    }
+}
+
+/// A value of a row: what it is called, and how it is had of a record and of a row that was set aside.
+struct Column {
+    name: String,
+    of_record: String,
+    of_rejected: String,
+}
+
+impl Wanted {
+    /// The names of the values, and the statement that gives them.
+    fn select(&self) -> (Vec<String>, String) {
+        let columns = self.listed();
+        let list = |of: fn(&Column) -> &str| {
+            let listed: Vec<_> = columns.iter().map(of).collect();
+            listed.join(", ")
+        };
+        let source = literal(&self.source);
+        let alive = if self.deleted { "" } else { " and r.deleted_at is null" };
+        let select = match self.which {
+            Which::Records => format!(
+                "select {} from unified_records as r where r.source = {source}{alive} order by r.external_id",
+                list(|column| &column.of_record),
+            ),
+            Which::Quarantine => format!(
+                "with {}, {} select {} from q left join p on p.raw_ref = q.raw_ref
+                 order by p.run, p.place, p.id, q.raw_row",
+                places(&source),
+                rejected(&source),
+                list(|column| &column.of_rejected),
+            ),
+            Which::All => format!(
+                "with {}, {} select {} from (
+                    select p.run, p.place, p.id, r.raw_row as at, 0 as set_aside, array[{}]::text[] as v
+                    from unified_records as r left join p on p.raw_ref = r.raw_ref where r.source = {source}{alive}
+                    union all
+                    select p.run, p.place, p.id, q.raw_row, 1, array[{}]::text[]
+                    from q left join p on p.raw_ref = q.raw_ref
+                 ) as both_kinds order by run, place, id, at, set_aside",
+                places(&source),
+                rejected(&source),
+                (1..=columns.len()).map(|at| format!("v[{at}]")).collect::<Vec<_>>().join(", "),
+                list(|column| &column.of_record),
+                list(|column| &column.of_rejected),
+            ),
+        };
+        (columns.into_iter().map(|column| column.name).collect(), select)
+    }
+
+    fn listed(&self) -> Vec<Column> {
+        let text = |value: &str| match self.form {
+            Form::Text => value.to_owned(),
+            Form::Json => format!("to_json({value})::text"),
+        };
+        let number = |value: &str| format!("({value})::text");
+        let list = |value: &str| match self.form {
+            Form::Text => format!("array_to_string({value}, '; ')"),
+            Form::Json => format!("to_json({value})::text"),
+        };
+        let column = |name: &str, of_record: String, of_rejected: String| Column {
+            name: name.to_owned(),
+            of_record,
+            of_rejected,
+        };
+        let none = || "null::text".to_owned();
+        let both = |name: &str, value: &dyn Fn(&str) -> String| {
+            column(name, value(&format!("r.{name}")), value(&format!("q.{name}")))
+        };
+        let mut columns = Vec::new();
+        if self.which == Which::All {
+            columns.push(column(
+                "outcome",
+                text("case when r.deleted_at is null then 'record' else 'deleted' end"),
+                text("'quarantined'::text"),
+            ));
+        }
+        if self.which != Which::Quarantine {
+            columns.push(column("external_id", text("r.external_id"), none()));
+            columns.extend(self.columns.iter().map(|field| Column {
+                name: field.name.clone(),
+                of_record: match self.form {
+                    Form::Text => field.text(),
+                    Form::Json => field.json(),
+                },
+                of_rejected: none(),
+            }));
+        }
+        if self.which != Which::Records {
+            columns.push(column("file", none(), text("p.file")));
+            columns.push(column("line", none(), number("q.line")));
+            columns.push(column("reasons", none(), list("q.reasons")));
+            columns.push(column("messages", none(), list("q.messages")));
+            // Which of the two it is, is seen when it is read.
+            columns.push(column(RAW_TEXT, none(), none()));
+            columns.push(column(RAW_BASE64, none(), "q.raw".to_owned()));
+        }
+        if self.which != Which::Records || self.lineage {
+            columns.push(both("raw_ref", &text));
+            columns.push(both("raw_row", &number));
+        }
+        if self.which != Which::Quarantine && self.lineage {
+            for name in ["first_run_id", "last_run_id"] {
+                columns.push(column(name, number(&format!("r.{name}")), none()));
+            }
+            for name in ["created_at", "updated_at", "deleted_at"] {
+                columns.push(column(name, text(&utc(&format!("r.{name}"))), none()));
+            }
+        }
+        self.beside_fields(columns)
+    }
+
+    /// A field keeps its name; what else there is of a row gives way.
+    fn beside_fields(&self, mut columns: Vec<Column>) -> Vec<Column> {
+        if self.which == Which::Quarantine {
+            return columns;
+        }
+        let first = usize::from(self.which == Which::All) + 1;
+        let fields = first..first + self.columns.len();
+        for at in (0..columns.len()).filter(|at| !fields.contains(at)) {
+            while self.columns.iter().any(|field| field.name == columns[at].name) {
+                columns[at].name.insert(0, '_');
+            }
+        }
+        columns
+    }
+}
+
+/// Where payloads stand in the order in which they came.
+fn places(source: &str) -> String {
+    format!(
+        "p as (
+            select 'file/' || id as raw_ref, url as file, first_run_id as run, coalesce(streamed_from, -1) as place, id
+            from source_files where source = {source}
+            union all
+            select 'page/' || encode(page_hash, 'hex'), null, run_id, slice, 0
+            from raw_api_pages where source = {source}
+        )"
+    )
+}
+
+/// The rows that are set aside, one a row, with everything that is wrong with each.
+fn rejected(source: &str) -> String {
+    format!(
+        "q as (
+            select raw_ref, raw_row, min(line) as line,
+                array_agg(case field when '' then reason else field || ': ' || reason end
+                          order by field, reason) as reasons,
+                array_agg(message order by field, reason) as messages,
+                replace(encode((array_agg(raw order by octet_length(raw) desc))[1], 'base64'), chr(10), '') as raw
+            from quarantined_rows where source = {source} and status in ('open', 'redriven')
+            group by raw_ref, raw_row
+        )"
+    )
+}
