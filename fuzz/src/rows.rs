@@ -124,6 +124,8 @@ impl<F: RowFormat, M: Fn(u64) -> Option<F>> Case<M> {
             keys.extend(self.mapping.key_hash(row, &mut scratch));
         };
         match source.plan(&self.path(), known, &mut visit) {
+            // It begins like one that is packed.
+            Ok(FilePlan::Landed) => None,
             Ok(plan) => Some(plan),
             Err(error) => {
                 assert_eq!(error.class(), FailureClass::Permanent, "{error}");

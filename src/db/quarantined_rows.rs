@@ -406,6 +406,7 @@ pub async fn supersede(
             select 'file/' || other.id
             from source_files as this
             join source_files as other on other.source = this.source and other.url = this.url
+                and other.member is not distinct from this.member
             where this.id = any($2) and other.id <> this.id
          )",
         source,

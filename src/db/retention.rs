@@ -78,7 +78,7 @@ pub async fn remove_pages(
 }
 
 /// Removes up to `most` blocks of versions of files that were last used before a time. The newest
-/// version of each file stays; not so a file that was read as a stream, which nobody finds again.
+/// version of each file stays; not so a file that was made for one run, which nobody finds again.
 ///
 /// # Errors
 /// Database errors.
@@ -93,9 +93,10 @@ pub async fn remove_blocks(
             select b.file_id, b.chunk, b.block from source_files as f
             join raw_csv_blocks as b on b.file_id = f.id
             where f.source = $1 and f.updated_at < $2
-              and (f.streamed_from is not null or exists (
+              and (f.streamed_from is not null and f.listed is null or exists (
                 select 1 from source_files as newer
-                where newer.source = f.source and newer.url = f.url and newer.id > f.id
+                where newer.source = f.source and newer.url = f.url
+                  and newer.member is not distinct from f.member and newer.id > f.id
               ))
               and not exists (
                 select 1 from etl_runs where source = $1 and status in ('queued', 'running')

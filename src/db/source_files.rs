@@ -28,7 +28,7 @@ pub struct FileVersion<'a> {
     pub layout: &'a Layout,
 }
 
-/// The files of a source that runs have read to their end, by name: the version of each that was committed
+/// The files of a source that runs have read to their end, by [`CommittedFile::key`]: the version of each that was committed
 /// last; those that it has no more included.
 ///
 /// # Errors
@@ -38,8 +38,8 @@ pub async fn committed(
     source: &str,
 ) -> Result<BTreeMap<String, CommittedFile>, sqlx::Error> {
     let mut rows = sqlx::query!(
-        r#"select distinct on (url)
-                url, id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
+        r#"select distinct on (url, member)
+                url, member, listed, id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
                 committed_lines, committed_chunks, committed_width, etag, definition_hash,
                 quarantined_rows, gone_run_id is not null as "gone!",
                 exists (
@@ -52,8 +52,9 @@ pub async fn committed(
                     where b.file_id = source_files.id and b.chunk >= committed_chunks
                 ) as "rows_behind!"
          from source_files
-         where source = $1 and committed_run_id is not null and streamed_from is null
-         order by url, committed_run_id desc, id desc"#,
+         where source = $1 and committed_run_id is not null
+           and (streamed_from is null or listed is not null)
+         order by url, member, committed_run_id desc, id desc"#,
         source,
     )
     .fetch(executor);
@@ -73,8 +74,12 @@ pub async fn committed(
             width: row.committed_width.map(i32::cast_unsigned),
             etag: row.etag,
         };
+        let key = CommittedFile::key(&row.url, row.member.as_deref());
         let file = CommittedFile {
             id: row.id,
+            url: row.url,
+            listed: row.listed,
+            member: row.member,
             known,
             definition_hash: row.definition_hash.as_deref().map(stored_hash).transpose()?,
             run: RunId(row.run_id),
@@ -83,7 +88,7 @@ pub async fn committed(
             gone_for_good: row.gone_for_good,
             rows_behind: row.rows_behind,
         };
-        files.insert(row.url, file);
+        files.insert(key, file);
     }
     Ok(files)
 }
@@ -139,6 +144,7 @@ pub async fn recount(
             f.quarantined_rows as quarantined, exists (
                 select 1 from source_files as later
                 where later.source = f.source and later.url = f.url
+                  and later.member is not distinct from f.member
                   and later.committed_run_id > f.committed_run_id
             ) as "outdated!""#,
         source,

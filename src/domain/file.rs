@@ -66,6 +66,11 @@ pub struct StreamedFile {
     pub name: String,
     /// How it is read.
     pub layout: Layout,
+    /// How a listing showed it, in the words of the place where it is: later runs find it again. `None` of a file that
+    /// is made for one run.
+    pub listed: Option<Value>,
+    /// Which member of an archive it is.
+    pub member: Option<String>,
 }
 
 /// A version of a file that a successful run has read to its end.
@@ -73,6 +78,12 @@ pub struct StreamedFile {
 pub struct CommittedFile {
     /// `source_files.id`.
     pub id: i64,
+    /// What the file is called.
+    pub url: String,
+    /// How a listing showed it when it was read as a stream, see [`StreamedFile::listed`].
+    pub listed: Option<Value>,
+    /// Which member of an archive it is.
+    pub member: Option<String>,
     /// What is known of it.
     pub known: KnownFile,
     /// Hash of the job file it was read with.
@@ -102,6 +113,17 @@ pub struct RawBlock {
     pub payload: Bytes,
     /// For each row the offset behind its last byte within `payload`.
     pub row_ends: Vec<i32>,
+}
+
+impl CommittedFile {
+    /// What tells it from all others of its source.
+    pub fn key(url: &str, member: Option<&str>) -> String {
+        match member {
+            // No name has this in it.
+            Some(member) => format!("{url}\0{member}"),
+            None => url.to_owned(),
+        }
+    }
 }
 
 impl RawBlock {

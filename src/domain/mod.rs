@@ -12,6 +12,7 @@ pub mod failure;
 pub mod fault;
 pub mod field_name;
 pub mod file;
+pub mod file_note;
 pub mod file_standing;
 pub mod hash;
 pub mod host;

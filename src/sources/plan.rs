@@ -57,8 +57,10 @@ impl<'a> AskedRange<'a> {
 pub struct Plan {
     /// The first slices, in the source's own words.
     pub slices: Vec<NextSlice>,
-    /// The files that may be read, in the order in which their rows count: each chunk becomes a slice.
+    /// The files that were planned and may be read, in the order in which their rows count: each chunk becomes a slice.
     pub files: Vec<FoundFile>,
+    /// How many files are read as streams, by `slices`: nobody knows yet whether they can be.
+    pub landed: usize,
     /// Whether these are all rows that the source has now: a record that none of them is of is missing.
     pub everything: bool,
     /// The names of all files that are there, unless nobody can tell.
@@ -78,6 +80,7 @@ impl Plan {
         Self {
             slices,
             files: Vec::new(),
+            landed: 0,
             everything: false,
             found: None,
             remarks: Vec::new(),
@@ -90,6 +93,8 @@ impl Plan {
 /// A file, and what is to be read of it.
 #[derive(Debug)]
 pub struct FoundFile {
+    /// The lane of its chunks.
+    pub lane: u32,
     /// Its name: the path relative to the job file's folder, if it is below it.
     pub url: String,
     /// What was read of it before.

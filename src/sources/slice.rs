@@ -11,6 +11,7 @@ use super::{
 };
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock, StreamedFile};
+use crate::domain::file_note::FileNote;
 use crate::domain::hash::ContentHash;
 use crate::domain::known_page::Validators;
 use crate::domain::shape::Shape;
@@ -80,7 +81,7 @@ pub struct SliceContent {
     pub bytes: u64,
     /// Number of rows, good and bad.
     pub rows: i64,
-    /// What the rows look like.
+    /// What the rows look like; of those that are streamed each chunk says so itself.
     pub shape: Shape,
     /// Further slices, now that they are known: none, one or many. A task each.
     pub next: Vec<NextSlice>,
@@ -113,8 +114,8 @@ pub enum RawSlice {
     /// There are none, and nothing is kept: the slice says what follows, or how far was read.
     #[default]
     Nothing,
-    /// A chunk of a file that is read as a stream, kept in `raw_csv_blocks`.
-    Streamed(Box<StreamedChunk>),
+    /// Chunks of files that are read as streams, kept in `raw_csv_blocks`. Each becomes a slice, one behind the other.
+    Streamed(Vec<StreamedChunk>),
     /// One document, kept in `raw_api_data`: what its rows are, mapping finds out.
     Document(Document),
     /// Rows of a file, kept in `raw_csv_blocks`.
@@ -137,6 +138,10 @@ pub struct StreamedChunk {
     pub chunk: Chunk,
     /// All rows, good and bad.
     pub blocks: Vec<RawBlock>,
+    /// Their number.
+    pub rows: i64,
+    /// What they look like. It does not know the file yet.
+    pub shape: Shape,
     /// What is known of the file, if this is its last chunk.
     pub end: Option<KnownFile>,
 }
@@ -175,6 +180,8 @@ pub struct SliceNotes {
     pub rate: RateState,
     /// What was found, when that was asked for.
     pub findings: Vec<Finding>,
+    /// What there is to say of files that were read as streams, or were not.
+    pub files: Vec<FileNote>,
 }
 
 /// A locator that leads into a field of the records, and led nowhere in any of them.

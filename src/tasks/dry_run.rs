@@ -27,6 +27,7 @@ use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, FileStamp};
+use crate::domain::file_note::{self, FileNote};
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::raw::RawRef;
@@ -46,7 +47,7 @@ use crate::mapping::contract::Gone;
 use crate::mapping::{Before, Mapped};
 use crate::sources::{
     ChunkPosition, Document, FilePlan, FoundFile, Met, Parents, Plan, Position, Profile, RawSlice,
-    SliceContent, SliceRequest,
+    SliceContent, SliceRequest, StreamedChunk,
 };
 
 /// What the task leaves in the ledger.
@@ -107,6 +108,7 @@ impl Task for DryRun {
         let (definition, nowhere) = (&context.source.definition, &trial.leading_nowhere);
         trial.remarks.extend(chains::of_all(std::mem::take(&mut trial.ends)));
         trial.remarks.extend(trial.complaints.remark());
+        trial.remarks.extend(file_note::remarks(&trial.files));
         let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had, reads);
         trial.remarks.extend(absent);
         let reads = emptied::reads(&*context.source.source, context.mode);
@@ -157,6 +159,10 @@ struct Trial<'a> {
     ends: Vec<ChainEnd>,
     /// What slices of a lane have that no other may have.
     met: HashMap<(u32, ContentHash), String>,
+    /// What there is to say of files that were read as streams.
+    files: Vec<FileNote>,
+    /// The number of the file that was read last, by the slice that it begins with.
+    last_file: (Option<SliceId>, i64),
 }
 
 /// The most parents that are looked at: they are held in memory.
@@ -201,6 +207,9 @@ impl<'a> Trial<'a> {
             names: HashMap::new(),
             ends: Vec::new(),
             met: HashMap::new(),
+            files: Vec::new(),
+            // Behind those that were planned.
+            last_file: (None, i64::MIN / 2),
         }
     }
 
@@ -266,6 +275,7 @@ impl<'a> Trial<'a> {
                 let more = notes.more.filter(|_| is_last);
                 self.remarks.extend(more.map(Remark::degrading));
                 self.complaints.add(notes.complaint);
+                self.files.extend(notes.files);
                 let next = next.into_iter().filter(|next| has_parents(next.slice));
                 to_read.extend(next.map(|next| (next.slice, Position::Own(next.position))));
                 match (raw, &layout) {
@@ -277,7 +287,8 @@ impl<'a> Trial<'a> {
                         self.compare(bytes, name.as_deref()).await?;
                     }
                     (RawSlice::Nothing, _) => {}
-                    (RawSlice::Streamed(_) | RawSlice::Blocks { .. }, _) => {
+                    (RawSlice::Streamed(chunks), _) => self.compare_streamed(chunks).await?,
+                    (RawSlice::Blocks { .. }, _) => {
                         let text = "the source gave rows of a file that nobody asked for";
                         return Err(TaskError::Inconsistent(text.into()));
                     }
@@ -330,6 +341,22 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
+    /// Compares chunks of files that are read as streams. None of them is kept, so none has a number of its own.
+    async fn compare_streamed(&mut self, chunks: Vec<StreamedChunk>) -> Result<(), TaskError> {
+        for StreamedChunk { file, chunk, blocks, shape, .. } in chunks {
+            if self.last_file.0 != Some(file.begins) {
+                self.last_file = (Some(file.begins), self.last_file.1 - 1);
+            }
+            let raw = RawRef::File(self.last_file.1);
+            self.names.insert(raw.to_string(), file.name.clone());
+            self.see(&shape, Vec::new(), BTreeMap::new());
+            let (layout, rows) = (Arc::new(file.layout), Arc::new(ChosenRows::All));
+            self.mapper.blocks(blocks, layout, raw, rows).await?;
+            self.compare(chunk.end - chunk.start, Some(&file.name)).await?;
+        }
+        Ok(())
+    }
+
     async fn compare_documents(&mut self, waiting: &mut Waiting) -> Result<(), TaskError> {
         for Document { text, hash, url, context, .. } in std::mem::take(waiting).documents {
             let bytes = text.len() as u64;
@@ -358,8 +385,9 @@ impl<'a> Trial<'a> {
         self.remarks.extend(plan.remarks);
         let own = plan.slices.into_iter().map(|next| (next.slice, Position::Own(next.position)));
         let mut to_read: BTreeMap<_, _> = own.collect();
+        let mut numbers: HashMap<u32, u32> = HashMap::new();
         let base = self.context.source.definition.base_dir();
-        for (FoundFile { url, plan, .. }, file) in plan.files.into_iter().zip(1..) {
+        for (FoundFile { lane, url, plan, .. }, file) in plan.files.into_iter().zip(1..) {
             let (FilePlan::Whole(scan) | FilePlan::Appended(scan)) = plan else { continue };
             let (file_id, path) = (-file, base.join(&url));
             self.names.insert(RawRef::File(file_id).to_string(), url);
@@ -367,7 +395,9 @@ impl<'a> Trial<'a> {
             for chunk in scan.chunks {
                 let (path, layout) = (path.clone(), scan.layout.clone());
                 let position = ChunkPosition { file_id, path, layout, stamp, chunk };
-                let slice = SliceId::of_ledger(to_read.len() as i64);
+                let number = numbers.entry(lane).or_default();
+                let slice = SliceId::new(lane, *number);
+                *number += 1;
                 to_read.insert(slice, Position::Chunk(position));
             }
         }

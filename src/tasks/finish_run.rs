@@ -1,5 +1,7 @@
 //! Owns the end of a run: its status, its checkpoint, its share of the totals.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
@@ -16,6 +18,7 @@ use crate::db::{
     replay, run_chains, run_pages, run_tasks, source_files, streamed_files, totals,
 };
 use crate::domain::counters::Counters;
+use crate::domain::file_note::{self, About, FileNote};
 use crate::domain::file_standing;
 use crate::domain::number::grouped;
 use crate::domain::presence::{Gaps, Reads};
@@ -41,10 +44,16 @@ pub(super) async fn finish_run(
         .await?
         .ok_or_else(|| TaskError::Inconsistent(format!("run {id} is gone")))?;
     let checks = source.map(|s| s.definition.checks).unwrap_or_default();
-    let planned = match run.dry_run {
+    let mut planned = match run.dry_run {
         true => Planned::default(),
         false => planned(transaction, id).await?,
     };
+    let files = match run.dry_run || run.mode == Mode::Replay {
+        true => Vec::new(),
+        false => run_tasks::file_notes(transaction, id).await?,
+    };
+    planned.everything &=
+        !files.iter().any(|note| note.about.is_left_out() || note.about == About::Same);
     let anything_new = run.counters.slices > 0 || planned.files.iter().any(|file| file.read);
     let failures = run_parents::failures(transaction, id, run.failed_tasks, source).await?;
     let set_aside = match run.counters.quarantined {
@@ -52,6 +61,7 @@ pub(super) async fn finish_run(
         _ => run_tasks::set_aside(transaction, id).await?,
     };
     let mut remarks = remarks(transaction, &run, &planned).await?;
+    remarks.extend(file_note::remarks(&files));
     let differ = match run.dry_run {
         true => None,
         false => repeated::remark(transaction, id).await?,
@@ -107,6 +117,7 @@ pub(super) async fn finish_run(
     let outcome = Outcome {
         counters: &run.counters,
         any_failed: failures.any,
+        all_left_out: all_left_out(&planned, &files),
         is_dry_run: run.dry_run,
         anything_new,
         checks: &checks,
@@ -139,7 +150,7 @@ pub(super) async fn finish_run(
                 complete: incomplete == 0 && !parents_failed,
                 again: kept_out > 0 && source.source.profile().reads == Reads::News,
             };
-            commit_position(transaction, &run, source, &planned, read).await?;
+            commit_position(transaction, &run, source, (&planned, &files), read).await?;
         }
     }
     run_pages::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
@@ -162,6 +173,12 @@ pub(super) async fn finish_run(
     Ok(())
 }
 
+/// Whether the run was to read files, and none of them could be read.
+fn all_left_out(planned: &Planned, files: &[FileNote]) -> bool {
+    let unreadable = files.iter().any(|note| note.about == About::Unreadable);
+    unreadable && !planned.others && file_note::left_out(files).len() >= planned.landed
+}
+
 /// The state of the files whose rows the run has evaluated.
 async fn standing(
     transaction: &mut PgConnection,
@@ -172,12 +189,16 @@ async fn standing(
     let read = || planned.files.iter().filter(|file| file.read);
     let evaluated: Vec<_> = match run.mode {
         _ if run.dry_run => return Ok(None),
-        Mode::Incremental | Mode::Full if read().next().is_some() => {
+        Mode::Incremental | Mode::Full if planned.landed == 0 && read().next().is_some() => {
             read().map(PlannedFile::evaluated).collect()
         }
         // Or files that no plan saw: they were read as streams.
         Mode::Replay | Mode::Incremental | Mode::Full => {
-            run_tasks::files_of_slices(&mut *transaction, run.id).await?
+            let mut files: Vec<_> = read().map(PlannedFile::evaluated).collect();
+            let known: HashSet<i64> = files.iter().map(|file| file.id).collect();
+            let all = run_tasks::files_of_slices(&mut *transaction, run.id).await?;
+            files.extend(all.into_iter().filter(|file| !known.contains(&file.id)));
+            files
         }
     };
     if evaluated.is_empty() {
@@ -323,6 +344,8 @@ async fn planned(transaction: &mut PgConnection, id: RunId) -> Result<Planned, T
 struct Outcome<'a> {
     counters: &'a Counters,
     any_failed: bool,
+    /// Whether there were files to read, and none could be read.
+    all_left_out: bool,
     is_dry_run: bool,
     anything_new: bool,
     checks: &'a Checks,
@@ -352,7 +375,7 @@ impl Outcome<'_> {
             self.remarks.insert(0, self.lost());
         }
         let status = match () {
-            () if self.any_failed || lost => RunStatus::Failed,
+            () if self.any_failed || self.all_left_out || lost => RunStatus::Failed,
             () if degraded => RunStatus::Degraded,
             () if self.counters.unchanged > 0 => RunStatus::SuccessWithDuplicates,
             () => RunStatus::Success,
@@ -427,7 +450,7 @@ async fn commit_position(
     transaction: &mut PgConnection,
     run: &Run,
     source: &SourceInUse,
-    planned: &Planned,
+    (planned, files): (&Planned, &[FileNote]),
     read: Read,
 ) -> Result<(), TaskError> {
     if run.mode == Mode::Replay {
@@ -439,7 +462,7 @@ async fn commit_position(
     for files in planned.files.chunks(FILES_AT_ONCE) {
         commit_files(transaction, run, source, files).await?;
     }
-    streamed_files::commit(transaction, run.id, source.definition.hash).await?;
+    commit_streamed(transaction, run, source, files).await?;
     if source.source.profile().reads == Reads::Again {
         unchanged_pages::finish(transaction, &run.source, run.id, &source.definition).await?;
     }
@@ -527,6 +550,26 @@ async fn all_of_it(transaction: &mut PgConnection, run: &Run) -> Result<bool, Ta
     Ok(range == Some((from, to)) && runs.iter().all(|run| run.known))
 }
 
+/// Notes which files were read as streams to their ends.
+async fn commit_streamed(
+    transaction: &mut PgConnection,
+    run: &Run,
+    source: &SourceInUse,
+    files: &[FileNote],
+) -> Result<(), TaskError> {
+    let again: Vec<_> = files.iter().filter_map(|note| note.again.clone()).collect();
+    for again in again.chunks(FILES_AT_ONCE) {
+        streamed_files::seen_again(transaction, again).await?;
+    }
+    let left_out: Vec<_> = file_note::left_out(files).into_iter().collect();
+    let (name, hash) = (&run.source, source.definition.hash);
+    let read = streamed_files::commit(transaction, name, run.id, hash, &left_out).await?;
+    if !read.is_empty() {
+        quarantined_rows::supersede(transaction, name, &read).await?;
+    }
+    Ok(())
+}
+
 async fn commit_files(
     transaction: &mut PgConnection,
     run: &Run,
@@ -569,6 +612,7 @@ mod tests {
             let (status, note) = Outcome {
                 counters: &counters,
                 any_failed,
+                all_left_out: false,
                 is_dry_run,
                 anything_new,
                 checks: &Checks { min_rows, max_quarantine_ratio },
@@ -598,6 +642,7 @@ mod tests {
         let (_, note) = Outcome {
             counters: &Counters { rows_read: 2, quarantined: 2, ..Counters::default() },
             any_failed: false,
+            all_left_out: false,
             is_dry_run: false,
             anything_new: true,
             checks: &Checks::default(),
@@ -617,6 +662,7 @@ mod tests {
         let (_, note) = Outcome {
             counters: &Counters::default(),
             any_failed: false,
+            all_left_out: false,
             is_dry_run: false,
             anything_new: true,
             checks: &Checks::default(),

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use super::run_parents::{self, ParentsInMemory};
 use crate::db::{self, parents};
 use crate::domain::file::{ChosenRows, FileStamp, Layout};
+use crate::domain::file_note::{self, FileNote};
 use crate::domain::parent::WhichParents;
 use crate::domain::raw::RawRef;
 use crate::domain::record::{self, ColumnType, RecordView};
@@ -22,7 +23,8 @@ use crate::job_file::Definition;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     Access, ChunkPosition, FilePlan, Finding, Parents, Plan, PlanRequest, Position, RawRows,
-    RawSlice, SliceContent, SliceRequest, Source, SourceError, SourceErrorKind, TokenStore,
+    RawSlice, SliceContent, SliceRequest, Source, SourceError, SourceErrorKind, StreamedChunk,
+    TokenStore,
 };
 
 /// How a source is read.
@@ -120,6 +122,8 @@ pub async fn read(
         read: ReadInMemory::default(),
         shape: Shape::default(),
         pages: Vec::new(),
+        files: Vec::new(),
+        layouts: Vec::new(),
     };
     let parents = reading.parents(definition, how, &plan).await?;
     let lanes = parents.as_ref().map(|parents| parents.lanes());
@@ -189,6 +193,10 @@ struct Reading {
     shape: Shape,
     /// The keys of each document.
     pages: Vec<HashSet<String>>,
+    /// What there is to say of files that were read as streams, or were not.
+    files: Vec<FileNote>,
+    /// How these are read.
+    layouts: Vec<(Layout, Vec<String>)>,
 }
 
 impl Reading {
@@ -240,6 +248,7 @@ impl Reading {
         let mut to_read: BTreeMap<_, _> = own.collect();
         let mut names = BTreeMap::new();
         let mut layouts: Vec<(Layout, Vec<String>)> = Vec::new();
+        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
         for (found, file) in plan.files.into_iter().zip(1..) {
             let (FilePlan::Whole(scan) | FilePlan::Appended(scan)) = found.plan else { continue };
             let (file_id, path) = (-file, definition.base_dir().join(&found.url));
@@ -252,7 +261,9 @@ impl Reading {
             for chunk in scan.chunks {
                 let (path, layout) = (path.clone(), scan.layout.clone());
                 let position = ChunkPosition { file_id, path, layout, stamp, chunk };
-                let slice = SliceId::of_ledger(to_read.len() as i64);
+                let number = numbers.entry(found.lane).or_default();
+                let slice = SliceId::new(found.lane, *number);
+                *number += 1;
                 to_read.insert(slice, Position::Chunk(position));
             }
         }
@@ -280,7 +291,14 @@ impl Reading {
                 )?;
                 document.url.clone()
             }
-            (RawSlice::Nothing | RawSlice::Streamed(_), _) => return Ok(()),
+            (RawSlice::Nothing, _) => {
+                self.files.extend(notes.files);
+                return Ok(());
+            }
+            (RawSlice::Streamed(_), _) => {
+                self.files.extend(notes.files);
+                return self.see_streamed(raw);
+            }
             (RawSlice::Blocks { blocks, .. }, file) => {
                 let unknown = (0, Layout(Value::Null));
                 let (file_id, layout) = file.unwrap_or(&unknown);
@@ -291,16 +309,11 @@ impl Reading {
                 names.get(file_id).cloned().unwrap_or_default()
             }
         };
-        let records: Vec<RecordSeen> = out.records.iter().map(seen).collect();
         if matches!(raw, RawSlice::Document(_)) {
-            self.see_keys(&records);
+            let keys = out.records.iter().map(|record| record.external_id().to_owned());
+            self.see_keys(keys.collect());
         }
-        self.read.records.extend(records);
-        self.read.set_aside.extend(out.rejects.iter().map(|(_, reject)| RowSeen {
-            from: from.clone(),
-            row: reject.raw_row,
-            defects: reject.defects.iter().map(|defect| defect.message.clone()).collect(),
-        }));
+        self.add(out, &from);
         self.read.findings.extend(notes.findings);
         self.read.remarks.extend(notes.more.filter(|_| next.is_empty()));
         self.read.remarks.extend(notes.complaint.map(|said| format!("the answer says {said}")));
@@ -308,9 +321,44 @@ impl Reading {
         Ok(())
     }
 
+    /// Maps chunks of files that are read as streams.
+    fn see_streamed(&mut self, raw: RawSlice) -> Result<(), SourceError> {
+        let RawSlice::Streamed(chunks) = raw else { return Ok(()) };
+        for StreamedChunk { file, chunk, blocks, rows, shape, .. } in chunks {
+            self.shape.merge(&shape);
+            let from = match &file.member {
+                Some(member) => format!("{}#{member}", file.name),
+                None => file.name,
+            };
+            if chunk.index == 0 {
+                match self.layouts.iter_mut().find(|(layout, _)| *layout == file.layout) {
+                    Some((_, files)) => files.push(from.clone()),
+                    None => self.layouts.push((file.layout.clone(), vec![from.clone()])),
+                }
+            }
+            let (layout, mut out) = (&file.layout, Mapped::default());
+            for block in &blocks {
+                let rows = RawRows::Block { block, layout, chosen: &ChosenRows::All };
+                self.source.map(rows, RawRef::File(0), &self.mapping, &mut out)?;
+            }
+            self.add(out, &from);
+            self.read.slices.push(SliceSeen { from, rows, bytes: chunk.end - chunk.start });
+        }
+        Ok(())
+    }
+
+    /// Adds what was mapped.
+    fn add(&mut self, out: Mapped, from: &str) {
+        self.read.records.extend(out.records.iter().map(seen));
+        self.read.set_aside.extend(out.rejects.iter().map(|(_, reject)| RowSeen {
+            from: from.to_owned(),
+            row: reject.raw_row,
+            defects: reject.defects.iter().map(|defect| defect.message.clone()).collect(),
+        }));
+    }
+
     /// Notes the keys of a page, and says which came before.
-    fn see_keys(&mut self, records: &[RecordSeen]) {
-        let keys: HashSet<String> = records.iter().map(|seen| seen.external_id.clone()).collect();
+    fn see_keys(&mut self, keys: HashSet<String>) {
         for (number, before) in (1..).zip(&self.pages) {
             let again = keys.intersection(before).count();
             if again > 0 {
@@ -327,7 +375,9 @@ impl Reading {
     }
 
     fn finish(self) -> ReadInMemory {
-        let Self { mut read, shape, .. } = self;
+        let Self { mut read, shape, files, layouts, .. } = self;
+        read.remarks.extend(file_note::remarks(&files).into_iter().map(|remark| remark.text));
+        read.findings.extend(layouts.iter().map(|(layout, files)| of_layout(layout, files)));
         for (name, field) in shape.fields {
             let types = field.types.iter().map(|(kind, seen)| (kind.as_str(), seen.count));
             let mut types: BTreeMap<_, _> = types.collect();

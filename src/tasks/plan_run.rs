@@ -1,5 +1,6 @@
 //! Owns the first task of a run: what there is to read, cut into reading tasks.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde_json::Value;
@@ -18,6 +19,7 @@ use crate::domain::file::FileStamp;
 use crate::domain::presence::Reads;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, ReadRange, RunRange};
+use crate::domain::slice::SliceId;
 use crate::domain::task::{Chunk, PlannedChunk, TaskPayload};
 use crate::sources::{FilePlan, FoundFile, Plan, PlanRequest, Profile};
 
@@ -136,15 +138,21 @@ async fn store_plan(
     transaction: &mut PgConnection,
     plan: Plan,
 ) -> Result<Effects, TaskError> {
-    let mut planned =
-        Planned { remarks: plan.remarks, everything: plan.everything, ..Planned::default() };
+    let mut planned = Planned {
+        remarks: plan.remarks,
+        everything: plan.everything,
+        landed: plan.landed,
+        others: !plan.files.is_empty(),
+        ..Planned::default()
+    };
     let own = plan.slices.into_iter().map(|next| TaskPayload::FetchPage {
         slice: next.slice.to_ledger(),
         position: next.position,
     });
     let mut follow_ups: Vec<_> = own.collect();
     let mut ids = register(context, transaction, &plan.files).await?.into_iter();
-    let mut chunks = Vec::new();
+    // Files come in the order of their lanes.
+    let mut lanes: BTreeMap<u32, Vec<PlannedChunk>> = BTreeMap::new();
     for file in plan.files {
         let (scan, file_id, before) = match (&file.plan, &file.committed) {
             (FilePlan::Unchanged { modified, hash, layout, etag }, Some(committed)) => {
@@ -166,6 +174,10 @@ async fn store_plan(
                     return Err(TaskError::Inconsistent(text));
                 }
             },
+            (FilePlan::Landed, _) => {
+                let text = format!("{}: is read as a stream, and was planned", file.url);
+                return Err(TaskError::Inconsistent(text));
+            }
             (FilePlan::Unchanged { .. } | FilePlan::Appended(_), None) => {
                 let text = format!("{}: planned as known, but it is not", file.url);
                 return Err(TaskError::Inconsistent(text));
@@ -174,10 +186,13 @@ async fn store_plan(
         planned.files.push(PlannedFile::of_scan(file_id, before, scan));
         let stamp = FileStamp { size: scan.size, modified: scan.modified };
         let of_file = |chunk: &Chunk| PlannedChunk { file_id, stamp, chunk: *chunk };
-        chunks.extend(scan.chunks.iter().map(of_file));
+        lanes.entry(file.lane).or_default().extend(scan.chunks.iter().map(of_file));
     }
-    let first = follow_ups.len() as i64;
-    follow_ups.extend(reading_tasks(&chunks, first, &context.source.source.profile()));
+    let profile = context.source.source.profile();
+    for (lane, chunks) in lanes {
+        let first = SliceId::new(lane, 0).to_ledger();
+        follow_ups.extend(reading_tasks(&chunks, first, &profile));
+    }
     Ok(Effects { result: Some(planned.to_value()?), follow_ups, ..Effects::default() })
 }
 
@@ -224,6 +239,6 @@ fn read_whole(file: &FoundFile) -> Option<FileVersion<'_>> {
             hashes: scan.hashes,
             layout: &scan.layout,
         }),
-        FilePlan::Unchanged { .. } | FilePlan::Appended(_) => None,
+        FilePlan::Unchanged { .. } | FilePlan::Appended(_) | FilePlan::Landed => None,
     }
 }

@@ -20,6 +20,12 @@ pub(super) struct Planned {
     /// Whether the run reads all rows that the source has.
     #[serde(default)]
     pub everything: bool,
+    /// How many files it reads as streams: whether they can be read was not known yet.
+    #[serde(default)]
+    pub landed: usize,
+    /// Whether it has others besides, which it reads or has read before.
+    #[serde(default)]
+    pub others: bool,
     /// What there is to say about files that it does not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Remark>,

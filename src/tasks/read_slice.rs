@@ -24,6 +24,7 @@ use crate::db::{Transaction, page_validators, rate_limits, run_chains, run_pages
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::file::FileStamp;
+use crate::domain::file_note::FileNote;
 use crate::domain::hash::StoredHash;
 use crate::domain::known_page::KnownPage;
 use crate::domain::raw::RawRef;
@@ -35,8 +36,8 @@ use crate::domain::task::{PlannedChunk, TaskPayload};
 use crate::mapping::contract::Gone;
 use crate::sources::{
     Access, Document, FailedParents, KnownPages, LedNowhere, Met, NextSlice, Position, Profile,
-    RateState, RawSlice, SliceContent, SliceReader, SliceRequest, SourceError, SourceErrorKind,
-    StreamedChunk,
+    RateState, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
+    SourceErrorKind, StreamedChunk,
 };
 
 /// How often an API may tell a task to come later, for each attempt that the task has.
@@ -71,6 +72,9 @@ pub(super) struct SliceResult {
     /// How far the source has been read, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Value>,
+    /// What there is to say of files that were read as streams, or were not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileNote>,
     /// The guarded fields that no record of the slice, and of those in front of it that were read before,
     /// has.
     #[serde(flatten)]
@@ -162,10 +166,12 @@ impl Slices {
                 let kept = (document, known);
                 self.store_page(context, transaction, kept, content, gone).await?
             }
-            (RawSlice::Streamed(chunk), _) => {
-                self.store_streamed(context, transaction, *chunk, content, gone).await?
+            (RawSlice::Streamed(chunks), _) if !chunks.is_empty() => {
+                self.store_streamed(context, transaction, chunks, content, gone).await?
             }
-            (RawSlice::Nothing, _) => self.nothing(context, content, gone)?,
+            (RawSlice::Nothing | RawSlice::Streamed(_), _) => {
+                self.nothing(context, content, gone)?
+            }
             (RawSlice::Document(_) | RawSlice::Blocks { .. }, _) => return Err(wrong_form()),
         };
         self.slice = self.slice.next();
@@ -198,31 +204,60 @@ impl Slices {
         Ok(effects)
     }
 
-    /// Stores a chunk of a file that planning did not see. In the ledger it is a chunk like any other.
+    /// Stores chunks of files that planning did not see. In the ledger each is a chunk like any other.
     async fn store_streamed(
         &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        StreamedChunk { file, chunk, blocks, end }: StreamedChunk,
+        mut chunks: Vec<StreamedChunk>,
         mut content: SliceContent,
         gone: Gone,
     ) -> Result<Effects, TaskError> {
         let (source, run) = (&context.source_name, context.run);
-        let file_id = streamed_files::register(transaction, source, run, &file).await?;
-        let id = ChunkId { file_id, chunk: chunk.index };
-        raw_csv_blocks::store(transaction, source, run, &[(id, &blocks)]).await?;
-        if let Some(known) = &end {
-            streamed_files::end(transaction, file_id, known).await?;
+        let ids = register(context, transaction, &chunks).await?;
+        let blocks: Vec<_> = chunks
+            .iter_mut()
+            .zip(&ids)
+            .map(|(chunk, id)| {
+                let id = ChunkId { file_id: *id, chunk: chunk.chunk.index };
+                (id, mem::take(&mut chunk.blocks))
+            })
+            .collect();
+        let blocks: Vec<_> = blocks.iter().map(|(id, blocks)| (*id, blocks.as_slice())).collect();
+        raw_csv_blocks::store(transaction, source, run, &blocks).await?;
+        let mut read = Vec::with_capacity(chunks.len());
+        let last = chunks.len() - 1;
+        for (number, (of_file, file_id)) in chunks.into_iter().zip(ids).enumerate() {
+            let StreamedChunk { chunk, rows, mut shape, .. } = of_file;
+            let raw = RawRef::File(file_id);
+            shape.seen_in(&raw.to_string());
+            let (bytes, gone) = (chunk.end - chunk.start, gone.clone());
+            // What there is to say of all of them the first one says, and the last one what follows.
+            let mut notes = SliceNotes::default();
+            if number == 0 {
+                notes = mem::take(&mut content.notes);
+            }
+            let mut part =
+                SliceContent { raw: RawSlice::Nothing, bytes, rows, shape, notes, ..empty() };
+            if number == last {
+                part.next = mem::take(&mut content.next);
+                part.continues_at = content.continues_at.take();
+                part.end = content.end.take();
+                part.watermark = content.watermark.take();
+            }
+            let stamp = FileStamp { size: chunk.end, modified: UNIX_EPOCH };
+            let chunk = PlannedChunk { file_id, stamp, chunk };
+            let task = TaskPayload::of_chunk(self.slice.to_ledger(), chunk);
+            let effects = self.effects(context, part, (Some(raw), Vec::new()), gone)?;
+            if number == last {
+                let Effects { counters, result, follow_ups, hold, continues_at, .. } = effects;
+                read.push(StoredSlice { task, counters, result });
+                return Ok(Effects { read, follow_ups, hold, continues_at, ..Effects::default() });
+            }
+            read.push(StoredSlice { task, counters: effects.counters, result: effects.result });
+            self.slice = self.slice.next();
         }
-        let raw = RawRef::File(file_id);
-        content.shape.seen_in(&raw.to_string());
-        let stamp = FileStamp { size: chunk.end, modified: UNIX_EPOCH };
-        let chunk = PlannedChunk { file_id, stamp, chunk };
-        let task = TaskPayload::of_chunk(self.slice.to_ledger(), chunk);
-        let effects = self.effects(context, content, (Some(raw), Vec::new()), gone)?;
-        let Effects { counters, result, follow_ups, hold, continues_at, .. } = effects;
-        let read = vec![StoredSlice { task, counters, result }];
-        Ok(Effects { read, follow_ups, hold, continues_at, ..Effects::default() })
+        Err(wrong_form())
     }
 
     /// What a slice leaves that has no rows.
@@ -232,7 +267,7 @@ impl Slices {
         content: SliceContent,
         gone: Gone,
     ) -> Result<Effects, TaskError> {
-        let is_told = content.watermark.is_some();
+        let is_told = content.watermark.is_some() || !content.notes.files.is_empty();
         let mut effects = self.effects(context, content, (None, Vec::new()), gone)?;
         effects.counters = Counters::default();
         effects.result = effects.result.filter(|_| is_told);
@@ -284,6 +319,7 @@ impl Slices {
             meant,
             end: content.end,
             watermark: content.watermark,
+            files: content.notes.files,
             gone,
         };
         let follow_ups = self.named(content.next)?;
@@ -343,6 +379,52 @@ impl Slices {
 fn wrong_form() -> TaskError {
     let text = "the source gave rows of another form than its task reads";
     TaskError::Inconsistent(text.into())
+}
+
+/// The ids of the files that chunks are of, and what is known of those that end.
+async fn register(
+    context: &TaskContext,
+    transaction: &mut PgConnection,
+    chunks: &[StreamedChunk],
+) -> Result<Vec<i64>, TaskError> {
+    let (source, run) = (&context.source_name, context.run);
+    let whole = |chunk: &StreamedChunk| chunk.chunk.index == 0 && chunk.end.is_some();
+    let files: Vec<_> = chunks.iter().filter(|chunk| whole(chunk)).collect();
+    let files: Vec<_> = files
+        .iter()
+        .filter_map(|chunk| chunk.end.as_ref().map(|known| (&chunk.file, known)))
+        .collect();
+    let mut added = streamed_files::add_whole(transaction, source, run, &files).await?.into_iter();
+    let mut ids = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        if let (true, Some(id)) = (whole(chunk), added.as_slice().first()) {
+            ids.push(*id);
+            added.next();
+            continue;
+        }
+        let id = streamed_files::register(transaction, source, run, &chunk.file).await?;
+        if let Some(known) = &chunk.end {
+            streamed_files::end(transaction, id, known).await?;
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// A slice of which nothing was read.
+fn empty() -> SliceContent {
+    SliceContent {
+        raw: RawSlice::Nothing,
+        bytes: 0,
+        rows: 0,
+        shape: Shape::default(),
+        next: Vec::new(),
+        continues_at: None,
+        end: None,
+        met: None,
+        watermark: None,
+        notes: SliceNotes::default(),
+    }
 }
 
 /// The tasks that read what comes behind a slice that could not be read, where that is known.

@@ -50,6 +50,7 @@ mod incremental_chains;
 mod janitor;
 mod jsonl;
 mod killed_chains;
+mod landing;
 mod locks;
 mod logins;
 mod lost_tokens;

@@ -18,9 +18,9 @@ use crate::domain::string_enum::string_enum;
 use crate::domain::task::{TaskKind, TaskPayload, TaskRole};
 pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
-    ReadSlice, any_unread, files_of_slices, gaps, is_any_missing, kept_out, missing_before,
-    missing_in_slices, next_batch, read_slices, repeated_keys, repeats_are_seen, result,
-    results_of_slices, set_aside, sizes_of_slices, watermarks,
+    ReadSlice, any_unread, file_notes, files_of_slices, gaps, is_any_missing, kept_out,
+    missing_before, missing_in_slices, next_batch, read_slices, repeated_keys, repeats_are_seen,
+    result, results_of_slices, set_aside, sizes_of_slices, watermarks,
 };
 
 string_enum! {

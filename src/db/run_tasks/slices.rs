@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::db::source_files::EvaluatedFile;
+use crate::domain::file_note::FileNote;
 use crate::domain::presence::Gaps;
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::repeated_keys::RepeatedKeys;
@@ -306,6 +307,29 @@ pub async fn watermarks(
     )
     .fetch_all(executor)
     .await
+}
+
+/// What there is to say of the files that a run has read as streams, or has not.
+///
+/// # Errors
+/// Database errors.
+pub async fn file_notes(
+    connection: &mut PgConnection,
+    run: RunId,
+) -> Result<Vec<FileNote>, sqlx::Error> {
+    let mut of_slices = sqlx::query_scalar!(
+        r#"select result -> 'files' as "files!" from run_tasks
+         where run_id = $1 and role = 'read' and state = 'done' and result ? 'files'
+         order by first_slice"#,
+        run.0,
+    )
+    .fetch(connection);
+    let mut notes: Vec<FileNote> = Vec::new();
+    while let Some(files) = of_slices.try_next().await? {
+        let files = serde_json::from_value::<Vec<_>>(files);
+        notes.extend(files.map_err(|e| sqlx::Error::Decode(e.into()))?);
+    }
+    Ok(notes)
 }
 
 /// Why rows of a run were set aside, all its tasks together.

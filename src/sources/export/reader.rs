@@ -18,8 +18,8 @@ use crate::domain::file::StreamedFile;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::job_file::policy::Policy;
-use crate::sources::files::format::RowFormat;
-use crate::sources::files::landing::{LandedChunk, Landing};
+use crate::sources::files::format::{Doubts, RowFormat};
+use crate::sources::files::landing::{Coming, Damage, LandedChunk, Landing, LandingFile};
 use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::unpack::unpacked;
 use crate::sources::rest_api::RestApiSource;
@@ -187,7 +187,9 @@ impl<F: RowFormat> Job<F> {
         let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
         off_thread(move || {
             let bytes = unpacked(Box::new(Incoming::of(bytes)), compression, end_is_told);
-            let mut landing = Landing::open(files, name, bytes, end_is_told)?;
+            let (damage, doubts) = (Damage::MayPass, Doubts::default());
+            let coming = Coming { end_is_told, damage, doubts };
+            let mut landing = Landing::open(files, name, bytes, coming)?;
             if let Some(stored) = stored {
                 landing.pass(&stored)?;
             }
@@ -249,7 +251,8 @@ impl<F: RowFormat> Job<F> {
         let layout =
             end.as_ref().map_or_else(|| landing.layout().clone(), |end| end.layout.clone());
         let name = landing.name().to_owned();
-        let file = StreamedFile { begins: open.begins, name, layout };
+        let (listed, member) = (None, None);
+        let file = StreamedFile { begins: open.begins, name, layout, listed, member };
         let (slice, of, is_end) = (open.slice, open.links.len(), end.is_some());
         open.slice = slice.next();
         if is_end {
@@ -271,12 +274,11 @@ impl<F: RowFormat> Job<F> {
         }
         let next = if is_last { behind(source, &open.position, slice)? } else { None };
         let rate = std::mem::take(&mut open.rate);
-        let blocks = parsed.blocks;
+        let (blocks, rows, shape) = (parsed.blocks, parsed.rows, parsed.shape);
         Ok(SliceContent {
-            raw: RawSlice::Streamed(Box::new(StreamedChunk { file, chunk, blocks, end })),
+            raw: RawSlice::Streamed(vec![StreamedChunk { file, chunk, blocks, rows, shape, end }]),
             bytes: chunk.end - chunk.start,
-            rows: parsed.rows,
-            shape: parsed.shape,
+            rows,
             next: next.into_iter().collect(),
             continues_at,
             end: finished,

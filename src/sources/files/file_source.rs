@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
+use super::location::Location;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -36,6 +37,8 @@ pub enum FilePlan {
     Appended(FileScan),
     /// To be read from its start.
     Whole(FileScan),
+    /// It cannot be read in any order, since it is packed: it is to be read as a stream, and nothing is known of it yet.
+    Landed,
 }
 
 /// What one streaming pass over a file found.
@@ -162,18 +165,21 @@ pub trait FileSource: Send + Sync {
     /// The setting that leads to the files, as messages name it: `files.paths`.
     fn setting(&self) -> String;
 
+    /// Where the files are.
+    fn location(&self) -> &Location;
+
     /// What a file that is gone means.
     fn when_gone(&self) -> WhenGone;
 
     /// The bytes after which a chunk ends with the next row.
     fn chunk_size(&self) -> u64;
 
-    /// The files, in the order in which their rows count. Blocking I/O, which ends soon once
-    /// `stopped` is set.
+    /// The files that entries of `paths` lead to, in the order in which their rows count. Blocking I/O, which ends
+    /// soon once `stopped` is set.
     ///
     /// # Errors
     /// When a path or pattern names nothing, or more than is looked at.
-    fn files(&self, stopped: &AtomicBool) -> Result<FoundPaths, SourceError>;
+    fn files(&self, entries: &[String], stopped: &AtomicBool) -> Result<FoundPaths, SourceError>;
 
     /// Looks at a file and cuts what is new of it into chunks. Blocking I/O; one streaming pass
     /// at most, none when size and time of modification are unchanged. `visit` is shown the key of
@@ -193,6 +199,9 @@ pub trait FileSource: Send + Sync {
     /// filled up. Columns that are known by their places only lack each other: where one is missing,
     /// nobody can tell which, so unmapped ones count as well.
     fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>>;
+
+    /// Whether a layout was made under the parameters of now.
+    fn made(&self, layout: &Layout) -> bool;
 
     /// What was decided of a file of this layout that somebody may want otherwise.
     fn notes(&self, layout: &Layout) -> Vec<Remark>;

@@ -9,7 +9,7 @@ use super::file_source::WhenGone;
 use super::format::RowFormat;
 use super::location::{PATHS, ParamProblem, Setting};
 use super::params::{self, FilesParams};
-use super::plan;
+use super::plan::{self, LocalFile};
 use super::source::Files;
 use crate::domain::failure::chain;
 use crate::domain::text::quoted;
@@ -42,9 +42,8 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
                        ever marked as deleted";
         job.problem(&[params::TABLE, "when_gone"], message);
     }
-    if files.as_ref().is_some_and(|files| files.compression.is_some()) {
-        let message = "is for files that [export] brings; files of `paths` are read as they are: unpack them first";
-        job.problem(&[params::TABLE, "compression"], message);
+    if let Some(files) = &files {
+        tell(job, params::TABLE, files.problems());
     }
     F::inspect_fields(job);
 }
@@ -132,7 +131,9 @@ fn look_at_heads<F: RowFormat>(
         }
     };
     for (at, file) in looked_at {
-        let head = match plan::head(&source.format, source.store.as_ref(), file) {
+        let local =
+            LocalFile { store: source.store.as_ref(), path: file, compression: source.compression };
+        let head = match plan::head(&source.format, local) {
             Ok(head) => head,
             Err(error) => {
                 tell(at, error);

@@ -29,5 +29,5 @@ fn check<F: RowFormat>(definition: &Definition) -> Result<(), SourceError> {
 fn open<F: RowFormat>(definition: &Definition, allowed_roots: &AllowedRoots) -> Opened {
     let source = Files::<F>::of(definition, allowed_roots)?;
     source.check_named()?;
-    Ok(Arc::new(SlicedFiles::new(source, definition)))
+    Ok(Arc::new(SlicedFiles::new(source, definition, allowed_roots)?))
 }

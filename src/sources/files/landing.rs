@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::blocks;
+use super::damage::{damaged, is_damage};
 use super::format::{Doubts, Memo, RecordSpan, RowFormat, RowReader, Survey};
 use super::plan::{refuse_endless_row, understand_head};
 use super::source::Files;
@@ -20,7 +21,112 @@ use super::unpack::Unpacked;
 use crate::domain::file::{KnownFile, Layout, Progress};
 use crate::domain::hash::{ChunkHash, ContentHash};
 use crate::domain::task::Chunk;
-use crate::sources::{FirstRow, ParsedChunk, SourceError, SourceErrorKind};
+use crate::sources::{FileSource, FirstRow, ParsedChunk, SourceError, SourceErrorKind};
+
+/// Whether a file that cannot be unpacked may be whole when it comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// It may: it may have been damaged on its way.
+    MayPass,
+    /// It has come as it is.
+    Stays,
+}
+
+/// How a file comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coming {
+    /// Whether its bytes do not just stop: a file that does, and may be cut, is refused.
+    pub end_is_told: bool,
+    /// What it means that it cannot be unpacked.
+    pub damage: Damage,
+    /// What is wrong of what its start makes believe, as far as that is known.
+    pub doubts: Doubts,
+}
+
+/// A file that is coming, whatever its format. Blocking.
+pub trait LandingFile: Send {
+    /// How it is read.
+    fn layout(&self) -> &Layout;
+
+    /// Whether the rows so far, or the beginning of the file, say that it has all of these mapped fields.
+    fn has_met(&self, fields: &[String]) -> bool;
+
+    /// What the rows have shown to be wrong of what its start made believe, where that is why it could not be read.
+    fn raised(&self) -> Option<Doubts>;
+
+    /// Passes over what was stored before.
+    ///
+    /// # Errors
+    /// When it is not what comes now.
+    fn pass(&mut self, stored: &Landed) -> Result<(), SourceError>;
+
+    /// The next chunk; nobody asks behind the last.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn next(&mut self) -> Result<LandedChunk, SourceError>;
+}
+
+/// Files that can be read as streams.
+pub trait Lands: FileSource {
+    /// Begins to read one, if its bytes could be unpacked.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no file of the format, or may be cut.
+    fn land(
+        self: Arc<Self>,
+        name: String,
+        bytes: io::Result<Unpacked>,
+        coming: Coming,
+    ) -> Result<Box<dyn LandingFile>, SourceError>;
+}
+
+impl<F: RowFormat> Lands for Files<F> {
+    fn land(
+        self: Arc<Self>,
+        name: String,
+        bytes: io::Result<Unpacked>,
+        coming: Coming,
+    ) -> Result<Box<dyn LandingFile>, SourceError> {
+        Ok(Box::new(Landing::open(self, name, bytes, coming)?))
+    }
+}
+
+impl<F: RowFormat> LandingFile for Landing<F> {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn has_met(&self, fields: &[String]) -> bool {
+        let met = self.survey.as_ref().and_then(|survey| survey.met());
+        met.is_none_or(|met| fields.iter().all(|field| met.contains(field)))
+    }
+
+    fn raised(&self) -> Option<Doubts> {
+        self.raised
+    }
+
+    fn pass(&mut self, stored: &Landed) -> Result<(), SourceError> {
+        while self.landed.end.chunks < stored.end.chunks {
+            if self.next()?.end.is_some() {
+                break;
+            }
+        }
+        if self.landed == *stored {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is not what it was when its first {} bytes were read",
+            self.name, stored.end.bytes
+        );
+        Err(SourceError::new(SourceErrorKind::FileChanged, message)
+            .advise("the next run asks for a new one"))
+    }
+
+    fn next(&mut self) -> Result<LandedChunk, SourceError> {
+        self.chunk()
+    }
+}
 
 /// A file that is coming.
 pub struct Landing<F: RowFormat> {
@@ -33,6 +139,8 @@ pub struct Landing<F: RowFormat> {
     memo: <F::Reader as RowReader>::Memo,
     buffer: <F::Reader as RowReader>::Buffer,
     survey: Option<F::Survey>,
+    doubts: Doubts,
+    raised: Option<Doubts>,
     landed: Landed,
 }
 
@@ -61,8 +169,7 @@ pub struct LandedChunk {
 }
 
 impl<F: RowFormat> Landing<F> {
-    /// Begins with the first byte, if the bytes could be unpacked. `end_is_told` says that they do not just stop: a
-    /// file that does, and may be cut, is refused. Blocking.
+    /// Begins with the first byte, if the bytes could be unpacked. Blocking.
     ///
     /// # Errors
     /// When it cannot be read, is no file of the format, or may be cut.
@@ -70,13 +177,15 @@ impl<F: RowFormat> Landing<F> {
         files: Arc<Files<F>>,
         name: String,
         bytes: io::Result<Unpacked>,
-        end_is_told: bool,
+        Coming { end_is_told, damage, doubts }: Coming,
     ) -> Result<Self, SourceError> {
-        let Unpacked { bytes, packed } = bytes.map_err(|error| failed(&name, error))?;
+        // A file whose end nobody told may always have been cut.
+        let damage = if end_is_told { damage } else { Damage::MayPass };
+        let Unpacked { bytes, packed } = bytes.map_err(|error| failed(&name, error, damage))?;
         let end_is_told = end_is_told || packed;
         let shown = name.clone();
-        let mut stream = Stream::of(bytes, Box::new(move |error| failed(&shown, error)));
-        let head = understand_head(&files.format, Path::new(&name), &mut stream, Doubts::default());
+        let mut stream = Stream::of(bytes, Box::new(move |error| failed(&shown, error, damage)));
+        let head = understand_head(&files.format, Path::new(&name), &mut stream, doubts);
         // What is wrong with the beginning of a cut file may be that it is cut.
         if let (true, false) = (head.is_err(), end_is_told) {
             refuse_cut(&name, &stream)?;
@@ -101,13 +210,10 @@ impl<F: RowFormat> Landing<F> {
             memo: Default::default(),
             buffer: Default::default(),
             survey,
+            doubts,
+            raised: None,
             landed: Landed { end, hash: beginning.to_string() },
         })
-    }
-
-    /// How it is read.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
     }
 
     /// What it is called.
@@ -115,38 +221,7 @@ impl<F: RowFormat> Landing<F> {
         &self.name
     }
 
-    /// Whether the rows so far, or the beginning of the file, say that it has all of these mapped fields.
-    pub fn has_met(&self, fields: &[String]) -> bool {
-        let met = self.survey.as_ref().and_then(|survey| survey.met());
-        met.is_none_or(|met| fields.iter().all(|field| met.contains(field)))
-    }
-
-    /// Passes over what was stored before. Blocking.
-    ///
-    /// # Errors
-    /// When it is not what comes now.
-    pub fn pass(&mut self, stored: &Landed) -> Result<(), SourceError> {
-        while self.landed.end.chunks < stored.end.chunks {
-            if self.next()?.end.is_some() {
-                break;
-            }
-        }
-        if self.landed == *stored {
-            return Ok(());
-        }
-        let message = format!(
-            "{} is not what it was when its first {} bytes were read",
-            self.name, stored.end.bytes
-        );
-        Err(SourceError::new(SourceErrorKind::FileChanged, message)
-            .advise("the next run asks for a new one"))
-    }
-
-    /// The next chunk; nobody asks behind the last. Blocking.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn next(&mut self) -> Result<LandedChunk, SourceError> {
+    fn chunk(&mut self) -> Result<LandedChunk, SourceError> {
         let before = self.landed.end;
         let mut rows = Rows { bytes: Vec::new(), count: 0, first_row: FirstRow::Data };
         let mut ended = false;
@@ -233,8 +308,9 @@ impl<F: RowFormat> Landing<F> {
         let end = self.landed.end;
         let (layout, width) = match self.survey.take() {
             Some(survey) => {
-                let doubts = survey.doubts();
-                if doubts != Doubts::default() {
+                let doubts = self.doubts.and(survey.doubts());
+                if doubts != self.doubts {
+                    self.raised = Some(doubts);
                     let message = format!(
                         "{} is not what its first lines made believe, and is not read again",
                         self.name
@@ -287,9 +363,10 @@ fn may_be_cut(name: &str, what: &str) -> SourceError {
 }
 
 /// What it means that bytes did not come, or cannot be unpacked.
-fn failed(name: &str, error: io::Error) -> SourceError {
+fn failed(name: &str, error: io::Error, damage: Damage) -> SourceError {
     match error.downcast::<SourceError>() {
         Ok(error) => error,
+        Err(error) if damage == Damage::Stays && is_damage(&error) => damaged(name, &error),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             SourceError::new(SourceErrorKind::InvalidFile, format!("{name}: {error}"))
         }

@@ -12,6 +12,8 @@
 
 pub(super) mod blocks;
 pub mod columns;
+mod contents;
+mod damage;
 pub mod file_source;
 pub mod first_bytes;
 pub mod format;

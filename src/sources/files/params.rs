@@ -1,11 +1,15 @@
 //! Owns the `[files]` table of a job file, which all kinds share that read files.
 
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use glob::Pattern;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file_source::WhenGone;
 use super::format::RowFormat;
-use super::location::{Location, PATHS, Setting};
+use super::location::{Location, PATHS, ParamProblem, Setting};
 use super::unpack::Compression;
 use crate::job_file::Inspection;
 
@@ -23,9 +27,40 @@ pub struct FilesParams {
     /// What a file that is gone means: `keep`, nothing; `tombstone`, with `[missing]`: the next run reads all files
     /// that are there, and records which none of them has are missing.
     pub when_gone: WhenGone,
-    /// How the files of `[export]` are packed: `auto`, as their first bytes say; `gzip`; or `none`, taken as they come.
+    /// How files are packed: `auto`, as their first bytes say; `gzip`; or `none`, taken as they come.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Files that are not read although `paths` leads to them: patterns of their names, or, with a `/`, of their whole
+    /// paths as they are shown.
+    #[schemars(with = "Vec<String>", skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Vec<String>>,
+    /// The order in which the rows of files count: `name`, that of `paths`, and of the names of what a pattern
+    /// matches; or `modified`, the oldest first.
+    pub order: FileOrder,
+    /// Files that were modified less long ago wait for the next run, since they may still be written: `"1m"`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>", skip_serializing_if = "Option::is_none")]
+    pub min_age: Option<Duration>,
+    /// The largest file that is read as a stream, in bytes after unpacking.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<NonZeroU64>,
+    /// The most bytes that are put aside in the folder for temporary files to see whether a packed file has changed, or
+    /// since it cannot be read otherwise: 4 GiB unless it says more or less.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub max_spool: Option<NonZeroU64>,
+    /// Whether no files at all may be found where there were some before.
+    pub allow_empty: bool,
+}
+
+/// The order in which the rows of files count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileOrder {
+    /// That of `paths`, and of the names of what a pattern matches.
+    #[default]
+    Name,
+    /// By the time of last modification, then by name.
+    Modified,
 }
 
 /// Why a job file does not say where its files are.
@@ -38,6 +73,26 @@ pub(super) enum Unlocated {
 }
 
 impl FilesParams {
+    /// What is wrong with them, apart from where files are.
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let exclude = self.exclude.iter().flatten().enumerate();
+        let bad = exclude.filter_map(|(at, pattern)| {
+            let error = Pattern::new(pattern).err()?;
+            let message = format!("is no pattern: {}", error.msg);
+            Some(ParamProblem { at: Some(at), ..ParamProblem::of("exclude", message) })
+        });
+        bad.collect()
+    }
+
+    /// Whether a file of this name is not to be read.
+    pub(super) fn excludes(&self, name: &str) -> bool {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        self.exclude.iter().flatten().any(|pattern| {
+            let of = if pattern.contains('/') { name } else { last };
+            Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(of))
+        })
+    }
+
     /// Where the files of a format are: as this table says, or its own.
     pub(super) fn location<F: RowFormat>(&self, params: &F::Params) -> Result<Location, Unlocated> {
         let (table, entries) = match (&self.paths, F::own_paths(params)) {

@@ -4,14 +4,28 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use super::contents::is_plain;
+use super::damage::{damaged, is_damage};
 use super::format::{Alike, Doubts, HELD_ROW_BYTES, Head, Memo, RowFormat, RowReader, Survey};
 use super::store::{FileState, Store, whole_micros};
 use super::stream::Stream;
+use super::unpack::{Compression, unpacked};
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::hash::ChunkHash;
 use crate::domain::task::Chunk;
 use crate::sources::{FilePlan, FileScan, SourceError, SourceErrorKind};
 use crate::values::row::Row;
+
+/// A file of this machine.
+#[derive(Clone, Copy)]
+pub(super) struct LocalFile<'a> {
+    /// Where it is.
+    pub store: &'a dyn Store,
+    /// What it is called there.
+    pub path: &'a Path,
+    /// How it is packed.
+    pub compression: Compression,
+}
 
 /// Looks at a file and cuts what is new of it into chunks. A file that grows meanwhile is what it was at first, as
 /// far as its last line had ended.
@@ -21,12 +35,11 @@ use crate::values::row::Row;
 /// when it changed meanwhile.
 pub(super) fn plan<F: RowFormat>(
     format: &F,
-    store: &dyn Store,
-    path: &Path,
+    file: LocalFile<'_>,
     known: Option<&KnownFile>,
     visit: &mut dyn FnMut(&dyn Row),
 ) -> Result<FilePlan, SourceError> {
-    let state = store.stat(path)?;
+    let state = file.store.stat(file.path)?;
     if known.is_some_and(|known| is_untouched(format, known, &state)) {
         let (modified, etag) = (state.stamp.modified, state.etag);
         return Ok(FilePlan::Unchanged { modified, hash: None, layout: None, etag });
@@ -35,7 +48,7 @@ pub(super) fn plan<F: RowFormat>(
     let inherited = doubts != Doubts::default();
     let mut attempt = Attempt { size: state.stamp.size, doubts, inherited };
     loop {
-        match attempt.run(format, store, path, &state, known, visit)? {
+        match attempt.run(format, file, &state, known, visit)? {
             ControlFlow::Break(plan) => return Ok(plan),
             ControlFlow::Continue(again) => attempt = again,
         }
@@ -56,13 +69,16 @@ impl Attempt {
     fn run<F: RowFormat>(
         &self,
         format: &F,
-        store: &dyn Store,
-        path: &Path,
+        LocalFile { store, path, compression }: LocalFile<'_>,
         before: &FileState,
         known: Option<&KnownFile>,
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<ControlFlow<FilePlan, Self>, SourceError> {
         let mut stream = Stream::open(store, path, known.map_or(0, |known| known.size), self.size)?;
+        stream.more()?;
+        if !is_plain(stream.rest(), compression) {
+            return Ok(ControlFlow::Break(FilePlan::Landed));
+        }
         let head = understand_head(format, path, &mut stream, self.doubts)?;
         let file = path.display().to_string();
         let reader = format.reader(&file, &head.layout)?;
@@ -175,10 +191,14 @@ fn is_untouched<F: RowFormat>(format: &F, known: &KnownFile, now: &FileState) ->
 /// As of [`plan`].
 pub(super) fn head<F: RowFormat>(
     format: &F,
-    store: &dyn Store,
-    path: &Path,
+    LocalFile { store, path, compression }: LocalFile<'_>,
 ) -> Result<Head, SourceError> {
-    let mut stream = Stream::open(store, path, 0, u64::MAX)?;
+    let unpacked = unpacked(store.open(path)?, compression, true);
+    let failed = move |error| match is_damage(&error) {
+        true => damaged(&path.display().to_string(), &error),
+        false => store.failed(path, error),
+    };
+    let mut stream = Stream::of(unpacked.map_err(failed)?.bytes, Box::new(failed));
     understand_head(format, path, &mut stream, Doubts::default())
 }
 
@@ -190,12 +210,15 @@ pub(super) fn understand_head<F: RowFormat>(
     doubts: Doubts,
 ) -> Result<Head, SourceError> {
     let file = path.display().to_string();
-    loop {
+    if stream.rest().is_empty() && !stream.ended() {
         stream.more()?;
+    }
+    loop {
         if let Some(head) = format.head(&file, stream.rest(), stream.ended(), doubts)? {
             return Ok(head);
         }
         refuse_endless_row(format, path, stream)?;
+        stream.more()?;
     }
 }
 

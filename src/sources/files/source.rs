@@ -12,6 +12,7 @@ use super::location::{Location, PATHS, Setting, is_pattern};
 use super::params::{self, FilesParams};
 use super::store::local::LocalStore;
 use super::store::{Store, changed, whole_micros};
+use super::unpack::Compression;
 use super::{blocks, plan};
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
@@ -31,6 +32,7 @@ pub struct Files<F: RowFormat> {
     pub(super) location: Location,
     pub(super) store: Box<dyn Store>,
     when_gone: WhenGone,
+    pub(super) compression: Compression,
     /// The reader of the layout used last: blocks of one file come in thousands.
     reader: Mutex<Option<(Layout, Arc<F::Reader>)>>,
 }
@@ -61,7 +63,8 @@ impl<F: RowFormat> Files<F> {
         let format = F::new(params, Wanted::of(definition))?;
         let base_dir = definition.base_dir().to_owned();
         let source = Self::new(format, location, base_dir, allowed_roots.clone())?;
-        Ok(Self { when_gone: files.when_gone, ..source })
+        let compression = files.compression.unwrap_or_default();
+        Ok(Self { when_gone: files.when_gone, compression, ..source })
     }
 
     /// A source of files that come as streams: it looks for none.
@@ -77,7 +80,18 @@ impl<F: RowFormat> Files<F> {
         let location = Location { setting, entries: Vec::new() };
         let (base_dir, roots) = (definition.base_dir().to_owned(), AllowedRoots::default());
         let store = Box::new(LocalStore::new(base_dir, roots, setting));
-        Ok(Self { format, location, store, when_gone: WhenGone::Keep, reader: Mutex::new(None) })
+        Ok(Self::of_parts(format, location, store))
+    }
+
+    fn of_parts(format: F, location: Location, store: Box<dyn Store>) -> Self {
+        Self {
+            format,
+            location,
+            store,
+            when_gone: WhenGone::Keep,
+            compression: Compression::Auto,
+            reader: Mutex::new(None),
+        }
     }
 
     /// Opens the source. Paths are relative to `base_dir`, and may lead to what is within `reach`.
@@ -94,7 +108,7 @@ impl<F: RowFormat> Files<F> {
             return Err(problem.of_table(location.setting.table));
         }
         let store = Box::new(LocalStore::new(base_dir, allowed_roots, location.setting));
-        Ok(Self { format, location, store, when_gone: WhenGone::Keep, reader: Mutex::new(None) })
+        Ok(Self::of_parts(format, location, store))
     }
 
     /// Whether the files that are named without a pattern are below the allowed roots. They may come later; what
@@ -132,6 +146,10 @@ impl<F: RowFormat> FileSource for Files<F> {
         self.location.setting.to_string()
     }
 
+    fn location(&self) -> &Location {
+        &self.location
+    }
+
     fn when_gone(&self) -> WhenGone {
         self.when_gone
     }
@@ -140,8 +158,8 @@ impl<F: RowFormat> FileSource for Files<F> {
         self.format.chunk_size()
     }
 
-    fn files(&self, stopped: &AtomicBool) -> Result<FoundPaths, SourceError> {
-        self.store.list(&self.location.entries, stopped)
+    fn files(&self, entries: &[String], stopped: &AtomicBool) -> Result<FoundPaths, SourceError> {
+        self.store.list(entries, stopped)
     }
 
     fn plan(
@@ -150,7 +168,13 @@ impl<F: RowFormat> FileSource for Files<F> {
         known: Option<&KnownFile>,
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<FilePlan, SourceError> {
-        plan::plan(&self.format, self.store.as_ref(), path, known, visit)
+        let file =
+            plan::LocalFile { store: self.store.as_ref(), path, compression: self.compression };
+        plan::plan(&self.format, file, known, visit)
+    }
+
+    fn made(&self, layout: &Layout) -> bool {
+        self.format.made(layout)
     }
 
     fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>> {

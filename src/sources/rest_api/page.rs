@@ -125,7 +125,13 @@ impl Page {
             watermark: self.watermark,
             met: Some(met).filter(|met| !met.hashes.is_empty()),
             // Of what the chain may lack its end says.
-            notes: SliceNotes { leading_nowhere, more: None, complaint, rate, findings },
+            notes: SliceNotes {
+                leading_nowhere,
+                complaint,
+                rate,
+                findings,
+                ..SliceNotes::default()
+            },
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Place;
 use super::local::Local;
+use super::{Listed, Place};
 use crate::sources::files::location::Setting;
 use crate::sources::files::params::FilesParams;
 use crate::sources::{Access, AllowedRoots, SourceError};
@@ -12,6 +12,11 @@ use crate::sources::{Access, AllowedRoots, SourceError};
 #[derive(Debug)]
 pub struct Places {
     local: Local,
+}
+
+/// Whether an entry leads to another machine.
+pub fn is_remote(entry: &str) -> bool {
+    entry.contains("://")
 }
 
 impl Places {
@@ -29,6 +34,14 @@ impl Places {
         let _ = (params, access);
         let local = Local::new(base_dir.to_owned(), allowed_roots.clone(), setting);
         Ok(Self { local })
+    }
+
+    /// A file of this machine as it is listed, by its name. Blocking.
+    ///
+    /// # Errors
+    /// When it is not there, or is no file.
+    pub fn look(&self, name: &str) -> Result<Listed, SourceError> {
+        self.local.look(name)
     }
 
     /// The place of an entry of `paths`, or of a file that was listed, by its scheme.

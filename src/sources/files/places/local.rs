@@ -32,6 +32,14 @@ impl Local {
         let store = Arc::new(LocalStore::new(base_dir.clone(), allowed_roots, setting));
         Self { base_dir, store }
     }
+
+    /// A file as it is listed, by its name. Blocking.
+    ///
+    /// # Errors
+    /// When it is not there, or is no file.
+    pub fn look(&self, name: &str) -> Result<Listed, SourceError> {
+        Ok(listed(name.to_owned(), self.store.stat(&self.base_dir.join(name))?))
+    }
 }
 
 impl Place for Local {

@@ -11,17 +11,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::lost;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::{CommittedFile, KnownFile};
+use crate::domain::file_note::not_loaded;
 use crate::domain::file_standing::shown;
-use crate::domain::number::grouped;
 use crate::domain::remark::{Remark, few};
 use crate::domain::text::{cut, visible};
 use crate::job_file::Definition;
 use crate::job_file::policy::Policy;
 use crate::sources::{
-    AbsentColumn, CommittedFiles, FilePlan, FileScan, FileSource, FirstRow, FoundFile, LeftOut,
-    Loss, SourceError, SourceErrorKind,
+    CommittedFiles, FilePlan, FileSource, FirstRow, FoundFile, LeftOut, Loss, SourceError,
+    SourceErrorKind,
 };
 
 /// The most bytes of what is wrong with a file.
@@ -36,7 +37,7 @@ pub(super) struct FileGuard<'a> {
     definition: &'a Definition,
     committed: &'a CommittedFiles,
     /// The mapped columns that one of the earlier files lacks, once it was asked for.
-    lacking_before: Option<Before>,
+    lacking_before: Option<Option<BTreeSet<String>>>,
     kept_out: Vec<String>,
     too_long: Vec<String>,
     /// Files that cannot be read, and what the first of them says.
@@ -44,15 +45,6 @@ pub(super) struct FileGuard<'a> {
     first_error: Option<SourceError>,
     /// What patterns do not match, and may have been meant.
     besides: Vec<String>,
-}
-
-/// What the files were that the source had so far.
-#[derive(Debug)]
-enum Before {
-    /// There were none.
-    Nothing,
-    /// All had the mapped columns, but for these.
-    Lacking(BTreeSet<String>),
 }
 
 impl<'a> FileGuard<'a> {
@@ -131,18 +123,14 @@ impl<'a> FileGuard<'a> {
         let contract = self.definition.contract;
         // The table would keep its records and grow old, and nobody would know.
         let before = found.committed.as_ref().map_or(0, |committed| committed.known.end.rows);
+        let name = shown(&found.url);
         if scan.end.rows == 0 && before > 0 && contract.missing_field != Policy::Evolve {
-            let (what, before) = (emptiness(files, scan), grouped(before.unsigned_abs()));
-            let text =
-                format!("{} {what}, and its earlier version had {before}", shown(&found.url));
-            self.kept_out.push(text);
+            let text = lost::rows(files, &scan.layout, before);
+            self.kept_out.push(format!("{name} {text}"));
             return false;
         }
         if scan.first_row == FirstRow::OtherHeader && contract.missing_field != Policy::Evolve {
-            self.kept_out.push(format!(
-                "{}: its first row is a header, in another order than the job file names the columns",
-                shown(&found.url)
-            ));
+            self.kept_out.push(format!("{name}: {}", lost::OTHER_HEADER));
             return false;
         }
         if !contract.guards() || scan.end.rows == 0 {
@@ -151,38 +139,21 @@ impl<'a> FileGuard<'a> {
         let width = scan.widths.map(|widths| widths.all);
         let absent = files.absent(&scan.layout, width).filter(|absent| !absent.is_empty());
         let Some(absent) = absent else { return true };
-        let (lost, whose) = match &found.committed {
-            Some(committed) => {
-                let KnownFile { layout, width, .. } = &committed.known;
-                let Some(before) = files.absent(layout, *width) else { return true };
-                let before = before.into_iter().map(|absent| absent.column).collect();
-                (lost(absent, &before), "which its earlier version had")
-            }
-            None => match self.before() {
-                Before::Nothing => return true,
-                Before::Lacking(before) => {
-                    (lost(absent, before), "which every earlier file of the source had")
-                }
+        let text = match &found.committed {
+            Some(committed) => match lacking_of(files, &committed.known) {
+                Some(before) => lost::columns(absent, &before, true),
+                None => None,
+            },
+            None => match self.lacking() {
+                Some(before) => lost::columns(absent, before, false),
+                None => None,
             },
         };
-        if lost.is_empty() {
-            return true;
+        if let Some(text) = text {
+            self.kept_out.push(format!("{name}: {text}"));
+            return false;
         }
-        let (unreached, named): (Vec<_>, Vec<_>) = lost.iter().partition(|lost| lost.unreached);
-        let list =
-            |columns: Vec<&AbsentColumn>| few(columns.into_iter().map(shown_column).collect());
-        let mut lost = Vec::new();
-        if !named.is_empty() {
-            // Rows of some formats have fields, and a path that leads to each.
-            let is_path = |lost: &&AbsentColumn| lost.column.starts_with('$');
-            let what = if named.iter().all(is_path) { "field" } else { "column" };
-            lost.push(format!("no {what} {}", list(named)));
-        }
-        if !unreached.is_empty() {
-            lost.push(format!("no row reaches as far as the column {}", list(unreached)));
-        }
-        self.kept_out.push(format!("{}: {}, {whose}", shown(&found.url), lost.join(", and ")));
-        false
+        true
     }
 
     /// What there is to say about the files that were kept out.
@@ -192,19 +163,19 @@ impl<'a> FileGuard<'a> {
             remarks.push(Remark::degrading(format!(
                 "{}: {}. Fix the file or the job file; or write missing_field = \"evolve\" under \
                  [contract] to load such files, which empties what they filled",
-                not_loaded(&self.kept_out),
+                not_loaded(self.kept_out.len()),
                 few(self.kept_out)
             )));
         }
         if !self.too_long.is_empty() {
             remarks.push(Remark::degrading(format!(
                 "{}, since a path has at most {MAX_PATH} bytes: {}. Give shorter names",
-                not_loaded(&self.too_long),
+                not_loaded(self.too_long.len()),
                 few(self.too_long)
             )));
         }
         if !self.unreadable.is_empty() {
-            let number = not_loaded(&self.unreadable);
+            let number = not_loaded(self.unreadable.len());
             remarks.push(Remark::degrading(format!("{number}: {}", few(self.unreadable))));
         }
         if !self.besides.is_empty() {
@@ -213,48 +184,26 @@ impl<'a> FileGuard<'a> {
         remarks
     }
 
-    fn before(&mut self) -> &Before {
+    /// The mapped columns that one of the earlier files lacks; `None` if there were no files.
+    pub fn lacking(&mut self) -> Option<&BTreeSet<String>> {
         let (files, committed) = (self.files, self.committed);
-        self.lacking_before.get_or_insert_with(|| lacking(committed, files))
+        self.lacking_before.get_or_insert_with(|| lacking(committed, files)).as_ref()
     }
 }
 
-fn not_loaded(files: &[String]) -> String {
-    match files.len() {
-        1 => "a file was not loaded".to_owned(),
-        number => format!("{number} files were not loaded"),
-    }
-}
-
-fn lacking(committed: &CommittedFiles, files: &dyn FileSource) -> Before {
+fn lacking(committed: &CommittedFiles, files: &dyn FileSource) -> Option<BTreeSet<String>> {
     let absent = |CommittedFile { known, .. }: &CommittedFile| {
         // What has no rows reaches nowhere, and says nothing.
         files.absent(&known.layout, known.width.filter(|_| known.end.rows > 0))
     };
     // What empty files lacked is unknown.
     let mut told = committed.values().filter_map(absent).peekable();
-    if told.peek().is_none() {
-        return Before::Nothing;
-    }
-    Before::Lacking(told.flatten().map(|absent| absent.column).collect())
+    told.peek()?;
+    Some(told.flatten().map(|absent| absent.column).collect())
 }
 
-/// The columns that were there before.
-fn lost(absent: Vec<AbsentColumn>, before: &BTreeSet<String>) -> Vec<AbsentColumn> {
-    absent.into_iter().filter(|absent| !before.contains(&absent.column)).collect()
-}
-
-fn shown_column(AbsentColumn { column, nearest, .. }: &AbsentColumn) -> String {
-    match nearest {
-        Some(nearest) => format!("`{}` (did you mean `{}`?)", shown(column), shown(nearest)),
-        None => format!("`{}`", shown(column)),
-    }
-}
-
-/// What a file without rows has.
-pub(super) fn emptiness(files: &dyn FileSource, scan: &FileScan) -> &'static str {
-    match files.absent(&scan.layout, None) {
-        Some(_) => "has a header and no rows",
-        None => "is empty",
-    }
+/// The mapped columns that a file lacked; `None` where nobody can tell.
+pub(super) fn lacking_of(files: &dyn FileSource, known: &KnownFile) -> Option<BTreeSet<String>> {
+    let absent = files.absent(&known.layout, known.width)?;
+    Some(absent.into_iter().map(|absent| absent.column).collect())
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::guard::emptiness;
+use super::lost::emptiness;
 use crate::domain::file_standing::{FileStanding, shown};
 use crate::domain::number::grouped;
 use crate::domain::remark::{Remark, few};
@@ -69,7 +69,7 @@ impl<'a> FileRemarks<'a> {
         }
         match (&found.plan, &found.committed) {
             (FilePlan::Whole(scan), _) if scan.end.rows == 0 => {
-                self.empty.push(format!("{name} {}", emptiness(files, scan)));
+                self.empty.push(format!("{name} {}", emptiness(files, &scan.layout)));
             }
             (FilePlan::Whole(scan), _) if scan.first_row == FirstRow::Header => {
                 self.odd.push(format!(
@@ -119,8 +119,9 @@ impl<'a> FileRemarks<'a> {
     pub fn look_for_missing(&mut self, committed: &CommittedFiles, found: &[String]) {
         let found: HashSet<&str> = found.iter().map(String::as_str).collect();
         let is_missing = |url: &str| !found.contains(url);
-        let missing = committed.iter().filter(|(url, file)| !file.gone && is_missing(url));
-        let missing: Vec<&str> = missing.map(|(url, _)| url.as_str()).collect();
+        let missing = committed.values().filter(|file| !file.gone && is_missing(&file.url));
+        let mut missing: Vec<&str> = missing.map(|file| file.url.as_str()).collect();
+        missing.dedup();
         let files = missing.len();
         let more = files.saturating_sub(MOST_NAMED);
         let named = missing.into_iter().take(MOST_NAMED).map(shown);
@@ -161,7 +162,7 @@ impl<'a> FileRemarks<'a> {
 /// Whether a file has lost so many of its rows that somebody should look: half of them. Whether that is
 /// wrong, only the job file knows, with `checks.min_rows`: a file may well hold what changed since last
 /// time. A file without any rows is reported otherwise.
-fn has_shrunk(before: i64, now: i64) -> bool {
+pub(super) fn has_shrunk(before: i64, now: i64) -> bool {
     before >= 10 && now > 0 && now <= before / 2
 }
 

@@ -50,7 +50,7 @@ fn paths_are_patterns_in_order_without_repeats() {
     }
     let files = |paths: &[&str]| {
         let source = open(params(), bench.folder.path(), paths, Vec::new())?;
-        let files = source.files(&AtomicBool::new(false))?.files;
+        let files = source.files(&source.location().entries, &AtomicBool::new(false))?.files;
         let name = |f: &PathBuf| f.file_name().unwrap().to_string_lossy().into_owned();
         Ok::<_, SourceError>(files.iter().map(name).collect::<Vec<_>>())
     };
@@ -58,7 +58,10 @@ fn paths_are_patterns_in_order_without_repeats() {
     fs::create_dir(&brackets).unwrap();
     fs::write(brackets.join("in.csv"), "a\n").unwrap();
     let inside = open(params(), &brackets, &["*.csv"], Vec::new()).unwrap();
-    assert_eq!(inside.files(&AtomicBool::new(false)).unwrap().files, [brackets.join("in.csv")]);
+    assert_eq!(
+        inside.files(&inside.location().entries, &AtomicBool::new(false)).unwrap().files,
+        [brackets.join("in.csv")]
+    );
     let all = ["b.csv", "a.csv", "file.csv", "z[1].csv"];
     assert_eq!(files(&["b.csv", "*.csv"]).unwrap(), all);
     assert_eq!(files(&["z[1].csv"]).unwrap(), ["z[1].csv"]);
@@ -104,8 +107,7 @@ fn headers_may_be_absent_named_or_of_several_rows_behind_a_preamble() {
 #[test]
 fn what_is_no_table_is_refused_in_one_sentence() {
     for (file, says) in [
-        (&b"\x1f\x8b\x08\0\0\0"[..], "is packed with gzip"),
-        (b"PK\x03\x04\x14\0", "is a ZIP archive"),
+        (&b"PK\x03\x04\x14\0"[..], "is a ZIP archive"),
         (b"\n<!doctype html>\n<html>", "is an HTML page"),
         (b"%PDF-1.7\n", "is a PDF document"),
     ] {

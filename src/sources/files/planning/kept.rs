@@ -1,0 +1,122 @@
+//! Owns bytes that are read twice: first to see what they are, then to store them. No file is asked for twice.
+//!
+//! Few are held in memory, more are put aside in a file without a name, which is gone with the process: no state.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// The most bytes that are held in memory.
+const HELD: u64 = 1 << 20;
+/// Bytes moved at once.
+const PIECE: usize = 256 << 10;
+
+/// Bytes that can be read again and again.
+#[derive(Debug, Clone)]
+pub(super) enum Kept {
+    /// In memory.
+    Here(Bytes),
+    /// In a file, so many.
+    Aside(Arc<File>, u64),
+}
+
+/// What came of keeping bytes.
+pub(super) enum Keeping {
+    /// All are kept.
+    Whole(Kept),
+    /// There are too many: these, and behind them what is to come.
+    TooMany(Box<dyn Read + Send>),
+}
+
+impl Kept {
+    /// Keeps all bytes, if they are no more than `most`. Blocking.
+    ///
+    /// # Errors
+    /// When they do not come, or there is no room for them.
+    pub fn of(mut bytes: Box<dyn Read + Send>, most: u64) -> io::Result<Keeping> {
+        let mut held = Vec::new();
+        bytes.by_ref().take(HELD.min(most) + 1).read_to_end(&mut held)?;
+        if held.len() as u64 <= HELD.min(most) {
+            return Ok(Keeping::Whole(Self::Here(held.into())));
+        }
+        if held.len() as u64 > most {
+            return Ok(Keeping::TooMany(Box::new(Cursor::new(held).chain(bytes))));
+        }
+        let mut file = tempfile::tempfile().map_err(no_room)?;
+        file.write_all(&held).map_err(no_room)?;
+        let mut end = held.len() as u64;
+        held.resize(PIECE, 0);
+        loop {
+            let read = match bytes.read(&mut held) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if read == 0 {
+                return Ok(Keeping::Whole(Self::Aside(Arc::new(file), end)));
+            }
+            file.write_all(&held[..read]).map_err(no_room)?;
+            end += read as u64;
+            if end > most {
+                let kept = Self::Aside(Arc::new(file), end);
+                return Ok(Keeping::TooMany(Box::new(kept.read().chain(bytes))));
+            }
+        }
+    }
+
+    /// Reads them from their start.
+    pub fn read(&self) -> Box<dyn Read + Send> {
+        match self {
+            Self::Here(bytes) => Box::new(Cursor::new(bytes.clone())),
+            Self::Aside(file, end) => {
+                Box::new(Reading { file: Arc::clone(file), at: 0, end: *end })
+            }
+        }
+    }
+}
+
+fn no_room(error: io::Error) -> io::Error {
+    let text = format!("cannot be put aside in the folder for temporary files: {error}");
+    io::Error::new(error.kind(), text)
+}
+
+struct Reading {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Reading {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let most = buffer.len().min(rest);
+        let read = self.file.read_at(&mut buffer[..most], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_the_same_however_often_they_are_read_and_none_is_lost_where_they_are_too_many() {
+        for (size, most) in [(0, 9), (9, 9), (10, 9), (3 << 20, u64::MAX), (3 << 20, 2 << 20)] {
+            let bytes: Vec<u8> = (0..size as usize).map(|at| (at % 251) as u8).collect();
+            let all = |mut reader: Box<dyn Read + Send>| {
+                let mut read = Vec::new();
+                reader.read_to_end(&mut read).unwrap();
+                read == bytes
+            };
+            match Kept::of(Box::new(Cursor::new(bytes.clone())), most).unwrap() {
+                Keeping::Whole(kept) => {
+                    assert!(size <= most && all(kept.read()) && all(kept.read()), "{size}");
+                }
+                Keeping::TooMany(reader) => assert!(size > most && all(reader), "{size}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Owns reading a group of files as streams, one after the other: small ones are fetched ahead and stored together,
+//! large ones chunk by chunk. What is wrong with one costs the others nothing.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, stream};
+
+use super::kept::{Keeping, Kept};
+use super::lost::emptiness;
+use super::opened::{How, OfMember, Opened, Source, Step, loaded, reason};
+use super::position::{Before, Group, ToLand, Within};
+use super::remarks::has_shrunk;
+use super::rules::Rules;
+use super::setup::Setup;
+use crate::domain::file::{Layout, StreamedFile};
+use crate::domain::file_note::{About, FileNote, SeenAgain};
+use crate::domain::number::grouped;
+use crate::domain::shape::Shape;
+use crate::domain::slice::SliceId;
+use crate::sources::files::format::Doubts;
+use crate::sources::files::off_thread::off_thread;
+use crate::sources::files::places::all::Places;
+use crate::sources::files::places::{Body, OpenedFile};
+use crate::sources::{
+    FirstRow, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
+    SourceErrorKind, StreamedChunk,
+};
+
+/// So many files are fetched at once.
+const FETCHED_AT_ONCE: usize = 8;
+/// The most chunks and files that are stored in one transaction.
+const MOST_PARTS: usize = 64;
+
+/// A file that was fetched, or is coming.
+enum Fetched {
+    /// It is what was known of it.
+    Unchanged,
+    /// It is coming, or was fetched; whether its end is told.
+    Bytes(Source, bool),
+}
+
+/// Reads a group of files.
+pub(super) struct Lander {
+    setup: Arc<Setup>,
+    request: SliceRequest,
+    state: Option<State>,
+}
+
+/// A group that is being read.
+struct State {
+    rules: Arc<Rules>,
+    places: Arc<Places>,
+    group: Group,
+    /// The slice that is read next.
+    slice: SliceId,
+    /// The files of the group from the first one on, as long as none was opened otherwise.
+    fetching: Option<BoxStream<'static, Result<Fetched, SourceError>>>,
+    opened: Option<Opened>,
+    how: How,
+}
+
+/// What is stored together.
+#[derive(Default)]
+struct Part {
+    chunks: Vec<StreamedChunk>,
+    bytes: u64,
+    files: Vec<FileNote>,
+}
+
+const AS_IT_SEEMS: How = How { end_is_told: true, doubts: Doubts(0), examined: false };
+
+impl Lander {
+    /// Reads what a request says.
+    pub fn new(setup: Arc<Setup>, request: SliceRequest) -> Self {
+        Self { setup, request, state: None }
+    }
+
+    fn begin(&self) -> Result<State, SourceError> {
+        let group = Group::of(&self.request.position)?;
+        let setup = &self.setup;
+        let (files, lacking) = (Arc::clone(&setup.files), group.lacking.clone());
+        Ok(State {
+            rules: Arc::new(Rules::new(files, &setup.params, &setup.definition, lacking)),
+            places: setup.places(self.request.access)?,
+            group,
+            slice: self.request.slice,
+            fetching: None,
+            opened: None,
+            how: AS_IT_SEEMS,
+        })
+    }
+
+    async fn read(&mut self) -> Result<SliceContent, SourceError> {
+        let mut state = match self.state.take() {
+            Some(state) => state,
+            None => self.begin()?,
+        };
+        let most = self.setup.files.chunk_size();
+        let mut part = Part::default();
+        while !state.group.files.is_empty() && !part.is_full(most) {
+            match state.step(&mut part).await {
+                Ok(()) => {}
+                // What has come is stored first; then it comes to that again.
+                Err(_) if !part.is_empty() => {
+                    (state.opened, state.fetching) = (None, None);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let content = part.content(&state.group);
+        // One of which nothing is stored is a slice as well.
+        if part_is_nothing(&content) {
+            state.slice = state.slice.next();
+        }
+        if content.continues_at.is_some() {
+            self.state = Some(state);
+        }
+        Ok(content)
+    }
+}
+
+fn part_is_nothing(content: &SliceContent) -> bool {
+    matches!(&content.raw, RawSlice::Streamed(chunks) if chunks.is_empty())
+}
+
+impl State {
+    /// Goes a step further within the first file that is left.
+    async fn step(&mut self, part: &mut Part) -> Result<(), SourceError> {
+        let Some(file) = self.group.files.front().cloned().map(Arc::new) else { return Ok(()) };
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => match self.open(&file).await {
+                Ok(Some(opened)) => opened,
+                Ok(None) => {
+                    file.before.iter().for_each(|before| part.same(&file, before));
+                    self.done();
+                    return Ok(());
+                }
+                Err(error) => {
+                    let landed = self.group.at.as_ref().and_then(|at| at.landed.as_ref());
+                    let rows = loaded(landed.map_or(0, |landed| landed.end.rows));
+                    let text = format!("{}{rows}", reason(error)?);
+                    part.left_out(&file, None, About::Unreadable, text);
+                    self.done();
+                    return Ok(());
+                }
+            },
+        };
+        let (opened, step) = off_thread(move || {
+            let mut opened = opened;
+            let step = opened.step();
+            (opened, step)
+        })
+        .await;
+        let behind = self.group.at.as_ref().map_or(1, |at| at.member + 1);
+        let at_next = |begins| Some(Within { member: behind, begins, landed: None });
+        match step? {
+            Step::End => {
+                self.done();
+                return Ok(());
+            }
+            Step::Again(doubts) => {
+                self.how = How { doubts, examined: true, ..AS_IT_SEEMS };
+                let (at, how) = (self.group.at.clone(), self.how);
+                self.opened = off_thread(move || opened.again(at.as_ref(), how)).await;
+                return Ok(());
+            }
+            Step::Same(before) => {
+                part.same(&file, &before);
+                self.group.at = at_next(self.slice);
+            }
+            Step::LeftOut(member, about, text) => {
+                part.left_out(&file, member.as_deref(), about, text);
+                self.group.at = at_next(self.slice);
+            }
+            Step::Chunk(of_member) => {
+                let is_end = of_member.chunk.end.is_some();
+                let landed = of_member.chunk.landed.clone();
+                let begins = match &self.group.at {
+                    Some(at) if at.landed.is_some() => at.begins,
+                    _ => self.slice,
+                };
+                part.add(&self.rules, &file, *of_member, begins);
+                self.slice = self.slice.next();
+                self.group.at = match is_end {
+                    true => at_next(self.slice),
+                    false => Some(Within { member: behind - 1, begins, landed: Some(landed) }),
+                };
+            }
+        }
+        self.how = AS_IT_SEEMS;
+        self.opened = Some(opened);
+        Ok(())
+    }
+
+    fn done(&mut self) {
+        self.group.files.pop_front();
+        self.group.at = None;
+        self.opened = None;
+        self.how = AS_IT_SEEMS;
+    }
+
+    /// Opens the first file that is left; `None` if it is what was known of it.
+    async fn open(&mut self, file: &Arc<ToLand>) -> Result<Option<Opened>, SourceError> {
+        let is_at_its_start = self.group.at.is_none() && !self.how.examined;
+        if !is_at_its_start {
+            self.fetching = None;
+        } else if self.fetching.is_none() && self.group.files.len() > 1 {
+            self.fetching = Some(self.fetch_ahead());
+        }
+        let ahead = match &mut self.fetching {
+            Some(fetching) => fetching.next().await,
+            None => None,
+        };
+        let fetched = match ahead {
+            Some(fetched) => fetched,
+            None => {
+                let (places, rules) = (Arc::clone(&self.places), Arc::clone(&self.rules));
+                fetch(places, rules, Arc::clone(file), is_at_its_start, false).await
+            }
+        };
+        let (bytes, end_is_told) = match fetched? {
+            Fetched::Unchanged => return Ok(None),
+            Fetched::Bytes(bytes, end_is_told) => (bytes, end_is_told),
+        };
+        let (rules, file) = (Arc::clone(&self.rules), Arc::clone(file));
+        let (at, how) = (self.group.at.clone(), How { end_is_told, ..self.how });
+        let open = move || Opened::new(rules, file, bytes, at.as_ref(), how);
+        Ok(Some(off_thread(open).await))
+    }
+
+    /// The files of the group, several at once: they are small.
+    fn fetch_ahead(&self) -> BoxStream<'static, Result<Fetched, SourceError>> {
+        let (places, rules) = (Arc::clone(&self.places), Arc::clone(&self.rules));
+        let files = self.group.files.clone();
+        stream::iter(files)
+            .map(move |file| {
+                fetch(Arc::clone(&places), Arc::clone(&rules), Arc::new(file), true, true)
+            })
+            .buffered(FETCHED_AT_ONCE)
+            .boxed()
+    }
+}
+
+/// Opens a file. Its bytes are kept if it is small, or if they are to be compared with what was read before.
+async fn fetch(
+    places: Arc<Places>,
+    rules: Arc<Rules>,
+    file: Arc<ToLand>,
+    compares: bool,
+    is_small: bool,
+) -> Result<Fetched, SourceError> {
+    let known = file.known.as_ref().filter(|_| compares);
+    let opened = places.of(&file.file.name).open(&file.file, known, 0).await?;
+    let Body { bytes, end_is_told, .. } = match opened {
+        OpenedFile::Unchanged => return Ok(Fetched::Unchanged),
+        OpenedFile::Body(body) => body,
+    };
+    let compares = compares && file.before.iter().any(|before| before.hash.is_some());
+    if !compares && !is_small {
+        return Ok(Fetched::Bytes(Source::Live(bytes), end_is_told));
+    }
+    let most = rules.max_spool;
+    let kept = off_thread(move || Kept::of(bytes, most)).await;
+    let kept = kept.map_err(|error| match error.downcast::<SourceError>() {
+        Ok(error) => error,
+        Err(error) => {
+            let message = format!("{} cannot be read", file.file.name);
+            SourceError::new(SourceErrorKind::FileBusy, message).caused_by(error)
+        }
+    })?;
+    let source = match kept {
+        Keeping::Whole(kept) => Source::Kept(kept),
+        Keeping::TooMany(bytes) => Source::Live(bytes),
+    };
+    Ok(Fetched::Bytes(source, end_is_told))
+}
+
+impl Part {
+    fn is_full(&self, most_bytes: u64) -> bool {
+        self.bytes >= most_bytes || self.chunks.len() + self.files.len() >= MOST_PARTS
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.files.is_empty()
+    }
+
+    fn note(&mut self, file: &ToLand, name: String, about: About, text: String) {
+        let url = file.file.name.clone();
+        self.files.push(FileNote { url, name, about, text, again: None });
+    }
+
+    fn left_out(&mut self, file: &ToLand, member: Option<&str>, about: About, text: String) {
+        self.note(file, named(file, member), about, text);
+    }
+
+    /// A file, or a member of it, is what it was.
+    fn same(&mut self, file: &ToLand, before: &Before) {
+        let (url, name) = (file.file.name.clone(), named(file, before.member.as_deref()));
+        let again = Some(SeenAgain { id: before.id, listed: file.seen() });
+        self.files.push(FileNote { url, name, about: About::Same, text: String::new(), again });
+        for remark in &before.remarks {
+            let about = if remark.degrades { About::Doubt } else { About::Odd };
+            self.note(file, String::new(), about, remark.text.clone());
+        }
+    }
+
+    fn add(&mut self, rules: &Rules, file: &ToLand, of_member: OfMember, begins: SliceId) {
+        let OfMember { member, layout, chunk: landed } = of_member;
+        let (chunk, parsed) = (landed.chunk, landed.parsed);
+        let name = named(file, member.as_deref());
+        if landed.first_row == FirstRow::Header {
+            let text =
+                "the first row is a header, and is loaded as a row: csv.skip_lines = 1 skips it";
+            self.note(file, name.clone(), About::Odd, text.to_owned());
+        }
+        let end = landed.end.map(|mut known| {
+            known.size = file.file.size.unwrap_or(known.size);
+            known.modified = file.file.modified.unwrap_or(UNIX_EPOCH);
+            known.etag.clone_from(&file.file.etag);
+            known
+        });
+        if end.is_some() {
+            let before = file.before_of(member.as_deref()).map_or(0, |before| before.rows);
+            self.note_end(rules, file, (name, &layout), landed.landed.end.rows, before);
+        }
+        self.bytes += chunk.end - chunk.start;
+        let listed = Some(file.seen());
+        let file = StreamedFile { begins, name: file.file.name.clone(), layout, listed, member };
+        let (blocks, rows, shape) = (parsed.blocks, parsed.rows, parsed.shape);
+        self.chunks.push(StreamedChunk { file, chunk, blocks, rows, shape, end });
+    }
+
+    /// What there is to say of a file that was read to its end.
+    fn note_end(
+        &mut self,
+        rules: &Rules,
+        file: &ToLand,
+        (name, layout): (String, &Layout),
+        rows: i64,
+        before: i64,
+    ) {
+        for remark in rules.files.notes(layout) {
+            let about = if remark.degrades { About::Doubt } else { About::Odd };
+            self.note(file, name.clone(), about, remark.text);
+        }
+        if has_shrunk(before, rows) {
+            let [now, then] = [rows, before].map(|rows| grouped(rows.unsigned_abs()));
+            let unit = if rows == 1 { "row" } else { "rows" };
+            let text = format!("has {now} {unit}; its earlier version had {then}");
+            self.note(file, name.clone(), About::Odd, text);
+        }
+        if rows == 0 {
+            let text = emptiness(&*rules.files, layout).to_owned();
+            self.note(file, name, About::Odd, text);
+        }
+    }
+
+    fn content(self, group: &Group) -> SliceContent {
+        let rows = self.chunks.iter().map(|chunk| chunk.rows).sum();
+        let notes = SliceNotes { files: self.files, ..SliceNotes::default() };
+        SliceContent {
+            raw: RawSlice::Streamed(self.chunks),
+            bytes: self.bytes,
+            rows,
+            shape: Shape::default(),
+            next: Vec::new(),
+            continues_at: (!group.files.is_empty()).then(|| group.to_json()),
+            end: None,
+            met: None,
+            watermark: None,
+            notes,
+        }
+    }
+}
+
+/// What a file, or a member of it, is called in messages.
+fn named(file: &ToLand, member: Option<&str>) -> String {
+    match member {
+        Some(member) => format!("{}#{member}", file.file.name),
+        None => file.file.name.clone(),
+    }
+}
+
+impl SliceReader for Lander {
+    fn next(&mut self) -> BoxFuture<'_, Result<SliceContent, SourceError>> {
+        self.read().boxed()
+    }
+}

@@ -1,0 +1,343 @@
+//! Owns a file that is read as a stream: what it holds, one member after the other, chunk by chunk. Blocking.
+//!
+//! What is wrong with a member costs the others nothing.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::kept::Kept;
+use super::lost;
+use super::position::{Before, ToLand, Within};
+use super::rules::Rules;
+use crate::domain::failure::{FailureClass, chain};
+use crate::domain::file::Layout;
+use crate::domain::file_note::About;
+use crate::domain::file_standing::shown;
+use crate::domain::hash::{ContentHasher, StoredHash};
+use crate::domain::number::grouped;
+use crate::domain::text::{cut, visible};
+use crate::sources::files::contents::{Content, Contents, contents};
+use crate::sources::files::format::Doubts;
+use crate::sources::files::landing::{Coming, Damage, Landed, LandedChunk, LandingFile};
+use crate::sources::files::unpack::Bytes;
+use crate::sources::{FirstRow, SourceError, SourceErrorKind};
+
+/// The most bytes of what is wrong with a file.
+const MAX_REASON: usize = 500;
+
+/// What a file is read from.
+pub(super) enum Source {
+    /// Bytes that can be read again.
+    Kept(Kept),
+    /// Bytes that come once.
+    Live(Bytes),
+}
+
+/// A file that was opened.
+pub(super) struct Opened {
+    rules: Arc<Rules>,
+    file: Arc<ToLand>,
+    kept: Option<Kept>,
+    contents: Contents,
+    how: How,
+    /// How far the next member was stored.
+    stored: Option<Landed>,
+    /// The members that are as they were.
+    same: Vec<Option<String>>,
+    member: Option<Member>,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    /// Whether it is told where its bytes end.
+    pub end_is_told: bool,
+    /// What is wrong of what the start of its next member makes believe.
+    pub doubts: Doubts,
+    /// Whether that member was looked through, and has what it must have.
+    pub examined: bool,
+}
+
+/// A member that is being read; of a file that is no archive, itself.
+struct Member {
+    name: String,
+    member: Option<String>,
+    landing: Box<dyn LandingFile>,
+    /// Its next chunk, where that was read to see what the file has.
+    ahead: Option<LandedChunk>,
+    /// So many of its rows are stored.
+    rows: i64,
+}
+
+/// What comes next of a file.
+pub(super) enum Step {
+    /// A chunk of a member.
+    Chunk(Box<OfMember>),
+    /// A member is what it was.
+    Same(Box<Before>),
+    /// The rest of a member is not read.
+    LeftOut(Option<String>, About, String),
+    /// It is to be opened again, since it is not what it seemed.
+    Again(Doubts),
+    /// That was all.
+    End,
+}
+
+/// A chunk of a member.
+pub(super) struct OfMember {
+    /// Which member.
+    pub member: Option<String>,
+    /// How it is read.
+    pub layout: Layout,
+    /// The chunk.
+    pub chunk: LandedChunk,
+}
+
+impl Opened {
+    /// Opens a file where a task stands within it. What is `kept` and was read before is compared with that.
+    pub fn new(
+        rules: Arc<Rules>,
+        file: Arc<ToLand>,
+        bytes: Source,
+        at: Option<&Within>,
+        how: How,
+    ) -> Self {
+        let (kept, live) = match bytes {
+            Source::Kept(kept) => (Some(kept.clone()), kept.read()),
+            Source::Live(live) => (None, live),
+        };
+        let same = match (&kept, at) {
+            (Some(kept), None) if !how.examined => same(&rules, &file, kept, how.end_is_told),
+            _ => Vec::new(),
+        };
+        let contents = contents(live, rules.compression, how.end_is_told);
+        let done = at.map_or(0, |at| at.member);
+        let stored = at.and_then(|at| at.landed.clone());
+        let mut opened = Self { rules, file, kept, contents, how, stored, same, member: None };
+        for _ in 0..done {
+            opened.contents.next();
+        }
+        opened
+    }
+
+    /// The same from where a task stands, if its bytes can be read again.
+    pub fn again(self, at: Option<&Within>, how: How) -> Option<Self> {
+        let how = How { end_is_told: self.how.end_is_told, ..how };
+        let same = self.same;
+        let bytes = Source::Kept(self.kept?);
+        let opened = Self::new(self.rules, self.file, bytes, at, How { examined: true, ..how });
+        Some(Self { same, how, ..opened })
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    /// What is not the fault of the file alone, or may pass.
+    pub fn step(&mut self) -> Result<Step, SourceError> {
+        let Some(mut member) = self.member.take() else {
+            let Some(content) = self.contents.next() else { return Ok(Step::End) };
+            let of = content.member.clone();
+            let rows = self.stored.as_ref().map_or(0, |stored| stored.end.rows);
+            return match self.begin(content) {
+                Ok(None) => self.step(),
+                Ok(Some(step)) => Ok(step),
+                Err(error) => left_out(of, error, rows),
+            };
+        };
+        let rows = member.rows;
+        match self.next_of(&mut member) {
+            Ok(Step::Chunk(of_member)) => {
+                if of_member.chunk.end.is_none() {
+                    member.rows = of_member.chunk.landed.end.rows;
+                    self.member = Some(member);
+                }
+                Ok(Step::Chunk(of_member))
+            }
+            Ok(step) => Ok(step),
+            Err(error) => left_out(member.member, error, rows),
+        }
+    }
+
+    /// Begins with a member.
+    fn begin(&mut self, content: Content) -> Result<Option<Step>, SourceError> {
+        let Content { member, bytes } = content;
+        let before = self.file.before_of(member.as_deref());
+        if let (Some(before), true) = (before, self.same.contains(&member)) {
+            return Ok(Some(Step::Same(Box::new(before.clone()))));
+        }
+        let name = match &member {
+            Some(member) => format!("{}#{member}", self.file.file.name),
+            None => self.file.file.name.clone(),
+        };
+        let How { end_is_told, doubts, examined } = self.how;
+        (self.how.doubts, self.how.examined) = (Doubts::default(), false);
+        let coming = Coming { end_is_told, damage: Damage::Stays, doubts };
+        let landing = Arc::clone(&self.rules.files).land(name.clone(), bytes, coming)?;
+        let mut open = Member { name, member, landing, ahead: None, rows: 0 };
+        if let Some(stored) = self.stored.take() {
+            open.landing.pass(&stored)?;
+            open.rows = stored.end.rows;
+        } else if !examined && let Some(step) = self.examine(&mut open)? {
+            return Ok(Some(step));
+        }
+        self.member = Some(open);
+        Ok(None)
+    }
+
+    /// Looks through a file of which only its rows say what it has, before any of them is stored.
+    fn examine(&self, member: &mut Member) -> Result<Option<Step>, SourceError> {
+        let before = self.file.before_of(member.member.as_deref());
+        let must_have = self.rules.must_have(before);
+        if member.landing.has_met(&must_have) {
+            return Ok(None);
+        }
+        let mut chunks = 0;
+        loop {
+            let chunk = match member.landing.next() {
+                Ok(chunk) => chunk,
+                Err(error) => return self.doubted(member, chunks > 0, error).map(Some),
+            };
+            chunks += 1;
+            if let Some(text) = self.refused(member, &chunk)? {
+                return Ok(Some(Step::LeftOut(member.member.clone(), About::Lost, text)));
+            }
+            let ended = chunk.end.is_some();
+            if chunks == 1 && (ended || member.landing.has_met(&must_have)) {
+                member.ahead = Some(chunk);
+                return Ok(None);
+            }
+            if ended || member.landing.has_met(&must_have) {
+                return Ok(Some(Step::Again(Doubts::default())));
+            }
+        }
+    }
+
+    fn next_of(&self, member: &mut Member) -> Result<Step, SourceError> {
+        let chunk = match member.ahead.take() {
+            Some(chunk) => chunk,
+            None => match member.landing.next() {
+                Ok(chunk) => chunk,
+                Err(error) => return self.doubted(member, member.rows > 0, error),
+            },
+        };
+        if let Some(text) = self.refused(member, &chunk)? {
+            let text = format!("{text}{}", loaded(member.rows));
+            return Ok(Step::LeftOut(member.member.clone(), About::Lost, text));
+        }
+        let layout = match &chunk.end {
+            Some(end) => end.layout.clone(),
+            None => member.landing.layout().clone(),
+        };
+        Ok(Step::Chunk(Box::new(OfMember { member: member.member.clone(), layout, chunk })))
+    }
+
+    /// What an error means: a file may only be read otherwise than its start made believe.
+    fn doubted(
+        &self,
+        member: &Member,
+        is_stored: bool,
+        error: SourceError,
+    ) -> Result<Step, SourceError> {
+        match member.landing.raised() {
+            Some(doubts) if !is_stored => Ok(Step::Again(doubts)),
+            _ => Err(error),
+        }
+    }
+
+    /// Why a member is kept out that was read so far.
+    fn refused(&self, member: &Member, chunk: &LandedChunk) -> Result<Option<String>, SourceError> {
+        let (rules, end) = (&self.rules, chunk.landed.end);
+        if rules.max_bytes.is_some_and(|most| end.bytes > most) {
+            let most = rules.max_bytes.unwrap_or_default();
+            let message = format!("{} has more than `files.max_bytes` = {most} bytes", member.name);
+            return Err(SourceError::new(SourceErrorKind::TooLarge, message).advise("raise it"));
+        }
+        let name = shown(&member.name);
+        let before = self.file.before_of(member.member.as_deref());
+        let layout = chunk.end.as_ref().map_or(member.landing.layout(), |end| &end.layout);
+        if rules.may_lose {
+            return Ok(None);
+        }
+        let rows_before = before.map_or(0, |before| before.rows);
+        if chunk.end.is_some() && end.rows == 0 && rows_before > 0 {
+            let text = lost::rows(&*rules.files, layout, rows_before);
+            return Ok(Some(format!("{name} {text}")));
+        }
+        if chunk.first_row == FirstRow::OtherHeader {
+            return Ok(Some(format!("{name}: {}", lost::OTHER_HEADER)));
+        }
+        if end.rows == 0 {
+            return Ok(None);
+        }
+        let Some(lacking) = rules.lacking(before) else { return Ok(None) };
+        let width = chunk.end.as_ref().and_then(|end| end.width);
+        let absent = rules.files.absent(layout, width).unwrap_or_default();
+        let text = lost::columns(absent, lacking, before.is_some());
+        Ok(text.map(|text| format!("{name}: {text}")))
+    }
+}
+
+/// The members of a file that are what they were.
+fn same(rules: &Rules, file: &ToLand, kept: &Kept, end_is_told: bool) -> Vec<Option<String>> {
+    let known = |before: &Before| before.hash.is_some();
+    if !file.before.iter().any(known) {
+        return Vec::new();
+    }
+    let mut same = Vec::new();
+    for Content { member, bytes } in contents(kept.read(), rules.compression, end_is_told) {
+        let before = file.before_of(member.as_deref()).and_then(|before| before.hash);
+        // What cannot be read is told when it is to be stored.
+        let (Some(before), Ok(unpacked)) = (before, bytes) else { continue };
+        if hash_of(unpacked.bytes).is_ok_and(|hash| hash == before) {
+            same.push(member);
+        }
+    }
+    same
+}
+
+fn hash_of(mut bytes: Bytes) -> io::Result<StoredHash> {
+    let mut hasher = ContentHasher::default();
+    let mut piece = vec![0; 256 << 10];
+    loop {
+        match bytes.read(&mut piece) {
+            Ok(0) => return Ok(hasher.take().into()),
+            Ok(read) => hasher.update(&piece[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A member that cannot be read, if that is its own fault and stays so.
+fn left_out(member: Option<String>, error: SourceError, rows: i64) -> Result<Step, SourceError> {
+    let reason = reason(error)?;
+    Ok(Step::LeftOut(member, About::Unreadable, format!("{reason}{}", loaded(rows))))
+}
+
+/// Why a file cannot be read, if that is its own fault and stays so.
+///
+/// # Errors
+/// When it is not.
+pub(super) fn reason(error: SourceError) -> Result<String, SourceError> {
+    let is_of_source = matches!(
+        error.kind,
+        SourceErrorKind::InvalidConfig
+            | SourceErrorKind::MissingValue
+            | SourceErrorKind::InvalidState
+            | SourceErrorKind::SchemaFrozen
+            | SourceErrorKind::BadRecording
+    );
+    if is_of_source || error.class() != FailureClass::Permanent {
+        return Err(error);
+    }
+    Ok(visible(&cut(&chain(&error), MAX_REASON)).into_owned())
+}
+
+/// What was stored of a file before it was left out.
+pub(super) fn loaded(rows: i64) -> String {
+    match rows {
+        0 => String::new(),
+        1 => "; its first row was loaded".to_owned(),
+        rows => format!("; its first {} rows were loaded", grouped(rows.unsigned_abs())),
+    }
+}

@@ -1,0 +1,373 @@
+//! Owns planning the files of a run, in their order: which of them are read, how far, and by which tasks.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use chrono::Utc;
+
+use super::found::{AllFound, Found, modified};
+use super::guard::{FileGuard, lacking_of};
+use super::position::{Before, Group, Seen, ToLand};
+use super::remarks::FileRemarks;
+use super::setup::Setup;
+use crate::domain::bloom_filter::{BloomFilter, KeyOrder};
+use crate::domain::file::{CommittedFile, KnownFile};
+use crate::domain::hash::Hashes;
+use crate::domain::remark::Remark;
+use crate::domain::run::Mode;
+use crate::domain::slice::SliceId;
+use crate::job_file::policy::MissingAction;
+use crate::mapping::Mapping;
+use crate::sources::files::file_source::WhenGone;
+use crate::sources::files::places::Listed;
+use crate::sources::files::places::all::Places;
+use crate::sources::files::store::stored_name;
+use crate::sources::{
+    FilePlan, FileSource, FoundFile, Loss, NextSlice, Plan, PlanRequest, SourceError,
+    SourceErrorKind,
+};
+use crate::values::row::Row;
+
+/// A plan in the making.
+pub(super) struct Planning<'a> {
+    setup: &'a Setup,
+    request: &'a PlanRequest,
+    stopped: &'a AtomicBool,
+    places: Arc<Places>,
+    /// The job file of now.
+    written: Hashes,
+    guard: FileGuard<'a>,
+    remarks: FileRemarks<'a>,
+    lanes: Lanes,
+    /// Files that are too young to be read.
+    young: usize,
+    landed: usize,
+    /// Whether a file is gone, and its records with it unless another file has them: only reading all tells.
+    read_again: bool,
+}
+
+/// The tasks that read files: side by side, in lanes. Their order is that of the files.
+#[derive(Default)]
+struct Lanes {
+    files: Vec<FoundFile>,
+    groups: Vec<(u32, Group)>,
+    /// The lane of the last file that is read, and whether it is of a group.
+    last: Option<(u32, bool)>,
+}
+
+impl<'a> Planning<'a> {
+    /// Of what earlier runs have read.
+    ///
+    /// # Errors
+    /// When a place cannot be used as the job file says.
+    pub fn new(
+        setup: &'a Setup,
+        request: &'a PlanRequest,
+        stopped: &'a AtomicBool,
+    ) -> Result<Self, SourceError> {
+        let (files, definition): (&dyn FileSource, _) = (&*setup.files, &*setup.definition);
+        Ok(Self {
+            setup,
+            request,
+            stopped,
+            places: setup.places(request.access)?,
+            written: Hashes::of(definition.text.as_bytes()),
+            guard: FileGuard::new(files, definition, &request.files),
+            remarks: FileRemarks::new(files, definition),
+            lanes: Lanes::default(),
+            young: 0,
+            landed: 0,
+            read_again: false,
+        })
+    }
+
+    /// Plans what was found. Blocking.
+    pub fn plan(mut self, found: AllFound) -> Result<Plan, SourceError> {
+        let AllFound { files, left_out } = found;
+        let base = self.setup.definition.base_dir();
+        let sizes = files.iter().map(|file| match file {
+            Found::Here(path) => path.metadata().map_or(0, |file| file.len()),
+            Found::There(_) => 0,
+        });
+        let mut keys = BloomFilter::for_bytes(sizes.sum());
+        let listed = files.len();
+        let nothing_left_out = left_out.iter().all(|left| left.loss == Loss::Nothing);
+        // What was in a folder that cannot be looked into may still be there.
+        let all_known = left_out.iter().all(|left| left.loss != Loss::Unknown);
+        let mut names = Vec::with_capacity(listed);
+        for left in left_out {
+            names.push(stored_name(base, &left.path));
+            self.guard.leave_out(left);
+        }
+        self.refuse_none(listed)?;
+        let there: HashSet<String> = files.iter().map(|file| name(base, file)).collect();
+        self.read_again = self.reads_all_without_gone_files(&there);
+        let mapping = Mapping::new(&self.setup.definition, None);
+        let mut scratch = String::new();
+        let mut visit = |row: &dyn Row| {
+            if let Some(hash) = mapping.key_hash(row, &mut scratch) {
+                keys.see(hash);
+            }
+        };
+        let now = SystemTime::now();
+        for file in files {
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err(SourceError::new(
+                    SourceErrorKind::Abandoned,
+                    "nobody waits for the plan any more",
+                ));
+            }
+            let url = name(base, &file);
+            if !self.guard.can_keep(&url) {
+                continue;
+            }
+            names.push(url.clone());
+            if self.is_young(&file, now) {
+                self.young += 1;
+                continue;
+            }
+            match file {
+                Found::Here(path) => self.here(&path, url, &mut visit)?,
+                Found::There(listed) => self.there(listed),
+            }
+        }
+        let Self { mut guard, mut remarks, lanes, landed, young, .. } = self;
+        let Lanes { files, groups, .. } = lanes;
+        let nothing = files.is_empty() && groups.is_empty();
+        if let (true, Some(error)) = (nothing, guard.take_error()) {
+            return Err(error);
+        }
+        let found = all_known.then_some(names);
+        if let Some(names) = &found {
+            remarks.look_for_missing(&self.request.files, names);
+        }
+        let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
+        remarks.extend(waiting(young));
+        let whole = files.iter().all(|file| matches!(file.plan, FilePlan::Whole(_)));
+        let everything = nothing_left_out && whole && files.len() + landed == listed;
+        // What stands in files that are read as streams nobody has seen.
+        let order = if landed == 0 { keys.order() } else { KeyOrder::Ordered };
+        let slices = groups.into_iter().map(|(lane, group)| NextSlice {
+            slice: SliceId::new(lane, 0),
+            position: group.to_json(),
+        });
+        let (slices, parents) = (slices.collect(), None);
+        Ok(Plan { slices, files, landed, everything, found, remarks, order, parents })
+    }
+
+    /// An empty listing where there were files is mostly one that cannot be seen.
+    fn refuse_none(&self, listed: usize) -> Result<(), SourceError> {
+        let had = self.request.files.values().any(|file| !file.gone);
+        if listed > 0 || !had || self.setup.params.allow_empty {
+            return Ok(());
+        }
+        let setting = self.setup.files.location().setting;
+        let message = format!("{setting}: there is no file, and the last run found some");
+        Err(SourceError::new(SourceErrorKind::FileMissing, message).advise(
+            "see whether they can still be listed; if there may be none, write allow_empty = true under [files]",
+        ))
+    }
+
+    fn is_young(&self, file: &Found, now: SystemTime) -> bool {
+        let Some(min_age) = self.setup.params.min_age else { return false };
+        let age = modified(file).map(|time| now.duration_since(time).unwrap_or_default());
+        age.is_some_and(|age| age < min_age)
+    }
+
+    /// Plans a file of this machine.
+    fn here(
+        &mut self,
+        path: &Path,
+        url: String,
+        visit: &mut dyn FnMut(&dyn Row),
+    ) -> Result<(), SourceError> {
+        let committed = self.versions(&url);
+        // One that was read as a stream says nothing of one that need not be.
+        let planned = committed.first().filter(|committed| committed.listed.is_none());
+        let known = planned.and_then(|committed| self.usable(committed));
+        if known.is_none() && !committed.is_empty() && planned.is_none() {
+            match self.places.look(&url) {
+                Ok(listed) if self.is_unchanged(&listed, &committed) => {
+                    self.keep_as_is(&committed);
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) => return self.guard.keep_out(path, &url, error),
+            }
+        }
+        let plan = match self.setup.files.plan(path, known, visit) {
+            Ok(FilePlan::Landed) => {
+                match self.places.look(&url) {
+                    Ok(listed) => self.land(listed),
+                    Err(error) => self.guard.keep_out(path, &url, error)?,
+                }
+                return Ok(());
+            }
+            Ok(plan) => plan,
+            Err(error) => return self.guard.keep_out(path, &url, error),
+        };
+        let committed = committed.first().copied().cloned();
+        let found = FoundFile { lane: 0, url, committed, plan };
+        if self.guard.admits(&found) {
+            self.remarks.look_at(&found);
+            self.lanes.add_planned(found);
+        }
+        Ok(())
+    }
+
+    /// Plans a file that is elsewhere.
+    fn there(&mut self, listed: Listed) {
+        let committed = self.versions(&listed.name);
+        match self.is_unchanged(&listed, &committed) {
+            true => self.keep_as_is(&committed),
+            false => self.land(listed),
+        }
+    }
+
+    /// The last version of a file, or of each of its members.
+    fn versions(&self, url: &str) -> Vec<&'a CommittedFile> {
+        let request: &'a PlanRequest = self.request;
+        let from = request.files.range(url.to_owned()..).map(|(_, file)| file);
+        from.take_while(|file| file.url == url).collect()
+    }
+
+    /// Whether a file is what it was when it was read, and need not be opened to see that.
+    fn is_unchanged(&self, listed: &Listed, committed: &[&CommittedFile]) -> bool {
+        let Some(seen) = self.last_seen(committed) else { return false };
+        self.places.of(&listed.name).proves_unchanged(&seen.file, listed, seen.at)
+    }
+
+    /// How a file was listed when it was read last, if the run may build upon that.
+    fn last_seen(&self, committed: &[&CommittedFile]) -> Option<Seen> {
+        let usable = committed.iter().all(|committed| self.usable(committed).is_some());
+        let seen = committed.iter().map(|committed| Seen::of(committed));
+        let seen = seen.collect::<Option<Vec<_>>>().filter(|_| usable)?;
+        seen.into_iter().max_by_key(|seen| seen.at)
+    }
+
+    /// What the last good run allows to build upon: nothing in a full run, after the job file changed, or when a
+    /// run that was not finished left rows behind the committed end, or older values in records than the
+    /// committed rows have.
+    fn usable<'k>(&self, committed: &'k CommittedFile) -> Option<&'k KnownFile> {
+        let request = self.request;
+        let stored = committed.definition_hash;
+        let same_definition = stored.is_some_and(|stored| self.written.matches(stored));
+        let broken_off = request.broken_off.is_some_and(|run| run > committed.run);
+        let made = committed.listed.is_none() || self.setup.files.made(&committed.known.layout);
+        let usable = request.mode != Mode::Full
+            && same_definition
+            && made
+            && !committed.rows_behind
+            && !broken_off
+            && !self.read_again;
+        usable.then_some(&committed.known)
+    }
+
+    fn keep_as_is(&mut self, committed: &[&CommittedFile]) {
+        for committed in committed {
+            let found = unchanged(committed);
+            self.remarks.look_at(&found);
+            self.lanes.files.push(found);
+        }
+    }
+
+    /// Plans to read a file as a stream.
+    fn land(&mut self, file: Listed) {
+        let committed = self.versions(&file.name);
+        let (files, definition): (&dyn FileSource, _) =
+            (&*self.setup.files, &*self.setup.definition);
+        let known = self.last_seen(&committed).map(|seen| seen.file);
+        let before = committed.iter().map(|committed| {
+            let mut remarks = FileRemarks::new(files, definition);
+            remarks.look_at(&unchanged(committed));
+            let hash = committed.known.hash;
+            let usable = committed.listed.is_some() && self.usable(committed).is_some();
+            Before {
+                id: committed.id,
+                member: committed.member.clone(),
+                hash: usable.then_some(hash),
+                rows: committed.known.end.rows,
+                lacking: lacking_of(files, &committed.known),
+                remarks: remarks.remarks(),
+            }
+        });
+        let before = before.collect();
+        let lacking = self.guard.lacking().cloned();
+        self.landed += 1;
+        self.lanes.add_landed(ToLand { file, at: Utc::now(), known, before }, lacking);
+    }
+
+    /// Whether a file is gone, and its records with it unless another file has them.
+    fn reads_all_without_gone_files(&self, there: &HashSet<String>) -> bool {
+        let looks = self.setup.definition.missing.action == MissingAction::Tombstone
+            && self.setup.files.when_gone() == WhenGone::Tombstone;
+        let is_gone = |file: &CommittedFile| !file.gone_for_good && !there.contains(&file.url);
+        looks && self.request.files.values().any(is_gone)
+    }
+}
+
+impl Lanes {
+    fn add_planned(&mut self, file: FoundFile) {
+        let reads = !matches!(file.plan, FilePlan::Unchanged { .. });
+        let lane = if reads { self.planned_lane() } else { 0 };
+        self.files.push(FoundFile { lane, ..file });
+    }
+
+    fn add_landed(&mut self, file: ToLand, lacking: Option<BTreeSet<String>>) {
+        let fits = matches!(self.last, Some((_, true)))
+            && self.groups.last().is_some_and(|(_, group)| group.takes(&file.file));
+        if !fits {
+            let lane = self.next_lane();
+            self.last = Some((lane, true));
+            self.groups.push((lane, Group { lacking, ..Group::default() }));
+        }
+        if let Some((_, group)) = self.groups.last_mut() {
+            group.files.push_back(file);
+        }
+    }
+
+    /// The lane of the next file that is cut into chunks: that of those in front of it.
+    fn planned_lane(&mut self) -> u32 {
+        let lane = match self.last {
+            Some((lane, false)) => lane,
+            _ => self.next_lane(),
+        };
+        self.last = Some((lane, false));
+        lane
+    }
+
+    fn next_lane(&self) -> u32 {
+        self.last.map_or(0, |(lane, _)| lane + 1)
+    }
+}
+
+fn name(base: &Path, file: &Found) -> String {
+    match file {
+        Found::Here(path) => stored_name(base, path),
+        Found::There(listed) => listed.name.clone(),
+    }
+}
+
+/// A file that is what it was.
+fn unchanged(committed: &CommittedFile) -> FoundFile {
+    let KnownFile { modified, etag, .. } = &committed.known;
+    let (modified, etag) = (*modified, etag.clone());
+    let plan = FilePlan::Unchanged { modified, hash: None, layout: None, etag };
+    let url = committed.url.clone();
+    FoundFile { lane: 0, url, committed: Some(committed.clone()), plan }
+}
+
+/// What there is to say of files that wait until they are older.
+fn waiting(young: usize) -> Option<Remark> {
+    let text = match young {
+        0 => return None,
+        1 => "a file is younger than `files.min_age` and waits for the next run".to_owned(),
+        young => {
+            format!("{young} files are younger than `files.min_age` and wait for the next run")
+        }
+    };
+    Some(Remark::note(text))
+}

@@ -1,0 +1,71 @@
+//! Owns what the job file asks of files that are read as streams.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::position::Before;
+use crate::job_file::Definition;
+use crate::job_file::policy::Policy;
+use crate::sources::files::landing::Lands;
+use crate::sources::files::params::FilesParams;
+use crate::sources::files::unpack::Compression;
+
+/// The most bytes that are put aside, unless the job file says otherwise.
+const MAX_SPOOL: u64 = 4 << 30;
+
+/// What the files of a task are read by.
+pub(super) struct Rules {
+    /// Their format.
+    pub files: Arc<dyn Lands>,
+    /// How they are packed.
+    pub compression: Compression,
+    /// The largest of them.
+    pub max_bytes: Option<u64>,
+    /// The most bytes that are put aside of one.
+    pub max_spool: u64,
+    /// Whether files may lose what they had.
+    pub may_lose: bool,
+    guards: bool,
+    /// The mapped columns.
+    mapped: Vec<String>,
+    /// Those that one of the earlier files lacks; `None` where there were none.
+    lacking_before: Option<BTreeSet<String>>,
+}
+
+impl Rules {
+    /// Those of a job file.
+    pub fn new(
+        files: Arc<dyn Lands>,
+        params: &FilesParams,
+        definition: &Definition,
+        lacking_before: Option<BTreeSet<String>>,
+    ) -> Self {
+        let locators = definition.locators();
+        let mapped = locators.iter().filter_map(|locator| locator.label());
+        Self {
+            files,
+            compression: params.compression.unwrap_or_default(),
+            max_bytes: params.max_bytes.map(u64::from),
+            max_spool: params.max_spool.map_or(MAX_SPOOL, u64::from),
+            may_lose: definition.contract.missing_field == Policy::Evolve,
+            guards: definition.contract.guards(),
+            mapped: mapped.map(str::to_owned).collect(),
+            lacking_before,
+        }
+    }
+
+    /// The columns that may be absent: those that were so before. `None` where all may be.
+    pub fn lacking<'a>(&'a self, before: Option<&'a Before>) -> Option<&'a BTreeSet<String>> {
+        match before {
+            _ if !self.guards => None,
+            Some(before) => before.lacking.as_ref(),
+            None => self.lacking_before.as_ref(),
+        }
+    }
+
+    /// The mapped columns that must be there.
+    pub fn must_have(&self, before: Option<&Before>) -> Vec<String> {
+        let Some(lacking) = self.lacking(before) else { return Vec::new() };
+        self.mapped.iter().filter(|column| !lacking.contains(*column)).cloned().collect()
+    }
+}

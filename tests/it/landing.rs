@@ -1,0 +1,414 @@
+//! Files that are read as streams, packed ones of this machine: they leave what they would leave unpacked, each is read
+//! once, and what is wrong with one costs the others nothing.
+
+use std::fs::{FileTimes, OpenOptions};
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use flate2::{Compression, GzBuilder};
+use kasparro::db::runs::Run;
+use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
+use kasparro::domain::run::{Mode, RunId};
+use kasparro::tasks::start_run::{RunRequest, Started};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::app::{TestApp, request};
+use crate::process::call;
+use crate::shuffle::Shuffle;
+
+/// What does not depend on how a file is read.
+const LEFT: &[&str] = &[
+    "select concat_ws(' ', external_id, name, price, raw_row) from unified_records order by external_id",
+    "select concat_ws(' ', raw_row, line, byte_start, byte_end, field, reason) from quarantined_rows order by 1",
+    "select concat_ws(' ', row_number, byte_offset, encode(payload, 'escape')) from raw_csv_data order by 1",
+    "select concat_ws(' ', status, rows_read, inserted, updated, unchanged, quarantined, open_tasks,
+        failed_tasks) from etl_runs order by id",
+];
+const NAMES: &str = "select name from unified_records order by external_id";
+const BLOCKS: &str = "select count(*) from raw_csv_blocks";
+const VERSIONS: &str = "select count(*) from source_files";
+const LANES: &str = "select kind || ' ' || (first_slice >> 32) || ' ' || count(*) from run_tasks
+     where role = 'read' and run_id = (select max(id) from etl_runs) group by kind, first_slice >> 32 order by 1";
+
+fn job(paths: &str, files: &str, more: &str) -> String {
+    format!(
+        "kind = \"csv\"\nprimary_key = [\"id\"]\n[files]\npaths = [{paths}]\n{files}\n[csv]\n{more}\n\
+         [fields]\nname = {{}}\nprice = {{ type = \"decimal\" }}\n"
+    )
+}
+
+async fn app(paths: &str, files: &str, more: &str) -> TestApp {
+    let app = TestApp::empty().await;
+    app.write("lines.toml", job(paths, files, more));
+    app
+}
+
+fn gzip_at(bytes: &[u8], time: u32) -> Vec<u8> {
+    let mut encoder = GzBuilder::new().mtime(time).write(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    gzip_at(bytes.as_ref(), 0)
+}
+
+/// Rows `from` to `to`, some of which are set aside.
+fn csv(from: usize, to: usize) -> String {
+    let mut text = "id,name,price\n".to_owned();
+    for id in from..=to {
+        let price = if id % 10 == 7 { "cheap".to_owned() } else { format!("{id}.25") };
+        text.push_str(&format!("{id},\"name\nof {id}\",{price}\n"));
+    }
+    text
+}
+
+fn named(id: usize, name: &str) -> String {
+    format!("id,name,price\n{id},{name},1\n")
+}
+
+/// So that it is old when it is read.
+fn age(app: &TestApp, file: &str, seconds: u64) {
+    let file = OpenOptions::new().write(true).open(app.path(file)).unwrap();
+    let time = SystemTime::now() - Duration::from_secs(seconds);
+    file.set_times(FileTimes::new().set_modified(time)).unwrap();
+}
+
+fn note(run: &Run) -> &str {
+    run.stop_reason.as_deref().unwrap_or_default()
+}
+
+async fn same(one: &TestApp, other: &TestApp) {
+    for query in LEFT {
+        let (found, expected) = (one.texts(query).await, other.texts(query).await);
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_packed_file_leaves_what_it_leaves_unpacked() {
+    for chunk_size in [64, 700, 1 << 20] {
+        let size = format!("chunk_size = {chunk_size}");
+        let plain = app("\"*.csv\"", "", &size).await;
+        plain.write("a.csv", csv(1, 90));
+        let packed = app("\"*.gz\"", "", &size).await;
+        let text = csv(1, 90);
+        // Two members, as they are appended to each other.
+        let (one, other) = text.as_bytes().split_at(200);
+        packed.write("a.csv.gz", [gzip(one), gzip(other)].concat());
+        let expected = plain.run("lines").await;
+        let run = packed.run("lines").await;
+        assert_eq!((run.status, run.counters.quarantined), (expected.status, 9), "{run:?}");
+        same(&packed, &plain).await;
+        plain.database.close().await;
+        packed.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_packed_file_that_is_unchanged_is_passed_over_and_one_of_equal_content_stores_nothing_anew()
+ {
+    let app = app("\"*.gz\"", "", "").await;
+    let text = csv(11, 16);
+    app.write("a.csv.gz", gzip(&text));
+    age(&app, "a.csv.gz", 60);
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.inserted), (Success, 6), "{run:?}");
+    let kept = [app.number(BLOCKS).await, app.number(VERSIONS).await];
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.rows_read), (Success, 0), "{run:?}");
+    assert!(note(&run).starts_with("nothing new"), "{run:?}");
+    assert_eq!(app.texts(LANES).await, [] as [&str; 0]);
+    // Packed again: other bytes, another time.
+    app.write("a.csv.gz", gzip_at(text.as_bytes(), 1_700_000_000));
+    age(&app, "a.csv.gz", 30);
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.rows_read), (Success, 0), "{run:?}");
+    assert!(note(&run).starts_with("nothing new"), "{run:?}");
+    assert_eq!([app.number(BLOCKS).await, app.number(VERSIONS).await], kept);
+    // From now on that is what is known of it.
+    app.run("lines").await;
+    assert_eq!(app.texts(LANES).await, [] as [&str; 0]);
+    app.write("a.csv.gz", gzip(text.replace("of 12", "OF 12")));
+    let run = app.run("lines").await;
+    assert_eq!(run.status, SuccessWithDuplicates, "{run:?}");
+    assert_eq!((run.counters.updated, run.counters.unchanged), (1, 5), "{run:?}");
+    // With all of them.
+    let run = app.run_mode("lines", Mode::Full).await;
+    assert_eq!((run.counters.rows_read, run.counters.unchanged), (6, 6), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn plain_and_packed_files_count_in_their_order() {
+    let app = app("\"*.csv*\"", "", "").await;
+    app.write("a.csv.gz", gzip(named(1, "a") + "2,a,1\n"));
+    app.write("b.csv", named(1, "b"));
+    app.write("c.csv", named(3, "c"));
+    app.write("d.csv.gz", gzip(named(3, "d")));
+    app.write("e.csv.gz", gzip(named(4, "e") + "2,e,1\n"));
+    app.write("f.csv", named(4, "f"));
+    let run = app.run("lines").await;
+    assert_eq!(run.status, Success, "{run:?}");
+    assert_eq!(app.texts(NAMES).await, ["b", "e", "d", "f"]);
+    let lanes = app.texts(
+        "select distinct (first_slice >> 32)::text from run_tasks where role = 'read' order by 1",
+    );
+    assert_eq!(lanes.await, ["0", "1", "2", "3"]);
+    // The newest file counts last.
+    let job = job("\"*.csv*\"", "order = \"modified\"", "");
+    app.write("lines.toml", job);
+    for (seconds, file) in
+        ["f.csv", "e.csv.gz", "d.csv.gz", "c.csv", "b.csv", "a.csv.gz"].iter().enumerate()
+    {
+        age(&app, file, 1000 - seconds as u64);
+    }
+    app.run("lines").await;
+    assert_eq!(app.texts(NAMES).await, ["a", "a", "c", "e"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_costs_the_others_nothing_and_is_looked_at_again() {
+    let app = app("\"*.gz\"", "", "chunk_size = 200000").await;
+    app.write("a.csv.gz", gzip(named(1, "a")));
+    // So much that some of it is there before its end is missed.
+    let good = gzip(csv(20, 60_019));
+    app.write("b.csv.gz", &good[..good.len() / 4 * 3]);
+    app.write("c.csv.gz", gzip(named(3, "c")));
+    app.write("d.csv.gz", gzip("nobody,knows\n1,2\n"));
+    app.write("e.csv.gz", gzip("\u{89}PNG"));
+    for _ in 0..2 {
+        let run = app.run("lines").await;
+        assert_eq!(run.status, Degraded, "{run:?}");
+        assert!(note(&run).contains("files were not loaded"), "{run:?}");
+        assert!(note(&run).contains("b.csv.gz is damaged"), "{run:?}");
+        assert!(note(&run).contains("rows were loaded"), "{run:?}");
+        assert!(note(&run).contains("d.csv.gz"), "{run:?}");
+        let there = "select string_agg(external_id, ' ' order by external_id) from unified_records where external_id::int < 10";
+        assert_eq!(app.texts(there).await, ["1 3"]);
+    }
+    let committed =
+        "select url from source_files where committed_run_id is not null group by 1 order by 1";
+    assert_eq!(app.texts(committed).await, ["a.csv.gz", "c.csv.gz"]);
+    app.write("b.csv.gz", &good);
+    app.write("d.csv.gz", gzip(named(4, "d")));
+    app.write("e.csv.gz", gzip(named(5, "e")));
+    let run = app.run("lines").await;
+    assert!(run.status.is_success(), "{run:?}");
+    let all = "select count(*) from unified_records";
+    assert_eq!(app.number(all).await, 4 + 54_000);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_run_of_which_no_file_can_be_read_has_failed() {
+    let app = app("\"*.gz\"", "", "").await;
+    app.write("a.csv.gz", &gzip(csv(1, 900))[..60]);
+    let run = app.run("lines").await;
+    assert_eq!(run.status, Failed, "{run:?}");
+    assert!(note(&run).contains("a.csv.gz is damaged"), "{run:?}");
+    app.write("a.csv.gz", gzip(csv(1, 6)));
+    assert_eq!(app.run("lines").await.status, Success);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_packed_file_that_has_lost_a_column_or_all_its_rows_is_kept_out() {
+    let app = app("\"*.gz\"", "", "").await;
+    app.write("a.csv.gz", gzip(csv(1, 5)));
+    app.write("b.csv.gz", gzip(csv(11, 15)));
+    assert_eq!(app.run("lines").await.status, Success);
+    app.write("a.csv.gz", gzip("id,name\n1,new\n"));
+    app.write("b.csv.gz", gzip("id,name,price\n"));
+    app.write("c.csv.gz", gzip("id,title,price\n21,c,3\n"));
+    app.write("d.csv.gz", gzip(csv(31, 32)));
+    for _ in 0..2 {
+        let run = app.run("lines").await;
+        assert_eq!(run.status, Degraded, "{run:?}");
+        for text in [
+            "3 files were not loaded",
+            "a.csv.gz: no column `price`, which its earlier version had",
+            "b.csv.gz has a header and no rows, and its earlier version had 5",
+            "c.csv.gz: no column `name`",
+            "which every earlier file of the source had",
+            "missing_field = \"evolve\"",
+        ] {
+            assert!(note(&run).contains(text), "{text}: {run:?}");
+        }
+    }
+    let names =
+        app.texts("select external_id from unified_records order by external_id::int").await;
+    assert_eq!(names, ["1", "2", "3", "4", "5", "11", "12", "13", "14", "15", "31", "32"]);
+    app.write("lines.toml", job("\"*.gz\"", "", "") + "[contract]\nmissing_field = \"evolve\"\n");
+    let run = app.run("lines").await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert!(note(&run).contains("b.csv.gz: has a header and no rows"), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn many_small_files_share_tasks_and_transactions() {
+    let app = app("\"data/*.gz\"", "", "").await;
+    let plain = self::app("\"data/*.csv\"", "", "").await;
+    for file in 0..150 {
+        let text = csv(file * 10, file * 10 + 9);
+        app.write(&format!("data/{file:03}.csv.gz"), gzip(&text));
+        plain.write(&format!("data/{file:03}.csv"), text);
+        age(&app, &format!("data/{file:03}.csv.gz"), 60);
+    }
+    app.run("lines").await;
+    plain.run("lines").await;
+    same(&app, &plain).await;
+    let fetched = "select count(*) from run_tasks where kind = 'fetch_page'";
+    assert_eq!(app.number(fetched).await, 3);
+    let run = app.run("lines").await;
+    assert!(note(&run).starts_with("nothing new"), "{run:?}");
+    app.write("data/077.csv.gz", gzip(csv(770, 780)));
+    let run = app.run("lines").await;
+    assert_eq!((run.counters.rows_read, run.counters.inserted), (11, 0), "{run:?}");
+    app.database.close().await;
+    plain.database.close().await;
+}
+
+/// A worker is killed as soon as so many chunks are stored; another one goes on.
+#[tokio::test]
+async fn a_worker_that_is_killed_within_a_packed_file_leaves_what_an_undisturbed_one_leaves() {
+    let plain = app("\"*.csv\"", "", "chunk_size = 300").await;
+    plain.write("a.csv", csv(1, 60));
+    plain.write("b.csv", csv(61, 160));
+    plain.write("c.csv", csv(161, 165));
+    plain.run("lines").await;
+    for stored in 0..12 {
+        let app = app("\"*.gz\"", "", "chunk_size = 300").await;
+        app.write("a.csv.gz", gzip(csv(1, 60)));
+        app.write("b.csv.gz", gzip(csv(61, 160)));
+        app.write("c.csv.gz", gzip(csv(161, 165)));
+        let Started::New(run) = app.start("lines", Mode::Incremental).await else { panic!("busy") };
+        let shuffle = Shuffle::new(&app, 1).await;
+        shuffle.one().await;
+        let chunks = "select count(*) from run_tasks where kind = 'parse_csv_chunk'";
+        shuffle.one_killed_when(async || app.number(chunks).await >= stored).await;
+        shuffle.all(&mut StdRng::seed_from_u64(stored.unsigned_abs())).await;
+        let run = app.get(run).await;
+        assert!(run.status.is_success(), "{run:?}");
+        same(&app, &plain).await;
+        assert_eq!(app.number(VERSIONS).await, 3);
+        app.database.close().await;
+    }
+    plain.database.close().await;
+}
+
+#[tokio::test]
+async fn a_packed_file_that_changes_between_planning_and_reading_is_read_by_the_next_run() {
+    let app = app("\"*.gz\"", "", "").await;
+    app.write("a.csv.gz", gzip(csv(1, 5)));
+    app.write("b.csv.gz", gzip(csv(11, 15)));
+    let Started::New(run) = app.start("lines", Mode::Incremental).await else { panic!("busy") };
+    let shuffle = Shuffle::new(&app, 1).await;
+    shuffle.one().await;
+    app.write("a.csv.gz", gzip(csv(21, 26)));
+    shuffle.all(&mut StdRng::seed_from_u64(1)).await;
+    let run = app.get(run).await;
+    assert_eq!((run.status, run.counters.rows_read), (Degraded, 5), "{run:?}");
+    assert!(note(&run).contains("a.csv.gz changed while it was being read"), "{run:?}");
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.rows_read), (Success, 6), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn packed_files_are_previewed_checked_and_tried() {
+    let app = app("\"*.gz\"", "", "").await;
+    app.write("a.csv.gz", gzip(csv(1, 5)));
+    let preview = call(&app, &["preview", "lines"]).await;
+    let shown = &preview.code(0).stdout;
+    assert!(shown.contains("of 3") && shown.contains("a.csv.gz"), "{shown}");
+    let checked = call(&app, &["check"]).await;
+    checked.code(0);
+    app.write("a.csv.gz", gzip("id,titel\n1,x\n"));
+    let checked = call(&app, &["check"]).await;
+    let said = format!("{}{}", checked.stdout, checked.stderr);
+    assert!(said.contains("no column \"price\""), "{said}");
+    app.write("a.csv.gz", gzip(csv(1, 9)));
+    let dry =
+        app.run_as("lines", &RunRequest { dry_run: true, ..request(Mode::Incremental) }).await;
+    let counters = dry.counters;
+    assert_eq!((counters.rows_read, counters.inserted, counters.quarantined), (9, 8, 1), "{dry:?}");
+    assert_eq!(app.number("select count(*) from unified_records").await, 0);
+    assert_eq!(app.number(VERSIONS).await, 0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_sweep_of_packed_files_finds_what_is_missing_unless_one_of_them_was_kept_out() {
+    let app = app("\"*.gz\"", "when_gone = \"tombstone\"", "").await;
+    let job = job("\"*.gz\"", "when_gone = \"tombstone\"", "");
+    app.write("lines.toml", job + "[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n");
+    app.write("a.csv.gz", gzip(csv(1, 5)));
+    app.write("b.csv.gz", gzip(csv(11, 15)));
+    app.write("c.csv.gz", gzip(csv(21, 25)));
+    assert_eq!(app.run("lines").await.status, Success);
+    let deleted = "select count(*) from unified_records where deleted_at is not null";
+    app.write("a.csv.gz", gzip(csv(1, 4)));
+    app.write("b.csv.gz", &gzip(csv(11, 900))[..500]);
+    let run = app.run_mode("lines", Mode::Full).await;
+    assert_eq!((run.status, app.number(deleted).await), (Degraded, 0), "{run:?}");
+    app.write("b.csv.gz", gzip(csv(11, 15)));
+    let run = app.run_mode("lines", Mode::Full).await;
+    assert_eq!(app.number(deleted).await, 1, "{run:?}");
+    std::fs::remove_file(app.path("c.csv.gz")).unwrap();
+    let run = app.run("lines").await;
+    assert_eq!(app.number(deleted).await, 6, "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn files_are_excluded_wait_until_they_are_old_enough_and_may_be_none_if_the_job_file_says_so()
+{
+    let app = app("\"data/*\"", "exclude = [\"*.tmp\", \"data/x*\"]\nmin_age = \"1m\"", "").await;
+    for file in ["a.csv", "b.csv.gz", "c.tmp", "xa.csv"] {
+        let text = named(1, file);
+        let bytes = if file.ends_with("gz") { gzip(text) } else { text.into_bytes() };
+        app.write(&format!("data/{file}"), bytes);
+    }
+    let run = app.run("lines").await;
+    assert_eq!(run.counters.rows_read, 0);
+    assert!(note(&run).contains("2 files are younger than `files.min_age`"), "{run:?}");
+    age(&app, "data/a.csv", 100);
+    age(&app, "data/b.csv.gz", 100);
+    assert_eq!(app.run("lines").await.counters.rows_read, 2);
+    assert_eq!(app.texts(NAMES).await, ["b.csv.gz"]);
+    std::fs::remove_file(app.path("data/a.csv")).unwrap();
+    std::fs::remove_file(app.path("data/b.csv.gz")).unwrap();
+    let run = app.run("lines").await;
+    assert_eq!(run.status, Failed, "{run:?}");
+    assert!(run.error.unwrap_or_default().contains("allow_empty = true"));
+    app.write(
+        "lines.toml",
+        job("\"data/*\"", "exclude = [\"*.tmp\", \"xa.csv\"]\nallow_empty = true", ""),
+    );
+    let run = app.run("lines").await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(app.number("select max(id) from etl_runs").await, RunId(4).0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_packed_file_that_is_not_what_its_first_lines_made_believe_is_read_as_an_unpacked_one_is()
+{
+    // A quote that closes nowhere, far behind the first lines.
+    let mut text = "id,name,price\n".to_owned();
+    (0..50).for_each(|id| text.push_str(&format!("{id},\"a\",1\n")));
+    text.push_str("50,\"3\" pipe,1\n51,x,1\n");
+    let plain = app("\"*.csv\"", "", "").await;
+    plain.write("a.csv", &text);
+    let packed = app("\"*.gz\"", "", "").await;
+    packed.write("a.csv.gz", gzip(&text));
+    plain.run("lines").await;
+    packed.run("lines").await;
+    same(&packed, &plain).await;
+    plain.database.close().await;
+    packed.database.close().await;
+}
