@@ -20,6 +20,7 @@ pub mod sources;
 pub mod tasks;
 pub mod telemetry;
 pub mod values;
+pub mod watcher;
 pub mod worker;
 
 /// The private PostgreSQL, a crate of its own: it depends on nothing of kasparro.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
-    &["api", "worker", "scheduler", "janitor"],
+    &["api", "worker", "scheduler", "watcher", "janitor"],
     &["tasks"],
     &["sources", "db", "queue", "embedded"],
     &["config", "telemetry", "mapping"],

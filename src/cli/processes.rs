@@ -22,6 +22,7 @@ use crate::scheduler;
 use crate::sources::{Access, AllowedRoots};
 use crate::tasks::perform::RetryPolicy;
 use crate::tasks::tokens::{ProcessTokens, Sealing};
+use crate::watcher;
 use crate::worker::{self, WorkerOptions};
 
 /// Requests need a connection for a moment each.
@@ -187,9 +188,24 @@ pub(super) async fn scheduler(
     let database = Database::open_as_service(settings, 2, Schema::Expect).await?;
     let stop = stop_signal()?;
     tracing::info!(jobs = %settings.jobs_dir.display(), "scheduler started");
-    scheduler::run(&database.pool, jobs, access, stop.cancelled_owned()).await;
+    schedule(&database.pool, jobs, access, &allowed_roots(settings)?, &stop).await;
     database.close().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts runs that are due, and those of files that have changed, until told to stop.
+pub(super) async fn schedule(
+    pool: &PgPool,
+    jobs: &JobsFolder,
+    access: Access,
+    allowed_roots: &AllowedRoots,
+    stop: &CancellationToken,
+) {
+    let watching = watcher::run(pool, jobs, access, allowed_roots, stop.clone().cancelled_owned());
+    tokio::join!(
+        Box::pin(scheduler::run(pool, jobs, access, stop.clone().cancelled_owned())),
+        Box::pin(watching),
+    );
 }
 
 pub(super) async fn migrate(settings: &Settings) -> anyhow::Result<ExitCode> {

@@ -211,6 +211,9 @@ fn about(source: &Source, definition: Option<&Definition>, ticks: &[DateTime<Utc
         facts.say("job file", definition.path.display().to_string());
         facts.say("kind", definition.kind.clone());
         match &definition.schedule {
+            None if definition.on_change => {
+                facts.say("schedule", "on_change: whenever its files have changed");
+            }
             None if definition.after.is_empty() => {
                 facts.say("schedule", "none: it runs when asked for".to_owned());
             }

@@ -22,7 +22,6 @@ use crate::db::runs as db_runs;
 use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::job_file::{Definition, JobsFolder};
-use crate::scheduler;
 use crate::sources::{self, Access};
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::worker::WorkerOptions;
@@ -127,7 +126,7 @@ impl Services {
         listener: tokio::net::TcpListener,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let ApiState { pool, jobs, access, .. } = state.clone();
+        let ApiState { pool, jobs, access, allowed_roots: roots, .. } = state.clone();
         let options = processes::worker_options(settings)?;
         let (worker_pool, worker_stop) = (pool.clone(), stop.clone());
         let (scheduler_pool, jobs, scheduler_stop) = (pool, jobs, stop.clone());
@@ -144,8 +143,7 @@ impl Services {
                 processes::work(&worker_pool, &options, worker_stop).await
             })),
             scheduler: tokio::spawn(ending(stop.clone(), async move {
-                let stopped = scheduler_stop.cancelled_owned();
-                scheduler::run(&scheduler_pool, &jobs, access, stopped).await;
+                processes::schedule(&scheduler_pool, &jobs, access, &roots, &scheduler_stop).await;
             })),
         })
     }

@@ -47,6 +47,7 @@ pub mod typed_columns;
 pub mod unchanged_pages;
 pub mod unified_records;
 pub mod waits;
+pub mod watched_sources;
 
 use std::future::Future;
 use std::io;

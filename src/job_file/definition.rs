@@ -26,6 +26,8 @@ pub struct Definition {
     pub description: Option<String>,
     /// When the source is due; on demand only when absent.
     pub schedule: Option<Schedule>,
+    /// Whether it is due whenever its files have changed.
+    pub on_change: bool,
     /// The sources whose runs this one's follow.
     pub after: Vec<SourceName>,
     /// How `external_id` is made.

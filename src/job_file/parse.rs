@@ -17,7 +17,7 @@ use super::field_table::{self, FieldTable};
 use super::inspection::{Inspection, KindRules};
 use super::key;
 use super::policy::{Checks, Contract, Missing, Policy, Retention};
-use super::schedule::{Schedule, parse_time_zone};
+use super::schedule::{Schedule, is_on_change, parse_time_zone};
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
 use crate::domain::suggest;
@@ -35,7 +35,8 @@ pub(super) struct JobFile {
     /// For people.
     description: Option<String>,
     /// When the source is due: minute, hour, day of month, month and day of week, for example
-    /// `*/10 * * * *`. Without it the source is read on demand only.
+    /// `*/10 * * * *`; or `on_change`: whenever its files have changed. Without it the source is read on
+    /// demand only.
     schedule: Option<String>,
     /// Time zone of the schedule, for example `Europe/Berlin`; UTC if not given.
     time_zone: Option<String>,
@@ -94,6 +95,7 @@ impl Definition {
         let mut reader = Reader { document: &document, problems };
         let read = file.as_ref().map(|file| {
             let (fields, schedule) = (reader.fields(file), reader.schedule(file));
+            reader.on_change(file, kind.as_ref().is_some_and(|kind| kind.reads_files()));
             let after = reader.after(file);
             let external_id = reader.external_id(file);
             reader.contract(file);
@@ -137,6 +139,7 @@ impl Definition {
             kind: file.kind,
             description: file.description,
             schedule,
+            on_change: file.schedule.as_deref().is_some_and(is_on_change),
             after,
             external_id,
             fields,
@@ -373,6 +376,24 @@ impl Reader<'_> {
             .collect()
     }
 
+    /// Whether the source can be watched, if it is to be.
+    fn on_change(&mut self, file: &JobFile, reads_files: bool) {
+        if !file.schedule.as_deref().is_some_and(is_on_change) {
+            return;
+        }
+        let message = match (reads_files, self.document.has(&[EXPORT])) {
+            (true, false) => return,
+            (true, true) => {
+                "the files of [export] are there only once a run has asked for them: write when it is due, for \
+                 example \"0 5 * * *\""
+            }
+            (false, _) => {
+                "only files can be watched: write when the source is due, for example \"*/10 * * * *\""
+            }
+        };
+        self.problem(&["schedule"], message);
+    }
+
     fn schedule(&mut self, file: &JobFile) -> Option<Schedule> {
         let zone = match file.time_zone.as_deref().map(parse_time_zone) {
             None => chrono_tz::Tz::UTC,
@@ -390,6 +411,15 @@ impl Reader<'_> {
             }
             return None;
         };
+        if is_on_change(expression) {
+            if file.time_zone.is_some() {
+                self.problem(
+                    &["time_zone"],
+                    "a source that is read on change knows no hours: take it out",
+                );
+            }
+            return None;
+        }
         match Schedule::parse(expression, zone) {
             Ok(schedule) => Some(schedule),
             Err(error) => {

@@ -13,6 +13,14 @@ use crate::domain::text;
 /// The most bytes of a cron expression.
 pub const MAX_BYTES: usize = 200;
 
+/// In place of a cron expression: whenever the files of the source have changed.
+pub const ON_CHANGE: &str = "on_change";
+
+/// Whether a source is read whenever its files have changed.
+pub(super) fn is_on_change(expression: &str) -> bool {
+    expression.trim() == ON_CHANGE
+}
+
 /// When a source is due.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -25,7 +33,7 @@ pub struct Schedule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{expression:?} is no schedule: {reason}; write minute, hour, day of month, month and day of \
-     week, for example \"*/10 * * * *\" (every ten minutes) or \"30 6 * * MON-FRI\""
+     week, for example \"*/10 * * * *\" (every ten minutes) or \"30 6 * * MON-FRI\"; or, for files, \"on_change\""
 )]
 pub struct InvalidSchedule {
     expression: String,

@@ -38,7 +38,7 @@ pub use slice::{
     ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows, RawSlice,
     SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
 };
-pub use source::{FailedParents, Kind, Opened, ParentsProfile, Profile, Source};
+pub use source::{FailedParents, Kind, Listing, Opened, ParentsProfile, Profile, Source};
 pub use token_store::TokenStore;
 
 use crate::job_file::error::Problem;

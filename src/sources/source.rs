@@ -9,12 +9,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::access::RateLimit;
+use super::access::{Access, RateLimit};
 use super::allowed_roots::AllowedRoots;
 use super::error::{SourceError, SourceErrorKind};
 use super::plan::{AskedRange, Plan, PlanRequest};
 use super::slice::{NextSlice, RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
+use crate::domain::hash::ContentHash;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
@@ -73,6 +74,19 @@ pub trait Source: Send + Sync {
     fn widened(&self, state: &Value, range: &ReadRange) -> Value {
         let _ = range;
         state.clone()
+    }
+
+    /// What tells whether there is anything else to read than there was, without reading it; `None` of a source that
+    /// does not show that.
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    fn listing(
+        self: Arc<Self>,
+        access: Access,
+    ) -> BoxFuture<'static, Result<Option<Listing>, SourceError>> {
+        let _ = access;
+        std::future::ready(Ok(None)).boxed()
     }
 
     /// Begins to read at a position.
@@ -172,6 +186,15 @@ pub struct Profile {
     pub only_by_runs: Option<&'static str>,
     /// Whether a run without rows has lost them, where one before had some.
     pub must_have_rows: bool,
+}
+
+/// What a source has to read, as far as that shows without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listing {
+    /// Another one when something is new, gone or changed.
+    pub hash: ContentHash,
+    /// How often the place may be asked.
+    pub every: Duration,
 }
 
 /// What the engine has to know of the parents of a source.

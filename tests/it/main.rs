@@ -92,4 +92,5 @@ mod stalled;
 mod terminal;
 mod unchanged_pages;
 mod upgrade;
+mod watching;
 mod windows;

@@ -15,6 +15,7 @@ use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
 use crate::db::{runs, source_pauses, totals};
 use crate::job_file::Definition;
+use crate::job_file::schedule::ON_CHANGE;
 
 /// A job file and how its source is doing.
 #[derive(Debug, Object)]
@@ -28,7 +29,7 @@ pub(crate) struct Source {
     pub(crate) kind: Option<String>,
     #[oai(nullable)]
     pub(crate) description: Option<String>,
-    /// A cron expression; null when it runs on demand only.
+    /// A cron expression, or `on_change`; null when it runs on demand only.
     #[oai(nullable)]
     pub(crate) schedule: Option<String>,
     /// The sources whose runs this one's follow.
@@ -110,7 +111,9 @@ impl Source {
             name: name.to_owned(),
             kind: definition.map(|definition| definition.kind.clone()),
             description: definition.and_then(|definition| definition.description.clone()),
-            schedule: schedule.map(|schedule| schedule.expression().to_owned()),
+            schedule: schedule
+                .map(|schedule| schedule.expression().to_owned())
+                .or_else(|| definition.filter(|of| of.on_change).map(|_| ON_CHANGE.to_owned())),
             after: definition
                 .map(|definition| definition.after.iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),

@@ -181,6 +181,12 @@ pub trait FileSource: Send + Sync {
     /// When a path or pattern names nothing, or more than is looked at.
     fn files(&self, entries: &[String], stopped: &AtomicBool) -> Result<FoundPaths, SourceError>;
 
+    /// What tells one state of a file from another without reading it.
+    ///
+    /// # Errors
+    /// When it is missing, a directory or unreadable.
+    fn state(&self, path: &Path) -> Result<String, SourceError>;
+
     /// Looks at a file and cuts what is new of it into chunks. Blocking I/O; one streaming pass
     /// at most, none when size and time of modification are unchanged. `visit` is shown the key of
     /// every row that the pass meets; other cells need not be there.

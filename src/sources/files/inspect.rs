@@ -13,6 +13,7 @@ use super::plan::{self, LocalFile};
 use super::source::Files;
 use crate::domain::failure::chain;
 use crate::domain::text::quoted;
+use crate::job_file::schedule::ON_CHANGE;
 use crate::job_file::{Definition, Inspection};
 use crate::sources::{AllowedRoots, SourceError};
 use crate::values::field::FieldDefinition;
@@ -31,7 +32,10 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
     }
     if let (Some(files), Some(own)) = (&files, &own) {
         match files.location::<F>(own) {
-            Ok(location) => tell(job, location.setting.table, location.problems()),
+            Ok(location) => {
+                refuse_watched_addresses(job, &location.entries);
+                tell(job, location.setting.table, location.problems());
+            }
             Err(unlocated) => unlocated.tell::<F>(job),
         }
     }
@@ -46,6 +50,21 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
         tell(job, params::TABLE, files.problems());
     }
     F::inspect_fields(job);
+}
+
+/// A web server does not list its files: whether one has changed only asking for it can tell.
+fn refuse_watched_addresses(job: &mut Inspection<'_>, entries: &[String]) {
+    let is_address =
+        |entry: &&String| entry.starts_with("http://") || entry.starts_with("https://");
+    if job.text(&["schedule"]).is_some_and(|text| text.trim() == ON_CHANGE)
+        && let Some(address) = entries.iter().find(is_address)
+    {
+        let message = format!(
+            "{address} cannot be watched, since a web server does not say what it has: write when it is to be asked, for \
+             example \"0 * * * *\"; an answer that has not changed costs nothing"
+        );
+        job.problem(&["schedule"], message);
+    }
 }
 
 pub(in super::super) fn tell(job: &mut Inspection<'_>, table: &str, problems: Vec<ParamProblem>) {

@@ -11,7 +11,7 @@ use super::format::RowFormat;
 use super::location::{Location, PATHS, Setting, is_pattern};
 use super::params::{self, FilesParams};
 use super::store::local::LocalStore;
-use super::store::{Store, changed, whole_micros};
+use super::store::{FileState, Store, changed, whole_micros};
 use super::unpack::Compression;
 use super::{blocks, plan};
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
@@ -160,6 +160,11 @@ impl<F: RowFormat> FileSource for Files<F> {
 
     fn files(&self, entries: &[String], stopped: &AtomicBool) -> Result<FoundPaths, SourceError> {
         self.store.list(entries, stopped)
+    }
+
+    fn state(&self, path: &Path) -> Result<String, SourceError> {
+        let FileState { stamp, etag } = self.store.stat(path)?;
+        Ok(format!("{} {:?} {}", stamp.size, stamp.modified, etag.unwrap_or_default()))
     }
 
     fn plan(

@@ -7,6 +7,7 @@ mod found;
 mod guard;
 mod kept;
 mod lander;
+mod listing;
 mod lost;
 mod opened;
 mod plan_files;
@@ -37,9 +38,9 @@ use crate::domain::slice::SliceId;
 use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
-    AllowedRoots, AskedRange, KeyWatch, NextSlice, OneSlice, ParsedChunk, Plan, PlanRequest,
-    Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest,
-    Source, SourceError, SourceErrorKind,
+    Access, AllowedRoots, AskedRange, KeyWatch, Listing, NextSlice, OneSlice, ParsedChunk, Plan,
+    PlanRequest, Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader,
+    SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
 
@@ -117,6 +118,20 @@ impl Source for SlicedFiles {
             "a range cannot be read of files, since nothing says which rows are of it: a run reads what is new in them, \
              and one with `--full` all of them again",
         ))
+    }
+
+    fn listing(
+        self: Arc<Self>,
+        access: Access,
+    ) -> BoxFuture<'static, Result<Option<Listing>, SourceError>> {
+        let timeouts = Timeouts::default();
+        let stopped = Arc::clone(&timeouts.0);
+        async move {
+            let _patience = timeouts;
+            let found = found::find(&self.setup, access, &stopped).await?;
+            off_thread(move || Ok(Some(listing::of(&self.setup, &found)))).await
+        }
+        .boxed()
     }
 
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {

@@ -125,7 +125,7 @@ impl<'a> Planning<'a> {
                 continue;
             }
             names.push(url.clone());
-            if self.is_young(&file, now) {
+            if is_young(self.setup, &file, now) {
                 self.young += 1;
                 continue;
             }
@@ -169,12 +169,6 @@ impl<'a> Planning<'a> {
         Err(SourceError::new(SourceErrorKind::FileMissing, message).advise(
             "see whether they can still be listed; if there may be none, write allow_empty = true under [files]",
         ))
-    }
-
-    fn is_young(&self, file: &Found, now: SystemTime) -> bool {
-        let Some(min_age) = self.setup.params.min_age else { return false };
-        let age = modified(file).map(|time| now.duration_since(time).unwrap_or_default());
-        age.is_some_and(|age| age < min_age)
     }
 
     /// Plans a file of this machine.
@@ -349,6 +343,13 @@ fn name(base: &Path, file: &Found) -> String {
         Found::Here(path) => stored_name(base, path),
         Found::There(listed) => listed.name.clone(),
     }
+}
+
+/// Whether a file may still be written, as the job file says.
+pub(super) fn is_young(setup: &Setup, file: &Found, now: SystemTime) -> bool {
+    let Some(min_age) = setup.params.min_age else { return false };
+    let age = modified(file).map(|time| now.duration_since(time).unwrap_or_default());
+    age.is_some_and(|age| age < min_age)
 }
 
 /// A file that is what it was.

@@ -1,0 +1,42 @@
+//! Owns what tells whether files have changed, without a look into them: their names, sizes and times.
+
+use std::time::{Duration, SystemTime};
+
+use super::found::{AllFound, Found};
+use super::plan_files::is_young;
+use super::setup::Setup;
+use crate::domain::hash::ContentHasher;
+use crate::sources::Listing;
+use crate::sources::files::places::Listed;
+
+/// How often files of this machine may be looked at.
+const HERE: Duration = Duration::from_secs(2);
+/// How often other places may be asked.
+const ELSEWHERE: Duration = Duration::from_secs(60);
+
+/// What there is of the files that were found. Those that are too young to be read are not there yet. Blocking.
+pub(super) fn of(setup: &Setup, found: &AllFound) -> Listing {
+    let (mut hasher, mut every) = (ContentHasher::default(), HERE);
+    let now = SystemTime::now();
+    for file in &found.files {
+        let (name, state) = match file {
+            Found::Here(path) => {
+                // One that is gone again, or cannot be looked at, is told from one that is there.
+                let state = setup.files.state(path).unwrap_or_else(|error| error.text());
+                (path.as_os_str().as_encoded_bytes(), state)
+            }
+            Found::There(Listed { name, size, modified, etag, version }) => {
+                every = ELSEWHERE;
+                (name.as_bytes(), format!("{size:?} {modified:?} {etag:?} {version:?}"))
+            }
+        };
+        if is_young(setup, file, now) {
+            continue;
+        }
+        for part in [name, state.as_bytes()] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    Listing { hash: hasher.take(), every }
+}
