@@ -37,6 +37,9 @@ pub struct SliceRequest {
     pub known_pages: Option<Arc<dyn KnownPages>>,
     /// The parents of the run, see [`super::Plan::parents`].
     pub parents: Option<Arc<dyn Parents>>,
+    /// Whether the task has no other attempt if the first slice cannot be read: of several things one that cannot be had
+    /// may be left out.
+    pub last_attempt: bool,
 }
 
 /// Where a slice is.

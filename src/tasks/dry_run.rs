@@ -256,6 +256,7 @@ impl<'a> Trial<'a> {
                     watched_keys: None,
                     known_pages: None,
                     parents: None,
+                    last_attempt: false,
                 },
             };
             let layout = match &request.position {

@@ -5,15 +5,18 @@ use sqlx::PgConnection;
 
 use super::read_slice::{Gathered, Slices, own};
 use super::{Effects, Task, TaskContext, TaskError};
+use crate::sources::SliceRequest;
 
 pub(super) struct FetchPage {
     slices: Slices,
     position: Value,
+    last_attempt: bool,
 }
 
 impl FetchPage {
-    pub fn new(slice: i64, position: Value) -> Self {
-        Self { slices: Slices::from(slice), position }
+    /// Reads from this slice on; whether it is the last attempt.
+    pub fn new(slice: i64, position: Value, last_attempt: bool) -> Self {
+        Self { slices: Slices::from(slice), position, last_attempt }
     }
 }
 
@@ -21,8 +24,10 @@ impl Task for FetchPage {
     type Gathered = Gathered;
 
     async fn gather(&mut self, context: &TaskContext) -> Result<Gathered, TaskError> {
-        let position = &self.position;
-        self.slices.gather(context, |slice| own(context, slice, position.clone())).await
+        let (position, last_attempt) = (&self.position, self.last_attempt);
+        let request =
+            |slice| SliceRequest { last_attempt, ..own(context, slice, position.clone()) };
+        self.slices.gather(context, request).await
     }
 
     async fn store(

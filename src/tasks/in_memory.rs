@@ -149,6 +149,7 @@ pub async fn read(
             watched_keys: None,
             known_pages: None,
             parents: parents.clone().map(|parents| parents as Arc<dyn Parents>),
+            last_attempt: false,
         };
         let mut reader = source.clone().read(request);
         loop {

@@ -167,6 +167,7 @@ fn request(
         watched_keys,
         known_pages: None,
         parents: None,
+        last_attempt: false,
     }
 }
 

@@ -128,7 +128,8 @@ impl Performer {
                 self.execute(PlanRun, &context, delivery, message, &task).await
             }
             TaskPayload::FetchPage { slice, position } => {
-                let page = FetchPage::new(slice, position);
+                let last = delivery.attempt >= self.max_attempts(&context, task.role);
+                let page = FetchPage::new(slice, position, last);
                 self.execute(page, &context, delivery, message, &task).await
             }
             TaskPayload::ParseCsvChunk { slice, file_id, stamp, chunk } => {

@@ -612,5 +612,6 @@ pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> Sli
         known_pages: (context.mode == Mode::Incremental && context.access == Access::Network)
             .then(|| Arc::new(KeptPages::of(context)) as Arc<dyn KnownPages>),
         parents: Some(Arc::new(KeptParents::of(context))),
+        last_attempt: false,
     }
 }

@@ -412,3 +412,34 @@ async fn a_packed_file_that_is_not_what_its_first_lines_made_believe_is_read_as_
     plain.database.close().await;
     packed.database.close().await;
 }
+
+/// Only its rows say which fields such a file has.
+#[tokio::test]
+async fn nothing_is_stored_of_packed_lines_before_they_have_shown_the_fields_that_others_had() {
+    let line = |id: usize, price: bool| match price {
+        true => format!("{{\"id\":\"{id}\",\"name\":\"n{id}\",\"price\":{id}}}\n"),
+        false => format!("{{\"id\":\"{id}\",\"name\":\"n{id}\"}}\n"),
+    };
+    let lines = |ids: std::ops::Range<usize>, priced: usize| -> String {
+        ids.map(|id| line(id, id == priced)).collect()
+    };
+    let app = TestApp::empty().await;
+    let job = job("\"*.gz\"", "", "")
+        .replace("\"csv\"", "\"jsonl\"")
+        .replace("[csv]", "[jsonl]\nchunk_size = 200");
+    app.write("lines.toml", job);
+    app.write("a.jsonl.gz", gzip(lines(0..3, 1)));
+    assert_eq!(app.run("lines").await.status, Success);
+    let blocks = app.number(BLOCKS).await;
+    // Late, but there; and nowhere.
+    app.write("b.jsonl.gz", gzip(lines(10..60, 58)));
+    app.write("c.jsonl.gz", gzip(lines(100..160, 0)));
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.inserted), (Degraded, 50), "{run:?}");
+    assert!(note(&run).contains("c.jsonl.gz: no column `price`"), "{run:?}");
+    let of_others = "select count(*) from raw_csv_blocks b join source_files f on f.id = b.file_id
+         where f.url = 'c.jsonl.gz'";
+    assert_eq!(app.number(of_others).await, 0);
+    assert!(app.number(BLOCKS).await > blocks);
+    app.database.close().await;
+}

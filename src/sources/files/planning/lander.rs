@@ -10,11 +10,12 @@ use futures::{FutureExt, StreamExt, stream};
 
 use super::kept::{Keeping, Kept};
 use super::lost::emptiness;
-use super::opened::{How, OfMember, Opened, Source, Step, loaded, reason};
+use super::opened::{How, OfMember, Opened, Source, Step, loaded, reason, shortened};
 use super::position::{Before, Group, ToLand, Within};
 use super::remarks::has_shrunk;
 use super::rules::Rules;
 use super::setup::Setup;
+use crate::domain::failure::FailureClass;
 use crate::domain::file::{Layout, StreamedFile};
 use crate::domain::file_note::{About, FileNote, SeenAgain};
 use crate::domain::number::grouped;
@@ -22,7 +23,7 @@ use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::sources::files::format::Doubts;
 use crate::sources::files::off_thread::off_thread;
-use crate::sources::files::places::all::Places;
+use crate::sources::files::places::all::{Places, is_remote};
 use crate::sources::files::places::{Body, OpenedFile};
 use crate::sources::{
     FirstRow, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
@@ -33,6 +34,9 @@ use crate::sources::{
 const FETCHED_AT_ONCE: usize = 8;
 /// The most chunks and files that are stored in one transaction.
 const MOST_PARTS: usize = 64;
+
+/// The most bytes of a file from another machine that are compared with what was read before.
+const MOST_COMPARED: u64 = 256 << 20;
 
 /// A file that was fetched, or is coming.
 enum Fetched {
@@ -108,9 +112,12 @@ impl Lander {
                     (state.opened, state.fetching) = (None, None);
                     break;
                 }
+                Err(error) if self.request.last_attempt => state.give_up(&mut part, error)?,
                 Err(error) => return Err(error),
             }
         }
+        // What comes behind has all its attempts.
+        self.request.last_attempt = false;
         let content = part.content(&state.group);
         // One of which nothing is stored is a slice as well.
         if part_is_nothing(&content) {
@@ -141,11 +148,7 @@ impl State {
                     return Ok(());
                 }
                 Err(error) => {
-                    let landed = self.group.at.as_ref().and_then(|at| at.landed.as_ref());
-                    let rows = loaded(landed.map_or(0, |landed| landed.end.rows));
-                    let text = format!("{}{rows}", reason(error)?);
-                    part.left_out(&file, None, About::Unreadable, text);
-                    self.done();
+                    self.leave_out(part, &file, reason(error)?);
                     return Ok(());
                 }
             },
@@ -195,6 +198,25 @@ impl State {
         self.how = AS_IT_SEEMS;
         self.opened = Some(opened);
         Ok(())
+    }
+
+    /// Leaves the first file out that may be had another time: the task has no other attempt.
+    fn give_up(&mut self, part: &mut Part, error: SourceError) -> Result<(), SourceError> {
+        match self.group.files.front().cloned() {
+            Some(file) if error.class() == FailureClass::Transient => {
+                self.leave_out(part, &file, shortened(&error));
+                self.fetching = None;
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn leave_out(&mut self, part: &mut Part, file: &ToLand, reason: String) {
+        let landed = self.group.at.as_ref().and_then(|at| at.landed.as_ref());
+        let rows = loaded(landed.map_or(0, |landed| landed.end.rows));
+        part.left_out(file, None, About::Unreadable, format!("{reason}{rows}"));
+        self.done();
     }
 
     fn done(&mut self) {
@@ -264,7 +286,11 @@ async fn fetch(
     if !compares && !is_small {
         return Ok(Fetched::Bytes(Source::Live(bytes), end_is_told));
     }
-    let most = rules.max_spool;
+    let most = match is_remote(&file.file.name) {
+        // Nothing of it is stored as long as it is compared, and a part of a task has a time limit.
+        true => rules.max_spool.min(MOST_COMPARED),
+        false => rules.max_spool,
+    };
     let kept = off_thread(move || Kept::of(bytes, most)).await;
     let kept = kept.map_err(|error| match error.downcast::<SourceError>() {
         Ok(error) => error,

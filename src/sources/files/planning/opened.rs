@@ -330,7 +330,12 @@ pub(super) fn reason(error: SourceError) -> Result<String, SourceError> {
     if is_of_source || error.class() != FailureClass::Permanent {
         return Err(error);
     }
-    Ok(visible(&cut(&chain(&error), MAX_REASON)).into_owned())
+    Ok(shortened(&error))
+}
+
+/// What is wrong with a file, as the note of its run says it.
+pub(super) fn shortened(error: &SourceError) -> String {
+    visible(&cut(&chain(error), MAX_REASON)).into_owned()
 }
 
 /// What was stored of a file before it was left out.
