@@ -24,7 +24,7 @@ use crate::domain::slice::SliceId;
 use crate::sources::files::format::Doubts;
 use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::places::all::{Places, is_remote};
-use crate::sources::files::places::{Body, OpenedFile};
+use crate::sources::files::places::{Body, Listed, OpenedFile};
 use crate::sources::{
     FirstRow, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
     SourceErrorKind, StreamedChunk,
@@ -42,8 +42,8 @@ const MOST_COMPARED: u64 = 256 << 20;
 enum Fetched {
     /// It is what was known of it.
     Unchanged,
-    /// It is coming, or was fetched; whether its end is told.
-    Bytes(Source, bool),
+    /// It is coming, or was fetched: its bytes, whether their end is told, and what the answer says that it is.
+    Bytes(Source, bool, Box<Listed>),
 }
 
 /// Reads a group of files.
@@ -137,22 +137,27 @@ fn part_is_nothing(content: &SliceContent) -> bool {
 impl State {
     /// Goes a step further within the first file that is left.
     async fn step(&mut self, part: &mut Part) -> Result<(), SourceError> {
-        let Some(file) = self.group.files.front().cloned().map(Arc::new) else { return Ok(()) };
         let opened = match self.opened.take() {
             Some(opened) => opened,
-            None => match self.open(&file).await {
+            None => match self.open().await {
                 Ok(Some(opened)) => opened,
                 Ok(None) => {
-                    file.before.iter().for_each(|before| part.same(&file, before));
+                    if let Some(file) = self.group.files.front() {
+                        file.before.iter().for_each(|before| part.same(file, before));
+                    }
                     self.done();
                     return Ok(());
                 }
                 Err(error) => {
-                    self.leave_out(part, &file, reason(error)?);
+                    let reason = reason(error)?;
+                    if let Some(file) = self.group.files.front().cloned() {
+                        self.leave_out(part, &file, reason);
+                    }
                     return Ok(());
                 }
             },
         };
+        let Some(file) = self.group.files.front().cloned() else { return Ok(()) };
         let (opened, step) = off_thread(move || {
             let mut opened = opened;
             let step = opened.step();
@@ -226,8 +231,10 @@ impl State {
         self.how = AS_IT_SEEMS;
     }
 
-    /// Opens the first file that is left; `None` if it is what was known of it.
-    async fn open(&mut self, file: &Arc<ToLand>) -> Result<Option<Opened>, SourceError> {
+    /// Opens the first file that is left; `None` if it is what was known of it. Where no listing says what a file is,
+    /// its answer does.
+    async fn open(&mut self) -> Result<Option<Opened>, SourceError> {
+        let Some(file) = self.group.files.front().cloned().map(Arc::new) else { return Ok(None) };
         let is_at_its_start = self.group.at.is_none() && !self.how.examined;
         if !is_at_its_start {
             self.fetching = None;
@@ -242,14 +249,18 @@ impl State {
             Some(fetched) => fetched,
             None => {
                 let (places, rules) = (Arc::clone(&self.places), Arc::clone(&self.rules));
-                fetch(places, rules, Arc::clone(file), is_at_its_start, false).await
+                fetch(places, rules, Arc::clone(&file), is_at_its_start, false).await
             }
         };
-        let (bytes, end_is_told) = match fetched? {
-            Fetched::Unchanged => return Ok(None),
-            Fetched::Bytes(bytes, end_is_told) => (bytes, end_is_told),
+        let (bytes, end_is_told, listed) = match fetched? {
+            Fetched::Unchanged => (None, false, file.known.clone()),
+            Fetched::Bytes(bytes, end_is_told, listed) => (Some(bytes), end_is_told, Some(*listed)),
         };
-        let (rules, file) = (Arc::clone(&self.rules), Arc::clone(file));
+        if let (Some(first), Some(listed)) = (self.group.files.front_mut(), listed) {
+            first.file = Listed { name: file.file.name.clone(), ..listed };
+        }
+        let Some(bytes) = bytes else { return Ok(None) };
+        let rules = Arc::clone(&self.rules);
         let (at, how) = (self.group.at.clone(), How { end_is_told, ..self.how });
         let open = move || Opened::new(rules, file, bytes, at.as_ref(), how);
         Ok(Some(off_thread(open).await))
@@ -278,13 +289,13 @@ async fn fetch(
 ) -> Result<Fetched, SourceError> {
     let known = file.known.as_ref().filter(|_| compares);
     let opened = places.of(&file.file.name).open(&file.file, known, 0).await?;
-    let Body { bytes, end_is_told, .. } = match opened {
+    let Body { bytes, end_is_told, file: listed, .. } = match opened {
         OpenedFile::Unchanged => return Ok(Fetched::Unchanged),
         OpenedFile::Body(body) => body,
     };
     let compares = compares && file.before.iter().any(|before| before.hash.is_some());
     if !compares && !is_small {
-        return Ok(Fetched::Bytes(Source::Live(bytes), end_is_told));
+        return Ok(Fetched::Bytes(Source::Live(bytes), end_is_told, Box::new(listed)));
     }
     let most = match is_remote(&file.file.name) {
         // Nothing of it is stored as long as it is compared, and a part of a task has a time limit.
@@ -303,7 +314,7 @@ async fn fetch(
         Keeping::Whole(kept) => Source::Kept(kept),
         Keeping::TooMany(bytes) => Source::Live(bytes),
     };
-    Ok(Fetched::Bytes(source, end_is_told))
+    Ok(Fetched::Bytes(source, end_is_told, Box::new(listed)))
 }
 
 impl Part {
