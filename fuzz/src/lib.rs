@@ -82,3 +82,13 @@ fn check_reject(reject: &Reject) {
         assert!(!defect.message.is_empty(), "{:?} without a word", defect.reason);
     }
 }
+
+/// Gives bytes in pieces of at most that size.
+pub struct Pieces(pub std::io::Cursor<Vec<u8>>, pub usize);
+
+impl std::io::Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
+}

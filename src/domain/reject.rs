@@ -59,6 +59,8 @@ string_enum! {
         OutOfRange = "out_of_range",
         /// A value longer than PostgreSQL can store or index.
         TooLong = "too_long",
+        /// The cell of a spreadsheet holds an error, or a formula without a result.
+        ErrorCell = "error_cell",
         /// The contract: a field that the schema does not have.
         NewField = "new_field",
         /// The contract: a field of another type than the schema's.
@@ -109,7 +111,8 @@ impl ReasonCode {
             | Self::NoMatch
             | Self::WrongLength
             | Self::OutOfRange
-            | Self::TooLong => Remedy::Either,
+            | Self::TooLong
+            | Self::ErrorCell => Remedy::Either,
         }
     }
 }

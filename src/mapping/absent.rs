@@ -52,8 +52,9 @@ impl FieldsSeen<'_> {
     fn has(&self, locator: &Locator) -> bool {
         match locator {
             Locator::Nowhere => true,
-            Locator::Column(names) => names.iter().any(|name| self.has_name(name)),
-            Locator::Named(name) => self.has_name(name),
+            // Columns are matched so, whatever their values are.
+            Locator::Column(names) => names.iter().any(|name| self.has_name(name, true)),
+            Locator::Named(name) => self.has_name(name, self.headers),
             Locator::Path(key) if !key.starts_with('$') => self.names.contains(key.as_str()),
             Locator::Path(path) => {
                 !self.leading_nowhere.contains(path)
@@ -62,9 +63,9 @@ impl FieldsSeen<'_> {
         }
     }
 
-    fn has_name(&self, name: &str) -> bool {
+    fn has_name(&self, name: &str, headers: bool) -> bool {
         let alike = |known: &&str| plain_header(known) == plain_header(name);
-        self.names.contains(name) || self.headers && self.names.iter().any(alike)
+        self.names.contains(name) || headers && self.names.iter().any(alike)
     }
 
     /// The name that was meant, written as the job file would.

@@ -207,9 +207,9 @@ fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
         (paths, "paths = []", "5: csv.paths: is empty: name at least one file"),
         (
             paths,
-            "paths = [\"a.csv\", \"https://example.com/b.csv\"]",
-            "5: csv.paths[1]: https://example.com/b.csv is an address; only files can be read: \
-             download it first",
+            "paths = [\"a.csv\", \"ftp://example.com/b.csv\"]",
+            "5: csv.paths[1]: begins with `ftp://`, and files are read from folders of this machine and \
+             from http://, https://, s3://, gs://, az://, sftp://; did you mean sftp://?",
         ),
         (
             paths,
@@ -259,9 +259,9 @@ fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
         ),
         (
             paths,
-            "paths = [\"a\"]\nencoding = \"utf-16\"",
-            "6: csv.encoding: \"utf-16\" cannot be read: convert the files to UTF-8 first, for \
-             example with `iconv -f UTF-16LE -t UTF-8`",
+            "paths = [\"a\"]\nencoding = \"utf-32\"",
+            "6: csv.encoding: \"utf-32\" cannot be read: convert the files to UTF-8 first, for \
+             example with `iconv -f UTF-32 -t UTF-8`",
         ),
         (
             paths,
@@ -615,7 +615,7 @@ fn an_empty_job_file_is_told_what_the_least_is() {
 fn everything_that_is_wrong_is_said_at_once_whatever_part_of_the_file_it_is_in() {
     let found = said(
         "kind = 'csv'\ndescripton = 'x'\nschedule = 'daily'\nprimary_key = ['$.id']\n[csv]\n\
-         paths = ['https://example.com/a.csv']\ndelimiter = 'comma'\nencodng = 'x'\n\
+         paths = ['ftps://example.com/a.csv']\ndelimiter = 'comma'\nencodng = 'x'\n\
          [fields]\nname = { from = '$.n' }\nprice = { typ = 'text', min = 'x' }\n\
          [contract]\nnew_field = 'stop'\n",
     );

@@ -45,8 +45,13 @@ use crate::job_file::error::Problem;
 use crate::job_file::{Definition, DefinitionError, KindSchema, json_schema};
 
 /// Every kind there is.
-pub const KINDS: &[Kind] =
-    &[rest_api::KIND, export::kind::<formats::csv::Csv>(), export::kind::<formats::jsonl::Jsonl>()];
+pub const KINDS: &[Kind] = &[
+    rest_api::KIND,
+    export::kind::<formats::csv::Csv>(),
+    export::kind::<formats::jsonl::Jsonl>(),
+    export::kind::<formats::json::Json>(),
+    export::kind::<formats::xlsx::Xlsx>(),
+];
 
 /// Every kind, by which job files are read and inspected.
 pub fn kinds() -> &'static [Kind] {

@@ -41,6 +41,7 @@ mod examples;
 mod exported;
 mod exports;
 mod faults;
+mod file_formats;
 mod files_at_hand;
 mod guarded_news;
 mod honest_runs;

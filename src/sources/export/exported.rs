@@ -15,7 +15,8 @@ use crate::job_file::policy::Policy;
 use crate::job_file::{Definition, DefinitionError};
 use crate::sources::files::format::RowFormat;
 use crate::sources::files::params::TABLE as FILES;
-use crate::sources::files::{Compression, Files, FilesParams};
+use crate::sources::files::unpack::Packing;
+use crate::sources::files::{Files, FilesParams};
 use crate::sources::rest_api::{RestApiSource, mapping_of};
 use crate::sources::{
     Access, FileSource, NextSlice, Plan, PlanRequest, Position, SourceError, SourceErrorKind,
@@ -36,7 +37,7 @@ pub struct Export<F: RowFormat> {
     /// Looks at them, and gets their files.
     pub(super) poll: RestApiSource,
     pub(super) files: Arc<Files<F>>,
-    pub(super) compression: Compression,
+    pub(super) packing: Packing,
 }
 
 impl<F: RowFormat> fmt::Debug for Export<F> {
@@ -74,7 +75,7 @@ impl<F: RowFormat> Export<F> {
             paths,
             params,
             files: Arc::new(Files::streamed(definition)?),
-            compression: files.compression.unwrap_or_default(),
+            packing: files.packing::<F>(),
         })
     }
 

@@ -32,7 +32,7 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
         inspect_address(job, TABLE, &asked);
         inspect_request(job, request, &asked);
     }
-    inspect_headers(job, TABLE, &params.creating(String::new()));
+    inspect_headers(job, &[TABLE], &params.creating(String::new()));
     if let Err(problems) = JobPaths::new(&params) {
         for ([table, key], problem) in problems {
             job.problem(&[TABLE, table, key], problem);
@@ -121,5 +121,5 @@ fn inspect_poll(job: &mut Inspection<'_>, params: &ExportParams) {
 
 /// What is not there on this machine.
 pub(super) fn look(definition: &Definition, params: &ExportParams, job: &mut Inspection<'_>) {
-    look_for_secrets(job, TABLE, &params.creating(String::new()), definition.base_dir());
+    look_for_secrets(job, &[TABLE], &params.creating(String::new()), definition.base_dir());
 }

@@ -9,7 +9,6 @@
 //! Must not know: the database, the queue, what stands in a file.
 
 mod exported;
-mod incoming;
 mod inspect;
 mod job;
 mod params;

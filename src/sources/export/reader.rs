@@ -9,9 +9,9 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::exported::{Export, behind, own};
-use super::incoming::Incoming;
 use super::params::renamed;
 use super::position::{CreatedJob, ExportPosition, FileAt};
+use crate::sources::files::places::incoming::Incoming;
 
 use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::file::StreamedFile;
@@ -21,7 +21,7 @@ use crate::job_file::policy::Policy;
 use crate::sources::files::format::{Doubts, RowFormat};
 use crate::sources::files::landing::{Coming, Damage, LandedChunk, Landing, LandingFile};
 use crate::sources::files::off_thread::off_thread;
-use crate::sources::files::unpack::unpacked;
+use crate::sources::files::unpack::only;
 use crate::sources::rest_api::RestApiSource;
 use crate::sources::rest_api::jobs::Download;
 use crate::sources::{
@@ -182,11 +182,11 @@ impl<F: RowFormat> Job<F> {
             1 => name,
             _ => format!("{name}#{}", open.number + 1),
         };
-        let (files, compression) = (Arc::clone(&self.source.files), self.source.compression);
+        let (files, packing) = (Arc::clone(&self.source.files), self.source.packing.clone());
         let file = open.position.job.as_ref().and_then(|job| job.file.clone());
         let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
         off_thread(move || {
-            let bytes = unpacked(Box::new(Incoming::of(bytes)), compression, end_is_told);
+            let bytes = only(Box::new(Incoming::of(bytes)), &packing, end_is_told);
             let (damage, doubts) = (Damage::MayPass, Doubts::default());
             let coming = Coming { end_is_told, damage, doubts };
             let mut landing = Landing::open(files, name, bytes, coming)?;

@@ -2,7 +2,7 @@
 //! whose rows have columns.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::slice;
 
 use crate::domain::text::{MAX_QUOTED, quoted};
@@ -256,6 +256,26 @@ fn nearest<'c>(columns: &'c [String], names: &[String]) -> Option<&'c String> {
         .filter(|(likeness, _)| *likeness > 0.7)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, column)| column)
+}
+
+/// The names under which columns are kept: of several columns of one name, the later ones are numbered.
+pub fn distinct(columns: &[String]) -> Vec<String> {
+    let all: HashSet<&str> = columns.iter().map(String::as_str).collect();
+    let mut counts: HashMap<&str, usize> = HashMap::with_capacity(columns.len());
+    let mut kept = Vec::with_capacity(columns.len());
+    for name in columns {
+        let count = counts.entry(name.as_str()).or_default();
+        kept.push(loop {
+            *count += 1;
+            let numbered = format!("{name} ({count})");
+            match *count {
+                1 => break name.clone(),
+                _ if !all.contains(numbered.as_str()) => break numbered,
+                _ => {}
+            }
+        });
+    }
+    kept
 }
 
 fn absent(file: &str, columns: &[String], names: &[String]) -> SourceError {

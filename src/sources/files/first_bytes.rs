@@ -15,6 +15,10 @@ const ZIP: &str = "is a ZIP archive, as spreadsheets (.xlsx, .ods) are";
 pub fn byte_order_mark(file: &str, text: &[u8], wanted: &str) -> Result<usize, SourceError> {
     let (other, advice) = match text {
         [0xEF, 0xBB, 0xBF, rest @ ..] if other_kind(rest).is_none() => return Ok(3),
+        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => (
+            "is UTF-32, which cannot be read",
+            "convert it first, for example with `iconv -f UTF-32 -t UTF-8`".to_owned(),
+        ),
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => (
             "is UTF-16, which cannot be read",
             "convert it first, for example with `iconv -f UTF-16 -t UTF-8`".to_owned(),

@@ -6,12 +6,15 @@
 //! all formats.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::columns::Wanted;
+use super::encodings::{Reading, Unreadable};
 use super::location::ParamProblem;
+use super::unpack::Bytes;
 use crate::domain::file::Layout;
 use crate::domain::reject::Defect;
 use crate::domain::remark::Remark;
@@ -33,6 +36,12 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
 
     /// What to ask and to do about a row that goes on and on.
     const ENDLESS_ROW: &'static str;
+
+    /// Whether files are turned into rows while they are read, so that they are read from their beginning to their end.
+    const CONVERTED: bool = false;
+
+    /// What the names of files end in that are archives to others and none to the format, such as `.xlsx`.
+    const OWN_ARCHIVES: &'static [&'static str] = &[];
 
     /// Whether paths may stand in the format's own table instead of `[files]`.
     const TAKES_PATHS: bool = false;
@@ -92,6 +101,37 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
         complete: bool,
         doubts: Doubts,
     ) -> Result<Option<Head>, SourceError>;
+
+    /// How the text of a file is encoded that begins so. `complete` says that this is all of it; otherwise `None` means that
+    /// more bytes are needed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn encoding(&self, beginning: &[u8], complete: bool) -> Result<Option<Reading>, Unreadable> {
+        let _ = (beginning, complete);
+        Ok(Some(Reading::AS_IT_IS))
+    }
+
+    /// The layout of a file that was transcoded, of what [`RowFormat::head`] understood then.
+    ///
+    /// # Errors
+    /// Never in practice: it is a layout of this version.
+    fn transcoded(layout: &Layout, from: &Reading) -> Result<Layout, SourceError> {
+        let _ = from;
+        Ok(layout.clone())
+    }
+
+    /// What rows are looked for in, of the unpacked and transcoded bytes of the file named `file`; the same if they are
+    /// rows already. Blocking.
+    ///
+    /// At most `max_spool` bytes are put aside for it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none of this format.
+    fn content(&self, file: &str, bytes: Bytes, max_spool: u64) -> io::Result<Bytes> {
+        let _ = (file, max_spool);
+        Ok(bytes)
+    }
 
     /// Under which doubts a layout was made.
     fn doubts(layout: &Layout) -> Doubts {

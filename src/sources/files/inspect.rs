@@ -9,6 +9,8 @@ use super::file_source::WhenGone;
 use super::format::RowFormat;
 use super::location::{PATHS, ParamProblem, Setting};
 use super::params::{self, FilesParams};
+use super::places::problems;
+use super::places::scheme::is_remote;
 use super::plan::{self, LocalFile};
 use super::source::Files;
 use crate::domain::failure::chain;
@@ -33,8 +35,10 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
     if let (Some(files), Some(own)) = (&files, &own) {
         match files.location::<F>(own) {
             Ok(location) => {
+                let table = location.setting.table;
                 refuse_watched_addresses(job, &location.entries);
-                tell(job, location.setting.table, location.problems());
+                tell(job, table, location.problems());
+                problems::inspect(job, table, files, &location.entries);
             }
             Err(unlocated) => unlocated.tell::<F>(job),
         }
@@ -82,6 +86,9 @@ pub(super) fn look<F: RowFormat>(
     allowed_roots: &AllowedRoots,
     job: &mut Inspection<'_>,
 ) {
+    if let Some(files) = job.table::<FilesParams>(params::TABLE) {
+        problems::look(job, &files, definition.base_dir());
+    }
     let Ok(source) = Files::<F>::of(definition, allowed_roots) else { return };
     let Setting { table, extension } = source.location.setting;
     let prefix = format!("{}: ", source.location.setting);
@@ -96,6 +103,10 @@ pub(super) fn look<F: RowFormat>(
     for (at, entry) in source.location.entries.iter().enumerate() {
         let at = at.to_string();
         let keys = [table, PATHS, at.as_str()];
+        // What is elsewhere is seen when it is read.
+        if is_remote(entry) {
+            continue;
+        }
         if let Err(error) = source.store.admit(entry) {
             job.problem(&keys, plain(error));
             continue;
@@ -151,7 +162,7 @@ fn look_at_heads<F: RowFormat>(
     };
     for (at, file) in looked_at {
         let local =
-            LocalFile { store: source.store.as_ref(), path: file, compression: source.compression };
+            LocalFile { store: source.store.as_ref(), path: file, packing: &source.packing };
         let head = match plan::head(&source.format, local) {
             Ok(head) => head,
             Err(error) => {

@@ -15,9 +15,10 @@ use super::blocks;
 use super::damage::{damaged, is_damage};
 use super::format::{Doubts, Memo, RecordSpan, RowFormat, RowReader, Survey};
 use super::plan::{refuse_endless_row, understand_head};
+use super::readable::{Readable, readable};
 use super::source::Files;
 use super::stream::Stream;
-use super::unpack::Unpacked;
+use super::unpack::{Bytes, Packing, Unpacked};
 use crate::domain::file::{KnownFile, Layout, Progress};
 use crate::domain::hash::{ChunkHash, ContentHash};
 use crate::domain::task::Chunk;
@@ -79,6 +80,15 @@ pub trait Lands: FileSource {
         bytes: io::Result<Unpacked>,
         coming: Coming,
     ) -> Result<Box<dyn LandingFile>, SourceError>;
+
+    /// How they are unpacked.
+    fn packing(&self) -> &Packing;
+
+    /// What rows are looked for in, of the unpacked bytes of the file of this name.
+    ///
+    /// # Errors
+    /// When its beginning cannot be read, or is none of such a file.
+    fn readable(&self, name: &str, bytes: Bytes) -> Result<Bytes, SourceError>;
 }
 
 impl<F: RowFormat> Lands for Files<F> {
@@ -89,6 +99,15 @@ impl<F: RowFormat> Lands for Files<F> {
         coming: Coming,
     ) -> Result<Box<dyn LandingFile>, SourceError> {
         Ok(Box::new(Landing::open(self, name, bytes, coming)?))
+    }
+
+    fn packing(&self) -> &Packing {
+        &self.packing
+    }
+
+    fn readable(&self, name: &str, bytes: Bytes) -> Result<Bytes, SourceError> {
+        let failed = |error| failed(name, error, Damage::Stays);
+        Ok(readable(&self.format, name, bytes, self.packing.max_spool, failed)?.bytes)
     }
 }
 
@@ -182,7 +201,11 @@ impl<F: RowFormat> Landing<F> {
         // A file whose end nobody told may always have been cut.
         let damage = if end_is_told { damage } else { Damage::MayPass };
         let Unpacked { bytes, packed } = bytes.map_err(|error| failed(&name, error, damage))?;
-        let end_is_told = end_is_told || packed;
+        // What is turned into rows has an end of its own.
+        let end_is_told = end_is_told || packed || F::CONVERTED;
+        let not_read = |error| failed(&name, error, damage);
+        let most = files.packing.max_spool;
+        let Readable { bytes, transcoded } = readable(&files.format, &name, bytes, most, not_read)?;
         let shown = name.clone();
         let mut stream = Stream::of(bytes, Box::new(move |error| failed(&shown, error, damage)));
         let head = understand_head(&files.format, Path::new(&name), &mut stream, doubts);
@@ -190,7 +213,10 @@ impl<F: RowFormat> Landing<F> {
         if let (true, false) = (head.is_err(), end_is_told) {
             refuse_cut(&name, &stream)?;
         }
-        let head = head?;
+        let mut head = head?;
+        if let Some(reading) = &transcoded {
+            head.layout = F::transcoded(&head.layout, reading)?;
+        }
         let reader = files.reader(&name, &head.layout)?;
         stream.set_line_breaks(reader.line_breaks());
         if !end_is_told {

@@ -42,8 +42,6 @@ impl Location {
             let message = if path.trim().is_empty() {
                 let extension = self.setting.extension;
                 format!("is empty: name a file, such as \"data/*.{extension}\"")
-            } else if path.contains("://") {
-                format!("{path} is an address; only files can be read: download it first")
             } else if path.starts_with("~/") {
                 "`~` is not the home folder here: write the whole path".to_owned()
             } else {
@@ -93,13 +91,10 @@ mod tests {
     #[test]
     fn entries_that_are_no_paths_are_refused_one_by_one() {
         let setting = Setting { table: "files", extension: "csv" };
-        let entries = ["a.csv", " ", "https://example.com/b.csv", "~/c.csv"];
+        let entries = ["a.csv", " ", "https://example.com/~/b.csv", "~/c.csv"];
         let entries = entries.map(str::to_owned).to_vec();
         let problems = Location { setting, entries }.problems();
-        assert_eq!(
-            problems.iter().map(|problem| problem.at).collect::<Vec<_>>(),
-            [1, 2, 3].map(Some)
-        );
+        assert_eq!(problems.iter().map(|problem| problem.at).collect::<Vec<_>>(), [1, 3].map(Some));
         assert!(problems[0].message.ends_with("such as \"data/*.csv\""), "{problems:?}");
         assert_eq!(Location { setting, entries: Vec::new() }.problems()[0].at, None);
         assert_eq!(setting.to_string(), "files.paths");

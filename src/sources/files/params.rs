@@ -10,14 +10,15 @@ use serde::Deserialize;
 use super::file_source::WhenGone;
 use super::format::RowFormat;
 use super::location::{Location, PATHS, ParamProblem, Setting};
-use super::unpack::Compression;
+use super::places::params::{AzParams, GsParams, HttpParams, S3Params, SftpParams};
+use super::unpack::{Compression, Packing};
 use crate::job_file::Inspection;
 
 /// The table's name.
 pub const TABLE: &str = "files";
 
 /// Where the files are that are read.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilesParams {
     /// Files to read, in the order in which their rows count; `*`, `?`, `[a-z]` and `**` are
@@ -27,11 +28,16 @@ pub struct FilesParams {
     /// What a file that is gone means: `keep`, nothing; `tombstone`, with `[missing]`: the next run reads all files
     /// that are there, and records which none of them has are missing.
     pub when_gone: WhenGone,
-    /// How files are packed: `auto`, as their first bytes say; `gzip`; or `none`, taken as they come.
+    /// How files are packed: `auto`, as their first bytes say; `gzip`, `zstd`, `xz`, `bzip2`, `zip` and nothing else; or
+    /// `none`, taken as they come.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Which members of ZIP archives are read: a pattern of their names, or, with a `/`, of their whole names within the
+    /// archive. Without this key all but folders, and names that begin with a dot.
+    #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// Files that are not read although `paths` leads to them: patterns of their names, or, with a `/`, of their whole
-    /// paths as they are shown.
+    /// paths as they are shown. Without it patterns leave out `*.tmp`, `*.part`, `*.filepart` and `.*` of other machines.
     #[schemars(with = "Vec<String>", skip_serializing_if = "Option::is_none")]
     pub exclude: Option<Vec<String>>,
     /// The order in which the rows of files count: `name`, that of `paths`, and of the names of what a pattern
@@ -50,6 +56,21 @@ pub struct FilesParams {
     pub max_spool: Option<NonZeroU64>,
     /// Whether no files at all may be found where there were some before.
     pub allow_empty: bool,
+    /// How http:// and https:// addresses are asked.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpParams>,
+    /// How s3:// addresses are asked. Without keys and `credentials` what is public can be read.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Params>,
+    /// How gs:// addresses are asked. Without `service_account` and `credentials` what is public can be read.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub gs: Option<GsParams>,
+    /// How az:// addresses are asked. Without `key`, `sas` and `credentials` what is public can be read.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub az: Option<AzParams>,
+    /// How sftp:// addresses are read.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub sftp: Option<SftpParams>,
 }
 
 /// The order in which the rows of files count.
@@ -81,7 +102,21 @@ impl FilesParams {
             let message = format!("is no pattern: {}", error.msg);
             Some(ParamProblem { at: Some(at), ..ParamProblem::of("exclude", message) })
         });
-        bad.collect()
+        let member = self.member.as_ref().and_then(|pattern| {
+            let error = Pattern::new(pattern).err()?;
+            Some(ParamProblem::of("member", format!("is no pattern: {}", error.msg)))
+        });
+        bad.chain(member).collect()
+    }
+
+    /// How files of a format are unpacked.
+    pub(in super::super) fn packing<F: RowFormat>(&self) -> Packing {
+        Packing {
+            compression: self.compression.unwrap_or_default(),
+            member: self.member.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
+            own_archives: F::OWN_ARCHIVES,
+            max_spool: self.max_spool.map_or(Packing::MAX_SPOOL, u64::from),
+        }
     }
 
     /// Whether a file of this name is not to be read.

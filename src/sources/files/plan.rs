@@ -1,15 +1,16 @@
 //! Owns the one streaming pass over a file: what is new of it, and where it may be cut. Reads each
 //! byte once, keeps one buffer and the list of chunks.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::contents::is_plain;
 use super::damage::{damaged, is_damage};
 use super::format::{Alike, Doubts, HELD_ROW_BYTES, Head, Memo, RowFormat, RowReader, Survey};
+use super::readable::{self, Readable, readable};
 use super::store::{FileState, Store, whole_micros};
 use super::stream::Stream;
-use super::unpack::{Compression, unpacked};
+use super::unpack::{self, Packing};
 use crate::domain::file::{FileStamp, KnownFile, Progress};
 use crate::domain::hash::ChunkHash;
 use crate::domain::task::Chunk;
@@ -23,8 +24,8 @@ pub(super) struct LocalFile<'a> {
     pub store: &'a dyn Store,
     /// What it is called there.
     pub path: &'a Path,
-    /// How it is packed.
-    pub compression: Compression,
+    /// How it is unpacked.
+    pub packing: &'a Packing,
 }
 
 /// Looks at a file and cuts what is new of it into chunks. A file that grows meanwhile is what it was at first, as
@@ -69,14 +70,20 @@ impl Attempt {
     fn run<F: RowFormat>(
         &self,
         format: &F,
-        LocalFile { store, path, compression }: LocalFile<'_>,
+        LocalFile { store, path, packing }: LocalFile<'_>,
         before: &FileState,
         known: Option<&KnownFile>,
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<ControlFlow<FilePlan, Self>, SourceError> {
         let mut stream = Stream::open(store, path, known.map_or(0, |known| known.size), self.size)?;
-        stream.more()?;
-        if !is_plain(stream.rest(), compression) {
+        let is_plain = loop {
+            stream.more()?;
+            let (beginning, complete) = (stream.rest(), stream.ended());
+            if let Some(is_plain) = readable::is_plain(format, packing, beginning, complete) {
+                break is_plain;
+            }
+        };
+        if !is_plain {
             return Ok(ControlFlow::Break(FilePlan::Landed));
         }
         let head = understand_head(format, path, &mut stream, self.doubts)?;
@@ -191,15 +198,26 @@ fn is_untouched<F: RowFormat>(format: &F, known: &KnownFile, now: &FileState) ->
 /// As of [`plan`].
 pub(super) fn head<F: RowFormat>(
     format: &F,
-    LocalFile { store, path, compression }: LocalFile<'_>,
+    LocalFile { store, path, packing }: LocalFile<'_>,
 ) -> Result<Head, SourceError> {
-    let unpacked = unpacked(store.open(path)?, compression, true);
     let failed = move |error| match is_damage(&error) {
         true => damaged(&path.display().to_string(), &error),
         false => store.failed(path, error),
     };
-    let mut stream = Stream::of(unpacked.map_err(failed)?.bytes, Box::new(failed));
-    understand_head(format, path, &mut stream, Doubts::default())
+    let mut contents = unpack::contents(store.open(path)?, packing, true).map_err(failed)?;
+    // Of an archive the first member speaks for all.
+    let first = contents
+        .next()
+        .map_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()), |content| content.bytes);
+    let name = path.display().to_string();
+    let bytes = first.map_err(failed)?.bytes;
+    let Readable { bytes, transcoded } = readable(format, &name, bytes, packing.max_spool, failed)?;
+    let mut stream = Stream::of(bytes, Box::new(failed));
+    let head = understand_head(format, path, &mut stream, Doubts::default())?;
+    match &transcoded {
+        Some(reading) => Ok(Head { layout: F::transcoded(&head.layout, reading)?, ..head }),
+        None => Ok(head),
+    }
 }
 
 /// The same of a file that is open; its bytes stay in the stream.

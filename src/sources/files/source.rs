@@ -12,7 +12,7 @@ use super::location::{Location, PATHS, Setting, is_pattern};
 use super::params::{self, FilesParams};
 use super::store::local::LocalStore;
 use super::store::{FileState, Store, changed, whole_micros};
-use super::unpack::Compression;
+use super::unpack::Packing;
 use super::{blocks, plan};
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
@@ -32,7 +32,7 @@ pub struct Files<F: RowFormat> {
     pub(super) location: Location,
     pub(super) store: Box<dyn Store>,
     when_gone: WhenGone,
-    pub(super) compression: Compression,
+    pub(super) packing: Packing,
     /// The reader of the layout used last: blocks of one file come in thousands.
     reader: Mutex<Option<(Layout, Arc<F::Reader>)>>,
 }
@@ -63,8 +63,8 @@ impl<F: RowFormat> Files<F> {
         let format = F::new(params, Wanted::of(definition))?;
         let base_dir = definition.base_dir().to_owned();
         let source = Self::new(format, location, base_dir, allowed_roots.clone())?;
-        let compression = files.compression.unwrap_or_default();
-        Ok(Self { when_gone: files.when_gone, compression, ..source })
+        let packing = files.packing::<F>();
+        Ok(Self { when_gone: files.when_gone, packing, ..source })
     }
 
     /// A source of files that come as streams: it looks for none.
@@ -89,7 +89,7 @@ impl<F: RowFormat> Files<F> {
             location,
             store,
             when_gone: WhenGone::Keep,
-            compression: Compression::Auto,
+            packing: FilesParams::default().packing::<F>(),
             reader: Mutex::new(None),
         }
     }
@@ -173,8 +173,7 @@ impl<F: RowFormat> FileSource for Files<F> {
         known: Option<&KnownFile>,
         visit: &mut dyn FnMut(&dyn Row),
     ) -> Result<FilePlan, SourceError> {
-        let file =
-            plan::LocalFile { store: self.store.as_ref(), path, compression: self.compression };
+        let file = plan::LocalFile { store: self.store.as_ref(), path, packing: &self.packing };
         plan::plan(&self.format, file, known, visit)
     }
 

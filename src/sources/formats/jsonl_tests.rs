@@ -12,14 +12,20 @@ use super::*;
 use crate::domain::bloom_filter::key_hash;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Progress};
 use crate::domain::hash::ContentHash;
+use crate::domain::raw::RawRef;
 use crate::domain::record::Column;
+use crate::domain::reject::ReasonCode;
 use crate::domain::reject::Reject;
 use crate::domain::shape::FieldType;
+use crate::domain::shape::Shape;
 use crate::job_file::Definition;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::files::Files;
+use crate::sources::files::Wanted;
+use crate::sources::files::format::RowFormat;
 use crate::sources::files::location::{Location, Setting};
 use crate::sources::{AllowedRoots, FilePlan, FileScan, FileSource};
+use crate::values::row::Row;
 
 /// A folder with one file, and a job file for it.
 struct Bench {
@@ -190,8 +196,8 @@ fn what_is_no_json_lines_is_refused_with_what_it_is() {
         (b"{\n  \"id\": 1\n}\n", "one JSON document over several lines"),
         (b"{ \"items\": [\n  {\"id\":1}\n]}\n{}\n", ""),
         (b"{\"id\":1}\r{\"id\":2}\r", "end in CR"),
-        (b"\xff\xfe{\0", "UTF-16"),
-        (b"PK\x03\x04\x14\0", "export the table as JSON Lines"),
+        (b"\xff\xfe\0\0{\0\0\0", "UTF-32"),
+        (b"%PDF-1.7", "ask for the table as JSON Lines"),
     ] {
         match Bench::new(JsonlParams::default(), file).plan(None) {
             Err(error) => {

@@ -3,4 +3,6 @@
 //! Must not know: where bytes come from, and one another.
 
 pub mod csv;
+pub mod json;
 pub mod jsonl;
+pub mod xlsx;

@@ -68,7 +68,7 @@ fn inspect_params(job: &mut Inspection<'_>, params: &RestApiParams) {
     }
     inspect_missing(job, params);
     inspect_parents(job, params);
-    inspect_headers(job, "rest_api", params);
+    inspect_headers(job, &["rest_api"], params);
     if let Some(graphql) = params.graphql.as_ref().filter(|graphql| graphql.query.is_some()) {
         for (keys, problem) in graphql.unused(Path::new("")) {
             job.warning(&below(&keys), problem);
@@ -156,11 +156,11 @@ fn inspect_parents(job: &mut Inspection<'_>, params: &RestApiParams) {
 /// Says what is wrong with the headers of a table.
 pub(in crate::sources) fn inspect_headers(
     job: &mut Inspection<'_>,
-    table: &str,
+    table: &[&str],
     params: &RestApiParams,
 ) {
     for (name, value) in &params.headers {
-        let keys = [table, "headers", name.as_str()];
+        let keys = [table, &["headers", name.as_str()]].concat();
         if let Err(error) = request::header_name(name) {
             job.problem(&keys, error.text());
         }
@@ -218,7 +218,7 @@ pub(super) fn look(
 ) {
     let Ok(params) = definition.params::<RestApiParams>() else { return };
     let base_dir = definition.base_dir();
-    look_for_secrets(job, "rest_api", &params, base_dir);
+    look_for_secrets(job, &["rest_api"], &params, base_dir);
     if let Some(graphql) = params.graphql.as_ref().filter(|graphql| graphql.query_file.is_some()) {
         inspect_query_file(job, graphql, &params, base_dir);
     }
@@ -258,26 +258,26 @@ pub(super) fn look(
 /// Says which settings and secrets of a table are not there on this machine.
 pub(in crate::sources) fn look_for_secrets(
     job: &mut Inspection<'_>,
-    table: &str,
+    table: &[&str],
     params: &RestApiParams,
     base_dir: &Path,
 ) {
     if let Err(error) = params.base_url.resolve(BASE_URL) {
-        job.warning(&[table, "base_url"], missing(&error));
+        job.warning(&[table, &["base_url"]].concat(), missing(&error));
     }
     for placed in params.auth.iter().flat_map(AuthList::each) {
         for key in placed.kind.secrets().iter().filter(|key| !key.optional) {
             let below = placed.keys.iter().map(String::as_str).chain(key.key.split('.'));
-            let keys: Vec<&str> = [table].into_iter().chain(below).collect();
+            let keys: Vec<&str> = table.iter().copied().chain(below).collect();
             look_for(job, key.secret, &keys, base_dir);
         }
     }
     for (key, secret) in params.tls.iter().flat_map(|tls| tls.secrets()) {
-        look_for(job, secret, &[table, "tls", key], base_dir);
+        look_for(job, secret, &[table, &["tls", key]].concat(), base_dir);
     }
     for (name, value) in &params.headers {
         if let PlainOrSecret::Secret(secret) = value {
-            look_for(job, secret, &[table, "headers", name], base_dir);
+            look_for(job, secret, &[table, &["headers", name]].concat(), base_dir);
         }
     }
 }
@@ -322,7 +322,13 @@ fn below(keys: &[String]) -> Vec<&str> {
     ["rest_api"].into_iter().chain(keys.iter().map(String::as_str)).collect()
 }
 
-fn look_for(job: &mut Inspection<'_>, secret: &Secret, keys: &[&str], base_dir: &Path) {
+/// Says that a secret is not there on this machine.
+pub(in crate::sources) fn look_for(
+    job: &mut Inspection<'_>,
+    secret: &Secret,
+    keys: &[&str],
+    base_dir: &Path,
+) {
     if let Err(error) = secret.resolve(&keys.join("."), base_dir) {
         job.warning(keys, missing(&error));
     }

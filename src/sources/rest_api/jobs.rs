@@ -201,7 +201,7 @@ impl RestApiSource {
 }
 
 /// Whether tokens of login servers went with a request that was refused, and may be renewed.
-fn may_renew<T>(error: &SourceError, refused: &[T], sent: &[T]) -> bool {
+pub(super) fn may_renew<T>(error: &SourceError, refused: &[T], sent: &[T]) -> bool {
     error.kind == SourceErrorKind::Unauthorized && refused.is_empty() && !sent.is_empty()
 }
 
@@ -219,7 +219,7 @@ fn answer(response: Response) -> Result<Answer, SourceError> {
 }
 
 /// Reads a file while it comes, as far ahead as `WAITING` says.
-fn pumped(
+pub(super) fn pumped(
     mut response: reqwest::Response,
     request: RequestParts,
     params: Arc<RestApiParams>,
@@ -243,7 +243,7 @@ fn pumped(
 }
 
 /// What the queries of addresses hold that may be as good as a key; `None` where that is too long to be looked for.
-fn hidden<'u>(urls: impl Iterator<Item = &'u Url>) -> Option<Secrets> {
+pub(super) fn hidden<'u>(urls: impl Iterator<Item = &'u Url>) -> Option<Secrets> {
     let mut secrets = Secrets::default();
     let pairs = urls.flat_map(Url::query_pairs);
     for (name, value) in pairs.filter(|(_, value)| value.len() >= SHORTEST_SECRET) {
@@ -252,7 +252,7 @@ fn hidden<'u>(urls: impl Iterator<Item = &'u Url>) -> Option<Secrets> {
     Some(secrets)
 }
 
-fn hide(hidden: &Option<Secrets>, error: SourceError) -> SourceError {
+pub(super) fn hide(hidden: &Option<Secrets>, error: SourceError) -> SourceError {
     match hidden {
         Some(secrets) => secrets.redact_error(error),
         None => {

@@ -11,7 +11,7 @@
 //! `for_each` for which parents it is asked, `children` how their chains follow each other,
 //! `paginator` where the next page is, `more_pages` whether there is one that no request fetches (`signs`: by which keys),
 //! `conditional` asks only for what has changed (`credentials`: since whoever asks now asked), `doctor` says what there is to see of a page, `complaint` what the answer says is wrong with it, `responses` what the job file says that it means, `answers`
-//! what it means in the end. `source` knows them all; `jobs` asks by single requests that are no pages.
+//! what it means in the end. `source` knows them all; `jobs` asks by single requests that are no pages, `file_request` for files that the job file names.
 //!
 //! Must not know: the database, the queue, runs, and how values become columns.
 
@@ -34,6 +34,7 @@ mod doctor;
 mod error_words;
 mod exact_path;
 mod explode;
+pub(in crate::sources) mod file_request;
 mod for_each;
 mod full_page;
 mod graphql_query;

@@ -292,6 +292,13 @@ impl RestApiParams {
         problems
     }
 
+    /// Where tokens are that must be kept between runs, such as `rest_api.auth[1]`.
+    pub(in crate::sources) fn kept_tokens(&self) -> Vec<String> {
+        let placed = self.auth.iter().flat_map(AuthList::each);
+        let kept = placed.filter(|placed| placed.kind.kept_token().is_some());
+        kept.map(|placed| placed.at()).collect()
+    }
+
     /// What is wrong with the path of pages that have one of their own.
     fn path_problems(&self) -> Vec<(Vec<String>, String)> {
         let Some((path, name)) = self.paginator.path() else { return Vec::new() };

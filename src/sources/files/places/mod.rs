@@ -6,7 +6,20 @@
 //! Must not know: the database, runs, what stands in a file.
 
 pub mod all;
+mod buckets;
+mod get;
+mod glob;
+mod http;
+pub mod incoming;
 mod local;
+pub mod params;
+pub(super) mod problems;
+pub(super) mod scheme;
+#[cfg(feature = "sftp")]
+mod sftp;
+mod sftp_address;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::io::Read;

@@ -299,8 +299,8 @@ async fn fetch(
     }
     let most = match is_remote(&file.file.name) {
         // Nothing of it is stored as long as it is compared, and a part of a task has a time limit.
-        true => rules.max_spool.min(MOST_COMPARED),
-        false => rules.max_spool,
+        true => rules.packing.max_spool.min(MOST_COMPARED),
+        false => rules.packing.max_spool,
     };
     let kept = off_thread(move || Kept::of(bytes, most)).await;
     let kept = kept.map_err(|error| match error.downcast::<SourceError>() {

@@ -16,10 +16,10 @@ use crate::domain::file_standing::shown;
 use crate::domain::hash::{ContentHasher, StoredHash};
 use crate::domain::number::grouped;
 use crate::domain::text::{cut, visible};
-use crate::sources::files::contents::{Content, Contents, contents};
+use crate::sources::files::contents::{Contents, contents};
 use crate::sources::files::format::Doubts;
 use crate::sources::files::landing::{Coming, Damage, Landed, LandedChunk, LandingFile};
-use crate::sources::files::unpack::Bytes;
+use crate::sources::files::unpack::{Bytes, Content};
 use crate::sources::{FirstRow, SourceError, SourceErrorKind};
 
 /// The most bytes of what is wrong with a file.
@@ -110,7 +110,7 @@ impl Opened {
             (Some(kept), None) if !how.examined => same(&rules, &file, kept, how.end_is_told),
             _ => Vec::new(),
         };
-        let contents = contents(live, rules.compression, how.end_is_told);
+        let contents = contents(live, &rules.packing, how.end_is_told);
         let done = at.map_or(0, |at| at.member);
         let stored = at.and_then(|at| at.landed.clone());
         let mut opened = Self { rules, file, kept, contents, how, stored, same, member: None };
@@ -284,11 +284,12 @@ fn same(rules: &Rules, file: &ToLand, kept: &Kept, end_is_told: bool) -> Vec<Opt
         return Vec::new();
     }
     let mut same = Vec::new();
-    for Content { member, bytes } in contents(kept.read(), rules.compression, end_is_told) {
+    for Content { member, bytes } in contents(kept.read(), &rules.packing, end_is_told) {
         let before = file.before_of(member.as_deref()).and_then(|before| before.hash);
         // What cannot be read is told when it is to be stored.
         let (Some(before), Ok(unpacked)) = (before, bytes) else { continue };
-        if hash_of(unpacked.bytes).is_ok_and(|hash| hash == before) {
+        let Ok(bytes) = rules.files.readable(&file.file.name, unpacked.bytes) else { continue };
+        if hash_of(bytes).is_ok_and(|hash| hash == before) {
             same.push(member);
         }
     }

@@ -8,21 +8,16 @@ use crate::job_file::Definition;
 use crate::job_file::policy::Policy;
 use crate::sources::files::landing::Lands;
 use crate::sources::files::params::FilesParams;
-use crate::sources::files::unpack::Compression;
-
-/// The most bytes that are put aside, unless the job file says otherwise.
-const MAX_SPOOL: u64 = 4 << 30;
+use crate::sources::files::unpack::Packing;
 
 /// What the files of a task are read by.
 pub(super) struct Rules {
     /// Their format.
     pub files: Arc<dyn Lands>,
-    /// How they are packed.
-    pub compression: Compression,
+    /// How they are unpacked.
+    pub packing: Packing,
     /// The largest of them.
     pub max_bytes: Option<u64>,
-    /// The most bytes that are put aside of one.
-    pub max_spool: u64,
     /// Whether files may lose what they had.
     pub may_lose: bool,
     guards: bool,
@@ -43,10 +38,9 @@ impl Rules {
         let locators = definition.locators();
         let mapped = locators.iter().filter_map(|locator| locator.label());
         Self {
+            packing: files.packing().clone(),
             files,
-            compression: params.compression.unwrap_or_default(),
             max_bytes: params.max_bytes.map(u64::from),
-            max_spool: params.max_spool.map_or(MAX_SPOOL, u64::from),
             may_lose: definition.contract.missing_field == Policy::Evolve,
             guards: definition.contract.guards(),
             mapped: mapped.map(str::to_owned).collect(),

@@ -43,8 +43,8 @@ impl Setup {
         if let Some((_, places)) = used.as_ref().filter(|(of, _)| *of == access) {
             return Ok(Arc::clone(places));
         }
-        let (base, setting) = (self.definition.base_dir(), self.files.location().setting);
-        let places = Places::new(&self.params, base, &self.allowed_roots, setting, access)?;
+        let (base, location) = (self.definition.base_dir(), self.files.location());
+        let places = Places::new(&self.params, location, base, &self.allowed_roots, access)?;
         let places = Arc::new(places);
         *used = Some((access, Arc::clone(&places)));
         Ok(places)

@@ -4,13 +4,14 @@
 use super::grammar::{Grammar, NoCloseMemo};
 use super::header::{carried, duplicates, first_row, joined, numbered, visible_name};
 use super::layout::CsvLayout;
-use super::params::{CsvParams, Header, unusable};
+use super::params::{CsvParams, Header};
 use super::preamble::{Preamble, lines_above_header};
 use super::row::{CsvReader, RowBuffer};
 use super::sniff::{self, Known, SAMPLE, Sniffed};
 use super::width;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns;
+use crate::sources::files::encodings::{Reading, Says, Unreadable};
 use crate::sources::files::first_bytes;
 use crate::sources::files::format::{Doubts, Head};
 use crate::sources::{FirstRow, SourceError, SourceErrorKind};
@@ -49,7 +50,8 @@ impl Beginning<'_> {
         if !complete && text.len() < SAMPLE {
             return Ok(None);
         }
-        let mark = byte_order_mark(self.file, self.params, text)?;
+        let mark = first_bytes::byte_order_mark(self.file, text, "CSV")?;
+        let Some(reading) = self.reading(text, complete)? else { return Ok(None) };
         let Some(preamble) = Preamble::of(self.params, &text[mark..], complete) else {
             return Ok(None);
         };
@@ -58,11 +60,11 @@ impl Beginning<'_> {
         if !complete && text.len() - start < SAMPLE {
             return Ok(None);
         }
-        let first = self.table(&params, &text[start..], complete);
+        let first = self.table(&params, reading, &text[start..], complete);
         let found = match &first {
             Ok(None) => return Ok(None),
             Ok(Some(Table { has_needed: true, .. })) => None,
-            _ => self.table_below(&params, &text[start..], complete),
+            _ => self.table_below(&params, reading, &text[start..], complete),
         };
         let mut notes = Vec::new();
         let table = match found {
@@ -102,10 +104,30 @@ impl Beginning<'_> {
         Ok(Some(Head { layout: layout.store()?, header_end, first_row: header_end + blank }))
     }
 
+    /// How the text is encoded. What has to be transcoded was transcoded before, and is UTF-8 now.
+    fn reading(&self, text: &[u8], complete: bool) -> Result<Option<Reading>, SourceError> {
+        let reading = self.params.reading(text, complete);
+        let invalid = |what: String, advice: String| {
+            let message = format!("{} {what}", self.file);
+            SourceError::new(SourceErrorKind::InvalidFile, message).advise(advice)
+        };
+        match reading.map_err(|Unreadable { what, advice }| invalid(what, advice))? {
+            Some(reading) if reading.transcoded => {
+                let name = reading.encoding.name();
+                Err(invalid(
+                    format!("is {name}, and was not transcoded"),
+                    format!("convert it first, for example with `iconv -f {name} -t UTF-8`"),
+                ))
+            }
+            reading => Ok(reading),
+        }
+    }
+
     /// The table below the lines above a header that has the mapped columns, with the number of those lines and their length.
     fn table_below(
         &self,
         params: &CsvParams,
+        reading: Reading,
         text: &[u8],
         complete: bool,
     ) -> Option<(u32, usize, Table)> {
@@ -113,7 +135,7 @@ impl Beginning<'_> {
             return None;
         }
         let below = lines_above_header(text, self.wanted).find_map(|(lines, length)| {
-            match self.table(params, &text[length..], complete) {
+            match self.table(params, reading, &text[length..], complete) {
                 Ok(Some(table)) if table.has_needed => Some((lines, length, table)),
                 _ => None,
             }
@@ -146,6 +168,7 @@ impl Beginning<'_> {
     fn table(
         &self,
         params: &CsvParams,
+        reading: Reading,
         text: &[u8],
         complete: bool,
     ) -> Result<Option<Table>, SourceError> {
@@ -159,7 +182,7 @@ impl Beginning<'_> {
         };
         let known = Known { located: &located, columns: named, doubts: self.doubts };
         let Sniffed { dialect, notes } = sniff::decide(params, &known, text, complete)?;
-        let encoding = params.given_encoding().map_err(unusable)?.name().to_owned();
+        let encoding = reading.encoding.name().to_owned();
         let mut layout = CsvLayout {
             ragged_rows: params.ragged_rows,
             max_row_bytes: params.max_row_bytes,
@@ -167,6 +190,7 @@ impl Beginning<'_> {
             doubts: self.doubts.0,
             skip_empty_rows: self.wanted.iter().any(|wanted| wanted.key),
             notes,
+            warnings: guessed(&reading).into_iter().collect(),
             ..CsvLayout::new(dialect, encoding, self.params.fingerprint())
         };
         if complete && text.trim_ascii().is_empty() && named != Some(1) {
@@ -258,23 +282,6 @@ struct Names<'t> {
     first: &'t [u8],
 }
 
-/// Length of UTF-8's byte order mark. What begins like another kind of file is refused.
-fn byte_order_mark(file: &str, params: &CsvParams, text: &[u8]) -> Result<usize, SourceError> {
-    let mark = first_bytes::byte_order_mark(file, text, "CSV")?;
-    let encoding = params.given_encoding().map_err(unusable)?;
-    if mark > 0 && encoding != encoding_rs::UTF_8 {
-        return Err(SourceError::new(
-            SourceErrorKind::InvalidFile,
-            format!(
-                "{file} starts with the byte order mark of UTF-8, but csv.encoding says {:?}",
-                params.encoding
-            ),
-        )
-        .advise("leave csv.encoding out"));
-    }
-    Ok(mark)
-}
-
 /// The header as it may be repeated further down, in a table of several columns: its row, or that of a file whose columns
 /// the job file names, or these names.
 fn repeated(
@@ -313,6 +320,18 @@ fn repeated(
     let (_, _, lossy) = encoding.encode(&row);
     let fits = layout.columns.len() > 1 && !row.is_empty() && row.len() <= MAX_REPEATED;
     Ok(Some(row).filter(|row| fits && !lossy && !row.contains(['\n', '\r', '\u{fffd}'])))
+}
+
+/// That an encoding was guessed.
+pub(super) fn guessed(reading: &Reading) -> Option<String> {
+    let name = reading.encoding.name();
+    (reading.says == Says::Guess).then(|| {
+        format!(
+            "the text is no UTF-8, and taken for {name}, which it looks like most: csv.encoding = \"{}\" says so, or \
+             what it is",
+            name.to_ascii_lowercase()
+        )
+    })
 }
 
 fn too_long(file: &str) -> SourceError {

@@ -1,7 +1,7 @@
 //! Owns the names of columns: the header's rows to one name per column, and what is wrong with a
 //! header that has not the columns of the mapping.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::domain::text::quoted;
 use crate::sources::files::columns::{self, Unresolved, Wanted, fold};
@@ -60,26 +60,6 @@ pub(super) fn visible_name(name: &str) -> &str {
 /// Whether a character is not seen, and no plain space.
 pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{a0}' | '\u{202f}' | '\r')
-}
-
-/// The names under which columns are kept: of several columns of one name, the later ones are numbered.
-pub(super) fn distinct(columns: &[String]) -> Vec<String> {
-    let all: HashSet<&str> = columns.iter().map(String::as_str).collect();
-    let mut counts: HashMap<&str, usize> = HashMap::with_capacity(columns.len());
-    let mut kept = Vec::with_capacity(columns.len());
-    for name in columns {
-        let count = counts.entry(name.as_str()).or_default();
-        kept.push(loop {
-            *count += 1;
-            let numbered = format!("{name} ({count})");
-            match *count {
-                1 => break name.clone(),
-                _ if !all.contains(numbered.as_str()) => break numbered,
-                _ => {}
-            }
-        });
-    }
-    kept
 }
 
 /// Columns of one name, as a note of the file has them; `None` if there are none.
@@ -217,7 +197,7 @@ mod tests {
     #[test]
     fn columns_of_one_name_are_kept_under_several() {
         let names = columns(&["a", "b", "a", "a (2)", "a"]);
-        assert_eq!(distinct(&names), ["a", "b", "a (3)", "a (2)", "a (4)"]);
+        assert_eq!(columns::distinct(&names), ["a", "b", "a (3)", "a (2)", "a (4)"]);
         assert!(duplicates(&names).unwrap().contains("columns 1 and 3 are both called \"a\""));
     }
 }

@@ -24,6 +24,9 @@ pub(super) struct CsvLayout {
     pub dialect: Dialect,
     /// WHATWG name of the encoding.
     pub encoding: String,
+    /// WHATWG name of what it was transcoded from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcoded: Option<String>,
     /// Names of the columns; none in an empty file.
     pub columns: Vec<String>,
     /// What becomes of rows with too few fields.
@@ -83,6 +86,7 @@ impl CsvLayout {
         Self {
             dialect,
             encoding,
+            transcoded: None,
             columns: Vec::new(),
             ragged_rows: RaggedRows::default(),
             max_row_bytes: 0,

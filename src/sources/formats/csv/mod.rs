@@ -31,6 +31,7 @@ use crate::domain::remark::Remark;
 use crate::job_file::Inspection;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns;
+use crate::sources::files::encodings::{Reading, Unreadable};
 use crate::sources::files::format::{Alike, Doubts, Head, RowFormat};
 use crate::sources::files::location::ParamProblem;
 use crate::sources::{AbsentColumn, SourceError};
@@ -124,6 +125,17 @@ impl RowFormat for Csv {
     ) -> Result<Option<Head>, SourceError> {
         let Self { params, wanted } = self;
         Beginning { file, params, wanted, doubts }.understand(text, complete)
+    }
+
+    fn encoding(&self, beginning: &[u8], complete: bool) -> Result<Option<Reading>, Unreadable> {
+        self.params.reading(beginning, complete)
+    }
+
+    fn transcoded(layout: &Layout, from: &Reading) -> Result<Layout, SourceError> {
+        let mut layout = CsvLayout::load(layout)?;
+        layout.transcoded = Some(from.encoding.name().to_owned());
+        layout.warnings.extend(head::guessed(from));
+        layout.store()
     }
 
     fn reader(&self, file: &str, layout: &Layout) -> Result<CsvReader, SourceError> {

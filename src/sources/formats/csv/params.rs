@@ -5,15 +5,15 @@ use encoding_rs::Encoding;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::suggest;
 use crate::sources::SourceError;
+use crate::sources::files::encodings::{
+    self, AUTO, Given as Encoded, Readable, Reading, Unreadable,
+};
 use crate::sources::files::format::MAX_ROW_BYTES;
 use crate::sources::files::location::ParamProblem;
 
 /// The table's name.
 pub(super) const TABLE: &str = "csv";
-/// The word for "find out from the file".
-const AUTO: &str = "auto";
 /// The word for "the files have none".
 const NONE: &str = "none";
 
@@ -34,8 +34,8 @@ pub struct CsvParams {
     /// that it is doubled; `"auto"` tries doubled quotes and the backslash, `"none"` means that
     /// quotes within fields are not marked (then `stray_quotes = "keep"` helps).
     pub escape: String,
-    /// Encoding of the files: `"auto"` is UTF-8; any single-byte encoding by its WHATWG label,
-    /// such as `"windows-1252"` or `"latin1"`.
+    /// Encoding of the files: `"auto"` is UTF-8, UTF-16 as their first bytes say, or what those of a file that is
+    /// neither look like most; any other by its WHATWG label, such as `"windows-1252"`, `"latin1"` or `"shift_jis"`.
     pub encoding: String,
     /// Whether the first row names the columns (`true`, the default and `"auto"`), the columns are
     /// to be called `column_1`, `column_2` … (`false`), or the list of names of the columns of
@@ -195,17 +195,11 @@ impl CsvParams {
         let quote = self.given_quote().map_err(|problem| problems.push(problem));
         let escape = self.given_escape();
         problems.extend(escape.err());
-        let encoding = self.given_encoding().map_err(|problem| problems.push(problem));
-        if let Ok(Given::As(delimiter)) = &delimiter {
-            if matches!(quote, Ok(Given::As(Some(q))) if delimiter.contains(q)) {
-                problems.push(ParamProblem::of("delimiter", "must not contain csv.quote"));
-            }
-            if !delimiter.is_ascii() && encoding.is_ok_and(|e| e != encoding_rs::UTF_8) {
-                problems.push(ParamProblem::of(
-                    "delimiter",
-                    format!("{delimiter:?} is not ASCII, which only works with UTF-8 files"),
-                ));
-            }
+        problems.extend(self.given_encoding().err());
+        if let Ok(Given::As(delimiter)) = &delimiter
+            && matches!(quote, Ok(Given::As(Some(q))) if delimiter.contains(q))
+        {
+            problems.push(ParamProblem::of("delimiter", "must not contain csv.quote"));
         }
         if self.header_rows == 0 {
             problems
@@ -262,29 +256,25 @@ impl CsvParams {
         special_character("escape", &self.escape)
     }
 
-    /// The encoding.
-    pub(super) fn given_encoding(&self) -> Result<&'static Encoding, ParamProblem> {
-        if self.encoding == AUTO {
-            return Ok(encoding_rs::UTF_8);
-        }
-        let given = &self.encoding;
-        let message = match encoding_of(given) {
-            Some(e) if e == encoding_rs::UTF_8 => return Ok(e),
-            Some(e) if e.is_single_byte() && e.is_ascii_compatible() => return Ok(e),
-            Some(e) => format!(
-                "{given:?} cannot be read: convert the files to UTF-8 first, for example with \
-                 `iconv -f {} -t UTF-8`",
-                e.name()
-            ),
-            None => match label_meant(given) {
-                Some(label) => format!("{given:?} is unknown; did you mean \"{label}\"?"),
-                None => format!(
-                    "{given:?} is unknown: use \"auto\" (UTF-8), \"windows-1252\", \"latin1\" or \
-                     another WHATWG label, or convert the files to UTF-8 first with `iconv`"
-                ),
-            },
-        };
-        Err(ParamProblem::of("encoding", message))
+    /// The encoding, if given.
+    pub(super) fn given_encoding(&self) -> Result<Option<&'static Encoding>, ParamProblem> {
+        encodings::given(&self.encoding).map_err(|message| ParamProblem::of("encoding", message))
+    }
+
+    /// How a text is encoded that begins so; see [`encodings::of_text`].
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn reading(
+        &self,
+        beginning: &[u8],
+        complete: bool,
+    ) -> Result<Option<Reading>, Unreadable> {
+        let given = self.given_encoding().ok().flatten();
+        let given = given.map(|encoding| Encoded { encoding, table: TABLE, label: &self.encoding });
+        // A delimiter beyond ASCII is looked for as UTF-8 writes it.
+        let single_bytes = self.delimiter.is_ascii();
+        encodings::of_text(given, beginning, complete, Readable { single_bytes, guesses: true })
     }
 
     /// Hash of every key that decides how bytes become rows. A file read under other keys has to
@@ -309,73 +299,6 @@ pub(super) fn unusable(problem: ParamProblem) -> SourceError {
     problem.of_table(TABLE)
 }
 
-/// The label that was probably meant by one that is none.
-fn label_meant(given: &str) -> Option<&'static str> {
-    const LABELS: &[&str] = &[
-        "utf-8",
-        "windows-1250",
-        "windows-1251",
-        "windows-1252",
-        "windows-1253",
-        "windows-1254",
-        "windows-1255",
-        "windows-1256",
-        "windows-1257",
-        "windows-1258",
-        "latin1",
-        "latin2",
-        "iso-8859-1",
-        "iso-8859-2",
-        "iso-8859-5",
-        "iso-8859-7",
-        "iso-8859-9",
-        "iso-8859-15",
-        "macintosh",
-        "koi8-r",
-        "koi8-u",
-        "ibm866",
-    ];
-    let plain = given.trim().to_ascii_lowercase().replace(['_', ' '], "-");
-    // There is no label that is near, and what it means is not read.
-    let codepage = plain.starts_with("cp") || plain.starts_with("ibm");
-    if codepage { None } else { suggest::nearest(&plain, LABELS.iter().copied()) }
-}
-
-/// The encoding of a label: one of WHATWG's, or as people and other programs write them.
-fn encoding_of(label: &str) -> Option<&'static Encoding> {
-    if let Some(encoding) = Encoding::for_label(label.as_bytes()) {
-        return Some(encoding);
-    }
-    let plain: String =
-        label.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    let meant = match plain.as_str() {
-        "utf8" | "utf8sig" | "utf8bom" | "utf8mb4" | "utf8mb3" | "unicode11utf8" => "utf-8",
-        "latin1" | "l1" | "iso88591" | "ansi" | "western" | "cp28591" => "windows-1252",
-        "latin2" | "iso88592" => "iso-8859-2",
-        "latin9" | "latin0" | "iso885915" => "iso-8859-15",
-        "macroman" | "macosroman" | "mac" => "macintosh",
-        "koi8r" | "koi8" => "koi8-r",
-        "koi8u" => "koi8-u",
-        "cp932" | "ms932" | "windows31j" | "sjis" | "mskanji" => "shift_jis",
-        "cp936" | "ms936" => "gbk",
-        "cp949" | "ms949" | "uhc" => "euc-kr",
-        "cp950" | "ms950" => "big5",
-        "cp51932" | "eucjp" => "euc-jp",
-        plain => {
-            let number = ["cp", "win", "windows", "ms", "ibm", "iso"]
-                .into_iter()
-                .find_map(|prefix| plain.strip_prefix(prefix))?;
-            let labels = [
-                format!("windows-{number}"),
-                format!("ibm{number}"),
-                format!("iso-{}-{}", number.get(..4)?, number.get(4..)?),
-            ];
-            return labels.iter().find_map(|label| Encoding::for_label(label.as_bytes()));
-        }
-    };
-    Encoding::for_label(meant.as_bytes())
-}
-
 fn special_character(key: &'static str, text: &str) -> Result<Given<Option<char>>, ParamProblem> {
     let mut chars = text.chars();
     match (text, chars.next(), chars.next()) {
@@ -386,34 +309,5 @@ fn special_character(key: &'static str, text: &str) -> Result<Given<Option<char>
             key,
             format!("{text:?} is not usable: give \"auto\", \"none\" or one ASCII character"),
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn encodings_are_known_by_the_labels_that_people_write() {
-        for (label, name) in [
-            ("utf8", "UTF-8"),
-            ("UTF_8", "UTF-8"),
-            ("utf-8-sig", "UTF-8"),
-            ("latin-1", "windows-1252"),
-            ("Latin 1", "windows-1252"),
-            ("cp1252", "windows-1252"),
-            ("CP-1250", "windows-1250"),
-            ("win-1251", "windows-1251"),
-            ("ISO8859_15", "ISO-8859-15"),
-            ("cp866", "IBM866"),
-            ("cp949", "EUC-KR"),
-            ("cp932", "Shift_JIS"),
-            ("mac-roman", "macintosh"),
-        ] {
-            assert_eq!(encoding_of(label).map(Encoding::name), Some(name), "{label}");
-        }
-        for label in ["klingon", "cp437", "cp", "iso"] {
-            assert_eq!(encoding_of(label), None, "{label}");
-        }
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::shape::FieldType;
 use crate::domain::text::quoted;
 use crate::sources::SourceError;
 use crate::sources::files::Wanted;
+use crate::sources::files::columns;
 use crate::values::row::{Cell, Row};
 
 /// How many fields a row may have.
@@ -31,6 +32,8 @@ pub struct CsvReader {
     /// The grammar of its dialect.
     pub(super) grammar: Grammar,
     encoding: &'static Encoding,
+    /// What it was transcoded from.
+    transcoded: Option<String>,
     /// The names as they are kept.
     columns: Vec<String>,
     width: Width,
@@ -95,10 +98,11 @@ impl CsvReader {
         Ok(Self {
             grammar: layout.grammar(encoding),
             encoding,
+            transcoded: layout.transcoded.clone(),
             located,
             of_key: wanted.iter().map(|wanted| wanted.key).collect(),
             key_columns,
-            columns: header::distinct(&kept),
+            columns: columns::distinct(&kept),
             width: match layout.ragged_rows {
                 RaggedRows::Quarantine => {
                     Width::From(layout.named_columns.unwrap_or(kept.len()), layout.extra)
@@ -335,6 +339,13 @@ impl CsvReader {
     }
 
     fn invalid_encoding(&self, index: usize, cell: &[u8], at: usize) -> String {
+        if let Some(from) = &self.transcoded {
+            return format!(
+                "column {} is not {from}, behind {at} bytes of it, counted in UTF-8; if the file has another encoding, \
+                 name it in csv.encoding",
+                quoted(&self.name(index))
+            );
+        }
         format!(
             "column {} is not {}: byte {} of it is 0x{:02X}; if the file has another encoding, \
              name it in csv.encoding, for example \"windows-1252\"",

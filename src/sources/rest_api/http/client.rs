@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, TRANSFER_ENCODING,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, TRANSFER_ENCODING,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, StatusCode, Url, Version};
@@ -19,6 +19,7 @@ use super::rates;
 use super::redirects::{RedirectPolicy, Target};
 use super::response::Response;
 use super::said::{self, Said};
+use crate::job_file::setting::Setting;
 use crate::sources::rest_api::params::RestApiParams;
 use crate::sources::rest_api::request::RequestParts;
 use crate::sources::{RateState, SourceError, SourceErrorKind};
@@ -86,6 +87,16 @@ fn builder(params: &RestApiParams) -> ClientBuilder {
         .referer(false)
 }
 
+/// A client of nobody's job file.
+///
+/// # Errors
+/// When there can be none.
+pub(in crate::sources::rest_api) fn bare(direct: bool) -> Result<Client, SourceError> {
+    let nowhere = Setting::Literal(String::new());
+    let builder = builder(&RestApiParams::at(nowhere));
+    made(if direct { builder.no_proxy() } else { builder })
+}
+
 fn made(builder: ClientBuilder) -> Result<Client, SourceError> {
     builder.build().map_err(|error| {
         let cause = innermost(&error);
@@ -150,11 +161,10 @@ pub(in crate::sources::rest_api) async fn download(
     request: &RequestParts,
     params: &RestApiParams,
 ) -> Result<reqwest::Response, SourceError> {
-    let response = follow_redirects(clients, request, params, What::File).await?;
+    let response = begin_download(clients, request, params, &HeaderMap::new()).await?;
     let (status, shown) = (response.status(), request.shown());
     if !status.is_success() {
-        let rate = rates::of_headers(response.headers(), SystemTime::now());
-        return Err(error_of(response, rate, request, params).await.0);
+        return Err(refusal(response, request, params).await);
     }
     let invalid = |why: String| {
         SourceError::new(SourceErrorKind::InvalidResponse, format!("{shown} answered {why}"))
@@ -163,14 +173,41 @@ pub(in crate::sources::rest_api) async fn download(
         return Err(invalid(format!("{status}, which is no whole file")));
     }
     // gzip is told by what the file begins with, whoever has packed it.
-    let encodings = encodings(response.headers());
-    match encodings.iter().find(|name| !matches!(name.as_str(), "gzip" | "x-gzip")) {
-        Some(other) => {
-            let other = crate::domain::text::beginning(other);
-            Err(invalid(format!("in the encoding {other}, which was not asked for")))
-        }
+    match encoding_but_gzip(response.headers()) {
+        Some(other) => Err(invalid(format!("in the encoding {other}, which was not asked for"))),
         None => Ok(response),
     }
+}
+
+/// Begins to download a file, whatever the answer is. These headers are sent wherever the request leads: there is
+/// nothing secret in them.
+///
+/// # Errors
+/// When there is no answer.
+pub(in crate::sources::rest_api) async fn begin_download(
+    clients: &Clients,
+    request: &RequestParts,
+    params: &RestApiParams,
+    conditions: &HeaderMap,
+) -> Result<reqwest::Response, SourceError> {
+    follow_redirects(clients, request, params, What::File(conditions)).await
+}
+
+/// What a response means that is no file. Its text is waited for no longer than for any other.
+pub(in crate::sources::rest_api) async fn refusal(
+    response: reqwest::Response,
+    request: &RequestParts,
+    params: &RestApiParams,
+) -> SourceError {
+    let rate = rates::of_headers(response.headers(), SystemTime::now());
+    error_of(response, rate, request, params).await.0
+}
+
+/// What a body is encoded in for its way, if it is not gzip, as it may be shown.
+pub(in crate::sources::rest_api) fn encoding_but_gzip(headers: &HeaderMap) -> Option<String> {
+    let encodings = encodings(headers);
+    let other = encodings.iter().find(|name| !matches!(name.as_str(), "gzip" | "x-gzip"))?;
+    Some(crate::domain::text::beginning(other))
 }
 
 /// Whether the server says where a body ends. Otherwise the connection's end is taken for it, which may come early.
@@ -203,12 +240,12 @@ pub(in crate::sources::rest_api) async fn more(
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+#[derive(Debug, Clone, Copy)]
+enum What<'h> {
     /// An answer, all of which comes within the time limit.
     Answer,
-    /// A file, of which only the beginning does.
-    File,
+    /// A file, of which only the beginning does; these headers go with the request wherever it leads.
+    File(&'h HeaderMap),
 }
 
 /// The response at the end of all redirects.
@@ -216,7 +253,7 @@ async fn follow_redirects(
     clients: &Clients,
     request: &RequestParts,
     params: &RestApiParams,
-    what: What,
+    what: What<'_>,
 ) -> Result<reqwest::Response, SourceError> {
     let deadline = Instant::now() + params.timeout;
     let policy = RedirectPolicy {
@@ -232,7 +269,10 @@ async fn follow_redirects(
         let left = deadline.saturating_duration_since(Instant::now());
         sending = match what {
             What::Answer => sending.timeout(left),
-            What::File => sending.header(ACCEPT, "*/*").header(ACCEPT_ENCODING, "identity"),
+            What::File(more) => {
+                let plain = sending.header(ACCEPT, "*/*").header(ACCEPT_ENCODING, "identity");
+                plain.headers(more.clone())
+            }
         };
         if method != Method::GET {
             // A type that the job file has among its headers replaces this one.
@@ -246,7 +286,7 @@ async fn follow_redirects(
         }
         let sent = match what {
             What::Answer => sending.send().await,
-            What::File => match tokio::time::timeout(left, sending.send()).await {
+            What::File(_) => match tokio::time::timeout(left, sending.send()).await {
                 Ok(sent) => sent,
                 Err(_) => return Err(too_long(request, params)),
             },
@@ -336,7 +376,8 @@ async fn error_of(
     params: &RestApiParams,
 ) -> (SourceError, String) {
     // Before it is cut: the beginning of a secret would not be found.
-    let text = request.secrets.redact(&beginning_of(&mut response).await);
+    let text = tokio::time::timeout(params.timeout, beginning_of(&mut response)).await;
+    let text = request.secrets.redact(&text.unwrap_or_default());
     let (url, status) = (request.shown().as_str(), response.status());
     let error = ErrorResponse { url, status, rate, body: &text }
         .classify(Waits::of(params), &request.advice);

@@ -125,7 +125,26 @@ pub(in crate::sources::rest_api) fn speaks_of_a_rate_limit(text: &str) -> bool {
 /// The API's own words in an error body of any kind.
 fn words_of(body: &str) -> String {
     let json: Option<Value> = serde_json::from_str(body).ok();
-    text::beginning(json.as_ref().and_then(error_in).unwrap_or(body))
+    let of_xml = words_of_xml(body);
+    let words = json.as_ref().and_then(error_in).or(of_xml.as_deref());
+    text::beginning(words.unwrap_or(body))
+}
+
+/// What the services of buckets say: `<Error><Code>AccessDenied</Code><Message>Access Denied</Message>…`.
+fn words_of_xml(body: &str) -> Option<String> {
+    let body = body.trim_start_matches('\u{feff}').trim_start();
+    if !body.starts_with("<?xml") && !body.starts_with("<Error") {
+        return None;
+    }
+    let of = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        let (text, _) = rest.split_once(&format!("</{name}>"))?;
+        Some(text.trim())
+    };
+    match (of("Code"), of("Message")) {
+        (Some(code), Some(message)) => Some(format!("{code}: {message}")),
+        (one, other) => one.or(other).map(str::to_owned),
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +267,13 @@ mod tests {
             let error = classified(404, None, body);
             assert!(error.text().ends_with("answered 404 Not Found: slow down"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_words_of_buckets_are_quoted() {
+        let body = "<?xml version=\"1.0\"?>\n<Error> <Code>NoSuchKey</Code>\n<Message>No such key.</Message><Key>a</Key>";
+        let error = classified(404, None, body);
+        assert!(error.text().ends_with("404 Not Found: NoSuchKey: No such key."), "{error}");
     }
 
     #[test]

@@ -1,0 +1,487 @@
+//! Files of an SFTP server of this process, which serves a folder.
+
+use std::collections::HashMap;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use russh::keys::{HashAlg, PrivateKey, ssh_key};
+use russh::server::{Auth, ChannelOpenHandle, Config, Msg, Response, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId};
+use russh_sftp::protocol::{
+    Attrs, Data, File, FileAttributes, Handle, Name, OpenFlags, Status, StatusCode, Version,
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::{body, places, read, told};
+use crate::domain::failure::FailureClass;
+use crate::sources::files::places::Listed;
+use crate::sources::{SourceError, SourceErrorKind};
+
+const PASSWORD: &str = "s3cr3t-canary";
+
+/// A server, and the folder that it serves.
+struct Server {
+    folder: TempDir,
+    port: u16,
+    fingerprint: String,
+    does: Arc<Does>,
+}
+
+/// How it behaves.
+#[derive(Default)]
+struct Does {
+    /// Lets in who has the password only if it is asked for in its own words.
+    asks: AtomicBool,
+    /// Answers no request to read.
+    stalls: AtomicBool,
+    /// Drops the connection at the next request to read.
+    drops: AtomicBool,
+    connections: AtomicUsize,
+    /// The public keys that are let in.
+    keys: Mutex<Vec<ssh_key::PublicKey>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = key(1);
+        let fingerprint = key.public_key().fingerprint(HashAlg::Sha256).to_string();
+        let config = Arc::new(Config {
+            keys: vec![key],
+            auth_rejection_time: Duration::ZERO,
+            auth_rejection_time_initial: Some(Duration::ZERO),
+            ..Config::default()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let does = Arc::new(Does::default());
+        let (root, behaves) = (folder.path().to_owned(), Arc::clone(&does));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (config, root, does) =
+                    (Arc::clone(&config), root.clone(), Arc::clone(&behaves));
+                does.connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let session = Ssh { root, does, channels: HashMap::new() };
+                    if let Ok(running) = russh::server::run_stream(config, stream, session).await {
+                        let _ = running.await;
+                    }
+                });
+            }
+        });
+        Self { folder, port, fingerprint, does }
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    }
+
+    fn entry(&self, path: &str) -> String {
+        format!("sftp://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn secret(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The table of who has the password; `more` follows it.
+    fn keys(&self, more: &str) -> String {
+        let file = self.secret(".password", PASSWORD);
+        format!(
+            "sftp = {{ user = \"me\", password = {{ file = {file:?} }}, host_key = {:?}{more} }}",
+            self.fingerprint
+        )
+    }
+
+    async fn list(&self, pattern: &str) -> Result<Vec<Listed>, SourceError> {
+        let entry = self.entry(pattern);
+        places(&self.keys(""), &entry).of(&entry).list(&entry).await
+    }
+}
+
+/// A key, the same for the same number.
+fn key(number: u8) -> PrivateKey {
+    PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[number; 32]))
+}
+
+/// A connection of SSH.
+struct Ssh {
+    root: PathBuf,
+    does: Arc<Does>,
+    channels: HashMap<ChannelId, Channel<Msg>>,
+}
+
+impl russh::server::Handler for Ssh {
+    type Error = russh::Error;
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
+        let is_right =
+            (user, password) == ("me", PASSWORD) && !self.does.asks.load(Ordering::SeqCst);
+        Ok(if is_right { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, russh::Error> {
+        if !self.does.asks.load(Ordering::SeqCst) {
+            return Ok(Auth::reject());
+        }
+        let Some(mut answers) = response else {
+            let prompts = vec![("What is it?".into(), false)].into();
+            return Ok(Auth::Partial { name: "".into(), instructions: "".into(), prompts });
+        };
+        let is_right = answers.next().is_some_and(|answer| answer == PASSWORD.as_bytes());
+        Ok(if is_right { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        _: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, russh::Error> {
+        let is_known = self.does.keys.lock().unwrap().contains(key.public_key);
+        Ok(if is_known { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.channels.insert(channel.id(), channel);
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        assert_eq!(name, "sftp");
+        let channel = self.channels.remove(&id).unwrap();
+        session.channel_success(id)?;
+        let handle = session.handle();
+        let (root, does) = (self.root.clone(), Arc::clone(&self.does));
+        let files =
+            Files { root, does, listed: HashMap::new(), opened: HashMap::new(), ssh: (handle, id) };
+        russh_sftp::server::run(channel.into_stream(), files).await;
+        Ok(())
+    }
+}
+
+/// A session of SFTP.
+struct Files {
+    root: PathBuf,
+    does: Arc<Does>,
+    listed: HashMap<String, Vec<File>>,
+    opened: HashMap<String, std::fs::File>,
+    ssh: (russh::server::Handle, ChannelId),
+}
+
+impl Files {
+    /// Relative paths begin in the folder `home`.
+    fn real(&self, path: &str) -> PathBuf {
+        match path.strip_prefix('/') {
+            Some(path) => self.root.join(path),
+            None => self.root.join("home").join(path),
+        }
+    }
+}
+
+fn status(error: std::io::Error) -> StatusCode {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => StatusCode::NoSuchFile,
+        std::io::ErrorKind::PermissionDenied => StatusCode::PermissionDenied,
+        _ => StatusCode::Failure,
+    }
+}
+
+impl russh_sftp::server::Handler for Files {
+    type Error = StatusCode;
+
+    fn unimplemented(&self) -> StatusCode {
+        StatusCode::OpUnsupported
+    }
+
+    async fn init(&mut self, _: u32, _: HashMap<String, String>) -> Result<Version, StatusCode> {
+        Ok(Version::new())
+    }
+
+    async fn realpath(&mut self, id: u32, path: String) -> Result<Name, StatusCode> {
+        let real = self.real(&path).canonicalize().map_err(status)?;
+        Ok(Name { id, files: vec![File::dummy(real.to_string_lossy())] })
+    }
+
+    async fn opendir(&mut self, id: u32, path: String) -> Result<Handle, StatusCode> {
+        let entries = std::fs::read_dir(self.real(&path)).map_err(status)?;
+        let of = |entry: std::io::Result<std::fs::DirEntry>| {
+            let entry = entry.map_err(status)?;
+            let metadata = entry.path().symlink_metadata().map_err(status)?;
+            Ok(File::new(entry.file_name().to_string_lossy(), FileAttributes::from(&metadata)))
+        };
+        let mut files = entries.map(of).collect::<Result<Vec<_>, StatusCode>>()?;
+        let this = self.root.metadata().map_err(status)?;
+        files.extend([".", ".."].map(|name| File::new(name, FileAttributes::from(&this))));
+        self.listed.insert(path.clone(), files);
+        Ok(Handle { id, handle: path })
+    }
+
+    async fn readdir(&mut self, id: u32, handle: String) -> Result<Name, StatusCode> {
+        let rest = self.listed.get_mut(&handle).ok_or(StatusCode::Failure)?;
+        match rest.is_empty() {
+            true => Err(StatusCode::Eof),
+            // Two at a time.
+            false => Ok(Name { id, files: rest.drain(..rest.len().min(2)).collect() }),
+        }
+    }
+
+    async fn stat(&mut self, id: u32, path: String) -> Result<Attrs, StatusCode> {
+        let metadata = self.real(&path).metadata().map_err(status)?;
+        Ok(Attrs { id, attrs: FileAttributes::from(&metadata) })
+    }
+
+    async fn fstat(&mut self, id: u32, handle: String) -> Result<Attrs, StatusCode> {
+        let metadata =
+            self.opened.get(&handle).ok_or(StatusCode::Failure)?.metadata().map_err(status)?;
+        Ok(Attrs { id, attrs: FileAttributes::from(&metadata) })
+    }
+
+    async fn open(
+        &mut self,
+        id: u32,
+        path: String,
+        _: OpenFlags,
+        _: FileAttributes,
+    ) -> Result<Handle, StatusCode> {
+        let file = std::fs::File::open(self.real(&path)).map_err(status)?;
+        let handle = self.opened.len().to_string();
+        self.opened.insert(handle.clone(), file);
+        Ok(Handle { id, handle })
+    }
+
+    async fn read(
+        &mut self,
+        id: u32,
+        handle: String,
+        offset: u64,
+        len: u32,
+    ) -> Result<Data, StatusCode> {
+        use std::os::unix::fs::FileExt;
+        if self.does.stalls.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.does.drops.swap(false, Ordering::SeqCst) {
+            let (ssh, _) = &self.ssh;
+            let _ =
+                ssh.disconnect(russh::Disconnect::ByApplication, "gone".into(), "en".into()).await;
+        }
+        let mut data = vec![0; len as usize];
+        let file = self.opened.get(&handle).ok_or(StatusCode::Failure)?;
+        let read = file.read_at(&mut data, offset).map_err(status)?;
+        data.truncate(read);
+        if data.is_empty() { Err(StatusCode::Eof) } else { Ok(Data { id, data }) }
+    }
+
+    async fn close(&mut self, id: u32, _: String) -> Result<Status, StatusCode> {
+        Ok(Status {
+            id,
+            status_code: StatusCode::Ok,
+            error_message: String::new(),
+            language_tag: String::new(),
+        })
+    }
+}
+
+fn names(server: &Server, listed: &[Listed]) -> Vec<String> {
+    let front = server.entry("");
+    let mut names: Vec<_> =
+        listed.iter().map(|file| file.name.strip_prefix(&front).unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn files_are_found_folder_by_folder_behind_links_and_from_the_home_folder() {
+    let server = Server::start().await;
+    for path in [
+        "out/a b+ä.csv",
+        "out/b.csv",
+        "out/c.txt",
+        "out/d.csv.part",
+        "out/.e.csv",
+        "out/x/y/z.csv",
+        "home/in/h.csv",
+        "big/f.csv",
+    ] {
+        server.write(path, "a\n1\n");
+    }
+    let root = server.folder.path();
+    symlink(root.join("big/f.csv"), root.join("out/link.csv")).unwrap();
+    symlink(root.join("out"), root.join("out/x/circle")).unwrap();
+    let listed = server.list("/out/*.csv").await.unwrap();
+    assert_eq!(names(&server, &listed), ["/out/a b+ä.csv", "/out/b.csv", "/out/link.csv"]);
+    assert!(
+        listed.iter().all(|file| file.size == Some(4) && file.modified.is_some()),
+        "{listed:?}"
+    );
+    let deep = names(&server, &server.list("/out/**/z.csv").await.unwrap());
+    assert!(deep.contains(&"/out/x/y/z.csv".to_owned()) && deep.len() <= 2, "{deep:?}");
+    assert_eq!(names(&server, &server.list("/~/in/*.csv").await.unwrap()), ["/~/in/h.csv"]);
+    assert_eq!(names(&server, &server.list("/*/b.csv").await.unwrap()), ["/out/b.csv"]);
+    assert!(server.list("/out/*.json").await.unwrap().is_empty());
+    let error = told(server.list("/nowhere/*.csv").await, &[PASSWORD]);
+    assert_eq!(error.kind, SourceErrorKind::NotFound);
+    assert!(error.text().contains("/nowhere/ is not there"), "{error}");
+    let error = told(server.list("/out/x").await, &[]);
+    assert!(error.text().contains("is a folder"), "{error}");
+    symlink(root.join("nothing"), root.join("out/lost.csv")).unwrap();
+    assert!(
+        told(server.list("/out/*.csv").await, &[]).text().contains("/out/lost.csv is not there")
+    );
+}
+
+#[tokio::test]
+async fn a_file_is_read_on_one_connection_and_goes_on_behind_an_offset() {
+    let server = Server::start().await;
+    let text: String = (0..100_000).map(|row| format!("{row}\n")).collect();
+    server.write("out/a.csv", &text);
+    let entry = server.entry("/out/a.csv");
+    let places = places(&server.keys(""), &entry);
+    let [file] = &places.of(&entry).list(&entry).await.unwrap()[..] else { panic!() };
+    let whole = body(&places, file, 0).await.unwrap();
+    assert!(whole.end_is_told && whole.file == *file);
+    assert_eq!(read(whole).await.unwrap(), text);
+    let rest = body(&places, file, 300_001).await.unwrap();
+    assert_eq!(rest.from, 300_001);
+    assert_eq!(read(rest).await.unwrap(), text[300_001..]);
+    assert_eq!(server.does.connections.load(Ordering::SeqCst), 1);
+    let now = chrono::Utc::now();
+    assert!(places.of(&entry).proves_unchanged(file, file, now));
+    let longer = Listed { size: Some(5), ..file.clone() };
+    assert!(!places.of(&entry).proves_unchanged(&longer, file, now));
+    let young = Listed { modified: Some(SystemTime::now()), ..file.clone() };
+    assert!(!places.of(&entry).proves_unchanged(&young, &young, now));
+}
+
+#[tokio::test]
+async fn a_file_that_changes_before_or_while_it_is_read_has_no_end() {
+    let server = Server::start().await;
+    let text = "1234567\n".repeat(400_000);
+    server.write("a.csv", &text);
+    let entry = server.entry("/a.csv");
+    let places = places(&server.keys(""), &entry);
+    let [file] = &places.of(&entry).list(&entry).await.unwrap()[..] else { panic!() };
+    let opened = body(&places, file, 0).await.unwrap();
+    // Of the same size, and written into: its time tells.
+    std::fs::write(server.folder.path().join("a.csv"), "7654321\n".repeat(400_000)).unwrap();
+    assert_eq!(told(read(opened).await, &[]).kind, SourceErrorKind::FileChanged);
+    assert_eq!(told(body(&places, file, 0).await, &[]).kind, SourceErrorKind::FileChanged);
+    server.write("a.csv", &text);
+    let [file] = &places.of(&entry).list(&entry).await.unwrap()[..] else { panic!() };
+    let opened = body(&places, file, 0).await.unwrap();
+    // Another one in its place: what is read is the old one, and nobody knows which is meant.
+    server.write("b.csv", "1\n");
+    std::fs::rename(server.folder.path().join("b.csv"), server.folder.path().join("a.csv"))
+        .unwrap();
+    assert_eq!(told(read(opened).await, &[]).kind, SourceErrorKind::FileChanged);
+}
+
+#[tokio::test]
+async fn nothing_is_told_to_a_server_with_another_key() {
+    let server = Server::start().await;
+    server.write("a.csv", "a\n");
+    let entry = server.entry("/a.csv");
+    let other = key(9).public_key().fingerprint(HashAlg::Sha256).to_string();
+    let keys = server.keys("").replace(&server.fingerprint, &other);
+    let error = told(places(&keys, &entry).of(&entry).list(&entry).await, &[PASSWORD]);
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.text().contains(&server.fingerprint), "{error}");
+    assert!(
+        error.text().contains("it was told nothing") && error.text().contains("ssh-ed25519"),
+        "{error}"
+    );
+    // One of several, and one of a file as `ssh` keeps it.
+    let several =
+        keys.replace(&format!("{other:?}"), &format!("[{other:?}, {:?}]", server.fingerprint));
+    assert_eq!(places(&several, &entry).of(&entry).list(&entry).await.unwrap().len(), 1);
+    let line = key(1).public_key().to_openssh().unwrap();
+    let hosts =
+        server.secret("known_hosts", &format!("# ours\n[127.0.0.1]:{} {line}\n", server.port));
+    let known = keys.replace(&format!("host_key = {other:?}"), &format!("known_hosts = {hosts:?}"));
+    assert_eq!(places(&known, &entry).of(&entry).list(&entry).await.unwrap().len(), 1);
+    std::fs::write(&hosts, "").unwrap();
+    let error = told(places(&known, &entry).of(&entry).list(&entry).await, &[PASSWORD]);
+    assert!(error.text().contains("has no such key of it"), "{error}");
+}
+
+#[tokio::test]
+async fn who_we_are_is_told_by_a_key_a_password_or_an_answer() {
+    let server = Server::start().await;
+    server.write("a.csv", "a\n");
+    let entry = server.entry("/a.csv");
+    server.does.keys.lock().unwrap().push(key(2).public_key().clone());
+    let passphrase = server.secret("passphrase", "s3same-canary");
+    let salt = ssh_key::Kdf::Bcrypt { salt: vec![7; 16], rounds: 4 };
+    let locked = key(2).encrypt_with(ssh_key::Cipher::Aes256Ctr, salt, 7, "s3same-canary").unwrap();
+    let pem = |key: &PrivateKey| key.to_openssh(ssh_key::LineEnding::LF).unwrap().to_string();
+    let [open, locked, other] = [("open", key(2)), ("locked", locked), ("other", key(3))]
+        .map(|(name, key)| server.secret(name, &pem(&key)));
+    let with = |keys: String| {
+        let keys =
+            format!("sftp = {{ user = \"me\", host_key = {:?}, {keys} }}", server.fingerprint);
+        let entry = entry.clone();
+        async move { super::opened_places(&keys, &entry)?.of(&entry).list(&entry).await }
+    };
+    assert_eq!(with(format!("key = {{ file = {open:?} }}")).await.unwrap().len(), 1);
+    let both = format!("key = {{ file = {locked:?} }}, passphrase = {{ file = {passphrase:?} }}");
+    assert_eq!(with(both).await.unwrap().len(), 1);
+    let error = told(with(format!("key = {{ file = {locked:?} }}")).await, &[]);
+    assert!(error.text().contains("passphrase = { env"), "{error}");
+    let error = told(with(format!("key = {{ file = {other:?} }}")).await, &[]);
+    assert_eq!(error.kind, SourceErrorKind::Unauthorized);
+    assert!(error.text().contains("does not let `me` in"), "{error}");
+    let wrong = server.secret("wrong", "s3cr3t-wrong");
+    let error = told(with(format!("password = {{ file = {wrong:?} }}")).await, &["s3cr3t-wrong"]);
+    assert_eq!(error.kind, SourceErrorKind::Unauthorized);
+    server.does.asks.store(true, Ordering::SeqCst);
+    assert_eq!(server.list("/a.csv").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_off_is_made_anew_and_one_that_stalls_is_given_up() {
+    let server = Server::start().await;
+    server.write("a.csv", &"1234567\n".repeat(400_000));
+    let entry = server.entry("/a.csv");
+    let places = places(&server.keys(", timeout = \"1s\""), &entry);
+    let [file] = &places.of(&entry).list(&entry).await.unwrap()[..] else { panic!() };
+    let opened = body(&places, file, 0).await.unwrap();
+    server.does.drops.store(true, Ordering::SeqCst);
+    let error = told(read(opened).await, &[PASSWORD]);
+    assert_eq!((error.kind, error.class()), (SourceErrorKind::BrokenOff, FailureClass::Transient));
+    assert_eq!(read(body(&places, file, 0).await.unwrap()).await.unwrap().len(), 3_200_000);
+    assert_eq!(server.does.connections.load(Ordering::SeqCst), 2);
+    server.does.stalls.store(true, Ordering::SeqCst);
+    let error = told(read(body(&places, file, 0).await.unwrap()).await, &[]);
+    assert_eq!(error.kind, SourceErrorKind::TimedOut, "{error}");
+    assert!(error.text().contains("`files.sftp.timeout` = \"1s\""), "{error}");
+    let nobody = "sftp://127.0.0.1:1/a.csv";
+    let error =
+        told(super::places(&server.keys(""), nobody).of(nobody).list(nobody).await, &[PASSWORD]);
+    assert_eq!(error.kind, SourceErrorKind::Unreachable);
+}

@@ -1,0 +1,65 @@
+//! Owns what is kept of a file whose rows are lines of JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::file::Layout;
+use crate::sources::{SourceError, SourceErrorKind};
+
+/// How a file was read, and which of the mapped fields any of its rows has. What was added later means, when it is absent,
+/// what it meant before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinesLayout {
+    /// The most bytes of a row.
+    pub(super) max_row_bytes: u64,
+    /// Bytes after which a chunk ends at the next row.
+    pub(super) chunk_size: u64,
+    /// The parameters that decide how a file becomes lines, where they are not lines already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) made_of: Option<String>,
+    /// What it was transcoded from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) transcoded: Option<String>,
+    /// The fields, as the job file of then names them; `None` of a file without a good row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) present: Option<BTreeSet<String>>,
+    /// What may have been meant by some of the others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) meant: BTreeMap<String, String>,
+}
+
+impl LinesLayout {
+    /// The stored form.
+    ///
+    /// # Errors
+    /// Never in practice: the layout has nothing that JSON lacks.
+    pub fn store(&self) -> Result<Layout, SourceError> {
+        serde_json::to_value(self).map(Layout).map_err(|error| {
+            SourceError::new(
+                SourceErrorKind::Internal,
+                format!("the layout of a file cannot be stored: {error}"),
+            )
+        })
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// When another version of kasparro wrote it.
+    pub fn load(layout: &Layout) -> Result<Self, SourceError> {
+        Self::deserialize(&layout.0).map_err(|error| {
+            let message = format!(
+                "the stored layout of a file of JSON is not one of this version of kasparro ({error})"
+            );
+            SourceError::new(SourceErrorKind::InvalidState, message)
+                .advise("run the source with mode = full")
+        })
+    }
+
+    /// What decides how bytes become rows.
+    pub fn cut(&self) -> (u64, u64, Option<&str>, Option<&str>) {
+        (self.max_row_bytes, self.chunk_size, self.made_of.as_deref(), self.transcoded.as_deref())
+    }
+}
