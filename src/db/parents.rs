@@ -322,10 +322,24 @@ pub async fn note_done(
             parent_hash = excluded.parent_hash, asked = excluded.asked, done_run = excluded.done_run,
             done_at = excluded.done_at, attempts = 0, failed_run = null, error = null
          returning parent_key
+         ),
+         of_several_pages as (
+            select done.parent_key from done
+            join run_parents as p on p.run_id = $2 and p.parent_key = done.parent_key
+            where (
+                select count(*) from run_tasks as t
+                where t.run_id = $2 and t.role = 'read' and t.state = 'done'
+                  and t.first_slice between p.lane * $6 and p.lane * $6 + $6 - 1
+            ) > 1
+         ),
+         forgotten as (
+            delete from parent_keys as k using of_several_pages as p
+            where k.source = $1 and k.parent_key = p.parent_key and k.run_id <> $2
          )
          update parent_keys as k set stale = true
          from done
-         where k.source = $1 and k.parent_key = done.parent_key and k.run_id <> $2 and not k.stale",
+         where k.source = $1 and k.parent_key = done.parent_key and k.run_id <> $2 and not k.stale
+           and not exists (select 1 from of_several_pages as p where p.parent_key = done.parent_key)",
         source,
         run.0,
         first_slice,

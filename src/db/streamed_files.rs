@@ -9,6 +9,7 @@ use crate::domain::file::{KnownFile, StreamedFile};
 use crate::domain::file_note::SeenAgain;
 use crate::domain::hash::ContentHash;
 use crate::domain::run::RunId;
+use crate::domain::slice::SliceId;
 
 /// The id of a file of a run, which gets one with its first chunk. What is not known of it before its end is
 /// told by [`end`].
@@ -173,7 +174,7 @@ pub async fn seen_again(
 }
 
 /// Notes that a run has ended well which has read files as streams, and answers those that later runs find again: the
-/// ones that were read to their ends. Of what was `left_out` in part the next run is to look at all again.
+/// ones that were read to their ends. Of a run that failed those of its first `lanes` count. Of what was `left_out` in part the next run is to look at all again.
 ///
 /// # Errors
 /// Database errors.
@@ -183,13 +184,15 @@ pub async fn commit(
     run: RunId,
     definition_hash: ContentHash,
     left_out: &[&str],
+    lanes: Option<u32>,
 ) -> Result<Vec<i64>, sqlx::Error> {
     let committed = sqlx::query!(
         r#"update source_files set committed_run_id = $1, definition_hash = $2
-         where first_run_id = $1 and streamed_from is not null and committed_chunks > 0
+         where first_run_id = $1 and streamed_from < coalesce($3, 9223372036854775807) and committed_chunks > 0
          returning id, listed is not null as "is_listed!""#,
         run.0,
         definition_hash.as_bytes(),
+        lanes.map(|lanes| i64::from(lanes) * SliceId::PER_LANE),
     )
     .fetch_all(&mut *connection)
     .await?;

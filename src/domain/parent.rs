@@ -27,22 +27,19 @@ pub struct PlannedParents {
     pub needed: Needed,
 }
 
-/// Which fields of a parent must have a value for anything to be asked for.
+/// Which fields of a parent must have a value for anything to be asked for: a request without one of them would ask for
+/// something else, or for more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needed {
-    /// Each of these.
-    pub each: Vec<String>,
-    /// One of these at least.
-    pub any: Vec<String>,
+    /// Their names.
+    pub fields: Vec<String>,
 }
 
 impl Needed {
     /// The field for want of which nothing can be asked for a parent that has these; `None` when it can.
     pub fn lacking(&self, fields: &Map<String, Value>) -> Option<&str> {
         let is_there = |name: &&String| fields.get(*name).is_some_and(is_said);
-        let lacking = self.each.iter().find(|name| !is_there(name));
-        let none = || self.any.first().filter(|_| !self.any.iter().any(|name| is_there(&name)));
-        lacking.or_else(none).map(String::as_str)
+        self.fields.iter().find(|name| !is_there(name)).map(String::as_str)
     }
 }
 
@@ -88,20 +85,19 @@ mod tests {
     fn a_parent_without_the_values_that_requests_need_lacks_them() {
         let names =
             |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let path = Needed { each: names(&["a"]), any: names(&["a", "b"]) };
-        let either = Needed { each: Vec::new(), any: names(&["a", "b"]) };
-        for (fields, of_path, of_either) in [
-            (json!({ "a": 1 }), None, None),
-            (json!({ "a": false, "b": null }), None, None),
-            (json!({ "a": null, "b": "x" }), Some("a"), None),
+        let (one, both) = (Needed { fields: names(&["a"]) }, Needed { fields: names(&["a", "b"]) });
+        for (fields, of_one, of_both) in [
+            (json!({ "a": 1 }), None, Some("b")),
+            (json!({ "a": false, "b": null }), None, Some("b")),
+            (json!({ "a": null, "b": "x" }), Some("a"), Some("a")),
             (json!({ "a": " ", "b": [] }), Some("a"), Some("a")),
             (json!({ "a": ["", null], "b": "" }), Some("a"), Some("a")),
-            (json!({ "a": ["", 7] }), None, None),
+            (json!({ "a": ["", 7], "b": 0 }), None, None),
             (json!({}), Some("a"), Some("a")),
         ] {
             let Value::Object(fields) = fields else { panic!("no object") };
-            assert_eq!(path.lacking(&fields), of_path, "{fields:?}");
-            assert_eq!(either.lacking(&fields), of_either, "{fields:?}");
+            assert_eq!(one.lacking(&fields), of_one, "{fields:?}");
+            assert_eq!(both.lacking(&fields), of_both, "{fields:?}");
             assert_eq!(Needed::default().lacking(&fields), None);
         }
     }

@@ -19,6 +19,8 @@ const NUMBERS: i64 = 1 << 32;
 impl SliceId {
     /// The first slice of the first lane.
     pub const FIRST: Self = Self(0);
+    /// So many slices a lane may have: what two that follow each other are apart in the ledger.
+    pub const PER_LANE: i64 = NUMBERS;
     /// The highest lane.
     pub const MAX_LANE: u32 = i32::MAX as u32;
 

@@ -12,6 +12,7 @@ pub mod files;
 mod finding;
 pub mod formats;
 mod known_pages;
+mod lanes;
 mod parents;
 mod parents_check;
 mod plan;
@@ -31,6 +32,7 @@ pub use files::file_source::{
 pub use files::planning::SlicedFiles;
 pub use finding::Finding;
 pub use known_pages::KnownPages;
+pub use lanes::{GoesOn, ReadLanes};
 pub use parents::Parents;
 pub use parents_check::parents_problems;
 pub use plan::{AskedRange, CommittedFiles, FoundFile, Plan, PlanRequest};

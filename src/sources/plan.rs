@@ -63,6 +63,8 @@ pub struct Plan {
     pub landed: usize,
     /// Whether these are all rows that the source has now: a record that none of them is of is missing.
     pub everything: bool,
+    /// Whether the run reads again what is in front of the position: see [`super::Source::restarted`].
+    pub restarts: bool,
     /// The names of all files that are there, unless nobody can tell.
     pub found: Option<Vec<String>>,
     /// What there is to say.
@@ -82,6 +84,7 @@ impl Plan {
             files: Vec::new(),
             landed: 0,
             everything: false,
+            restarts: false,
             found: None,
             remarks: Vec::new(),
             order: KeyOrder::Ordered,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::access::{Access, RateLimit};
 use super::allowed_roots::AllowedRoots;
 use super::error::{SourceError, SourceErrorKind};
+use super::lanes::{GoesOn, ReadLanes};
 use super::plan::{AskedRange, Plan, PlanRequest};
 use super::slice::{NextSlice, RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
@@ -19,7 +20,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
-use crate::domain::run::ReadRange;
+use crate::domain::run::{ReadRange, RunId};
 use crate::domain::slice::SliceId;
 use crate::job_file::{Definition, Inspection, KindRules};
 use crate::mapping::{Mapped, Mapping};
@@ -129,6 +130,26 @@ pub trait Source: Send + Sync {
         state.clone()
     }
 
+    /// The same of a run that failed since parts of the source could not be read, though nothing else went wrong: what
+    /// need not be read again. `None` where the source is not read in parts that stand for themselves.
+    fn goes_on(&self, state: &Value, read: &ReadLanes) -> Option<GoesOn> {
+        let _ = (state, read);
+        None
+    }
+
+    /// The state while a run may put older values over newer ones of what no later run would ask for: if it is broken
+    /// off, the next one reads all of it again.
+    fn restarted(&self, state: &Value, run: RunId) -> Value {
+        let _ = run;
+        state.clone()
+    }
+
+    /// The state once that run has ended well.
+    fn restart_ended(&self, state: &Value, run: RunId) -> Value {
+        let _ = run;
+        state.clone()
+    }
+
     /// Whether only how rows become records is another than when `state` was left: then what is stored is
     /// normalized again before anything is asked for.
     fn replays_first(&self, state: &Value) -> bool {
@@ -162,6 +183,9 @@ pub struct Profile {
     /// Whether what is read may move while it is read, so that a record is met twice and another not at all: pages
     /// that are asked for by number.
     pub may_shift: bool,
+    /// Whether its slices are pages of lists: of one of several pages no kind of paginator shows all that is there, if it
+    /// moves while it is read.
+    pub pages: bool,
     /// The most slices that are normalized in one transaction when they queue up, and the most small chunks
     /// of files that one task reads.
     pub slices_per_batch: i64,

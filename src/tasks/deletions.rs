@@ -7,7 +7,7 @@ use super::planned::Planned;
 use super::{SourceInUse, TaskContext, TaskError, met_twice};
 use crate::db::missing_records::{self, ComparedKeys, SeenKeys};
 use crate::db::runs::Run;
-use crate::db::{parent_keys, unchanged_pages};
+use crate::db::{parent_keys, run_tasks, unchanged_pages};
 use crate::domain::number::grouped;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunId, RunStatus};
@@ -55,6 +55,10 @@ pub(super) async fn find(
     let complete = planned.everything
         && run.mode != Mode::Replay
         && matches!(status, RunStatus::Success | RunStatus::SuccessWithDuplicates);
+    // Whatever leads from page to page: what moves meanwhile may be met on none of them.
+    let profile = source.source.profile();
+    let may_shift = profile.may_shift
+        || profile.pages && run_tasks::is_any_lane_of_several(&mut *transaction, run.id).await?;
     // First, since what they have lost is missing as well, and is marked without waiting for another run.
     let of_parents = match status {
         RunStatus::Success | RunStatus::SuccessWithDuplicates if run.mode != Mode::Replay => {
@@ -62,7 +66,6 @@ pub(super) async fn find(
         }
         _ => None,
     };
-    let may_shift = source.source.profile().may_shift;
     let remark = match complete {
         // One that is met twice has moved over another, or stands in its place.
         true if may_shift && met_twice => Some(Remark::note(
@@ -156,7 +159,7 @@ async fn compare(
         all.records += found.records;
         all.missing += found.missing;
     }
-    // Where one record goes and another comes while pages are read by number, a third is not met.
+    // Where one record goes and another comes while pages are read, a third is not met.
     let after_sweeps = match may_shift {
         true => missing.after_sweeps.get().max(2),
         false => missing.after_sweeps.get(),

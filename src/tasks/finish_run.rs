@@ -2,20 +2,20 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
+use super::planned::{Planned, PlannedFile};
+use super::position::{self, Read};
 use super::snapshot_schema::Snapshot;
 use super::{
     SourceInUse, TaskError, after, chains, dry_run, emptied, guard, key_change, met_twice,
-    repeated, run_parents, unchanged_pages,
+    repeated, run_parents,
 };
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    backfill_checkpoints, checkpoints, field_presence, missing_records, parents, quarantined_rows,
-    replay, run_chains, run_pages, run_tasks, source_files, streamed_files, totals,
+    field_presence, missing_records, parents, run_chains, run_pages, run_tasks, source_files,
+    totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_note::{self, About, FileNote};
@@ -24,7 +24,7 @@ use crate::domain::number::grouped;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::reason_tally::ReasonTally;
 use crate::domain::remark::Remark;
-use crate::domain::run::{Mode, ReadRange, RunId, RunStatus};
+use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::TaskPayload;
 use crate::domain::text::cut;
 use crate::job_file::policy::Checks;
@@ -80,6 +80,8 @@ pub(super) async fn finish_run(
     if let (Some(source), true) = (source, run.mode != Mode::Replay && !run.dry_run) {
         remarks.extend(guard::remark(kept_out, source.source.profile().reads));
     }
+    let partly = position::partly_read(transaction, &run, source, kept_out).await?;
+    remarks.extend(partly.as_ref().map(|goes_on| Remark::note(goes_on.note.clone())));
     let parents_failed = failures.remark.is_some();
     remarks.extend(failures.remark);
     if let (false, Some(source)) = (failures.any, source) {
@@ -150,7 +152,11 @@ pub(super) async fn finish_run(
                 complete: incomplete == 0 && !parents_failed,
                 again: kept_out > 0 && source.source.profile().reads == Reads::News,
             };
-            commit_position(transaction, &run, source, (&planned, &files), read).await?;
+            position::commit_position(transaction, &run, source, (&planned, &files), read).await?;
+        } else if let (Some((state, lanes)), Some(source)) =
+            (partly.and_then(|goes_on| goes_on.kept), source)
+        {
+            position::commit_part(transaction, &run, source, state, lanes).await?;
         }
     }
     run_pages::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
@@ -435,155 +441,6 @@ impl Outcome<'_> {
             Remark::note(format!("{quarantined}: {set_aside}"))
         }
     }
-}
-
-/// What a run has read of what it was to read.
-#[derive(Clone, Copy)]
-struct Read {
-    /// Whether every chain of its requests ended where all was read.
-    complete: bool,
-    /// Whether the next run is to read the same again, since some of it was kept out.
-    again: bool,
-}
-
-async fn commit_position(
-    transaction: &mut PgConnection,
-    run: &Run,
-    source: &SourceInUse,
-    (planned, files): (&Planned, &[FileNote]),
-    read: Read,
-) -> Result<(), TaskError> {
-    if run.mode == Mode::Replay {
-        return commit_records(transaction, run, source).await;
-    }
-    if let Some(range) = &run.range {
-        return commit_backfill(transaction, run, source, range, read).await;
-    }
-    for files in planned.files.chunks(FILES_AT_ONCE) {
-        commit_files(transaction, run, source, files).await?;
-    }
-    commit_streamed(transaction, run, source, files).await?;
-    if source.source.profile().reads == Reads::Again {
-        unchanged_pages::finish(transaction, &run.source, run.id, &source.definition).await?;
-    }
-    let records = totals::records(&mut *transaction, &run.source).await?;
-    let state = next_state(transaction, run, source, planned, read).await?;
-    checkpoints::advance(transaction, &run.source, records, &state, run.id).await?;
-    Ok(())
-}
-
-/// A backfill leaves how far it has come, and the checkpoint where it is; what that says of the records is renewed.
-async fn commit_backfill(
-    transaction: &mut PgConnection,
-    run: &Run,
-    source: &SourceInUse,
-    range: &ReadRange,
-    read: Read,
-) -> Result<(), TaskError> {
-    let before = backfill_checkpoints::get(&mut *transaction, &run.source, range).await?;
-    let before = before.map(|(state, _)| state).unwrap_or_default();
-    let state = advanced(transaction, run, source, before, read).await?;
-    backfill_checkpoints::put(transaction, &run.source, range, &state, run.id).await?;
-    if let Some(known) = checkpoints::get(&mut *transaction, &run.source).await? {
-        let records = totals::records(&mut *transaction, &run.source).await?;
-        checkpoints::advance(transaction, &run.source, records, &known.state, known.run).await?;
-    }
-    Ok(())
-}
-
-/// What the next run begins with: the source's own words, and the files that this one has read.
-async fn next_state(
-    transaction: &mut PgConnection,
-    run: &Run,
-    source: &SourceInUse,
-    planned: &Planned,
-    read: Read,
-) -> Result<Value, TaskError> {
-    let before = checkpoints::get(&mut *transaction, &run.source).await?;
-    let before = before.map(|checkpoint| checkpoint.state).unwrap_or_default();
-    let mut state = match advanced(transaction, run, source, before, read).await? {
-        Value::Object(state) => state,
-        _ => Map::new(),
-    };
-    let files = planned.files.iter().map(|file| file.file_id.into()).collect();
-    state.insert("files".to_owned(), Value::Array(files));
-    Ok(Value::Object(state))
-}
-
-/// The source's own words after a run that began with these.
-async fn advanced(
-    transaction: &mut PgConnection,
-    run: &Run,
-    source: &SourceInUse,
-    before: Value,
-    read: Read,
-) -> Result<Value, TaskError> {
-    if read.again {
-        return Ok(before);
-    }
-    let watermarks = run_tasks::watermarks(&mut *transaction, run.id).await?;
-    Ok(source.source.advance(&before, &watermarks, read.complete))
-}
-
-/// A replay advances no position; what the checkpoint says of the records is renewed.
-async fn commit_records(
-    transaction: &mut PgConnection,
-    run: &Run,
-    source: &SourceInUse,
-) -> Result<(), TaskError> {
-    if let Some(checkpoint) = checkpoints::get(&mut *transaction, &run.source).await? {
-        let records = totals::records(&mut *transaction, &run.source).await?;
-        let state = match all_of_it(transaction, run).await? {
-            true => source.source.replayed(&checkpoint.state),
-            false => checkpoint.state,
-        };
-        checkpoints::advance(transaction, &run.source, records, &state, run.id).await?;
-    }
-    Ok(())
-}
-
-/// Whether a replay has normalized again all that runs have read.
-async fn all_of_it(transaction: &mut PgConnection, run: &Run) -> Result<bool, TaskError> {
-    let runs = replay::reading_runs(&mut *transaction, &run.source, None, None).await?;
-    let [from, to] = [runs.first(), runs.last()].map(|run| run.map(|run| run.id));
-    let range = run.replay.map(|range| (Some(range.from), Some(range.to)));
-    Ok(range == Some((from, to)) && runs.iter().all(|run| run.known))
-}
-
-/// Notes which files were read as streams to their ends.
-async fn commit_streamed(
-    transaction: &mut PgConnection,
-    run: &Run,
-    source: &SourceInUse,
-    files: &[FileNote],
-) -> Result<(), TaskError> {
-    let again: Vec<_> = files.iter().filter_map(|note| note.again.clone()).collect();
-    for again in again.chunks(FILES_AT_ONCE) {
-        streamed_files::seen_again(transaction, again).await?;
-    }
-    let left_out: Vec<_> = file_note::left_out(files).into_iter().collect();
-    let (name, hash) = (&run.source, source.definition.hash);
-    let read = streamed_files::commit(transaction, name, run.id, hash, &left_out).await?;
-    if !read.is_empty() {
-        quarantined_rows::supersede(transaction, name, &read).await?;
-    }
-    Ok(())
-}
-
-async fn commit_files(
-    transaction: &mut PgConnection,
-    run: &Run,
-    source: &SourceInUse,
-    files: &[PlannedFile],
-) -> Result<(), TaskError> {
-    let versions: Vec<_> = files.iter().map(PlannedFile::version).collect();
-    source_files::commit(transaction, &versions, source.definition.hash, run.id).await?;
-    let from_their_start = files.iter().filter(|file| file.read && !file.appended);
-    let from_their_start: Vec<_> = from_their_start.map(|file| file.file_id).collect();
-    if !from_their_start.is_empty() {
-        quarantined_rows::supersede(transaction, &run.source, &from_their_start).await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -315,7 +315,12 @@ impl Reading {
             self.see_keys(keys.collect());
         }
         self.add(out, &from);
-        self.read.findings.extend(notes.findings);
+        for finding in notes.findings {
+            // What holds of two pages is said once.
+            if !self.read.findings.contains(&finding) {
+                self.read.findings.push(finding);
+            }
+        }
         self.read.remarks.extend(notes.more.filter(|_| next.is_empty()));
         self.read.remarks.extend(notes.complaint.map(|said| format!("the answer says {said}")));
         self.read.slices.push(SliceSeen { from, rows, bytes });

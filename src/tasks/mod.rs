@@ -37,6 +37,7 @@ mod parse_csv_chunk;
 mod plan_replay;
 mod plan_run;
 mod planned;
+mod position;
 mod read_slice;
 mod repeated;
 mod run_parents;

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::planned::Planned;
 use super::read_slice::SliceResult;
 use super::snapshot_schema::{LeadingNowhere, absent_fields};
-use super::{Effects, TaskContext, TaskError};
+use super::{Effects, TaskContext, TaskError, position};
 use crate::db::{field_presence, replay, schemas};
 use crate::domain::presence::Reads;
 use crate::domain::remark::Remark;
@@ -68,6 +68,7 @@ pub(super) async fn store(
     remarks: Vec<Remark>,
 ) -> Result<Effects, TaskError> {
     let source = &context.source_name;
+    position::note_restart(context, transaction).await?;
     let taken = replay::take_over(transaction, source, context.run, range).await?;
     let result = Planned { remarks, ..Planned::default() }.to_value()?;
     let mut counters = taken.counters;

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::batches::together;
 use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
-use super::{Effects, Task, TaskContext, TaskError, plan_replay, run_parents};
+use super::{Effects, Task, TaskContext, TaskError, plan_replay, position, run_parents};
 use crate::db::source_files::{self, FileVersion};
 use crate::db::{
     backfill_checkpoints, checkpoints, clock, run_repeated_keys, runs, totals, unchanged_pages,
@@ -74,6 +74,9 @@ impl Task for PlanRun {
         }
         if let Some(range) = runs::range(&mut *transaction, context.run).await? {
             widen(context, transaction, &range).await?;
+        }
+        if plan.restarts {
+            position::note_restart(context, transaction).await?;
         }
         if let Some(names) = &plan.found {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use kasparro::domain::run::RunStatus::{Degraded, Success, SuccessWithDuplicates};
+use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 use kasparro::domain::run::{Mode, RunId};
 use kasparro::sources::{Access, AskedRange};
 use kasparro::tasks::start_run::{RunRequest, Started};
@@ -24,8 +24,10 @@ const JANUARY: AskedRange<'static> = AskedRange { from: "2024-01-01", to: Some("
 /// What the API does.
 #[derive(Default)]
 struct Behaviour {
-    /// The windows, by their first day, that it cuts short, and those whose second page never comes.
+    /// The windows, by their first day, that it cuts short, those of which it refuses the second page, and those whose
+    /// second page never comes.
     ignored: Vec<i64>,
+    refused: Vec<i64>,
     waits: Vec<i64>,
     /// The bounds that were asked for, in days.
     asked: Vec<(i64, Option<i64>)>,
@@ -64,8 +66,12 @@ impl Api {
                 .iter()
                 .map(|day| json!({ "id": day, "name": "a", "at": BEGIN + day * DAY }))
                 .collect();
-            let is_cut = behaviour.ignored.contains(&from) && page == 2;
-            let answer = ResponseTemplate::new(if is_cut { 418 } else { 200 }).set_body_json(items);
+            let status = match page {
+                2 if behaviour.ignored.contains(&from) => 418,
+                2 if behaviour.refused.contains(&from) => 403,
+                _ => 200,
+            };
+            let answer = ResponseTemplate::new(status).set_body_json(items);
             match behaviour.waits.contains(&from) && page == 2 {
                 true => answer.set_delay(std::time::Duration::from_secs(600)),
                 false => answer,
@@ -200,6 +206,28 @@ async fn a_backfill_that_lacks_something_goes_on_where_it_was_complete_and_one_o
     let other = api.run(Some(AskedRange { to: Some("2024-01-31"), ..JANUARY })).await;
     assert_eq!((other.status, other.counters.unchanged), (SuccessWithDuplicates, 30), "{other:?}");
     assert_eq!(api.asked()[0], (0, Some(10)));
+    api.end().await;
+}
+
+#[tokio::test]
+async fn a_backfill_of_which_a_window_fails_goes_on_there_when_the_same_command_comes_again() {
+    let api = Api::with_windows().await;
+    let watermark = api.watermark().await;
+    api.behaviour.lock().unwrap().refused = vec![10];
+    let failed = api.run(Some(JANUARY)).await;
+    assert_eq!(failed.status, Failed, "{failed:?}");
+    let note = failed.stop_reason.unwrap_or_default();
+    assert!(note.contains("the same command goes on at 2024-01-11T00:00:00Z"), "{note}");
+    let [from, to] = ["2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z"];
+    assert_eq!(api.backfilled().await, [format!("{from} {to} 2024-01-11T00:00:00Z")]);
+    assert_eq!(api.watermark().await, watermark);
+    api.behaviour.lock().unwrap().refused = vec![];
+    api.asked();
+    let next = api.run(Some(JANUARY)).await;
+    assert!(next.status.is_success(), "{next:?}");
+    assert_eq!(api.asked(), WINDOWS[1..]);
+    assert_eq!(api.loaded().await, (0..31).chain(40..60).collect::<Vec<_>>());
+    assert_eq!(api.watermark().await, watermark);
     api.end().await;
 }
 

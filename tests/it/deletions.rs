@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::{Mode, RunId, RunStatus};
+use kasparro::sources::Access;
 use kasparro::tasks::accept_deletions::{AcceptOutcome, accept_deletions};
+use kasparro::tasks::start_run::RunRequest;
 use serde_json::{Value, json};
-
 use tokio::net::TcpListener;
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, request};
 use crate::fake_api::{FakeApi, Mood};
 
 const STANDS: &str =
@@ -314,4 +317,68 @@ async fn an_api_that_did_not_show_everything_costs_no_record() {
     assert!(!run.status.is_success() || run.status == RunStatus::Degraded, "{run:?}");
     assert!(app.texts(STANDS).await.iter().all(|stands| !stands.contains("deleted")));
     app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_record_that_moved_onto_a_page_that_was_read_is_not_deleted_however_pages_are_found() {
+    // The pages of the list; with the last flag, the first record goes while the second run reads.
+    for lines in [
+        "paginator = { type = 'cursor', cursor_path = '$.number', param = 'at' }",
+        "paginator = { type = 'cursor', cursor_path = '$.opaque', param = 'at' }",
+        "paginator = { type = 'next_url', next_url_path = '$.link' }\nfor_each = { values = [7], as = 'n' }",
+    ] {
+        let list = Arc::new(Mutex::new(((0..6).collect::<Vec<i64>>(), false)));
+        let held = Arc::clone(&list);
+        let server = MockServer::start().await;
+        let answer = move |request: &Request| {
+            let mut list = held.lock().unwrap();
+            let at = request.url.query_pairs().find(|(name, _)| name == "at");
+            let page: usize = at.map_or(0, |(_, at)| at.trim_start_matches('c').parse().unwrap());
+            let items: Vec<_> = list
+                .0
+                .iter()
+                .skip(page * 2)
+                .take(2)
+                .map(|id| json!({ "id": id, "name": "a" }))
+                .collect();
+            let more = list.0.len() > page * 2 + 2;
+            let or_null = |value: Value| if more { value } else { Value::Null };
+            if std::mem::take(&mut list.1) {
+                list.0.remove(0);
+            }
+            ResponseTemplate::new(200).set_body_json(json!({
+                "items": items,
+                "number": or_null(json!(page + 1)),
+                "opaque": or_null(json!(format!("c{}", page + 1))),
+                "link": or_null(json!(format!("?n=7&at={}", page + 1))),
+            }))
+        };
+        Mock::given(any()).respond_with(answer).mount(&server).await;
+        let app = TestApp::empty().await;
+        let params =
+            if lines.contains("for_each") { "params = { n = '${parent.n}' }\n" } else { "" };
+        app.write(
+            "list.toml",
+            format!(
+                "kind = 'rest_api'\nprimary_key = ['id']\n[rest_api]\nbase_url = '{}'\n\
+                 data_selector = '$.items[*]'\n{params}{lines}\n[fields]\nname = {{}}\n\
+                 [missing]\naction = 'tombstone'\nmax_ratio = 1.0\n",
+                server.uri()
+            ),
+        );
+        let full = RunRequest { access: Access::Network, ..request(Mode::Full) };
+        assert_eq!(app.run_as("list", &full).await.status, RunStatus::Success, "{lines}");
+        // Record 0 goes behind the first page, and 2 moves onto it.
+        list.lock().unwrap().1 = true;
+        let run = app.run_as("list", &full).await;
+        assert!(run.status.is_success(), "{lines}: {run:?}");
+        assert!(note(&run).contains("1 record missing, 0 marked as deleted"), "{lines}: {run:?}");
+        // Two runs lack the one that is gone.
+        let run = app.run_as("list", &full).await;
+        assert!(note(&run).contains("1 record missing, 0 marked as deleted"), "{lines}: {run:?}");
+        assert_eq!(app.texts(STANDS).await, ["0", "1", "2", "3", "4", "5"], "{lines}");
+        app.run_as("list", &full).await;
+        assert_eq!(app.texts(STANDS).await, ["0 deleted", "1", "2", "3", "4", "5"], "{lines}");
+        app.database.close().await;
+    }
 }

@@ -600,6 +600,64 @@ async fn a_second_run_asks_for_what_is_new_and_a_window_is_a_job_of_its_own() {
 }
 
 #[tokio::test]
+async fn behind_a_window_whose_job_fails_the_next_run_goes_on_there() {
+    // The job of the third window fails, until somebody has mended the API.
+    let (is_mended, created) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let (mended, jobs) = (Arc::clone(&is_mended), Arc::clone(&created));
+    let begin = (chrono::Utc::now() - chrono::TimeDelta::days(6)).date_naive();
+    let day = move |text: &str| {
+        let day: chrono::NaiveDate = text.parse().unwrap();
+        usize::try_from((day - begin).num_days()).unwrap()
+    };
+    let api = RawApi::serve(move |asked| {
+        let mut jobs = jobs.lock().unwrap();
+        match asked.path() {
+            "/v2/reports" => {
+                jobs.push(day(asked.json()["since"].as_str().unwrap()));
+                Reply::Json(201, json!({ "id": jobs.len() }))
+            }
+            path => {
+                let job: usize = path.rsplit('/').next().unwrap().parse().unwrap();
+                match (path.starts_with("/files/"), jobs[job - 1]) {
+                    (true, day) => plain(csv(day * 10, day * 10 + 1)),
+                    (false, 2) if !mended.load(Ordering::SeqCst) => status("FAILED"),
+                    (false, _) => done(&[&format!("/files/{job}")]),
+                }
+            }
+        }
+    })
+    .await;
+    let incremental = format!(
+        "incremental = {{ type = 'date', initial_value = '{begin}', step = '1d', concurrency = 9 }}\ntimeout = '5s'"
+    );
+    let json =
+        "json = { since = '${incremental.start:%Y-%m-%d}', until = '${incremental.end:%Y-%m-%d}' }";
+    let instead = [("timeout = '5s'", &*incremental), ("json = { level = 'campaign' }", json)];
+    let app = app(&api, &instead).await;
+    let failed = app.run_online("report").await;
+    assert_eq!(failed.status, RunStatus::Failed, "{failed:?}");
+    let note = failed.stop_reason.unwrap_or_default();
+    let third = begin + chrono::TimeDelta::days(2);
+    assert!(note.contains(&format!("the next run goes on at {third}")), "{note}");
+    let asked = || {
+        let mut asked = std::mem::take(&mut *created.lock().unwrap());
+        asked.sort_unstable();
+        asked
+    };
+    assert_eq!(asked()[..3], [0, 1, 2]);
+    // Of those in front of it the files are read, and no run reads them again.
+    let committed = "select count(*) from source_files where committed_run_id is not null";
+    assert_eq!(app.number(committed).await, 2);
+    is_mended.store(true, Ordering::SeqCst);
+    let run = app.run_online("report").await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(asked()[..4], [2, 3, 4, 5]);
+    let rows = (0..6).flat_map(|day| [day * 10, day * 10 + 1]).map(|id| format!("{id} n{id}"));
+    assert_eq!(app.texts(TABLE).await[..12], rows.collect::<Vec<_>>());
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_file_that_lost_a_column_which_the_last_ones_had_is_not_loaded() {
     let api = api(
         |job, _| done(&[if job == 1 { "/with" } else { "/without" }]),

@@ -108,7 +108,7 @@ async fn api(place: Place) -> MockServer {
     let server = MockServer::start().await;
     let answer = move |request: &Request| {
         let Some(from) = place.asked(request) else { return ResponseTemplate::new(400) };
-        let parent = request.url.path().starts_with("/b/").then_some(100).unwrap_or_default();
+        let parent: u64 = if request.url.path().starts_with("/b/") { 100 } else { 0 };
         let (to, is_last) = ((from + SIZE).min(RECORDS), from + SIZE >= RECORDS);
         let items: Vec<_> = (from..to)
             .map(|id| json!({ "id": parent + id, "name": format!("item {id}") }))

@@ -384,6 +384,30 @@ async fn a_parent_without_the_value_that_is_asked_with_is_left_out_and_told_once
 }
 
 #[tokio::test]
+async fn a_parent_that_lacks_one_of_several_parameters_asks_for_no_more_than_its_own() {
+    let issues = Issues::new().await;
+    let lines = [
+        r#"{"id":1,"number":1,"title":"one"}"#,
+        r#"{"id":2,"number":2,"title":null}"#,
+        r#"{"id":3,"number":3,"title":" "}"#,
+    ];
+    issues.app.write("issues/all.jsonl", lines.join("\n") + "\n");
+    issues.app.run("issues").await;
+    let job = issues.app.read("comments.toml");
+    let job =
+        job.replacen("[rest_api]\n", "[rest_api]\nparams = { title = \"${parent.name}\" }\n", 1);
+    issues.app.write("comments.toml", job);
+    for parent in 1..=3 {
+        issues.set(parent, &[(parent * 10, "a")]);
+    }
+    let run = issues.run().await;
+    assert_eq!((run.status, run.counters.inserted), (Success, 1), "{run:?}");
+    assert!(note(&run).contains("2 parents have no `name`"), "{run:?}");
+    assert_eq!(issues.asked(), [1]);
+    issues.end().await;
+}
+
+#[tokio::test]
 async fn what_a_record_has_itself_where_its_parent_is_told_goes_on_within_the_parent() {
     let issues = Issues::new().await;
     issues.issues(&[(1, "one")]).await;
@@ -633,6 +657,26 @@ async fn children_of_parents_that_are_deleted_are_marked_and_those_that_a_parent
     assert!(note(&run).contains("2 records marked as deleted"), "{run:?}");
     assert_eq!(issues.app.texts(deleted).await, ["302", "501", "502"]);
     assert_eq!(issues.app.number("select count(*) from parent_keys where stale").await, 0);
+    issues.end().await;
+}
+
+#[tokio::test]
+async fn children_on_several_pages_are_no_more_only_when_two_runs_in_a_row_lack_them() {
+    let for_each = "source = \"issues\", fields = [\"number\", \"name\"]";
+    let issues = Issues::with(for_each, "").await;
+    issues.job(for_each, "", "[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n");
+    issues.issues(&[(1, "t")]).await;
+    issues.set(1, &[(11, "a"), (12, "a"), (13, "a")]);
+    assert_eq!(issues.run().await.status, Success);
+    issues.issues(&[(1, "u")]).await;
+    issues.set(1, &[(12, "a"), (13, "a"), (14, "a")]);
+    let deleted = "select external_id from unified_records where source = 'comments' and deleted_at is not null";
+    // The first of them asks for all parents that there are.
+    for (mode, marked) in [(Mode::Incremental, 0), (Mode::Full, 1)] {
+        let run = issues.run_mode(mode).await;
+        assert!(run.status.is_success(), "{run:?}");
+        assert_eq!(issues.app.texts(deleted).await.len(), marked, "{run:?}");
+    }
     issues.end().await;
 }
 

@@ -130,6 +130,7 @@ impl Source for Scripted {
             guards_itself: false,
             rows_by_job_file: true,
             may_shift: false,
+            pages: false,
             slices_per_batch: self.script.slices_per_batch.max(1),
             bytes_per_batch: 16 << 20,
             rate_limit: None,

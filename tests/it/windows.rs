@@ -10,6 +10,7 @@ use kasparro::domain::actor::Actor;
 use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 use kasparro::domain::run::{Mode, RunId};
 use kasparro::sources::Access;
+use kasparro::tasks::cancel_run::cancel_run;
 use kasparro::tasks::retry_run::retry_run;
 use kasparro::tasks::start_run::RunRequest;
 use serde_json::json;
@@ -30,6 +31,8 @@ struct Api {
     refused: Vec<i64>,
     ignored: Vec<i64>,
     waits: Vec<i64>,
+    /// Whether each day has the same keys again, with other values.
+    is_log: bool,
     asked: Vec<i64>,
 }
 
@@ -68,8 +71,11 @@ impl Days {
                 .filter(|(_, at)| (from..to).contains(at))
                 .skip((page as usize - 1) * 2)
                 .take(2);
-            let items: Vec<_> =
-                records.map(|(n, at)| json!({ "id": n, "name": "a", "at": zero + at })).collect();
+            let id = |n: i64| if api.is_log { n % OF_A_DAY } else { n };
+            let name = |at: i64| format!("day {}", at / DAY);
+            let items: Vec<_> = records
+                .map(|(n, at)| json!({ "id": id(n), "name": name(at), "at": zero + at }))
+                .collect();
             let answer = ResponseTemplate::new(status).set_body_json(items);
             match api.waits.contains(&day) && page == 2 {
                 true => answer.set_delay(std::time::Duration::from_secs(600)),
@@ -109,6 +115,21 @@ impl Days {
         let text = self.app.texts(text).await.into_iter().next()?;
         let watermark: DateTime<Utc> = text.parse().expect("a time");
         Some((watermark - self.begin).num_days())
+    }
+
+    /// The table, in the order of its keys.
+    async fn table(&self) -> Vec<String> {
+        let text =
+            "select external_id || ' ' || name from unified_records order by external_id::int";
+        self.app.texts(text).await
+    }
+
+    /// The table that a run leaves of which no window fails.
+    fn undisturbed(is_log: bool) -> Vec<String> {
+        let last = (DAYS - 1) * OF_A_DAY;
+        let all = if is_log { last..last + OF_A_DAY } else { 0..DAYS * OF_A_DAY };
+        let id = |n: i64| if is_log { n % OF_A_DAY } else { n };
+        all.map(|n| format!("{} day {}", id(n), n / OF_A_DAY)).collect()
     }
 
     fn asked(&self) -> Vec<i64> {
@@ -162,7 +183,7 @@ async fn a_window_that_fails_does_not_hide_the_others_and_a_retry_reads_it_alone
     // Its chain has not ended, so that the windows which come in its place were not opened; all others were.
     assert_eq!(failed.status, Failed, "{failed:?}");
     assert_eq!(days.asked(), [0, 1, 2, 3, 4, 6, 7, 9]);
-    assert_eq!(days.watermark().await, None);
+    assert_eq!(days.watermark().await, Some(2));
     days.api.lock().unwrap().refused = vec![];
     let mut transaction = days.app.pool.begin().await.unwrap();
     retry_run(&mut transaction, failed.id, &Actor::command_line("ann")).await.unwrap();
@@ -197,4 +218,99 @@ async fn a_worker_that_is_killed_within_windows_loses_none_and_reads_none_twice(
     assert_eq!(days.watermark().await, Some(DAYS));
     assert!(!days.asked().contains(&0));
     days.end().await;
+}
+
+#[tokio::test]
+async fn behind_a_run_with_windows_that_failed_the_next_one_goes_on_at_the_first_of_them() {
+    let days = Days::start().await;
+    days.api.lock().unwrap().refused = vec![2, 6];
+    let failed = days.run().await;
+    assert_eq!((failed.status, days.watermark().await), (Failed, Some(2)), "{failed:?}");
+    let note = failed.stop_reason.unwrap_or_default();
+    let start = |day: i64| {
+        let start = days.begin + chrono::TimeDelta::days(day);
+        start.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    };
+    let says = format!("the window from {} to {} could not be read whole", start(2), start(3));
+    assert!(note.contains(&says), "{note}");
+    assert!(note.contains(&format!("the next run goes on at {}", start(2))), "{note}");
+    days.asked();
+    // That one again, and now it is the first that the run asks for.
+    days.api.lock().unwrap().refused = vec![2];
+    let failed = days.run().await;
+    assert_eq!((failed.status, days.watermark().await), (Failed, Some(2)), "{failed:?}");
+    let note = failed.stop_reason.unwrap_or_default();
+    assert!(note.contains(&format!("the window from {}", start(2))), "{note}");
+    assert!(note.contains("the next run begins where this one did"), "{note}");
+    days.api.lock().unwrap().refused = vec![6];
+    assert_eq!((days.run().await.status, days.watermark().await), (Failed, Some(6)));
+    days.api.lock().unwrap().refused = vec![];
+    days.asked();
+    let run = days.run().await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!((days.asked(), days.watermark().await), ((6..=DAYS).collect(), Some(DAYS)));
+    assert_eq!(days.table().await, Days::undisturbed(false));
+    days.end().await;
+}
+
+#[tokio::test]
+async fn a_window_that_is_read_late_leaves_no_older_values_over_those_of_windows_behind_it() {
+    let days = Days::start().await;
+    days.api.lock().unwrap().is_log = true;
+    days.api.lock().unwrap().refused = vec![2];
+    assert_eq!((days.run().await.status, days.watermark().await), (Failed, Some(2)));
+    days.api.lock().unwrap().refused = vec![];
+    days.asked();
+    assert!(days.run().await.status.is_success());
+    assert_eq!((days.asked(), days.watermark().await), ((2..=DAYS).collect(), Some(DAYS)));
+    assert_eq!(days.table().await, Days::undisturbed(true));
+    days.end().await;
+}
+
+#[tokio::test]
+async fn what_a_full_run_overwrote_before_it_was_cancelled_or_failed_is_read_again() {
+    for is_cancelled in [true, false] {
+        let days = Days::start().await;
+        days.api.lock().unwrap().is_log = true;
+        assert!(days.run().await.status.is_success());
+        assert_eq!(days.table().await, Days::undisturbed(true));
+        // A replay that ends well leaves nothing to be read again.
+        assert!(days.app.run_mode("items", Mode::Replay).await.status.is_success());
+        days.asked();
+        assert!(days.run().await.status.is_success());
+        assert!(days.asked().iter().all(|day| *day == DAYS));
+        let full = RunRequest { access: Access::Network, ..request(Mode::Full) };
+        if is_cancelled {
+            days.api.lock().unwrap().waits = vec![5];
+            days.app.start_as("items", &full).await;
+            let worker = Process::start(kasparro(&days.app, &["worker"]));
+            let older = "select count(*) from unified_records where name <> 'day 8'";
+            until("older values stand there", async || days.app.number(older).await > 0).await;
+            let mut transaction = days.app.pool.begin().await.unwrap();
+            let actor = Actor::command_line("ann");
+            cancel_run(&mut transaction, RunId(4), &actor).await.unwrap();
+            transaction.commit().await.unwrap();
+            worker.kill();
+            days.api.lock().unwrap().waits = vec![];
+        } else {
+            // The last windows are those that fail.
+            days.api.lock().unwrap().refused = vec![6, 7, 8];
+            assert_eq!(days.app.run_as("items", &full).await.status, Failed);
+        }
+        assert_ne!(days.table().await, Days::undisturbed(true));
+        days.asked();
+        let run = days.run().await;
+        assert!(run.status.is_success() || !is_cancelled, "{run:?}");
+        days.api.lock().unwrap().refused = vec![];
+        assert!(days.run().await.status.is_success());
+        assert_eq!(days.table().await, Days::undisturbed(true), "{is_cancelled}");
+        assert_eq!(days.watermark().await, Some(DAYS));
+        let note = run.stop_reason.unwrap_or_default();
+        assert!(!is_cancelled || note.contains("run 4 began to read everything again"), "{note}");
+        // Once is enough.
+        days.asked();
+        days.run().await;
+        assert!(days.asked().iter().all(|day| *day == DAYS));
+        days.end().await;
+    }
 }

@@ -1,5 +1,6 @@
 //! Owns `run_tasks`, the ledger: which tasks a run has, what became of each, what it did.
 
+mod lanes;
 mod list;
 mod slices;
 
@@ -16,6 +17,7 @@ use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::slice::SliceId;
 use crate::domain::string_enum::string_enum;
 use crate::domain::task::{TaskKind, TaskPayload, TaskRole};
+pub use lanes::{LaneMark, broken_lanes, is_any_lane_of_several, lane_marks};
 pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
     ReadSlice, any_unread, file_notes, files_of_slices, gaps, is_any_missing, kept_out,

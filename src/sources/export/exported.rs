@@ -89,6 +89,7 @@ impl<F: RowFormat> Export<F> {
         }
         let mut plan = self.create.plan_jobs(request)?;
         let had = columns(request.state.get(HAD));
+        plan.restarts = plan.slices.iter().any(|next| self.create.begins_anew(&next.position));
         for next in &mut plan.slices {
             let at = std::mem::take(&mut next.position);
             next.position = ExportPosition { at, had: had.clone(), job: None }.to_json();

@@ -14,12 +14,12 @@ use crate::domain::file_standing::shown;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::{Remark, few};
-use crate::domain::run::ReadRange;
+use crate::domain::run::{ReadRange, RunId};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::files::format::RowFormat;
 use crate::sources::{
-    AskedRange, FileSource, Plan, PlanRequest, Profile, RawRows, SliceReader, SliceRequest, Source,
-    SourceError, SourceErrorKind,
+    AskedRange, FileSource, GoesOn, Plan, PlanRequest, Profile, RawRows, ReadLanes, SliceReader,
+    SliceRequest, Source, SourceError, SourceErrorKind,
 };
 
 /// Chunks that are normalized in one transaction when they queue up.
@@ -41,6 +41,7 @@ impl<F: RowFormat> Source for Export<F> {
             guards_itself: true,
             rows_by_job_file: false,
             may_shift: false,
+            pages: false,
             slices_per_batch: CHUNKS_PER_BATCH,
             bytes_per_batch: i64::try_from(self.files.chunk_size()).unwrap_or(i64::MAX),
             kept_tokens: kept.map(|(key, token)| (of_export(key), token)).collect(),
@@ -101,6 +102,18 @@ impl<F: RowFormat> Source for Export<F> {
         let had = had.unwrap_or_else(|| exported::columns(state.get(HAD)));
         after.insert(HAD.to_owned(), json!(had));
         Value::Object(after)
+    }
+
+    fn goes_on(&self, state: &Value, read: &ReadLanes) -> Option<GoesOn> {
+        self.create.goes_on(state, read)
+    }
+
+    fn restarted(&self, state: &Value, run: RunId) -> Value {
+        self.create.restarted(state, run)
+    }
+
+    fn restart_ended(&self, state: &Value, run: RunId) -> Value {
+        self.create.restart_ended(state, run)
     }
 
     fn replays_first(&self, state: &Value) -> bool {

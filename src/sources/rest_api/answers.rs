@@ -221,5 +221,5 @@ fn words_of(body: &[u8]) -> Option<String> {
         return None;
     }
     let json = serde_json::from_slice(body).ok()?;
-    error_words::error_in(&json).map(text::beginning)
+    error_words::error_in(&json).map(|words| text::beginning(&words))
 }

@@ -215,6 +215,12 @@ impl GraphQlParams {
         unfit.filter(|unfit| !unfit.is_fatal).map(|unfit| (unfit.keys, unfit.problem)).collect()
     }
 
+    /// The variables that the query declares, where it stands in the job file.
+    pub(super) fn declared(&self) -> Vec<String> {
+        let declared = self.query.as_deref().and_then(graphql_query::variables);
+        declared.into_iter().flatten().map(|variable| variable.name).collect()
+    }
+
     /// The variables that the query does not declare, and those that it needs and nobody gives; `page` is the one
     /// that takes the number or cursor of a page.
     pub(super) fn unfit_variables(

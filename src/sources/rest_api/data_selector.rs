@@ -180,7 +180,10 @@ impl DataSelector {
     fn mismatch(&self, problem: &str, body: &str) -> SourceError {
         let selector = &self.text;
         let (found, says) = match small(body) {
-            Some(body) => (describe(&body), error_words::error_in(&body).map(text::beginning)),
+            Some(body) => {
+                let says = error_words::error_in(&body).map(|words| text::beginning(&words));
+                (describe(&body), says)
+            }
             None => (text::beginning(body), None),
         };
         let says = says.map(|text| format!("; it says: {text}")).unwrap_or_default();

@@ -60,7 +60,8 @@ impl Answer {
     /// The API's own words for what is wrong, if it has any.
     pub fn words(&self) -> Option<String> {
         let json: Value = serde_json::from_str(&self.body).ok()?;
-        error_words::error_in(&json).map(text::beginning).filter(|words| !words.is_empty())
+        let words = error_words::error_in(&json).map(|words| text::beginning(&words));
+        words.filter(|words| !words.is_empty())
     }
 }
 

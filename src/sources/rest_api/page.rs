@@ -40,6 +40,8 @@ pub struct Page {
     pub shape: Shape,
     /// The locators that lead into fields and led nowhere in any of the records.
     pub leading_nowhere: Vec<LedNowhere>,
+    /// Whether it has the records of the page before it, and counts as the end, or as none.
+    pub repeats: bool,
     /// Where the next page is; `None` when this was the last.
     pub next: Option<Value>,
     /// Where further pages are, that are asked for side by side, and how many pages on.

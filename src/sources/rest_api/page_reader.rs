@@ -198,6 +198,7 @@ impl PageReader {
             records,
             shape,
             leading_nowhere,
+            repeats,
             next,
             again,
             ahead,

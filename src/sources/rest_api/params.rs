@@ -406,23 +406,19 @@ impl RestApiParams {
         self.texts().into_iter().any(names_it)
     }
 
-    /// Which fields of a parent its requests need: those in the path, whose segments cannot be empty, and one of all
-    /// that they name, without which they would ask the same for each parent.
+    /// Which fields of a parent its requests need: all that they name. A segment of a path cannot be empty, and a
+    /// parameter without a value is left out, so that more would be asked for than the parent's own.
     pub(super) fn needed_of_parents(&self) -> Needed {
-        let mut needed = Needed::default();
-        for (keys, text) in self.texts() {
+        let mut fields = Vec::new();
+        for (_, text) in self.texts() {
             let Ok(template) = template::parsed(text) else { continue };
             for name in template.names().filter_map(|name| name.strip_prefix(template::PARENT)) {
-                let is_of_path = keys == ["path"] || is_page_path(&keys);
-                let lists = [Some(&mut needed.any), is_of_path.then_some(&mut needed.each)];
-                for list in lists.into_iter().flatten() {
-                    if !list.iter().any(|known| known == name) {
-                        list.push(name.to_owned());
-                    }
+                if !fields.iter().any(|known| known == name) {
+                    fields.push(name.to_owned());
                 }
             }
         }
-        needed
+        Needed { fields }
     }
 
     /// Whether an incremental run asks for no more than what is before an end.

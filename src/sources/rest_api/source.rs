@@ -47,16 +47,16 @@ use crate::domain::parent::{PlannedParents, WhichParents};
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
-use crate::domain::run::{Mode, ReadRange};
+use crate::domain::run::{Mode, ReadRange, RunId};
 use crate::domain::slice::SliceId;
 use crate::job_file::setting::{PlainOrSecret, Setting};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::rows::json::JsonRowReader;
 use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
-    Access, AllowedRoots, AskedRange, FailedParents, Finding, KnownPages, NextSlice, OneSlice,
-    ParentsProfile, Plan, PlanRequest, Position, Profile, RateLimit, RawRows, SliceReader,
-    SliceRequest, Source, SourceError, SourceErrorKind,
+    Access, AllowedRoots, AskedRange, FailedParents, Finding, GoesOn, KnownPages, NextSlice,
+    OneSlice, ParentsProfile, Plan, PlanRequest, Position, Profile, RateLimit, RawRows, ReadLanes,
+    SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::field::Locator;
 
@@ -347,6 +347,12 @@ impl RestApiSource {
             position: first(window),
         });
         Plan { remarks, everything, ..Plan::of_slices(slices.collect()) }
+    }
+
+    /// Whether a position is of a run that reads everything, whatever was read before.
+    pub(in crate::sources) fn begins_anew(&self, position: &Value) -> bool {
+        let window = PagePosition::from_json(position).ok().and_then(|position| position.window);
+        window.is_some_and(|window| window.fresh && !window.backfill)
     }
 
     /// The first page of the chain that is opened when that of a page has ended.
@@ -791,6 +797,7 @@ impl Source for RestApiSource {
             guards_itself: false,
             rows_by_job_file: true,
             may_shift: self.reader.paginator.may_shift(self.params.for_each.is_some()),
+            pages: true,
             slices_per_batch: PAGES_PER_BATCH,
             bytes_per_batch: BYTES_PER_BATCH,
             rate_limit: rate_limit.map(|RateLimitParams { key, requests, per, .. }| RateLimit {
@@ -827,7 +834,8 @@ impl Source for RestApiSource {
             if request.access == Access::Record && !plan.slices.is_empty() {
                 self.record_plan(&plan).await?;
             }
-            Ok(Plan { parents, ..plan })
+            let restarts = plan.slices.iter().any(|slice| self.begins_anew(&slice.position));
+            Ok(Plan { parents, restarts, ..plan })
         }
         .boxed()
     }
@@ -966,6 +974,55 @@ impl Source for RestApiSource {
                 State { watermark, since, cursor, ..now }.to_json()
             }
         }
+    }
+
+    fn goes_on(&self, state: &Value, read: &ReadLanes) -> Option<GoesOn> {
+        let tracker = self.reader.tracker.as_ref()?;
+        let whole = tracker.whole_windows(read)?;
+        let before = State::of(state);
+        let who = if whole.backfill { "the same command" } else { "the next run" };
+        let which = match &whole.missing {
+            Some((from, to)) => format!("the window from {from} to {to} could not be read whole"),
+            None => "the first window could not be read whole".to_owned(),
+        };
+        let begins_again =
+            || GoesOn { note: format!("{which}: {who} begins where this one did"), kept: None };
+        // What it did not change it need not take back.
+        if whole.lanes == 0 || whole.fresh && before.watermark.is_some() && !read.changed {
+            return Some(begins_again());
+        }
+        let watermark = tracker.advance(&before, &whole.traces, true).flatten();
+        let moves = |mark: &String| whole.fresh || before.watermark.as_ref() != Some(mark);
+        let Some(watermark) = watermark.filter(moves) else { return Some(begins_again()) };
+        let note =
+            format!("{which}; those in front of it are kept, and {who} goes on at {watermark}");
+        let all: Vec<Value> = read.slices.iter().map(|(_, trace)| trace.clone()).collect();
+        let since = tracker.since(&before, state.is_null(), &all);
+        let now = self.state().unwrap_or_default();
+        let state = State { watermark: Some(watermark), since, ..now }.to_json();
+        Some(GoesOn { note, kept: Some((state, whole.lanes)) })
+    }
+
+    fn restarted(&self, state: &Value, run: RunId) -> Value {
+        let mut state = state.clone();
+        let has_position = self.reader.tracker.is_some() && State::of(&state).watermark.is_some();
+        if let Some(rest) = state.get_mut("rest").and_then(Value::as_object_mut)
+            && has_position
+        {
+            // What an earlier one left is not put right by this one.
+            rest.entry("again").or_insert_with(|| run.0.into());
+        }
+        state
+    }
+
+    fn restart_ended(&self, state: &Value, run: RunId) -> Value {
+        let mut state = state.clone();
+        if let Some(rest) = state.get_mut("rest").and_then(Value::as_object_mut)
+            && rest.get("again").and_then(Value::as_i64) == Some(run.0)
+        {
+            rest.remove("again");
+        }
+        state
     }
 
     fn replays_first(&self, state: &Value) -> bool {

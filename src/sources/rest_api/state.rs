@@ -1,6 +1,6 @@
 //! What is remembered of a run that has read everything it asked an API for, in
 //! `ingestion_checkpoints.state`: `{"rest": {"request": FINGERPRINT, "watermark": "…", "mapping": FINGERPRINT,
-//! "since": "…", "cursor": …}}`.
+//! "since": "…", "cursor": …, "again": RUN}}`.
 
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,9 @@ pub(super) struct State {
     /// The lowest start from which any run has read, in the words of the watermark; `None` where one has read
     /// from the beginning, or nobody knows.
     pub since: Option<String>,
+    /// The last run that began to read anew what was read before: unless it has ended well, older values may stand where
+    /// newer ones were.
+    pub again: Option<i64>,
     /// The cursor at which the last chain ended, where the next run goes on at it.
     pub cursor: Option<Value>,
 }
@@ -34,6 +37,7 @@ impl State {
             watermark: text("watermark").map(str::to_owned),
             mapping: text("mapping").map(str::to_owned),
             since: text("since").map(str::to_owned),
+            again: state.pointer("/rest/again").and_then(Value::as_i64),
             cursor: state.pointer("/rest/cursor").filter(|cursor| !cursor.is_null()).cloned(),
         }
     }
@@ -50,7 +54,8 @@ impl State {
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), Value::from(value.clone()?))));
         let cursor = self.cursor.clone().map(|cursor| ("cursor".to_owned(), cursor));
-        json!({ "rest": fields.chain(cursor).collect::<Map<_, _>>() })
+        let again = self.again.map(|run| ("again".to_owned(), run.into()));
+        json!({ "rest": fields.chain(cursor).chain(again).collect::<Map<_, _>>() })
     }
 
     /// What there is to say when the last good run asked for something else: what only that had brought

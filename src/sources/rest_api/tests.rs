@@ -17,6 +17,7 @@ mod posts;
 mod redacted;
 mod redirects;
 mod tls;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

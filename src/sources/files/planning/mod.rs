@@ -80,6 +80,7 @@ impl Source for SlicedFiles {
             guards_itself: true,
             rows_by_job_file: false,
             may_shift: false,
+            pages: false,
             slices_per_batch: CHUNKS_PER_BATCH,
             bytes_per_batch: i64::try_from(self.setup.files.chunk_size()).unwrap_or(i64::MAX),
             rate_limit: None,

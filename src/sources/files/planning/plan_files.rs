@@ -155,7 +155,17 @@ impl<'a> Planning<'a> {
             position: group.to_json(),
         });
         let (slices, parents) = (slices.collect(), None);
-        Ok(Plan { slices, files, landed, everything, found, remarks, order, parents })
+        Ok(Plan {
+            slices,
+            files,
+            landed,
+            everything,
+            restarts: false,
+            found,
+            remarks,
+            order,
+            parents,
+        })
     }
 
     /// An empty listing where there were files is mostly one that cannot be seen.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::domain::text;
 use crate::sources::Finding;
 use crate::sources::rest_api::around::plain;
-use crate::sources::rest_api::paginator::Way;
+use crate::sources::rest_api::paginator::{Paginator, Way};
 use crate::sources::rest_api::params::RestApiParams;
 use crate::sources::rest_api::signs::{Sign, bare_header, sign_of};
 
@@ -27,7 +27,17 @@ pub(super) struct Advice {
     next: bool,
     /// Whether a link to the next page stands in a header.
     has_link: bool,
+    /// What the job file asks for: a line that does not go with it is none.
+    params: RestApiParams,
+    /// The variables that its GraphQL query declares, if it has one.
+    variables: Option<Vec<String>>,
 }
+
+/// Variables of GraphQL queries that take a cursor, as they are mostly called.
+const CURSORS: &[&str] =
+    &["after", "cursor", "endcursor", "nextcursor", "pagetoken", "nexttoken", "before"];
+/// The same of the number of a page.
+const NUMBERS: &[&str] = &["page", "pagenumber", "pageindex", "currentpage"];
 
 impl Advice {
     pub fn of(params: &RestApiParams, headers: &HeaderMap, came: usize, next: bool) -> Self {
@@ -39,7 +49,37 @@ impl Advice {
             came: came as u64,
             next,
             has_link: text_of(headers, "link").is_some_and(|link| link.contains("next")),
+            params: params.clone(),
+            variables: params.graphql.as_ref().map(|graphql| graphql.declared()),
         }
+    }
+
+    /// The variable of the query that is called like one of these.
+    fn variable(&self, like: &[&str]) -> Option<&str> {
+        let named = |name: &&String| like.contains(&plain(name).as_str());
+        self.variables.iter().flatten().find(named).map(String::as_str)
+    }
+
+    /// What takes a cursor, as a key: a variable in a GraphQL query, if it declares one.
+    fn cursor_target(&self) -> Option<String> {
+        match &self.variables {
+            None => Some("param = \"cursor\"".to_owned()),
+            Some(_) => self.variable(CURSORS).map(|name| format!("variable = {name:?}")),
+        }
+    }
+
+    /// Whether the job file could have the line: one that `check` refuses is no advice.
+    fn fits(&self, line: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Line {
+            paginator: Paginator,
+        }
+        if !line.starts_with("paginator = ") {
+            return true;
+        }
+        let Ok(Line { paginator }) = toml::from_str::<Line>(line) else { return false };
+        RestApiParams { paginator, ..self.params.clone() }.problems().is_empty()
     }
 
     /// Whether the paginator names a key, such as `total_path`.
@@ -60,7 +100,7 @@ impl Advice {
                 format!("{said}; the paginator does not use it, and asks for no further page"),
             ),
         };
-        match line.filter(|_| !self.is_enough) {
+        match line.filter(|line| !self.is_enough && self.fits(line)) {
             Some(line) => finding.suggest(line),
             None => finding,
         }
@@ -73,7 +113,13 @@ impl Advice {
         }
         Some(match self.is_single {
             // The commonest of them that knows the key.
-            true => format!("paginator = {{ type = \"page_number\", {key} = {place} }}"),
+            true => match (&self.variables, self.variable(NUMBERS)) {
+                (None, _) => format!("paginator = {{ type = \"page_number\", {key} = {place} }}"),
+                (Some(_), Some(name)) => format!(
+                    "paginator = {{ type = \"page_number\", variable = {name:?}, {key} = {place} }}"
+                ),
+                (Some(_), None) => return None,
+            },
             false => format!("{key} = {place}"),
         })
     }
@@ -121,11 +167,11 @@ impl Advice {
                 Sign::Next | Sign::Cursor | Sign::Continue | Sign::Continuation,
                 Value::String(_) | Value::Number(_),
             ) => {
-                let line = format!(
-                    "paginator = {{ type = \"cursor\", cursor_path = {place}, param = \"cursor\" }}"
-                );
+                let line = self.cursor_target().map(|target| {
+                    format!("paginator = {{ type = \"cursor\", cursor_path = {place}, {target} }}")
+                });
                 // Beside numbered pages it is another way to the same.
-                let line = Some(line).filter(|_| self.is_single && !self.has_link);
+                let line = line.filter(|_| self.is_single && !self.has_link);
                 self.say(format!("{shown} is likely to be a cursor: {brief}"), used, line)
             }
             (Sign::More | Sign::PerhapsMore, Value::Bool(true)) => {
@@ -184,6 +230,11 @@ impl Advice {
                 )
                 .suggest("paginator = { type = \"link_header\" }"),
             });
+            if let Some(finding) = found.last_mut()
+                && !finding.suggestion.as_deref().is_none_or(|line| self.fits(line))
+            {
+                finding.suggestion = None;
+            }
         }
         let mut names: Vec<_> = headers.keys().map(|name| name.as_str()).collect();
         names.sort_unstable();
@@ -279,7 +330,7 @@ impl<'a> Looking<'a> {
         let paginator = &self.advice.paginator;
         let is_used =
             paginator.contains(&format!("{path:?}")) || paginator.contains(&format!("\"{path}\""));
-        let (shown, place) = (format!("`{path}`"), format!("\"{path}\""));
+        let (shown, place) = (format!("`{path}`"), format!("{path:?}"));
         self.found.extend(self.advice.sign(sign, value, &shown, &place, is_used));
     }
 }

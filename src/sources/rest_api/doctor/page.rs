@@ -45,7 +45,7 @@ pub(in crate::sources::rest_api) fn examine(
     page: &Page,
     records: &[String],
 ) -> Vec<Finding> {
-    if let Some(what) = no_page(page) {
+    if let Some(what) = repeated(params, page).or_else(|| no_page(page)) {
         return vec![what];
     }
     let mut found = vec![Finding::note(
@@ -66,6 +66,18 @@ pub(in crate::sources::rest_api) fn examine(
     found.extend(rates(&page.headers));
     found.extend(order(records));
     found
+}
+
+/// What a page says that has the records of the one before it: only the second is looked at, and so that is the first.
+fn repeated(params: &RestApiParams, page: &Page) -> Option<Finding> {
+    let number = params.paginator.number_at().filter(|_| page.repeats)?;
+    Some(Finding::suspicious(
+        "next page",
+        format!(
+            "the page has the records of the one before it: the API seems not to know {number}; if there is one page \
+             only, write `single_page`"
+        ),
+    ))
 }
 
 /// What an answer is that has no records by its status, or by what the job file says of it.
@@ -104,7 +116,7 @@ pub(super) fn lists(looking: &Looking<'_>, selector: &str, no_records: bool) -> 
     };
     let longest = others().max_by_key(|(_, length)| *length);
     Some(match longest.filter(|_| no_records) {
-        Some((path, _)) => finding.suggest(format!("data_selector = \"{path}[*]\"")),
+        Some((path, _)) => finding.suggest(format!("data_selector = {:?}", format!("{path}[*]"))),
         None => finding,
     })
 }
@@ -162,25 +174,39 @@ mod tests {
     use super::*;
     use crate::sources::rest_api::{Response, RestApiSource};
 
+    fn source(lines: &str) -> RestApiSource {
+        let text = format!("base_url = \"https://api.example/x\"\n{lines}");
+        let params: RestApiParams = toml::from_str(&text).unwrap();
+        RestApiSource::new(params, "".into(), Vec::new()).unwrap()
+    }
+
     fn examined(
         lines: &str,
         query: &str,
         headers: &[(&'static str, &str)],
         body: &str,
     ) -> Vec<Finding> {
-        let text = format!("base_url = \"https://api.example/x\"\n{lines}");
-        let params: RestApiParams = toml::from_str(&text).unwrap();
-        let source = RestApiSource::new(params.clone(), "".into(), Vec::new()).unwrap();
+        try_examined(lines, query, headers, body).unwrap()
+    }
+
+    /// The same; `None` for a page that fails.
+    fn try_examined(
+        lines: &str,
+        query: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Option<Vec<Finding>> {
+        let source = source(lines);
         let mut response = Response { status: 200, body: body.into(), ..Response::default() };
         response.headers = HeaderMap::new();
         for (name, value) in headers {
             response.headers.append(*name, value.parse().unwrap());
         }
-        let page = source.read(&source.first(), response.clone()).unwrap();
+        let page = source.read(&source.first(), response.clone()).ok()?;
         let records = source.reader.selector.select(&page.body).unwrap();
         let records: Vec<String> = records.into_iter().map(String::from).collect();
         let asked = Url::parse(&format!("https://api.example/x?{query}")).unwrap();
-        examine(&params, &asked, &page, &records)
+        Some(examine(&source.params, &asked, &page, &records))
     }
 
     fn says(found: &[Finding], topic: &str, part: &str) -> bool {
@@ -286,6 +312,130 @@ mod tests {
             let found = examined(&lines, "limit=100", headers, body);
             assert!(found.iter().all(|finding| finding.suggestion.is_none()), "{lines}: {found:?}");
         }
+    }
+
+    /// The job file with a line of advice in it: in place of what it has of the same name, or within the paginator.
+    fn pasted(lines: &str, advice: &str) -> String {
+        let key = advice.split_once(" = ").expect("a key").0;
+        if key != "paginator" && key != "data_selector" {
+            assert!(lines.contains("paginator = {"), "{advice} of {lines}");
+            if let Some(at) = lines.find(&format!(" {key} = ")) {
+                let end = at + lines[at..].find([',', '}']).expect("an end");
+                return format!("{} {advice} {}", &lines[..at], &lines[end..]);
+            }
+            return lines.replacen("paginator = {", &format!("paginator = {{ {advice},"), 1);
+        }
+        let others = lines.lines().filter(|line| !line.starts_with(key));
+        others.chain([advice]).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn each_line_of_advice_is_accepted_by_a_check_where_it_is_pasted() {
+        let jobs = [
+            "",
+            "paginator = { type = \"page_number\", size_param = \"limit\", size = 100 }",
+            "paginator = { type = \"page_number\", param = \"_page\", size_param = \"_limit\", size = 100 }",
+            "paginator = { type = \"offset\" }",
+            "paginator = { type = \"cursor\", cursor_path = \"$.next_cursor\", param = \"cursor\" }",
+            "paginator = { type = \"cursor\", cursor_path = \"$.data[-1].id\", param = \"starting_after\" }",
+            "paginator = { type = \"next_url\", next_url_path = \"$.links.next\" }",
+            "paginator = { type = \"link_header\" }",
+            "json = { q = 1 }",
+            "graphql = { query = \"{ items { id } }\" }",
+            "graphql = { query = \"query ($after: ID) { items(after: $after) { id } }\" }",
+            "graphql = { query = \"query ($page: Int) { items(page: $page) { id } }\" }",
+            "graphql = { query = \"query ($page: Int!) { items(page: $page) { id } }\", variables = { page = 1 } }",
+            "incremental = { cursor_path = \"$.at\", start_param = \"cursor\" }",
+            "incremental = { cursor_path = \"$.at\", start_param = \"page\" }",
+        ];
+        let surroundings = [
+            r#""next":"https://api.example/x?_page=2&_limit=10""#,
+            r#""next":"/x?page=2""#,
+            r#""next_cursor":"abc""#,
+            r#""next_cursor":"0""#,
+            r#""next-cursor":-1"#,
+            r#""has_more":true,"object":"list","url":"/v1/x""#,
+            r#""meta":{"total":700,"pages":7,"current page":1}"#,
+            r#""_page":{"total_pages":7,"_next":"abc"}"#,
+            r#""pageInfo":{"hasNextPage":true,"endCursor":"abc"}"#,
+            r#""isLastPage":false,"nextPageStart":25"#,
+            r#""o'clock":{"total":900},"it'ems":[{"a":1}]"#,
+            r#""total":{"value":900}"#,
+        ];
+        let headers: [&[(&'static str, &str)]; 4] = [
+            &[],
+            &[("link", "<https://api.example/x?_page=2>; rel=\"next\""), ("x-total-count", "70")],
+            &[("x-next-cursor", "abc"), ("x-total-pages", "9")],
+            &[("x-next-page", "https://api.example/x?page=2")],
+        ];
+        let ids: Vec<_> = (0..20).map(|id| format!(r#"{{"id":{id}}}"#)).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for job in jobs {
+            for around in surroundings {
+                for headers in headers {
+                    for selector in ["$.data[*]", "$.none[*]"] {
+                        let lines =
+                            format!("{job}\ndata_selector = \"{selector}\"\nempty = \"ok\"");
+                        let body = format!(r#"{{"data":[{}],{around}}}"#, ids.join(","));
+                        let Some(found) = try_examined(&lines, "limit=100", headers, &body) else {
+                            continue;
+                        };
+                        for line in found.into_iter().filter_map(|finding| finding.suggestion) {
+                            let text = format!(
+                                "base_url = \"https://api.example/x\"\n{}",
+                                pasted(&lines, &line)
+                            );
+                            let params = toml::from_str::<RestApiParams>(&text);
+                            let params = params.unwrap_or_else(|error| panic!("{text}: {error}"));
+                            assert_eq!(params.problems(), [], "{text}");
+                            seen.insert(line);
+                        }
+                    }
+                }
+            }
+        }
+        // Each kind of them was seen.
+        for part in [
+            "link_header",
+            "next_url_path",
+            "cursor_path",
+            "total_path = {",
+            "total_pages",
+            "has_more_path",
+            "end_path",
+            "end_values",
+            "size = 20",
+            "data_selector",
+            "variable = \"after\"",
+            "variable = \"page\"",
+        ] {
+            assert!(seen.iter().any(|line| line.contains(part)), "{part}: {seen:#?}");
+        }
+    }
+
+    #[test]
+    fn a_second_page_that_is_the_first_again_is_told_with_what_the_api_may_not_know() {
+        let body = |time: u32| format!(r#"{{"a":[{{"id":1}},{{"id":2}}],"at":{time}}}"#);
+        for (keys, says) in
+            [("", "not to know `page`"), (", param = \"_page\"", "not to know `_page`")]
+        {
+            let lines = format!(
+                "data_selector = \"$.a[*]\"\npaginator = {{ type = \"page_number\"{keys} }}"
+            );
+            let source = source(&lines);
+            let respond =
+                |time| Response { status: 200, body: body(time).into(), ..Response::default() };
+            let first = source.read(&source.first(), respond(1)).unwrap();
+            let second = source.read(&first.next.unwrap(), respond(2)).unwrap();
+            let asked = Url::parse("https://api.example/x").unwrap();
+            let found = examine(&source.params, &asked, &second, &[]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].suspicious && says_in(&found, says), "{found:?}");
+        }
+    }
+
+    fn says_in(found: &[Finding], part: &str) -> bool {
+        found.iter().any(|finding| finding.text.contains(part))
     }
 
     #[test]

@@ -125,9 +125,8 @@ pub(in crate::sources::rest_api) fn speaks_of_a_rate_limit(text: &str) -> bool {
 /// The API's own words in an error body of any kind.
 fn words_of(body: &str) -> String {
     let json: Option<Value> = serde_json::from_str(body).ok();
-    let of_xml = words_of_xml(body);
-    let words = json.as_ref().and_then(error_in).or(of_xml.as_deref());
-    text::beginning(words.unwrap_or(body))
+    let words = json.as_ref().and_then(error_in).or_else(|| words_of_xml(body));
+    text::beginning(words.as_deref().unwrap_or(body))
 }
 
 /// What the services of buckets say: `<Error><Code>AccessDenied</Code><Message>Access Denied</Message>…`.

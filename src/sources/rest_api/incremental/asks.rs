@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::tracker::Tracker;
 use crate::domain::remark::Remark;
-use crate::domain::run::{Mode, ReadRange};
+use crate::domain::run::{Mode, ReadRange, RunId};
 use crate::sources::rest_api::mark::{Mark, MarkKind, delta, earlier};
 use crate::sources::rest_api::position::Window;
 use crate::sources::rest_api::side_by_side;
@@ -43,6 +43,13 @@ impl Tracker {
             known = None;
             remarks.push(Remark::note(format!(
                 "the job file asks the API for something else than run{run} did, so everything is read again"
+            )));
+        }
+        if let (true, Some(again)) = (known.is_some(), restarted(before, request)) {
+            known = None;
+            remarks.push(Remark::note(format!(
+                "run {again} began to read everything again, and was broken off after it had changed records: older values \
+                 may stand where newer ones were, so everything is read again"
             )));
         }
         if known.is_some() && request.access == Access::Record {
@@ -217,7 +224,7 @@ impl Tracker {
     }
 
     /// The window that begins so much later; `None` behind the last.
-    fn cut(&self, window: Window, later: Duration, step: Duration) -> Option<Window> {
+    pub(super) fn cut(&self, window: Window, later: Duration, step: Duration) -> Option<Window> {
         let mark = |text: &Option<String>| self.clockwork.of_stored(text.as_deref()?);
         let (start, until) = (mark(&window.start)?.later(later), mark(&window.until)?);
         let end = start.clone().later(step).min(until.clone());
@@ -239,4 +246,10 @@ impl Tracker {
         let behind = self.cut(window.clone(), step.saturating_mul(lanes), step)?;
         Some((behind, lanes))
     }
+}
+
+/// The run that began to read everything again, if it was broken off after it, or a later one, had changed records.
+fn restarted(before: &State, request: &PlanRequest) -> Option<RunId> {
+    let again = RunId(before.again?);
+    request.broken_off.is_some_and(|broken_off| broken_off >= again).then_some(again)
 }

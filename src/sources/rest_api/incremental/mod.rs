@@ -14,6 +14,7 @@ mod remarks;
 mod trace;
 mod tracker;
 mod watermark;
+mod windows;
 
 pub(super) use self::trace::{Cursors, FILTERED, REDACTED, Trace};
 pub(super) use self::tracker::Tracker;

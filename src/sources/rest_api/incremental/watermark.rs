@@ -146,8 +146,11 @@ impl Tracker {
             Some(_) | None => true,
         };
         let ended = traces.iter().any(|trace| trace.end.is_some());
+        // Of several windows each lacks something of its own.
+        let is_one = traces.windows(2).all(|two| two[0].window.start == two[1].window.start);
         self.params.sorted == Some(Sorted::Asc)
             && ended
+            && is_one
             && self.ascend(traces)
             && traces.iter().all(cut)
     }

@@ -91,6 +91,14 @@ impl Paginator {
         self.kind().way()
     }
 
+    /// What of a request takes the number of a page, as messages name it; `None` where none does.
+    pub(super) fn number_at(&self) -> Option<String> {
+        match self.way() {
+            Way::Numbered { target, .. } => Some(target.to_string()),
+            Way::Single { .. } | Way::Referenced => None,
+        }
+    }
+
     /// Whether what moves in the list while it is read may be missed. Links may count pages or not: nobody knows
     /// before they come. The lists of children are short, and most have one page: of those only numbers count.
     pub(super) fn may_shift(&self, of_parents: bool) -> bool {
