@@ -6,8 +6,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, stream};
 use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::db::clock::Clock;
 use crate::db::{Transaction, in_time, watched_sources};
@@ -16,7 +17,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::run::{Mode, Trigger};
 use crate::domain::source_name::SourceName;
 use crate::job_file::{Definition, JobsFolder};
-use crate::sources::{self, Access, AllowedRoots, SourceError};
+use crate::sources::{self, Access, AllowedRoots, Listing, SourceError, SourceErrorKind};
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::telemetry::Seldom;
 
@@ -24,9 +25,13 @@ use crate::telemetry::Seldom;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at job files, as long as none is to be watched.
 const IDLE: Duration = Duration::from_secs(15);
-/// Sources that are looked at side by side: a slow file system holds up few others.
-const AT_ONCE: usize = 8;
-/// A place that takes longer is asked again later.
+/// How long a look waits for places that take long; those that take longer are heard in a later one.
+const WAITS: Duration = Duration::from_secs(1);
+/// The longest pause behind a look that failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long files may change all the time until they are read all the same.
+const CHANGING_TIMEOUT: Duration = Duration::from_secs(300);
+/// A database that takes longer is asked again later.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Watches until `stop` resolves.
@@ -58,9 +63,24 @@ pub struct Watcher {
     jobs: JobsFolder,
     access: Access,
     allowed_roots: AllowedRoots,
-    seen: HashMap<SourceName, Seen>,
+    patience: Duration,
+    watched: HashMap<SourceName, Watched>,
     clock: Clock,
     said: Seldom,
+}
+
+/// A source that is watched.
+#[derive(Debug)]
+struct Watched {
+    seen: Option<Seen>,
+    /// Since when it has been changing all the time.
+    unrest: Option<Instant>,
+    /// A look that is under way: there is no other before it ends, be it days.
+    listing: Option<JoinHandle<Result<Option<Listing>, SourceError>>>,
+    /// When the next look at it is due.
+    next: Instant,
+    /// What the pause was behind the last look that failed.
+    pause: Duration,
 }
 
 /// What a source had in the last look.
@@ -71,8 +91,6 @@ struct Seen {
     since: DateTime<Utc>,
     /// Whether nothing is to be done about it any more.
     done: bool,
-    /// When the next look at it is due.
-    next: tokio::time::Instant,
 }
 
 impl Watcher {
@@ -88,49 +106,50 @@ impl Watcher {
             jobs: jobs.clone(),
             access,
             allowed_roots: allowed_roots.clone(),
-            seen: HashMap::new(),
+            patience: CHANGING_TIMEOUT,
+            watched: HashMap::new(),
             clock: Clock::default(),
             said: Seldom::default(),
         }
     }
 
+    /// The same, which waits so long for files that change all the time.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Looks at every source that is to be watched and due, and starts runs of those whose files have changed;
-    /// returns when to look again. A source that fails does not stop the others.
+    /// returns when to look again. A source that fails, or takes long, does not stop the others.
     pub async fn look(&mut self) -> Duration {
-        let definitions = match self.jobs.load(sources::kinds()) {
-            Ok(definitions) => definitions,
-            Err(error) => {
-                self.warn("jobs", "the job files cannot be read; nothing is watched", &error);
-                return IDLE;
-            }
+        let jobs = self.jobs.clone();
+        // Its folder may hang, and others work on this thread.
+        let loaded = tokio::task::spawn_blocking(move || jobs.load(sources::kinds())).await;
+        let definitions = match loaded {
+            Ok(Ok(definitions)) => definitions,
+            Ok(Err(error)) => return self.not_loaded(&error),
+            Err(error) => return self.not_loaded(&error),
         };
         let watched = definitions.into_iter().flatten().filter(|definition| definition.on_change);
-        let watched: Vec<Definition> = watched.collect();
-        self.seen.retain(|source, _| watched.iter().any(|of| of.source == *source));
-        if watched.is_empty() {
+        let definitions: Vec<Definition> = watched.collect();
+        self.watched.retain(|source, _| definitions.iter().any(|of| of.source == *source));
+        if definitions.is_empty() {
             return IDLE;
         }
-        let now = tokio::time::Instant::now();
-        let due = watched.into_iter().filter(|definition| {
-            self.seen.get(&definition.source).is_none_or(|seen| seen.next <= now)
-        });
-        let (roots, access) = (&self.allowed_roots, self.access);
-        let list = |definition: Definition| async move {
-            let listing =
-                tokio::time::timeout(ANSWERS_WITHIN, list(&definition, roots, access)).await;
-            (definition, listing)
-        };
-        let listed: Vec<_> = stream::iter(due.collect::<Vec<_>>())
-            .map(list)
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        for (definition, listing) in listed {
-            match listing {
-                Ok(Ok(Some((listing, every)))) => self.compare(&definition, listing, every).await,
+        for definition in &definitions {
+            self.begin(definition);
+        }
+        let until = Instant::now() + WAITS;
+        for definition in &definitions {
+            let Some(watched) = self.watched.get_mut(&definition.source) else { continue };
+            let Some(listing) = &mut watched.listing else { continue };
+            let Ok(listed) = tokio::time::timeout_at(until, listing).await else { continue };
+            watched.listing = None;
+            match listed {
+                Ok(Ok(Some(listing))) => self.compare(definition, listing).await,
                 Ok(Ok(None)) => {}
-                Ok(Err(error)) => self.lost(&definition, &error),
-                Err(elapsed) => self.lost(&definition, &elapsed),
+                Ok(Err(error)) => self.lost(definition, &error),
+                Err(error) => tracing::error!(error = %error, "a look at files panicked"),
             }
         }
         LOOK_EVERY
@@ -138,35 +157,70 @@ impl Watcher {
 
     /// As [`Watcher::look`], whether or not it is time for that.
     pub async fn look_again(&mut self) {
-        let now = tokio::time::Instant::now();
-        self.seen.values_mut().for_each(|seen| seen.next = now);
+        let now = Instant::now();
+        self.watched.values_mut().for_each(|watched| watched.next = now);
         self.look().await;
     }
 
+    fn not_loaded(&self, error: &dyn std::error::Error) -> Duration {
+        self.warn("jobs", "the job files cannot be read; nothing is watched", error);
+        IDLE
+    }
+
+    /// Begins a look at a source, if one is due and none is under way.
+    fn begin(&mut self, definition: &Definition) {
+        let now = Instant::now();
+        let new =
+            || Watched { seen: None, unrest: None, listing: None, next: now, pause: LOOK_EVERY };
+        let watched = self.watched.entry(definition.source.clone()).or_insert_with(new);
+        if watched.listing.is_none() && watched.next <= now {
+            let (definition, roots) = (definition.clone(), self.allowed_roots.clone());
+            watched.listing = Some(tokio::spawn(list(definition, roots, self.access)));
+        }
+    }
+
     /// What a source has is compared with what it had.
-    async fn compare(&mut self, definition: &Definition, listing: ContentHash, every: Duration) {
-        let known = self.seen.get(&definition.source).copied();
+    async fn compare(&mut self, definition: &Definition, listing: Listing) {
         // A mended job file may read what the one before could not.
-        let listing = ContentHash::of(&[listing.as_bytes(), definition.hash.as_bytes()].concat());
-        let next = tokio::time::Instant::now() + every;
-        let seen = match known.filter(|seen| seen.listing == listing) {
-            Some(seen) if seen.done => Ok(Seen { next, ..seen }),
-            Some(seen) => match in_time(ANSWERS_WITHIN, self.act(definition, &seen)).await {
-                Ok(done) => Ok(Seen { done, next, ..seen }),
-                Err(error) => Err(error),
-            },
+        let both = [listing.hash.as_bytes(), definition.hash.as_bytes()].concat();
+        let (hash, now) = (ContentHash::of(&both), Instant::now());
+        let Some(watched) = self.watched.get_mut(&definition.source) else { return };
+        watched.next = now + listing.every.max(LOOK_EVERY);
+        watched.pause = LOOK_EVERY;
+        let same = watched.seen.filter(|seen| seen.listing == hash);
+        let changing_since = *watched.unrest.get_or_insert(now);
+        let seen = match same {
+            Some(seen) => seen,
             None => {
-                let now = in_time(ANSWERS_WITHIN, self.clock.now(&self.pool)).await;
-                now.map(|since| Seen { listing, since, done: false, next })
+                let Some(since) = self.now().await else { return };
+                Seen { listing: hash, since, done: false }
             }
         };
-        match seen {
-            Ok(seen) => {
-                self.seen.insert(definition.source.clone(), seen);
+        // What always changes is read all the same: of a file that grows, what was there when it was planned.
+        let acts = !seen.done && (same.is_some() || changing_since.elapsed() >= self.patience);
+        let done = match acts {
+            true => in_time(ANSWERS_WITHIN, self.act(definition, &seen)).await,
+            false => Ok(seen.done),
+        };
+        let Some(watched) = self.watched.get_mut(&definition.source) else { return };
+        match done {
+            Ok(done) => {
+                watched.seen = Some(Seen { done, ..seen });
+                watched.unrest = watched.unrest.filter(|_| !done);
             }
             Err(error) => {
                 let text = "no run is started for changed files: the database fails";
                 self.warn(definition.source.as_str(), text, &error);
+            }
+        }
+    }
+
+    async fn now(&self) -> Option<DateTime<Utc>> {
+        match in_time(ANSWERS_WITHIN, self.clock.now(&self.pool)).await {
+            Ok(now) => Some(now),
+            Err(error) => {
+                self.warn("clock", "nothing is watched: the database fails", &error);
+                None
             }
         }
     }
@@ -206,24 +260,36 @@ impl Watcher {
                 transaction.rollback().await?;
                 Ok(false)
             }
-            Started::NothingToReplay(_) | Started::NoRange(_) | Started::Invalid(_) => {
+            Started::Invalid(problem) | Started::NoRange(problem) => {
+                transaction.rollback().await?;
+                tracing::warn!(
+                    source,
+                    problem,
+                    "files have changed, and the job file cannot be used"
+                );
+                Ok(true)
+            }
+            Started::NothingToReplay(_) => {
                 transaction.rollback().await?;
                 Ok(true)
             }
         }
     }
 
-    /// A source cannot be listed, as when no file is there yet: whatever comes then is a change.
-    fn lost(&mut self, definition: &Definition, error: &dyn std::error::Error) {
-        self.seen.remove(&definition.source);
+    /// A source cannot be listed, as when no file is there yet: whatever comes then is a change. It is asked less and less
+    /// often, but for files that are not there.
+    fn lost(&mut self, definition: &Definition, error: &SourceError) {
+        let Some(watched) = self.watched.get_mut(&definition.source) else { return };
+        let waits = error.kind == SourceErrorKind::FileMissing;
+        (watched.seen, watched.unrest) = (None, None);
+        watched.next = Instant::now() + watched.pause;
+        watched.pause = if waits { LOOK_EVERY } else { (watched.pause * 2).min(LONGEST_PAUSE) };
         let source = definition.source.as_str();
-        if let Some(left_out) = self.said.say(source) {
-            tracing::info!(
-                source,
-                error = chain(error),
-                left_out,
-                "watched files cannot be listed"
-            );
+        let Some(left_out) = self.said.say(source) else { return };
+        let error = chain(error);
+        match waits {
+            true => tracing::info!(source, error, left_out, "no files are there to be watched"),
+            false => tracing::warn!(source, error, left_out, "watched files cannot be listed"),
         }
     }
 
@@ -236,11 +302,9 @@ impl Watcher {
 
 /// What tells whether the files of a source have changed, and how often to ask.
 async fn list(
-    definition: &Definition,
-    allowed_roots: &AllowedRoots,
+    definition: Definition,
+    allowed_roots: AllowedRoots,
     access: Access,
-) -> Result<Option<(ContentHash, Duration)>, SourceError> {
-    let source = sources::open(definition, allowed_roots)?;
-    let listing = source.listing(access).await?;
-    Ok(listing.map(|listing| (listing.hash, listing.every.max(LOOK_EVERY))))
+) -> Result<Option<Listing>, SourceError> {
+    sources::open(&definition, &allowed_roots)?.listing(access).await
 }

@@ -11,7 +11,7 @@ use clap_complete::ArgValueCompleter;
 use super::args::{self, must_be_known};
 use super::database::{Database, Schema};
 use super::{completions, out};
-use crate::api::resources::export::{Export, ExportFormat};
+use crate::api::resources::export::{Export, ExportFormat, too_wide};
 use crate::config::Settings;
 use crate::db::exported_rows::{Form, Wanted, Which};
 use crate::db::typed_columns::TypedColumn;
@@ -83,6 +83,9 @@ pub(super) async fn export(
         lineage: args.lineage,
         form: Form::Text,
     };
+    if let Some(wide) = too_wide(&wanted) {
+        bail!("{}: {wide}", definition.path.display());
+    }
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let exported = match &args.output {
         Some(file) => to_file(&database, wanted, args.format(), file).await,
@@ -103,10 +106,11 @@ async fn to_standard_output(
             break;
         }
     }
-    Ok(export.close().await?)
+    Ok(())
 }
 
-/// Writes beside the file, and puts it in its place once it is whole.
+/// Writes beside the file, and puts it in its place once it is whole. What is there and is no file, such as a pipe, is
+/// written to as it is.
 async fn to_file(
     database: &Database,
     wanted: Wanted,
@@ -114,39 +118,57 @@ async fn to_file(
     file: &Path,
 ) -> anyhow::Result<()> {
     let shown = file.display();
-    let Some(name) = file.file_name().filter(|_| !file.is_dir()) else {
-        bail!(
-            "{shown} is a folder: name a file in it, such as {}",
-            file.join("records.csv").display()
-        );
+    let cannot = || format!("{shown} cannot be written");
+    // A link stays one.
+    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let Some(name) = real.file_name().filter(|_| !real.is_dir()) else {
+        let inside = file.join("records.csv");
+        bail!("{shown} is a folder: name a file in it, such as {}", inside.display());
     };
-    let mut beside = name.to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = file.with_file_name(beside);
-    let written = async {
-        let cannot = || format!("{} cannot be written", beside.display());
-        let mut to = fs::File::create(&beside).with_context(cannot)?;
-        let mut export = Export::open(&database.pool, wanted, format).await?;
-        let mut rows = 0;
-        while let Some((part, count)) = export.next().await? {
-            to.write_all(&part).with_context(cannot)?;
-            rows += count;
+    let before = fs::metadata(&real).ok();
+    let rows = if before.as_ref().is_some_and(|before| !before.is_file()) {
+        let mut to = fs::OpenOptions::new().write(true).open(&real).with_context(cannot)?;
+        write(database, wanted, format, &mut to).await.with_context(cannot)?
+    } else {
+        let mut beside = name.to_owned();
+        beside.push(format!(".{}.part", std::process::id()));
+        let beside = real.with_file_name(beside);
+        let written = async {
+            let mut to = fs::File::create(&beside)?;
+            if let Some(before) = &before {
+                to.set_permissions(before.permissions())?;
+            }
+            let rows = write(database, wanted, format, &mut to).await?;
+            to.sync_all()?;
+            fs::rename(&beside, &real)?;
+            anyhow::Ok(rows)
+        };
+        match written.await {
+            Ok(rows) => rows,
+            Err(error) => {
+                // It may not even be there.
+                let _ = fs::remove_file(&beside);
+                return Err(error.context(cannot()));
+            }
         }
-        export.close().await?;
-        to.sync_all().with_context(cannot)?;
-        fs::rename(&beside, file).with_context(|| format!("{shown} cannot be written"))?;
-        anyhow::Ok(rows)
     };
-    match written.await {
-        Ok(rows) => {
-            let word = if rows == 1 { "row" } else { "rows" };
-            out::remark(format!("{} {word} in {shown}", grouped(rows as u64)));
-            Ok(())
-        }
-        Err(error) => {
-            // It may not even be there.
-            let _ = fs::remove_file(&beside);
-            Err(error)
-        }
+    let word = if rows == 1 { "row" } else { "rows" };
+    out::remark(format!("{} {word} in {shown}", grouped(rows as u64)));
+    Ok(())
+}
+
+/// Writes all rows; answers how many.
+async fn write(
+    database: &Database,
+    wanted: Wanted,
+    format: ExportFormat,
+    to: &mut fs::File,
+) -> anyhow::Result<usize> {
+    let mut export = Export::open(&database.pool, wanted, format).await?;
+    let mut rows = 0;
+    while let Some((part, count)) = export.next().await? {
+        to.write_all(&part)?;
+        rows += count;
     }
+    Ok(rows)
 }

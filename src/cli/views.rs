@@ -83,8 +83,9 @@ fn advice(obstacle: &Obstacle) -> &'static str {
             "; let one who may run: create schema if not exists sources; grant usage, create on schema sources to \
              that user"
         }
+        Obstacle::NotOwner(_) => "; let its owner drop it, and run this again",
         Obstacle::InUse => "; try again",
-        Obstacle::NotOurs => "",
+        Obstacle::NotOurs | Obstacle::Other(_) => "",
         Obstacle::BuiltUpon(_) => "; drop these, run this again, and make them again",
     }
 }

@@ -6,11 +6,14 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgPool, Row};
+use tokio::sync::mpsc;
 
 use super::Transaction;
-use super::typed_columns::{TypedColumn, literal, utc};
+use super::typed_columns::{TypedColumn, literal, micros};
 use crate::domain::string_enum::string_enum;
+use crate::values::calendar::write_instant;
 
 /// Bytes that are read at a time, about.
 const AT_ONCE: usize = 1 << 20;
@@ -62,15 +65,11 @@ const RAW_BASE64: &str = "raw_base64";
 /// A row: a value per name, `None` where there is none.
 pub type Values = Vec<Option<String>>;
 
-/// Rows that are being read.
+/// Rows that are being read, by a task of their own: it waits for whoever takes them, and ends with them.
 #[derive(Debug)]
 pub struct ExportedRows {
-    transaction: Transaction,
     names: Vec<String>,
-    /// Which of the values is a raw row in base64; the one in front of it is for its text.
-    raw: Option<usize>,
-    form: Form,
-    at_once: usize,
+    parts: mpsc::Receiver<Result<Vec<Values>, sqlx::Error>>,
 }
 
 impl ExportedRows {
@@ -79,13 +78,16 @@ impl ExportedRows {
     /// # Errors
     /// Database errors.
     pub async fn open(pool: &PgPool, wanted: &Wanted) -> Result<Self, sqlx::Error> {
-        let (names, select) = wanted.select();
-        let mut transaction = Transaction::begin(pool).await?;
-        let declare = format!("declare exported no scroll cursor for {select}");
-        sqlx::raw_sql(AssertSqlSafe(declare)).execute(&mut *transaction).await?;
-        let shows_raw = wanted.which != Which::Records;
-        let raw = names.iter().rposition(|name| shows_raw && name.ends_with(RAW_BASE64));
-        Ok(Self { transaction, names, raw, form: wanted.form, at_once: MOST_ROWS / 10 })
+        let Selected { names, statement, reading } = wanted.select();
+        let transaction = Transaction::begin(pool).await?;
+        let (send, parts) = mpsc::channel(1);
+        tokio::spawn(async move {
+            if let Err(error) = read(transaction, statement, &reading, &send).await {
+                // Nobody may be there any more.
+                let _ = send.send(Err(error)).await;
+            }
+        });
+        Ok(Self { names, parts })
     }
 
     /// What the values of each row are called.
@@ -98,29 +100,78 @@ impl ExportedRows {
     /// # Errors
     /// Database errors.
     pub async fn next(&mut self) -> Result<Vec<Values>, sqlx::Error> {
-        let fetch = AssertSqlSafe(format!("fetch {} from exported", self.at_once));
-        let rows = sqlx::query(fetch).fetch_all(&mut *self.transaction).await?;
-        let columns = self.names.len();
-        let mut values = rows
-            .iter()
-            .map(|row| (0..columns).map(|column| row.try_get(column)).collect())
-            .collect::<Result<Vec<Values>, _>>()?;
-        if let Some(raw) = self.raw {
-            values.iter_mut().for_each(|row| show_raw(row, raw, self.form));
-        }
-        let bytes: usize = values.iter().flatten().flatten().map(String::len).sum();
-        if !values.is_empty() {
-            self.at_once = (AT_ONCE * values.len() / bytes.max(1)).clamp(1, MOST_ROWS);
-        }
-        Ok(values)
+        // The last part is empty: without it not all rows came.
+        self.parts.recv().await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
+}
 
-    /// Ends reading.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn close(self) -> Result<(), sqlx::Error> {
-        self.transaction.rollback().await
+/// Reads the rows to their end, row by row, and sends them in parts, of which the last is empty. Abandoned before, the
+/// connection is closed.
+async fn read(
+    mut transaction: Transaction,
+    statement: String,
+    reading: &Reading,
+    send: &mpsc::Sender<Result<Vec<Values>, sqlx::Error>>,
+) -> Result<(), sqlx::Error> {
+    // Not kept as a prepared one: sqlx remembers the columns of those by their text.
+    let query = sqlx::query(AssertSqlSafe(statement)).persistent(false);
+    let mut rows = query.fetch(&mut *transaction);
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        let mut values =
+            (0..row.len()).map(|column| row.try_get(column)).collect::<Result<Values, _>>()?;
+        reading.show(&mut values);
+        bytes += values.iter().flatten().map(String::len).sum::<usize>();
+        part.push(values);
+        if bytes >= AT_ONCE || part.len() >= MOST_ROWS {
+            bytes = 0;
+            if send.send(Ok(std::mem::take(&mut part))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    drop(rows);
+    transaction.rollback().await?;
+    if !part.is_empty() && send.send(Ok(part)).await.is_err() {
+        return Ok(());
+    }
+    // Nobody may be there any more.
+    let _ = send.send(Ok(Vec::new())).await;
+    Ok(())
+}
+
+/// What is done to the values of a row before it is shown.
+#[derive(Debug)]
+struct Reading {
+    /// Which of the values is a raw row in base64; the one in front of it is for its text.
+    raw: Option<usize>,
+    /// Which are times, as microseconds since 1970.
+    times: Vec<usize>,
+    form: Form,
+}
+
+impl Reading {
+    fn show(&self, row: &mut Values) {
+        if let Some(raw) = self.raw {
+            show_raw(row, raw, self.form);
+        }
+        for time in &self.times {
+            let micros = row[*time].take().and_then(|micros| micros.parse().ok());
+            row[*time] = micros.map(|micros| {
+                let mut text = String::new();
+                write_instant(micros, &mut text);
+                self.form.of(text)
+            });
+        }
+    }
+}
+
+impl Form {
+    fn of(self, text: String) -> String {
+        match self {
+            Self::Text => text,
+            Self::Json => serde_json::Value::from(text).to_string(),
+        }
     }
 }
 
@@ -128,13 +179,9 @@ impl ExportedRows {
 fn show_raw(row: &mut Values, at: usize, form: Form) {
     let Some(base64) = row[at].take() else { return };
     let text = BASE64_STANDARD.decode(&base64).ok().and_then(|raw| String::from_utf8(raw).ok());
-    let shown = |text: String| match form {
-        Form::Text => text,
-        Form::Json => serde_json::Value::from(text).to_string(),
-    };
     match text {
-        Some(text) => row[at - 1] = Some(shown(text)),
-        None => row[at] = Some(shown(base64)),
+        Some(text) => row[at - 1] = Some(form.of(text)),
+        None => row[at] = Some(form.of(base64)),
     }
 }
 
@@ -143,11 +190,24 @@ struct Column {
     name: String,
     of_record: String,
     of_rejected: String,
+    is_time: bool,
+}
+
+/// How rows are read.
+struct Selected {
+    names: Vec<String>,
+    statement: String,
+    reading: Reading,
 }
 
 impl Wanted {
-    /// The names of the values, and the statement that gives them.
-    fn select(&self) -> (Vec<String>, String) {
+    /// How many values each row has.
+    pub fn width(&self) -> usize {
+        self.listed().len()
+    }
+
+    /// The statement that gives the rows, and what is done to them.
+    fn select(&self) -> Selected {
         let columns = self.listed();
         let list = |of: fn(&Column) -> &str| {
             let listed: Vec<_> = columns.iter().map(of).collect();
@@ -182,7 +242,13 @@ impl Wanted {
                 list(|column| &column.of_rejected),
             ),
         };
-        (columns.into_iter().map(|column| column.name).collect(), select)
+        let times = columns.iter().enumerate().filter(|(_, column)| column.is_time);
+        let times = times.map(|(at, _)| at).collect();
+        let names: Vec<_> = columns.into_iter().map(|column| column.name).collect();
+        let shows_raw = self.which != Which::Records;
+        let raw = names.iter().rposition(|name| shows_raw && name.ends_with(RAW_BASE64));
+        let reading = Reading { raw, times, form: self.form };
+        Selected { names, statement: select, reading }
     }
 
     fn listed(&self) -> Vec<Column> {
@@ -199,6 +265,7 @@ impl Wanted {
             name: name.to_owned(),
             of_record,
             of_rejected,
+            is_time: false,
         };
         let none = || "null::text".to_owned();
         let both = |name: &str, value: &dyn Fn(&str) -> String| {
@@ -221,6 +288,7 @@ impl Wanted {
                     Form::Json => field.json(),
                 },
                 of_rejected: none(),
+                is_time: field.is_time(),
             }));
         }
         if self.which != Which::Records {
@@ -241,7 +309,8 @@ impl Wanted {
                 columns.push(column(name, number(&format!("r.{name}")), none()));
             }
             for name in ["created_at", "updated_at", "deleted_at"] {
-                columns.push(column(name, text(&utc(&format!("r.{name}"))), none()));
+                let time = micros(&format!("r.{name}"));
+                columns.push(Column { is_time: true, ..column(name, time, none()) });
             }
         }
         self.beside_fields(columns)

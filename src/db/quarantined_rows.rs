@@ -417,6 +417,40 @@ pub async fn supersede(
     Ok(())
 }
 
+/// Supersedes what was set aside of earlier versions of files that were not read to their ends: this run came as far
+/// without reaching the end either, and what it says of those rows counts.
+///
+/// # Errors
+/// Database errors.
+pub async fn supersede_unfinished(
+    connection: &mut PgConnection,
+    source: &str,
+    run: RunId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update quarantined_rows as q set status = 'superseded'
+         from (
+            select 'file/' || earlier.id as raw_ref, (
+                select max(b.first_row + cardinality(b.row_lengths) - 1)
+                from raw_csv_blocks as b where b.file_id = this.id
+            ) as last_row
+            from source_files as this
+            join source_files as earlier on earlier.source = this.source and earlier.url = this.url
+                and earlier.member is not distinct from this.member and earlier.id < this.id
+            where this.source = $1 and this.first_run_id = $2
+              and this.streamed_from is not null and this.committed_run_id is null
+              and earlier.streamed_from is not null and earlier.committed_run_id is null
+         ) as again
+         where q.source = $1 and q.status in ('open', 'redriven')
+           and q.raw_ref = again.raw_ref and q.raw_row <= again.last_row",
+        source,
+        run.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Defects that are alike.
 #[derive(Debug, Clone)]
 pub struct QuarantineGroup {

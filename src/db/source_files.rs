@@ -93,7 +93,8 @@ pub async fn committed(
     Ok(files)
 }
 
-/// Notes which files of a source are there, and which are not any more.
+/// Notes which files of a source are there, and which are not any more: since this run, where the one that saw it first was
+/// no success.
 ///
 /// # Errors
 /// Database errors.
@@ -104,9 +105,15 @@ pub async fn note_found(
     run: RunId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update source_files
-         set gone_run_id = case when url = any($2) then null else $3::bigint end
-         where source = $1 and (gone_run_id is null) <> (url = any($2))",
+        "update source_files as f
+         set gone_run_id = case when f.url = any($2) then null else $3::bigint end
+         where f.source = $1 and (
+            (f.gone_run_id is null) <> (f.url = any($2))
+            or f.gone_run_id is not null and not exists (
+                select 1 from etl_runs as r
+                where r.id = f.gone_run_id and r.status in ('success', 'success_with_duplicates')
+            )
+         )",
         source,
         found as &[&str],
         run.0,

@@ -21,30 +21,29 @@ const LOCK_TIMEOUT: &str = "1s";
 const LINEAGE: [&str; 6] =
     ["raw_ref", "raw_row", "first_run_id", "last_run_id", "created_at", "updated_at"];
 
-/// Texts that are no value of a type become null: PostgreSQL before 16 cannot ask whether a cast would fail.
-const FUNCTIONS: [(&str, &str); 3] = [
+/// Texts that are no value of a type become null: PostgreSQL before 16 cannot ask whether a cast would fail. None is
+/// `strict`: such functions are not inlined, and called for each row they take ten times as long.
+const FUNCTIONS: [(&str, &str, &str); 3] = [
     (
         "as_date",
-        "create function sources.as_date(value text) returns date language sql immutable strict parallel safe as $$
-            select case when value ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' and value >= '0001'
-                and extract(month from make_date(substr(value, 1, 4)::int, substr(value, 6, 2)::int, 1)
-                    + (substr(value, 9, 2)::int - 1)) = substr(value, 6, 2)::int
-                then value::date end
-        $$",
+        "date",
+        "select case when value ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' and value >= '0001'
+            and (substr(value, 9, 2) < '29' or substr(value, 9, 2)::int <=
+                extract(day from (left(value, 7) || '-01')::date + interval '1 month' - interval '1 day'))
+            then value::date end",
     ),
     (
         "as_timestamp",
-        "create function sources.as_timestamp(value text) returns timestamptz language sql stable strict parallel safe
-        as $$
-            select case when value ~ '^[-0-9]{10}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?Z$'
-                and sources.as_date(left(value, 10)) is not null then value::timestamptz end
-        $$",
+        "timestamptz",
+        "select case when value ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?Z$'
+            and value >= '0001' and (substr(value, 9, 2) < '29' or substr(value, 9, 2)::int <=
+                extract(day from (left(value, 7) || '-01')::date + interval '1 month' - interval '1 day'))
+            then value::timestamptz end",
     ),
     (
         "as_uuid",
-        "create function sources.as_uuid(value text) returns uuid language sql immutable strict parallel safe as $$
-            select case when value ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then value::uuid end
-        $$",
+        "uuid",
+        "select case when value ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then value::uuid end",
     ),
 ];
 
@@ -62,9 +61,12 @@ pub enum Made {
 /// Why a view cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// The database's user may not.
+    /// The database's user may not make any.
     #[error("the database's user may not make it: {0}")]
     NoRight(String),
+    /// It is there, and the database's user may not renew it.
+    #[error("its columns have changed, and the database's user may not renew it: {0}")]
+    NotOwner(String),
     /// Others read it.
     #[error("others are reading it, or another process is making it")]
     InUse,
@@ -76,6 +78,9 @@ pub enum Obstacle {
     /// Others are built upon it, and its columns are others now.
     #[error("its columns have changed, and others are built upon it: {0}")]
     BuiltUpon(String),
+    /// Whatever else the database says against it.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// Makes the view of a source, or renews it. In a transaction, of which nothing else is undone where it fails.
@@ -87,8 +92,12 @@ pub async fn make(
     source: &str,
     fields: &[FieldDefinition],
 ) -> Result<Made, sqlx::Error> {
-    let wanted = Wanted::of(source, fields);
-    if is_there(connection, source).await? == Some(wanted.comment.clone()) {
+    let schema = "select quote_ident(n.nspname) from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+        where c.oid = 'unified_records'::regclass";
+    let schema: String = sqlx::query_scalar(schema).fetch_one(&mut *connection).await?;
+    let wanted = Wanted::of(&schema, source, fields);
+    let there = is_there(connection, source).await?;
+    if there.as_ref().is_some_and(|there| *there == wanted.comment) {
         return Ok(Made::AsItWas);
     }
     let begin = format!("savepoint source_view; set local lock_timeout = '{LOCK_TIMEOUT}'");
@@ -96,7 +105,7 @@ pub async fn make(
     let made = wanted.make(connection).await;
     let made = match made {
         Ok(made) => made,
-        Err(error) => Made::Not(obstacle(error)?),
+        Err(error) => Made::Not(obstacle(error, there.is_some())?),
     };
     let end = match made {
         Made::Not(_) => "rollback to savepoint source_view",
@@ -112,11 +121,13 @@ struct Wanted {
     view: String,
     name: String,
     select: String,
+    /// What the comments on those begin with that read the same tables.
+    mark: String,
     comment: String,
 }
 
 impl Wanted {
-    fn of(source: &str, fields: &[FieldDefinition]) -> Self {
+    fn of(schema: &str, source: &str, fields: &[FieldDefinition]) -> Self {
         let columns = TypedColumn::of(fields);
         let is_field = |name: &str| columns.iter().any(|column| column.name == name);
         // A field keeps its name; what else there is of a record gives way.
@@ -137,20 +148,22 @@ impl Wanted {
             .map(|((value, _), name)| format!("{value} as {}", quoted(&name)))
             .collect();
         let select = format!(
-            "select {} from {} as r where r.source = {} and r.deleted_at is null",
+            "select {} from {schema}.unified_records as r where r.source = {} and r.deleted_at is null",
             listed.join(", "),
-            "unified_records",
             literal(source)
         );
-        let comment = format!("{MARK}{}", ContentHash::of(select.as_bytes()));
+        let mark = format!("{MARK}{schema} ");
+        let comment = format!("{mark}{}", ContentHash::of(select.as_bytes()));
         let view = format!("{SCHEMA}.{}", quoted(source));
-        Self { view, name: source.to_owned(), select, comment }
+        Self { view, name: source.to_owned(), select, mark, comment }
     }
 
     async fn make(&self, connection: &mut PgConnection) -> Result<Made, sqlx::Error> {
         prepare(connection).await?;
         match is_there(connection, &self.name).await? {
-            Some(comment) if !comment.starts_with(MARK) => return Ok(Made::Not(Obstacle::NotOurs)),
+            Some(comment) if !comment.starts_with(&self.mark) => {
+                return Ok(Made::Not(Obstacle::NotOurs));
+            }
             Some(_) => self.replace(connection).await?,
             None => {
                 run(connection, format!("create view {} as {}", self.view, self.select)).await?
@@ -164,19 +177,33 @@ impl Wanted {
     /// Replaces the view, and gives back what others may do with it. What is built upon it stays in the way.
     async fn replace(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let grants = sqlx::query(
-            "select format('grant %s on %s to %s%s', a.privilege_type, c.oid::regclass,
+            "select format('grant %s%s on %s to %s%s', a.privilege_type, a.columns, c.oid::regclass,
                     case a.grantee when 0 then 'public' else quote_ident(g.rolname) end,
-                    case when a.is_grantable then ' with grant option' else '' end)
-             from pg_class as c cross join lateral aclexplode(c.relacl) as a
+                    case when a.is_grantable then ' with grant option' else '' end), a.columns <> ''
+             from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+                cross join lateral (
+                    select '' as columns, of_view.* from aclexplode(c.relacl) as of_view
+                    union all
+                    select format(' (%I)', t.attname), of_column.*
+                    from pg_attribute as t cross join lateral aclexplode(t.attacl) as of_column
+                    where t.attrelid = c.oid and not t.attisdropped
+                ) as a
                 left join pg_roles as g on g.oid = a.grantee
-                join pg_namespace as n on n.oid = c.relnamespace
              where n.nspname = 'sources' and c.relname = $1 and a.grantee <> c.relowner",
         );
         let grants = grants.bind(&self.name).fetch_all(&mut *connection).await?;
         run(connection, format!("drop view {}", self.view)).await?;
         run(connection, format!("create view {} as {}", self.view, self.select)).await?;
         for grant in grants {
-            run(connection, grant.try_get(0)?).await?;
+            // A column may be there no more.
+            let grant: (String, bool) = (grant.try_get(0)?, grant.try_get(1)?);
+            run(connection, "savepoint source_view_grant".to_owned()).await?;
+            match run(connection, grant.0).await {
+                Err(error) if grant.1 && error.as_database_error().is_some() => {
+                    run(connection, "rollback to savepoint source_view_grant".to_owned()).await?;
+                }
+                granted => granted?,
+            }
         }
         Ok(())
     }
@@ -193,25 +220,29 @@ async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     if sqlx::query_scalar(missing).fetch_one(&mut *connection).await? {
         run(connection, format!("create schema {SCHEMA}")).await?;
     }
-    for (function, create) in FUNCTIONS {
+    for (function, of_type, body) in FUNCTIONS {
         let missing = sqlx::query_scalar(
             "select not exists (select 1 from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
-             where n.nspname = 'sources' and p.proname = $1)",
+             where n.nspname = 'sources' and p.proname = $1 and p.prosrc = $2)",
         );
-        if missing.bind(function).fetch_one(&mut *connection).await? {
-            run(connection, create.to_owned()).await?;
+        if missing.bind(function).bind(body).fetch_one(&mut *connection).await? {
+            let create = format!(
+                "create or replace function {SCHEMA}.{function}(value text) returns {of_type}
+                 language sql stable parallel safe as $${body}$$"
+            );
+            run(connection, create).await?;
         }
     }
     Ok(())
 }
 
-/// The comment on what has the name of the view; empty where there is none.
+/// The comment on the view, or nothing at all on what has its name and is none; `None` where nothing has it.
 async fn is_there(
     connection: &mut PgConnection,
     source: &str,
 ) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "select coalesce(obj_description(c.oid, 'pg_class'), '')
+        "select case c.relkind when 'v' then coalesce(obj_description(c.oid, 'pg_class'), '') else '' end
          from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
          where n.nspname = 'sources' and c.relname = $1",
     )
@@ -225,17 +256,23 @@ async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sql
     Ok(())
 }
 
-/// What an error means that others can do something about.
-fn obstacle(error: sqlx::Error) -> Result<Obstacle, sqlx::Error> {
+/// What an error means. What the database says of itself, and not of the view, is none of this.
+fn obstacle(error: sqlx::Error, is_there: bool) -> Result<Obstacle, sqlx::Error> {
     let Some(said) = error.as_database_error() else { return Err(error) };
-    match said.code().as_deref() {
-        Some("42501") => Ok(Obstacle::NoRight(said.message().to_owned())),
-        Some("55P03" | "40P01") => Ok(Obstacle::InUse),
-        Some("2BP01") => {
+    let code = said.code().unwrap_or_default();
+    let message = said.message().to_owned();
+    match &*code {
+        "42501" if is_there => Ok(Obstacle::NotOwner(message)),
+        "42501" => Ok(Obstacle::NoRight(message)),
+        "55P03" | "40P01" => Ok(Obstacle::InUse),
+        "2BP01" => {
             let detail = said.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
             let detail = detail.and_then(|error| error.detail());
-            Ok(Obstacle::BuiltUpon(detail.unwrap_or(said.message()).to_owned()))
+            Ok(Obstacle::BuiltUpon(detail.unwrap_or(&message).to_owned()))
         }
-        _ => Err(error),
+        _ if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
+            Err(error)
+        }
+        _ => Ok(Obstacle::Other(message)),
     }
 }

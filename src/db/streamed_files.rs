@@ -174,7 +174,8 @@ pub async fn seen_again(
 }
 
 /// Notes that a run has ended well which has read files as streams, and answers those that later runs find again: the
-/// ones that were read to their ends. Of a run that failed those of its first `lanes` count. Of what was `left_out` in part the next run is to look at all again.
+/// ones that were read to their ends. Of a run that failed those of its first `lanes` count. Of what was `left_out` in
+/// part the next run is to look at all again, and build upon nothing: the table may have values of what was read of it.
 ///
 /// # Errors
 /// Database errors.
@@ -198,8 +199,11 @@ pub async fn commit(
     .await?;
     if !left_out.is_empty() {
         sqlx::query!(
-            "update source_files set listed = listed || jsonb_build_object('file', jsonb_build_object('name', url))
-             where source = $1 and listed is not null and url = any($2)",
+            "update source_files set
+                definition_hash = null,
+                listed = listed || jsonb_build_object('file', jsonb_build_object('name', url))
+             where source = $1 and url = any($2) and committed_run_id is not null and streamed_from is not null
+               and listed is not null",
             source,
             left_out as &[&str],
         )

@@ -58,7 +58,7 @@ impl TypedColumn {
         }
     }
 
-    /// Its value as text: all digits of numbers, times in UTC, JSON as it is.
+    /// Its value as text: all digits of numbers, JSON as it is, times as [`TypedColumn::is_time`] says.
     pub(super) fn text(&self) -> String {
         match self.key() {
             Some(key) if self.kind == FieldKind::Json => format!("(r.attributes -> {key})::text"),
@@ -76,10 +76,15 @@ impl TypedColumn {
                 }
                 _ => format!("r.attributes ->> {key}"),
             },
-            None if self.is_json() => return of_column(&self.name),
+            None if self.is_json() || self.is_time() => return of_column(&self.name),
             None => of_column(&self.name),
         };
         format!("to_json({text})::text")
+    }
+
+    /// Whether text and JSON give it as microseconds since 1970.
+    pub(super) fn is_time(&self) -> bool {
+        matches!(self.target, Target::Column(column) if column.spec().kind == ColumnType::Timestamp)
     }
 
     fn is_json(&self) -> bool {
@@ -96,16 +101,15 @@ impl TypedColumn {
 fn of_column(name: &str) -> String {
     let column = format!("r.{}", quoted(name));
     match Column::named(name).map(|column| column.spec().kind) {
-        Some(ColumnType::Timestamp) => utc(&column),
+        Some(ColumnType::Timestamp) => micros(&column),
         Some(ColumnType::Numeric | ColumnType::Json) => format!("{column}::text"),
         Some(ColumnType::Text) | None => column,
     }
 }
 
-/// A time as text, as it stands in `attributes`.
-pub(super) fn utc(column: &str) -> String {
-    let text = format!("to_char({column} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
-    format!("replace({text}, '.000000Z', 'Z')")
+/// A time as microseconds since 1970: text functions of PostgreSQL know no years before the first.
+pub(super) fn micros(column: &str) -> String {
+    format!("(extract(epoch from {column}) * 1000000)::bigint::text")
 }
 
 /// A text as SQL takes it.

@@ -14,8 +14,8 @@ use super::{
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
 use crate::db::{
-    field_presence, missing_records, parents, run_chains, run_pages, run_tasks, source_files,
-    totals,
+    field_presence, missing_records, parents, quarantined_rows, run_chains, run_pages, run_tasks,
+    source_files, totals,
 };
 use crate::domain::counters::Counters;
 use crate::domain::file_note::{self, About, FileNote};
@@ -119,7 +119,7 @@ pub(super) async fn finish_run(
     let outcome = Outcome {
         counters: &run.counters,
         any_failed: failures.any,
-        all_left_out: all_left_out(&planned, &files),
+        all_left_out: all_left_out(&planned, &files, &run.counters),
         is_dry_run: run.dry_run,
         anything_new,
         checks: &checks,
@@ -158,6 +158,10 @@ pub(super) async fn finish_run(
         {
             position::commit_part(transaction, &run, source, state, lanes).await?;
         }
+        // Those of a run that may be retried count when it ends.
+        if run.failed_tasks == 0 && files.iter().any(|note| note.about.is_left_out()) {
+            quarantined_rows::supersede_unfinished(transaction, &run.source, id).await?;
+        }
     }
     run_pages::remove(transaction, &run.source, id, status == RunStatus::Failed).await?;
     if source.is_some_and(|source| source.source.profile().parents.is_some()) {
@@ -179,8 +183,11 @@ pub(super) async fn finish_run(
     Ok(())
 }
 
-/// Whether the run was to read files, and none of them could be read.
-fn all_left_out(planned: &Planned, files: &[FileNote]) -> bool {
+/// Whether the run was to read files, and none of them could be read, nor a member of one.
+fn all_left_out(planned: &Planned, files: &[FileNote], counters: &Counters) -> bool {
+    if counters.inserted + counters.updated + counters.unchanged > 0 {
+        return false;
+    }
     let unreadable = files.iter().any(|note| note.about == About::Unreadable);
     unreadable && !planned.others && file_note::left_out(files).len() >= planned.landed
 }

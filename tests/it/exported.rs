@@ -191,6 +191,54 @@ async fn many_rows_and_large_ones_all_arrive() {
 }
 
 #[tokio::test]
+async fn exports_of_different_widths_follow_each_other_on_one_connection() {
+    let api = TestApi::admitting_this_machine().await;
+    api.app.write("shop.toml", JOB);
+    api.app.write("data/1.jsonl", ROWS);
+    api.app.run("shop").await;
+    for more in ["", "&lineage=true", "&rows=all", "", "&rows=quarantine", "&lineage=true"] {
+        let answer = api.get(&format!("/records/export?source=shop&format=csv{more}")).await;
+        let text = answer.text().await.unwrap();
+        let rows = csv::Reader::from_reader(text.as_bytes()).records().map(Result::unwrap).count();
+        assert_eq!(rows, if more.contains("quarantine") { 0 } else { 3 }, "{more}");
+    }
+    api.app.database.close().await;
+}
+
+#[tokio::test]
+async fn times_before_the_first_year_leave_as_they_came() {
+    let app = TestApp::empty().await;
+    let job = "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"*.csv\"]\n[fields]\n\
+               source_updated_at = {}\nseen = { type = \"timestamp\", column = \"source_updated_at\" }\n";
+    app.write("old.toml", job);
+    app.write(
+        "a.csv",
+        "id,source_updated_at\n1,-0044-03-15T01:02:03Z\n2,+12024-01-01T00:00:00.5Z\n3,2024-01-01\n",
+    );
+    app.run("old").await;
+    let rows = lines(&exported(&app, &["old", "--format", "jsonl"]).await);
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        assert_eq!(row["source_updated_at"], row["seen"], "{row}");
+        assert!(row["seen"].is_string(), "{row}");
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_pipe_stays_one_and_a_link_too() {
+    let app = shop().await;
+    std::os::unix::fs::symlink(app.path("real.csv"), app.path("link.csv")).unwrap();
+    app.write("real.csv", "old");
+    let link = app.path("link.csv");
+    call(&app, &["export", "shop", "--output", link.to_str().unwrap()]).await.code(0);
+    assert!(link.is_symlink() && app.read("real.csv").starts_with("external_id"));
+    call(&app, &["export", "shop", "--output", "/dev/null"]).await.code(0);
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_written_is_whole_or_as_it_was() {
     let app = shop().await;
     app.write("out.csv", "old");

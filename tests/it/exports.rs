@@ -504,11 +504,8 @@ async fn each_file_of_a_job_may_have_an_address_that_is_too_old() {
 #[tokio::test]
 async fn a_file_that_is_none_of_rows_is_named_for_what_it_is() {
     for (body, says) in [
-        (
-            &b"\x28\xb5\x2f\xfd\x04\x00packed"[..],
-            "it is packed with zstd: let the API make a file of rows",
-        ),
-        (b"PK\x03\x04packed", "it is a ZIP archive"),
+        (&b"7z\xbc\xaf\x27\x1cpacked"[..], "it is a 7z archive: let the API make a file of rows"),
+        (b"%PDF-1.7 of rows", "it is a PDF document"),
         (b"<!DOCTYPE html>\n<html>log in</html>\n", "it is an HTML page"),
         (b"<?xml version=\"1.0\"?>\n<rows/>\n", "it is XML"),
     ] {

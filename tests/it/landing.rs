@@ -188,6 +188,10 @@ async fn a_file_that_is_damaged_costs_the_others_nothing_and_is_looked_at_again(
         assert!(note(&run).contains("d.csv.gz"), "{run:?}");
         let there = "select string_agg(external_id, ' ' order by external_id) from unified_records where external_id::int < 10";
         assert_eq!(app.texts(there).await, ["1 3"]);
+        // However often a bad row is read, it is shown once.
+        let shown = "select (count(*) > 100 and count(*) = count(distinct raw_row))::text
+             from quarantined_rows where status = 'open'";
+        assert_eq!(app.texts(shown).await, ["true"]);
     }
     let committed =
         "select url from source_files where committed_run_id is not null group by 1 order by 1";
@@ -441,5 +445,147 @@ async fn nothing_is_stored_of_packed_lines_before_they_have_shown_the_fields_tha
          where f.url = 'c.jsonl.gz'";
     assert_eq!(app.number(of_others).await, 0);
     assert!(app.number(BLOCKS).await > blocks);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_leads_nowhere_costs_the_others_nothing_where_there_may_be_none() {
+    let files = "allow_empty = true";
+    let app = app("\"a/*\", \"b/*\"", files, "").await;
+    let missing = "[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n";
+    app.write("lines.toml", job("\"a/*\", \"b/*\"", files, "") + missing);
+    app.write("a/1.csv.gz", gzip(named(1, "one")));
+    app.write("b/2.csv", named(2, "two"));
+    assert_eq!(app.run("lines").await.status, Success);
+    std::fs::remove_file(app.path("b/2.csv")).unwrap();
+    app.write("a/3.csv", named(3, "three"));
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.rows_read), (Success, 1), "{run:?}");
+    let gone = "select url from source_files where gone_run_id is not null";
+    assert_eq!(app.texts(gone).await, ["b/2.csv"]);
+    // That nothing at all is there says nothing of the records.
+    std::fs::remove_dir_all(app.path("a")).unwrap();
+    for mode in [Mode::Incremental, Mode::Full] {
+        app.run_mode("lines", mode).await;
+        let deleted = "select count(*) from unified_records where deleted_at is not null";
+        assert_eq!(app.number(deleted).await, 0, "{mode:?}");
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_again_what_it_was_before_a_damaged_one_took_its_place_is_read_again() {
+    // Too little for it to be put aside until its end is known.
+    let app = app("\"*.gz\"", "max_spool = 1000", "chunk_size = 100000").await;
+    let (good, other) = (csv(20, 20_019), csv(20, 90_019).replace("name\nof", "other\nthan"));
+    app.write("a.csv.gz", gzip(&good));
+    app.write("b.csv.gz", gzip(named(1, "b")));
+    assert!(app.run("lines").await.status.is_success());
+    let others = "select count(*) from unified_records where name like 'other%' and external_id::int < 20020";
+    let packed = gzip(&other);
+    app.write("a.csv.gz", &packed[..packed.len() - 6]);
+    assert_eq!(app.run("lines").await.status, Degraded);
+    assert_ne!(app.number(others).await, 0, "some of its rows were loaded");
+    app.write("a.csv.gz", gzip_at(good.as_bytes(), 7));
+    assert_eq!(app.run("lines").await.counters.rows_read, 20_000);
+    assert_eq!(app.number(others).await, 0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_gone_in_a_run_that_was_no_success_is_gone_for_good_once_one_is() {
+    let files = "when_gone = \"tombstone\"";
+    let app = app("\"*.gz\"", files, "").await;
+    let missing = "[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n";
+    app.write("lines.toml", job("\"*.gz\"", files, "") + missing);
+    for (file, id) in [("a.csv.gz", 1), ("b.csv.gz", 2), ("c.csv.gz", 3)] {
+        app.write(file, gzip(named(id, "x")));
+    }
+    assert_eq!(app.run("lines").await.status, Success);
+    std::fs::remove_file(app.path("c.csv.gz")).unwrap();
+    app.write("b.csv.gz", &gzip(csv(11, 900))[..500]);
+    assert_eq!(app.run("lines").await.status, Degraded);
+    app.write("b.csv.gz", gzip(named(2, "x")));
+    assert!(app.run("lines").await.status.is_success());
+    let deleted = "select external_id from unified_records where deleted_at is not null";
+    assert_eq!(app.texts(deleted).await, ["3"]);
+    assert_eq!(app.run("lines").await.counters.rows_read, 0, "what is gone is gone");
+    app.database.close().await;
+}
+
+/// What is stored completely is not asked for again.
+#[tokio::test]
+async fn a_file_whose_last_chunk_is_stored_may_be_moved_away_when_its_worker_is_killed() {
+    // Together they are as large as a chunk only with the last row: so nothing else is stored with them.
+    let rows: String = (201..=204).map(|id| format!("{id},aaaaaaaaaaaaa,1\n")).collect();
+    let app = app("\"*.gz\"", "", "chunk_size = 64").await;
+    app.write("a.csv.gz", gzip("id,name,price\n".to_owned() + &rows));
+    app.write("b.csv.gz", gzip(csv(1, 150)));
+    let Started::New(run) = app.start("lines", Mode::Incremental).await else { panic!("busy") };
+    let shuffle = Shuffle::new(&app, 1).await;
+    shuffle.one().await;
+    let chunks = "select count(*) from run_tasks where kind = 'parse_csv_chunk'";
+    shuffle.one_killed_when(async || app.number(chunks).await >= 1).await;
+    std::fs::remove_file(app.path("a.csv.gz")).unwrap();
+    shuffle.all(&mut StdRng::seed_from_u64(1)).await;
+    let run = app.get(run).await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(run.counters.rows_read, 154, "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_packed_file_that_is_too_large_once_unpacked_is_left_out_by_name() {
+    let app = app("\"*.gz\"", "max_bytes = 1000", "").await;
+    app.write("a.csv.gz", gzip(named(1, "a")));
+    app.write("b.csv.gz", gzip(named(2, &"b".repeat(2000))));
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.inserted), (Degraded, 1), "{run:?}");
+    assert!(
+        note(&run).contains("b.csv.gz has more than `files.max_bytes` = 1000 bytes"),
+        "{run:?}"
+    );
+    app.database.close().await;
+}
+
+/// Only its rows say how far they reach, where short ones are filled up.
+#[tokio::test]
+async fn nothing_is_stored_of_packed_rows_before_they_have_reached_the_columns_that_others_had() {
+    let rows = |ids: std::ops::Range<usize>, priced: usize| -> String {
+        let row = |id| if id == priced { format!("{id},n,{id}\n") } else { format!("{id},n\n") };
+        "id,name,price\n".to_owned() + &ids.map(row).collect::<String>()
+    };
+    for header in ["", "skip_lines = 1\nheader = [\"id\", \"name\", \"price\"]\n"] {
+        let more = format!("chunk_size = 100\nragged_rows = \"pad\"\n{header}");
+        let app = app("\"*.gz\"", "", &more).await;
+        let guard = job("\"*.gz\"", "", &more) + "[contract]\nmissing_field = \"guard\"\n";
+        app.write("lines.toml", guard);
+        app.write("a.csv.gz", gzip(rows(0..3, 1)));
+        let run = app.run("lines").await;
+        assert!(run.status.is_success(), "{run:?}");
+        // Late, but there; and nowhere.
+        app.write("b.csv.gz", gzip(rows(10..60, 58)));
+        app.write("c.csv.gz", gzip(rows(100..160, 0)));
+        let run = app.run("lines").await;
+        assert_eq!((run.status, run.counters.inserted), (Degraded, 50), "{run:?}");
+        assert!(
+            note(&run).contains("c.csv.gz: no row reaches as far as the column `price`"),
+            "{run:?}"
+        );
+        let of_others =
+            "select count(*) from raw_csv_blocks b join source_files f on f.id = b.file_id
+             where f.url = 'c.csv.gz'";
+        assert_eq!(app.number(of_others).await, 0);
+        app.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_packed_as_the_job_file_says_is_refused() {
+    let app = app("\"*.csv\"", "compression = \"gzip\"", "").await;
+    app.write("a.csv", named(1, "a"));
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.rows_read), (Failed, 0), "{run:?}");
+    assert!(note(&run).contains("is no gzip"), "{run:?}");
     app.database.close().await;
 }

@@ -78,6 +78,19 @@ async fn a_file_that_grows_is_waited_for() {
 }
 
 #[tokio::test]
+async fn files_that_never_rest_are_read_all_the_same() {
+    let app = watched().await;
+    let mut watcher = app.watcher().with_patience(std::time::Duration::ZERO);
+    for id in 2..5 {
+        app.write(&format!("in/{id}.csv"), format!("id,name\n{id},x\n"));
+        look(&mut watcher).await;
+        app.drain().await;
+    }
+    assert_eq!(app.texts(RUNS).await, ["schedule success"; 3]);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn what_a_run_has_read_that_began_later_needs_no_other() {
     let app = watched().await;
     let mut watcher = app.watcher();

@@ -1,17 +1,20 @@
 //! Owns exporting the rows of a source as CSV or JSON Lines, for the API and the command line alike.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use poem::web::Data;
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::param::Query;
-use poem_openapi::payload::Payload;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::registry::{
+    MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
 use poem_openapi::{ApiResponse, OpenApi};
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use super::catalog::Catalog;
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
@@ -25,6 +28,10 @@ use crate::domain::string_enum::string_enum;
 
 /// Exports at once in one process: each holds a connection to the database.
 const MOST: usize = 4;
+/// The longest that one may take over HTTP: the database keeps for it all that was there when it began.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// The most columns of a row: PostgreSQL answers 1,664 at most.
+const MOST_COLUMNS: usize = 1_600;
 static ROOM: Semaphore = Semaphore::const_new(MOST);
 
 string_enum! {
@@ -51,7 +58,10 @@ fn records() -> Which {
 pub(crate) struct Export {
     rows: ExportedRows,
     format: ExportFormat,
-    begun: bool,
+    /// The first rows, until they are written: what is wrong with all of them shows with these.
+    first: Option<Vec<Values>>,
+    /// Whether there are no rows at all.
+    ended: bool,
 }
 
 impl Export {
@@ -68,7 +78,9 @@ impl Export {
             ExportFormat::Csv => Form::Text,
             ExportFormat::Jsonl => Form::Json,
         };
-        Ok(Self { rows: ExportedRows::open(pool, &wanted).await?, format, begun: false })
+        let mut rows = ExportedRows::open(pool, &wanted).await?;
+        let first = Some(rows.next().await?);
+        Ok(Self { rows, format, first, ended: false })
     }
 
     /// The next part, and how many rows are in it; `None` behind the last.
@@ -76,9 +88,18 @@ impl Export {
     /// # Errors
     /// Database errors.
     pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, usize)>, sqlx::Error> {
-        let rows = self.rows.next().await?;
-        let is_first = !std::mem::replace(&mut self.begun, true);
-        if rows.is_empty() && !(is_first && self.format == ExportFormat::Csv) {
+        let is_first = self.first.is_some();
+        let rows = match self.first.take() {
+            // Behind the last part nothing more is asked for.
+            Some(rows) if rows.is_empty() && self.format == ExportFormat::Csv => {
+                self.ended = true;
+                rows
+            }
+            Some(rows) => rows,
+            None if self.ended => return Ok(None),
+            None => self.rows.next().await?,
+        };
+        if rows.is_empty() && !self.ended {
             return Ok(None);
         }
         let written = match self.format {
@@ -87,14 +108,6 @@ impl Export {
         };
         let written = written.map_err(|error| sqlx::Error::Encode(error.into()))?;
         Ok(Some((written.into(), rows.len())))
-    }
-
-    /// Ends reading.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
-        self.rows.close().await
     }
 }
 
@@ -129,37 +142,51 @@ fn jsonl(names: &[String], rows: &[Values]) -> Vec<u8> {
 }
 
 /// A file that is made while it is sent: it breaks off if it cannot be made to its end.
-struct Streamed<const IS_CSV: bool> {
-    name: String,
+struct Exported {
+    source: String,
+    format: ExportFormat,
     body: BoxStream<'static, Result<Bytes, io::Error>>,
 }
 
-impl<const IS_CSV: bool> Payload for Streamed<IS_CSV> {
-    const CONTENT_TYPE: &'static str =
-        if IS_CSV { "text/csv; charset=utf-8" } else { "application/jsonl" };
-
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "binary")))
+/// What a format is called in HTTP.
+fn media_type(format: ExportFormat) -> &'static str {
+    match format {
+        ExportFormat::Csv => "text/csv; charset=utf-8",
+        ExportFormat::Jsonl => "application/jsonl",
     }
 }
 
-impl<const IS_CSV: bool> IntoResponse for Streamed<IS_CSV> {
+/// By hand: of several answers with one status `#[derive(ApiResponse)]` shows the last.
+impl ApiResponse for Exported {
+    fn meta() -> MetaResponses {
+        let content = |format: &ExportFormat| MetaMediaType {
+            content_type: media_type(*format),
+            schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format(
+                "string", "binary",
+            ))),
+        };
+        MetaResponses {
+            responses: vec![MetaResponse {
+                description: "The rows: a header and a line per row, or an object per line.",
+                status: Some(200),
+                status_range: None,
+                content: ExportFormat::ALL.iter().map(content).collect(),
+                headers: Vec::new(),
+            }],
+        }
+    }
+
+    fn register(_registry: &mut Registry) {}
+}
+
+impl IntoResponse for Exported {
     fn into_response(self) -> Response {
+        let name = format!("attachment; filename=\"{}.{}\"", self.source, self.format);
         Response::builder()
-            .content_type(Self::CONTENT_TYPE)
-            .header("content-disposition", format!("attachment; filename=\"{}\"", self.name))
+            .content_type(media_type(self.format))
+            .header("content-disposition", name)
             .body(Body::from_bytes_stream(self.body))
     }
-}
-
-#[derive(ApiResponse)]
-enum Exported {
-    /// A header, and a line per row.
-    #[oai(status = 200)]
-    Csv(Streamed<true>),
-    /// An object per row and line.
-    #[oai(status = 200)]
-    Jsonl(Streamed<false>),
 }
 
 /// `GET /records/export`
@@ -178,7 +205,7 @@ impl ExportApi {
     ///
     /// All of them as they are at one moment, while they are read from the database: with the mapped fields of the job
     /// file as columns. Numbers with a fraction are texts in JSON, so that every digit stays. A response that breaks off
-    /// is not whole. There is room for 4 exports at a time.
+    /// is not whole. There is room for 4 exports at a time, and each may take an hour.
     #[oai(path = "/records/export", method = "get", operation_id = "export_records")]
     async fn export(
         &self,
@@ -200,7 +227,6 @@ impl ExportApi {
         let room = ROOM.try_acquire().map_err(|_| {
             Problem::new(Kind::Busy, format!("{MOST} exports are under way; try again"))
         })?;
-        let name = format!("{}.{}", source.as_str(), format.as_str());
         let catalog = Catalog::load(&state.jobs).await?;
         let columns = TypedColumn::of(&catalog.require(source.as_str())?.fields);
         let wanted = Wanted {
@@ -211,14 +237,14 @@ impl ExportApi {
             lineage: lineage.0,
             form: Form::Text,
         };
+        if let Some(wide) = too_wide(&wanted) {
+            return Err(Problem::new(Kind::InvalidParameter, wide).into());
+        }
         // Waits no longer for a connection than other requests.
         drop(state.connection().await?);
         let export = Export::open(&state.pool, wanted, format.0).await?;
         let body = parts(export, room).boxed();
-        Ok(match format.0 {
-            ExportFormat::Csv => Exported::Csv(Streamed { name, body }),
-            ExportFormat::Jsonl => Exported::Jsonl(Streamed { name, body }),
-        })
+        Ok(Exported { source: source.0.to_string(), format: format.0, body })
     }
 }
 
@@ -227,19 +253,25 @@ fn parts(
     export: Export,
     room: SemaphorePermit<'static>,
 ) -> impl futures::Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
-    stream::unfold(Some((export, room)), |open| async {
+    let until = Instant::now() + LONGEST;
+    stream::unfold(Some((export, room)), move |open| async move {
         let (mut export, room) = open?;
-        match export.next().await {
-            Ok(Some((bytes, _))) => Some((Ok(bytes), Some((export, room)))),
-            Ok(None) => {
-                // All is sent: that the connection is lost now loses nothing.
-                let _ = export.close().await;
-                None
-            }
+        let late = "it took more than an hour";
+        let next = timeout_at(until, export.next()).await;
+        match next.unwrap_or_else(|_| Err(sqlx::Error::Io(io::Error::other(late)))) {
+            Ok(part) => part.map(|(bytes, _)| (Ok(bytes), Some((export, room)))),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an export broke off");
                 Some((Err(io::Error::other(error)), None))
             }
         }
+    })
+}
+
+/// Says so if the rows have more values than the database can give at once.
+pub(crate) fn too_wide(wanted: &Wanted) -> Option<String> {
+    let width = wanted.width();
+    (width > MOST_COLUMNS).then(|| {
+        format!("a row would have {width} columns, and {MOST_COLUMNS} are the most: take fewer fields into the job file")
     })
 }

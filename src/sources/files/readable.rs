@@ -8,7 +8,7 @@ use std::io::{Cursor, Read};
 use super::encodings::{GUESSED_FROM, Reading, Unreadable};
 use super::format::RowFormat;
 use super::transcode::Transcoded;
-use super::unpack::{self, Bytes, Packing};
+use super::unpack::{self, Bytes, Compression, Packing};
 use crate::sources::{SourceError, SourceErrorKind};
 
 /// What rows are looked for in.
@@ -79,7 +79,9 @@ pub fn is_plain<F: RowFormat>(
     beginning: &[u8],
     complete: bool,
 ) -> Option<bool> {
-    if F::CONVERTED || unpack::is_packed(beginning, packing) {
+    // One that is said to be packed and is not is refused by whoever unpacks it.
+    let is_said = !matches!(packing.compression, Compression::Auto | Compression::None);
+    if F::CONVERTED || is_said || unpack::is_packed(beginning, packing) {
         return Some(false);
     }
     match format.encoding(beginning, complete) {

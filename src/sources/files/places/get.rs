@@ -149,12 +149,19 @@ impl Came {
             ),
             206 => {
                 let range = text_of(headers, CONTENT_RANGE.as_str()).unwrap_or_default();
-                let (begins, size) = range_of(range).ok_or_else(|| {
+                let (begins, ends, size) = range_of(range).ok_or_else(|| {
                     invalid(format!("with the range `{}`, which is none", text::beginning(range)))
                 })?;
                 if begins != from {
                     return Err(invalid(format!(
                         "with a part from {begins} on, and was asked for one from {from} on"
+                    )));
+                }
+                // What is behind the part nobody would ask for.
+                if size.is_none_or(|size| ends.checked_add(1) != Some(size)) {
+                    return Err(invalid(format!(
+                        "with the part `{}`, which does not reach to the end of the file",
+                        text::beginning(range)
                     )));
                 }
                 (begins, size)
@@ -305,11 +312,11 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, String> {
     Ok(gzip)
 }
 
-/// Where a part begins and how long the whole is, of `bytes 10-19/20`.
-fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
+/// Where a part begins and where it ends, its last byte included, and how long the whole is, of `bytes 10-19/20`.
+fn range_of(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let (begins, _) = range.split_once('-')?;
-    Some((begins.trim().parse().ok()?, size.trim().parse().ok()))
+    let (begins, ends) = range.split_once('-')?;
+    Some((begins.trim().parse().ok()?, ends.trim().parse().ok()?, size.trim().parse().ok()))
 }
 
 /// Whether equal values of it mean equal bytes.

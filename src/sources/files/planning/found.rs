@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use super::setup::Setup;
+use crate::sources::files::landing::Lands;
 use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::params::FileOrder;
 use crate::sources::files::places::Listed;
@@ -52,8 +53,9 @@ pub(super) async fn find(
             false => {
                 let (files, stopped) = (Arc::clone(&setup.files), Arc::clone(stopped));
                 let entries = entries.to_vec();
-                let here = off_thread(move || files.files(&entries, &stopped)).await;
-                let FoundPaths { files, left_out } = or_none(here, setup.params.allow_empty)?;
+                let may_be_none = setup.params.allow_empty;
+                let here = move || all_of(&*files, &entries, may_be_none, &stopped);
+                let FoundPaths { files, left_out } = off_thread(here).await?;
                 found.files.extend(files.into_iter().map(Found::Here));
                 found.left_out.extend(left_out);
             }
@@ -76,17 +78,31 @@ pub(super) async fn find(
     Ok(found)
 }
 
-/// Files that are not there, where there may be none.
-fn or_none(
-    found: Result<FoundPaths, SourceError>,
+/// What the entries lead to. Where there may be none, an entry that leads nowhere costs the others nothing.
+fn all_of(
+    files: &dyn Lands,
+    entries: &[String],
     may_be_none: bool,
+    stopped: &AtomicBool,
 ) -> Result<FoundPaths, SourceError> {
-    match found {
-        Err(error) if may_be_none && error.kind == SourceErrorKind::FileMissing => {
-            Ok(FoundPaths::default())
-        }
-        found => found,
+    if !may_be_none {
+        return files.files(entries, stopped);
     }
+    let mut all = FoundPaths::default();
+    for entry in entries {
+        match files.files(std::slice::from_ref(entry), stopped) {
+            Ok(found) => {
+                all.files.extend(found.files);
+                all.left_out.extend(found.left_out);
+            }
+            Err(error) if error.kind == SourceErrorKind::FileMissing => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // Another entry may lead to what this one leaves out.
+    let read: HashSet<_> = all.files.iter().cloned().collect();
+    all.left_out.retain(|left| !read.contains(&left.path));
+    Ok(all)
 }
 
 /// When a file was modified; `None` where nobody can tell.

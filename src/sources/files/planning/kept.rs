@@ -29,14 +29,24 @@ pub(super) enum Keeping {
     Whole(Kept),
     /// There are too many: these, and behind them what is to come.
     TooMany(Box<dyn Read + Send>),
+    /// There is no room for them: the same, and why.
+    NoRoom(Box<dyn Read + Send>, io::Error),
 }
 
 impl Kept {
     /// Keeps all bytes, if they are no more than `most`. Blocking.
     ///
     /// # Errors
-    /// When they do not come, or there is no room for them.
-    pub fn of(mut bytes: Box<dyn Read + Send>, most: u64) -> io::Result<Keeping> {
+    /// When they do not come.
+    pub fn of(bytes: Box<dyn Read + Send>, most: u64) -> io::Result<Keeping> {
+        Self::within(bytes, most, tempfile::tempfile)
+    }
+
+    fn within(
+        mut bytes: Box<dyn Read + Send>,
+        most: u64,
+        room: impl FnOnce() -> io::Result<File>,
+    ) -> io::Result<Keeping> {
         let mut held = Vec::new();
         bytes.by_ref().take(HELD.min(most) + 1).read_to_end(&mut held)?;
         if held.len() as u64 <= HELD.min(most) {
@@ -45,8 +55,13 @@ impl Kept {
         if held.len() as u64 > most {
             return Ok(Keeping::TooMany(Box::new(Cursor::new(held).chain(bytes))));
         }
-        let mut file = tempfile::tempfile().map_err(no_room)?;
-        file.write_all(&held).map_err(no_room)?;
+        let begun = room().and_then(|mut file| file.write_all(&held).map(|()| file));
+        let mut file = match begun {
+            Ok(file) => file,
+            Err(error) => {
+                return Ok(Keeping::NoRoom(Box::new(Cursor::new(held).chain(bytes)), error));
+            }
+        };
         let mut end = held.len() as u64;
         held.resize(PIECE, 0);
         loop {
@@ -57,7 +72,12 @@ impl Kept {
             if read == 0 {
                 return Ok(Keeping::Whole(Self::Aside(Arc::new(file), end)));
             }
-            file.write_all(&held[..read]).map_err(no_room)?;
+            if let Err(error) = file.write_all(&held[..read]) {
+                held.truncate(read);
+                let aside = Self::Aside(Arc::new(file), end).read();
+                let bytes = aside.chain(Cursor::new(held)).chain(bytes);
+                return Ok(Keeping::NoRoom(Box::new(bytes), error));
+            }
             end += read as u64;
             if end > most {
                 let kept = Self::Aside(Arc::new(file), end);
@@ -75,11 +95,6 @@ impl Kept {
             }
         }
     }
-}
-
-fn no_room(error: io::Error) -> io::Error {
-    let text = format!("cannot be put aside in the folder for temporary files: {error}");
-    io::Error::new(error.kind(), text)
 }
 
 struct Reading {
@@ -116,7 +131,31 @@ mod tests {
                     assert!(size <= most && all(kept.read()) && all(kept.read()), "{size}");
                 }
                 Keeping::TooMany(reader) => assert!(size > most && all(reader), "{size}"),
+                Keeping::NoRoom(_, error) => panic!("{error}"),
             }
         }
+    }
+
+    #[test]
+    fn without_room_they_come_once_and_all_of_them() {
+        let bytes: Vec<u8> = (0..3 << 20).map(|at| (at % 251) as u8).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("full");
+        File::create(&path).unwrap();
+        // No right to make one, and one that takes nothing.
+        for room in [
+            Box::new(|| Err(io::ErrorKind::PermissionDenied.into()))
+                as Box<dyn FnOnce() -> io::Result<File>>,
+            Box::new(|| File::open(&path)),
+        ] {
+            let kept = Kept::within(Box::new(Cursor::new(bytes.clone())), u64::MAX, room);
+            let Keeping::NoRoom(mut reader, _) = kept.unwrap() else { panic!("there is room") };
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            assert!(read == bytes);
+        }
+        // Small ones need none.
+        let kept = Kept::within(Box::new(&b"1"[..]), 9, || Err(io::ErrorKind::NotFound.into()));
+        assert!(matches!(kept.unwrap(), Keeping::Whole(_)));
     }
 }

@@ -11,6 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use super::kept::{Keeping, Kept};
 use super::lost::emptiness;
 use super::opened::{How, OfMember, Opened, Source, Step, loaded, reason, shortened};
+use super::patience::{Patience, awaited};
 use super::position::{Before, Group, ToLand, Within};
 use super::remarks::has_shrunk;
 use super::rules::Rules;
@@ -25,6 +26,7 @@ use crate::sources::files::format::Doubts;
 use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::places::all::{Places, is_remote};
 use crate::sources::files::places::{Body, Listed, OpenedFile};
+use crate::sources::files::unpack::Compression;
 use crate::sources::{
     FirstRow, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
     SourceErrorKind, StreamedChunk,
@@ -42,8 +44,19 @@ const MOST_COMPARED: u64 = 256 << 20;
 enum Fetched {
     /// It is what was known of it.
     Unchanged,
-    /// It is coming, or was fetched: its bytes, whether their end is told, and what the answer says that it is.
-    Bytes(Source, bool, Box<Listed>),
+    /// It is coming, or was fetched.
+    Bytes(Box<Coming>),
+}
+
+/// The bytes of a file.
+struct Coming {
+    bytes: Source,
+    /// Whether it is told where they end.
+    end_is_told: bool,
+    /// What the answer says that the file is.
+    listed: Listed,
+    /// Why they could not be kept.
+    no_room: Option<String>,
 }
 
 /// Reads a group of files.
@@ -56,6 +69,8 @@ pub(super) struct Lander {
 /// A group that is being read.
 struct State {
     rules: Arc<Rules>,
+    /// Ends with it.
+    _patience: Patience,
     places: Arc<Places>,
     group: Group,
     /// The slice that is read next.
@@ -64,6 +79,8 @@ struct State {
     fetching: Option<BoxStream<'static, Result<Fetched, SourceError>>>,
     opened: Option<Opened>,
     how: How,
+    /// Why the first file could not be compared with what was read before.
+    no_room: Option<String>,
 }
 
 /// What is stored together.
@@ -86,14 +103,18 @@ impl Lander {
         let group = Group::of(&self.request.position)?;
         let setup = &self.setup;
         let (files, lacking) = (Arc::clone(&setup.files), group.lacking.clone());
+        let patience = Patience::default();
+        let (params, job, ended) = (&setup.params, &setup.definition, patience.ended());
         Ok(State {
-            rules: Arc::new(Rules::new(files, &setup.params, &setup.definition, lacking)),
+            rules: Arc::new(Rules::new(files, params, job, lacking, ended)),
+            _patience: patience,
             places: setup.places(self.request.access)?,
             group,
             slice: self.request.slice,
             fetching: None,
             opened: None,
             how: AS_IT_SEEMS,
+            no_room: None,
         })
     }
 
@@ -158,10 +179,14 @@ impl State {
             },
         };
         let Some(file) = self.group.files.front().cloned() else { return Ok(()) };
-        let (opened, step) = off_thread(move || {
+        if let Some(text) = self.no_room.take() {
+            part.note(&file, named(&file, None), About::Odd, text);
+        }
+        let (opened, step, has_ended) = off_thread(move || {
             let mut opened = opened;
             let step = opened.step();
-            (opened, step)
+            let has_ended = opened.has_ended();
+            (opened, step, has_ended)
         })
         .await;
         let behind = self.group.at.as_ref().map_or(1, |at| at.member + 1);
@@ -201,7 +226,11 @@ impl State {
             }
         }
         self.how = AS_IT_SEEMS;
-        self.opened = Some(opened);
+        match has_ended {
+            // A file that was stored completely is not asked for again, whatever becomes of it.
+            true => self.done(),
+            false => self.opened = Some(opened),
+        }
         Ok(())
     }
 
@@ -254,7 +283,11 @@ impl State {
         };
         let (bytes, end_is_told, listed) = match fetched? {
             Fetched::Unchanged => (None, false, file.known.clone()),
-            Fetched::Bytes(bytes, end_is_told, listed) => (Some(bytes), end_is_told, Some(*listed)),
+            Fetched::Bytes(coming) => {
+                let Coming { bytes, end_is_told, listed, no_room } = *coming;
+                self.no_room = no_room;
+                (Some(bytes), end_is_told, Some(listed))
+            }
         };
         if let (Some(first), Some(listed)) = (self.group.files.front_mut(), listed) {
             first.file = Listed { name: file.file.name.clone(), ..listed };
@@ -287,15 +320,21 @@ async fn fetch(
     compares: bool,
     is_small: bool,
 ) -> Result<Fetched, SourceError> {
+    if rules.packing.compression == Compression::None {
+        rules.refuse_too_large(&file.file.name, file.file.size)?;
+    }
     let known = file.known.as_ref().filter(|_| compares);
     let opened = places.of(&file.file.name).open(&file.file, known, 0).await?;
     let Body { bytes, end_is_told, file: listed, .. } = match opened {
         OpenedFile::Unchanged => return Ok(Fetched::Unchanged),
         OpenedFile::Body(body) => body,
     };
+    let bytes = awaited(bytes, &rules.ended);
+    let coming =
+        |bytes, no_room| Fetched::Bytes(Box::new(Coming { bytes, end_is_told, listed, no_room }));
     let compares = compares && file.before.iter().any(|before| before.hash.is_some());
     if !compares && !is_small {
-        return Ok(Fetched::Bytes(Source::Live(bytes), end_is_told, Box::new(listed)));
+        return Ok(coming(Source::Live(bytes), None));
     }
     let most = match is_remote(&file.file.name) {
         // Nothing of it is stored as long as it is compared, and a part of a task has a time limit.
@@ -310,11 +349,20 @@ async fn fetch(
             SourceError::new(SourceErrorKind::FileBusy, message).caused_by(error)
         }
     })?;
-    let source = match kept {
-        Keeping::Whole(kept) => Source::Kept(kept),
-        Keeping::TooMany(bytes) => Source::Live(bytes),
-    };
-    Ok(Fetched::Bytes(source, end_is_told, Box::new(listed)))
+    Ok(match kept {
+        Keeping::Whole(kept) => coming(Source::Kept(kept), None),
+        Keeping::TooMany(bytes) => coming(Source::Live(bytes), None),
+        // To compare a file saves work, and is no reason not to read it.
+        Keeping::NoRoom(bytes, error) => {
+            let text = || {
+                format!(
+                    "is not compared with what was read before, since it cannot be put aside in the folder for \
+                     temporary files (TMPDIR): {error}"
+                )
+            };
+            coming(Source::Live(bytes), compares.then(text))
+        }
+    })
 }
 
 impl Part {

@@ -14,10 +14,14 @@ const HERE: Duration = Duration::from_secs(2);
 /// How often other places may be asked.
 const ELSEWHERE: Duration = Duration::from_secs(60);
 
+/// By how much the clocks of machines may differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
+
 /// What there is of the files that were found. Those that are too young to be read are not there yet. Blocking.
 pub(super) fn of(setup: &Setup, found: &AllFound) -> Listing {
     let (mut hasher, mut every) = (ContentHasher::default(), HERE);
-    let now = SystemTime::now();
+    // Whoever plans may have a clock that is behind.
+    let now = SystemTime::now() - CLOCKS_DIFFER;
     for file in &found.files {
         let (name, state) = match file {
             Found::Here(path) => {

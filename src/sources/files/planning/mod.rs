@@ -10,6 +10,7 @@ mod lander;
 mod listing;
 mod lost;
 mod opened;
+mod patience;
 mod plan_files;
 mod position;
 mod remarks;
@@ -17,7 +18,6 @@ mod rules;
 mod setup;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -25,6 +25,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use self::lander::Lander;
+use self::patience::Patience;
 use self::plan_files::Planning;
 use self::position::Group;
 use self::setup::Setup;
@@ -99,10 +100,10 @@ impl Source for SlicedFiles {
         self: Arc<Self>,
         request: PlanRequest,
     ) -> BoxFuture<'static, Result<Plan, SourceError>> {
-        let timeouts = Timeouts::default();
-        let stopped = Arc::clone(&timeouts.0);
+        let patience = Patience::default();
+        let stopped = patience.ended();
         async move {
-            let _patience = timeouts;
+            let _patience = patience;
             let found = found::find(&self.setup, request.access, &stopped).await?;
             off_thread(move || Planning::new(&self.setup, &request, &stopped)?.plan(found)).await
         }
@@ -125,10 +126,10 @@ impl Source for SlicedFiles {
         self: Arc<Self>,
         access: Access,
     ) -> BoxFuture<'static, Result<Option<Listing>, SourceError>> {
-        let timeouts = Timeouts::default();
-        let stopped = Arc::clone(&timeouts.0);
+        let patience = Patience::default();
+        let stopped = patience.ended();
         async move {
-            let _patience = timeouts;
+            let _patience = patience;
             let found = found::find(&self.setup, access, &stopped).await?;
             off_thread(move || Ok(Some(listing::of(&self.setup, &found)))).await
         }
@@ -199,15 +200,5 @@ impl SlicedFiles {
             watermark: None,
             notes: SliceNotes::default(),
         })
-    }
-}
-
-/// Tells the thread that plans, once it is dropped, that nobody waits for it any more.
-#[derive(Default)]
-struct Timeouts(Arc<AtomicBool>);
-
-impl Drop for Timeouts {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

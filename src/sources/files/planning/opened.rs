@@ -3,10 +3,12 @@
 //! What is wrong with a member costs the others nothing.
 
 use std::io::{self, Read};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use super::kept::Kept;
 use super::lost;
+use super::patience::awaited;
 use super::position::{Before, ToLand, Within};
 use super::rules::Rules;
 use crate::domain::failure::{FailureClass, chain};
@@ -38,7 +40,7 @@ pub(super) struct Opened {
     rules: Arc<Rules>,
     file: Arc<ToLand>,
     kept: Option<Kept>,
-    contents: Contents,
+    contents: Peekable<Contents>,
     how: How,
     /// How far the next member was stored.
     stored: Option<Landed>,
@@ -103,14 +105,14 @@ impl Opened {
         how: How,
     ) -> Self {
         let (kept, live) = match bytes {
-            Source::Kept(kept) => (Some(kept.clone()), kept.read()),
+            Source::Kept(kept) => (Some(kept.clone()), awaited(kept.read(), &rules.ended)),
             Source::Live(live) => (None, live),
         };
         let same = match (&kept, at) {
             (Some(kept), None) if !how.examined => same(&rules, &file, kept, how.end_is_told),
             _ => Vec::new(),
         };
-        let contents = contents(live, &rules.packing, how.end_is_told);
+        let contents = contents(live, &rules.packing, how.end_is_told).peekable();
         let done = at.map_or(0, |at| at.member);
         let stored = at.and_then(|at| at.landed.clone());
         let mut opened = Self { rules, file, kept, contents, how, stored, same, member: None };
@@ -158,6 +160,11 @@ impl Opened {
         }
     }
 
+    /// Whether nothing can follow what came.
+    pub fn has_ended(&mut self) -> bool {
+        self.member.is_none() && self.contents.peek().is_none()
+    }
+
     /// Begins with a member.
     fn begin(&mut self, content: Content) -> Result<Option<Step>, SourceError> {
         let Content { member, bytes } = content;
@@ -169,6 +176,9 @@ impl Opened {
             Some(member) => format!("{}#{member}", self.file.file.name),
             None => self.file.file.name.clone(),
         };
+        if member.is_none() && bytes.as_ref().is_ok_and(|bytes| !bytes.packed) {
+            self.rules.refuse_too_large(&name, self.file.file.size)?;
+        }
         let How { end_is_told, doubts, examined } = self.how;
         (self.how.doubts, self.how.examined) = (Doubts::default(), false);
         let coming = Coming { end_is_told, damage: Damage::Stays, doubts };
@@ -247,11 +257,7 @@ impl Opened {
     /// Why a member is kept out that was read so far.
     fn refused(&self, member: &Member, chunk: &LandedChunk) -> Result<Option<String>, SourceError> {
         let (rules, end) = (&self.rules, chunk.landed.end);
-        if rules.max_bytes.is_some_and(|most| end.bytes > most) {
-            let most = rules.max_bytes.unwrap_or_default();
-            let message = format!("{} has more than `files.max_bytes` = {most} bytes", member.name);
-            return Err(SourceError::new(SourceErrorKind::TooLarge, message).advise("raise it"));
-        }
+        rules.refuse_too_large(&member.name, Some(end.bytes))?;
         let name = shown(&member.name);
         let before = self.file.before_of(member.member.as_deref());
         let layout = chunk.end.as_ref().map_or(member.landing.layout(), |end| &end.layout);
@@ -284,7 +290,8 @@ fn same(rules: &Rules, file: &ToLand, kept: &Kept, end_is_told: bool) -> Vec<Opt
         return Vec::new();
     }
     let mut same = Vec::new();
-    for Content { member, bytes } in contents(kept.read(), &rules.packing, end_is_told) {
+    let bytes = awaited(kept.read(), &rules.ended);
+    for Content { member, bytes } in contents(bytes, &rules.packing, end_is_told) {
         let before = file.before_of(member.as_deref()).and_then(|before| before.hash);
         // What cannot be read is told when it is to be stored.
         let (Some(before), Ok(unpacked)) = (before, bytes) else { continue };

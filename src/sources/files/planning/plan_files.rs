@@ -147,7 +147,9 @@ impl<'a> Planning<'a> {
         let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
         remarks.extend(waiting(young));
         let whole = files.iter().all(|file| matches!(file.plan, FilePlan::Whole(_)));
-        let everything = nothing_left_out && whole && files.len() + landed == listed;
+        // No files at all say nothing of records, unless files that are gone are to mean that theirs are missing.
+        let any = listed > 0 || self.setup.files.when_gone() == WhenGone::Tombstone;
+        let everything = any && nothing_left_out && whole && files.len() + landed == listed;
         // What stands in files that are read as streams nobody has seen.
         let order = if landed == 0 { keys.order() } else { KeyOrder::Ordered };
         let slices = groups.into_iter().map(|(lane, group)| NextSlice {

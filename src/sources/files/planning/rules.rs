@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::position::Before;
 use crate::job_file::Definition;
@@ -9,6 +10,7 @@ use crate::job_file::policy::Policy;
 use crate::sources::files::landing::Lands;
 use crate::sources::files::params::FilesParams;
 use crate::sources::files::unpack::Packing;
+use crate::sources::{SourceError, SourceErrorKind};
 
 /// What the files of a task are read by.
 pub(super) struct Rules {
@@ -17,7 +19,9 @@ pub(super) struct Rules {
     /// How they are unpacked.
     pub packing: Packing,
     /// The largest of them.
-    pub max_bytes: Option<u64>,
+    max_bytes: Option<u64>,
+    /// Whether nobody waits for them any more.
+    pub ended: Arc<AtomicBool>,
     /// Whether files may lose what they had.
     pub may_lose: bool,
     guards: bool,
@@ -34,6 +38,7 @@ impl Rules {
         params: &FilesParams,
         definition: &Definition,
         lacking_before: Option<BTreeSet<String>>,
+        ended: Arc<AtomicBool>,
     ) -> Self {
         let locators = definition.locators();
         let mapped = locators.iter().filter_map(|locator| locator.label());
@@ -41,10 +46,25 @@ impl Rules {
             packing: files.packing().clone(),
             files,
             max_bytes: params.max_bytes.map(u64::from),
+            ended,
             may_lose: definition.contract.missing_field == Policy::Evolve,
             guards: definition.contract.guards(),
             mapped: mapped.map(str::to_owned).collect(),
             lacking_before,
+        }
+    }
+
+    /// Refuses a file of so many bytes.
+    ///
+    /// # Errors
+    /// When they are more than it may have.
+    pub fn refuse_too_large(&self, name: &str, bytes: Option<u64>) -> Result<(), SourceError> {
+        match self.max_bytes {
+            Some(most) if bytes.is_some_and(|bytes| bytes > most) => {
+                let message = format!("{name} has more than `files.max_bytes` = {most} bytes");
+                Err(SourceError::new(SourceErrorKind::TooLarge, message).advise("raise it"))
+            }
+            _ => Ok(()),
         }
     }
 

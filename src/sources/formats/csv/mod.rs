@@ -144,7 +144,7 @@ impl RowFormat for Csv {
     }
 
     fn survey(&self, reader: &CsvReader) -> CsvSurvey {
-        CsvSurvey::new(&self.params, reader)
+        CsvSurvey::new(&self.params, reader, &self.wanted)
     }
 
     fn absent(&self, layout: &Layout, width: Option<u32>) -> Option<Vec<AbsentColumn>> {

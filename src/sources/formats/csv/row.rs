@@ -307,6 +307,11 @@ impl CsvReader {
         &self.columns
     }
 
+    /// The column of each locator.
+    pub(super) fn located(&self) -> &[Option<usize>] {
+        &self.located
+    }
+
     /// The name of a column, or its number when the header has none.
     fn name(&self, index: usize) -> String {
         self.columns.get(index).cloned().unwrap_or_else(|| format!("column {}", index + 1))

@@ -1,6 +1,8 @@
 //! Owns what planning notes of the rows of a CSV file: their keys, how far they reach, whether the
 //! first of them is a header, and what they show to be wrong of the guess from the start of the file.
 
+use std::collections::BTreeSet;
+
 use super::grammar::Field;
 use super::guess_check::GuessCheck;
 use super::header;
@@ -8,6 +10,7 @@ use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, RaggedRows};
 use super::row::{CsvReader, RowBuffer};
 use crate::domain::file::Layout;
+use crate::sources::files::columns::Wanted;
 use crate::sources::files::format::{Doubts, Survey, Surveyed};
 use crate::sources::{FirstRow, SourceError, Widths};
 use crate::values::row::Row;
@@ -30,9 +33,32 @@ struct Counted {
     found: Widths,
     columns: u32,
     fields: Vec<Field>,
+    /// The mapped columns that no row has reached, and how many fields a row has that does.
+    ahead: Vec<(u32, String)>,
+    /// The others.
+    met: BTreeSet<String>,
 }
 
 impl Counted {
+    fn of(params: &CsvParams, reader: &CsvReader, wanted: &[Wanted]) -> Self {
+        let columns = reader.columns().len() as u32;
+        let by_place = matches!(params.header, Header::Names(_) | Header::Present(false));
+        let (mut ahead, mut met) = (Vec::new(), BTreeSet::new());
+        for (wanted, at) in wanted.iter().zip(reader.located()) {
+            let Some(label) = wanted.locator.label() else { continue };
+            match at {
+                // Columns that are known by their places count for each other.
+                Some(_) if by_place => ahead.push((columns, label.to_owned())),
+                Some(at) => ahead.push((*at as u32 + 1, label.to_owned())),
+                // The header says that it has none.
+                None => {
+                    met.insert(label.to_owned());
+                }
+            }
+        }
+        Self { found: Widths::default(), columns, fields: Vec::new(), ahead, met }
+    }
+
     /// Counts the fields of a row, as long as none had all.
     fn row(&mut self, reader: &CsvReader, content: &[u8]) {
         if self.found.new >= self.columns || content.len() > reader.grammar.max_row() {
@@ -43,13 +69,15 @@ impl Counted {
         if fields <= self.columns {
             self.found.new = self.found.new.max(fields);
             self.found.all = self.found.all.max(fields);
+            let reached = self.ahead.extract_if(.., |(width, _)| *width <= fields);
+            self.met.extend(reached.map(|(_, label)| label));
         }
     }
 }
 
 impl CsvSurvey {
     /// A survey of a file whose columns are those of the reader.
-    pub(super) fn new(params: &CsvParams, reader: &CsvReader) -> Self {
+    pub(super) fn new(params: &CsvParams, reader: &CsvReader, wanted: &[Wanted]) -> Self {
         let columns = reader.columns();
         let counted = params.ragged_rows == RaggedRows::Pad && !columns.is_empty();
         let names = match &params.header {
@@ -57,11 +85,7 @@ impl CsvSurvey {
             _ => None,
         };
         Self {
-            widths: counted.then(|| Counted {
-                found: Widths::default(),
-                columns: columns.len() as u32,
-                fields: Vec::new(),
-            }),
+            widths: counted.then(|| Counted::of(params, reader, wanted)),
             names,
             first_row: FirstRow::Data,
             guess: GuessCheck::new(params, reader),
@@ -105,6 +129,10 @@ impl Survey<CsvReader> for CsvSurvey {
         if let Some(widths) = &mut self.widths {
             widths.found.new = 0;
         }
+    }
+
+    fn met(&self) -> Option<&BTreeSet<String>> {
+        self.widths.as_ref().map(|widths| &widths.met)
     }
 
     fn doubts(&self) -> Doubts {

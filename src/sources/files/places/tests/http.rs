@@ -101,6 +101,26 @@ async fn an_answer_with_the_etag_that_was_known_is_no_other_file() {
 }
 
 #[tokio::test]
+async fn a_part_that_does_not_reach_to_the_end_is_no_file() {
+    let server = Server::start(|head| {
+        let range = match () {
+            () if head.contains("/cut") => "content-range: bytes 0-3/9",
+            () if head.contains("/unknown") => "content-range: bytes 0-3/*",
+            () => "content-range: bytes 0-3/4",
+        };
+        answer("206 Partial Content", &["etag: \"v1\"", range], "a\n1\n")
+    })
+    .await;
+    for (file, good) in [("cut.csv", false), ("unknown.csv", false), ("whole.csv", true)] {
+        let entry = format!("{}/{file}", server.address);
+        let body = body(&places("", &entry), &named(&entry), 0).await;
+        assert_eq!(body.is_ok(), good, "{file}");
+        let said = body.err().map(|error| error.text()).unwrap_or_default();
+        assert!(good || said.contains("does not reach to the end of the file"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_goes_on_behind_an_offset_only_while_it_is_the_same() {
     let server = Server::start(|head| match () {
         () if head.contains("if-match: \"v0\"") => answer("412 Precondition Failed", &[], ""),
