@@ -1,7 +1,7 @@
 //! Where files come from that are read as streams.
 //!
 //! A place is one file here that implements [`Place`], and its arm in `all`. Files of this machine that can be
-//! read in any order do not come this way: see [`store`](super::store).
+//! read in any order do not come this way: see `store`.
 //!
 //! Must not know: the database, runs, what stands in a file.
 

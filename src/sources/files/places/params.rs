@@ -59,7 +59,7 @@ pub enum Credentials {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct S3Params {
-    /// The address of a service other than Amazon's, such as "https://s3.example.com".
+    /// The address of a service other than Amazon's, such as `https://s3.example.com`.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Setting>,
     /// The region of the buckets; us-east-1 without it.
