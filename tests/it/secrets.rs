@@ -239,7 +239,9 @@ impl Asker<'_> {
             if operations.get("get").is_none() {
                 continue;
             }
-            let mut paths = vec![path.clone()];
+            let exports = path == "/records/export";
+            let more = "?source={source}&format=jsonl&rows=all&lineage=true";
+            let mut paths = vec![format!("{path}{}", if exports { more } else { "" })];
             for (place, values) in &places {
                 let fill = |path: &String| match path.contains(place) {
                     true => values.iter().map(|value| path.replace(place, value)).collect(),
@@ -250,7 +252,9 @@ impl Asker<'_> {
             for path in paths {
                 assert!(!path.contains('{'), "{path}: say here what to put there");
                 let (status, body) = self.get(&path).await;
-                assert!([200, 404].contains(&status), "{path}: {status} {body}");
+                // Nothing is exported of a source whose job file is broken.
+                let fits = [200, 404].contains(&status) || exports && status == 422;
+                assert!(fits, "{path}: {status} {body}");
                 asked += 1;
             }
         }
