@@ -504,7 +504,7 @@ async fn each_file_of_a_job_may_have_an_address_that_is_too_old() {
 #[tokio::test]
 async fn a_file_that_is_none_of_rows_is_named_for_what_it_is() {
     for (body, says) in [
-        (&b"7z\xbc\xaf\x27\x1cpacked"[..], "it is a 7z archive: let the API make a file of rows"),
+        (&b"7z\xbc\xaf\x27\x1cpacked"[..], "it is a 7z archive: let it be a file of rows"),
         (b"%PDF-1.7 of rows", "it is a PDF document"),
         (b"<!DOCTYPE html>\n<html>log in</html>\n", "it is an HTML page"),
         (b"<?xml version=\"1.0\"?>\n<rows/>\n", "it is XML"),
