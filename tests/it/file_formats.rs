@@ -218,3 +218,79 @@ async fn the_rows_of_a_workbook_are_records_and_its_errors_are_set_aside() {
     assert!(!note(&run).contains("no row has"), "{run:?}");
     app.database.close().await;
 }
+
+/// Two sheets of so many rows each, whose price columns are called so.
+fn two_sheets(price: [&str; 2]) -> Vec<u8> {
+    let text = |at: &str, row: usize, text: &str| {
+        format!("<c r=\"{at}{row}\" t=\"str\"><v>{text}</v></c>")
+    };
+    let sheet = |first: usize, price: &str| {
+        let header = format!(
+            "<row r=\"1\">{}{}{}</row>",
+            text("A", 1, "id"),
+            text("B", 1, "Name"),
+            text("C", 1, price)
+        );
+        let rows = (2..12).map(|row| {
+            let id = (first + row).to_string();
+            let cells = [text("A", row, &id), text("B", row, "x")].concat();
+            format!("<row r=\"{row}\">{cells}<c r=\"C{row}\"><v>{row}</v></c></row>")
+        });
+        format!(
+            "<worksheet><sheetData>{header}{}</sheetData></worksheet>",
+            rows.collect::<String>()
+        )
+    };
+    let of = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    let relations = format!(
+        "<Relationships><Relationship Id=\"a\" Type=\"{of}/worksheet\" Target=\"a.xml\"/>\
+         <Relationship Id=\"b\" Type=\"{of}/worksheet\" Target=\"b.xml\"/></Relationships>"
+    );
+    let root = format!(
+        "<Relationships><Relationship Id=\"r\" Type=\"{of}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"
+    );
+    archive(&[
+        ("_rels/.rels", root.as_bytes()),
+        (
+            "xl/workbook.xml",
+            b"<workbook><sheets><sheet name=\"North\" r:id=\"a\"/><sheet name=\"South\" r:id=\"b\"/></sheets></workbook>",
+        ),
+        ("xl/_rels/workbook.xml.rels", relations.as_bytes()),
+        ("xl/a.xml", sheet(100, price[0]).as_bytes()),
+        ("xl/b.xml", sheet(200, price[1]).as_bytes()),
+    ])
+}
+
+#[tokio::test]
+async fn a_column_that_one_sheet_of_several_has_lost_empties_nothing() {
+    let app = app("xlsx", "paths = [\"*.xlsx\"]", "sheets = [\"*\"]").await;
+    app.write("a.xlsx", two_sheets(["Net", "Net"]));
+    let run = app.run("table").await;
+    assert_eq!((run.status, run.counters.inserted), (Success, 20), "{run:?}");
+    let empty = "select count(*) from unified_records where price is null";
+    for renamed in [["Net", "Cost"], ["Cost", "Net"]] {
+        app.write("a.xlsx", two_sheets(renamed));
+        let run = app.run("table").await;
+        assert_eq!((run.counters.rows_read, app.number(empty).await), (0, 0), "{run:?}");
+        assert!(!run.status.is_success(), "{run:?}");
+        let sheet = if renamed[0] == "Cost" { "North" } else { "South" };
+        let says = format!("no column `Net` in the sheet \"{sheet}\"");
+        assert!(note(&run).contains(&says), "{run:?}");
+    }
+    // One that finds the field under another name would have no value in the rows of the other.
+    app.write("a.xlsx", two_sheets(["Net", "NET"]));
+    let run = app.run("table").await;
+    assert_eq!(app.number(empty).await, 0, "{run:?}");
+    assert!(!run.status.is_success() && note(&run).contains("calls a column \"NET\""), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_sheet_without_a_column_that_others_have_is_told_the_first_time() {
+    let app = app("xlsx", "paths = [\"*.xlsx\"]", "sheets = [\"*\"]").await;
+    app.write("a.xlsx", two_sheets(["Net", "Cost"]));
+    let run = app.run("table").await;
+    assert_eq!((run.status, run.counters.inserted), (Success, 20), "{run:?}");
+    assert!(note(&run).contains("the sheet \"South\" has no column \"Net\""), "{run:?}");
+    app.database.close().await;
+}

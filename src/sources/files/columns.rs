@@ -216,7 +216,12 @@ pub fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn> {
             // Looking for what was meant takes a while for each of them.
             let looked_for = lacking.len() < SUGGESTED;
             let nearest = looked_for.then(|| nearest(columns, names).cloned()).flatten();
-            lacking.push(AbsentColumn { column: column.to_owned(), nearest, unreached: false });
+            lacking.push(AbsentColumn {
+                column: column.to_owned(),
+                nearest,
+                unreached: false,
+                part: None,
+            });
         }
     }
     lacking
@@ -240,7 +245,12 @@ pub fn unreached(
     };
     (width..columns.len())
         .filter_map(|at| label(at).or_else(|| by_place.then_some(columns[at].as_str())))
-        .map(|column| AbsentColumn { column: column.to_owned(), nearest: None, unreached: true })
+        .map(|column| AbsentColumn {
+            column: column.to_owned(),
+            nearest: None,
+            unreached: true,
+            part: None,
+        })
         .collect()
 }
 

@@ -95,6 +95,8 @@ pub struct AbsentColumn {
     pub nearest: Option<String>,
     /// Whether the file names the column, or the job file does, and no row is long enough to have it.
     pub unreached: bool,
+    /// Which part of the file lacks it, such as a sheet, where others have it.
+    pub part: Option<String>,
 }
 
 /// What reading one chunk gave.

@@ -58,9 +58,10 @@ pub(super) fn columns(
     Some(format!("{}, {whose}", texts.join(", and ")))
 }
 
-fn shown_column(AbsentColumn { column, nearest, .. }: &AbsentColumn) -> String {
+fn shown_column(AbsentColumn { column, nearest, part, .. }: &AbsentColumn) -> String {
+    let part = part.as_ref().map(|part| format!(" in {}", shown(part))).unwrap_or_default();
     match nearest {
-        Some(nearest) => format!("`{}` (did you mean `{}`?)", shown(column), shown(nearest)),
-        None => format!("`{}`", shown(column)),
+        Some(nearest) => format!("`{}`{part} (did you mean `{}`?)", shown(column), shown(nearest)),
+        None => format!("`{}`{part}", shown(column)),
     }
 }

@@ -24,7 +24,6 @@ use crate::domain::file::Layout;
 use crate::domain::remark::Remark;
 use crate::job_file::Inspection;
 use crate::sources::files::Wanted;
-use crate::sources::files::columns;
 use crate::sources::files::first_bytes;
 use crate::sources::files::format::{Alike, Doubts, Head, RowFormat};
 use crate::sources::files::location::ParamProblem;
@@ -79,7 +78,7 @@ impl RowFormat for Xlsx {
 
     fn cuts_alike(known: &Layout, now: &Layout) -> Alike {
         let cut =
-            |layout| XlsxLayout::load(layout).map(|layout| (layout.declared, layout.columns)).ok();
+            |layout| XlsxLayout::load(layout).map(|it| (it.declared, it.columns, it.sheets)).ok();
         if cut(known).is_some() && cut(known) == cut(now) { Alike::Yes } else { Alike::No }
     }
 
@@ -114,11 +113,13 @@ impl RowFormat for Xlsx {
         })?;
         let layout = XlsxLayout {
             columns: prologue.columns,
+            sheets: prologue.sheets,
             notes: prologue.notes,
             max_row_bytes: self.params.max_row_bytes,
             chunk_size: self.params.chunk_size,
             declared: self.params.declared(),
         };
+        let layout = layout.with_notes_of_sheets(&self.wanted);
         Ok(Some(Head { layout: layout.store()?, header_end: end, first_row: end }))
     }
 
@@ -137,7 +138,7 @@ impl RowFormat for Xlsx {
 
     fn absent(&self, layout: &Layout, _: Option<u32>) -> Option<Vec<AbsentColumn>> {
         let layout = XlsxLayout::load(layout).ok()?;
-        layout.has_table().then(|| columns::lacking(&layout.columns, &self.wanted))
+        layout.has_table().then(|| layout.lacking(&self.wanted))
     }
 }
 

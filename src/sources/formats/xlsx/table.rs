@@ -39,8 +39,21 @@ pub(super) struct Table {
 pub(super) struct Prologue {
     /// The columns as the headers call them: a name may be there twice.
     pub columns: Vec<String>,
+    /// The columns of each sheet, where sheets differ in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sheets: Vec<SheetColumns>,
     /// What was decided that somebody may want otherwise.
     pub notes: Vec<String>,
+}
+
+/// What the columns of a sheet are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SheetColumns {
+    /// Its name.
+    pub sheet: String,
+    /// As its header calls them.
+    pub columns: Vec<String>,
 }
 
 /// A sheet that is read.
@@ -83,7 +96,13 @@ impl Lines {
             planned.extend(table.plan(book.as_mut(), sheet)?);
         }
         let columns = united(planned.iter().map(|planned| planned.names.as_slice()));
-        let mut output = serde_json::to_vec(&Prologue { columns, notes })?;
+        let differ = planned.windows(2).any(|two| two[0].names != two[1].names);
+        let sheets = planned.iter().filter(|_| differ).map(|planned| SheetColumns {
+            sheet: planned.name.clone(),
+            columns: planned.names.clone(),
+        });
+        let sheets = sheets.collect();
+        let mut output = serde_json::to_vec(&Prologue { columns, sheets, notes })?;
         output.push(b'\n');
         Ok(Self { book, table, planned: planned.into_iter(), open: None, output, given: 0 })
     }

@@ -213,6 +213,7 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
             column: label.to_owned(),
             nearest: layout.meant.get(label).cloned(),
             unreached: false,
+            part: None,
         });
         Some(absent.collect())
     }
