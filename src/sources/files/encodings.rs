@@ -31,6 +31,23 @@ pub struct Reading {
 impl Reading {
     /// UTF-8, or no text at all.
     pub const AS_IT_IS: Self = Self { encoding: UTF_8, says: Says::Sure, transcoded: false };
+
+    /// What must not go by without a word; `table` is that of the job file with the encoding.
+    pub fn warning(&self, table: &str) -> Option<String> {
+        let name = self.encoding.name();
+        match self.says {
+            Says::Sure | Says::Mark | Says::Zeros => None,
+            Says::Guess => Some(format!(
+                "the text is no UTF-8, and taken for {name}, which it looks like most: {table}.encoding = \"{}\" says so, \
+                 or what it is",
+                name.to_ascii_lowercase()
+            )),
+            Says::Contradicted => Some(format!(
+                "the text is UTF-8, and read as {name}, since {table}.encoding says so: letters beyond ASCII come out as \
+                 others. Leave {table}.encoding out"
+            )),
+        }
+    }
 }
 
 /// Who says what encoding a text is in.
@@ -44,6 +61,8 @@ pub enum Says {
     Zeros,
     /// Nobody: it is the likeliest.
     Guess,
+    /// The job file, and the text looks like UTF-8.
+    Contradicted,
 }
 
 /// Why the text of a file cannot be read: what it is, and what to do.
@@ -110,8 +129,12 @@ pub fn of_text(
             _ => reading(marked, Says::Mark),
         };
     }
-    if let Some(given) = given {
-        return reading(given.encoding, Says::Sure);
+    if let Some(Given { encoding, .. }) = given {
+        let head = &beginning[..beginning.len().min(GUESSED_FROM)];
+        // No other text is that by chance.
+        let is_other = encoding != UTF_8 && !is_utf_16(encoding) && looks_like_utf_8(head);
+        let says = if is_other { Says::Contradicted } else { Says::Sure };
+        return reading(encoding, says);
     }
     if let Some(encoding) = by_zeros(&beginning[..beginning.len().min(SAMPLE)]) {
         return reading(encoding, Says::Zeros);
@@ -202,6 +225,19 @@ fn is_utf_8(head: &[u8], whole: bool) -> bool {
         return !escapes.iter().any(|escape| memchr::memmem::find(head, escape).is_some());
     }
     bad < EVIDENCE || good >= bad
+}
+
+/// Whether a text has several characters of several bytes, and all are UTF-8.
+fn looks_like_utf_8(head: &[u8]) -> bool {
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // The last may go on behind the head.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    multibyte(text) >= EVIDENCE
 }
 
 fn multibyte(text: &str) -> usize {
@@ -405,6 +441,16 @@ mod tests {
             |label| Some(Given { encoding: given(label).unwrap().unwrap(), table: "csv", label });
         assert!(of_text(said("sjis"), &german, false, CSV).unwrap().unwrap().transcoded);
         let latin = said("latin1");
+        let says = |label, text: &str| {
+            of_text(said(label), text.as_bytes(), true, CSV).unwrap().unwrap().says
+        };
+        let greeting = "id;gruß\n1;Grüße aus Köln\n2;Über Österreich nach Zürich, schön\n";
+        assert_eq!(says("windows-1252", greeting), Says::Contradicted);
+        assert_eq!(says("sjis", greeting), Says::Contradicted);
+        assert_eq!(says("windows-1252", "id;gruß\n1;ü\n"), Says::Sure, "too little of it");
+        assert_eq!(says("utf-8", greeting), Says::Sure);
+        let declared = of_text(said("windows-1252"), &german, true, CSV).unwrap().unwrap();
+        assert_eq!(declared.says, Says::Sure);
         assert!(of_text(latin, b"\xef\xbb\xbfid", true, CSV).is_err());
         let jsonl = Readable { single_bytes: false, guesses: false };
         assert!(of_text(latin, b"{}", true, jsonl).unwrap().unwrap().transcoded);

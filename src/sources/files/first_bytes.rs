@@ -20,8 +20,8 @@ pub fn byte_order_mark(file: &str, text: &[u8], wanted: &str) -> Result<usize, S
             "convert it first, for example with `iconv -f UTF-32 -t UTF-8`".to_owned(),
         ),
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => (
-            "is UTF-16, which cannot be read",
-            "convert it first, for example with `iconv -f UTF-16 -t UTF-8`".to_owned(),
+            "starts with the byte order mark of UTF-16, but the job file says that it is in another encoding",
+            "leave its `encoding` out".to_owned(),
         ),
         [0x1F, 0x8B, ..] => {
             ("is packed with gzip", "unpack it first, for example with `gunzip`".to_owned())

@@ -4,14 +4,14 @@
 use super::grammar::{Grammar, NoCloseMemo};
 use super::header::{carried, duplicates, first_row, joined, numbered, visible_name};
 use super::layout::CsvLayout;
-use super::params::{CsvParams, Header};
+use super::params::{CsvParams, Header, TABLE};
 use super::preamble::{Preamble, lines_above_header};
 use super::row::{CsvReader, RowBuffer};
 use super::sniff::{self, Known, SAMPLE, Sniffed};
 use super::width;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns;
-use crate::sources::files::encodings::{Reading, Says, Unreadable};
+use crate::sources::files::encodings::{Reading, Unreadable};
 use crate::sources::files::first_bytes;
 use crate::sources::files::format::{Doubts, Head};
 use crate::sources::{FirstRow, SourceError, SourceErrorKind};
@@ -190,7 +190,7 @@ impl Beginning<'_> {
             doubts: self.doubts.0,
             skip_empty_rows: self.wanted.iter().any(|wanted| wanted.key),
             notes,
-            warnings: guessed(&reading).into_iter().collect(),
+            warnings: reading.warning(TABLE).into_iter().collect(),
             ..CsvLayout::new(dialect, encoding, self.params.fingerprint())
         };
         if complete && text.trim_ascii().is_empty() && named != Some(1) {
@@ -320,18 +320,6 @@ fn repeated(
     let (_, _, lossy) = encoding.encode(&row);
     let fits = layout.columns.len() > 1 && !row.is_empty() && row.len() <= MAX_REPEATED;
     Ok(Some(row).filter(|row| fits && !lossy && !row.contains(['\n', '\r', '\u{fffd}'])))
-}
-
-/// That an encoding was guessed.
-pub(super) fn guessed(reading: &Reading) -> Option<String> {
-    let name = reading.encoding.name();
-    (reading.says == Says::Guess).then(|| {
-        format!(
-            "the text is no UTF-8, and taken for {name}, which it looks like most: csv.encoding = \"{}\" says so, or \
-             what it is",
-            name.to_ascii_lowercase()
-        )
-    })
 }
 
 fn too_long(file: &str) -> SourceError {

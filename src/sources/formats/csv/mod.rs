@@ -134,7 +134,7 @@ impl RowFormat for Csv {
     fn transcoded(layout: &Layout, from: &Reading) -> Result<Layout, SourceError> {
         let mut layout = CsvLayout::load(layout)?;
         layout.transcoded = Some(from.encoding.name().to_owned());
-        layout.warnings.extend(head::guessed(from));
+        layout.warnings.extend(from.warning(params::TABLE));
         layout.store()
     }
 

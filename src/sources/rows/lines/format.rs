@@ -12,6 +12,7 @@ use super::layout::LinesLayout;
 use super::reader::{Lines, LinesReader, blank_lines};
 use super::survey::LinesSurvey;
 use crate::domain::file::Layout;
+use crate::domain::remark::Remark;
 use crate::job_file::Inspection;
 use crate::sources::files::encodings::{self, Given, Readable, Reading, Unreadable};
 use crate::sources::files::format::{Alike, Doubts, Head, MAX_ROW_BYTES, RowFormat};
@@ -188,7 +189,13 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
 
     fn transcoded(layout: &Layout, from: &Reading) -> Result<Layout, SourceError> {
         let transcoded = Some(from.encoding.name().to_owned());
-        LinesLayout { transcoded, ..LinesLayout::load(layout)? }.store()
+        let warnings = from.warning(K::NAME).into_iter().collect();
+        LinesLayout { transcoded, warnings, ..LinesLayout::load(layout)? }.store()
+    }
+
+    fn notes(layout: &Layout) -> Vec<Remark> {
+        let warnings = LinesLayout::load(layout).map(|layout| layout.warnings).unwrap_or_default();
+        warnings.into_iter().map(Remark::degrading).collect()
     }
 
     fn content(&self, file: &str, bytes: Bytes, _: u64) -> io::Result<Bytes> {

@@ -22,6 +22,9 @@ pub struct LinesLayout {
     /// What it was transcoded from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) transcoded: Option<String>,
+    /// What must not go by without a word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<String>,
     /// The fields, as the job file of then names them; `None` of a file without a good row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) present: Option<BTreeSet<String>>,
