@@ -132,6 +132,24 @@ async fn the_members_of_an_archive_are_files_and_a_bad_one_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_member_that_an_archive_has_no_more_is_told() {
+    let app = app("csv", "paths = [\"*.zip\"]", "").await;
+    let rows = |id: &str| format!("id,Name,Net\n{id},x,1\n").into_bytes();
+    let (a, b) = (rows("1"), rows("2"));
+    app.write("all.zip", archive(&[("a.csv", &a), ("b.csv", &b)]));
+    assert_eq!(app.run("table").await.counters.inserted, 2);
+    app.write("all.zip", archive(&[("a.csv", &a)]));
+    let run = app.run("table").await;
+    assert!(note(&run).contains("all.zip#b.csv: the archive has it no more"), "{run:?}");
+    assert_eq!(app.number("select count(*) from unified_records").await, 2);
+    // An archive of which nobody can tell what it holds says nothing of its members.
+    app.write("all.zip", &archive(&[("a.csv", &a)])[..60]);
+    let run = app.run("table").await;
+    assert!(!run.status.is_success() && !note(&run).contains("no more"), "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_json_document_leaves_what_its_lines_leave() {
     let rows = [
         "{\"id\": 1, \"name\": \"a\", \"net\": 0.10}",

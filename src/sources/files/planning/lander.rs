@@ -91,6 +91,10 @@ struct Part {
     files: Vec<FileNote>,
 }
 
+/// What there is to say of a member that its archive has no more.
+const GONE: &str = "the archive has it no more, or `files.member` leaves it out; its records stay until a full run finds \
+                    them missing";
+
 const AS_IT_SEEMS: How = How { end_is_told: true, doubts: Doubts(0), examined: false };
 
 impl Lander {
@@ -185,13 +189,18 @@ impl State {
         let (opened, step, has_ended) = off_thread(move || {
             let mut opened = opened;
             let step = opened.step();
-            let has_ended = opened.has_ended();
+            let has_ended = matches!(step, Ok(Step::End)) || opened.has_ended();
             (opened, step, has_ended)
         })
         .await;
+        let gone = if has_ended && step.is_ok() { opened.gone() } else { Vec::new() };
         let behind = self.group.at.as_ref().map_or(1, |at| at.member + 1);
         let at_next = |begins| Some(Within { member: behind, begins, landed: None });
-        match step? {
+        let step = step?;
+        for member in gone {
+            part.note(&file, named(&file, Some(&member)), About::Odd, GONE.to_owned());
+        }
+        match step {
             Step::End => {
                 self.done();
                 return Ok(());

@@ -2,6 +2,7 @@
 //!
 //! What is wrong with a member costs the others nothing.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(super) struct Opened {
     stored: Option<Landed>,
     /// The members that are as they were.
     same: Vec<Option<String>>,
+    /// The members that came so far; `None` once nobody can tell which there are.
+    met: Option<BTreeSet<String>>,
     member: Option<Member>,
 }
 
@@ -115,9 +118,10 @@ impl Opened {
         let contents = contents(live, &rules.packing, how.end_is_told).peekable();
         let done = at.map_or(0, |at| at.member);
         let stored = at.and_then(|at| at.landed.clone());
-        let mut opened = Self { rules, file, kept, contents, how, stored, same, member: None };
+        let (met, member) = (Some(BTreeSet::new()), None);
+        let mut opened = Self { rules, file, kept, contents, how, stored, same, met, member };
         for _ in 0..done {
-            opened.contents.next();
+            opened.next_content();
         }
         opened
     }
@@ -137,7 +141,7 @@ impl Opened {
     /// What is not the fault of the file alone, or may pass.
     pub fn step(&mut self) -> Result<Step, SourceError> {
         let Some(mut member) = self.member.take() else {
-            let Some(content) = self.contents.next() else { return Ok(Step::End) };
+            let Some(content) = self.next_content() else { return Ok(Step::End) };
             let of = content.member.clone();
             let rows = self.stored.as_ref().map_or(0, |stored| stored.end.rows);
             return match self.begin(content) {
@@ -158,6 +162,26 @@ impl Opened {
             Ok(step) => Ok(step),
             Err(error) => left_out(member.member, error, rows),
         }
+    }
+
+    fn next_content(&mut self) -> Option<Content> {
+        let content = self.contents.next()?;
+        match &content.member {
+            Some(member) => {
+                self.met.as_mut().map(|met| met.insert(member.clone()));
+            }
+            // What it holds cannot be seen.
+            None if content.bytes.is_err() => self.met = None,
+            None => {}
+        }
+        Some(content)
+    }
+
+    /// The members that were read before, and are not among those that came.
+    pub fn gone(&self) -> Vec<String> {
+        let Some(met) = &self.met else { return Vec::new() };
+        let before = self.file.before.iter().filter_map(|before| before.member.clone());
+        before.filter(|member| !met.contains(member)).collect()
     }
 
     /// Whether nothing can follow what came.
