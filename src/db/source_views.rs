@@ -212,28 +212,38 @@ impl Wanted {
 /// Makes the schema and what views use, where they are not there. The tables of the catalog are asked: `to_regnamespace`
 /// and its like may not see what another transaction has committed since this one asked first.
 async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    if missing(&mut *connection).await?.is_empty() {
+        return Ok(());
+    }
     // Two that make them at the same time wait for each other.
     run(connection, "select pg_advisory_xact_lock(hashtext('kasparro.source_views'))".into())
         .await?;
-    // `if not exists` asks for the right to create it even where it is there.
-    let missing = "select not exists (select 1 from pg_namespace where nspname = 'sources')";
-    if sqlx::query_scalar(missing).fetch_one(&mut *connection).await? {
-        run(connection, format!("create schema {SCHEMA}")).await?;
+    for create in missing(&mut *connection).await? {
+        run(connection, create).await?;
+    }
+    Ok(())
+}
+
+/// The statements that make what is not there. `if not exists` would ask for the right to create it even where it is.
+async fn missing(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let mut statements = Vec::new();
+    let no_schema = "select not exists (select 1 from pg_namespace where nspname = 'sources')";
+    if sqlx::query_scalar(no_schema).fetch_one(&mut *connection).await? {
+        statements.push(format!("create schema {SCHEMA}"));
     }
     for (function, of_type, body) in FUNCTIONS {
-        let missing = sqlx::query_scalar(
+        let no_function = sqlx::query_scalar(
             "select not exists (select 1 from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
              where n.nspname = 'sources' and p.proname = $1 and p.prosrc = $2)",
         );
-        if missing.bind(function).bind(body).fetch_one(&mut *connection).await? {
-            let create = format!(
+        if no_function.bind(function).bind(body).fetch_one(&mut *connection).await? {
+            statements.push(format!(
                 "create or replace function {SCHEMA}.{function}(value text) returns {of_type}
                  language sql stable parallel safe as $${body}$$"
-            );
-            run(connection, create).await?;
+            ));
         }
     }
-    Ok(())
+    Ok(statements)
 }
 
 /// The comment on the view, or nothing at all on what has its name and is none; `None` where nothing has it.

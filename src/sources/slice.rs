@@ -75,8 +75,8 @@ pub struct NextSlice {
     pub position: Value,
 }
 
-/// What was read.
-#[derive(Debug)]
+/// What was read; by default nothing, and nothing follows.
+#[derive(Debug, Default)]
 pub struct SliceContent {
     /// The rows, as they came.
     pub raw: RawSlice,

@@ -237,8 +237,14 @@ impl Slices {
             if number == 0 {
                 notes = mem::take(&mut content.notes);
             }
-            let mut part =
-                SliceContent { raw: RawSlice::Nothing, bytes, rows, shape, notes, ..empty() };
+            let mut part = SliceContent {
+                raw: RawSlice::Nothing,
+                bytes,
+                rows,
+                shape,
+                notes,
+                ..SliceContent::default()
+            };
             if number == last {
                 part.next = mem::take(&mut content.next);
                 part.continues_at = content.continues_at.take();
@@ -409,22 +415,6 @@ async fn register(
         ids.push(id);
     }
     Ok(ids)
-}
-
-/// A slice of which nothing was read.
-fn empty() -> SliceContent {
-    SliceContent {
-        raw: RawSlice::Nothing,
-        bytes: 0,
-        rows: 0,
-        shape: Shape::default(),
-        next: Vec::new(),
-        continues_at: None,
-        end: None,
-        met: None,
-        watermark: None,
-        notes: SliceNotes::default(),
-    }
 }
 
 /// The tasks that read what comes behind a slice that could not be read, where that is known.

@@ -15,7 +15,6 @@ use crate::sources::files::places::incoming::Incoming;
 
 use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::file::StreamedFile;
-use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::job_file::policy::Policy;
 use crate::sources::files::format::{Doubts, RowFormat};
@@ -119,7 +118,7 @@ impl<F: RowFormat> Job<F> {
         Ok(SliceContent {
             next: vec![NextSlice { slice, position }],
             notes: SliceNotes { rate: answer.rate, ..SliceNotes::default() },
-            ..empty()
+            ..SliceContent::default()
         })
     }
 
@@ -284,7 +283,7 @@ impl<F: RowFormat> Job<F> {
             end: finished,
             watermark,
             notes: SliceNotes { rate, ..SliceNotes::default() },
-            ..empty()
+            ..SliceContent::default()
         })
     }
 
@@ -294,7 +293,7 @@ impl<F: RowFormat> Job<F> {
         let watermark = self.trace(open, Some(&end))?;
         let next = behind(&self.source, &open.position, open.slice)?.into_iter().collect();
         let notes = SliceNotes { rate: open.rate, ..SliceNotes::default() };
-        Ok(SliceContent { next, end: Some(end), watermark, notes, ..empty() })
+        Ok(SliceContent { next, end: Some(end), watermark, notes, ..SliceContent::default() })
     }
 
     fn trace(&self, open: &Open<F>, end: Option<&ChainEnd>) -> Result<Option<Value>, SourceError> {
@@ -348,22 +347,6 @@ async fn next_chunk<F: RowFormat>(
 impl<F: RowFormat> SliceReader for ExportReader<F> {
     fn next(&mut self) -> BoxFuture<'_, Result<SliceContent, SourceError>> {
         async move { self.read().await.map_err(renamed) }.boxed()
-    }
-}
-
-/// A slice without rows that nothing follows.
-fn empty() -> SliceContent {
-    SliceContent {
-        raw: RawSlice::Nothing,
-        bytes: 0,
-        rows: 0,
-        shape: Shape::default(),
-        next: Vec::new(),
-        continues_at: None,
-        end: None,
-        met: None,
-        watermark: None,
-        notes: SliceNotes::default(),
     }
 }
 

@@ -15,7 +15,7 @@ pub fn is_damage(error: &io::Error) -> bool {
 pub fn damaged(name: &str, error: &io::Error) -> SourceError {
     let text = match error.kind() {
         io::ErrorKind::InvalidData => format!("{name}: {error}"),
-        _ => format!("{name} is damaged, and cannot be unpacked to its end: {error}"),
+        _ => format!("{name} is damaged, or not all of it is there: {error}"),
     };
     SourceError::new(SourceErrorKind::InvalidFile, text)
 }

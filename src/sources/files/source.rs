@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::blocks::BlockRow;
 use super::columns::Wanted;
 use super::file_source::WhenGone;
 use super::format::RowFormat;
@@ -16,6 +17,7 @@ use super::unpack::Packing;
 use super::{blocks, plan};
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
 use crate::domain::raw::RawRef;
+use crate::domain::reject::Reject;
 use crate::domain::remark::Remark;
 use crate::domain::task::Chunk;
 use crate::job_file::{Definition, DefinitionError};
@@ -227,10 +229,19 @@ impl<F: RowFormat> FileSource for Files<F> {
     ) -> Result<(), SourceError> {
         let reader = self.reader(&raw.to_string(), layout)?;
         out.records.enter_raw(raw);
-        blocks::rows(reader.as_ref(), block, rows, |mut found, row| match row {
-            Ok(row) => mapping.map(&row, raw, found.number, out, |defects| found.reject(defects)),
+        // A line of what the file was turned into is none of the file.
+        let has_lines = !F::CONVERTED;
+        let reject = |mut found: BlockRow<'_, '_>, defects| {
+            let reject = found.reject(defects);
+            Reject { line: reject.line.filter(|_| has_lines), ..reject }
+        };
+        blocks::rows(reader.as_ref(), block, rows, |found, row| match row {
+            Ok(row) => {
+                let number = found.number;
+                mapping.map(&row, raw, number, out, |defects| reject(found, defects))
+            }
             Err(defects) => {
-                out.rejects.push(raw, found.reject(defects));
+                out.rejects.push(raw, reject(found, defects));
                 Ok(())
             }
         })

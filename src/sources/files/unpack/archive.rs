@@ -100,6 +100,13 @@ impl Archive {
         Ok(Box::new(Checked { bytes, crc: Crc::new(), expected: crc, left: size }))
     }
 
+    /// Whether it is a workbook of Excel or of OpenDocument, and no archive of files.
+    fn is_workbook(&self) -> bool {
+        let has = |name: &str| self.names.iter().any(|of| of == name);
+        has("[Content_Types].xml") && self.names.iter().any(|of| of.starts_with("xl/"))
+            || has("mimetype") && has("content.xml")
+    }
+
     fn is_file(&self, index: usize) -> bool {
         let entry = self.archive.by_index_data(index);
         entry.is_ok_and(|entry| !entry.is_dir() && !entry.is_symlink())
@@ -116,6 +123,10 @@ impl Members {
     /// The members whose names one of the patterns matches; without patterns all that may be files of rows.
     pub fn of(spool: Spool, patterns: &[Pattern]) -> io::Result<Self> {
         let archive = Archive::of(spool)?;
+        if patterns.is_empty() && archive.is_workbook() {
+            let text = "is a workbook, as spreadsheets are: read it with kind = \"xlsx\"";
+            return Err(refused(text.to_owned()));
+        }
         let is_wanted =
             |index: &usize| is_chosen(&archive.names[*index], patterns) && archive.is_file(*index);
         let (chosen, others): (Vec<usize>, Vec<usize>) =

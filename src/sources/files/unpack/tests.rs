@@ -301,6 +301,10 @@ fn an_archive_of_a_formats_own_is_a_file_and_one_of_such_files_an_archive() {
     let own = Packing { own_archives: &[".xlsx"], ..Packing::of(Compression::Auto) };
     let one = contents(Box::new(Cursor::new(workbook.clone())), &own, true).unwrap();
     assert_eq!(one.map(|content| content.member).collect::<Vec<_>>(), [None]);
+    let as_rows =
+        contents(Box::new(Cursor::new(workbook.clone())), &Packing::of(Compression::Auto), true);
+    let said = as_rows.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(said.contains("kind = \"xlsx\""), "{said}");
     let several = archive(&[("a.xlsx", &workbook), ("b.xlsx", &workbook)]);
     let several = contents(Box::new(Cursor::new(several)), &own, true).unwrap();
     let names: Vec<_> =
