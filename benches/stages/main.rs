@@ -29,7 +29,9 @@ use kasparro::job_file::Definition;
 use kasparro::mapping::{Mapped, Mapping};
 use kasparro::sources::files::Files;
 use kasparro::sources::formats::csv::Csv;
-use kasparro::sources::{AllowedRoots, FilePlan, FileScan, FileSource, ParsedChunk, kinds};
+use kasparro::sources::{
+    AllowedRoots, BlockRows, FilePlan, FileScan, FileSource, ParsedChunk, kinds,
+};
 use kasparro::values::row::Row;
 
 use products::{ProductFile, Written};
@@ -119,9 +121,9 @@ impl Input {
         let map = |chunk: &ParsedChunk| {
             let mut mapped = Mapped::default();
             for block in &chunk.blocks {
-                self.source
-                    .map(block, &scan.layout, raw, &ChosenRows::All, &self.mapping, &mut mapped)
-                    .expect("nothing is frozen");
+                let (layout, chosen) = (&scan.layout, &ChosenRows::All);
+                let rows = BlockRows { file: "bench", block, layout, chosen };
+                self.source.map(rows, raw, &self.mapping, &mut mapped).expect("nothing is frozen");
             }
             mapped
         };

@@ -18,7 +18,7 @@ use crate::mapping::{Mapped, Mapping};
 use crate::sources::files::Files;
 use crate::sources::files::format::RowFormat;
 use crate::sources::files::location::{Location, Setting};
-use crate::sources::{AllowedRoots, FilePlan, FileScan, FileSource};
+use crate::sources::{AllowedRoots, BlockRows, FilePlan, FileScan, FileSource};
 use crate::values::row::Row;
 
 const FILE: RawRef = RawRef::File(1);
@@ -150,8 +150,10 @@ impl<F: RowFormat, M: Fn(u64) -> Option<F>> Case<M> {
             for block in &parsed.blocks {
                 loaded.bytes.extend_from_slice(&block.payload);
                 let all = ChosenRows::All;
+                let (layout, chosen) = (&scan.layout, &all);
+                let rows = BlockRows { file: "file", block, layout, chosen };
                 source
-                    .map(block, &scan.layout, FILE, &all, self.mapping, &mut loaded.mapped)
+                    .map(rows, FILE, self.mapping, &mut loaded.mapped)
                     .expect("nothing is frozen without a schema");
             }
         }

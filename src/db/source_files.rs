@@ -341,10 +341,19 @@ pub async fn commit(
 pub struct Location {
     /// Path or address.
     pub url: String,
+    /// Which member of an archive it is.
+    pub member: Option<String>,
     /// How it is read.
     pub layout: Layout,
     /// The run that saw it first.
     pub first_run: RunId,
+}
+
+impl Location {
+    /// What the file is called.
+    pub fn name(&self) -> String {
+        CommittedFile::name(&self.url, self.member.as_deref())
+    }
 }
 
 /// Where a version is and how it is read.
@@ -352,11 +361,15 @@ pub struct Location {
 /// # Errors
 /// Database errors; `RowNotFound` when there is no such version.
 pub async fn location(executor: impl PgExecutor<'_>, id: i64) -> Result<Location, sqlx::Error> {
-    let row = sqlx::query!("select url, layout, first_run_id from source_files where id = $1", id)
-        .fetch_one(executor)
-        .await?;
+    let row = sqlx::query!(
+        "select url, member, layout, first_run_id from source_files where id = $1",
+        id
+    )
+    .fetch_one(executor)
+    .await?;
     let first_run = RunId(row.first_run_id);
-    Ok(Location { url: row.url, layout: Layout(row.layout), first_run })
+    let (url, member, layout) = (row.url, row.member, Layout(row.layout));
+    Ok(Location { url, member, layout, first_run })
 }
 
 /// The same of several versions, by their ids; those that are not kept any more are left out.
@@ -368,15 +381,15 @@ pub async fn locations(
     ids: &[i64],
 ) -> Result<HashMap<i64, Location>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select id, url, layout, first_run_id from source_files where id = any($1)",
+        "select id, url, member, layout, first_run_id from source_files where id = any($1)",
         ids,
     )
     .fetch_all(executor)
     .await?;
-    let location =
-        |url, layout, run| Location { url, layout: Layout(layout), first_run: RunId(run) };
-    let located =
-        rows.into_iter().map(|row| (row.id, location(row.url, row.layout, row.first_run_id)));
+    let located = rows.into_iter().map(|row| {
+        let (layout, first_run) = (Layout(row.layout), RunId(row.first_run_id));
+        (row.id, Location { url: row.url, member: row.member, layout, first_run })
+    });
     Ok(located.collect())
 }
 

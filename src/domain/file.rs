@@ -116,6 +116,14 @@ pub struct RawBlock {
 }
 
 impl CommittedFile {
+    /// What it is called: the file, and which member of it.
+    pub fn name(url: &str, member: Option<&str>) -> String {
+        match member {
+            Some(member) => format!("{url}#{member}"),
+            None => url.to_owned(),
+        }
+    }
+
     /// What tells it from all others of its source.
     pub fn key(url: &str, member: Option<&str>) -> String {
         match member {

@@ -89,11 +89,16 @@ pub fn remarks(notes: &[FileNote]) -> Vec<Remark> {
     let mut of_files: BTreeMap<(About, &str), Vec<String>> = BTreeMap::new();
     for FileNote { name, about, text, .. } in notes {
         if matches!(about, About::Doubt | About::Odd) {
-            of_files.entry((*about, text)).or_default().push(shown(name));
+            let files = of_files.entry((*about, text)).or_default();
+            // A text may name the file itself.
+            files.extend(Some(shown(name)).filter(|name| !name.is_empty()));
         }
     }
     remarks.extend(of_files.into_iter().take(MOST_NOTES).map(|((about, text), files)| Remark {
-        text: format!("{}: {text}", few(files)),
+        text: match files[..] {
+            [] => text.to_owned(),
+            _ => format!("{}: {text}", few(files)),
+        },
         degrades: about == About::Doubt,
     }));
     remarks
@@ -127,6 +132,7 @@ mod tests {
             note("d.gz", About::Unreadable, "d.gz is damaged"),
             note("e.gz", About::Lost, "e.gz: no column `x`"),
             note("f.gz", About::Same, ""),
+            note("", About::Odd, "g.gz is unchanged"),
         ];
         let remarks = remarks(&notes);
         let texts: Vec<_> = remarks.iter().map(|remark| remark.text.as_str()).collect();
@@ -135,9 +141,12 @@ mod tests {
             texts[1].starts_with("a file was not loaded: e.gz: no column `x`. Fix"),
             "{texts:?}"
         );
-        assert_eq!(texts[2..], ["c.gz: delimiter = \";\"", "a.gz; b.gz: is empty"]);
+        assert_eq!(
+            texts[2..],
+            ["c.gz: delimiter = \";\"", "g.gz is unchanged", "a.gz; b.gz: is empty"]
+        );
         let degrades: Vec<_> = remarks.iter().map(|remark| remark.degrades).collect();
-        assert_eq!(degrades, [true, true, true, false]);
+        assert_eq!(degrades, [true, true, true, false, false]);
         assert_eq!(left_out(&notes), BTreeSet::from(["d.gz", "e.gz"]));
     }
 }

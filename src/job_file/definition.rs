@@ -48,10 +48,12 @@ pub struct Definition {
 
 impl Definition {
     /// Everything that the mapping looks up in a row: the locators of the fields in order, then
-    /// those of the key's parts. [`crate::values::row::Row::cell`] takes positions in this list.
+    /// those of the key's parts, then what fields are put together of besides.
+    /// [`crate::values::row::Row::cell`] takes positions in this list.
     pub fn locators(&self) -> Vec<Locator> {
         let fields = self.fields.iter().map(|field| &field.from);
-        fields.chain(&self.external_id.parts).cloned().collect()
+        let also = self.fields.iter().flat_map(FieldDefinition::also);
+        fields.chain(&self.external_id.parts).chain(also).cloned().collect()
     }
 
     /// The folder that relative paths in the job file start from.

@@ -13,7 +13,7 @@ use super::transform_table::TransformTable;
 use crate::domain::decimal::{self, DecimalNotation, Grouping};
 use crate::domain::text;
 use crate::values::convert::{Converter, Form};
-use crate::values::field::{FieldDefinition, FieldKind, Locator, Target, TextRules};
+use crate::values::field::{Concat, FieldDefinition, FieldKind, Locator, Target, TextRules};
 use crate::values::json_path;
 use crate::values::number_text::Negative;
 use crate::values::row::Cell;
@@ -34,6 +34,11 @@ pub(super) struct FieldTable {
     column: Option<String>,
     /// Other headers that the column may have; case, spaces and punctuation do not matter.
     aliases: Option<Vec<String>>,
+    /// The columns, keys or JSONPaths that the value is put together of, in this order; those that are blank are left
+    /// out.
+    concat: Option<Vec<String>>,
+    /// With `concat`: what stands between two of them; a space if not given.
+    separator: Option<String>,
     /// What the value becomes; what the column of `unified_records` holds if not given, else text.
     #[serde(rename = "type")]
     kind: Option<FieldKind>,
@@ -164,6 +169,7 @@ pub(super) fn define(
     let field = FieldDefinition {
         name: name.to_owned(),
         from: draft.locator(),
+        concat: draft.concat(),
         kind,
         required: table.required.unwrap_or(false),
         min: draft.bound("min", table.min.as_ref()),
@@ -240,6 +246,20 @@ impl Draft<'_> {
             ("from", t.from.is_some(), !constant, "a `const` comes from nowhere: remove one"),
             ("column", t.column.is_some(), !constant, "a `const` comes from nowhere: remove one"),
             ("aliases", t.aliases.is_some(), !constant, "a `const` comes from nowhere: remove one"),
+            ("concat", t.concat.is_some(), !constant, "a `const` comes from nowhere: remove one"),
+            (
+                "concat",
+                t.concat.is_some(),
+                t.from.is_none() && t.column.is_none() && t.aliases.is_none(),
+                "says where the value comes from, as `from`, `column` and `aliases` do: remove one",
+            ),
+            (
+                "concat",
+                t.concat.is_some(),
+                self.kind != FieldKind::Json,
+                "only single values are put together",
+            ),
+            ("separator", t.separator.is_some(), t.concat.is_some(), "it belongs to `concat`"),
             ("required", required, !constant, "a `const` is never missing: remove one"),
             ("default", t.default.is_some(), !constant, "a `const` is never missing: remove one"),
             (
@@ -332,6 +352,9 @@ impl Draft<'_> {
             }
             return Locator::Path(from.clone());
         }
+        if let Some(first) = t.concat.as_ref().and_then(|parts| parts.first()) {
+            return Locator::of_source_field(first);
+        }
         let aliases = t.aliases.iter().flatten();
         let names: Vec<String> = t.column.iter().chain(aliases).cloned().collect();
         if names.iter().any(|name| name.trim().is_empty()) {
@@ -342,6 +365,29 @@ impl Draft<'_> {
             return Locator::Named(self.name.to_owned());
         }
         Locator::Column(names)
+    }
+
+    fn concat(&mut self) -> Option<Concat> {
+        let parts = self.table.concat.as_ref()?;
+        if parts.len() < 2 {
+            self.problem(
+                "concat",
+                "puts two at least together: name them, or write `column` or `from`",
+            );
+        }
+        for part in parts {
+            if part.trim().is_empty() {
+                self.problem("concat", "has an empty name in it");
+            } else if let Locator::Path(path) = Locator::of_source_field(part)
+                && let Err(error) = json_path::parse(&path)
+            {
+                let path = text::cut(&path, text::MAX_QUOTED);
+                self.problem("concat", format!("`{path}` is no JSONPath: {error}"));
+            }
+        }
+        let also = parts.iter().skip(1).map(|part| Locator::of_source_field(part)).collect();
+        let separator = self.table.separator.clone().unwrap_or_else(|| " ".to_owned());
+        Some(Concat { also, separator })
     }
 
     /// A value of the job file as text; a number with the digits that the file has.

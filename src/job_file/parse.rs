@@ -15,7 +15,7 @@ use super::document::Document;
 use super::error::{DefinitionError, Problem};
 use super::field_table::{self, FieldTable};
 use super::inspection::{Inspection, KindRules};
-use super::key;
+use super::key::{self, KeyRows, PrimaryKey};
 use super::policy::{Checks, Contract, Missing, Policy, Retention};
 use super::schedule::{Schedule, is_on_change, parse_time_zone};
 use crate::domain::hash::ContentHash;
@@ -44,8 +44,9 @@ pub(super) struct JobFile {
     /// instead of `schedule`.
     after: Option<Vec<String>>,
     /// The source fields that tell rows apart: columns, keys or JSONPaths. Several are joined by
-    /// `|`.
-    primary_key: Option<Vec<String>>,
+    /// `|`. Of files whose rows have no key `row_number`, the file and the row's number in it, or `content`, all that
+    /// the row holds.
+    primary_key: Option<PrimaryKey>,
     /// Instead of `primary_key`: a text with source fields in braces, for example `acme:{sku}`.
     external_id: Option<String>,
     /// The fields of a record by their names.
@@ -97,7 +98,9 @@ impl Definition {
             let (fields, schedule) = (reader.fields(file), reader.schedule(file));
             reader.on_change(file, kind.as_ref().is_some_and(|kind| kind.reads_files()));
             let after = reader.after(file);
-            let external_id = reader.external_id(file);
+            let reads_files = kind.as_ref().is_none_or(|kind| kind.reads_files());
+            let rows = KeyRows { in_files: reads_files, made_anew: whole.has(&[EXPORT]) };
+            let external_id = reader.external_id(file, rows);
             reader.contract(file);
             reader.checks(file);
             (fields, schedule, after, external_id)
@@ -448,9 +451,9 @@ impl Reader<'_> {
         after
     }
 
-    fn external_id(&mut self, file: &JobFile) -> Option<ExternalId> {
+    fn external_id(&mut self, file: &JobFile, rows: KeyRows) -> Option<ExternalId> {
         let (at, made) = match (&file.primary_key, &file.external_id) {
-            (Some(fields), None) => ("primary_key", key::of_fields(fields)),
+            (Some(written), None) => ("primary_key", key::of_primary_key(written, rows)),
             (None, Some(template)) => ("external_id", key::of_template(template)),
             (Some(_), Some(_)) => {
                 let message = "is used instead of `primary_key`: remove one".into();

@@ -51,7 +51,7 @@ impl Definition {
 impl FieldsSeen<'_> {
     fn has(&self, locator: &Locator) -> bool {
         match locator {
-            Locator::Nowhere => true,
+            Locator::Whole(_) | Locator::Nowhere => true,
             // Columns are matched so, whatever their values are.
             Locator::Column(names) => names.iter().any(|name| self.has_name(name, true)),
             Locator::Named(name) => self.has_name(name, self.headers),
@@ -72,7 +72,7 @@ impl FieldsSeen<'_> {
     fn nearest(&self, locator: &Locator) -> Option<String> {
         let near = |name: &str| nearest_field(name, self.names.iter().copied()).map(str::to_owned);
         match locator {
-            Locator::Nowhere => None,
+            Locator::Whole(_) | Locator::Nowhere => None,
             Locator::Column(names) => names.iter().find_map(|name| near(name)),
             Locator::Named(name) => near(name),
             Locator::Path(key) if !key.starts_with('$') => near(key),

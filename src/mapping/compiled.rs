@@ -9,7 +9,7 @@ use crate::domain::record::Column;
 use crate::domain::schema::Schema;
 use crate::job_file::Definition;
 use crate::values::convert::Converter;
-use crate::values::field::{ExternalId, FieldDefinition, Target};
+use crate::values::field::{ExternalId, FieldDefinition, Locator, RowPart, Target};
 use crate::values::json;
 
 /// A compiled mapping: the fields of a definition under the contract and the current schema.
@@ -35,6 +35,8 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) locator: usize,
+    /// What of the row itself it is, in place of one of its fields.
+    pub(super) whole: Option<RowPart>,
     pub(super) label: String,
     pub(super) watch: Option<Watch>,
 }
@@ -47,6 +49,8 @@ pub(super) struct Field {
     /// For the values of the job file itself.
     pub(super) plain: Converter,
     pub(super) constant: Option<String>,
+    /// What it is put together of besides, and what stands between.
+    pub(super) concat: Option<(Vec<Part>, String)>,
     pub(super) default: Option<String>,
     pub(super) required: bool,
     /// `"name":`, for fields that become a key of `attributes`.
@@ -66,14 +70,26 @@ impl Mapping {
         let locators = definition.locators();
         let part = |locator: usize, name: &str| Part {
             locator,
+            whole: match locators[locator] {
+                Locator::Whole(part) => Some(part),
+                _ => None,
+            },
             label: locators[locator].label().unwrap_or(name).to_owned(),
             watch: contract.watch(&locators[locator], schema),
         };
         let mut members = Vec::new();
         let mut columns = Vec::new();
         let mut base = None;
+        let first = definition.fields.len();
+        let behind_key = first + definition.external_id.parts.len();
+        let mut also = behind_key..locators.len();
         for (i, definition) in definition.fields.iter().enumerate() {
-            let field = Field::new(definition, part(i, &definition.name));
+            let concat = definition.concat.as_ref().map(|concat| {
+                let parts =
+                    concat.also.iter().map(|_| part(also.next().unwrap_or(i), &definition.name));
+                (parts.collect(), concat.separator.clone())
+            });
+            let field = Field { concat, ..Field::new(definition, part(i, &definition.name)) };
             match field.target {
                 Target::Column(Column::Attributes) => base = Some(field),
                 Target::Attribute => members.push(field),
@@ -82,8 +98,7 @@ impl Mapping {
         }
         members.sort_by(|a, b| a.name.cmp(&b.name));
         let external_id = definition.external_id.clone();
-        let first = definition.fields.len();
-        let parts = (first..locators.len()).map(|locator| part(locator, "external_id")).collect();
+        let parts = (first..behind_key).map(|locator| part(locator, "primary_key")).collect();
         Self { contract, key: Key { external_id, parts }, columns, base, members }
     }
 
@@ -123,6 +138,7 @@ impl Field {
             converter: Converter::new(definition).unwrap_or_else(|_| plain.clone()),
             plain,
             constant: definition.constant.clone(),
+            concat: None,
             default: definition.default.clone(),
             required: definition.required,
             member,

@@ -307,7 +307,7 @@ fn missed_fields(
 /// there.
 fn top_level(locator: &Locator, schema: &Schema) -> Option<(String, bool)> {
     match locator {
-        Locator::Nowhere => None,
+        Locator::Whole(_) | Locator::Nowhere => None,
         Locator::Column(names) => Some((known_name(names, schema)?, false)),
         Locator::Named(name) => Some((known_name(std::slice::from_ref(name), schema)?, false)),
         Locator::Path(key) if !key.starts_with('$') => Some((key.clone(), false)),

@@ -6,14 +6,45 @@ use super::row_mapper::RowMapper;
 use crate::domain::bloom_filter;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode, Reject};
-use crate::values::row::Row;
+use crate::values::row::{Row, RowPlace};
 
 impl Mapping {
-    /// A hash of the row's `external_id`; `None` when the row has none that could be stored.
-    /// `scratch` is only memory.
+    /// A hash of the row's `external_id`; `None` when the row has none that could be stored, or one that is its
+    /// place, which no other row has. `scratch` is only memory.
     pub fn key_hash(&self, row: &dyn Row, scratch: &mut String) -> Option<u64> {
+        self.hash_of(Some(row), None, scratch)
+    }
+
+    /// The same of a row that stands there.
+    fn hash_of(
+        &self,
+        row: Option<&dyn Row>,
+        place: Option<RowPlace<'_>>,
+        scratch: &mut String,
+    ) -> Option<u64> {
         scratch.clear();
-        self.key.write(row, scratch).then(|| bloom_filter::key_hash(scratch))
+        self.key.write(row, place, scratch).then(|| bloom_filter::key_hash(scratch))
+    }
+
+    /// Whether the key of a row is its place, so that it is known of a row that cannot be read, too.
+    pub fn keys_are_places(&self) -> bool {
+        self.key.external_id.is_row_number()
+    }
+
+    /// Sets a row aside of which no more can be read than perhaps its key.
+    pub fn set_aside(
+        &self,
+        key: Option<&dyn Row>,
+        raw: RawRef,
+        number: i64,
+        out: &mut Mapped,
+        reject: Reject,
+    ) {
+        if let Some(keys) = &mut out.rejected_keys {
+            let place = RowPlace { file: &out.file, number };
+            keys.extend(self.hash_of(key, Some(place), &mut String::new()));
+        }
+        out.rejects.push(raw, reject);
     }
 
     /// The part of the row's key that holds this text, as messages name it.
@@ -35,7 +66,8 @@ impl Mapping {
         reject: impl FnOnce(Vec<Defect>) -> Reject,
     ) -> Result<(), Frozen> {
         out.records.begin();
-        let mut row_mapper = RowMapper::new(self, row, &mut out.records, &mut out.gaps);
+        let place = RowPlace { file: &out.file, number: raw_row };
+        let mut row_mapper = RowMapper::new(self, row, place, &mut out.records, &mut out.gaps);
         let filled = row_mapper.fill();
         let (is_kept_out, is_deleted) = (row_mapper.is_kept_out, row_mapper.is_deleted);
         let mut defects = row_mapper.defects;
@@ -57,7 +89,7 @@ impl Mapping {
         filled.map_err(|message| Frozen { raw, raw_row, message })?;
         out.kept_out += u64::from(is_kept_out);
         if let Some(keys) = &mut out.rejected_keys {
-            keys.extend(self.key_hash(row, &mut String::new()));
+            keys.extend(self.hash_of(Some(row), Some(place), &mut String::new()));
         }
         out.rejects.push(raw, reject(defects));
         Ok(())

@@ -11,6 +11,8 @@ use crate::job_file::Definition;
 /// What mapping rows gave.
 #[derive(Debug, Default)]
 pub struct Mapped {
+    /// What the file is called that rows come from.
+    pub file: String,
     /// The records, in row order.
     pub records: RecordBatch,
     /// The rows set aside, with the payload they are in.

@@ -1,6 +1,8 @@
 //! Owns what the mapping does with one row: look up, evaluate by the contract, convert, write. Values
 //! go straight into the batch's arena; nothing is allocated for a row without defects.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::compiled::{Field, Key, Mapping, Part};
@@ -11,10 +13,10 @@ use crate::domain::record::{Column, ColumnType, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::job_file::policy::Policy;
 use crate::values::convert::{self, ConversionError, Converter, Form};
-use crate::values::field::Target;
+use crate::values::field::{RowPart, Target};
 use crate::values::json;
 use crate::values::object;
-use crate::values::row::{Cell, Row};
+use crate::values::row::{Cell, Row, RowPlace};
 
 /// The longest key in bytes; an entry of PostgreSQL's btree index holds about 2,700.
 const MAX_KEY: usize = 2_000;
@@ -26,6 +28,7 @@ type Taken<'a> = (Cell<'a>, &'a Converter, bool);
 pub(super) struct RowMapper<'a, R> {
     mapping: &'a Mapping,
     row: &'a R,
+    place: RowPlace<'a>,
     typed: bool,
     records: &'a mut RecordBatch,
     gaps: &'a mut GapCounter,
@@ -41,12 +44,13 @@ impl<'a, R: Row> RowMapper<'a, R> {
     pub(super) fn new(
         mapping: &'a Mapping,
         row: &'a R,
+        place: RowPlace<'a>,
         records: &'a mut RecordBatch,
         gaps: &'a mut GapCounter,
     ) -> Self {
         let (typed, is_deleted) = (row.typed(), records.is_open_deleted());
         let (defects, is_kept_out) = (Vec::new(), false);
-        Self { mapping, row, typed, records, gaps, is_deleted, defects, is_kept_out }
+        Self { mapping, row, place, typed, records, gaps, is_deleted, defects, is_kept_out }
     }
 
     /// Fills the open record as far as the row allows.
@@ -131,6 +135,11 @@ impl<'a, R: Row> RowMapper<'a, R> {
         let start = self.records.arena().len();
         self.records.arena().push_str(&id.literals[0]);
         for (part, literal) in key.parts.iter().zip(&id.literals[1..]) {
+            if let Some(whole) = part.whole {
+                self.write_whole(whole, id.escaped);
+                self.records.arena().push_str(literal);
+                continue;
+            }
             match self.look(part)? {
                 None => {}
                 Some(Cell::Missing | Cell::Null | Cell::Text("")) => {
@@ -162,6 +171,16 @@ impl<'a, R: Row> RowMapper<'a, R> {
         }
         self.records.close_id(start);
         Ok(())
+    }
+
+    /// A part of the key that is the row itself, or its place.
+    fn write_whole(&mut self, part: RowPart, escaped: bool) {
+        let (row, place) = (self.row, self.place);
+        if !push_whole(part, Some(row), Some(place), escaped, self.records.arena()) {
+            let problem = "the row has no value, so that no key can be made of its values";
+            let error = ConversionError::new(ReasonCode::MissingKey, problem);
+            self.reject("primary_key", None, error);
+        }
     }
 
     /// The value of a locator as far as the contract admits it; `None` after a defect.
@@ -196,12 +215,49 @@ impl<'a, R: Row> RowMapper<'a, R> {
         match self.look(&field.part)? {
             None => Ok(None),
             Some(cell @ (Cell::Missing | Cell::Null)) => Ok(self.fall_back(field, cell)),
+            Some(Cell::Text("")) if field.required => Ok(self.fall_back(field, Cell::Null)),
             Some(cell) if says_nothing(cell) => {
                 self.gaps.note(field.part.locator);
                 Ok(Some((cell, &field.converter, self.typed)))
             }
             Some(cell) => Ok(Some((cell, &field.converter, self.typed))),
         }
+    }
+
+    /// The text that a field is put together of; blank parts are left out. `None` after a defect.
+    fn join(
+        &mut self,
+        field: &'a Field,
+        also: &'a [Part],
+        separator: &str,
+    ) -> Result<Option<String>, String> {
+        let mut joined = String::new();
+        let mut is_good = true;
+        for part in std::iter::once(&field.part).chain(also) {
+            let text = match self.look(part)? {
+                None => {
+                    is_good = false;
+                    continue;
+                }
+                Some(Cell::Missing | Cell::Null) => continue,
+                Some(cell) => match convert::storable_text(cell) {
+                    Ok(text) => text,
+                    Err(error) => {
+                        self.reject(&part.label, Some(cell), error);
+                        is_good = false;
+                        continue;
+                    }
+                },
+            };
+            if text.trim().is_empty() {
+                continue;
+            }
+            if !joined.is_empty() {
+                joined.push_str(separator);
+            }
+            joined.push_str(text);
+        }
+        Ok(is_good.then_some(joined))
     }
 
     /// What replaces a value that is not there.
@@ -228,9 +284,20 @@ impl<'a, R: Row> RowMapper<'a, R> {
     fn convert<T>(
         &mut self,
         field: &'a Field,
-        conversion: impl Fn(&Converter, Cell<'a>, bool, &mut String) -> Result<T, ConversionError>,
+        conversion: impl Fn(&Converter, Cell<'_>, bool, &mut String) -> Result<T, ConversionError>,
     ) -> Result<Option<T>, String> {
-        let mut taken = self.take(field)?;
+        let joined;
+        let mut taken = match &field.concat {
+            None => self.take(field)?,
+            Some((also, separator)) => match self.join(field, also, separator)? {
+                None => None,
+                Some(text) if text.is_empty() => self.fall_back(field, Cell::Null),
+                Some(text) => {
+                    joined = text;
+                    Some((Cell::Text(&joined), &field.converter, self.typed))
+                }
+            },
+        };
         while let Some((cell, converter, typed)) = taken {
             let arena = self.records.arena();
             let start = arena.len();
@@ -245,6 +312,11 @@ impl<'a, R: Row> RowMapper<'a, R> {
                 false => Policy::QuarantineRow,
             };
             taken = None;
+            // What the steps leave nothing of is no value.
+            if error.reason == ReasonCode::MissingField {
+                taken = self.fall_back(field, Cell::Null);
+                continue;
+            }
             match policy {
                 Policy::DiscardValue => taken = self.fall_back(field, Cell::Null),
                 Policy::Freeze => {
@@ -307,13 +379,23 @@ impl Key {
 
     /// Appends a row's key; `false` when the row has none. The contract has no say here: a row that
     /// it sets aside has its place in the order all the same.
-    pub(super) fn write(&self, row: &dyn Row, out: &mut String) -> bool {
+    pub(super) fn write(
+        &self,
+        row: Option<&dyn Row>,
+        place: Option<RowPlace<'_>>,
+        out: &mut String,
+    ) -> bool {
         let id = &self.external_id;
         out.push_str(&id.literals[0]);
         for (part, literal) in self.parts.iter().zip(&id.literals[1..]) {
-            match row.cell(part.locator) {
-                Cell::Missing | Cell::Null | Cell::Text("") => return false,
-                cell => match convert::storable_text(cell) {
+            match (part.whole, row.map(|row| row.cell(part.locator))) {
+                (Some(whole), _) => {
+                    if !push_whole(whole, row, place, id.escaped, out) {
+                        return false;
+                    }
+                }
+                (None, None | Some(Cell::Missing | Cell::Null | Cell::Text(""))) => return false,
+                (None, Some(cell)) => match convert::storable_text(cell) {
                     Ok(text) => push_part(text, id.escaped, out),
                     Err(_) => return false,
                 },
@@ -341,6 +423,30 @@ fn holds_nothing(value: &Value) -> bool {
         Value::Array(elements) => elements.iter().all(holds_nothing),
         Value::Object(fields) => fields.values().all(holds_nothing),
     }
+}
+
+/// Appends what a row is or where it stands; `false` when that is nothing, or not known.
+fn push_whole(
+    part: RowPart,
+    row: Option<&dyn Row>,
+    place: Option<RowPlace<'_>>,
+    escaped: bool,
+    out: &mut String,
+) -> bool {
+    let text = match part {
+        RowPart::File => place.map(|place| Cow::Borrowed(place.file)),
+        RowPart::Number => {
+            let own = row.and_then(Row::place);
+            own.or_else(|| place.map(|place| place.number.to_string())).map(Cow::Owned)
+        }
+        RowPart::Content => {
+            row.and_then(Row::content).map(|content| Cow::Owned(content.to_string()))
+        }
+    };
+    if let Some(text) = &text {
+        push_part(text, escaped, out);
+    }
+    text.is_some()
 }
 
 fn push_part(text: &str, escaped: bool, out: &mut String) {

@@ -11,6 +11,7 @@ use crate::domain::schema::Schema;
 use crate::domain::shape::FieldType;
 use crate::job_file::Definition;
 use crate::mapping::mapped::Before;
+use crate::values::content::RowContent;
 use crate::values::field::Locator;
 use crate::values::row::Cell;
 
@@ -24,7 +25,7 @@ struct TestRow {
 impl Row for TestRow {
     fn cell(&self, locator: usize) -> Cell<'_> {
         let found = match &self.locators[locator] {
-            Locator::Nowhere => None,
+            Locator::Whole(_) | Locator::Nowhere => None,
             Locator::Column(names) => names.iter().find_map(|name| self.fields.get(name)),
             Locator::Named(name) => self.fields.get(name),
             Locator::Path(path) => self.fields.pointer(&path[1..].replace('.', "/")),
@@ -39,6 +40,10 @@ impl Row for TestRow {
 
     fn typed(&self) -> bool {
         self.typed
+    }
+
+    fn content(&self) -> Option<RowContent> {
+        RowContent::of_object(&self.fields, &[])
     }
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
@@ -118,6 +123,46 @@ fn text_is_kept_exactly_as_it_is() {
     let mapped = csv("[fields.name]\ncolumn = 'n'", r#"{"id":" 007 ","n":"  a\tb "}"#);
     assert_eq!(column(&mapped, Column::Name), Some("  a\tb "));
     assert_eq!(mapped.records.get(0).external_id(), " 007 ");
+}
+
+#[test]
+fn several_columns_are_put_together_without_those_that_are_blank() {
+    let toml = "[fields]\nname = { concat = ['a', 'b', 'c'], separator = ' - ', required = true }\n\
+                source_updated_at = { concat = ['day', 'time'], type = 'timestamp' }\n\
+                brand = { concat = ['a', 'n'], transform = ['upper'] }";
+    let row = r#"{"id":1,"a":"x","b":" ","c":"z","n":1.50,"day":"2026-11-28","time":"06:30:00"}"#;
+    let mapped = json(toml, row);
+    assert_eq!(column(&mapped, Column::Name), Some("x - z"));
+    assert_eq!(column(&mapped, Column::Attributes), Some(r#"{"brand":"X 1.50"}"#));
+    assert_eq!(mapped.records.len(), 1);
+    let mapped = csv(toml, r#"{"id":"1","b":" "}"#);
+    assert_eq!(reasons(&mapped), [ReasonCode::MissingField]);
+    assert!(messages(&mapped)[0].starts_with("a: null or empty"), "{:?}", messages(&mapped));
+    let mapped = json(toml, r#"{"id":1,"a":"x","c":[1],"n":{}}"#);
+    assert_eq!(reasons(&mapped), [ReasonCode::InvalidText, ReasonCode::InvalidText]);
+    let mapped = csv("[fields]\nname = { concat = ['a', 'b'], default = 'none' }", r#"{"id":"1"}"#);
+    assert_eq!(column(&mapped, Column::Name), Some("none"));
+}
+
+#[test]
+fn what_a_transform_leaves_nothing_of_is_no_value() {
+    let toml = |more: &str| {
+        format!(
+            "[fields]\nname = {{ transform = [{{ replace = '[^0-9]', with = '' }}]{more} }}\nx = {{ transform = ['trim'] }}"
+        )
+    };
+    let row = r#"{"id":"1","name":"n/a","x":"  "}"#;
+    let mapped = csv(&toml(", required = true"), row);
+    assert_eq!(reasons(&mapped), [ReasonCode::MissingField]);
+    assert_eq!(column(&csv(&toml(", default = '0'"), row), Column::Name), Some("0"));
+    let mapped = csv(&toml(""), row);
+    assert_eq!(column(&mapped, Column::Name), None);
+    assert_eq!(column(&mapped, Column::Attributes), None);
+    // A number that nothing is left of is no number.
+    let toml = "[fields]\nprice = { transform = [{ replace = '[^0-9]', with = '' }] }";
+    assert_eq!(reasons(&csv(toml, r#"{"id":"1","price":"n/a"}"#)), [ReasonCode::InvalidDecimal]);
+    let empty = json("[fields]\nname = { required = true }", r#"{"id":1,"name":""}"#);
+    assert_eq!(reasons(&empty), [ReasonCode::MissingField]);
 }
 
 #[test]

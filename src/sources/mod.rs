@@ -37,8 +37,8 @@ pub use parents::Parents;
 pub use parents_check::parents_problems;
 pub use plan::{AskedRange, CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{
-    ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows, RawSlice,
-    SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
+    BlockRows, ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows,
+    RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
 };
 pub use source::{FailedParents, Kind, Listing, Opened, ParentsProfile, Profile, Source};
 pub use token_store::TokenStore;

@@ -240,15 +240,21 @@ pub enum RawRows<'a> {
         /// See [`Document::context`].
         context: &'a Value,
     },
-    /// The chosen rows of a block of a file.
-    Block {
-        /// The block.
-        block: &'a RawBlock,
-        /// How the file is read.
-        layout: &'a Layout,
-        /// Which rows.
-        chosen: &'a ChosenRows,
-    },
+    /// Those of a file.
+    Block(BlockRows<'a>),
+}
+
+/// The chosen rows of a block of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockRows<'a> {
+    /// What the file is called.
+    pub file: &'a str,
+    /// The block.
+    pub block: &'a RawBlock,
+    /// How the file is read.
+    pub layout: &'a Layout,
+    /// Which rows.
+    pub chosen: &'a ChosenRows,
 }
 
 impl RawRows<'_> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::guard::{self, still_gone};
-use super::mapper::Mapper;
+use super::mapper::{Mapper, NamedLayout};
 use super::plan_run;
 use super::read_slice::{self, SliceResult, in_a_circle, own, wait_for_token};
 use super::run_parents::ParentsInMemory;
@@ -26,7 +26,7 @@ use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
-use crate::domain::file::{ChosenRows, FileStamp};
+use crate::domain::file::{ChosenRows, CommittedFile, FileStamp};
 use crate::domain::file_note::{self, FileNote};
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Gaps, Reads};
@@ -119,6 +119,7 @@ impl Task for DryRun {
         }
         let exact = trial.counters.slices <= 1;
         trial.remarks.extend(repeated::of(&trial.repeated, exact, &trial.names));
+        trial.remarks.extend(repeated::of_equal(definition, trial.equal, exact));
         let samples = trial.samples.shown();
         let shown = Shown { samples, set_aside: trial.set_aside, remarks: trial.remarks };
         Ok((trial.counters, shown))
@@ -153,6 +154,7 @@ struct Trial<'a> {
     gaps: Gaps,
     complaints: Complaints,
     repeated: RepeatedKeys,
+    equal: i64,
     /// What payloads are called.
     names: HashMap<String, String>,
     /// How chains ended.
@@ -204,6 +206,7 @@ impl<'a> Trial<'a> {
             gaps: Gaps::default(),
             complaints: Complaints::default(),
             repeated: RepeatedKeys::default(),
+            equal: 0,
             names: HashMap::new(),
             ends: Vec::new(),
             met: HashMap::new(),
@@ -259,8 +262,12 @@ impl<'a> Trial<'a> {
                     last_attempt: false,
                 },
             };
-            let layout = match &request.position {
-                Position::Chunk(chunk) => Some((chunk.file_id, Arc::new(chunk.layout.clone()))),
+            let file = match &request.position {
+                Position::Chunk(chunk) => {
+                    let name = self.names.get(&RawRef::File(chunk.file_id).to_string());
+                    let (name, layout) = (name.cloned().unwrap_or_default(), chunk.layout.clone());
+                    Some((chunk.file_id, Arc::new(NamedLayout { name, layout })))
+                }
                 Position::Own(_) => None,
             };
             let mut reader = context.source.source.clone().read(request);
@@ -279,13 +286,12 @@ impl<'a> Trial<'a> {
                 self.files.extend(notes.files);
                 let next = next.into_iter().filter(|next| has_parents(next.slice));
                 to_read.extend(next.map(|next| (next.slice, Position::Own(next.position))));
-                match (raw, &layout) {
+                match (raw, &file) {
                     (RawSlice::Document(document), _) => waiting.add(document),
-                    (RawSlice::Blocks { blocks, .. }, Some((file, layout))) => {
-                        let (raw, rows) = (RawRef::File(*file), Arc::new(ChosenRows::All));
-                        self.mapper.blocks(blocks, layout.clone(), raw, rows).await?;
-                        let name = self.names.get(&raw.to_string()).cloned();
-                        self.compare(bytes, name.as_deref()).await?;
+                    (RawSlice::Blocks { blocks, .. }, Some((file_id, file))) => {
+                        let (raw, rows) = (RawRef::File(*file_id), Arc::new(ChosenRows::All));
+                        self.mapper.blocks(blocks, file.clone(), raw, rows).await?;
+                        self.compare(bytes, Some(&file.name)).await?;
                     }
                     (RawSlice::Nothing, _) => {}
                     (RawSlice::Streamed(chunks), _) => self.compare_streamed(chunks).await?,
@@ -351,8 +357,9 @@ impl<'a> Trial<'a> {
             let raw = RawRef::File(self.last_file.1);
             self.names.insert(raw.to_string(), file.name.clone());
             self.see(&shape, Vec::new(), BTreeMap::new());
-            let (layout, rows) = (Arc::new(file.layout), Arc::new(ChosenRows::All));
-            self.mapper.blocks(blocks, layout, raw, rows).await?;
+            let name = CommittedFile::name(&file.name, file.member.as_deref());
+            let named = Arc::new(NamedLayout { name, layout: file.layout });
+            self.mapper.blocks(blocks, named, raw, Arc::new(ChosenRows::All)).await?;
             self.compare(chunk.end - chunk.start, Some(&file.name)).await?;
         }
         Ok(())
@@ -424,6 +431,7 @@ impl<'a> Trial<'a> {
         )
         .await?;
         self.repeated.merge(compared.counts.repeated.clone());
+        self.equal += compared.counts.equal;
         self.counters += Counters {
             slices: 1,
             bytes: bytes as i64,

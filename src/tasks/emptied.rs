@@ -112,7 +112,7 @@ fn instead_of<'n>(
 /// The names at the top of records that a locator begins with.
 fn read_from(locator: &Locator) -> Vec<String> {
     match locator {
-        Locator::Nowhere => Vec::new(),
+        Locator::Whole(_) | Locator::Nowhere => Vec::new(),
         Locator::Column(names) => names.clone(),
         Locator::Named(name) => vec![name.clone()],
         Locator::Path(path) => match first_segment(path) {

@@ -73,6 +73,9 @@ pub(super) async fn finish_run(
     let is_met_twice = met_twice.is_some() || differ.is_some();
     // Of those that differ more is said.
     remarks.extend(differ.or(met_twice));
+    if let (Some(source), false) = (source, run.dry_run) {
+        remarks.extend(repeated::equal_remark(transaction, id, &source.definition).await?);
+    }
     let incomplete = run_chains::count_incomplete(transaction, id).await?;
     remarks.extend(chains::remark(transaction, id, incomplete).await?);
     let quarantined = run.counters.quarantined;

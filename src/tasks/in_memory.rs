@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use super::run_parents::{self, ParentsInMemory};
 use crate::db::{self, parents};
-use crate::domain::file::{ChosenRows, FileStamp, Layout};
+use crate::domain::file::{ChosenRows, CommittedFile, FileStamp, Layout};
 use crate::domain::file_note::{self, FileNote};
 use crate::domain::parent::WhichParents;
 use crate::domain::raw::RawRef;
@@ -22,9 +22,9 @@ use crate::domain::slice::SliceId;
 use crate::job_file::Definition;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
-    Access, ChunkPosition, FilePlan, Finding, Parents, Plan, PlanRequest, Position, RawRows,
-    RawSlice, SliceContent, SliceRequest, Source, SourceError, SourceErrorKind, StreamedChunk,
-    TokenStore,
+    Access, BlockRows, ChunkPosition, FilePlan, Finding, Parents, Plan, PlanRequest, Position,
+    RawRows, RawSlice, SliceContent, SliceRequest, Source, SourceError, SourceErrorKind,
+    StreamedChunk, TokenStore,
 };
 
 /// How a source is read.
@@ -303,11 +303,13 @@ impl Reading {
             (RawSlice::Blocks { blocks, .. }, file) => {
                 let unknown = (0, Layout(Value::Null));
                 let (file_id, layout) = file.unwrap_or(&unknown);
+                let name = names.get(file_id).cloned().unwrap_or_default();
                 for block in blocks {
-                    let rows = RawRows::Block { block, layout, chosen: &ChosenRows::All };
+                    let chosen = &ChosenRows::All;
+                    let rows = RawRows::Block(BlockRows { file: &name, block, layout, chosen });
                     self.source.map(rows, RawRef::File(*file_id), &self.mapping, &mut out)?;
                 }
-                names.get(file_id).cloned().unwrap_or_default()
+                name
             }
         };
         if matches!(raw, RawSlice::Document(_)) {
@@ -332,10 +334,7 @@ impl Reading {
         let RawSlice::Streamed(chunks) = raw else { return Ok(()) };
         for StreamedChunk { file, chunk, blocks, rows, shape, .. } in chunks {
             self.shape.merge(&shape);
-            let from = match &file.member {
-                Some(member) => format!("{}#{member}", file.name),
-                None => file.name,
-            };
+            let from = CommittedFile::name(&file.name, file.member.as_deref());
             if chunk.index == 0 {
                 match self.layouts.iter_mut().find(|(layout, _)| *layout == file.layout) {
                     Some((_, files)) => files.push(from.clone()),
@@ -344,7 +343,8 @@ impl Reading {
             }
             let (layout, mut out) = (&file.layout, Mapped::default());
             for block in &blocks {
-                let rows = RawRows::Block { block, layout, chosen: &ChosenRows::All };
+                let chosen = &ChosenRows::All;
+                let rows = RawRows::Block(BlockRows { file: &from, block, layout, chosen });
                 self.source.map(rows, RawRef::File(0), &self.mapping, &mut out)?;
             }
             self.add(out, &from);

@@ -65,6 +65,12 @@ pub(super) async fn remark(
 }
 
 fn shown(key: &ExternalId) -> String {
+    if key.is_row_number() {
+        return "their row's number in its file".to_owned();
+    }
+    if key.is_content() {
+        return "all that their row holds".to_owned();
+    }
     let parts = key.parts.iter().filter_map(Locator::label);
     let parts =
         parts.map(|part| format!("`{}`", printable(part))).collect::<Vec<_>>().join(" and ");

@@ -27,10 +27,16 @@ use crate::domain::slice::SliceId;
 use crate::domain::task::{Chunk, Rows};
 use crate::mapping::contract::Gone;
 use crate::mapping::{Mapped, Mapping};
-use crate::sources::{RawRows, Source, SourceError};
+use crate::sources::{BlockRows, RawRows, Source, SourceError};
 
 /// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.
 const MAPPED_AT_ONCE: usize = 1 << 20;
+
+/// What a file is called, and how it is read.
+pub(super) struct NamedLayout {
+    pub name: String,
+    pub layout: Layout,
+}
 
 /// Maps raw rows under one definition and schema.
 pub(super) struct Mapper {
@@ -176,7 +182,8 @@ impl Mapper {
         let Some(location) = self.files.get(&file_id) else {
             return Err(TaskError::Inconsistent(format!("file {file_id} is not known")));
         };
-        let (layout, first_run) = (Arc::new(location.layout.clone()), location.first_run);
+        let (name, layout) = (location.name(), location.layout.clone());
+        let (file, first_run) = (Arc::new(NamedLayout { name, layout }), location.first_run);
         let raw = RawRef::File(file_id);
         let at_hand = match self.rows {
             Rows::All | Rows::Single => normalizing.take(context.run, id),
@@ -185,7 +192,7 @@ impl Mapper {
         let mut last = chunk.first_row;
         if let Some(blocks) = at_hand {
             last = last_row(&blocks).unwrap_or(last);
-            self.blocks(blocks, layout, raw, rows.clone()).await?;
+            self.blocks(blocks, file, raw, rows.clone()).await?;
         } else {
             let mut stored = raw_csv_blocks::load(&context.pool, id, &rows);
             let (mut blocks, mut bytes) = (Vec::new(), 0);
@@ -197,7 +204,7 @@ impl Mapper {
                 if ended || bytes >= MAPPED_AT_ONCE {
                     last = last_row(&blocks).unwrap_or(last);
                     let ready = std::mem::take(&mut blocks);
-                    self.blocks(ready, layout.clone(), raw, rows.clone()).await?;
+                    self.blocks(ready, file.clone(), raw, rows.clone()).await?;
                     bytes = 0;
                 }
                 if ended {
@@ -215,7 +222,7 @@ impl Mapper {
     pub async fn blocks(
         &mut self,
         blocks: Vec<RawBlock>,
-        layout: Arc<Layout>,
+        file: Arc<NamedLayout>,
         raw: RawRef,
         rows: Arc<ChosenRows>,
     ) -> Result<(), TaskError> {
@@ -225,7 +232,9 @@ impl Mapper {
                 out.records.reserve(blocks.iter().map(|block| block.row_ends.len()).sum(), bytes);
             }
             blocks.iter().try_for_each(|block| {
-                let rows = RawRows::Block { block, layout: &layout, chosen: &rows };
+                let NamedLayout { name, layout } = &*file;
+                let rows = BlockRows { file: name, block, layout, chosen: &rows };
+                let rows = RawRows::Block(rows);
                 source.map(rows, raw, mapping, out)
             })
         })

@@ -41,6 +41,9 @@ struct BatchResult {
     /// How many rows were kept out since they lack what is gone from all of them.
     #[serde(skip_serializing_if = "is_zero")]
     kept_out: u64,
+    /// How many rows say what one in front of them says, where keys are made of all that rows hold.
+    #[serde(skip_serializing_if = "is_zero")]
+    equal: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -133,7 +136,9 @@ impl Task for NormalizeBatch {
         let mut gaps = mapped.gaps_since(&context.source.definition, &Before::default());
         gaps.merge(pages.gaps());
         let (skipped, repeated) = (skipped.to_vec(), upserted.repeated);
-        let left = BatchResult { skipped, set_aside, gaps, repeated, kept_out };
+        let by_content = context.source.definition.external_id.is_content();
+        let equal = if by_content { upserted.equal.unsigned_abs() } else { 0 };
+        let left = BatchResult { skipped, set_aside, gaps, repeated, kept_out, equal };
         // Where nothing changes, what is read next waits for its neighbours.
         let hold = pages.were_all_passed_over();
         Ok(Effects { counters, result: left.to_value()?, hold, ..Effects::default() })

@@ -7,12 +7,14 @@ use sqlx::PgConnection;
 use super::{TaskContext, TaskError};
 use crate::db::unified_records::Scope;
 use crate::db::{run_tasks, source_files};
+use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
 use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::text::{cut, visible};
+use crate::job_file::Definition;
 
 /// The most bytes of a payload's name that are shown.
 const SHOWN: usize = 100;
@@ -44,6 +46,34 @@ pub(super) async fn remark(
     }
     let exact = run_tasks::repeats_are_seen(transaction, run).await?;
     Ok(of(&keys, exact, &names))
+}
+
+/// What there is to say of rows that are one record since they are equal.
+pub(super) async fn equal_remark(
+    transaction: &mut PgConnection,
+    run: RunId,
+    definition: &Definition,
+) -> Result<Option<Remark>, TaskError> {
+    let equal = match definition.external_id.is_content() {
+        true => run_tasks::equal_rows(&mut *transaction, run).await?,
+        false => 0,
+    };
+    let exact = equal == 0 || run_tasks::repeats_are_seen(transaction, run).await?;
+    Ok(of_equal(definition, equal, exact))
+}
+
+/// The same of rows that were counted otherwise.
+pub(super) fn of_equal(definition: &Definition, equal: i64, exact: bool) -> Option<Remark> {
+    if equal == 0 || !definition.external_id.is_content() {
+        return None;
+    }
+    let at_least = if exact { "" } else { "at least " };
+    let (rows, are) = if equal == 1 { ("row", "is") } else { ("rows", "are") };
+    Some(Remark::note(format!(
+        "{at_least}{} {rows} {are} equal to one in front in the same file, and one record with it, as primary_key = \
+         \"content\" says; primary_key = \"row_number\" keeps each",
+        grouped(equal.unsigned_abs())
+    )))
 }
 
 /// The same of keys that were found otherwise; `names` are those of payloads, by what they are called in

@@ -104,6 +104,12 @@ impl Converter {
             return self.write_as_it_is(cell, typed, form, out);
         }
         let text = self.transformed(cell)?;
+        if text.is_empty() && self.kind == FieldKind::Text {
+            return Err(ConversionError::new(
+                ReasonCode::MissingField,
+                "is nothing after `transform`",
+            ));
+        }
         self.write_as_it_is(Cell::Text(&text), typed, form, out)
     }
 

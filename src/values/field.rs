@@ -147,8 +147,21 @@ pub enum Locator {
     /// A top-level field by its name, whatever the kind of source: parts of keys, and fields that
     /// say nothing about where they come from.
     Named(String),
+    /// The whole row, or its place: keys that are made of no field.
+    Whole(RowPart),
     /// Nowhere: the field is a constant.
     Nowhere,
+}
+
+/// What of a whole row takes part in its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowPart {
+    /// The name of its file.
+    File,
+    /// Its number in the file, or what else the format calls its place there.
+    Number,
+    /// A hash of all its values.
+    Content,
 }
 
 impl Locator {
@@ -170,7 +183,9 @@ impl Locator {
                 let top_level = first_segment(path).is_some_and(|(_, nested)| !nested);
                 (!top_level).then_some(path)
             }
-            Self::Path(_) | Self::Column(_) | Self::Named(_) | Self::Nowhere => None,
+            Self::Path(_) | Self::Column(_) | Self::Named(_) | Self::Whole(_) | Self::Nowhere => {
+                None
+            }
         }
     }
 
@@ -179,7 +194,7 @@ impl Locator {
         match self {
             Self::Path(name) | Self::Named(name) => Some(name),
             Self::Column(names) => names.first().map(String::as_str),
-            Self::Nowhere => None,
+            Self::Whole(_) | Self::Nowhere => None,
         }
     }
 }
@@ -207,6 +222,15 @@ pub fn first_segment(path: &str) -> Option<(String, bool)> {
     (!odd).then(|| (name.to_owned(), !rest.is_empty()))
 }
 
+/// The values that a field is put together of, behind the one of its locator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concat {
+    /// Where they come from, in order.
+    pub also: Vec<Locator>,
+    /// What stands between two of them.
+    pub separator: String,
+}
+
 /// One field of the mapping.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldDefinition {
@@ -214,6 +238,8 @@ pub struct FieldDefinition {
     pub name: String,
     /// Where the value comes from.
     pub from: Locator,
+    /// What else it is put together of.
+    pub concat: Option<Concat>,
     /// What it becomes.
     pub kind: FieldKind,
     /// Whether a row without it is set aside.
@@ -250,6 +276,13 @@ pub struct FieldDefinition {
     pub default: Option<String>,
 }
 
+impl FieldDefinition {
+    /// What it is put together of besides the value of its locator.
+    pub fn also(&self) -> &[Locator] {
+        self.concat.as_ref().map_or(&[], |concat| &concat.also)
+    }
+}
+
 /// How `external_id` is made of a row's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalId {
@@ -261,6 +294,18 @@ pub struct ExternalId {
     /// Whether `|` and `\` in parts are escaped with `\`, so that different keys stay different:
     /// with a `primary_key` of several fields.
     pub escaped: bool,
+}
+
+impl ExternalId {
+    /// Whether it is the file and the row's number there: no two rows of a run have one.
+    pub fn is_row_number(&self) -> bool {
+        self.parts.contains(&Locator::Whole(RowPart::Number))
+    }
+
+    /// Whether it is made of all that the row holds: rows that are equal are one record.
+    pub fn is_content(&self) -> bool {
+        self.parts.contains(&Locator::Whole(RowPart::Content))
+    }
 }
 
 #[cfg(test)]

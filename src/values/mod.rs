@@ -4,6 +4,7 @@
 //! Must not know: job files as they are written, contracts, records, kinds of sources.
 
 pub mod calendar;
+pub mod content;
 mod conversion_error;
 pub mod convert;
 mod epoch;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::content::RowContent;
 use crate::domain::shape::FieldType;
 
 /// The value that a locator finds in a row.
@@ -17,6 +18,15 @@ pub enum Cell<'a> {
     Json(&'a Value),
 }
 
+/// Where a row stands.
+#[derive(Debug, Clone, Copy)]
+pub struct RowPlace<'a> {
+    /// What its file is called; empty where rows come from no file.
+    pub file: &'a str,
+    /// Its number there, from 1.
+    pub number: i64,
+}
+
 /// A row of a source, as a mapping sees it.
 pub trait Row {
     /// The value under locator number `locator` of `Definition::locators`.
@@ -24,6 +34,16 @@ pub trait Row {
 
     /// Whether values carry their type, as in JSON. A CSV row is not typed: all its cells are text.
     fn typed(&self) -> bool;
+
+    /// All that the row holds; `None` when it has no value at all. What says where the row stands is no part of it.
+    fn content(&self) -> Option<RowContent> {
+        None
+    }
+
+    /// Where it stands in its file, if that is something else than its number there.
+    fn place(&self) -> Option<String> {
+        None
+    }
 
     /// Visits every top-level field with its type; `None` is null.
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>));

@@ -76,6 +76,7 @@ mod repeated_keys;
 mod replay;
 mod retry;
 mod row_by_row;
+mod row_keys;
 mod run_events;
 mod run_progress;
 mod scheduling;

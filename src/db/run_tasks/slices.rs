@@ -155,6 +155,20 @@ pub async fn repeated_keys(
     Ok(merged)
 }
 
+/// The rows that say what one in front of them says, all batches of a run together.
+///
+/// # Errors
+/// Database errors.
+pub async fn equal_rows(executor: impl PgExecutor<'_>, run: RunId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum((result ->> 'equal')::bigint), 0)::bigint as "rows!" from run_tasks
+         where run_id = $1 and role = 'normalize' and state = 'done' and result ? 'equal'"#,
+        run.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// Whether the batches of a run have seen every key whose rows overwrote each other: where the source
 /// had no record and is one file, or all rows whose keys come back were in one batch. Else a first row
 /// may have said what the table held, and a batch with the second one knows nothing of it.

@@ -39,6 +39,8 @@ pub struct Upserted {
     pub changed: Vec<usize>,
     /// The keys of which a row replaced what an earlier one of the run had said.
     pub repeated: RepeatedKeys,
+    /// Rows that say what an earlier one of their payload has said under their key.
+    pub equal: i64,
 }
 
 /// What the rows of a batch amount to: one record per key at most.
@@ -89,6 +91,7 @@ pub async fn upsert(
     }
     let probed = probe(&mut *connection, source, run, batch, &order).await?;
     let repeated = repeated(batch, &order, &probed, scope);
+    let equal = equal(batch, &order, &probed);
     let mut plan = plan(batch, &order, &probed.stored);
     let many_new = !are_few(batch, &plan.new);
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
@@ -102,7 +105,7 @@ pub async fn upsert(
     if !merged.is_empty() {
         send_arrays(connection, &STATEMENTS.merge, source, run, batch, &merged).await?;
     }
-    Ok(Upserted { changed: plan.changed, repeated, ..plan.counts })
+    Ok(Upserted { changed: plan.changed, repeated, equal, ..plan.counts })
 }
 
 /// What batches that were only compared would have written, by the hash of their keys.
@@ -172,8 +175,9 @@ pub async fn compare(
         }
     }
     let repeated = repeated(batch, &order, &probed, scope);
+    let equal = equal(batch, &order, &probed);
     let Plan { counts, new, changed } = plan(batch, &order, &probed.stored);
-    Ok(Compared { counts: Upserted { repeated, ..counts }, new, changed })
+    Ok(Compared { counts: Upserted { repeated, equal, ..counts }, new, changed })
 }
 
 /// The keys of which a row says something else than an earlier one within the scope, in the batch or,
@@ -210,6 +214,27 @@ fn repeated(batch: &RecordBatch, order: &[usize], probed: &Probed, scope: Scope)
         }
     }
     repeated
+}
+
+/// The rows that say what one in front of them says, in the batch or, as far as the run has written it, before it.
+fn equal(batch: &RecordBatch, order: &[usize], probed: &Probed) -> i64 {
+    let mut equal = 0;
+    for (at, group) in groups(batch, order).enumerate() {
+        let before = probed.of_run.get(&at);
+        if group.len() == 1 && before.is_none() {
+            continue;
+        }
+        let mut said = before.and_then(|place| Some((probed.stored[at]?, place.clone())));
+        for row in group.iter().map(|row| batch.get(*row)) {
+            let place = Place { raw: row.raw().to_string(), row: row.raw_row() };
+            let hash = row.content_hash();
+            let repeats =
+                |(said, p): &(_, Place)| *said == hash && p.raw == place.raw && *p != place;
+            equal += i64::from(said.as_ref().is_some_and(repeats));
+            said = Some((hash, place));
+        }
+    }
+    equal
 }
 
 /// Counts every row against what its key had before it, and keeps the last row of each key that

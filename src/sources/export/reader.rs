@@ -187,7 +187,7 @@ impl<F: RowFormat> Job<F> {
         off_thread(move || {
             let bytes = only(Box::new(Incoming::of(bytes)), &packing, end_is_told);
             let (damage, doubts) = (Damage::MayPass, Doubts::default());
-            let coming = Coming { end_is_told, damage, doubts };
+            let coming = Coming { end_is_told, charset: None, damage, doubts };
             let mut landing = Landing::open(files, name, bytes, coming)?;
             if let Some(stored) = stored {
                 landing.pass(&stored)?;

@@ -82,9 +82,7 @@ impl<F: RowFormat> Source for Export<F> {
         out: &mut Mapped,
     ) -> Result<(), SourceError> {
         match rows {
-            RawRows::Block { block, layout, chosen } => {
-                self.files.map(block, layout, raw, chosen, mapping, out)
-            }
+            RawRows::Block(rows) => self.files.map(rows, raw, mapping, out),
             RawRows::Document { .. } => Err(rows.wrong_form()),
         }
     }

@@ -154,7 +154,12 @@ pub(in super::super) struct BlockRow<'a, 'b> {
     lines: &'b mut Lines<'a>,
 }
 
-impl BlockRow<'_, '_> {
+impl<'a> BlockRow<'a, '_> {
+    /// Its bytes, without its line end.
+    pub fn content(&self) -> &'a [u8] {
+        self.content
+    }
+
     /// Sets the row aside.
     pub fn reject(&mut self, defects: Vec<Defect>) -> Reject {
         let start = (self.block.start + self.start as u64) as i64;

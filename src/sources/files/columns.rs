@@ -26,6 +26,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Whether it is a column without which no file is read.
+    pub fn is_needed_column(&self) -> bool {
+        self.needed && self.is_column()
+    }
+
+    fn is_column(&self) -> bool {
+        matches!(self.locator, Locator::Column(_) | Locator::Named(_))
+    }
+
     /// Everything that a mapping looks up in a row, in the order of [`Definition::locators`].
     pub fn of(definition: &Definition) -> Vec<Self> {
         let fields = definition.fields.iter().map(|field| Self {
@@ -35,7 +44,13 @@ impl Wanted {
         });
         let parts = &definition.external_id.parts;
         let key = parts.iter().map(|part| Self { locator: part.clone(), needed: true, key: true });
-        fields.chain(key).collect()
+        let also = definition.fields.iter().flat_map(|field| {
+            let needed = field.required && field.default.is_none();
+            let wanted =
+                move |locator: &Locator| Self { locator: locator.clone(), needed, key: false };
+            field.also().iter().map(wanted)
+        });
+        fields.chain(key).chain(also).collect()
     }
 }
 
@@ -96,12 +111,22 @@ pub fn resolve<'w>(
     let mut found = Vec::with_capacity(wanted.len());
     for Wanted { locator, needed, .. } in wanted {
         let column = match locator {
-            Locator::Nowhere => None,
+            Locator::Whole(_) | Locator::Nowhere => None,
             Locator::Column(names) => column_of(columns, names, *needed)?,
             Locator::Named(name) => column_of(columns, slice::from_ref(name), *needed)?,
             Locator::Path(path) => return Err(Unresolved::Path(path)),
         };
         found.push(column);
+    }
+    // Where keys are made of whole rows, no single column is needed; but one that is mapped has to be there.
+    let is_whole = |wanted: &Wanted| matches!(wanted.locator, Locator::Whole(_));
+    if found.iter().all(Option::is_none) && wanted.iter().any(is_whole) {
+        let names = wanted.iter().find_map(|wanted| match &wanted.locator {
+            Locator::Column(names) => Some(names.as_slice()),
+            Locator::Named(name) => Some(slice::from_ref(name)),
+            _ => None,
+        });
+        return names.map_or(Ok(found), |names| Err(Unresolved::Absent(names)));
     }
     Ok(found)
 }
@@ -172,7 +197,8 @@ fn find<'w>(columns: &Columns<'_>, names: &'w [String]) -> Result<Option<usize>,
     Ok(None)
 }
 
-/// How many of the mapped columns there are, and whether those are among them without which no file is read.
+/// How many of the mapped columns there are, and whether those are among them without which no file is read; one at
+/// least where none is needed by itself.
 pub fn located(columns: &[String], wanted: &[Wanted]) -> (usize, bool) {
     let columns = &Columns::new(columns);
     let (mut found, mut has_needed) = (0, true);
@@ -180,7 +206,7 @@ pub fn located(columns: &[String], wanted: &[Wanted]) -> (usize, bool) {
         let names = match locator {
             Locator::Column(names) => names,
             Locator::Named(name) => slice::from_ref(name),
-            Locator::Path(_) | Locator::Nowhere => continue,
+            Locator::Path(_) | Locator::Whole(_) | Locator::Nowhere => continue,
         };
         match find(columns, names) {
             Ok(Some(_)) => found += 1,
@@ -189,7 +215,9 @@ pub fn located(columns: &[String], wanted: &[Wanted]) -> (usize, bool) {
             Err(_) => found += 1,
         }
     }
-    (found, has_needed)
+    let any_needed = wanted.iter().any(Wanted::is_needed_column);
+    let any_mapped = wanted.iter().any(Wanted::is_column);
+    (found, has_needed && (any_needed || !any_mapped || found > 0))
 }
 
 /// Letters and digits in lower case: `"Item #"` and `item` are the same. A name without any is
@@ -208,7 +236,7 @@ pub fn lacking(columns: &[String], wanted: &[Wanted]) -> Vec<AbsentColumn> {
         let names = match locator {
             Locator::Column(names) => names,
             Locator::Named(name) => slice::from_ref(name),
-            Locator::Path(_) | Locator::Nowhere => continue,
+            Locator::Path(_) | Locator::Whole(_) | Locator::Nowhere => continue,
         };
         let column = locator.label().unwrap_or_default();
         let known = lacking.iter().any(|absent| absent.column == column);

@@ -36,7 +36,7 @@ impl Reading {
     pub fn warning(&self, table: &str) -> Option<String> {
         let name = self.encoding.name();
         match self.says {
-            Says::Sure | Says::Mark | Says::Zeros => None,
+            Says::Sure | Says::Mark | Says::Zeros | Says::Told => None,
             Says::Guess => Some(format!(
                 "the text is no UTF-8, and taken for {name}, which it looks like most: {table}.encoding = \"{}\" says so, \
                  or what it is",
@@ -59,6 +59,8 @@ pub enum Says {
     Mark,
     /// The zeros between its letters.
     Zeros,
+    /// Whoever sent it.
+    Told,
     /// Nobody: it is the likeliest.
     Guess,
     /// The job file, and the text looks like UTF-8.
@@ -152,6 +154,17 @@ pub fn of_text(
     reading(detector.guess(None, Utf8Detection::Deny), Says::Guess)
 }
 
+/// How a text is read of which whoever sends it says what it is in; `None` where it says so itself, or is rather UTF-8 as
+/// far as it is known: a few characters may be broken.
+pub fn told(charset: &'static Encoding, beginning: &[u8], complete: bool) -> Option<Reading> {
+    let head = &beginning[..beginning.len().min(GUESSED_FROM)];
+    let sample = &head[..head.len().min(SAMPLE)];
+    let (good, bad) = characters(head, complete && head.len() == beginning.len());
+    let says_itself = Encoding::for_bom(beginning).is_some() || by_zeros(sample).is_some();
+    let counts = charset != UTF_8 && bad > good && !says_itself;
+    counts.then_some(Reading { encoding: charset, says: Says::Told, transcoded: true })
+}
+
 /// Whether each byte is a character, and those of ASCII are what they are there.
 pub fn is_plain(encoding: &'static Encoding) -> bool {
     encoding.is_single_byte() && encoding.is_ascii_compatible()
@@ -196,6 +209,16 @@ fn by_zeros(sample: &[u8]) -> Option<&'static Encoding> {
 /// Whether a text is UTF-8, or is with a few broken characters: of these each row is set aside by itself, as are rows of
 /// which there are too few to guess from. A text that is ASCII with escapes may be ISO-2022-JP.
 fn is_utf_8(head: &[u8], whole: bool) -> bool {
+    let (good, bad) = characters(head, whole);
+    if bad == 0 && good == 0 {
+        let escapes = [&b"\x1b$B"[..], b"\x1b$@"];
+        return !escapes.iter().any(|escape| memchr::memmem::find(head, escape).is_some());
+    }
+    bad < EVIDENCE || good >= bad
+}
+
+/// Characters of several bytes that are UTF-8, and those that are none.
+fn characters(head: &[u8], whole: bool) -> (usize, usize) {
     let (mut rest, mut good, mut bad) = (head, 0_usize, 0_usize);
     loop {
         match std::str::from_utf8(rest) {
@@ -220,11 +243,7 @@ fn is_utf_8(head: &[u8], whole: bool) -> bool {
             }
         }
     }
-    if bad == 0 && good == 0 {
-        let escapes = [&b"\x1b$B"[..], b"\x1b$@"];
-        return !escapes.iter().any(|escape| memchr::memmem::find(head, escape).is_some());
-    }
-    bad < EVIDENCE || good >= bad
+    (good, bad)
 }
 
 /// Whether a text has several characters of several bytes, and all are UTF-8.
@@ -393,6 +412,25 @@ mod tests {
         }
         assert!(given("utf-32").is_err_and(|error| error.contains("iconv -f UTF-32")));
         assert!(given("euc-kp").is_err_and(|error| error.contains("did you mean \"euc-kr\"")));
+    }
+
+    #[test]
+    fn what_the_sender_says_counts_where_the_text_is_no_utf_8() {
+        let told = |text: &[u8]| {
+            told(encoding_rs::WINDOWS_1252, text, true).map(|reading| reading.encoding.name())
+        };
+        assert_eq!(told(b"id,name\n1,M\xfcller\n"), Some("windows-1252"));
+        for text in [
+            "id,name\n1,Müller\n".as_bytes(),
+            b"id,name\n1,Muller\n",
+            b"\xef\xbb\xbfid\n\xfc\n",
+            b"\xff\xfei\0d\0",
+            "1,Müller\n2,Köhler\n3,M\u{fc}".as_bytes().split_last().unwrap().1,
+        ] {
+            assert_eq!(told(text), None, "{text:?}");
+        }
+        let utf_8 = super::told(UTF_8, b"M\xfcller", true);
+        assert_eq!(utf_8, None);
     }
 
     #[test]

@@ -9,14 +9,14 @@ use super::location::Location;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, Progress, RawBlock};
+use crate::domain::file::{FileStamp, KnownFile, Layout, Progress, RawBlock};
 use crate::domain::hash::{ContentHash, Hashes};
 use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::mapping::{Mapped, Mapping};
-use crate::sources::SourceError;
+use crate::sources::{BlockRows, SourceError};
 use crate::values::row::Row;
 
 /// What is to be read of a file.
@@ -236,10 +236,8 @@ pub trait FileSource: Send + Sync {
     /// When the contract freezes the schema.
     fn map(
         &self,
-        block: &RawBlock,
-        layout: &Layout,
+        rows: BlockRows<'_>,
         raw: RawRef,
-        rows: &ChosenRows,
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError>;

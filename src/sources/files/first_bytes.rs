@@ -43,6 +43,34 @@ pub fn without_rows(text: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// What a text is that is JSON beyond doubt, and the kind that reads it.
+pub fn json(text: &[u8]) -> Option<(&'static str, &'static str)> {
+    let text = text.trim_ascii_start();
+    let is_object = |text: &[u8]| {
+        let key = text.strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+        let colon = |key: &[u8]| {
+            ["\":", "\" :"].iter().any(|end| memchr::memmem::find(key, end.as_bytes()).is_some())
+        };
+        key.is_some_and(|key| key.starts_with(b"\"") && colon(key))
+    };
+    let list = text.strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
+    if list.is_some_and(is_object) {
+        return Some(("a JSON document, a list of objects", "json"));
+    }
+    if !is_object(text) {
+        return None;
+    }
+    let (line, rest) = match memchr::memchr(b'\n', text) {
+        Some(end) => text.split_at(end),
+        None => (text, &[][..]),
+    };
+    let ends = line.trim_ascii_end().ends_with(b"}");
+    match ends && rest.trim_ascii_start().starts_with(b"{") {
+        true => Some(("JSON Lines, with an object on each line", "jsonl")),
+        false => Some(("a JSON document", "json")),
+    }
+}
+
 /// What a file is by its first bytes, and what to do to have rows.
 fn other_kind(text: &[u8]) -> Option<(&'static str, &'static str)> {
     const UNPACK: &str = "unpack it first";
@@ -84,6 +112,26 @@ fn other_kind(text: &[u8]) -> Option<(&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_told_from_a_header_that_has_braces() {
+        let kind = |text: &str| json(text.as_bytes()).map(|(_, kind)| kind);
+        assert_eq!(kind("{\"id\":1}\n{\"id\":2}\n"), Some("jsonl"));
+        assert_eq!(kind("\n{ \"id\" : 1 }\r\n{\"id\":2}"), Some("jsonl"));
+        assert_eq!(kind("{\"items\":[{\"id\":1}]}"), Some("json"));
+        assert_eq!(kind("{\n  \"items\": []\n}\n"), Some("json"));
+        assert_eq!(kind("[\n {\"id\":1},\n {\"id\":2}]"), Some("json"));
+        for text in [
+            "{id},name\n",
+            "[id],[name]\n",
+            "{\"id\",\"name\"}\n",
+            "",
+            "{",
+            "id,\"{\"\"a\"\":1}\"\n",
+        ] {
+            assert_eq!(kind(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_file_of_another_kind_is_said_to_be_one() {

@@ -112,6 +112,11 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
         Ok(Some(Reading::AS_IT_IS))
     }
 
+    /// Whether nobody else can say how files are encoded: the job file does, or they are no texts.
+    fn names_encoding(&self) -> bool {
+        true
+    }
+
     /// The layout of a file that was transcoded, of what [`RowFormat::head`] understood then.
     ///
     /// # Errors

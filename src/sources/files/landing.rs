@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
 use super::blocks;
 use super::damage::{damaged, is_damage};
 use super::format::{Doubts, Memo, RecordSpan, RowFormat, RowReader, Survey};
 use super::plan::{refuse_endless_row, understand_head};
-use super::readable::{Readable, readable};
+use super::readable::{Readable, Text, readable};
 use super::source::Files;
 use super::stream::Stream;
 use super::unpack::{Bytes, Packing, Unpacked};
@@ -38,6 +39,8 @@ pub enum Damage {
 pub struct Coming {
     /// Whether its bytes do not just stop: a file that does, and may be cut, is refused.
     pub end_is_told: bool,
+    /// What whoever sends it says that its text is in.
+    pub charset: Option<&'static Encoding>,
     /// What it means that it cannot be unpacked.
     pub damage: Damage,
     /// What is wrong of what its start makes believe, as far as that is known.
@@ -88,7 +91,12 @@ pub trait Lands: FileSource {
     ///
     /// # Errors
     /// When its beginning cannot be read, or is none of such a file.
-    fn readable(&self, name: &str, bytes: Bytes) -> Result<Bytes, SourceError>;
+    fn readable(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        charset: Option<&'static Encoding>,
+    ) -> Result<Bytes, SourceError>;
 }
 
 impl<F: RowFormat> Lands for Files<F> {
@@ -105,9 +113,15 @@ impl<F: RowFormat> Lands for Files<F> {
         &self.packing
     }
 
-    fn readable(&self, name: &str, bytes: Bytes) -> Result<Bytes, SourceError> {
+    fn readable(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        charset: Option<&'static Encoding>,
+    ) -> Result<Bytes, SourceError> {
         let failed = |error| failed(name, error, Damage::Stays);
-        Ok(readable(&self.format, name, bytes, self.packing.max_spool, failed)?.bytes)
+        let text = Text { bytes, charset };
+        Ok(readable(&self.format, name, text, self.packing.max_spool, failed)?.bytes)
     }
 }
 
@@ -196,7 +210,7 @@ impl<F: RowFormat> Landing<F> {
         files: Arc<Files<F>>,
         name: String,
         bytes: io::Result<Unpacked>,
-        Coming { end_is_told, damage, doubts }: Coming,
+        Coming { end_is_told, charset, damage, doubts }: Coming,
     ) -> Result<Self, SourceError> {
         // A file whose end nobody told may always have been cut.
         let damage = if end_is_told { damage } else { Damage::MayPass };
@@ -205,7 +219,8 @@ impl<F: RowFormat> Landing<F> {
         let end_is_told = end_is_told || packed || F::CONVERTED;
         let not_read = |error| failed(&name, error, damage);
         let most = files.packing.max_spool;
-        let Readable { bytes, transcoded } = readable(&files.format, &name, bytes, most, not_read)?;
+        let text = Text { bytes, charset };
+        let Readable { bytes, transcoded } = readable(&files.format, &name, text, most, not_read)?;
         let shown = name.clone();
         let mut stream = Stream::of(bytes, Box::new(move |error| failed(&shown, error, damage)));
         let head = understand_head(&files.format, Path::new(&name), &mut stream, doubts);

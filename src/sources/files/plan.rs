@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::damage::{damaged, is_damage};
 use super::format::{Alike, Doubts, HELD_ROW_BYTES, Head, Memo, RowFormat, RowReader, Survey};
-use super::readable::{self, Readable, readable};
+use super::readable::{self, Readable, Text, readable};
 use super::store::{FileState, Store, whole_micros};
 use super::stream::Stream;
 use super::unpack::{self, Packing};
@@ -211,7 +211,8 @@ pub(super) fn head<F: RowFormat>(
         .map_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()), |content| content.bytes);
     let name = path.display().to_string();
     let bytes = first.map_err(failed)?.bytes;
-    let Readable { bytes, transcoded } = readable(format, &name, bytes, packing.max_spool, failed)?;
+    let text = Text { bytes, charset: None };
+    let Readable { bytes, transcoded } = readable(format, &name, text, packing.max_spool, failed)?;
     let mut stream = Stream::of(bytes, Box::new(failed));
     let head = understand_head(format, path, &mut stream, Doubts::default())?;
     match &transcoded {

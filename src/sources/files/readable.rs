@@ -5,7 +5,9 @@
 
 use std::io::{Cursor, Read};
 
-use super::encodings::{GUESSED_FROM, Reading, Unreadable};
+use encoding_rs::Encoding;
+
+use super::encodings::{self, GUESSED_FROM, Reading, Unreadable};
 use super::format::RowFormat;
 use super::transcode::Transcoded;
 use super::unpack::{self, Bytes, Compression, Packing};
@@ -19,6 +21,15 @@ pub struct Readable {
     pub transcoded: Option<Reading>,
 }
 
+/// The unpacked bytes of a file.
+pub struct Text {
+    /// These.
+    pub bytes: Bytes,
+    /// What whoever sends them says that they are in: it counts where neither they nor the job file say it, and where
+    /// they are no UTF-8, since servers often declare their usual charset.
+    pub charset: Option<&'static Encoding>,
+}
+
 /// What rows of a format are looked for in, of the unpacked bytes of the file of this name. Blocking.
 ///
 /// # Errors
@@ -26,11 +37,11 @@ pub struct Readable {
 pub fn readable<F: RowFormat>(
     format: &F,
     file: &str,
-    bytes: Bytes,
+    text: Text,
     max_spool: u64,
     failed: impl Fn(std::io::Error) -> SourceError,
 ) -> Result<Readable, SourceError> {
-    let (reading, bytes) = encoding(format, file, bytes, &failed)?;
+    let (reading, bytes) = encoding(format, file, text, &failed)?;
     let (bytes, transcoded): (Bytes, _) = match reading {
         Some(reading) if reading.transcoded => {
             (Box::new(Transcoded::of(bytes, reading.encoding)), Some(reading))
@@ -45,7 +56,7 @@ pub fn readable<F: RowFormat>(
 fn encoding<F: RowFormat>(
     format: &F,
     file: &str,
-    mut bytes: Bytes,
+    Text { mut bytes, charset }: Text,
     failed: impl Fn(std::io::Error) -> SourceError,
 ) -> Result<(Option<Reading>, Bytes), SourceError> {
     let mut beginning = Vec::new();
@@ -57,6 +68,9 @@ fn encoding<F: RowFormat>(
         let reading = format
             .encoding(&beginning, complete)
             .map_err(|unreadable| refused(file, unreadable))?;
+        let told = charset.filter(|_| !format.names_encoding());
+        let told = told.and_then(|charset| encodings::told(charset, &beginning, complete));
+        let reading = told.or(reading);
         if reading.is_some() || complete {
             let bytes = Box::new(Cursor::new(beginning).chain(bytes));
             return Ok((reading, bytes));

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::blocks::BlockRow;
 use super::columns::Wanted;
 use super::file_source::WhenGone;
-use super::format::RowFormat;
+use super::format::{RowFormat, RowReader};
 use super::location::{Location, PATHS, Setting, is_pattern};
 use super::params::{self, FilesParams};
 use super::store::local::LocalStore;
 use super::store::{FileState, Store, changed, whole_micros};
 use super::unpack::Packing;
 use super::{blocks, plan};
-use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock};
+use crate::domain::file::{FileStamp, KnownFile, Layout};
 use crate::domain::raw::RawRef;
 use crate::domain::reject::Reject;
 use crate::domain::remark::Remark;
@@ -23,7 +23,7 @@ use crate::domain::task::Chunk;
 use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
-    AbsentColumn, AllowedRoots, FilePlan, FileSource, FoundPaths, KeyWatch, ParsedChunk,
+    AbsentColumn, AllowedRoots, BlockRows, FilePlan, FileSource, FoundPaths, KeyWatch, ParsedChunk,
     SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
@@ -220,25 +220,36 @@ impl<F: RowFormat> FileSource for Files<F> {
 
     fn map(
         &self,
-        block: &RawBlock,
-        layout: &Layout,
+        rows: BlockRows<'_>,
         raw: RawRef,
-        rows: &ChosenRows,
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError> {
+        let BlockRows { file, block, layout, chosen } = rows;
         let reader = self.reader(&raw.to_string(), layout)?;
         out.records.enter_raw(raw);
+        let placed = mapping.keys_are_places();
+        if placed && out.file != file {
+            file.clone_into(&mut out.file);
+        }
+        let mut buffer = <F::Reader as RowReader>::Buffer::default();
         // A line of what the file was turned into is none of the file.
         let has_lines = !F::CONVERTED;
         let reject = |mut found: BlockRow<'_, '_>, defects| {
             let reject = found.reject(defects);
             Reject { line: reject.line.filter(|_| has_lines), ..reject }
         };
-        blocks::rows(reader.as_ref(), block, rows, |found, row| match row {
+        blocks::rows(reader.as_ref(), block, chosen, |found, row| match row {
             Ok(row) => {
                 let number = found.number;
                 mapping.map(&row, raw, number, out, |defects| reject(found, defects))
+            }
+            Err(defects) if placed => {
+                let key = reader.read_key(found.content(), &mut buffer);
+                let key = key.as_ref().map(|row| row as &dyn Row);
+                let number = found.number;
+                mapping.set_aside(key, raw, number, out, reject(found, defects));
+                Ok(())
             }
             Err(defects) => {
                 out.rejects.push(raw, reject(found, defects));

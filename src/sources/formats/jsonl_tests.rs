@@ -24,7 +24,7 @@ use crate::sources::files::Files;
 use crate::sources::files::Wanted;
 use crate::sources::files::format::RowFormat;
 use crate::sources::files::location::{Location, Setting};
-use crate::sources::{AllowedRoots, FilePlan, FileScan, FileSource};
+use crate::sources::{AllowedRoots, BlockRows, FilePlan, FileScan, FileSource};
 use crate::values::row::Row;
 
 /// A folder with one file, and a job file for it.
@@ -116,7 +116,9 @@ impl Bench {
                 loaded.bytes.extend_from_slice(&block.payload);
                 let (all, raw) = (ChosenRows::All, RawRef::File(7));
                 let mapped = &mut loaded.mapped;
-                self.source.map(block, &scan.layout, raw, &all, &mapping, mapped).unwrap();
+                let (layout, chosen) = (&scan.layout, &all);
+                let rows = BlockRows { file: "file.jsonl", block, layout, chosen };
+                self.source.map(rows, raw, &mapping, mapped).unwrap();
             }
             loaded.rows += parsed.rows;
             loaded.shape.merge(&parsed.shape);

@@ -19,6 +19,7 @@ use crate::domain::reject::{Defect, ReasonCode};
 use crate::domain::shape::{FieldType, Place, Shape};
 use crate::domain::text;
 use crate::sources::{LedNowhere, SourceError, SourceErrorKind};
+use crate::values::content::RowContent;
 use crate::values::exact_numbers;
 use crate::values::field::Locator;
 use crate::values::row::{Cell, Row};
@@ -32,6 +33,8 @@ pub(in crate::sources) struct JsonRowReader {
     cells: Vec<CellPath>,
     /// The JSONPaths of the locators that have one.
     paths: Vec<Option<String>>,
+    /// The members that say where a record stands in its file.
+    place: &'static [&'static str],
 }
 
 /// Why a record cannot be read.
@@ -139,7 +142,12 @@ impl JsonRowReader {
             cells.push(cell);
         }
         let paths = locators.iter().map(|locator| locator.nested_path().map(str::to_owned));
-        Ok(Self { cells, paths: paths.collect() })
+        Ok(Self { cells, paths: paths.collect(), place: &[] })
+    }
+
+    /// The same of records in which these members say where they stand in their file.
+    pub fn placed_by(self, place: &'static [&'static str]) -> Self {
+        Self { place, ..self }
     }
 
     /// A record as the mapping sees it.
@@ -148,7 +156,7 @@ impl JsonRowReader {
             CellPath::Query(path, _) => Some(Found::of(path.query(record).all())),
             CellPath::Nowhere | CellPath::Keys(_) => None,
         });
-        JsonRow { record, cells: &self.cells, found: found.collect() }
+        JsonRow { record, cells: &self.cells, place: self.place, found: found.collect() }
     }
 
     /// What the records of a raw payload look like, which [`RawRef`] names by this text, and which
@@ -197,7 +205,7 @@ impl JsonRowReader {
 impl CellPath {
     fn new(locator: &Locator, slot: usize) -> Result<Self, SourceError> {
         let text = match locator {
-            Locator::Nowhere => return Ok(Self::Nowhere),
+            Locator::Whole(_) | Locator::Nowhere => return Ok(Self::Nowhere),
             Locator::Named(name) => return Ok(Self::Keys(vec![name.clone()])),
             Locator::Column(names) => {
                 let message = format!(
@@ -243,6 +251,7 @@ fn type_of(value: &Value) -> Option<FieldType> {
 pub struct JsonRow<'r> {
     record: &'r Value,
     cells: &'r [CellPath],
+    place: &'static [&'static str],
     found: Vec<Found<'r>>,
 }
 
@@ -290,6 +299,19 @@ impl Row for JsonRow<'_> {
 
     fn typed(&self) -> bool {
         true
+    }
+
+    fn content(&self) -> Option<RowContent> {
+        RowContent::of_object(self.record, self.place)
+    }
+
+    fn place(&self) -> Option<String> {
+        let part = |name: &&str| match self.record.get(*name)? {
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        };
+        let parts = self.place.iter().map(part).collect::<Option<Vec<_>>>()?;
+        (!parts.is_empty()).then(|| parts.join("!"))
     }
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {

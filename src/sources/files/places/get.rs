@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 use std::time::SystemTime;
 
+use encoding_rs::Encoding;
 use flate2::read::MultiGzDecoder;
 use reqwest::Url;
 use reqwest::header::{
@@ -241,7 +242,8 @@ async fn body(response: FileResponse, came: Came) -> Result<Body, SourceError> {
         false => Box::new(incoming),
     };
     // A packed body has an end of its own.
-    Ok(Body { file, bytes, end_is_told: end_is_told || is_gzip, from })
+    let (end_is_told, charset) = (end_is_told || is_gzip, charset_of(&headers));
+    Ok(Body { file, bytes, end_is_told, charset, from })
 }
 
 /// A file of which no part can be asked for.
@@ -310,6 +312,15 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, String> {
         }
     }
     Ok(gzip)
+}
+
+/// The charset of `Content-Type`, if there is such a one.
+fn charset_of(headers: &HeaderMap) -> Option<&'static Encoding> {
+    let kind = text_of(headers, CONTENT_TYPE.as_str())?;
+    let parameters = kind.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let mut charsets = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    let (_, charset) = charsets.next()?;
+    Encoding::for_label_no_replacement(charset.trim().trim_matches('"').as_bytes())
 }
 
 /// Where a part begins and where it ends, its last byte included, and how long the whole is, of `bytes 10-19/20`.

@@ -77,7 +77,13 @@ impl Place for Local {
             io::copy(&mut bytes.by_ref().take(from), &mut io::sink())
                 .map_err(|error| store.failed(&path, error))?;
             let bytes = Watched { bytes, store, path, file: file.clone() };
-            Ok(OpenedFile::Body(Body { file, bytes: Box::new(bytes), end_is_told: true, from }))
+            Ok(OpenedFile::Body(Body {
+                file,
+                bytes: Box::new(bytes),
+                end_is_told: true,
+                charset: None,
+                from,
+            }))
         })
         .boxed()
     }

@@ -26,6 +26,7 @@ use std::io::Read;
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
+use encoding_rs::Encoding;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,8 @@ pub struct Body {
     pub bytes: Box<dyn Read + Send>,
     /// Whether it is told where the bytes end, so that they do not just stop.
     pub end_is_told: bool,
+    /// What the answer says that its text is in.
+    pub charset: Option<&'static Encoding>,
     /// Where the bytes begin: where they were asked for, or 0.
     pub from: u64,
 }

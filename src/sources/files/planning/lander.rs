@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use encoding_rs::Encoding;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, stream};
@@ -53,6 +54,8 @@ struct Coming {
     bytes: Source,
     /// Whether it is told where they end.
     end_is_told: bool,
+    /// What the answer says that its text is in.
+    charset: Option<&'static Encoding>,
     /// What the answer says that the file is.
     listed: Listed,
     /// Why they could not be kept.
@@ -95,7 +98,8 @@ struct Part {
 const GONE: &str = "the archive has it no more, or `files.member` leaves it out; its records stay until a full run finds \
                     them missing";
 
-const AS_IT_SEEMS: How = How { end_is_told: true, doubts: Doubts(0), examined: false };
+const AS_IT_SEEMS: How =
+    How { end_is_told: true, charset: None, doubts: Doubts(0), examined: false };
 
 impl Lander {
     /// Reads what a request says.
@@ -290,12 +294,12 @@ impl State {
                 fetch(places, rules, Arc::clone(&file), is_at_its_start, false).await
             }
         };
-        let (bytes, end_is_told, listed) = match fetched? {
-            Fetched::Unchanged => (None, false, file.known.clone()),
+        let (bytes, end_is_told, charset, listed) = match fetched? {
+            Fetched::Unchanged => (None, false, None, file.known.clone()),
             Fetched::Bytes(coming) => {
-                let Coming { bytes, end_is_told, listed, no_room } = *coming;
+                let Coming { bytes, end_is_told, charset, listed, no_room } = *coming;
                 self.no_room = no_room;
-                (Some(bytes), end_is_told, Some(listed))
+                (Some(bytes), end_is_told, charset, Some(listed))
             }
         };
         if let (Some(first), Some(listed)) = (self.group.files.front_mut(), listed) {
@@ -303,7 +307,7 @@ impl State {
         }
         let Some(bytes) = bytes else { return Ok(None) };
         let rules = Arc::clone(&self.rules);
-        let (at, how) = (self.group.at.clone(), How { end_is_told, ..self.how });
+        let (at, how) = (self.group.at.clone(), How { end_is_told, charset, ..self.how });
         let open = move || Opened::new(rules, file, bytes, at.as_ref(), how);
         Ok(Some(off_thread(open).await))
     }
@@ -334,13 +338,14 @@ async fn fetch(
     }
     let known = file.known.as_ref().filter(|_| compares);
     let opened = places.of(&file.file.name).open(&file.file, known, 0).await?;
-    let Body { bytes, end_is_told, file: listed, .. } = match opened {
+    let Body { bytes, end_is_told, charset, file: listed, .. } = match opened {
         OpenedFile::Unchanged => return Ok(Fetched::Unchanged),
         OpenedFile::Body(body) => body,
     };
     let bytes = awaited(bytes, &rules.ended);
-    let coming =
-        |bytes, no_room| Fetched::Bytes(Box::new(Coming { bytes, end_is_told, listed, no_room }));
+    let coming = |bytes, no_room| {
+        Fetched::Bytes(Box::new(Coming { bytes, end_is_told, charset, listed, no_room }))
+    };
     let compares = compares && file.before.iter().any(|before| before.hash.is_some());
     if !compares && !is_small {
         return Ok(coming(Source::Live(bytes), None));

@@ -159,9 +159,7 @@ impl Source for SlicedFiles {
         out: &mut Mapped,
     ) -> Result<(), SourceError> {
         match rows {
-            RawRows::Block { block, layout, chosen } => {
-                self.setup.files.map(block, layout, raw, chosen, mapping, out)
-            }
+            RawRows::Block(rows) => self.setup.files.map(rows, raw, mapping, out),
             RawRows::Document { .. } => Err(rows.wrong_form()),
         }
     }

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::iter::Peekable;
 use std::sync::Arc;
 
+use encoding_rs::Encoding;
+
 use super::kept::Kept;
 use super::lost;
 use super::patience::awaited;
@@ -57,6 +59,8 @@ pub(super) struct Opened {
 pub(super) struct How {
     /// Whether it is told where its bytes end.
     pub end_is_told: bool,
+    /// What the answer says that its text is in.
+    pub charset: Option<&'static Encoding>,
     /// What is wrong of what the start of its next member makes believe.
     pub doubts: Doubts,
     /// Whether that member was looked through, and has what it must have.
@@ -112,7 +116,7 @@ impl Opened {
             Source::Live(live) => (None, live),
         };
         let same = match (&kept, at) {
-            (Some(kept), None) if !how.examined => same(&rules, &file, kept, how.end_is_told),
+            (Some(kept), None) if !how.examined => same(&rules, &file, kept, how),
             _ => Vec::new(),
         };
         let contents = contents(live, &rules.packing, how.end_is_told).peekable();
@@ -128,7 +132,8 @@ impl Opened {
 
     /// The same from where a task stands, if its bytes can be read again.
     pub fn again(self, at: Option<&Within>, how: How) -> Option<Self> {
-        let how = How { end_is_told: self.how.end_is_told, ..how };
+        let How { end_is_told, charset, .. } = self.how;
+        let how = How { end_is_told, charset, ..how };
         let same = self.same;
         let bytes = Source::Kept(self.kept?);
         let opened = Self::new(self.rules, self.file, bytes, at, How { examined: true, ..how });
@@ -203,9 +208,9 @@ impl Opened {
         if member.is_none() && bytes.as_ref().is_ok_and(|bytes| !bytes.packed) {
             self.rules.refuse_too_large(&name, self.file.file.size)?;
         }
-        let How { end_is_told, doubts, examined } = self.how;
+        let How { end_is_told, charset, doubts, examined } = self.how;
         (self.how.doubts, self.how.examined) = (Doubts::default(), false);
-        let coming = Coming { end_is_told, damage: Damage::Stays, doubts };
+        let coming = Coming { end_is_told, charset, damage: Damage::Stays, doubts };
         let landing = Arc::clone(&self.rules.files).land(name.clone(), bytes, coming)?;
         let mut open = Member { name, member, landing, ahead: None, rows: 0 };
         if let Some(stored) = self.stored.take() {
@@ -308,18 +313,19 @@ impl Opened {
 }
 
 /// The members of a file that are what they were.
-fn same(rules: &Rules, file: &ToLand, kept: &Kept, end_is_told: bool) -> Vec<Option<String>> {
+fn same(rules: &Rules, file: &ToLand, kept: &Kept, how: How) -> Vec<Option<String>> {
     let known = |before: &Before| before.hash.is_some();
     if !file.before.iter().any(known) {
         return Vec::new();
     }
     let mut same = Vec::new();
     let bytes = awaited(kept.read(), &rules.ended);
-    for Content { member, bytes } in contents(bytes, &rules.packing, end_is_told) {
+    for Content { member, bytes } in contents(bytes, &rules.packing, how.end_is_told) {
         let before = file.before_of(member.as_deref()).and_then(|before| before.hash);
         // What cannot be read is told when it is to be stored.
         let (Some(before), Ok(unpacked)) = (before, bytes) else { continue };
-        let Ok(bytes) = rules.files.readable(&file.file.name, unpacked.bytes) else { continue };
+        let readable = rules.files.readable(&file.file.name, unpacked.bytes, how.charset);
+        let Ok(bytes) = readable else { continue };
         if hash_of(bytes).is_ok_and(|hash| hash == before) {
             same.push(member);
         }

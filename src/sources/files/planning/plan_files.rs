@@ -141,17 +141,22 @@ impl<'a> Planning<'a> {
             return Err(error);
         }
         let found = all_known.then_some(names);
-        if let Some(names) = &found {
-            remarks.look_for_missing(&self.request.files, names);
-        }
-        let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
-        remarks.extend(waiting(young));
         let whole = files.iter().all(|file| matches!(file.plan, FilePlan::Whole(_)));
         // No files at all say nothing of records, unless files that are gone are to mean that theirs are missing.
         let any = listed > 0 || self.setup.files.when_gone() == WhenGone::Tombstone;
         let everything = any && nothing_left_out && whole && files.len() + landed == listed;
+        if let Some(names) = &found {
+            remarks.look_for_missing(&self.request.files, names, everything);
+        }
+        let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
+        remarks.extend(waiting(young));
         // What stands in files that are read as streams nobody has seen.
-        let order = if landed == 0 { keys.order() } else { KeyOrder::Ordered };
+        let order = match landed {
+            // No two rows stand in one place.
+            _ if mapping.keys_are_places() => KeyOrder::Distinct,
+            0 => keys.order(),
+            _ => KeyOrder::Ordered,
+        };
         let slices = groups.into_iter().map(|(lane, group)| NextSlice {
             slice: SliceId::new(lane, 0),
             position: group.to_json(),

@@ -9,6 +9,7 @@ use crate::domain::file_standing::{FileStanding, shown};
 use crate::domain::number::grouped;
 use crate::domain::remark::{Remark, few};
 use crate::job_file::Definition;
+use crate::job_file::policy::MissingAction;
 use crate::sources::{CommittedFiles, FilePlan, FileSource, FirstRow, FoundFile};
 
 /// The most things that are said of how files are understood.
@@ -116,7 +117,13 @@ impl<'a> FileRemarks<'a> {
     }
 
     /// Looks for files that earlier runs have read and that are not among these.
-    pub fn look_for_missing(&mut self, committed: &CommittedFiles, found: &[String]) {
+    /// `everything` says that the run reads all rows there are, so that it may mark those as deleted that are not.
+    pub fn look_for_missing(
+        &mut self,
+        committed: &CommittedFiles,
+        found: &[String],
+        everything: bool,
+    ) {
         let found: HashSet<&str> = found.iter().map(String::as_str).collect();
         let is_missing = |url: &str| !found.contains(url);
         let missing = committed.values().filter(|file| !file.gone && is_missing(&file.url));
@@ -126,12 +133,17 @@ impl<'a> FileRemarks<'a> {
         let more = files.saturating_sub(MOST_NAMED);
         let named = missing.into_iter().take(MOST_NAMED).map(shown);
         let named = named.collect::<Vec<_>>().join(", ");
+        let looks = self.definition.missing.action == MissingAction::Tombstone;
+        let fate = match everything && looks {
+            true => "are missing, but for those that other files have",
+            false => "stay",
+        };
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         self.missing = match files {
             0 => None,
-            1 => Some(format!("a file is not there any more: {named}; its records stay")),
+            1 => Some(format!("a file is not there any more: {named}; its records {fate}")),
             _ => Some(format!(
-                "{files} files are not there any more: {named}{more}; their records stay"
+                "{files} files are not there any more: {named}{more}; their records {fate}"
             )),
         };
     }

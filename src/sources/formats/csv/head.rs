@@ -3,6 +3,7 @@
 
 use super::grammar::{Grammar, NoCloseMemo};
 use super::header::{carried, duplicates, first_row, joined, numbered, visible_name};
+use super::header_rows;
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, TABLE};
 use super::preamble::{Preamble, lines_above_header};
@@ -15,6 +16,7 @@ use crate::sources::files::encodings::{Reading, Unreadable};
 use crate::sources::files::first_bytes;
 use crate::sources::files::format::{Doubts, Head};
 use crate::sources::{FirstRow, SourceError, SourceErrorKind};
+use crate::values::field::Locator;
 
 /// The most bytes of a header: its names are kept with the file, and each reader of it holds them.
 const MAX_HEADER: usize = 8 << 20;
@@ -37,6 +39,8 @@ pub(super) struct Beginning<'a> {
 struct Table {
     layout: CsvLayout,
     header: usize,
+    /// How many of the mapped columns it has, and whether those are among them without which no file is read.
+    located: usize,
     has_needed: bool,
 }
 
@@ -52,6 +56,7 @@ impl Beginning<'_> {
         }
         let mark = first_bytes::byte_order_mark(self.file, text, "CSV")?;
         let Some(reading) = self.reading(text, complete)? else { return Ok(None) };
+        self.refuse_json(&text[mark..])?;
         let Some(preamble) = Preamble::of(self.params, &text[mark..], complete) else {
             return Ok(None);
         };
@@ -66,24 +71,32 @@ impl Beginning<'_> {
             Ok(Some(Table { has_needed: true, .. })) => None,
             _ => self.table_below(&params, reading, &text[start..], complete),
         };
-        let mut notes = Vec::new();
-        let table = match found {
-            Some((lines, length, table)) => {
-                start += length;
-                let skipped = preamble.lines + lines;
-                let above = if lines == 1 { "the line above" } else { "the lines above" };
-                notes.push(format!(
-                    "{above} the header with the mapped columns, in line {}, belong to no row: csv.skip_lines = \
-                     {skipped} says so; csv.header = true takes the first row for the header",
-                    skipped + 1
-                ));
-                table
-            }
+        let (mut above, length, table) = match found {
+            Some(found) => found,
             None => match first? {
-                Some(table) => table,
+                Some(table) => (0, 0, table),
                 None => return Ok(None),
             },
         };
+        let mut notes = Vec::new();
+        let (length, table) = match self.taller_header(
+            &params,
+            reading,
+            &text[start..],
+            (length, &table),
+            complete,
+        ) {
+            Some(taller) => {
+                above -= taller.lines;
+                notes.push(header_rows::note(taller.rows, taller.more));
+                (taller.start, taller.table)
+            }
+            None => (length, table),
+        };
+        start += length;
+        if above > 0 {
+            notes.push(header_rows::lines_above(preamble.lines, above));
+        }
         let Table { mut layout, header, .. } = table;
         notes.extend(preamble.note);
         notes.append(&mut layout.notes);
@@ -102,6 +115,15 @@ impl Beginning<'_> {
             layout.notes.push(note.to_owned());
         }
         Ok(Some(Head { layout: layout.store()?, header_end, first_row: header_end + blank }))
+    }
+
+    /// A file of JSON has no columns: its first line would be taken for a header.
+    fn refuse_json(&self, text: &[u8]) -> Result<(), SourceError> {
+        let Some((what, kind)) = first_bytes::json(text) else { return Ok(()) };
+        let message = format!("{} is {what}, and no CSV", self.file);
+        Err(SourceError::new(SourceErrorKind::InvalidFile, message).advise(format!(
+            "write kind = \"{kind}\", and rename the table [csv]; fields are found by `from`, such as from = \"$.name\""
+        )))
     }
 
     /// How the text is encoded. What has to be transcoded was transcoded before, and is UTF-8 now.
@@ -141,6 +163,40 @@ impl Beginning<'_> {
             }
         });
         below.filter(|(_, length, table)| !self.are_rows(&text[..*length], table))
+    }
+
+    /// The table whose header takes more rows than one, if only so more of the mapped columns are found than in `table`,
+    /// which begins at that place of the text. It may begin in the lines above.
+    fn taller_header(
+        &self,
+        params: &CsvParams,
+        reading: Reading,
+        text: &[u8],
+        (at, table): (usize, &Table),
+        complete: bool,
+    ) -> Option<Taller> {
+        let named =
+            |wanted: &&Wanted| matches!(wanted.locator, Locator::Column(_) | Locator::Named(_));
+        let given = !matches!(params.header, Header::Auto(_)) || params.header_rows != 1;
+        if given || table.located == self.wanted.iter().filter(named).count() {
+            return None;
+        }
+        let above = header_rows::starts_of_lines(&text[..at]);
+        let starts = (1..).zip(above).map(|(lines, start)| (lines, start, lines + 1));
+        let here = (2..=header_rows::MOST).map(|rows| (0, at, rows));
+        let mut best: Option<Taller> = None;
+        for (lines, start, rows) in starts.chain(here) {
+            let params = CsvParams { header_rows: rows, ..params.clone() };
+            let Ok(Some(found)) = self.table(&params, reading, &text[start..], complete) else {
+                continue;
+            };
+            let most = best.as_ref().map_or(table.located, |best| best.table.located);
+            if found.has_needed && found.located > most {
+                let more = found.located - table.located;
+                best = Some(Taller { lines, start, rows, more, table: found });
+            }
+        }
+        best
     }
 
     /// Whether the lines above a header hold rows of its width, or quotes that it stands in: then they are data, and
@@ -194,22 +250,23 @@ impl Beginning<'_> {
             ..CsvLayout::new(dialect, encoding, self.params.fingerprint())
         };
         if complete && text.trim_ascii().is_empty() && named != Some(1) {
-            return Ok(Some(Table { layout, header: text.len(), has_needed: true }));
+            let (header, located) = (text.len(), 0);
+            return Ok(Some(Table { layout, header, located, has_needed: true }));
         }
         let Some(header) = self.header(params, &layout, text, complete)? else { return Ok(None) };
         layout.columns = header.columns;
         layout.notes.extend(duplicates(&layout.columns));
         let sample = &text[header.length..text.len().min(header.length + SAMPLE)];
         let whole = complete && header.length + sample.len() == text.len();
-        if !matches!(params.header, Header::Present(false)) && params.header_rows == 1 {
-            layout.repeated_header = repeated(params, &layout, header.first, sample)?;
+        if !matches!(params.header, Header::Present(false)) {
+            layout.repeated_header = repeated(params, &layout, header.last, sample)?;
         }
         let has_header = matches!(params.header, Header::Auto(_) | Header::Present(true));
         if has_header || params.extra_fields.is_some() {
             width::decide(params.extra_fields, &mut layout, sample, whole)?;
         }
-        let (_, has_needed) = located(&layout.columns);
-        Ok(Some(Table { layout, header: header.length, has_needed }))
+        let (located, has_needed) = located(&layout.columns);
+        Ok(Some(Table { layout, header: header.length, located, has_needed }))
     }
 
     /// The names of the columns, and the length of the header.
@@ -222,7 +279,7 @@ impl Beginning<'_> {
     ) -> Result<Option<Names<'t>>, SourceError> {
         let rows = match &params.header {
             Header::Names(names) => {
-                return Ok(Some(Names { columns: names.clone(), length: 0, first: &[] }));
+                return Ok(Some(Names { columns: names.clone(), length: 0, last: &[] }));
             }
             Header::Present(false) => 1,
             Header::Present(true) | Header::Auto(_) => params.header_rows,
@@ -231,7 +288,7 @@ impl Beginning<'_> {
         let reader = CsvReader::of_header(layout)?;
         let mut found: Vec<Vec<String>> = Vec::new();
         let (mut at, mut end) = (0, 0);
-        let mut first: &[u8] = &[];
+        let mut last: &[u8] = &[];
         let Some(blank) = reader.grammar.blank_lines(table, complete) else { return Ok(None) };
         at += blank;
         for _ in 0..rows {
@@ -251,19 +308,15 @@ impl Beginning<'_> {
             }
             let content = reader.grammar.content(&rest[..span.row]);
             found.push(names(file, &reader, content)?);
-            if first.is_empty() {
-                first = content;
-            }
+            last = content;
             end = at + span.row;
             at += span.next;
         }
         Ok(Some(match params.header {
-            Header::Present(false) => Names {
-                columns: numbered(found.first().map_or(0, Vec::len)),
-                length: 0,
-                first: &[],
-            },
-            _ => Names { columns: self.joined(&found), length: end, first },
+            Header::Present(false) => {
+                Names { columns: numbered(found.first().map_or(0, Vec::len)), length: 0, last: &[] }
+            }
+            _ => Names { columns: self.joined(&found), length: end, last },
         }))
     }
 
@@ -275,19 +328,31 @@ impl Beginning<'_> {
     }
 }
 
-/// The columns, the length of the header and its first row.
+/// A header of several rows.
+struct Taller {
+    /// How many of them stand above what was taken for the header.
+    lines: u32,
+    /// Where the first begins.
+    start: usize,
+    rows: u32,
+    /// How many columns more are found.
+    more: usize,
+    table: Table,
+}
+
+/// The columns, the length of the header and its last row.
 struct Names<'t> {
     columns: Vec<String>,
     length: usize,
-    first: &'t [u8],
+    last: &'t [u8],
 }
 
-/// The header as it may be repeated further down, in a table of several columns: its row, or that of a file whose columns
+/// The header as it may be repeated further down, in a table of several columns: its last row, or that of a file whose columns
 /// the job file names, or these names.
 fn repeated(
     params: &CsvParams,
     layout: &CsvLayout,
-    first: &[u8],
+    header: &[u8],
     rows: &[u8],
 ) -> Result<Option<String>, SourceError> {
     let encoding = layout.encoding()?;
@@ -311,7 +376,7 @@ fn repeated(
                 names.join(&layout.dialect.delimiter)
             }
         }
-        _ => encoding.decode_without_bom_handling(first).0.into_owned(),
+        _ => encoding.decode_without_bom_handling(header).0.into_owned(),
     };
     let quote = layout.dialect.quote;
     let row: String =

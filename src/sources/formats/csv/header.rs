@@ -30,21 +30,25 @@ pub(super) fn joined(rows: &[Vec<String>]) -> Vec<String> {
 }
 
 /// The rows of a header whose names of groups reach to the right: a cell with nothing in it, in a row that is not
-/// the last, belongs to the group on its left. None is carried where the last row has no name.
+/// the last, belongs to the group on its left. None is carried where no row below has a name.
 pub(super) fn carried(rows: &[Vec<String>]) -> Vec<Vec<String>> {
-    let Some((last, groups)) = rows.split_last() else { return Vec::new() };
-    let named = |at: usize| last.get(at).is_some_and(|name| !name.trim().is_empty());
-    let carry = |row: &Vec<String>| {
+    let named =
+        |row: &Vec<String>, at: usize| row.get(at).is_some_and(|name| !name.trim().is_empty());
+    let carry = |(number, row): (usize, &Vec<String>)| {
+        let below = &rows[number + 1..];
         let mut group = "";
-        let cells = row.iter().enumerate().map(|(at, cell)| {
+        let width = below.iter().map(Vec::len).max().unwrap_or(0).max(row.len());
+        let cells = (0..width).map(|at| {
+            let cell = row.get(at).map_or("", String::as_str);
             if !cell.trim().is_empty() {
                 group = cell;
             }
-            if named(at) { group.to_owned() } else { cell.clone() }
+            let is_named = below.iter().any(|row| named(row, at));
+            if is_named { group.to_owned() } else { cell.to_owned() }
         });
         cells.collect()
     };
-    groups.iter().map(carry).chain([last.clone()]).collect()
+    rows.iter().enumerate().map(carry).collect()
 }
 
 /// A name without what cannot be seen at its ends: byte order marks, zero-width characters, no-break spaces, and
@@ -192,6 +196,8 @@ mod tests {
             joined(&carried(&rows)),
             ["id", "2024 qty", "2024 price", "column_4", "Sum total"]
         );
+        let rows = [columns(&["", "2024"]), columns(&["", "qty", "price"]), columns(&["id", ""])];
+        assert_eq!(joined(&carried(&rows)), ["id", "2024 qty", "2024 price"]);
     }
 
     #[test]

@@ -13,6 +13,20 @@ pub(super) fn fields(job: &mut Inspection<'_>) {
         );
         job.problem(&keys, message);
     }
+    for name in job.fields_with("concat") {
+        for at in 0.. {
+            let at = at.to_string();
+            let keys = ["fields", name.as_str(), "concat", at.as_str()];
+            let Some(text) = job.text(&keys) else { break };
+            if looks_into_json(text) {
+                let message = format!(
+                    "{text:?} looks into JSON, and this source reads columns: write {:?}",
+                    last_name(text)
+                );
+                job.problem(&keys, message);
+            }
+        }
+    }
     for at in 0.. {
         let at = at.to_string();
         let keys = ["primary_key", at.as_str()];
@@ -40,11 +54,29 @@ fn looks_into_json(text: &str) -> bool {
 
 /// The last name of a JSONPath: what the column is probably called.
 fn last_name(path: &str) -> &str {
+    let path = without_places(path);
     let end = path.trim_end_matches(['\'', '"', ']', ')']);
     let start = end.rfind(['.', '\'', '"', '[', '$']).map_or(0, |at| at + 1);
     match &end[start..] {
         "" | "*" => "…",
         name => name,
+    }
+}
+
+/// A JSONPath without what is behind its last name: `[*]`, `[0]`, `.*`.
+fn without_places(path: &str) -> &str {
+    let mut path = path;
+    loop {
+        let place = path.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
+        path = match (path.strip_suffix(".*"), place) {
+            (Some(rest), _) => rest,
+            (None, Some((rest, at)))
+                if at.chars().all(|c| matches!(c, '*' | '-' | ':' | '0'..='9')) =>
+            {
+                rest
+            }
+            _ => return path,
+        };
     }
 }
 
@@ -60,7 +92,10 @@ mod tests {
             ("$['Unit Price']", "Unit Price"),
             ("$[\"a\"]", "a"),
             ("$", "…"),
-            ("$.a[*]", "…"),
+            ("$.a[*]", "a"),
+            ("$.meta['a b'][0][*]", "a b"),
+            ("$.a.*", "a"),
+            ("$[*]", "…"),
             ("price", "price"),
         ] {
             assert_eq!(last_name(path), name, "{path}");

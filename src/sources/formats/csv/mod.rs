@@ -9,6 +9,7 @@ mod grammar;
 mod guess_check;
 mod head;
 mod header;
+mod header_rows;
 mod inspect;
 mod layout;
 mod params;
@@ -31,7 +32,7 @@ use crate::domain::remark::Remark;
 use crate::job_file::Inspection;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns;
-use crate::sources::files::encodings::{Reading, Unreadable};
+use crate::sources::files::encodings::{AUTO, Reading, Unreadable};
 use crate::sources::files::format::{Alike, Doubts, Head, RowFormat};
 use crate::sources::files::location::ParamProblem;
 use crate::sources::{AbsentColumn, SourceError};
@@ -129,6 +130,10 @@ impl RowFormat for Csv {
 
     fn encoding(&self, beginning: &[u8], complete: bool) -> Result<Option<Reading>, Unreadable> {
         self.params.reading(beginning, complete)
+    }
+
+    fn names_encoding(&self) -> bool {
+        self.params.encoding != AUTO
     }
 
     fn transcoded(layout: &Layout, from: &Reading) -> Result<Layout, SourceError> {

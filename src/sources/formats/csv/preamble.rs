@@ -114,13 +114,14 @@ pub(super) fn lines_above_header<'a>(
     text: &'a [u8],
     wanted: &'a [Wanted],
 ) -> impl Iterator<Item = (u32, usize)> + 'a {
+    let all = !wanted.iter().any(Wanted::is_needed_column);
     let names: Vec<String> = wanted
         .iter()
-        .filter(|wanted| wanted.needed)
+        .filter(|wanted| all || wanted.needed)
         .flat_map(|wanted| match &wanted.locator {
             Locator::Column(names) => names.clone(),
             Locator::Named(name) => vec![name.clone()],
-            Locator::Path(_) | Locator::Nowhere => Vec::new(),
+            Locator::Path(_) | Locator::Whole(_) | Locator::Nowhere => Vec::new(),
         })
         .map(|name| fold(&name))
         .collect();

@@ -3,7 +3,7 @@
 
 use encoding_rs::Encoding;
 
-use super::grammar::{Field, FieldKind, Grammar, MAX_FIELDS};
+use super::grammar::{Field, FieldKind, Grammar, MARK, MAX_FIELDS};
 use super::header;
 use super::layout::{CsvLayout, Extra};
 use super::params::RaggedRows;
@@ -15,6 +15,8 @@ use crate::domain::text::quoted;
 use crate::sources::SourceError;
 use crate::sources::files::Wanted;
 use crate::sources::files::columns;
+use crate::values::content::RowContent;
+use crate::values::field::{Locator, RowPart};
 use crate::values::row::{Cell, Row};
 
 /// How many fields a row may have.
@@ -43,6 +45,8 @@ pub struct CsvReader {
     of_key: Vec<bool>,
     /// The columns up to the last that is part of the key.
     key_columns: usize,
+    /// The columns in the order of their names, where keys are made of all of them.
+    by_name: Vec<usize>,
     null_values: Vec<String>,
     /// Whether `\N` is no value: escapes without quotes are how databases write text.
     backslash_n_is_null: bool,
@@ -95,6 +99,12 @@ impl CsvReader {
         let key_columns = key.filter_map(|(_, column)| *column).max().map_or(1, |last| last + 1);
         let kept: Vec<String> =
             layout.columns.iter().map(|name| field_name::kept(name).into_owned()).collect();
+        let columns = columns::distinct(&kept);
+        let all = Locator::Whole(RowPart::Content);
+        let by_content = wanted.iter().any(|wanted| wanted.locator == all);
+        let key_columns = if by_content { columns.len() } else { key_columns };
+        let mut by_name: Vec<usize> = (0..if by_content { columns.len() } else { 0 }).collect();
+        by_name.sort_unstable_by_key(|at| columns[*at].as_str());
         Ok(Self {
             grammar: layout.grammar(encoding),
             encoding,
@@ -102,7 +112,8 @@ impl CsvReader {
             located,
             of_key: wanted.iter().map(|wanted| wanted.key).collect(),
             key_columns,
-            columns: columns::distinct(&kept),
+            by_name,
+            columns,
             width: match layout.ragged_rows {
                 RaggedRows::Quarantine => {
                     Width::From(layout.named_columns.unwrap_or(kept.len()), layout.extra)
@@ -181,6 +192,8 @@ impl CsvReader {
         if self.encoding == encoding_rs::UTF_8 || raw.is_ascii() {
             return std::str::from_utf8(raw).ok();
         }
+        // A mark of UTF-8 between files that were put together is no text in any encoding.
+        let raw = raw.strip_prefix(MARK).unwrap_or(raw);
         let mut decoder = self.encoding.new_decoder_without_bom_handling();
         decoded.clear();
         decoded.reserve(decoder.max_utf8_buffer_length_without_replacement(raw.len())?);
@@ -438,6 +451,14 @@ impl Row for CsvRow<'_> {
 
     fn typed(&self) -> bool {
         false
+    }
+
+    fn content(&self) -> Option<RowContent> {
+        let cell = |at: &usize| {
+            let text = header::visible_name(self.text(*at)?);
+            Some((self.reader.columns[*at].as_str(), text))
+        };
+        RowContent::of_texts(self.reader.by_name.iter().filter_map(cell))
     }
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {

@@ -217,6 +217,8 @@ fn has_lone_return(sample: &[u8], complete: bool) -> bool {
 pub(super) struct Votes {
     rows: usize,
     torn: usize,
+    /// Whether a row would be torn that is a good one as it is: what is left of it would pass for all of it.
+    good_torn: bool,
 }
 
 impl Votes {
@@ -235,11 +237,13 @@ impl Votes {
         if pieces > 1 {
             self.rows += rows;
             self.torn += usize::from(rows < pieces);
+            any.fields(content, &mut fields);
+            self.good_torn |= rows < pieces && fields.len() == columns;
         }
     }
 
-    /// Whether more rows come out than are torn.
+    /// Whether more rows come out than are torn, and no good one is.
     pub fn are_for_any(&self) -> bool {
-        self.rows > self.torn
+        self.rows > self.torn && !self.good_torn
     }
 }

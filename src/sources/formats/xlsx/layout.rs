@@ -143,7 +143,11 @@ impl XlsxLayout {
         let keys = columns::distinct(&self.columns);
         let named = |(wanted, column): (&Wanted, Option<usize>)| {
             let name = column.and_then(|at| keys.get(at)).cloned();
-            Wanted { locator: name.map_or(Locator::Nowhere, Locator::Named), ..wanted.clone() }
+            let locator = match wanted.locator {
+                Locator::Whole(part) => Locator::Whole(part),
+                _ => name.map_or(Locator::Nowhere, Locator::Named),
+            };
+            Wanted { locator, ..wanted.clone() }
         };
         let wanted: Vec<Wanted> = wanted.iter().zip(found).map(named).collect();
         let lines = Lines {
@@ -151,6 +155,7 @@ impl XlsxLayout {
             max_row_bytes: self.max_row_bytes,
             transcoded: None,
             marked: true,
+            place: &[SHEET, ROW],
         };
         LinesReader::new(&lines, &wanted)
     }

@@ -187,6 +187,10 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
         encodings::of_text(given, beginning, complete, CAN)
     }
 
+    fn names_encoding(&self) -> bool {
+        self.given.is_some()
+    }
+
     fn transcoded(layout: &Layout, from: &Reading) -> Result<Layout, SourceError> {
         let transcoded = Some(from.encoding.name().to_owned());
         let warnings = from.warning(K::NAME).into_iter().collect();
@@ -241,6 +245,7 @@ impl<K: LinesKind> LinesFormat<K> {
             max_row_bytes: layout.map_or(limits.max_row_bytes, |layout| layout.max_row_bytes),
             transcoded: layout.and_then(|layout| layout.transcoded.as_deref()),
             marked: false,
+            place: &[],
         };
         LinesReader::new(&lines, &self.wanted)
     }

@@ -17,7 +17,7 @@ use crate::sources::files::Wanted;
 use crate::sources::files::format::{LineBreaks, RecordSpan, RowReader, ShapeBuilder};
 use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
 use crate::sources::rows::path;
-use crate::values::field::Locator;
+use crate::values::field::{Locator, RowPart};
 
 /// Length of the blank lines at the start of `text`: of nothing but white space.
 pub fn blank_lines(text: &[u8], complete: bool) -> Option<usize> {
@@ -59,6 +59,8 @@ pub struct Lines<'a> {
     pub transcoded: Option<&'a str>,
     /// Whether values may be none, as [`NO_VALUE`] says.
     pub marked: bool,
+    /// The members that say where a row stands in its file, if it is not its number.
+    pub place: &'static [&'static str],
 }
 
 /// The record that was read last.
@@ -78,13 +80,9 @@ impl LinesReader {
         };
         let keys: Vec<Locator> = wanted.iter().map(of_key).collect();
         Ok(Self {
-            rows: JsonRowReader::new(&all)?,
-            keys: JsonRowReader::new(&keys)?,
-            key_fields: keys
-                .iter()
-                .filter(|key| **key != Locator::Nowhere)
-                .map(top_field)
-                .collect(),
+            rows: JsonRowReader::new(&all)?.placed_by(lines.place),
+            keys: JsonRowReader::new(&keys)?.placed_by(lines.place),
+            key_fields: key_fields(&keys, lines.place),
             max_row: usize::try_from(lines.max_row_bytes).unwrap_or(usize::MAX),
             table: lines.table,
             transcoded: lines.transcoded.map(str::to_owned),
@@ -123,10 +121,11 @@ impl LinesReader {
             );
         }
         format!(
-            "the line is not UTF-8: byte {} of it is 0x{:02X}; JSON is UTF-8, so convert the file, \
-             for example with `iconv -f windows-1252 -t UTF-8`",
+            "the line is not UTF-8: byte {} of it is 0x{:02X}; JSON is UTF-8 unless the job file names another encoding in \
+             {}.encoding, such as \"windows-1252\" or \"shift_jis\"",
             at + 1,
-            content.get(at).copied().unwrap_or_default()
+            content.get(at).copied().unwrap_or_default(),
+            self.table
         )
     }
 
@@ -159,6 +158,23 @@ impl LinesReader {
     }
 }
 
+/// The top-level fields that the parts of a key are in; `None` when nobody can tell.
+fn key_fields(keys: &[Locator], place: &[&str]) -> Option<BTreeSet<String>> {
+    let mut fields = BTreeSet::new();
+    for key in keys {
+        match key {
+            Locator::Nowhere | Locator::Whole(RowPart::File) => {}
+            Locator::Whole(RowPart::Number) => {
+                fields.extend(place.iter().map(|name| (*name).to_owned()));
+            }
+            key => {
+                fields.insert(top_field(key)?);
+            }
+        }
+    }
+    Some(fields)
+}
+
 /// The top-level field that a locator leads into.
 fn top_field(locator: &Locator) -> Option<String> {
     match locator {
@@ -168,7 +184,7 @@ fn top_field(locator: &Locator) -> Option<String> {
             Ok(path::Path::Keys(keys)) => keys.into_iter().next(),
             Ok(path::Path::Query(_)) | Err(_) => None,
         },
-        Locator::Column(_) | Locator::Nowhere => None,
+        Locator::Column(_) | Locator::Whole(_) | Locator::Nowhere => None,
     }
 }
 
@@ -277,5 +293,33 @@ impl ShapeBuilder<LinesReader> for LinesShape {
 
     fn finish(self, _: &LinesReader) -> Shape {
         self.shape
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::row::Row;
+
+    #[test]
+    fn a_row_of_a_workbook_stands_in_its_sheet() {
+        let lines = Lines {
+            table: "xlsx",
+            max_row_bytes: 1 << 10,
+            transcoded: None,
+            marked: true,
+            place: &["_sheet", "_row"],
+        };
+        let number = Locator::Whole(RowPart::Number);
+        let wanted = [Wanted { locator: number, needed: true, key: true }];
+        let reader = LinesReader::new(&lines, &wanted).unwrap();
+        let mut record = Record::default();
+        let row = br##"{"a":{"no value":"#DIV/0!"},"_sheet":"Prices","_row":17}"##;
+        let key = reader.read_key(row, &mut record).unwrap();
+        assert_eq!(key.place().as_deref(), Some("Prices!17"));
+        let content = |row: &[u8]| reader.read(row, &mut Record::default()).unwrap().content();
+        let one = content(br#"{"a":1,"_sheet":"Prices","_row":17}"#);
+        assert!(one.is_some());
+        assert_eq!(content(br#"{"a":1,"_sheet":"Other","_row":9}"#), one);
     }
 }

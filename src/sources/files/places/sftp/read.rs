@@ -44,7 +44,7 @@ pub async fn open(
     let reading = Reading { connection, path: path.to_owned(), file: file.clone() };
     tokio::spawn(async move { reading.pump(opened, from, sender).await });
     let bytes = Box::new(Incoming::of(pieces));
-    Ok(Body { file: file.clone(), bytes, end_is_told: true, from })
+    Ok(Body { file: file.clone(), bytes, end_is_told: true, charset: None, from })
 }
 
 struct Reading {

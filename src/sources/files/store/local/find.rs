@@ -139,7 +139,8 @@ impl<'a> Finder<'a> {
                     self.base_dir.join(entry).display(),
                     besides.unwrap_or_default()
                 ),
-            ));
+            )
+            .advise("if there may be none, write allow_empty = true under [files]"));
         }
         files.sort();
         self.left_out.extend(left_out);

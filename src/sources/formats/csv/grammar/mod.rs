@@ -38,7 +38,7 @@ use crate::sources::files::format::{LineBreaks, Memo, RecordSpan};
 pub(super) const MAX_FIELDS: usize = 1 << 16;
 
 /// UTF-8's byte order mark.
-const MARK: &[u8] = "\u{feff}".as_bytes();
+pub(super) const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A compiled dialect.
 #[derive(Debug)]

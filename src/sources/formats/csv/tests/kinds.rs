@@ -31,6 +31,33 @@ fn notes(scan: &FileScan) -> String {
 }
 
 #[test]
+fn a_row_is_known_by_all_that_it_holds_whether_all_of_it_is_read_or_its_key() {
+    let content = |text: &str| {
+        let all = Locator::Whole(RowPart::Content);
+        let wanted = vec![Wanted { locator: all, needed: true, key: true }];
+        let folder = TempDir::new().unwrap();
+        let source = open(params(), folder.path(), &["*.csv"], wanted).unwrap();
+        let bench = Bench { folder, source };
+        bench.write(text);
+        let mut planned = Vec::new();
+        let mut see = |row: &dyn Row| planned.push(row.content());
+        let plan = bench.source.plan(&bench.path(), None, &mut see).unwrap();
+        let FilePlan::Whole(scan) = plan else { panic!("{plan:?}") };
+        let reader = bench.reader(&scan);
+        let mut buffer = Default::default();
+        let rows = text.lines().skip(1).filter(|line| !line.trim_matches(',').is_empty());
+        let read = rows.map(|row| reader.read(row.as_bytes(), &mut buffer).unwrap().content());
+        assert_eq!(read.collect::<Vec<_>>(), planned, "{text}");
+        planned
+    };
+    let rows = content("b,a\n1,\"x\"\n,,\n\u{feff}1\u{a0},x\n1,X\n,1\n,\n");
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[0], rows[1]);
+    assert!(rows[0] != rows[2] && rows[2] != rows[3]);
+    assert_eq!(content("a,c,b\nx,,1\n"), rows[..1]);
+}
+
+#[test]
 fn lines_end_in_whatever_ends_them() {
     let three = [["M1", "7.50"], ["M2", "31.00"], ["M3", "12.00"]];
     for text in [
@@ -214,6 +241,88 @@ fn lines_above_a_header_that_has_the_mapped_columns_are_passed_over_and_told() {
     let strict = CsvParams { header: Header::Present(true), ..params() };
     let error = bench_wanting(strict, "# made by x\nid,name\n1,a\n", &["id"]).plan_error();
     assert!(error.contains("no column \"id\""), "{error}");
+}
+
+#[test]
+fn a_header_of_several_rows_is_found_by_the_columns_that_are_mapped_and_told() {
+    let columns = &["id", "2024 price", "2025 qty"];
+    let rows = "1,2,3.5,4,5.5\n2,6,7.5,8,9.5\n";
+    for (head, said) in [
+        (",2024,,2025,\nid,qty,price,qty,price\n", "header_rows = 2"),
+        ("id,2024,,2025,\n,qty,price,qty,price\n", "header_rows = 2"),
+        ("# made by x\r\n,2024,,2025,\r\nid,qty,price,qty,price\r\n", "header_rows = 2"),
+        ("Report\n\n,2024,,2025,\n,qty,price,qty,price\nid,,,,\n", "header_rows = 3"),
+    ] {
+        let bench = bench_wanting(params(), format!("{head}{rows}"), columns);
+        let scan = bench.whole();
+        let found = bench.reader(&scan).located().to_vec();
+        assert_eq!(found, [Some(0), Some(2), Some(3)], "{head:?}");
+        assert_eq!(bench.load_scan(&scan).rows.len(), 2, "{head:?}");
+        assert!(notes(&scan).contains(said), "{head:?}: {}", notes(&scan));
+        let lines_above = notes(&scan).contains("csv.skip_lines");
+        assert_eq!(lines_above, head.starts_with(['#', 'R']), "{head:?}: {}", notes(&scan));
+    }
+    // Its last row may come again.
+    let again =
+        format!(",2024,,2025,\nid,qty,price,qty,price\n{rows}id,qty,price,qty,price\n{rows}");
+    assert_eq!(load_wanting(params(), again, columns).rows.len(), 4);
+    let strict = CsvParams { header: Header::Present(true), ..params() };
+    let text = format!("id,2024,,2025,\n,qty,price,qty,price\n{rows}");
+    assert_eq!(bench_wanting(strict, text, columns).load().rows.len(), 3);
+}
+
+#[test]
+fn the_header_of_a_table_without_a_key_is_the_row_that_has_a_mapped_column() {
+    let load = |text: &str| {
+        let whole = Locator::Whole(RowPart::Number);
+        let key = Wanted { locator: whole, needed: true, key: true };
+        let name = Locator::Named("name".to_owned());
+        let wanted = vec![Wanted { locator: name, needed: false, key: false }, key];
+        let folder = TempDir::new().unwrap();
+        let source = open(params(), folder.path(), &["*.csv"], wanted).unwrap();
+        let bench = Bench { folder, source };
+        bench.write(text);
+        match bench.source.plan(&bench.path(), None, &mut |_| {}) {
+            Ok(FilePlan::Whole(scan)) => Ok(bench.load_scan(&scan).rows.len()),
+            Ok(plan) => panic!("{plan:?}"),
+            Err(error) => Err(error.text()),
+        }
+    };
+    assert_eq!(load("# made by x\nid;name\n1;a\n;\n2;b\n"), Ok(2));
+    assert_eq!(load("name\na\nb\n"), Ok(2));
+    let error = load("title,price\na,1\n").unwrap_err();
+    assert!(error.contains("no column \"name\""), "{error}");
+}
+
+#[test]
+fn a_file_of_json_is_said_to_be_one_and_which_kind_reads_it() {
+    for (text, kind) in [
+        ("{\"id\":1,\"name\":\"a\"}\n{\"id\":2}\n", "kind = \"jsonl\""),
+        ("[{\"id\":1}]", "kind = \"json\""),
+    ] {
+        let error = bench_wanting(params(), text, &["id"]).plan_error();
+        assert!(error.contains(kind) && error.contains("no CSV"), "{error}");
+    }
+}
+
+#[test]
+fn a_good_row_with_a_lone_return_in_it_is_never_cut() {
+    let text = "id,name\n1,a\r2,b\n3,c\rd\n4,e\n";
+    let loaded = Bench::new(params(), text).load();
+    assert_eq!(cells(&loaded), [["3", "c\rd"], ["4", "e"]]);
+    assert_eq!(reasons(&loaded), [(1, vec![ReasonCode::WrongFieldCount])]);
+    // So where it comes far behind the start.
+    let text = format!("id,name\n{}1,a\r2,b\n5,c\rd\n", "3,x\n".repeat(30_000));
+    let loaded = Bench::new(params(), text).load();
+    assert_eq!(loaded.rows.last().map(|(_, row)| row[1].clone()), Some(Some("c\rd".to_owned())));
+}
+
+#[test]
+fn a_mark_between_files_of_single_bytes_that_were_put_together_is_no_text() {
+    let given = CsvParams { encoding: "windows-1252".into(), ..params() };
+    let text = b"id,name\nK1,M\xfcller\n\xef\xbb\xbfK2,K\xf6hler\n\xef\xbb\xbf\"K3\",x\n";
+    let bench = bench_wanting(given, text, &["id"]);
+    assert_eq!(cells(&bench.load()), [["K1", "Müller"], ["K2", "Köhler"], ["K3", "x"]]);
 }
 
 #[test]

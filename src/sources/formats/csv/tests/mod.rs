@@ -20,7 +20,8 @@ use crate::domain::task::Chunk;
 use crate::sources::files::location::{Location, Setting};
 use crate::sources::files::{Files, blocks};
 use crate::sources::{AllowedRoots, FilePlan, FileScan, FileSource};
-use crate::values::field::Locator;
+use crate::values::field::{Locator, RowPart};
+use crate::values::row::Row;
 
 const SETTING: Setting = Setting { table: "csv", extension: "csv" };
 

@@ -1,0 +1,55 @@
+//! Owns what is said of a header of several rows that nobody has told of, and of lines above a header; and where the rows of
+//! such a header may begin.
+
+/// The most rows of a header that is found.
+pub(super) const MOST: u32 = 3;
+
+/// What is said of a header of so many rows, by which so many columns more are found.
+pub(super) fn note(rows: u32, more: usize) -> String {
+    let columns = match more {
+        1 => "one more of the mapped columns is".to_owned(),
+        more => format!("{more} more of the mapped columns are"),
+    };
+    format!(
+        "the header is taken for one of {rows} rows, for so {columns} found: csv.header_rows = {rows} says so; \
+         csv.header = true takes one row for the header"
+    )
+}
+
+/// What is said of lines that stand above a header, behind those that are known.
+pub(super) fn lines_above(known: u32, lines: u32) -> String {
+    let skipped = known + lines;
+    let (above, belong) =
+        if lines == 1 { ("the line above", "belongs") } else { ("the lines above", "belong") };
+    format!(
+        "{above} the header with the mapped columns, in line {}, {belong} to no row: csv.skip_lines = {skipped} says so; \
+         csv.header = true takes the first row for the header",
+        skipped + 1
+    )
+}
+
+/// Where the lines begin that may be the rows of a header above its last one, the last of them first.
+pub(super) fn starts_of_lines(text: &[u8]) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut end = text.len();
+    while end > 0 && starts.len() + 1 < MOST as usize {
+        let line = &text[..end];
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        end = memchr::memrchr2(b'\n', b'\r', line).map_or(0, |at| at + 1);
+        starts.push(end);
+    }
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_found_from_behind_whatever_ends_them() {
+        assert_eq!(starts_of_lines(b"a\nb\r\nc\r"), [5, 2]);
+        assert_eq!(starts_of_lines(b"a\n"), [0]);
+        assert_eq!(starts_of_lines(b""), [0; 0]);
+    }
+}

@@ -1,0 +1,88 @@
+//! Files whose rows have no key: the place of a row, or all that it holds, is one.
+
+use kasparro::db::runs::Run;
+use kasparro::domain::run::Mode;
+use kasparro::tasks::start_run::RunRequest;
+
+use crate::app::{TestApp, request};
+
+const KEYS: &str =
+    "select concat_ws(' ', external_id, name, case when deleted_at is not null then 'gone' end)
+                    from unified_records order by external_id";
+
+fn job(key: &str, more: &str) -> String {
+    format!(
+        "kind = \"csv\"\nprimary_key = \"{key}\"\n[csv]\npaths = [\"*.csv\"]\nchunk_size = 12\n{more}\n[fields]\n\
+         name = {{}}\n"
+    )
+}
+
+async fn app(key: &str, more: &str) -> TestApp {
+    let app = TestApp::empty().await;
+    app.write("s.toml", job(key, more));
+    app
+}
+
+fn note(run: &Run) -> &str {
+    run.stop_reason.as_deref().unwrap_or_default()
+}
+
+fn counts(run: &Run) -> [i64; 4] {
+    let counters = run.counters;
+    [counters.inserted, counters.updated, counters.unchanged, counters.quarantined]
+}
+
+#[tokio::test]
+async fn the_number_of_a_row_is_its_key_while_files_grow_and_are_replaced() {
+    let missing = "[missing]\naction = \"tombstone\"\nmax_ratio = 0.5";
+    let app = app("row_number", missing).await;
+    app.write("a.csv", "name,n\nx,1\nx,1\nx,\"1\"2\n,\n\ny,3\n");
+    app.write("b.csv", "name,n\nx,1\n");
+    let dry = app.run_as("s", &RunRequest { dry_run: true, ..request(Mode::Incremental) }).await;
+    assert_eq!(counts(&dry), [4, 0, 0, 1], "{dry:?}");
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [4, 0, 0, 1], "{run:?}");
+    // Rows are counted with those that are bad, and without lines that are blank.
+    let first = ["a.csv|1 x", "a.csv|2 x", "a.csv|4 y", "b.csv|1 x"];
+    assert_eq!(app.texts(KEYS).await, first);
+    app.write("a.csv", "name,n\nx,1\nx,1\nx,\"1\"2\n,\n\ny,3\nz,4\n");
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [1, 0, 0, 0], "only what is new is read: {run:?}");
+    let run = app.run_mode("s", Mode::Replay).await;
+    assert_eq!(counts(&run)[..2], [0, 0], "{run:?}");
+    // A quarantined row has its place, and is not missing; what stands behind the end is.
+    app.write("a.csv", "name,n\nX,1\nx,1\nx,\"1\"2\n");
+    let run = app.run_mode("s", Mode::Full).await;
+    assert_eq!(counts(&run), [0, 1, 2, 1], "{run:?}");
+    let now = ["a.csv|1 X", "a.csv|2 x", "a.csv|4 y gone", "a.csv|5 z gone", "b.csv|1 x"];
+    assert_eq!(app.texts(KEYS).await, now, "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn all_that_a_row_holds_is_its_key_wherever_it_stands_and_equal_rows_are_counted() {
+    let app = app("content", "").await;
+    app.write("a.csv", "name,n\nx,1\ny,2\nx,1\nz,\nx,1\n");
+    let says = "2 rows are equal to one in front in the same file, and one record with it";
+    let dry = app.run_as("s", &RunRequest { dry_run: true, ..request(Mode::Incremental) }).await;
+    assert_eq!(counts(&dry), [3, 0, 2, 0], "{dry:?}");
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [3, 0, 2, 0], "{run:?}");
+    assert!(run.status.is_success() && note(&run).contains(says), "{run:?}");
+    let keys = app.texts(KEYS).await;
+    assert!(keys.iter().all(|key| key.split(' ').next().unwrap_or_default().len() == 32));
+    // In another file, order, dialect, with another column that is empty: the same.
+    app.write("b.csv", "n;name;more\n2;y;\n;z;\n1; x;\n");
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [1, 0, 2, 0], "a space is another text: {run:?}");
+    assert!(!note(&run).contains("equal"), "rows of two files are no loss: {run:?}");
+    let run = app.run_mode("s", Mode::Full).await;
+    assert!(note(&run).contains(says), "{run:?}");
+    assert_eq!(counts(&run)[..2], [0, 0]);
+    // Another kind of key makes other records.
+    app.write("s.toml", job("row_number", ""));
+    let run = app.run("s").await;
+    let says = "records are identified by their row's number in its file, and were by all that their row holds";
+    assert!(note(&run).contains(says), "{run:?}");
+    app.database.close().await;
+}
