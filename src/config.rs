@@ -6,7 +6,7 @@
 mod root;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_RATE: u32 = 100;
 /// All streams of events and as many other requests; a quarter of what the API has room for.
 const DEFAULT_CONNECTIONS: u32 = 128;
+/// 1 GiB: more than most files, less than most disks.
+const DEFAULT_UPLOAD: u64 = 1 << 30;
 
 /// One layer of settings: what the command line and the environment say, or what the file says.
 /// This list, with its comments, is the documentation of the settings.
@@ -51,6 +53,16 @@ pub struct SettingsLayer {
         value_delimiter = ':'
     )]
     pub data_roots: Option<Vec<PathBuf>>,
+
+    /// Folder below which uploaded files are kept, in a folder per source; job files may read it. Without it nothing can
+    /// be uploaded
+    #[arg(long, env = "KASPARRO_UPLOAD_DIR", global = true, value_name = "DIR")]
+    pub upload_dir: Option<PathBuf>,
+
+    /// The largest file that may be uploaded, in bytes; 0 is any size [default: 1 GiB]
+    #[arg(long, env = "KASPARRO_UPLOAD_MAX_BYTES", global = true, value_name = "BYTES",
+        value_parser = |text: &str| whole(text, 0..=u64::MAX, DEFAULT_UPLOAD))]
+    pub upload_max_bytes: Option<u64>,
 
     /// Folder of the private PostgreSQL [default: the system's folder for application data]
     #[arg(long, env = "KASPARRO_DATA_DIR", global = true, value_name = "DIR")]
@@ -169,6 +181,10 @@ pub struct Settings {
     pub jobs_dir: PathBuf,
     /// See [`SettingsLayer::data_roots`].
     pub data_roots: Vec<PathBuf>,
+    /// See [`SettingsLayer::upload_dir`].
+    pub upload_dir: Option<PathBuf>,
+    /// See [`SettingsLayer::upload_max_bytes`]; `None` is any size.
+    pub upload_max_bytes: Option<NonZeroU64>,
     /// See [`SettingsLayer::data_dir`].
     pub data_dir: Option<PathBuf>,
     /// See [`SettingsLayer::listen`].
@@ -301,6 +317,8 @@ impl Settings {
             database_url: layer.database_url.filter(|url| !url.expose().is_empty()),
             jobs_dir: layer.jobs_dir.unwrap_or_else(|| root.join(root::JOBS)),
             data_roots: layer.data_roots.unwrap_or_default(),
+            upload_dir: layer.upload_dir,
+            upload_max_bytes: NonZeroU64::new(layer.upload_max_bytes.unwrap_or(DEFAULT_UPLOAD)),
             data_dir: layer.data_dir,
             listen,
             allow_anonymous: layer.allow_anonymous.unwrap_or(false),
@@ -330,6 +348,7 @@ impl SettingsLayer {
         Self {
             jobs_dir: self.jobs_dir.map(below),
             data_roots: self.data_roots.map(|roots| roots.into_iter().map(below).collect()),
+            upload_dir: self.upload_dir.map(below),
             data_dir: self.data_dir.map(below),
             secret_key_file: self.secret_key_file.map(below),
             pg_bin: self.pg_bin.map(below),
@@ -342,6 +361,8 @@ impl SettingsLayer {
             database_url: self.database_url.or(below.database_url),
             jobs_dir: self.jobs_dir.or(below.jobs_dir),
             data_roots: self.data_roots.or(below.data_roots),
+            upload_dir: self.upload_dir.or(below.upload_dir),
+            upload_max_bytes: self.upload_max_bytes.or(below.upload_max_bytes),
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             allow_anonymous: self.allow_anonymous.or(below.allow_anonymous),

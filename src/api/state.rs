@@ -6,6 +6,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tokio::time::timeout;
 
+use super::upload_folder::UploadFolder;
 use crate::db::Transaction;
 use crate::job_file::JobsFolder;
 use crate::sources::{Access, AllowedRoots};
@@ -27,6 +28,8 @@ pub struct ApiState {
     pub allowed_roots: AllowedRoots,
     /// Where tokens of login servers are kept.
     pub tokens: ProcessTokens,
+    /// Where uploaded files are kept, if they may be.
+    pub uploads: Option<UploadFolder>,
 }
 
 impl ApiState {

@@ -1,6 +1,7 @@
 //! Owns the single-purpose processes: `serve`, `worker`, `scheduler`, `migrate`, `healthcheck`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Schema};
 use super::out;
 use super::signals::Signals;
-use crate::api::{self, ApiState, AuthConfig, WithoutToken};
+use crate::api::{self, ApiState, AuthConfig, UploadFolder, WithoutToken};
 use crate::config::Settings;
 use crate::db::api_tokens;
 use crate::janitor;
@@ -95,10 +96,27 @@ pub(super) async fn auth_config(settings: &Settings, pool: &PgPool) -> anyhow::R
 
 /// Which files job files may lead to.
 pub(super) fn allowed_roots(settings: &Settings) -> anyhow::Result<AllowedRoots> {
-    AllowedRoots::new(&settings.data_roots).map_err(|(folder, error)| {
+    let mut roots = settings.data_roots.clone();
+    if let Some(uploads) = uploads(settings) {
+        uploads.make().with_context(|| {
+            format!("upload_dir: {} cannot be made", uploads.folder().display())
+        })?;
+        roots.push(uploads.folder().to_owned());
+    }
+    AllowedRoots::new(&roots).map_err(|(folder, error)| {
+        let setting = match settings.data_roots.contains(&folder) {
+            true => "data_roots",
+            false => "upload_dir",
+        };
         anyhow::Error::new(error)
-            .context(format!("data_roots: {} is no folder that can be read", folder.display()))
+            .context(format!("{setting}: {} is no folder that can be read", folder.display()))
     })
+}
+
+/// Where uploaded files are kept, if they may be.
+fn uploads(settings: &Settings) -> Option<UploadFolder> {
+    let most = settings.upload_max_bytes.map(NonZeroU64::get);
+    settings.upload_dir.as_ref().map(|folder| UploadFolder::new(folder.clone(), most))
 }
 
 /// How this process works on tasks.
@@ -128,7 +146,7 @@ pub(super) fn api_state(
     let sealing = settings.secret_key.as_ref().map(|key| Sealing::new(key.expose()));
     let tokens = ProcessTokens::new(pool.clone(), sealing);
     let (pool, jobs, allowed_roots) = (pool.clone(), jobs.clone(), allowed_roots(settings)?);
-    Ok(ApiState { pool, jobs, access, allowed_roots, tokens })
+    Ok(ApiState { pool, jobs, access, allowed_roots, tokens, uploads: uploads(settings) })
 }
 
 pub(super) async fn serve(

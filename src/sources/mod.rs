@@ -38,7 +38,7 @@ pub use parents_check::parents_problems;
 pub use plan::{AskedRange, CommittedFiles, FoundFile, Plan, PlanRequest};
 pub use slice::{
     BlockRows, ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows,
-    RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
+    RawSlice, SignsOfLife, SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
 };
 pub use source::{FailedParents, Kind, Listing, Opened, ParentsProfile, Profile, Source};
 pub use token_store::TokenStore;

@@ -1,7 +1,9 @@
 //! Reading: what a source is asked for, and what it gives. A slice is what is read and stored at a time.
 
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -40,6 +42,38 @@ pub struct SliceRequest {
     /// Whether the task has no other attempt if the first slice cannot be read: of several things one that cannot be had
     /// may be left out.
     pub last_attempt: bool,
+    /// Given while much is read of which nothing is stored.
+    pub signs: SignsOfLife,
+}
+
+/// What a task gives while it reads much of which nothing is stored, such as what was stored before it was killed: its
+/// time limit does not count from its start then.
+#[derive(Debug, Clone, Default)]
+pub struct SignsOfLife(Arc<AtomicU64>);
+
+impl SignsOfLife {
+    /// So many bytes have come in all.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The same bytes, each of which is a sign.
+    pub fn over(&self, bytes: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+        Box::new(Signing { bytes, signs: self.clone() })
+    }
+}
+
+struct Signing {
+    bytes: Box<dyn Read + Send>,
+    signs: SignsOfLife,
+}
+
+impl Read for Signing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer)?;
+        self.signs.0.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 /// Where a slice is.

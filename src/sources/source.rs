@@ -1,6 +1,6 @@
 //! The seam: what a source is to the engine, and a kind of source to kasparro.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,16 @@ pub trait Source: Send + Sync {
     ) -> BoxFuture<'static, Result<Option<Listing>, SourceError>> {
         let _ = access;
         std::future::ready(Ok(None)).boxed()
+    }
+
+    /// Whether a file of this machine, which need not be there yet, is read by runs.
+    ///
+    /// # Errors
+    /// When it is not, and what would lead to it.
+    fn takes_file(&self, path: &Path) -> Result<(), SourceError> {
+        let text =
+            format!("the source reads no files of this machine, and so not {}", path.display());
+        Err(SourceError::new(SourceErrorKind::InvalidConfig, text))
     }
 
     /// Begins to read at a position.

@@ -260,6 +260,7 @@ impl<'a> Trial<'a> {
                     known_pages: None,
                     parents: None,
                     last_attempt: false,
+                    signs: context.signs.clone(),
                 },
             };
             let file = match &request.position {

@@ -23,8 +23,8 @@ use crate::job_file::Definition;
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     Access, BlockRows, ChunkPosition, FilePlan, Finding, Parents, Plan, PlanRequest, Position,
-    RawRows, RawSlice, SliceContent, SliceRequest, Source, SourceError, SourceErrorKind,
-    StreamedChunk, TokenStore,
+    RawRows, RawSlice, SignsOfLife, SliceContent, SliceRequest, Source, SourceError,
+    SourceErrorKind, StreamedChunk, TokenStore,
 };
 
 /// How a source is read.
@@ -150,6 +150,7 @@ pub async fn read(
             known_pages: None,
             parents: parents.clone().map(|parents| parents as Arc<dyn Parents>),
             last_attempt: false,
+            signs: SignsOfLife::default(),
         };
         let mut reader = source.clone().read(request);
         loop {

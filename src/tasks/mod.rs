@@ -44,6 +44,7 @@ mod run_parents;
 mod snapshot_schema;
 mod sources_in_use;
 mod task_failure;
+mod time_limit;
 mod troubles;
 mod unchanged_pages;
 
@@ -58,7 +59,7 @@ use crate::domain::counters::Counters;
 use crate::domain::hash::StoredHash;
 use crate::domain::run::{Mode, RunId};
 use crate::domain::task::TaskPayload;
-use crate::sources::{Access, TokenStore};
+use crate::sources::{Access, SignsOfLife, TokenStore};
 use chunk_cache::ChunkCache;
 pub use error::TaskError;
 use memory::Memory;
@@ -80,6 +81,7 @@ struct TaskContext {
     slice_order: SliceOrder,
     chunks: Arc<ChunkCache>,
     memory: Arc<Memory>,
+    signs: SignsOfLife,
 }
 
 /// What a task leaves in the transaction besides the rows it wrote itself.

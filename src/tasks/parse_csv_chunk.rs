@@ -168,6 +168,7 @@ fn request(
         known_pages: None,
         parents: None,
         last_attempt: false,
+        signs: context.signs.clone(),
     }
 }
 

@@ -19,6 +19,7 @@ use super::normalize_batch::NormalizeBatch;
 use super::parse_csv_chunk::{ParseCsvChunk, ParseSmallChunks};
 use super::plan_run::PlanRun;
 use super::snapshot_schema::SnapshotSchema;
+use super::time_limit;
 use super::tokens::{ProcessTokens, Sealing};
 use super::troubles::Troubles;
 use super::{SourcesInUse, Task, TaskContext};
@@ -28,7 +29,7 @@ use crate::db::runs;
 use crate::domain::run::RunId;
 use crate::domain::task::{PlannedChunk, TaskPayload, TaskRole};
 use crate::queue::{Delivery, Handler, Message};
-use crate::sources::Access;
+use crate::sources::{Access, SignsOfLife};
 
 /// How failed tasks are tried again.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,9 @@ impl Performer {
     }
 
     async fn perform(&self, delivery: &mut Delivery, message: &Message) -> Result<(), TaskError> {
-        let Some((context, task)) = self.in_time(self.prepare(delivery, message)).await? else {
+        let Some((context, task)) =
+            self.in_time(&SignsOfLife::default(), self.prepare(delivery, message)).await?
+        else {
             return Ok(());
         };
         let payload = serde_json::from_value(task.payload.clone()).map_err(|error| {
@@ -192,10 +195,11 @@ impl Performer {
     /// Work that must not take longer than an attempt may.
     async fn in_time<T>(
         &self,
+        signs: &SignsOfLife,
         work: impl Future<Output = Result<T, TaskError>>,
     ) -> Result<T, TaskError> {
         let limit = self.retry.time_limit;
-        tokio::time::timeout(limit, work).await.map_err(|_| TaskError::TimedOut(limit))?
+        time_limit::within(limit, signs, work).await.ok_or(TaskError::TimedOut(limit))?
     }
 
     async fn mark_started(&self, run: RunId) -> Result<(), TaskError> {
@@ -234,6 +238,7 @@ impl Performer {
             slice_order: task.slice_order,
             chunks: self.chunks.clone(),
             memory: self.memory.clone(),
+            signs: SignsOfLife::default(),
         })
     }
 
@@ -249,7 +254,10 @@ impl Performer {
         // The time limit is that of a part: each is committed, so nothing of it is done in vain.
         // On the heap: the future of some tasks is large, and each of its callers would hold it.
         while let Some(next) = self
-            .in_time(Box::pin(self.part(&mut work, context, delivery, message, task, slice)))
+            .in_time(
+                &context.signs,
+                Box::pin(self.part(&mut work, context, delivery, message, task, slice)),
+            )
             .await?
         {
             slice = Some(next);

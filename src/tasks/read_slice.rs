@@ -603,5 +603,6 @@ pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> Sli
             .then(|| Arc::new(KeptPages::of(context)) as Arc<dyn KnownPages>),
         parents: Some(Arc::new(KeptParents::of(context))),
         last_attempt: false,
+        signs: context.signs.clone(),
     }
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kasparro::api::ApiState;
+use kasparro::api::{ApiState, UploadFolder};
 use kasparro::db::{self, runs, totals};
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::job_file::JobsFolder;
@@ -23,6 +23,8 @@ use crate::shipped;
 
 /// Long enough for a busy machine; a test that needs it has failed.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// The largest file that is taken over HTTP, in bytes.
+pub const UPLOAD: u64 = 3 << 20;
 
 pub struct TestApp {
     pub database: TestDatabase,
@@ -118,6 +120,7 @@ impl TestApp {
             jobs: self.jobs(),
             access: Access::Offline,
             allowed_roots: AllowedRoots::default(),
+            uploads: Some(UploadFolder::new(self.path("uploads"), Some(UPLOAD))),
             tokens: ProcessTokens::new(self.pool.clone(), None),
         }
     }

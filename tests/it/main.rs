@@ -94,5 +94,6 @@ mod stalled;
 mod terminal;
 mod unchanged_pages;
 mod upgrade;
+mod uploads;
 mod watching;
 mod windows;

@@ -69,6 +69,10 @@ impl<E: Endpoint> Endpoint for ConcurrencyLimit<E> {
             drop(request.take_body());
             return Ok(self.inner.call(request).await?.into_response());
         }
+        // Files are taken as they come; how many at once is decided where they are.
+        if required_scope::is_upload(request.method(), request.uri().path()) {
+            return Ok(self.inner.call(request).await?.into_response());
+        }
         self.complete(&mut request).await?;
         let Ok(_permit) = timeout(PERMIT_TIMEOUT, self.permits.acquire()).await else {
             return Ok(busy().into_response());

@@ -17,10 +17,13 @@ use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 use tokio::time::timeout;
 
 use super::problem::{Kind, Problem};
+use super::required_scope;
 use crate::api::openapi::paths::KnownPath;
 
 /// The longest a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that a file may be on its way; pauses between its pieces are bounded by themselves.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
 /// An endpoint that never fails, panics or hangs.
 pub(crate) struct ErrorHandler<E> {
@@ -73,7 +76,11 @@ impl<E: Endpoint> Endpoint for ErrorHandler<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        Ok(match timeout(self.timeout, answer).await {
+        let longest = match required_scope::is_upload(&method, &path) {
+            true => UPLOAD_TIMEOUT,
+            false => self.timeout,
+        };
+        Ok(match timeout(longest, answer).await {
             Ok(Ok(Ok(answer))) => answer.into_response(),
             Ok(Ok(Err(error))) => self.refuse(error, &method, &path),
             // The panic hook has said what happened and where.

@@ -10,6 +10,7 @@ pub(crate) mod credentials;
 pub(crate) mod endpoint;
 pub(crate) mod error_handler;
 pub(crate) mod event_stream;
+pub(crate) mod file_body;
 pub(crate) mod json_body;
 pub(crate) mod pagination;
 pub(crate) mod peek;

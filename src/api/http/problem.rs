@@ -56,6 +56,10 @@ string_enum! {
         NothingToRetry = "urn:kasparro:problem:nothing-to-retry",
         /// The run holds no deletions back, or a later run of the source has begun.
         NothingHeldBack = "urn:kasparro:problem:nothing-held-back",
+        /// The operator has named no folder for uploads.
+        NoUploads = "urn:kasparro:problem:no-uploads",
+        /// A file of that name is there, and is another one.
+        FileExists = "urn:kasparro:problem:file-exists",
         /// Nothing is kept that could be normalized again, or no such row is set aside.
         NothingToReplay = "urn:kasparro:problem:nothing-to-replay",
         /// The source is paused: no run of it starts.
@@ -68,7 +72,13 @@ string_enum! {
         TooManyRequests = "urn:kasparro:problem:too-many-requests",
         /// The body is larger than anything this API takes.
         BodyTooLarge = "urn:kasparro:problem:body-too-large",
-        /// The body is not declared as JSON.
+        /// The body ended early, or is not what its digest says.
+        DamagedBody = "urn:kasparro:problem:damaged-body",
+        /// There is no room for the file.
+        NoRoom = "urn:kasparro:problem:no-room",
+        /// No run would read the file.
+        UnreadFile = "urn:kasparro:problem:unread-file",
+        /// The body is not declared as JSON, or is a form in place of a file.
         UnsupportedMediaType = "urn:kasparro:problem:unsupported-media-type",
         /// The body is JSON, but not what the operation takes.
         InvalidRequest = "urn:kasparro:problem:invalid-request",
@@ -94,7 +104,9 @@ impl Kind {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ForeignPage => StatusCode::FORBIDDEN,
-            Self::InvalidParameter | Self::MalformedBody => StatusCode::BAD_REQUEST,
+            Self::InvalidParameter | Self::MalformedBody | Self::DamagedBody => {
+                StatusCode::BAD_REQUEST
+            }
             Self::UnknownPath
             | Self::UnknownSource
             | Self::UnknownRun
@@ -107,12 +119,17 @@ impl Kind {
             | Self::NothingHeldBack
             | Self::NothingToReplay
             | Self::SourcePaused
-            | Self::SourceNotPaused => StatusCode::CONFLICT,
+            | Self::SourceNotPaused
+            | Self::NoUploads
+            | Self::FileExists => StatusCode::CONFLICT,
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidRequest | Self::InvalidJobFile => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidRequest | Self::InvalidJobFile | Self::UnreadFile => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
             Self::UnreadableSource => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -142,7 +159,12 @@ impl Kind {
             Self::SlowRequest => "The body did not arrive in time",
             Self::TooManyRequests => "The client asks too often",
             Self::BodyTooLarge => "The body is too large",
-            Self::UnsupportedMediaType => "The body must be JSON",
+            Self::DamagedBody => "The body did not arrive as it was sent",
+            Self::NoRoom => "There is no room for the file",
+            Self::UnreadFile => "No run would read the file",
+            Self::NoUploads => "Files cannot be uploaded here",
+            Self::FileExists => "There is another file of that name",
+            Self::UnsupportedMediaType => "The body is of a type that is not taken here",
             Self::InvalidRequest => "The request cannot be followed",
             Self::InvalidJobFile => "The job file cannot be used",
             Self::UnreadableSource => "The source cannot be read",
@@ -316,6 +338,15 @@ impl Kind {
             Self::SlowRequest => "the body must arrive within 10 s",
             Self::TooManyRequests => "this client asks too often; try again in 1 s",
             Self::BodyTooLarge => "a body may have 1048576 bytes at most",
+            Self::DamagedBody => "the body ended before it was complete",
+            Self::NoRoom => "the folder for uploads is full",
+            Self::UnreadFile => {
+                "csv.paths: no entry leads to /srv/uploads/products_csv/prices.csv; add \"../uploads/products_csv/*.csv\""
+            }
+            Self::NoUploads => "the setting `upload_dir` names the folder for uploaded files",
+            Self::FileExists => {
+                "products_csv has a file prices.csv with other content; `replace=true` replaces it"
+            }
             Self::UnsupportedMediaType => {
                 "send the body with the header `Content-Type: application/json`"
             }

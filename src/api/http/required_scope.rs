@@ -7,10 +7,11 @@ use poem::http::Method;
 use crate::domain::token::Scope;
 
 /// What needs `run`: starting runs, what can be done to one that was started, and asking a source as a run does.
-const RUN: [(Method, &str); 4] = [
+const RUN: [(Method, &str); 5] = [
     (Method::POST, "/runs"),
     (Method::POST, "/runs/{id}/cancel"),
     (Method::POST, "/runs/{id}/retry"),
+    (Method::POST, "/sources/{name}/files"),
     (Method::POST, "/sources/{name}/preview"),
 ];
 
@@ -36,6 +37,11 @@ fn is_at(pattern: &str, path: &str) -> bool {
 /// Whether it is asked there how the service is: that is answered however busy the others are.
 pub(crate) fn is_probe(path: &str) -> bool {
     matches!(path, "/health" | "/health/ready")
+}
+
+/// Whether a file is uploaded there: its body may be large, and takes its time.
+pub(crate) fn is_upload(method: &Method, path: &str) -> bool {
+    *method == Method::POST && is_at("/sources/{name}/files", path)
 }
 
 /// Whether a browser shows what is at that path.
@@ -67,7 +73,9 @@ mod tests {
         ] {
             assert_eq!(needed(Method::GET, path), Some(Scope::Read), "{path}");
         }
-        for path in ["/runs", "/runs/7/cancel", "/runs/7/retry", "/sources/a/preview"] {
+        for path in
+            ["/runs", "/runs/7/cancel", "/runs/7/retry", "/sources/a/preview", "/sources/a/files"]
+        {
             assert_eq!(needed(Method::POST, path), Some(Scope::Run), "{path}");
         }
         for path in [

@@ -21,6 +21,7 @@ pub(crate) mod sources;
 pub(crate) mod start_runs;
 pub(crate) mod stats;
 pub(crate) mod task;
+mod uploads;
 
 use export::ExportApi;
 use health::HealthApi;
@@ -38,12 +39,13 @@ use samples::SamplesApi;
 use schemas::SchemasApi;
 use sources::SourcesApi;
 use stats::StatsApi;
+use uploads::UploadsApi;
 
 /// Every resource, in the order of the document. A tuple of poem-openapi holds 16 at most, so they stand
 /// in groups.
 pub(crate) type Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
-    (SourcesApi, PausesApi, PreviewsApi),
+    (SourcesApi, PausesApi, PreviewsApi, UploadsApi),
     (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
     (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );
@@ -51,7 +53,7 @@ pub(crate) type Resources = (
 /// One of each.
 pub(crate) const RESOURCES: Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
-    (SourcesApi, PausesApi, PreviewsApi),
+    (SourcesApi, PausesApi, PreviewsApi, UploadsApi),
     (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
     (HealthApi, StatsApi, RateLimitsApi, LandingApi),
 );

@@ -184,8 +184,9 @@ impl<F: RowFormat> Job<F> {
         let (files, packing) = (Arc::clone(&self.source.files), self.source.packing.clone());
         let file = open.position.job.as_ref().and_then(|job| job.file.clone());
         let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
+        let signs = self.request.signs.clone();
         off_thread(move || {
-            let bytes = only(Box::new(Incoming::of(bytes)), &packing, end_is_told);
+            let bytes = only(signs.over(Box::new(Incoming::of(bytes))), &packing, end_is_told);
             let (damage, doubts) = (Damage::MayPass, Doubts::default());
             let coming = Coming { end_is_told, charset: None, damage, doubts };
             let mut landing = Landing::open(files, name, bytes, coming)?;

@@ -12,7 +12,7 @@ use futures::{FutureExt, StreamExt, stream};
 use super::kept::{Keeping, Kept};
 use super::lost::emptiness;
 use super::opened::{How, OfMember, Opened, Source, Step, loaded, reason, shortened};
-use super::patience::{Patience, awaited};
+use super::patience::{Awaiting, Patience};
 use super::position::{Before, Group, ToLand, Within};
 use super::remarks::has_shrunk;
 use super::rules::Rules;
@@ -112,9 +112,10 @@ impl Lander {
         let setup = &self.setup;
         let (files, lacking) = (Arc::clone(&setup.files), group.lacking.clone());
         let patience = Patience::default();
-        let (params, job, ended) = (&setup.params, &setup.definition, patience.ended());
+        let (params, job) = (&setup.params, &setup.definition);
+        let awaiting = Awaiting { ended: patience.ended(), signs: self.request.signs.clone() };
         Ok(State {
-            rules: Arc::new(Rules::new(files, params, job, lacking, ended)),
+            rules: Arc::new(Rules::new(files, params, job, lacking, awaiting)),
             _patience: patience,
             places: setup.places(self.request.access)?,
             group,
@@ -342,7 +343,7 @@ async fn fetch(
         OpenedFile::Unchanged => return Ok(Fetched::Unchanged),
         OpenedFile::Body(body) => body,
     };
-    let bytes = awaited(bytes, &rules.ended);
+    let bytes = rules.awaiting.bytes(bytes);
     let coming = |bytes, no_room| {
         Fetched::Bytes(Box::new(Coming { bytes, end_is_told, charset, listed, no_room }))
     };

@@ -17,6 +17,7 @@ mod remarks;
 mod rules;
 mod setup;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -32,6 +33,8 @@ use self::setup::Setup;
 use super::landing::Lands;
 use super::off_thread::off_thread;
 use super::params::TABLE;
+use super::places::all::is_remote;
+use super::store::{leads_to, stored_name};
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::run::ReadRange;
@@ -134,6 +137,24 @@ impl Source for SlicedFiles {
             off_thread(move || Ok(Some(listing::of(&self.setup, &found)))).await
         }
         .boxed()
+    }
+
+    fn takes_file(&self, path: &Path) -> Result<(), SourceError> {
+        let (location, base) = (self.setup.files.location(), self.setup.definition.base_dir());
+        let setting = location.setting;
+        let mut entries = location.entries.iter().filter(|entry| !is_remote(entry));
+        let refused = |text| Err(SourceError::new(SourceErrorKind::InvalidConfig, text));
+        if !entries.any(|entry| leads_to(base, entry, path)) {
+            let folder = path.parent().unwrap_or(path);
+            let pattern = folder.join(format!("*.{}", setting.extension));
+            let pattern = stored_name(base, &pattern);
+            let text = format!("{setting}: no entry leads to {}", path.display());
+            return refused(format!("{text}; add {pattern:?}"));
+        }
+        if self.setup.params.excludes(&stored_name(base, path)) {
+            return refused(format!("files.exclude leaves {} out", path.display()));
+        }
+        Ok(())
     }
 
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {

@@ -11,7 +11,6 @@ use encoding_rs::Encoding;
 
 use super::kept::Kept;
 use super::lost;
-use super::patience::awaited;
 use super::position::{Before, ToLand, Within};
 use super::rules::Rules;
 use crate::domain::failure::{FailureClass, chain};
@@ -112,7 +111,7 @@ impl Opened {
         how: How,
     ) -> Self {
         let (kept, live) = match bytes {
-            Source::Kept(kept) => (Some(kept.clone()), awaited(kept.read(), &rules.ended)),
+            Source::Kept(kept) => (Some(kept.clone()), rules.awaiting.bytes(kept.read())),
             Source::Live(live) => (None, live),
         };
         let same = match (&kept, at) {
@@ -319,7 +318,7 @@ fn same(rules: &Rules, file: &ToLand, kept: &Kept, how: How) -> Vec<Option<Strin
         return Vec::new();
     }
     let mut same = Vec::new();
-    let bytes = awaited(kept.read(), &rules.ended);
+    let bytes = rules.awaiting.bytes(kept.read());
     for Content { member, bytes } in contents(bytes, &rules.packing, how.end_is_told) {
         let before = file.before_of(member.as_deref()).and_then(|before| before.hash);
         // What cannot be read is told when it is to be stored.

@@ -4,6 +4,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sources::SignsOfLife;
+
 /// Somebody who waits. Once it is dropped, nobody does.
 #[derive(Debug, Default)]
 pub(super) struct Patience(Arc<AtomicBool>);
@@ -21,12 +23,21 @@ impl Drop for Patience {
     }
 }
 
-/// The same bytes, which end in an error as soon as nobody waits for them.
-pub(super) fn awaited(
-    bytes: Box<dyn Read + Send>,
-    ended: &Arc<AtomicBool>,
-) -> Box<dyn Read + Send> {
-    Box::new(Awaited { bytes, ended: Arc::clone(ended) })
+/// What somebody waits for while it is read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Awaiting {
+    /// Whether nobody waits any more.
+    pub ended: Arc<AtomicBool>,
+    /// What tells them that it comes.
+    pub signs: SignsOfLife,
+}
+
+impl Awaiting {
+    /// The same bytes, which end in an error as soon as nobody waits for them.
+    pub fn bytes(&self, bytes: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+        let bytes = self.signs.over(bytes);
+        Box::new(Awaited { bytes, ended: Arc::clone(&self.ended) })
+    }
 }
 
 struct Awaited {
@@ -50,7 +61,8 @@ mod tests {
     #[test]
     fn bytes_come_as_long_as_somebody_waits_for_them() {
         let patience = Patience::default();
-        let mut bytes = awaited(Box::new(io::repeat(1)), &patience.ended());
+        let awaiting = Awaiting { ended: patience.ended(), ..Awaiting::default() };
+        let mut bytes = awaiting.bytes(Box::new(io::repeat(1)));
         assert_eq!(bytes.read(&mut [0; 9]).unwrap(), 9);
         drop(patience);
         let error = bytes.read(&mut [0; 9]).unwrap_err();

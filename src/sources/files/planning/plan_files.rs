@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::Utc;
 
@@ -362,11 +362,20 @@ fn name(base: &Path, file: &Found) -> String {
     }
 }
 
+/// A time so far ahead is that of a wrong clock, and says nothing of how old a file is.
+const AHEAD: Duration = Duration::from_secs(3600);
+
 /// Whether a file may still be written, as the job file says.
 pub(super) fn is_young(setup: &Setup, file: &Found, now: SystemTime) -> bool {
     let Some(min_age) = setup.params.min_age else { return false };
-    let age = modified(file).map(|time| now.duration_since(time).unwrap_or_default());
-    age.is_some_and(|age| age < min_age)
+    modified(file).is_some_and(|modified| is_younger(modified, min_age, now))
+}
+
+fn is_younger(modified: SystemTime, min_age: Duration, now: SystemTime) -> bool {
+    match now.duration_since(modified) {
+        Ok(age) => age < min_age,
+        Err(ahead) => ahead.duration() < AHEAD,
+    }
 }
 
 /// A file that is what it was.
@@ -388,4 +397,21 @@ fn waiting(young: usize) -> Option<Remark> {
         }
     };
     Some(Remark::note(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_waits_until_it_is_old_enough_and_not_for_a_time_of_a_wrong_clock() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (seconds, waits) in
+            [(-61, false), (-59, true), (0, true), (3_599, true), (3_601, false)]
+        {
+            let by = Duration::from_secs(i64::unsigned_abs(seconds));
+            let modified = if seconds < 0 { now - by } else { now + by };
+            assert_eq!(is_younger(modified, Duration::from_secs(60), now), waits, "{seconds}");
+        }
+    }
 }

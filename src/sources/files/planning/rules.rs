@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use super::patience::Awaiting;
 use super::position::Before;
 use crate::job_file::Definition;
 use crate::job_file::policy::Policy;
@@ -20,8 +20,8 @@ pub(super) struct Rules {
     pub packing: Packing,
     /// The largest of them.
     max_bytes: Option<u64>,
-    /// Whether nobody waits for them any more.
-    pub ended: Arc<AtomicBool>,
+    /// Who waits for them.
+    pub awaiting: Awaiting,
     /// Whether files may lose what they had.
     pub may_lose: bool,
     guards: bool,
@@ -38,7 +38,7 @@ impl Rules {
         params: &FilesParams,
         definition: &Definition,
         lacking_before: Option<BTreeSet<String>>,
-        ended: Arc<AtomicBool>,
+        awaiting: Awaiting,
     ) -> Self {
         let locators = definition.locators();
         let mapped = locators.iter().filter_map(|locator| locator.label());
@@ -46,7 +46,7 @@ impl Rules {
             packing: files.packing().clone(),
             files,
             max_bytes: params.max_bytes.map(u64::from),
-            ended,
+            awaiting,
             may_lose: definition.contract.missing_field == Policy::Evolve,
             guards: definition.contract.guards(),
             mapped: mapped.map(str::to_owned).collect(),

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
+pub(super) use self::local::leads_to;
 use crate::domain::file::FileStamp;
 use crate::sources::{FoundPaths, SourceError, SourceErrorKind};
 

@@ -3,6 +3,7 @@
 
 mod error;
 mod find;
+mod leads_to;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,6 +19,7 @@ use crate::sources::files::location::{Setting, is_pattern};
 use crate::sources::{AllowedRoots, FoundPaths, SourceError, SourceErrorKind};
 use error::meaning;
 use find::Finder;
+pub(in super::super) use leads_to::leads_to;
 
 /// The file system.
 #[derive(Debug)]
