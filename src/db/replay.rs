@@ -103,20 +103,24 @@ pub async fn slices(
         r#"with lost as (
             select run_id, jsonb_object_agg(what, names) as gone from (
                 select run_id, what, jsonb_agg(name order by name) as names from (
-                    select s.run_id, w.what, n.name, count(*) as slices
+                    select s.run_id, w.what, n.name, count(*) as slices,
+                        coalesce(max((s.result -> 'gone_from' ->> n.name)::bigint), 0) as fewest
                     from run_slices as s
                     cross join (values ('gone'), ('gone_paths')) as w (what)
                     cross join jsonb_array_elements_text(s.result -> w.what) as n (name)
                     where s.source = $1 and s.run_id between $2 and $3
                     group by s.run_id, w.what, n.name
                 ) as missing
-                where slices = (select count(*) from run_slices as a where a.run_id = missing.run_id)
+                where (slices, true) = (
+                    select count(*), coalesce(sum((a.result ->> 'gone_of')::bigint), 0) >= fewest
+                    from run_slices as a where a.run_id = missing.run_id
+                )
                 group by run_id, what
             ) as of_runs
             group by run_id
          )
          select payload as "payload!", bytes as "bytes!",
-            result - '{gone,gone_paths}'::text[] || coalesce((select gone from lost where lost.run_id = read.run_id), '{}') as "result!"
+            result - '{gone,gone_paths,gone_from,gone_of}'::text[] || coalesce((select gone from lost where lost.run_id = read.run_id), '{}') as "result!"
          from (
             select *, max(run_id) over (partition by raw_ref, chunk) as last_run_id
             from run_slices where source = $1 and run_id between $2 and $3
@@ -194,14 +198,18 @@ pub async fn take_over(
          ), lost as (
             select run_id, jsonb_object_agg(what, names) as gone from (
                 select run_id, what, jsonb_agg(name order by name) as names from (
-                    select s.run_id, w.what, n.name, count(*) as slices
+                    select s.run_id, w.what, n.name, count(*) as slices,
+                        coalesce(max((s.result -> 'gone_from' ->> n.name)::bigint), 0) as fewest
                     from run_slices as s
                     cross join (values ('gone'), ('gone_paths')) as w (what)
                     cross join jsonb_array_elements_text(s.result -> w.what) as n (name)
                     where s.source = $2 and s.run_id between $3 and $4
                     group by s.run_id, w.what, n.name
                 ) as missing
-                where slices = (select count(*) from run_slices as a where a.run_id = missing.run_id)
+                where (slices, true) = (
+                    select count(*), coalesce(sum((a.result ->> 'gone_of')::bigint), 0) >= fewest
+                    from run_slices as a where a.run_id = missing.run_id
+                )
                 group by run_id, what
             ) as of_runs
             group by run_id
@@ -210,7 +218,7 @@ pub async fn take_over(
                                    payload, result, bytes, done_at)
             select $1, kind || ':' || number, kind, role, 'done', number, number,
                    jsonb_set(payload, '{slice}', to_jsonb(number)),
-                   result - '{gone,gone_paths}'::text[] || coalesce((select gone from lost where lost.run_id = numbered.run_id), '{}'), bytes, now()
+                   result - '{gone,gone_paths,gone_from,gone_of}'::text[] || coalesce((select gone from lost where lost.run_id = numbered.run_id), '{}'), bytes, now()
             from numbered
          )
          select count(*) as "slices!", coalesce(sum(bytes), 0)::bigint as "bytes!",

@@ -38,6 +38,9 @@ pub struct Gaps {
     /// no entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub without: BTreeMap<String, u64>,
+    /// Those of them that the table had just so: the same ones as last time, and no further evidence.
+    #[serde(skip)]
+    pub known_before: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -55,6 +58,11 @@ impl Gaps {
         self.records > 0 && i64::try_from(self.records + self.deleted) == Ok(records)
     }
 
+    /// The records as what may be evidence.
+    pub fn records(&self) -> Records {
+        Records { all: self.records, new: self.records.saturating_sub(self.known_before) }
+    }
+
     /// Adds the gaps of other records.
     pub fn merge(&mut self, other: &Self) {
         self.records += other.records;
@@ -70,6 +78,22 @@ impl Gaps {
     }
 }
 
+/// How many records were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Records {
+    /// All of them.
+    pub all: u64,
+    /// Those that no run before can have looked at.
+    pub new: u64,
+}
+
+impl From<u64> for Records {
+    /// Records none of which was looked at before.
+    fn from(all: u64) -> Self {
+        Self { all, new: all }
+    }
+}
+
 /// What earlier runs had of one field of a job file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
@@ -79,7 +103,8 @@ pub struct Presence {
     pub records: u64,
     /// Those of them that had a value.
     pub with_value: u64,
-    /// Whether every record had one, ever since the field is mapped like this.
+    /// Whether every record had one, ever since the field is mapped like this. Where runs read what is new, a few
+    /// that have none do not decide it: the next value does, or so many that it is no accident.
     pub always: bool,
     /// Records since the last value.
     #[serde(default)]
@@ -107,19 +132,24 @@ impl Presence {
     }
 
     /// The same after a further run.
-    pub fn after(mut self, records: u64, with_value: u64, reads: Reads) -> Self {
+    pub fn after(mut self, records: impl Into<Records>, with_value: u64, reads: Reads) -> Self {
+        let records = records.into();
         let missed = self.is_missed_in(records, with_value, reads);
         if with_value == 0 || missed {
             self.missed = missed;
-            self.always &= missed || records == 0;
-            self.lacking = if with_value == 0 { self.lacking + records } else { 0 };
+            self.always &= missed || records.all == 0 || reads == Reads::News;
+            let lack = if reads == Reads::News { records.new } else { records.all };
+            self.lacking = if with_value == 0 { self.lacking + lack } else { 0 };
             return self;
         }
+        let records = records.all;
         if self.records > WELL_KNOWN {
             self.records = self.records.div_ceil(2);
             self.with_value = self.with_value.div_ceil(2);
         }
         if !self.missed {
+            // They lacked it by accident.
+            self.always &= self.lacking == 0;
             self.records += self.lacking;
         }
         self.records += records;
@@ -136,19 +166,33 @@ impl Presence {
     }
 
     /// Whether values of so few of these records are too few for an accident.
-    pub fn is_missed_in(&self, records: u64, with_value: u64, reads: Reads) -> bool {
-        if records == 0 {
+    pub fn is_missed_in(&self, records: impl Into<Records>, with_value: u64, reads: Reads) -> bool {
+        let records = records.into();
+        if records.all == 0 {
             return self.missed;
         }
         let looked_at = match reads {
-            Reads::News if !self.missed => self.lacking + records,
-            Reads::News | Reads::Again => records,
+            // What was looked at before may be among those that lacked it then.
+            Reads::News if !self.missed => records.all.max(self.lacking + records.new),
+            Reads::News | Reads::Again => records.all,
         };
         let is_large = (with_value as f64) < HARDLY_ANY * self.share() * looked_at as f64;
         if self.with_value == 0 || !is_large {
             return false;
         }
         self.missed || so_few_by_accident(self.share().min(SUREST), looked_at, with_value) < ODDS
+    }
+
+    /// How many records of a run that reads what is new must all lack the field for it to be no accident, whether or
+    /// not they were looked at before.
+    pub fn fewest_missed(&self) -> u64 {
+        let is_missed =
+            |all: &u64| self.is_missed_in(Records { all: *all, new: 0 }, 0, Reads::News);
+        let share = self.share().min(SUREST);
+        let about = (ODDS.ln() / (1.0 - share).ln()) as u64;
+        // One is enough where others were missed before.
+        let about = if is_missed(&1) { 1 } else { about.max(1) };
+        (about..about.saturating_add(3)).find(is_missed).unwrap_or(u64::MAX)
     }
 }
 
@@ -196,9 +240,15 @@ mod tests {
 
     #[test]
     fn gaps_are_counted_by_field() {
-        let one = Gaps { records: 3, deleted: 1, without: [("a".to_owned(), 3)].into() };
+        let one = Gaps {
+            records: 3,
+            deleted: 1,
+            without: [("a".to_owned(), 3)].into(),
+            ..Gaps::default()
+        };
         let mut both = one.clone();
-        both.merge(&Gaps { records: 2, deleted: 1, without: [("b".to_owned(), 1)].into() });
+        let other = [("b".to_owned(), 1)].into();
+        both.merge(&Gaps { records: 2, deleted: 1, without: other, ..Gaps::default() });
         assert_eq!(["a", "b", "c"].map(|field| both.with_value(field)), [2, 4, 5]);
         assert!(Gaps::default().is_empty() && !both.is_empty());
         assert!(both.are_of(7) && !both.are_of(5));
@@ -222,6 +272,26 @@ mod tests {
             assert_eq!((again.missed, news.missed), (false, run >= 5), "{run}");
         }
         assert_eq!(again.after(2, 1, Reads::Again).records, 1_020);
+    }
+
+    /// A record that is read again in each run, since it is at the watermark, is one record.
+    #[test]
+    fn the_same_news_read_again_and_again_are_no_evidence() {
+        let before = Presence::first("$.x", 100, 100);
+        let again = Records { all: 3, new: 0 };
+        let mut now = before.clone().after(3, 0, Reads::News);
+        for _ in 0..50 {
+            assert!(!now.is_missed_in(again, 0, Reads::News));
+            now = now.after(again, 0, Reads::News);
+        }
+        assert_eq!((now.lacking, now.always, now.fewest_missed()), (3, true, 5));
+        // Two more that lack it are enough, and one of them is enough for the next run.
+        let missed = now.clone().after(Records { all: 5, new: 2 }, 0, Reads::News);
+        assert!(missed.missed && missed.always && missed.fewest_missed() == 1);
+        assert!(!now.clone().after(Records { all: 4, new: 1 }, 0, Reads::News).missed);
+        // A value decides it: records may lack the field.
+        let decided = now.after(1, 1, Reads::News);
+        assert_eq!((decided.always, decided.lacking, decided.records), (false, 0, 104));
     }
 
     /// One old record among thousands, or a deployment that goes on, is no value that came back.
@@ -313,6 +383,9 @@ mod tests {
             prop_assert!(!missed(now, with_value) || missed(now + 1, with_value));
             prop_assert!(!missed(now, with_value) || missed(now, with_value.saturating_sub(1)));
             prop_assert_eq!(missed(0, 0), before.missed);
+            let fewest = before.fewest_missed();
+            let missed = |all| before.is_missed_in(Records { all, new: 0 }, 0, Reads::News);
+            prop_assert!(missed(fewest) && (fewest == 1 || !missed(fewest - 1)), "{fewest}");
         }
 
         #[test]

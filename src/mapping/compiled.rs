@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{self, Gone, RowContract, Watch};
+use super::contract::{self, Gone, Guarded, RowContract, Watch};
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Presence, Reads};
 use crate::domain::record::Column;
@@ -119,7 +119,7 @@ impl Mapping {
         schema: Option<&Schema>,
         known: &BTreeMap<String, Presence>,
         reads: Reads,
-    ) -> Gone {
+    ) -> Guarded {
         contract::guarded(definition, schema, known, reads)
     }
 }

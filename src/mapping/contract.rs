@@ -53,6 +53,42 @@ impl Gone {
     }
 }
 
+/// The fields that are guarded, as long as no record of a run was seen to have them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarded {
+    /// Those of which no record has anything.
+    #[serde(flatten)]
+    pub missing: Gone,
+    /// Of how many records of the run they must be missing to be gone; of any number where nothing is said.
+    #[serde(default, rename = "gone_from", skip_serializing_if = "BTreeMap::is_empty")]
+    pub fewest: BTreeMap<String, u64>,
+    /// How many records were looked at: those that say that they are deleted are none of them.
+    #[serde(default, rename = "gone_of", skip_serializing_if = "is_zero")]
+    pub records: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Guarded {
+    /// Adds what others have looked at.
+    pub fn merge(&mut self, others: &Self) {
+        self.missing.retain_those_of(&others.missing);
+        self.records += others.records;
+        let names = others.fewest.iter().map(|(name, fewest)| (name.clone(), *fewest));
+        self.fewest.extend(names);
+    }
+
+    /// What is gone: a few records that lack a field that every record had are an accident.
+    pub fn gone(mut self) -> Gone {
+        let is_gone = |name: &String| self.fewest.get(name).is_none_or(|it| *it <= self.records);
+        self.missing.fields.retain(is_gone);
+        self.missing.paths.retain(is_gone);
+        self.missing
+    }
+}
+
 /// What the contract watches of one locator.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -244,14 +280,24 @@ pub(super) fn guarded(
     schema: Option<&Schema>,
     known: &BTreeMap<String, Presence>,
     reads: Reads,
-) -> Gone {
+) -> Guarded {
     if !definition.contract.guards() {
-        return Gone::default();
+        return Guarded::default();
     }
     let always = |field: &FieldDefinition, from: &str| {
         known.get(&field.name).is_some_and(|known| {
             known.always && known.records > 0 && known.from == field_name::kept(from)
         })
+    };
+    let mut fewest = BTreeMap::new();
+    // Of news a few may lack what every record had: of all that a source has, none does by accident.
+    let mut take = |field: &FieldDefinition, name: String| {
+        if let (Reads::News, Some(known)) = (reads, known.get(&field.name)) {
+            let least = known.fewest_missed();
+            let kept = fewest.entry(name.clone()).or_insert(least);
+            *kept = least.max(*kept);
+        }
+        name
     };
     let fields = schema.map(|schema| match reads {
         Reads::Again => {
@@ -262,15 +308,18 @@ pub(super) fn guarded(
         Reads::News => {
             let fields = definition.fields.iter();
             let fields = fields.filter(|f| f.from.label().is_some_and(|from| always(f, from)));
-            let names = fields.filter_map(|field| Some(top_level(&field.from, schema)?.0));
-            names.filter(|name| schema.fields.contains_key(name)).collect()
+            let names = fields.filter_map(|field| Some((field, top_level(&field.from, schema)?.0)));
+            let names = names.filter(|(_, name)| schema.fields.contains_key(name));
+            names.map(|(field, name)| take(field, name)).collect()
         }
     });
     let paths = definition.fields.iter().filter_map(|field| {
         let path = field.from.nested_path()?;
-        always(field, path).then(|| path.to_owned())
+        always(field, path).then(|| (field, path.to_owned()))
     });
-    Gone { fields: fields.unwrap_or_default(), paths: paths.collect() }
+    let paths = paths.map(|(field, path)| take(field, path)).collect();
+    let missing = Gone { fields: fields.unwrap_or_default(), paths };
+    Guarded { missing, fewest, records: 0 }
 }
 
 fn guarded_fields(locators: &[Locator], schema: &Schema) -> BTreeSet<String> {

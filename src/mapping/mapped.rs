@@ -39,7 +39,7 @@ impl Mapped {
         });
         let deleted = self.gaps.deleted() - before.gaps.deleted();
         let records = (self.records.len() - before.records) as u64 - deleted;
-        Gaps { records, deleted, without: fields.collect() }
+        Gaps { records, deleted, without: fields.collect(), ..Gaps::default() }
     }
 
     /// What there is now.

@@ -209,6 +209,8 @@ pub struct Document {
 pub struct SliceNotes {
     /// The locators that lead into fields and led nowhere in any of the rows.
     pub leading_nowhere: Vec<LedNowhere>,
+    /// How many of the rows say that their records are deleted.
+    pub deleted: u64,
     /// What shows that the source has more that nobody will ask for.
     pub more: Option<String>,
     /// What an answer says is wrong with it, such as `` `error`: quota exceeded ``.

@@ -57,12 +57,14 @@ pub(super) async fn find(
         && matches!(status, RunStatus::Success | RunStatus::SuccessWithDuplicates);
     // Whatever leads from page to page: what moves meanwhile may be met on none of them.
     let profile = source.source.profile();
+    // Nor may what moves from one parent to another that was read before.
     let may_shift = profile.may_shift
+        || profile.parents.is_some()
         || profile.pages && run_tasks::is_any_lane_of_several(&mut *transaction, run.id).await?;
     // First, since what they have lost is missing as well, and is marked without waiting for another run.
     let of_parents = match status {
         RunStatus::Success | RunStatus::SuccessWithDuplicates if run.mode != Mode::Replay => {
-            of_parents(transaction, run, source).await?
+            of_parents(transaction, run, source, complete).await?
         }
         _ => None,
     };
@@ -87,10 +89,12 @@ pub(super) async fn find(
 }
 
 /// What there is to say of the children of parents that are deleted, and of those that a parent had and has no more.
+/// Of a `complete` run what is missing from all of them together is looked for besides.
 async fn of_parents(
     transaction: &mut PgConnection,
     run: &Run,
     source: &SourceInUse,
+    complete: bool,
 ) -> Result<Option<Remark>, TaskError> {
     let (name, profile) = (&run.source, source.source.profile());
     let parents = profile.parents.filter(|parents| parents.one_each);
@@ -101,6 +105,7 @@ async fn of_parents(
     }
     let missing = &source.definition.missing;
     let at_once = missing.after_sweeps.get() == 1
+        && !complete
         && !profile.may_shift
         && !missing_records::any_without_key(&mut *transaction, name).await?;
     if !at_once {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::guard::{self, still_gone};
+use super::guard::{self, Looked, still_missing};
 use super::mapper::{Mapper, NamedLayout};
 use super::plan_run;
 use super::read_slice::{self, SliceResult, in_a_circle, own, wait_for_token};
@@ -43,7 +43,7 @@ use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::domain::task::{Rows, TaskPayload};
 use crate::domain::text;
-use crate::mapping::contract::Gone;
+use crate::mapping::contract::{Gone, Guarded};
 use crate::mapping::{Before, Mapped};
 use crate::sources::{
     ChunkPosition, Document, FilePlan, FoundFile, Met, Parents, Plan, Position, Profile, RawSlice,
@@ -112,6 +112,7 @@ impl Task for DryRun {
         let absent = absent_fields(definition, &trial.shape, nowhere, known.as_ref(), &had, reads);
         trial.remarks.extend(absent);
         let reads = emptied::reads(&*context.source.source, context.mode);
+        trial.gaps.known_before = trial.counters.unchanged.unsigned_abs();
         trial.remarks.extend(emptied::remark(definition, &had, &trial.gaps, reads, &new));
         if context.mode != Mode::Replay {
             let reads = context.source.source.profile().reads;
@@ -236,7 +237,7 @@ impl<'a> Trial<'a> {
         let profile = context.source.source.profile();
         self.pending = Pending::for_order(&plan.order);
         // As in a run: documents wait as long as a field that every record had may come yet.
-        let mut gone = guard::guarded(context).await?;
+        let mut missing = guard::guarded(context).await?;
         let mut waiting = Waiting::default();
         let parents = self.parents(&plan).await?;
         let lanes = parents.as_ref().map(|parents| parents.lanes());
@@ -275,10 +276,13 @@ impl<'a> Trial<'a> {
             loop {
                 wait_here(context, &profile).await?;
                 let content = reader.next().await?;
-                let SliceContent { raw, bytes, shape, next, continues_at, notes, .. } = content;
+                let SliceContent { raw, bytes, rows, shape, next, continues_at, notes, .. } =
+                    content;
                 self.note_chain(slice, content.end, content.met)?;
                 let (nowhere, meant) = read_slice::paths(context, notes.leading_nowhere);
-                gone = still_gone(gone, &shape, &nowhere);
+                let records = rows.unsigned_abs().saturating_sub(notes.deleted);
+                missing =
+                    still_missing(missing, &Looked { shape: &shape, nowhere: &nowhere, records });
                 self.see(&shape, nowhere, meant);
                 let is_last = next.is_empty() && continues_at.is_none();
                 let more = notes.more.filter(|_| is_last);
@@ -301,8 +305,8 @@ impl<'a> Trial<'a> {
                         return Err(TaskError::Inconsistent(text.into()));
                     }
                 }
-                if gone.is_empty() || waiting.bytes > MOST_WAITING {
-                    gone = Gone::default();
+                if missing.missing.is_empty() || waiting.bytes > MOST_WAITING {
+                    missing = Guarded::default();
                     self.compare_documents(&mut waiting).await?;
                 }
                 if continues_at.is_none() {
@@ -311,7 +315,7 @@ impl<'a> Trial<'a> {
             }
         }
         if !waiting.documents.is_empty() {
-            self.set_gone(gone);
+            self.set_gone(missing.gone());
             self.compare_documents(&mut waiting).await?;
         }
         Ok(())

@@ -49,7 +49,7 @@ pub(super) fn remark(
     for (field, label) in read_fields(definition) {
         let with_value = gaps.with_value(&field.name);
         let Some(before) = before(field, &label, known) else { continue };
-        if !before.is_missed_in(gaps.records, with_value, reads) {
+        if !before.is_missed_in(gaps.records(), with_value, reads) {
             continue;
         }
         let mut text = format!("`{}`", visible(&cut(&label, SHOWN)));
@@ -132,10 +132,10 @@ pub(super) fn after(definition: &Definition, known: &Known, gaps: &Gaps, reads: 
             None if with_value == 0 => return None,
             None => Presence::first(&label, gaps.records, with_value),
             Some(_) if with_value == 0 && may_go => return None,
-            Some(before) if may_go && before.is_missed_in(gaps.records, with_value, reads) => {
+            Some(before) if may_go && before.is_missed_in(gaps.records(), with_value, reads) => {
                 Presence::first(&label, gaps.records, with_value)
             }
-            Some(before) => before.clone().after(gaps.records, with_value, reads),
+            Some(before) => before.clone().after(gaps.records(), with_value, reads),
         };
         Some((field.name.clone(), presence))
     });
@@ -184,7 +184,8 @@ mod tests {
     }
 
     fn gaps(records: u64, brand: u64) -> Gaps {
-        Gaps { records, deleted: 0, without: [("brand".to_owned(), brand)].into() }
+        let without = [("brand".to_owned(), brand)].into();
+        Gaps { records, without, ..Gaps::default() }
     }
 
     #[test]
@@ -221,7 +222,8 @@ mod tests {
             );
             known = after(&guarding, &known, &gaps(2_000, 1_999), AGAIN);
         }
-        let lost = Gaps { records: 60, deleted: 0, without: [("name".to_owned(), 57)].into() };
+        let lost =
+            Gaps { records: 60, without: [("name".to_owned(), 57)].into(), ..Gaps::default() };
         let said = |new: &[&str]| {
             let new = new.iter().map(|name| (*name).to_owned()).collect();
             remark(&guarding, &known, &lost, AGAIN, &new).unwrap().text

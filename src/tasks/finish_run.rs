@@ -235,7 +235,21 @@ async fn remarks(
     }
     let mut remarks = planned.remarks.clone();
     remarks.extend(snapshot(transaction, run.id).await?.remarks);
+    remarks.extend(of_backfill(run));
     Ok(remarks)
+}
+
+/// What there is to say of a backfill that changed records: of a log of changes they are older now.
+fn of_backfill(run: &Run) -> Option<Remark> {
+    let changed = run.counters.updated.unsigned_abs();
+    (run.range.is_some() && changed > 0).then(|| {
+        let one = if changed == 1 { "record that was there is" } else { "records that were there are" };
+        Remark::note(format!(
+            "{} {one} now what the API said for this range: of a log, in which a record comes once for each of its \
+             changes, that may be older than what it was; a range that ends now, or `--full`, reads all changes in order",
+            grouped(changed)
+        ))
+    })
 }
 
 /// What the snapshot of a run left in the ledger; nothing when there was none.
@@ -257,10 +271,11 @@ async fn look_at_fields(
 ) -> Result<Option<Remark>, TaskError> {
     let Counters { inserted, updated, unchanged, .. } = run.counters;
     // A dry run has looked itself.
-    let gaps = match run.dry_run {
+    let mut gaps = match run.dry_run {
         true => Gaps::default(),
         false => run_tasks::gaps(&mut *transaction, run.id).await?,
     };
+    gaps.known_before = unchanged.unsigned_abs();
     // Of the records of a run that an earlier version began not all gaps are known.
     if !gaps.are_of(inserted + updated + unchanged) {
         return Ok(None);

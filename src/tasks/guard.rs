@@ -1,11 +1,12 @@
 //! Owns the guard over mapped fields that every record had: which of them no record of a run has, and that nothing is
 //! normalized as long as one may still come. What has lost such a field stays out, and is read again by the next run.
+//! How many records of a run must lack it is said by [`Presence::fewest_missed`](crate::domain::presence::Presence).
 //!
 //! Slices that are read side by side know nothing of each other: what is gone is gone from all of them.
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{SourceInUse, TaskContext, TaskError};
+use super::{SourceInUse, TaskContext, TaskError, emptied};
 use crate::db::{field_presence, run_tasks, schemas};
 use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
@@ -13,61 +14,91 @@ use crate::domain::remark::Remark;
 use crate::domain::run::RunId;
 use crate::domain::shape::Shape;
 use crate::mapping::Mapping;
-use crate::mapping::contract::Gone;
+use crate::mapping::contract::{Gone, Guarded};
 
 /// The fields that every record had; none where the guard is kept by others or by nobody.
-pub(super) async fn guarded(context: &TaskContext) -> Result<Gone, TaskError> {
+pub(super) async fn guarded(context: &TaskContext) -> Result<Guarded, TaskError> {
     if !context.source.is_guarded {
-        return Ok(Gone::default());
+        return Ok(Guarded::default());
     }
     let schema = schemas::accepted_for(&context.pool, context.run).await?;
     let known = field_presence::get(&context.pool, &context.source_name).await?;
     let reads = context.source.source.profile().reads;
-    Ok(Mapping::guarded(&context.source.definition, schema.as_ref(), &known, reads))
+    let mut guarded = Mapping::guarded(&context.source.definition, schema.as_ref(), &known, reads);
+    if emptied::reads(&*context.source.source, context.mode) == Reads::Again {
+        guarded.fewest.clear();
+    }
+    Ok(guarded)
+}
+
+/// What was looked at of a slice.
+pub(super) struct Looked<'a> {
+    /// What its records look like.
+    pub shape: &'a Shape,
+    /// The paths that led nowhere in any of them.
+    pub nowhere: &'a [String],
+    /// How many there are, those left out that say that they are deleted.
+    pub records: u64,
 }
 
 /// The fields that every record had and that neither this slice has nor those in front of it that were read before.
-/// `nowhere` is the paths that led nowhere in any of its records.
-pub(super) async fn gone_so_far(
+pub(super) async fn missing_so_far(
     context: &TaskContext,
     slice: i64,
-    (shape, nowhere): (&Shape, &[String]),
-) -> Result<Gone, TaskError> {
+    looked: Looked<'_>,
+) -> Result<Guarded, TaskError> {
     if !context.source.is_guarded {
-        return Ok(Gone::default());
+        return Ok(Guarded::default());
     }
-    let gone = match run_tasks::missing_before(&context.pool, context.run, slice).await? {
+    let before = match run_tasks::missing_before(&context.pool, context.run, slice).await? {
         Some(missing) => of_ledger(missing)?,
         None => guarded(context).await?,
     };
-    Ok(still_gone(gone, shape, nowhere))
+    let now = still_missing(Guarded { records: 0, ..before }, &looked);
+    Ok(if now.missing.is_empty() { Guarded::default() } else { now })
 }
 
-/// Those of these fields that the records of a slice do not have either. `nowhere` is the paths that
-/// led nowhere in any of them. A slice without objects says nothing of what those behind it have.
-pub(super) fn still_gone(mut gone: Gone, shape: &Shape, nowhere: &[String]) -> Gone {
+/// Those of these fields that the records of a slice do not have either. A slice without objects says nothing of what
+/// those behind it have.
+pub(super) fn still_missing(mut before: Guarded, looked: &Looked<'_>) -> Guarded {
+    let Looked { shape, nowhere, records } = looked;
+    let missing = &mut before.missing;
     // What a shape had no room for may well be there.
-    gone.fields.retain(|field| !shape.cut && !shape.fields.contains_key(field));
-    gone.paths.retain(|path| nowhere.contains(path));
-    gone
+    missing.fields.retain(|field| !shape.cut && !shape.fields.contains_key(field));
+    missing.paths.retain(|path| nowhere.contains(path));
+    let missing = before.missing.clone();
+    before.fewest.retain(|name, _| missing.fields.contains(name) || missing.paths.contains(name));
+    before.records += records;
+    before
 }
 
-/// The guarded fields that no record of the run has. Either some slice that is read has them all, and
-/// then it stays so, or nothing is normalized before everything is read.
+/// The guarded fields that no record of the run has, and that so many lack that it is no accident. Either some slice
+/// that is read has them all, and then it stays so, or nothing is normalized before everything is read.
 pub(super) async fn gone(context: &TaskContext) -> Result<Gone, TaskError> {
-    let nothing = Ok(Gone::default());
+    Ok(missing(context).await?.gone())
+}
+
+/// Whether fields are missing from the run by what may be an accident: that they are gone from the source nobody
+/// knows before more of it was read.
+pub(super) async fn may_be_accidents(context: &TaskContext) -> Result<bool, TaskError> {
+    let missing = missing(context).await?;
+    Ok(missing.missing != missing.clone().gone())
+}
+
+/// The guarded fields that no record of the run has.
+async fn missing(context: &TaskContext) -> Result<Guarded, TaskError> {
     if !context.source.is_guarded || !run_tasks::is_any_missing(&context.pool, context.run).await? {
-        return nothing;
+        return Ok(Guarded::default());
     }
-    let mut gone: Option<Gone> = None;
+    let mut all: Option<Guarded> = None;
     for missing in run_tasks::missing_in_slices(&context.pool, context.run).await? {
         let missing = of_ledger(missing)?;
-        match &mut gone {
-            Some(gone) => gone.retain_those_of(&missing),
+        match &mut all {
+            Some(all) => all.merge(&missing),
             none => *none = Some(missing),
         }
     }
-    Ok(gone.unwrap_or_default())
+    Ok(all.unwrap_or_default())
 }
 
 /// Whether nothing may be normalized as long as more of the run is read.
@@ -109,6 +140,6 @@ pub(super) fn remark(rows: u64, reads: Reads) -> Option<Remark> {
     })
 }
 
-fn of_ledger(missing: serde_json::Value) -> Result<Gone, TaskError> {
+fn of_ledger(missing: serde_json::Value) -> Result<Guarded, TaskError> {
     serde_json::from_value(missing).map_err(|error| TaskError::Inconsistent(error.to_string()))
 }

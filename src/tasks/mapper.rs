@@ -122,7 +122,7 @@ impl Mapper {
     ) -> Result<(), TaskError> {
         let result = SliceResult::from_value(slice.result)?;
         if context.mode == Mode::Replay {
-            self.guard(&result.gone);
+            self.guard(&result.missing.missing);
         }
         let Some(raw) = &result.raw else { return Ok(()) };
         let raw: RawRef =

@@ -14,9 +14,10 @@ use sqlx::PgConnection;
 
 use super::chunk_cache::ChunkRows;
 use super::error::Patience;
+use super::guard::{self, Looked};
 use super::known_pages::KeptPages;
 use super::run_parents::{self, KeptParents};
-use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError, guard};
+use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError};
 use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
 use crate::db::raw_csv_blocks::{self, ChunkId};
@@ -33,7 +34,7 @@ use crate::domain::run::Mode;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::domain::task::{PlannedChunk, TaskPayload};
-use crate::mapping::contract::Gone;
+use crate::mapping::contract::Guarded;
 use crate::sources::{
     Access, Document, FailedParents, KnownPages, LedNowhere, Met, NextSlice, Position, Profile,
     RateState, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
@@ -78,7 +79,7 @@ pub(super) struct SliceResult {
     /// The guarded fields that no record of the slice, and of those in front of it that were read before,
     /// has.
     #[serde(flatten)]
-    pub gone: Gone,
+    pub missing: Guarded,
 }
 
 impl SliceResult {
@@ -104,7 +105,7 @@ pub(super) struct Gathered {
     pub content: SliceContent,
     /// What is known of a document.
     known: Option<Known>,
-    gone: Gone,
+    missing: Guarded,
 }
 
 impl Slices {
@@ -145,9 +146,13 @@ impl Slices {
             RawSlice::Nothing | RawSlice::Streamed(_) | RawSlice::Blocks { .. } => None,
         };
         let (nowhere, _) = paths(context, content.notes.leading_nowhere.clone());
-        let seen = (&content.shape, nowhere.as_slice());
-        let gone = guard::gone_so_far(context, self.slice.to_ledger(), seen).await?;
-        Ok(Gathered { content, known, gone })
+        let looked = Looked {
+            shape: &content.shape,
+            nowhere: &nowhere,
+            records: content.rows.unsigned_abs().saturating_sub(content.notes.deleted),
+        };
+        let missing = guard::missing_so_far(context, self.slice.to_ledger(), looked).await?;
+        Ok(Gathered { content, known, missing })
     }
 
     /// Stores what a source names in its own words.
@@ -157,20 +162,20 @@ impl Slices {
         transaction: &mut PgConnection,
         gathered: Gathered,
     ) -> Result<Effects, TaskError> {
-        let Gathered { mut content, known, gone } = gathered;
+        let Gathered { mut content, known, missing } = gathered;
         if let Some(end) = &content.end {
             run_chains::insert(transaction, context.run, self.slice, end).await?;
         }
         let effects = match (mem::take(&mut content.raw), known) {
             (RawSlice::Document(document), Some(known)) => {
                 let kept = (document, known);
-                self.store_page(context, transaction, kept, content, gone).await?
+                self.store_page(context, transaction, kept, content, missing).await?
             }
             (RawSlice::Streamed(chunks), _) if !chunks.is_empty() => {
-                self.store_streamed(context, transaction, chunks, content, gone).await?
+                self.store_streamed(context, transaction, chunks, content, missing).await?
             }
             (RawSlice::Nothing | RawSlice::Streamed(_), _) => {
-                self.nothing(context, content, gone)?
+                self.nothing(context, content, missing)?
             }
             (RawSlice::Document(_) | RawSlice::Blocks { .. }, _) => return Err(wrong_form()),
         };
@@ -184,7 +189,7 @@ impl Slices {
         transaction: &mut PgConnection,
         (document, known): (Document, Known),
         mut content: SliceContent,
-        gone: Gone,
+        missing: Guarded,
     ) -> Result<Effects, TaskError> {
         let rows = content.rows;
         let page = self.store_document(context, transaction, &known, &document, rows).await?;
@@ -199,7 +204,7 @@ impl Slices {
         content.next =
             run_parents::with_parents(context, transaction, mem::take(&mut content.next)).await?;
         let skipped = known.completed;
-        let mut effects = self.effects(context, content, (Some(raw), Vec::new()), gone)?;
+        let mut effects = self.effects(context, content, (Some(raw), Vec::new()), missing)?;
         effects.hold |= skipped && self.waits_for_more(context);
         Ok(effects)
     }
@@ -211,7 +216,7 @@ impl Slices {
         transaction: &mut PgConnection,
         mut chunks: Vec<StreamedChunk>,
         mut content: SliceContent,
-        gone: Gone,
+        missing: Guarded,
     ) -> Result<Effects, TaskError> {
         let (source, run) = (&context.source_name, context.run);
         let ids = register(context, transaction, &chunks).await?;
@@ -231,7 +236,7 @@ impl Slices {
             let StreamedChunk { chunk, rows, mut shape, .. } = of_file;
             let raw = RawRef::File(file_id);
             shape.seen_in(&raw.to_string());
-            let (bytes, gone) = (chunk.end - chunk.start, gone.clone());
+            let (bytes, missing) = (chunk.end - chunk.start, missing.clone());
             // What there is to say of all of them the first one says, and the last one what follows.
             let mut notes = SliceNotes::default();
             if number == 0 {
@@ -254,7 +259,7 @@ impl Slices {
             let stamp = FileStamp { size: chunk.end, modified: UNIX_EPOCH };
             let chunk = PlannedChunk { file_id, stamp, chunk };
             let task = TaskPayload::of_chunk(self.slice.to_ledger(), chunk);
-            let effects = self.effects(context, part, (Some(raw), Vec::new()), gone)?;
+            let effects = self.effects(context, part, (Some(raw), Vec::new()), missing)?;
             if number == last {
                 let Effects { counters, result, follow_ups, hold, continues_at, .. } = effects;
                 read.push(StoredSlice { task, counters, result });
@@ -271,10 +276,10 @@ impl Slices {
         &self,
         context: &TaskContext,
         content: SliceContent,
-        gone: Gone,
+        missing: Guarded,
     ) -> Result<Effects, TaskError> {
         let is_told = content.watermark.is_some() || !content.notes.files.is_empty();
-        let mut effects = self.effects(context, content, (None, Vec::new()), gone)?;
+        let mut effects = self.effects(context, content, (None, Vec::new()), missing)?;
         effects.counters = Counters::default();
         effects.result = effects.result.filter(|_| is_told);
         Ok(effects)
@@ -287,12 +292,12 @@ impl Slices {
         gathered: Gathered,
         file_id: i64,
     ) -> Result<(ChunkRows, Effects), TaskError> {
-        let Gathered { mut content, gone, .. } = gathered;
+        let Gathered { mut content, missing, .. } = gathered;
         let RawSlice::Blocks { blocks, watched, watched_rows } = mem::take(&mut content.raw) else {
             return Err(wrong_form());
         };
         let effects =
-            self.effects(context, content, (Some(RawRef::File(file_id)), watched), gone)?;
+            self.effects(context, content, (Some(RawRef::File(file_id)), watched), missing)?;
         Ok((ChunkRows { blocks, repeated: watched_rows }, effects))
     }
 
@@ -302,7 +307,7 @@ impl Slices {
         context: &TaskContext,
         content: SliceContent,
         (raw, repeated): (Option<RawRef>, Vec<i64>),
-        gone: Gone,
+        missing: Guarded,
     ) -> Result<Effects, TaskError> {
         let counters = Counters {
             slices: 1,
@@ -311,7 +316,7 @@ impl Slices {
             ..Counters::default()
         };
         let (leading_nowhere, meant) = paths(context, content.notes.leading_nowhere);
-        let hold = !gone.is_empty();
+        let hold = !missing.missing.is_empty();
         // Only where nothing follows can there be more than is read.
         let goes_on = content.next.iter().any(|next| next.slice.lane() == self.slice.lane());
         let is_last = !goes_on && content.continues_at.is_none();
@@ -326,7 +331,7 @@ impl Slices {
             end: content.end,
             watermark: content.watermark,
             files: content.notes.files,
-            gone,
+            missing,
         };
         let follow_ups = self.named(content.next)?;
         let continues_at =

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::planned::Planned;
 use super::read_slice::SliceResult;
-use super::{Effects, Task, TaskContext, TaskError, emptied};
+use super::{Effects, Task, TaskContext, TaskError, emptied, guard};
 use crate::db::field_presence;
 use crate::db::run_tasks;
 use crate::db::schemas::{self, CurrentSchema};
@@ -79,7 +79,8 @@ impl Task for SnapshotSchema {
         drop(results);
         // Whether rows could be normalized says nothing about what was read, and may not be known yet.
         let read_all = !run_tasks::any_unread(&context.pool, context.run).await?;
-        let complete = read_all && !appended_only(context).await?;
+        let complete =
+            read_all && !appended_only(context).await? && !guard::may_be_accidents(context).await?;
         Ok(Seen { shape, complete, leading_nowhere, complaints, more })
     }
 

@@ -677,24 +677,26 @@ async fn a_file_that_lost_a_column_which_the_last_ones_had_is_not_loaded() {
     app.database.close().await;
 }
 
-/// Lines of JSON, of which those `with` have a price.
-fn lines(with: impl Fn(usize) -> bool) -> Vec<u8> {
+/// So many lines of JSON, of which those `with` have a price.
+fn lines(of: usize, with: impl Fn(usize) -> bool) -> Vec<u8> {
     let line = |id| match with(id) {
         true => format!("{{\"id\":{id},\"name\":\"n{id}\",\"price\":{id}}}\n"),
         false => format!("{{\"id\":{id},\"name\":\"other\"}}\n"),
     };
-    (1..=30).map(line).collect::<String>().into_bytes()
+    (1..=of).map(line).collect::<String>().into_bytes()
 }
 
 #[tokio::test]
 async fn nothing_is_kept_of_lines_before_they_have_shown_the_fields_that_the_last_ones_had() {
-    let files = ["/good", "/lost", "/late"];
+    let files = ["/good", "/lost", "/late", "/last", "/large"];
     let api = api(
         move |job, _| done(&[files[job - 1]]),
         |asked| match asked.path() {
-            "/good" => plain(lines(|_| true)),
-            "/lost" => plain(lines(|_| false)),
-            _ => plain(lines(|id| id >= 20)),
+            "/good" => plain(lines(30, |_| true)),
+            "/lost" => plain(lines(30, |_| false)),
+            "/late" => plain(lines(30, |id| id >= 20)),
+            "/last" => plain(gzip(&lines(300, |id| id > 100))),
+            _ => plain(lines(300, |id| id > 100)),
         },
     )
     .await;
@@ -719,7 +721,22 @@ async fn nothing_is_kept_of_lines_before_they_have_shown_the_fields_that_the_las
         (RunStatus::SuccessWithDuplicates, 19),
         "{run:?}"
     );
-    assert_eq!((api.count("/good"), api.count("/late")), (1, 2));
+    assert_eq!((api.count("/good"), api.count("/late")), (1, 1));
+    // A large one is looked through in parts, each of which is committed, and is asked for once all the same.
+    let run = app.run_online("report").await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!((run.counters.rows_read, run.failed_tasks), (300, 0), "{run:?}");
+    assert_eq!(api.count("/last"), 1);
+    // Where there is no room for it, that is said.
+    let small = "[files]\nmax_spool = 1000\n\n[jsonl]";
+    let jsonl = [("'csv'", "'jsonl'"), ("[csv]", small), fields];
+    app.write("report.toml", job(&api, &jsonl));
+    let run = app.run_online("report").await;
+    assert!(run.status.is_success(), "{run:?}");
+    let note = run.stop_reason.unwrap_or_default();
+    assert!(note.contains("/large was downloaded twice") && note.contains("max_spool"), "{note}");
+    assert_eq!((api.count("/large"), run.counters.unchanged), (2, 300));
+    assert_eq!(app.number("select count(*) from unified_records where price is null").await, 100);
     app.database.close().await;
 }
 

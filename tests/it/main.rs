@@ -16,6 +16,9 @@ mod cluster;
 mod fake_api;
 #[path = "../support/raw_api.rs"]
 mod raw_api;
+#[cfg(feature = "sftp")]
+#[path = "../support/sftp_server.rs"]
+mod sftp_server;
 #[path = "../support/shipped.rs"]
 mod shipped;
 
@@ -51,6 +54,7 @@ mod incremental_chains;
 mod janitor;
 mod jsonl;
 mod killed_chains;
+mod killed_kinds;
 mod landing;
 mod locks;
 mod logins;

@@ -239,7 +239,8 @@ pub async fn missing_before(
 ) -> Result<Option<Value>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select jsonb_strip_nulls(jsonb_build_object(
-                'gone', result -> 'gone', 'gone_paths', result -> 'gone_paths'
+                'gone', result -> 'gone', 'gone_paths', result -> 'gone_paths',
+                'gone_from', result -> 'gone_from', 'gone_of', result -> 'gone_of'
             )) as "missing!" from run_tasks
          where run_id = $1 and role = 'read' and first_slice < $2 and state = 'done'
            and result is not null
@@ -296,7 +297,8 @@ pub async fn missing_in_slices(
 ) -> Result<Vec<Value>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select jsonb_strip_nulls(jsonb_build_object(
-                'gone', result -> 'gone', 'gone_paths', result -> 'gone_paths'
+                'gone', result -> 'gone', 'gone_paths', result -> 'gone_paths',
+                'gone_from', result -> 'gone_from', 'gone_of', result -> 'gone_of'
             )) as "missing!" from run_tasks
          where run_id = $1 and role = 'read' and state = 'done' and result is not null"#,
         run.0,

@@ -8,9 +8,11 @@
 //! It is above `rest_api`, by which it asks, and `files`, which knows rows: neither knows of it.
 //! Must not know: the database, the queue, what stands in a file.
 
+mod aside;
 mod exported;
 mod inspect;
 mod job;
+mod open;
 mod params;
 mod position;
 mod reader;

@@ -9,56 +9,23 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::exported::{Export, behind, own};
+use super::open::{Job, Open, next_chunk};
 use super::params::renamed;
 use super::position::{CreatedJob, ExportPosition, FileAt};
-use crate::sources::files::places::incoming::Incoming;
-
 use crate::domain::chain_end::{ChainEnd, StopReason};
 use crate::domain::file::StreamedFile;
-use crate::domain::slice::SliceId;
-use crate::job_file::policy::Policy;
-use crate::sources::files::format::{Doubts, RowFormat};
-use crate::sources::files::landing::{Coming, Damage, LandedChunk, Landing, LandingFile};
-use crate::sources::files::off_thread::off_thread;
-use crate::sources::files::unpack::only;
+use crate::sources::files::format::RowFormat;
+use crate::sources::files::landing::{LandedChunk, Landing, LandingFile};
 use crate::sources::rest_api::RestApiSource;
-use crate::sources::rest_api::jobs::Download;
 use crate::sources::{
-    FirstRow, NextSlice, RateState, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest,
-    SourceError, SourceErrorKind, StreamedChunk,
+    NextSlice, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
+    StreamedChunk,
 };
-
-/// How often in a row another address of the same file is asked for.
-const MOST_RENEWALS: usize = 3;
-/// Where that is no use.
-const SAME_ADDRESS: &str = "the API gives the same address when it is asked again, so that its age is not at fault: see \
-                            whether the file is there, and `export.download.allowed_hosts` and `export.auth`";
 
 /// Reads one job.
 pub(super) struct ExportReader<F: RowFormat> {
     job: Job<F>,
     open: Option<Open<F>>,
-}
-
-/// The job that is read, apart from its files.
-struct Job<F: RowFormat> {
-    source: Arc<Export<F>>,
-    request: SliceRequest,
-}
-
-/// A job whose files are being read.
-struct Open<F: RowFormat> {
-    position: ExportPosition,
-    /// The slice that is read next.
-    slice: SliceId,
-    links: Vec<String>,
-    number: usize,
-    begins: SliceId,
-    /// `None` between two files.
-    landing: Option<Landing<F>>,
-    /// Its next chunk, where that was read to see what the file has.
-    ahead: Option<LandedChunk>,
-    rate: RateState,
 }
 
 impl<F: RowFormat> ExportReader<F> {
@@ -80,7 +47,14 @@ impl<F: RowFormat> ExportReader<F> {
         }
         let mut landing = match open.landing.take() {
             Some(landing) => landing,
-            None => self.job.next_file(&mut open).await?,
+            None => match self.job.next_file(&mut open).await? {
+                Some(landing) => landing,
+                None => {
+                    let content = self.job.still_looking(&mut open);
+                    self.open = Some(open);
+                    return Ok(content);
+                }
+            },
         };
         let chunk = match open.ahead.take() {
             Some(chunk) => chunk,
@@ -122,116 +96,17 @@ impl<F: RowFormat> Job<F> {
         })
     }
 
-    /// Where the files of the job are.
-    async fn links(&self, at: &Value) -> Result<(Vec<String>, RateState), SourceError> {
-        let source = &self.source;
-        let answer = source.poll.call(at, &self.request.tokens, &[]).await?;
-        let job = RestApiSource::job_of(at)?;
-        let links = source.paths.files(&answer, &job, &source.params)?;
-        Ok((links, answer.rate))
-    }
-
-    /// Looks at the job, and begins where the task stands.
-    async fn begin(&self, position: ExportPosition) -> Result<Open<F>, SourceError> {
-        let (links, rate) = self.links(&position.at).await?;
-        let (number, begins) = match position.job.as_ref().and_then(|job| job.file.as_ref()) {
-            Some(file) if file.of != links.len() => return Err(other_files(file.of, links.len())),
-            Some(file) => (file.number, file.begins),
-            None => (0, self.request.slice),
-        };
-        let slice = self.request.slice;
-        Ok(Open { position, slice, links, number, begins, landing: None, ahead: None, rate })
-    }
-
-    /// Opens the next file. Where only its rows say what it has, nothing of it is kept before these have shown all
-    /// that it must have: it is looked through, and asked for again if that took more than its first chunk.
-    async fn next_file(&self, open: &mut Open<F>) -> Result<Landing<F>, SourceError> {
-        let mut landing = self.file(open).await?;
-        let file = open.position.job.as_ref().and_then(|job| job.file.as_ref());
-        let goes_on = file.is_some_and(|file| file.number == open.number && file.landed.is_some());
-        let must_have = self.source.guarded(&open.position.had);
-        if goes_on || landing.has_met(&must_have) {
-            return Ok(landing);
-        }
-        let mut chunks = 0;
-        loop {
-            let (of, chunk) = next_chunk(landing).await;
-            (landing, chunks) = (of, chunks + 1);
-            let chunk = chunk?;
-            self.refuse(open, &landing, &chunk.landed, chunk.first_row)?;
-            if chunks == 1 && (chunk.end.is_some() || landing.has_met(&must_have)) {
-                open.ahead = Some(chunk);
-                return Ok(landing);
-            }
-            if let Some(known) = chunk.end {
-                self.source.guard(landing.name(), &known.layout, &open.position.had)?;
-                break;
-            }
-            if landing.has_met(&must_have) {
-                break;
-            }
-        }
-        self.file(open).await
-    }
-
-    /// Opens the file that is read next, and passes over what of it is stored.
-    async fn file(&self, open: &mut Open<F>) -> Result<Landing<F>, SourceError> {
-        let Download { name, end_is_told, bytes } = self.download(open).await?;
-        let name = match open.links.len() {
-            1 => name,
-            _ => format!("{name}#{}", open.number + 1),
-        };
-        let (files, packing) = (Arc::clone(&self.source.files), self.source.packing.clone());
-        let file = open.position.job.as_ref().and_then(|job| job.file.clone());
-        let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
-        let signs = self.request.signs.clone();
-        off_thread(move || {
-            let bytes = only(signs.over(Box::new(Incoming::of(bytes))), &packing, end_is_told);
-            let (damage, doubts) = (Damage::MayPass, Doubts::default());
-            let coming = Coming { end_is_told, charset: None, damage, doubts };
-            let mut landing = Landing::open(files, name, bytes, coming)?;
-            if let Some(stored) = stored {
-                landing.pass(&stored)?;
-            }
-            Ok(landing)
-        })
-        .await
-    }
-
-    /// Begins to download the next file. An address may be good for a while only: another one is asked for, as long as
-    /// the API has another one.
-    async fn download(&self, open: &mut Open<F>) -> Result<Download, SourceError> {
-        let source = &self.source;
-        let tokens = &self.request.tokens;
-        let mut refused: Vec<String> = Vec::new();
-        loop {
-            let link = open.links.get(open.number).cloned().unwrap_or_default();
-            refused.push(link);
-            match source.poll.download(&open.position.at, &refused, tokens).await {
-                Err(error) if may_be_expired(error.kind) && refused.len() <= MOST_RENEWALS => {}
-                Err(error) if may_be_expired(error.kind) => {
-                    return Err(error.advise(format!(
-                        "{} addresses of it were refused, one after the other, each as soon as the API had given it: it \
-                         is not their age that is at fault",
-                        refused.len()
-                    )));
-                }
-                download => return download,
-            }
-            let (links, rate) = self.links(&open.position.at).await?;
-            if links.len() != open.links.len() {
-                return Err(other_files(open.links.len(), links.len()));
-            }
-            let is_same = links.get(open.number) == refused.last();
-            (open.links, open.rate) = (links, rate);
-            if is_same {
-                // It may be one that is good again, or was refused by chance.
-                let last = source.poll.download(&open.position.at, &refused, tokens).await;
-                return last.map_err(|error| match may_be_expired(error.kind) {
-                    true => error.advise(SAME_ADDRESS),
-                    false => error,
-                });
-            }
+    /// What is left of a part of a file that was looked through.
+    fn still_looking(&self, open: &mut Open<F>) -> SliceContent {
+        open.slice = open.slice.next();
+        open.begins = open.slice;
+        let (number, of, begins) = (open.number, open.links.len(), open.begins);
+        let at = FileAt { number, of, begins, landed: None };
+        let rate = std::mem::take(&mut open.rate);
+        SliceContent {
+            continues_at: Some(open.position.at_file(at).to_json()),
+            notes: SliceNotes { rate, ..SliceNotes::default() },
+            ..SliceContent::default()
         }
     }
 
@@ -273,7 +148,7 @@ impl<F: RowFormat> Job<F> {
             watermark = source.with_loss(watermark, &file, &open.position.had);
         }
         let next = if is_last { behind(source, &open.position, slice)? } else { None };
-        let rate = std::mem::take(&mut open.rate);
+        let (rate, files) = (std::mem::take(&mut open.rate), std::mem::take(&mut open.notes));
         let (blocks, rows, shape) = (parsed.blocks, parsed.rows, parsed.shape);
         Ok(SliceContent {
             raw: RawSlice::Streamed(vec![StreamedChunk { file, chunk, blocks, rows, shape, end }]),
@@ -283,7 +158,7 @@ impl<F: RowFormat> Job<F> {
             continues_at,
             end: finished,
             watermark,
-            notes: SliceNotes { rate, ..SliceNotes::default() },
+            notes: SliceNotes { rate, files, ..SliceNotes::default() },
             ..SliceContent::default()
         })
     }
@@ -302,69 +177,10 @@ impl<F: RowFormat> Job<F> {
         let date = open.position.job.as_ref().and_then(|job| job.date);
         self.source.create.job_trace(&open.position.at, date, end)
     }
-
-    /// Refuses a file that is not what it should be.
-    fn refuse(
-        &self,
-        open: &Open<F>,
-        landing: &Landing<F>,
-        landed: &crate::sources::files::landing::Landed,
-        first_row: FirstRow,
-    ) -> Result<(), SourceError> {
-        let (source, name) = (&self.source, landing.name());
-        let most = source.params.download.max_bytes.get();
-        if landed.end.bytes > most {
-            let message =
-                format!("{name} has more than `export.download.max_bytes` = {most} bytes");
-            return Err(SourceError::new(SourceErrorKind::TooLarge, message)
-                .advise("ask for a shorter time, or raise it"));
-        }
-        let guards = source.definition.contract.missing_field != Policy::Evolve;
-        if guards && first_row == FirstRow::OtherHeader {
-            let message = format!(
-                "{name}: its first row is a header, in another order than the job file names the columns"
-            );
-            return Err(SourceError::new(SourceErrorKind::InvalidFile, message)
-                .advise("name the columns in that order"));
-        }
-        if landed.end.rows > 0 {
-            source.guard(name, landing.layout(), &open.position.had)?;
-        }
-        Ok(())
-    }
-}
-
-/// The next chunk of a file that is coming.
-async fn next_chunk<F: RowFormat>(
-    mut landing: Landing<F>,
-) -> (Landing<F>, Result<LandedChunk, SourceError>) {
-    off_thread(move || {
-        let chunk = landing.next();
-        (landing, chunk)
-    })
-    .await
 }
 
 impl<F: RowFormat> SliceReader for ExportReader<F> {
     fn next(&mut self) -> BoxFuture<'_, Result<SliceContent, SourceError>> {
         async move { self.read().await.map_err(renamed) }.boxed()
     }
-}
-
-/// Whether an address may have been good for a while only.
-fn may_be_expired(kind: SourceErrorKind) -> bool {
-    matches!(
-        kind,
-        SourceErrorKind::Forbidden
-            | SourceErrorKind::Unauthorized
-            | SourceErrorKind::NotFound
-            | SourceErrorKind::Rejected
-    )
-}
-
-fn other_files(before: usize, now: usize) -> SourceError {
-    let message =
-        format!("the export job had {before} files when it was looked at first, and has {now} now");
-    SourceError::new(SourceErrorKind::FileChanged, message)
-        .advise("the next run asks for a new one")
 }

@@ -262,6 +262,11 @@ impl<F: RowFormat> Landing<F> {
         &self.name
     }
 
+    /// Whether its bytes do not just stop.
+    pub fn end_is_told(&self) -> bool {
+        self.end_is_told
+    }
+
     fn chunk(&mut self) -> Result<LandedChunk, SourceError> {
         let before = self.landed.end;
         let mut rows = Rows { bytes: Vec::new(), count: 0, first_row: FirstRow::Data };

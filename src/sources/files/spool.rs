@@ -3,7 +3,7 @@
 //! They are in a file without a name, which is gone with the process: no state.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -24,26 +24,44 @@ impl Spool {
     /// # Errors
     /// When they cannot be read, are more than `most`, or there is no room for them.
     pub fn of(bytes: &mut dyn Read, most: u64) -> io::Result<Self> {
-        let mut file = tempfile::tempfile().map_err(no_room)?;
+        let mut spool = Self::empty()?;
         let mut piece = vec![0; PIECE];
-        let mut end = 0;
         loop {
             let read = match bytes.read(&mut piece) {
-                Ok(0) => return Ok(Self { file: Arc::new(file), at: 0, end }),
+                Ok(0) => return Ok(spool),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            end += read as u64;
-            if end > most {
-                let text = format!(
-                    "has more than `files.max_spool` = {most} bytes, and has to be put aside to be read: raise \
-                     it, if there is room for it in the folder for temporary files"
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-            }
-            file.write_all(&piece[..read]).map_err(no_room)?;
+            spool.append(&piece[..read], most)?;
         }
+    }
+
+    /// Room for bytes, and none yet.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn empty() -> io::Result<Self> {
+        let file = tempfile::tempfile().map_err(no_room)?;
+        Ok(Self { file: Arc::new(file), at: 0, end: 0 })
+    }
+
+    /// Puts further bytes aside. Blocking.
+    ///
+    /// # Errors
+    /// When they are more than `most` together, or there is no room for them.
+    pub fn append(&mut self, bytes: &[u8], most: u64) -> io::Result<()> {
+        let end = self.end + bytes.len() as u64;
+        if end > most {
+            let text = format!(
+                "has more than `files.max_spool` = {most} bytes, and has to be put aside to be read: raise \
+                 it, if there is room for it in the folder for temporary files"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        self.file.write_all_at(bytes, self.end).map_err(no_room)?;
+        self.end = end;
+        Ok(())
     }
 
     /// A part of the bytes, read from its beginning.

@@ -83,6 +83,7 @@ fn refused_cursor(
         records: 0,
         shape: Shape::default(),
         leading_nowhere: Vec::new(),
+        deleted: 0,
         repeats: false,
         next: Some(first.to_json()),
         ahead: Vec::new(),

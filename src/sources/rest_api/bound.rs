@@ -96,12 +96,14 @@ pub(super) fn local(time: DateTime<Utc>, zone: Tz, format: &str, side: Side) -> 
             moved(time, unit, side).with_timezone(&zone)
         }
         (Side::Start, unit) => {
-            lower(unit.floor(time.with_timezone(&zone).naive_local()), time, zone)
+            let start = unit.floor(time.with_timezone(&zone).naive_local());
+            lower(start, zone, |latest| latest <= time)
         }
         (Side::Behind, unit) => {
             let start = unit.floor(time.with_timezone(&zone).naive_local());
             let below = start.checked_sub_signed(TimeDelta::microseconds(1)).unwrap_or(start);
-            lower(unit.floor(below), time, zone)
+            // The unit before may be one that clocks skip, which is written as the bound itself.
+            lower(unit.floor(below), zone, |latest| latest < time)
         }
         (Side::End, unit) => upper(unit, time.with_timezone(&zone).naive_local(), time, zone),
     }
@@ -121,13 +123,13 @@ fn says_offset(format: &str) -> bool {
     ["%z", "%:z", "%::z", "%:::z", "%#z", "%+", "%s", "%Q"].iter().any(|item| format.contains(item))
 }
 
-/// A local time, at this one or before it, that nobody can take for one behind `bound`.
-fn lower(local: NaiveDateTime, bound: DateTime<Utc>, zone: Tz) -> DateTime<Tz> {
+/// A local time, at this one or before it, that is early enough whatever it is taken for.
+fn lower(local: NaiveDateTime, zone: Tz, is_early: impl Fn(DateTime<Utc>) -> bool) -> DateTime<Tz> {
     let (_, latest) = readings(local, zone);
-    match latest > bound {
-        // What is as far before it as clocks are put back is there once.
-        true => shown(local - twice(local, zone), zone),
-        false => shown(local, zone),
+    match is_early(latest) {
+        true => shown(local, zone),
+        // What is as far before it as clocks are put back, or on, is there once.
+        false => shown(local - twice(local, zone), zone),
     }
 }
 
@@ -277,6 +279,21 @@ mod tests {
             ("2026-12-31T23:00:00Z", "%Y", Side::End, "2027"),
         ] {
             assert_eq!(written(time, "Europe/Berlin", format, side), text, "{time} {format}");
+        }
+    }
+
+    /// Where clocks are put on at midnight, the last unit of the day before is behind a bound of the first hour.
+    #[test]
+    fn what_is_behind_a_bound_is_never_a_time_that_clocks_skip() {
+        for (time, zone) in [
+            ("2018-11-04T03:00:00Z", "America/Sao_Paulo"),
+            ("2026-04-23T22:00:00Z", "Africa/Cairo"),
+        ] {
+            let day = &time[..8];
+            for (format, ends) in [("%Y-%m-%d %H", " 23"), ("%Y-%m-%d %H:%M", " 23:59")] {
+                let text = written(time, zone, format, Side::Behind);
+                assert!(text.starts_with(day) && text.ends_with(ends), "{time} {format}: {text}");
+            }
         }
     }
 

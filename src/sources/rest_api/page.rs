@@ -40,6 +40,8 @@ pub struct Page {
     pub shape: Shape,
     /// The locators that lead into fields and led nowhere in any of the records.
     pub leading_nowhere: Vec<LedNowhere>,
+    /// How many of the records say that they are deleted.
+    pub deleted: u64,
     /// Whether it has the records of the page before it, and counts as the end, or as none.
     pub repeats: bool,
     /// Where the next page is; `None` when this was the last.
@@ -91,7 +93,7 @@ impl Page {
     pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
         let Self { request, url, status, body, hash, records, shape, next, .. } = self;
         let Self { leading_nowhere, complaint, findings, said, is_json, .. } = self;
-        let Self { rate, validators, not_modified, .. } = self;
+        let Self { rate, validators, not_modified, deleted, .. } = self;
         let (body, hash) = match is_json {
             true => (body, hash),
             false => {
@@ -129,6 +131,7 @@ impl Page {
             // Of what the chain may lack its end says.
             notes: SliceNotes {
                 leading_nowhere,
+                deleted,
                 complaint,
                 rate,
                 findings,

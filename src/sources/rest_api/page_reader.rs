@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::answers::Answers;
 use super::children;
 use super::data_selector::DataSelector;
+use super::deleted::Deleted;
 use super::explode::Explode;
 use super::http::body_text;
 use super::http::redact_json::REDACTED;
@@ -41,6 +42,8 @@ pub(super) struct PageReader {
     pub answers: Answers,
     /// The list within each record whose elements are the records.
     pub explode: Option<Explode>,
+    /// Which records say that they are deleted.
+    pub deleted: Option<Deleted>,
     /// What of the API is new, where the job file says so.
     pub tracker: Option<Tracker>,
 }
@@ -119,6 +122,7 @@ impl PageReader {
         let rows = exploded.as_ref().unwrap_or(children);
         let (shape, leading_nowhere) = self.rows.shape_of(rows, &raw_ref);
         let count = rows.len() as i64;
+        let deleted = rows.iter().filter(|row| self.is_deleted(row)).count() as u64;
         let Asked { url, fingerprint, .. } = asked;
         let came = if is_page { self.selector.came(json, records.len())? } else { 0 };
         let (headers, body_text, records) = (&headers, json, records.as_slice());
@@ -198,6 +202,7 @@ impl PageReader {
             records,
             shape,
             leading_nowhere,
+            deleted,
             repeats,
             next,
             again,
@@ -221,6 +226,11 @@ impl PageReader {
             rate,
             parent,
         })
+    }
+
+    /// Whether a record, given as its text, says that it is deleted.
+    pub fn is_deleted(&self, record: &str) -> bool {
+        self.deleted.as_ref().is_some_and(|deleted| deleted.is_said_by(record))
     }
 
     /// Whether records can be found in a body.

@@ -71,7 +71,6 @@ const BYTES_PER_BATCH: i64 = 16 << 20;
 pub struct RestApiSource {
     pub(super) params: Arc<RestApiParams>,
     base_dir: PathBuf,
-    deleted: Option<Deleted>,
     recording: Option<Recording>,
     pub(super) reader: Arc<PageReader>,
     /// Made with the first request: replaying and reading a recording need no certificates.
@@ -115,23 +114,13 @@ impl RestApiSource {
             answers: Answers::new(&params)?,
             tracker: Tracker::new(&params)?,
             explode: explode_of(&params)?,
+            deleted: params.deleted.as_deref().map(Deleted::new).transpose()?,
         };
         let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
-        let deleted = params.deleted.as_deref().map(Deleted::new).transpose()?;
         let (params, reader) = (Arc::new(params), Arc::new(reader));
         let (clients, index) = (OnceLock::new(), OnceLock::new());
         let (credentials, mapping) = (Credentials::default(), None);
-        Ok(Self {
-            params,
-            base_dir,
-            deleted,
-            recording,
-            reader,
-            clients,
-            index,
-            credentials,
-            mapping,
-        })
+        Ok(Self { params, base_dir, recording, reader, clients, index, credentials, mapping })
     }
 
     /// The same, whose rows become records in the way that has this fingerprint.
@@ -952,7 +941,7 @@ impl Source for RestApiSource {
                 out.rejects.push(raw, reject(text, raw_row, vec![defect]));
                 return Ok(());
             }
-            if self.deleted.as_ref().is_some_and(|deleted| deleted.is_said_by(text)) {
+            if self.reader.is_deleted(text) {
                 out.records.next_is_deleted();
             }
             mapping.map(row, raw, raw_row, out, |defects| reject(text, raw_row, defects))

@@ -8,6 +8,8 @@ mod hubspot;
 mod jira;
 mod shopify;
 mod stripe;
+#[cfg(feature = "sftp")]
+mod vendor;
 mod woo;
 mod zendesk;
 
@@ -40,9 +42,7 @@ impl Example {
         Mock::given(any()).respond_with(answer).mount(&server).await;
         let app = TestApp::empty().await;
         for name in names {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(name);
-            let text = std::fs::read_to_string(path.with_extension("toml")).expect("an example");
-            app.write(&format!("{name}.toml"), here(&text, &server.uri()));
+            app.write(&format!("{name}.toml"), example(name, &server.uri()));
         }
         Self { app, server }
     }
@@ -64,6 +64,12 @@ impl Example {
     async fn end(self) {
         self.app.database.close().await;
     }
+}
+
+/// A job file of `docs/examples`, for here.
+fn example(name: &str, server: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(name);
+    here(&std::fs::read_to_string(path.with_extension("toml")).expect("an example"), server)
 }
 
 /// The job file with the double in place of the API, and each variable of the environment as a value or a
@@ -122,5 +128,5 @@ fn every_example_is_a_good_job_file() {
             found += 1;
         }
     }
-    assert!(found >= 9, "{found}");
+    assert_eq!(found, 12);
 }

@@ -4,6 +4,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
 use super::next_page::{Advice, Looking};
 use super::page::{json, lists, says_of_rates};
+use super::ways::Ways;
 use crate::domain::text;
 use crate::sources::rest_api::around::RecordsPlace;
 use crate::sources::rest_api::body::Body;
@@ -76,7 +77,7 @@ pub(in crate::sources::rest_api) fn of_answer(
         && let Some(body) = json(&body)
     {
         let place = RecordsPlace::of(params.data_selector.trim_end_matches("[*]"));
-        let advice = Advice::of(params, &HeaderMap::new(), 0, true);
+        let advice = Advice::of(params, &HeaderMap::new(), 0, true, Ways::default());
         let mut looking = Looking::new(&advice, &params.data_selector, place.key());
         looking.look(&body);
         found.extend(lists(&looking, &params.data_selector, true));

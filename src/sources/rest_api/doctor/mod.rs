@@ -6,6 +6,7 @@ mod failure;
 mod next_page;
 mod order;
 mod page;
+mod ways;
 
 pub(super) use self::failure::{of_answer, of_request};
 pub(super) use self::page::examine;

@@ -3,6 +3,7 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::ways::{Ways, parameter_of};
 use crate::domain::text;
 use crate::sources::Finding;
 use crate::sources::rest_api::around::plain;
@@ -31,6 +32,8 @@ pub(super) struct Advice {
     params: RestApiParams,
     /// The variables that its GraphQL query declares, if it has one.
     variables: Option<Vec<String>>,
+    /// Which ways to further pages there is evidence of.
+    ways: Ways,
 }
 
 /// Variables of GraphQL queries that take a cursor, as they are mostly called.
@@ -40,7 +43,13 @@ const CURSORS: &[&str] =
 const NUMBERS: &[&str] = &["page", "pagenumber", "pageindex", "currentpage"];
 
 impl Advice {
-    pub fn of(params: &RestApiParams, headers: &HeaderMap, came: usize, next: bool) -> Self {
+    pub fn of(
+        params: &RestApiParams,
+        headers: &HeaderMap,
+        came: usize,
+        next: bool,
+        ways: Ways,
+    ) -> Self {
         let way = params.paginator.way();
         Self {
             paginator: format!("{:?}", params.paginator),
@@ -51,6 +60,7 @@ impl Advice {
             has_link: text_of(headers, "link").is_some_and(|link| link.contains("next")),
             params: params.clone(),
             variables: params.graphql.as_ref().map(|graphql| graphql.declared()),
+            ways,
         }
     }
 
@@ -61,9 +71,9 @@ impl Advice {
     }
 
     /// What takes a cursor, as a key: a variable in a GraphQL query, if it declares one.
-    fn cursor_target(&self) -> Option<String> {
+    fn cursor_target(&self, place: &str) -> Option<String> {
         match &self.variables {
-            None => Some("param = \"cursor\"".to_owned()),
+            None => Some(format!("param = {:?}", parameter_of(place))),
             Some(_) => self.variable(CURSORS).map(|name| format!("variable = {name:?}")),
         }
     }
@@ -108,20 +118,37 @@ impl Advice {
 
     /// The line for a key of all paginators but `single_page`.
     fn key(&self, key: &str, place: &str) -> Option<String> {
-        if self.has(key) {
-            return None;
+        match self.is_single {
+            _ if self.has(key) => None,
+            true => self.paginator_of(key, place),
+            false => Some(format!("{key} = {place}")),
         }
-        Some(match self.is_single {
-            // The commonest of them that knows the key.
-            true => match (&self.variables, self.variable(NUMBERS)) {
-                (None, _) => format!("paginator = {{ type = \"page_number\", {key} = {place} }}"),
-                (Some(_), Some(name)) => format!(
-                    "paginator = {{ type = \"page_number\", variable = {name:?}, {key} = {place} }}"
-                ),
-                (Some(_), None) => return None,
-            },
-            false => format!("{key} = {place}"),
-        })
+    }
+
+    /// The paginator with a key that there is evidence of; none where another sign has a line of its own.
+    fn paginator_of(&self, key: &str, place: &str) -> Option<String> {
+        if self.variables.is_some() {
+            let name = self.variable(NUMBERS)?;
+            return Some(format!(
+                "paginator = {{ type = \"page_number\", variable = {name:?}, {key} = {place} }}"
+            ));
+        }
+        let numbered =
+            |kind: &str| Some(format!("paginator = {{ type = \"{kind}\", {key} = {place} }}"));
+        let ways = &self.ways;
+        // A yes or no goes with any of them, and with none more than with another.
+        let says_only_that = matches!(key, "has_more_path" | "end_path");
+        match &ways.last_id {
+            _ if ways.number || key == "total_pages" => numbered("page_number"),
+            _ if ways.offset => numbered("offset"),
+            _ if ways.reference || self.has_link => None,
+            Some(id) if says_only_that => Some(format!(
+                "paginator = {{ type = \"cursor\", cursor_path = {id:?}, param = \"starting_after\", {key} = {place} }}"
+            )),
+            None if says_only_that => None,
+            // Who counts all records numbers them, or the pages, mostly.
+            _ => numbered("page_number"),
+        }
     }
 
     /// What a value says of further pages. `shown` is where it stands for people, `place` for the job file.
@@ -167,7 +194,7 @@ impl Advice {
                 Sign::Next | Sign::Cursor | Sign::Continue | Sign::Continuation,
                 Value::String(_) | Value::Number(_),
             ) => {
-                let line = self.cursor_target().map(|target| {
+                let line = self.cursor_target(place).map(|target| {
                     format!("paginator = {{ type = \"cursor\", cursor_path = {place}, {target} }}")
                 });
                 // Beside numbered pages it is another way to the same.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::next_page::{Advice, Looking};
 use super::order::order;
+use super::ways::Ways;
 
 use crate::sources::Finding;
 use crate::sources::rest_api::around::RecordsPlace;
@@ -55,8 +56,10 @@ pub(in crate::sources::rest_api) fn examine(
     let came = records.len() + usize::try_from(page.filtered).unwrap_or(usize::MAX);
     found.extend(size(params, asked, came, page.next.is_some()));
     let place = RecordsPlace::of(params.data_selector.trim_end_matches("[*]"));
-    let advice = Advice::of(params, &page.headers, came, page.next.is_some());
-    if let Some(body) = json(&page.body) {
+    let body = json(&page.body);
+    let ways = Ways::of(asked, body.as_ref(), &params.data_selector, records);
+    let advice = Advice::of(params, &page.headers, came, page.next.is_some(), ways);
+    if let Some(body) = body {
         let mut looking = Looking::new(&advice, &params.data_selector, place.key());
         looking.look(&body);
         found.extend(lists(&looking, &params.data_selector, records.is_empty()));
@@ -254,10 +257,22 @@ mod tests {
                 r#"{"hits":[{}],"estimatedTotalHits":9}"#,
                 "total_path = \"$.estimatedTotalHits\"",
             ),
-            ("$.a[*]", r#"{"a":[{}],"end_of_stream":false}"#, "end_path = \"$.end_of_stream\""),
+            (
+                "$.a[*]",
+                r#"{"a":[{"id":1}],"end_of_stream":false}"#,
+                "end_path = \"$.end_of_stream\"",
+            ),
             ("$.users[*]", r#"{"users":[{}],"total_users":9}"#, "total_path = \"$.total_users\""),
-            ("$.a[*]", r#"{"a":[{}],"isLastPage":false}"#, "end_path = \"$.isLastPage\""),
-            ("$.a[*]", r#"{"a":[{}],"has_next":true}"#, "has_more_path = \"$.has_next\""),
+            (
+                "$.a[*]",
+                r#"{"a":[{}],"isLastPage":false,"page":1}"#,
+                "page_number\", end_path = \"$.isLastPage\"",
+            ),
+            (
+                "$.a[*]",
+                r#"{"a":[{}],"has_next":true,"offset":0}"#,
+                "offset\", has_more_path = \"$.has_next\"",
+            ),
             ("$.a[*]", r#"{"a":[{}],"nextPageStart":25}"#, "cursor_path = \"$.nextPageStart\""),
         ] {
             let found = examined(&format!("data_selector = \"{selector}\""), "", &[], body);
@@ -279,6 +294,49 @@ mod tests {
         let found = examined("", "", &link, "[]");
         assert!(found.iter().any(|finding| finding.suggestion.as_deref()
             == Some("paginator = { type = \"link_header\" }")));
+    }
+
+    /// Stripe's answers, and others that say no more than that there is more.
+    #[test]
+    fn only_a_paginator_is_suggested_that_the_answer_has_evidence_of() {
+        let suggested = |query: &str, body: &str| -> Vec<String> {
+            let found = examined("data_selector = \"$.data[*]\"", query, &[], body);
+            found.into_iter().filter_map(|finding| finding.suggestion).collect()
+        };
+        let stripe = r#"{"object":"list","url":"/v1/charges","has_more":true,"data":[{"id":"ch_2"},{"id":"ch_1"}]}"#;
+        assert_eq!(
+            suggested("limit=2", stripe),
+            [
+                r#"paginator = { type = "cursor", cursor_path = "$.data[-1].id", param = "starting_after", has_more_path = "$.has_more" }"#
+            ]
+        );
+        let numbered = r#"paginator = { type = "page_number", has_more_path = "$.has_more" }"#;
+        assert_eq!(suggested("page=1", stripe), [numbered]);
+        assert_eq!(suggested("", &stripe.replace("\"object\":\"list\"", "\"page\":1")), [numbered]);
+        let offset = r#"paginator = { type = "offset", has_more_path = "$.has_more" }"#;
+        assert_eq!(suggested("skip=0", stripe), [offset]);
+        assert_eq!(suggested("", &stripe.replace("\"object\":\"list\"", "\"offset\":0")), [offset]);
+        // Notion: the cursor is the way, and its line is the only one.
+        let notion =
+            r#"{"object":"list","data":[{"id":"a"}],"next_cursor":"33e1","has_more":true}"#;
+        assert_eq!(
+            suggested("", notion),
+            [r#"paginator = { type = "cursor", cursor_path = "$.next_cursor", param = "cursor" }"#]
+        );
+        let tokens = r#"{"data":[{"id":"a"}],"nextPageToken":"33e1","total":90}"#;
+        assert_eq!(
+            suggested("", tokens),
+            [
+                r#"paginator = { type = "cursor", cursor_path = "$.nextPageToken", param = "pageToken" }"#
+            ]
+        );
+        let next = r#"{"data":[{"id":"a"}],"links":{"next":"/x?page=2"},"has_more":true}"#;
+        assert_eq!(
+            suggested("", next),
+            [r#"paginator = { type = "next_url", next_url_path = "$.links.next" }"#]
+        );
+        // Neither has an id, nor anything else.
+        assert_eq!(suggested("", r#"{"data":[{"key":1}],"has_more":true}"#), [""; 0]);
     }
 
     #[test]
