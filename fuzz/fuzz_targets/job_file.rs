@@ -77,7 +77,7 @@ fn check_row(mapping: &Mapping, row: &Same) {
     let mut mapped = Mapped::default();
     mapped.records.enter_raw(raw);
     let reject =
-        |defects| Reject { raw_row: 1, line: None, byte_range: None, raw: vec![], defects };
+        |defects| Reject { raw_row: 1, line: None, byte_range: None, key: None, raw: vec![], defects };
     mapping.map(row, raw, 1, &mut mapped, reject).expect("nothing is frozen without a schema");
     check_mapped(1, &mapped);
 }

@@ -1,6 +1,7 @@
 //! Owns `up`: everything in one process, and a first run of every source.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::PgPool;
@@ -22,7 +23,7 @@ use crate::db::runs as db_runs;
 use crate::domain::failure::chain;
 use crate::domain::run::{Mode, RunId, Trigger};
 use crate::job_file::{Definition, JobsFolder};
-use crate::sources::{self, Access};
+use crate::sources::{self, Access, AllowedRoots, SourceErrorKind};
 use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
 use crate::worker::WorkerOptions;
 
@@ -74,10 +75,12 @@ pub(super) async fn up(
         }
     };
     let state = processes::api_state(settings, &database.pool, jobs, access)?;
+    let roots = state.allowed_roots.clone();
     let services = Services::start(settings, state, auth_config, listener, &stop)?;
     print_addresses(settings);
     if !args.no_initial_run {
-        let shown = initial_runs(&database.pool, &definitions, access, args.restart, progress);
+        let begun = with_files(&definitions, &roots, access).await;
+        let shown = initial_runs(&database.pool, &begun, access, args.restart, progress);
         tokio::select! {
             // Those that were begun go on whether they can be shown or not.
             result = shown => if let Err(error) = result {
@@ -160,6 +163,33 @@ impl Services {
 async fn ending<T>(stop: CancellationToken, service: impl Future<Output = T>) -> T {
     let _ends = stop.drop_guard();
     service.await
+}
+
+/// The sources of which a run is begun: one that is watched and has no file yet is read as soon as there is one.
+async fn with_files(
+    definitions: &[Definition],
+    roots: &AllowedRoots,
+    access: Access,
+) -> Vec<Definition> {
+    /// A place that takes longer to answer is read.
+    const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+    let mut found = Vec::with_capacity(definitions.len());
+    for definition in definitions {
+        let listing = async || sources::open(definition, roots)?.listing(access).await;
+        let waits = definition.on_change
+            && matches!(
+                tokio::time::timeout(ANSWERS_WITHIN, listing()).await,
+                Ok(Err(error)) if error.kind == SourceErrorKind::FileMissing
+            );
+        match waits {
+            true => out::remark(format!(
+                "{}: no file is there yet; a run starts when there is one",
+                definition.source
+            )),
+            false => found.push(definition.clone()),
+        }
+    }
+    found
 }
 
 /// Starts a run of every source and shows how they go. While the database is away they wait: the run of

@@ -280,7 +280,7 @@ impl Wanted {
             ));
         }
         if self.which != Which::Quarantine {
-            columns.push(column("external_id", text("r.external_id"), none()));
+            columns.push(column("external_id", text("r.external_id"), text("q.external_id")));
             columns.extend(self.columns.iter().map(|field| Column {
                 name: field.name.clone(),
                 of_record: match self.form {
@@ -349,7 +349,7 @@ fn places(source: &str) -> String {
 fn rejected(source: &str) -> String {
     format!(
         "q as (
-            select raw_ref, raw_row, min(line) as line,
+            select raw_ref, raw_row, min(line) as line, min(external_id) as external_id,
                 array_agg(case field when '' then reason else field || ': ' || reason end
                           order by field, reason) as reasons,
                 array_agg(message order by field, reason) as messages,

@@ -46,6 +46,7 @@ mod transaction;
 pub mod typed_columns;
 pub mod unchanged_pages;
 pub mod unified_records;
+pub mod unique_values;
 pub mod waits;
 pub mod watched_sources;
 

@@ -35,13 +35,13 @@ pub async fn store(
     .execute(&mut *connection)
     .await?;
     let statement = "copy quarantined_rows_stage (source, raw_ref, raw_row, field, reason, run_id, \
-                     line, byte_start, byte_end, message, raw, fingerprint) \
+                     line, byte_start, byte_end, message, raw, fingerprint, external_id) \
                      from stdin (format binary)";
     copy_in(&mut *connection, statement, rejects.iter(), |copy, (raw_ref, reject)| {
         let raw_ref = raw_ref.to_string();
         for (index, defect) in reject.kinds().enumerate() {
             let field = defect.field.as_deref().map(field_name::kept);
-            copy.row(12);
+            copy.row(13);
             copy.text(Some(source));
             copy.text(Some(&raw_ref));
             copy.bigint(Some(reject.raw_row));
@@ -55,6 +55,7 @@ pub async fn store(
             copy.bytes(raw_beside(&reject, index));
             let fingerprint = Fingerprint::of(source, field.as_deref(), defect.reason);
             copy.bytes(&fingerprint.to_bytes());
+            copy.text(reject.key.as_deref());
         }
     })
     .await?;
@@ -62,9 +63,10 @@ pub async fn store(
         "insert into quarantined_rows select * from quarantined_rows_stage
          on conflict (source, raw_ref, raw_row, field, reason) do update set
             status = case quarantined_rows.status when 'redriven' then 'redriven' else 'open' end,
-            message = excluded.message
+            message = excluded.message, external_id = excluded.external_id
             where quarantined_rows.status in ('resolved', 'superseded')
-               or quarantined_rows.message <> excluded.message",
+               or quarantined_rows.message <> excluded.message
+               or quarantined_rows.external_id is distinct from excluded.external_id",
     )
     .execute(&mut *connection)
     .await?;
@@ -81,15 +83,16 @@ async fn store_few(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into quarantined_rows (source, run_id, raw_ref, raw_row, field, reason, line, byte_start,
-                                       byte_end, message, raw, fingerprint)
+                                       byte_end, message, raw, fingerprint, external_id)
          select $1, $2, defect.*
          from unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
-                     $9::bigint[], $10::text[], $11::bytea[], $12::bytea[]) as defect
+                     $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::text[]) as defect
          on conflict (source, raw_ref, raw_row, field, reason) do update set
             status = case quarantined_rows.status when 'redriven' then 'redriven' else 'open' end,
-            message = excluded.message
+            message = excluded.message, external_id = excluded.external_id
             where quarantined_rows.status in ('resolved', 'superseded')
-               or quarantined_rows.message <> excluded.message",
+               or quarantined_rows.message <> excluded.message
+               or quarantined_rows.external_id is distinct from excluded.external_id",
         source,
         run.0,
         &few.raw_refs,
@@ -102,6 +105,7 @@ async fn store_few(
         &few.messages,
         &few.raws,
         &few.fingerprints,
+        &few.keys as &[Option<String>],
     )
     .execute(connection)
     .await?;
@@ -121,6 +125,7 @@ struct Few {
     messages: Vec<String>,
     raws: Vec<Vec<u8>>,
     fingerprints: Vec<Vec<u8>>,
+    keys: Vec<Option<String>>,
 }
 
 impl Few {
@@ -149,6 +154,7 @@ impl Few {
                 few.messages.push(storable(&defect.message).into_owned());
                 few.raws.push(raw.to_vec());
                 few.fingerprints.push(fingerprint.to_bytes().to_vec());
+                few.keys.push(reject.key.clone());
             }
         }
         Some(few)

@@ -178,7 +178,7 @@ pub struct TakenOver {
 }
 
 /// Puts the slices of the replay's range into its own ledger, as read. The order in which they must
-/// be applied is that of the replayed run if it is one, and else that of the slices.
+/// be applied is that of the replayed run if it is one, and else, or with `in_order`, that of the slices.
 ///
 /// # Errors
 /// Database errors.
@@ -187,6 +187,7 @@ pub async fn take_over(
     source: &str,
     replay: RunId,
     range: RunRange,
+    in_order: bool,
 ) -> Result<TakenOver, sqlx::Error> {
     let row = sqlx::query!(
         r#"with read as (
@@ -233,8 +234,8 @@ pub async fn take_over(
     .await?;
     sqlx::query!(
         "update etl_runs as replay set
-            key_order = coalesce(original.key_order, replay.key_order),
-            from_empty = coalesce(original.key_order, 'ordered') <> 'ordered'
+            key_order = case when $5 then 'ordered' else coalesce(original.key_order, replay.key_order) end,
+            from_empty = not $5 and coalesce(original.key_order, 'ordered') <> 'ordered'
                 and not exists (select 1 from unified_records where source = $2)
          from (values ($3::bigint, $4::bigint)) as range (first, last)
          left join etl_runs as original on original.id = range.first and range.first = range.last
@@ -243,6 +244,7 @@ pub async fn take_over(
         source,
         range.from.0,
         range.to.0,
+        in_order,
     )
     .execute(connection)
     .await?;

@@ -211,7 +211,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn reject(defects: Vec<Defect>) -> Reject {
-        Reject { raw_row: 1, line: None, byte_range: None, raw: Vec::new(), defects }
+        let (line, byte_range, key, raw) = (None, None, None, Vec::new());
+        Reject { raw_row: 1, line, byte_range, key, raw, defects }
     }
 
     fn defect(field: &str, reason: ReasonCode, found: &str) -> Defect {

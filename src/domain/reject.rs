@@ -53,6 +53,8 @@ string_enum! {
         NoMatch = "no_match",
         /// Fewer or more characters than declared.
         WrongLength = "wrong_length",
+        /// A value that another record of the source has.
+        NotUnique = "not_unique",
         /// A JSON object or list is where a single value was declared.
         InvalidText = "invalid_text",
         /// A number beyond the declared bounds, or with more than 1,000 digits when it is written out.
@@ -110,6 +112,7 @@ impl ReasonCode {
             | Self::NotAllowed
             | Self::NoMatch
             | Self::WrongLength
+            | Self::NotUnique
             | Self::OutOfRange
             | Self::TooLong
             | Self::ErrorCell => Remedy::Either,
@@ -214,6 +217,8 @@ pub struct Reject {
     pub line: Option<i64>,
     /// First byte of the row within the file and the byte after its last; `None` for API records.
     pub byte_range: Option<(i64, i64)>,
+    /// The key that its record would have, where that can be told.
+    pub key: Option<String>,
     /// The row as it came, cut at [`Reject::MAX_RAW`] bytes.
     pub raw: Vec<u8>,
     /// At least one.

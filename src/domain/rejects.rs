@@ -58,7 +58,8 @@ impl Rejects {
         put(&mut out, self.raws.len() as u64 - 1);
         put_signed(&mut out, reject.raw_row.wrapping_sub(self.last.row));
         self.last.row = reject.raw_row;
-        out.push(u8::from(reject.line.is_some()) | u8::from(reject.byte_range.is_some()) << 1);
+        let (line, range) = (reject.line.is_some(), reject.byte_range.is_some());
+        out.push(u8::from(line) | u8::from(range) << 1 | u8::from(reject.key.is_some()) << 2);
         if let Some(line) = reject.line {
             put_signed(&mut out, line.wrapping_sub(self.last.line));
             self.last.line = line;
@@ -67,6 +68,9 @@ impl Rejects {
             put_signed(&mut out, start.wrapping_sub(self.last.end));
             put_signed(&mut out, end.wrapping_sub(start));
             self.last.end = end;
+        }
+        if let Some(key) = &reject.key {
+            put_bytes(&mut out, key.as_bytes());
         }
         put_bytes(&mut out, &reject.raw);
         if reject.defects.len() > MAX_DEFECTS {
@@ -176,10 +180,14 @@ impl<'a> Rows<'a> {
             self.last.end = start.wrapping_add(self.signed()?);
             byte_range = Some((start, self.last.end));
         }
+        let key = match flags & 4 {
+            0 => None,
+            _ => Some(String::from_utf8(self.bytes()?.to_vec()).ok()?),
+        };
         let bytes = self.bytes()?.to_vec();
         let count = self.number()? as usize;
         let defects = (0..count).map(|_| self.defect()).collect::<Option<_>>()?;
-        Some((raw, Reject { raw_row: self.last.row, line, byte_range, raw: bytes, defects }))
+        Some((raw, Reject { raw_row: self.last.row, line, byte_range, key, raw: bytes, defects }))
     }
 
     fn defect(&mut self) -> Option<Defect> {
@@ -287,7 +295,8 @@ mod tests {
             let defects = if row % 2 == 0 { vec![price] } else { vec![whole] };
             let byte_range = Some((row * 8, row * 8 + 7));
             let raw = b"123456x".to_vec();
-            let reject = Reject { raw_row: row, line: Some(row + 1), byte_range, raw, defects };
+            let (line, key) = (Some(row + 1), None);
+            let reject = Reject { raw_row: row, line, byte_range, key, raw, defects };
             rejects.push(RawRef::File(1), reject);
         }
         assert!(rejects.bytes() < 32 * ROWS as usize, "{}", rejects.bytes());
@@ -302,7 +311,8 @@ mod tests {
             Defect::without_value(field, ReasonCode::NewField, "new")
         };
         let defects: Vec<_> = (0..500).map(defect).collect();
-        let reject = Reject { raw_row: 1, line: None, byte_range: None, raw: Vec::new(), defects };
+        let (line, byte_range, key, raw) = (None, None, None, Vec::new());
+        let reject = Reject { raw_row: 1, line, byte_range, key, raw, defects };
         let told: Vec<_> = reject.kinds().cloned().collect();
         let rejects = kept(&[(RawRef::File(1), reject)]);
         assert_eq!(rejects.iter().next().unwrap().1.defects, told);
@@ -331,17 +341,18 @@ mod tests {
                     prop::collection::vec(any::<u8>(), 0..200),
                     prop::collection::vec(any_defect(), 0..5),
                     any::<bool>(),
+                    prop::option::of("[a-cé|]{0,5}"),
                 ),
                 0..40,
             ),
         ) {
             let rows: Vec<_> = rows
                 .into_iter()
-                .map(|(file, raw_row, line, byte_range, mut raw, defects, long)| {
+                .map(|(file, raw_row, line, byte_range, mut raw, defects, long, key)| {
                     if long {
                         raw = raw.repeat(500);
                     }
-                    (RawRef::File(file), Reject { raw_row, line, byte_range, raw, defects })
+                    (RawRef::File(file), Reject { raw_row, line, byte_range, key, raw, defects })
                 })
                 .collect();
             let rejects = kept(&rows);

@@ -56,6 +56,11 @@ impl Definition {
         fields.chain(&self.external_id.parts).chain(also).cloned().collect()
     }
 
+    /// Whether there is a value that no two records may have: then rows count one behind the other.
+    pub fn has_unique(&self) -> bool {
+        self.fields.iter().any(|field| field.unique)
+    }
+
     /// The folder that relative paths in the job file start from.
     pub fn base_dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("."))

@@ -44,6 +44,9 @@ pub(super) struct FieldTable {
     kind: Option<FieldKind>,
     /// Whether a row without the value is set aside.
     required: Option<bool>,
+    /// Whether no two records of the source may have the same value: a row with a value that another record has is set
+    /// aside.
+    unique: Option<bool>,
     /// The smallest number allowed.
     min: Option<Scalar>,
     /// The largest number allowed.
@@ -172,6 +175,7 @@ pub(super) fn define(
         concat: draft.concat(),
         kind,
         required: table.required.unwrap_or(false),
+        unique: table.unique.unwrap_or(false),
         min: draft.bound("min", table.min.as_ref()),
         max: draft.bound("max", table.max.as_ref()),
         notation: draft.notation(),
@@ -242,6 +246,7 @@ impl Draft<'_> {
         let (text, boolean) = (self.kind.is_text(), self.kind == FieldKind::Boolean);
         let constant = t.constant.is_some();
         let required = t.required == Some(true);
+        let unique = t.unique == Some(true);
         for (key, given, allowed, why) in [
             ("from", t.from.is_some(), !constant, "a `const` comes from nowhere: remove one"),
             ("column", t.column.is_some(), !constant, "a `const` comes from nowhere: remove one"),
@@ -262,6 +267,14 @@ impl Draft<'_> {
             ("separator", t.separator.is_some(), t.concat.is_some(), "it belongs to `concat`"),
             ("required", required, !constant, "a `const` is never missing: remove one"),
             ("default", t.default.is_some(), !constant, "a `const` is never missing: remove one"),
+            ("unique", unique, !constant, "a `const` is the same in all records: remove one"),
+            (
+                "unique",
+                unique,
+                t.default.is_none(),
+                "a `default` is the same in several records: remove one",
+            ),
+            ("unique", unique, self.kind != FieldKind::Json, "only single values are compared"),
             (
                 "default",
                 t.default.is_some(),

@@ -1,11 +1,14 @@
 //! Owns the compiled mapping: the fields of a definition with what is known of them before any row is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::contract::{self, Gone, Guarded, RowContract, Watch};
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Presence, Reads};
+use crate::domain::raw::RawRef;
 use crate::domain::record::Column;
+use crate::domain::reject::Defect;
 use crate::domain::schema::Schema;
 use crate::job_file::Definition;
 use crate::values::convert::Converter;
@@ -23,7 +26,12 @@ pub struct Mapping {
     pub(super) base: Option<Field>,
     /// The other fields, sorted by name: the content hash must not depend on the file's order.
     pub(super) members: Vec<Field>,
+    /// Rows with values that other records have.
+    pub(super) not_unique: Arc<NotUnique>,
 }
+
+/// Rows with values that other records have, and what is wrong with each.
+pub type NotUnique = HashMap<(RawRef, i64), Vec<Defect>>;
 
 #[derive(Debug)]
 pub(super) struct Key {
@@ -53,12 +61,19 @@ pub(super) struct Field {
     pub(super) concat: Option<(Vec<Part>, String)>,
     pub(super) default: Option<String>,
     pub(super) required: bool,
+    pub(super) unique: bool,
     /// `"name":`, for fields that become a key of `attributes`.
     pub(super) member: String,
-    name: String,
+    pub(super) name: String,
 }
 
 impl Mapping {
+    /// The same, which sets these rows aside as well.
+    #[must_use]
+    pub fn setting_aside(self, not_unique: Arc<NotUnique>) -> Self {
+        Self { not_unique, ..self }
+    }
+
     /// Compiles the mapping. `schema` is the current version, `None` before the first.
     pub fn new(definition: &Definition, schema: Option<&Schema>) -> Self {
         Self::guarding(definition, schema, &Gone::default())
@@ -99,7 +114,8 @@ impl Mapping {
         members.sort_by(|a, b| a.name.cmp(&b.name));
         let external_id = definition.external_id.clone();
         let parts = (first..behind_key).map(|locator| part(locator, "primary_key")).collect();
-        Self { contract, key: Key { external_id, parts }, columns, base, members }
+        let (key, not_unique) = (Key { external_id, parts }, Arc::default());
+        Self { contract, key, columns, base, members, not_unique }
     }
 
     /// A hash of all that [`Mapping::guarding`] is made of: with equal hashes, a row becomes the same
@@ -141,6 +157,7 @@ impl Field {
             concat: None,
             default: definition.default.clone(),
             required: definition.required,
+            unique: definition.unique,
             member,
             name: definition.name.clone(),
         }

@@ -1,8 +1,8 @@
 //! Owns mapping one row: it becomes a record or a reject, and is counted as one of them.
 
 use super::compiled::Mapping;
-use super::mapped::{Frozen, Mapped};
-use super::row_mapper::RowMapper;
+use super::mapped::{Frozen, Mapped, UniqueValue};
+use super::row_mapper::{MAX_KEY, RowMapper};
 use crate::domain::bloom_filter;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode, Reject};
@@ -12,18 +12,8 @@ impl Mapping {
     /// A hash of the row's `external_id`; `None` when the row has none that could be stored, or one that is its
     /// place, which no other row has. `scratch` is only memory.
     pub fn key_hash(&self, row: &dyn Row, scratch: &mut String) -> Option<u64> {
-        self.hash_of(Some(row), None, scratch)
-    }
-
-    /// The same of a row that stands there.
-    fn hash_of(
-        &self,
-        row: Option<&dyn Row>,
-        place: Option<RowPlace<'_>>,
-        scratch: &mut String,
-    ) -> Option<u64> {
         scratch.clear();
-        self.key.write(row, place, scratch).then(|| bloom_filter::key_hash(scratch))
+        self.key.write(Some(row), None, scratch).then(|| bloom_filter::key_hash(scratch))
     }
 
     /// Whether the key of a row is its place, so that it is known of a row that cannot be read, too.
@@ -40,11 +30,19 @@ impl Mapping {
         out: &mut Mapped,
         reject: Reject,
     ) {
-        if let Some(keys) = &mut out.rejected_keys {
-            let place = RowPlace { file: &out.file, number };
-            keys.extend(self.hash_of(key, Some(place), &mut String::new()));
+        let place = RowPlace { file: &out.file, number };
+        let key = self.key_of(key, place);
+        if let (Some(keys), Some(key)) = (&mut out.rejected_keys, &key) {
+            keys.push(bloom_filter::key_hash(key));
         }
-        out.rejects.push(raw, reject);
+        out.rejects.push(raw, Reject { key, ..reject });
+    }
+
+    /// The key of a row that stands there, if it can be told and stored.
+    fn key_of(&self, row: Option<&dyn Row>, place: RowPlace<'_>) -> Option<String> {
+        let mut key = String::new();
+        let is_told = self.key.write(row, Some(place), &mut key);
+        (is_told && key.len() <= MAX_KEY).then_some(key)
     }
 
     /// The part of the row's key that holds this text, as messages name it.
@@ -70,14 +68,19 @@ impl Mapping {
         let mut row_mapper = RowMapper::new(self, row, place, &mut out.records, &mut out.gaps);
         let filled = row_mapper.fill();
         let (is_kept_out, is_deleted) = (row_mapper.is_kept_out, row_mapper.is_deleted);
-        let mut defects = row_mapper.defects;
+        let (mut defects, unique) = (row_mapper.defects, row_mapper.unique);
+        if !self.not_unique.is_empty() {
+            defects.extend(self.not_unique.get(&(raw, raw_row)).into_iter().flatten().cloned());
+        }
         if defects.is_empty() && !out.records.has_room() {
             let message = "the records that are written together have more than 1 GiB of text with \
                            this one; make max_response_bytes, the page or chunk_size smaller";
             defects.push(Defect::without_value(None, ReasonCode::TooLong, message));
         }
         if filled.is_ok() && defects.is_empty() {
+            let record = out.records.len();
             out.records.commit(raw_row);
+            out.unique.extend(unique.into_iter().map(|value| UniqueValue { record, ..value }));
             match is_deleted {
                 true => out.gaps.close_deleted(),
                 false => out.gaps.close(),
@@ -88,10 +91,11 @@ impl Mapping {
         out.gaps.abandon();
         filled.map_err(|message| Frozen { raw, raw_row, message })?;
         out.kept_out += u64::from(is_kept_out);
-        if let Some(keys) = &mut out.rejected_keys {
-            keys.extend(self.hash_of(Some(row), Some(place), &mut String::new()));
+        let key = self.key_of(Some(row), place);
+        if let (Some(keys), Some(key)) = (&mut out.rejected_keys, &key) {
+            keys.push(bloom_filter::key_hash(key));
         }
-        out.rejects.push(raw, reject(defects));
+        out.rejects.push(raw, Reject { key, ..reject(defects) });
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ pub struct Mapped {
     pub file: String,
     /// The records, in row order.
     pub records: RecordBatch,
+    /// Values of the records that no other may have, in row order.
+    pub unique: Vec<UniqueValue>,
     /// The rows set aside, with the payload they are in.
     pub rejects: Rejects,
     /// Which fields the records have no values of.
@@ -46,6 +48,21 @@ impl Mapped {
     pub fn so_far(&self) -> Before {
         Before { records: self.records.len(), rejects: self.rejects.len(), gaps: self.gaps.clone() }
     }
+}
+
+/// A value of a record that no other may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueValue {
+    /// Which record.
+    pub record: usize,
+    /// The field, as the job file calls it.
+    pub field: String,
+    /// The same as the source calls it.
+    pub label: String,
+    /// The beginning of a hash of the value as it is kept.
+    pub hash: [u8; 16],
+    /// The value, as messages show it.
+    pub shown: String,
 }
 
 /// What mapping rows had given up to some row.

@@ -11,5 +11,5 @@ mod map;
 mod mapped;
 mod row_mapper;
 
-pub use compiled::Mapping;
-pub use mapped::{Before, Frozen, Mapped};
+pub use compiled::{Mapping, NotUnique};
+pub use mapped::{Before, Frozen, Mapped, UniqueValue};

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::compiled::{Field, Key, Mapping, Part};
 use super::contract::ContractViolation;
 use super::gap_counter::GapCounter;
+use super::mapped::UniqueValue;
 use crate::domain::decimal;
+use crate::domain::hash::ContentHash;
 use crate::domain::record::{Column, ColumnType, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::job_file::policy::Policy;
@@ -19,7 +21,7 @@ use crate::values::object;
 use crate::values::row::{Cell, Row, RowPlace};
 
 /// The longest key in bytes; an entry of PostgreSQL's btree index holds about 2,700.
-const MAX_KEY: usize = 2_000;
+pub(super) const MAX_KEY: usize = 2_000;
 
 /// A value on its way: what it is, who converts it, and whether it carries its type.
 type Taken<'a> = (Cell<'a>, &'a Converter, bool);
@@ -38,6 +40,8 @@ pub(super) struct RowMapper<'a, R> {
     pub(super) defects: Vec<Defect>,
     /// Whether it lacks what is gone from all rows.
     pub(super) is_kept_out: bool,
+    /// The values that no other record may have.
+    pub(super) unique: Vec<UniqueValue>,
 }
 
 impl<'a, R: Row> RowMapper<'a, R> {
@@ -49,8 +53,8 @@ impl<'a, R: Row> RowMapper<'a, R> {
         gaps: &'a mut GapCounter,
     ) -> Self {
         let (typed, is_deleted) = (row.typed(), records.is_open_deleted());
-        let (defects, is_kept_out) = (Vec::new(), false);
-        Self { mapping, row, place, typed, records, gaps, is_deleted, defects, is_kept_out }
+        let (defects, is_kept_out, unique) = (Vec::new(), false, Vec::new());
+        Self { mapping, row, place, typed, records, gaps, is_deleted, defects, is_kept_out, unique }
     }
 
     /// Fills the open record as far as the row allows.
@@ -65,6 +69,9 @@ impl<'a, R: Row> RowMapper<'a, R> {
                         self.convert(field, |converter, cell, _, _| converter.instant(cell))?;
                     if let Some(micros) = micros {
                         self.records.set_time(column, micros);
+                        if field.unique {
+                            self.note_unique(field, &micros.to_string());
+                        }
                     }
                 }
                 Target::Column(column) => self.write_column(field, column)?,
@@ -80,9 +87,26 @@ impl<'a, R: Row> RowMapper<'a, R> {
             converter.write(cell, typed, Form::Column, arena)
         })?;
         if written.is_some() {
+            self.note_written(field, start);
             self.records.close_column(column, start);
         }
         Ok(())
+    }
+
+    /// Notes what was written behind `start`, if no other record may have it.
+    fn note_written(&mut self, field: &Field, start: usize) {
+        if field.unique {
+            let value = self.records.arena()[start..].to_owned();
+            self.note_unique(field, &value);
+        }
+    }
+
+    fn note_unique(&mut self, field: &Field, value: &str) {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&ContentHash::of(value.as_bytes()).as_bytes()[..16]);
+        let shown = convert::shown(Cell::Text(value.trim_matches('"')));
+        let (name, label) = (field.name.clone(), field.part.label.clone());
+        self.unique.push(UniqueValue { record: 0, field: name, label, hash, shown });
     }
 
     fn write_attributes(
@@ -104,8 +128,9 @@ impl<'a, R: Row> RowMapper<'a, R> {
             let written = self.convert(field, |converter, cell, typed, arena| {
                 converter.write(cell, typed, Form::Json, arena)
             })?;
-            if written.is_none() {
-                self.records.arena().truncate(before);
+            match written {
+                Some(()) => self.note_written(field, before + 1 + field.member.len()),
+                None => self.records.arena().truncate(before),
             }
             if self.records.arena().len() - start > json::MAX_BYTES {
                 break;

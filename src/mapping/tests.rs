@@ -79,8 +79,14 @@ fn map_as(toml: &str, schema: Option<&str>, row: &str, typed: bool) -> Result<Ma
     let mapping = Mapping::new(&definition, schema.as_ref());
     let mut out = Mapped::default();
     out.records.enter_raw(RawRef::File(1));
-    let reject =
-        |defects| Reject { raw_row: 1, line: None, byte_range: None, raw: vec![], defects };
+    let reject = |defects| Reject {
+        raw_row: 1,
+        line: None,
+        byte_range: None,
+        key: None,
+        raw: vec![],
+        defects,
+    };
     mapping.map(&row, RawRef::File(1), 1, &mut out, reject)?;
     assert_eq!(out.records.len() + out.rejects.len(), 1);
     Ok(out)
@@ -517,6 +523,7 @@ fn a_row_after_a_reject_is_not_touched_by_it() {
             raw_row: number,
             line: None,
             byte_range: None,
+            key: None,
             raw: vec![],
             defects,
         };
@@ -570,6 +577,7 @@ fn rows_for_which_a_batch_has_no_room_are_set_aside_and_the_others_stay() {
             raw_row: number,
             line: None,
             byte_range: None,
+            key: None,
             raw: vec![],
             defects,
         };

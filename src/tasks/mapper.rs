@@ -26,7 +26,7 @@ use crate::domain::schema::Schema;
 use crate::domain::slice::SliceId;
 use crate::domain::task::{Chunk, Rows};
 use crate::mapping::contract::Gone;
-use crate::mapping::{Mapped, Mapping};
+use crate::mapping::{Mapped, Mapping, NotUnique};
 use crate::sources::{BlockRows, RawRows, Source, SourceError};
 
 /// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.
@@ -46,6 +46,8 @@ pub(super) struct Mapper {
     /// What its slices have lost, and whether that is what its pages are measured by.
     gone: (Gone, bool),
     rows: Rows,
+    /// Rows with values that other records have.
+    not_unique: Arc<NotUnique>,
     /// What the rows became.
     pub mapped: Mapped,
     /// The API pages among them.
@@ -75,12 +77,23 @@ impl Mapper {
             schema: schema.cloned(),
             gone: (gone.clone(), true),
             rows,
+            not_unique: Arc::default(),
             mapped: Mapped { rejected_keys: keys.then(Vec::new), ..Mapped::default() },
             pages,
             files: HashMap::new(),
             evaluated: EvaluatedRows::default(),
             lanes: Vec::new(),
         }
+    }
+
+    /// The same, which sets these rows aside as well.
+    #[must_use]
+    pub fn setting_aside(self, not_unique: NotUnique) -> Self {
+        let not_unique = Arc::new(not_unique);
+        let mapping =
+            Mapping::guarding(&self.source.definition, self.schema.as_ref(), &self.gone.0);
+        let mapping = Arc::new(mapping.setting_aside(Arc::clone(&not_unique)));
+        Self { mapping, not_unique, ..self }
     }
 
     /// Maps slices that are kept.
@@ -108,7 +121,8 @@ impl Mapper {
     pub fn guard(&mut self, gone: &Gone) {
         if self.gone.0 != *gone {
             let (definition, schema) = (&self.source.definition, self.schema.as_ref());
-            self.mapping = Arc::new(Mapping::guarding(definition, schema, gone));
+            let mapping = Mapping::guarding(definition, schema, gone);
+            self.mapping = Arc::new(mapping.setting_aside(Arc::clone(&self.not_unique)));
             self.gone = (gone.clone(), gone.is_empty());
         }
     }

@@ -47,6 +47,7 @@ mod task_failure;
 mod time_limit;
 mod troubles;
 mod unchanged_pages;
+mod unique;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -8,7 +8,9 @@ use super::chunk_cache::Normalizing;
 use super::mapper::Mapper;
 use super::memory::InMemory;
 use super::unchanged_pages::PagesOfBatch;
-use super::{Effects, Task, TaskContext, TaskError, deletions, guard, repeated, run_parents};
+use super::{
+    Effects, Task, TaskContext, TaskError, deletions, guard, repeated, run_parents, unique,
+};
 use crate::db::missing_records::SeenKeys;
 use crate::db::run_tasks::ReadSlice;
 use crate::db::unified_records::Expect;
@@ -21,7 +23,7 @@ use crate::domain::repeated_keys::RepeatedKeys;
 use crate::domain::run::Mode;
 use crate::domain::task::Rows;
 use crate::mapping::contract::Gone;
-use crate::mapping::{Before, Mapped};
+use crate::mapping::{Before, Mapped, NotUnique};
 
 /// What a batch leaves in the ledger.
 #[derive(Debug, Default, Serialize)]
@@ -73,17 +75,13 @@ impl Task for NormalizeBatch {
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
         let memory = context.memory.hold(self.bytes(&slices)).await;
-        let schema = schemas::accepted_for(&context.pool, context.run).await?;
-        // A replay knows it of each run whose slices it has.
-        let gone = match context.mode {
-            Mode::Incremental | Mode::Full => guard::gone(context).await?,
-            Mode::Replay => Gone::default(),
-        };
-        let pages = PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?;
-        let keys = deletions::are_keys_noted(context);
-        let mut mapper =
-            Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone, keys);
-        mapper.slices(context, &normalizing, slices).await?;
+        let mut mapper = self.map(context, &normalizing, slices, NotUnique::new()).await?;
+        let not_unique = unique::conflicts(context, &mapper.mapped).await?;
+        if !not_unique.is_empty() {
+            drop(mapper);
+            let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
+            mapper = self.map(context, &normalizing, slices, not_unique).await?;
+        }
         Ok((mapper, normalizing, memory))
     }
 
@@ -105,6 +103,7 @@ impl Task for NormalizeBatch {
             repeated::scope(context),
         )
         .await?;
+        unique::store(context, transaction, &mapped).await?;
         evaluated.update_status(transaction, source, &mapped.rejects).await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
@@ -179,6 +178,32 @@ fn seen_keys(mapped: &Mapped, rejected: &[u64], pages: &PagesOfBatch) -> SeenKey
 }
 
 impl NormalizeBatch {
+    /// Maps the slices; rows with values that other records have are set aside.
+    async fn map(
+        &self,
+        context: &TaskContext,
+        normalizing: &Normalizing,
+        slices: Vec<ReadSlice>,
+        not_unique: NotUnique,
+    ) -> Result<Mapper, TaskError> {
+        let schema = schemas::accepted_for(&context.pool, context.run).await?;
+        // What a replay keeps out, its slices say.
+        let gone = match context.mode {
+            Mode::Incremental | Mode::Full => guard::gone(context).await?,
+            Mode::Replay => Gone::default(),
+        };
+        // Whether a value is free may have changed though the page has not.
+        let pages = match context.source.definition.has_unique() {
+            true => PagesOfBatch::none(context, schema.as_ref(), &gone),
+            false => PagesOfBatch::look_up(context, &slices, schema.as_ref(), &gone).await?,
+        };
+        let keys = deletions::are_keys_noted(context);
+        let mapper = Mapper::new(&context.source, schema.as_ref(), self.rows, pages, &gone, keys);
+        let mut mapper = mapper.setting_aside(not_unique);
+        mapper.slices(context, normalizing, slices).await?;
+        Ok(mapper)
+    }
+
     /// The bytes that are worked on. Of rows with repeated keys there are few, but they are read by the block.
     fn bytes(&self, slices: &[ReadSlice]) -> usize {
         let bytes = slices.iter().map(|slice| usize::try_from(slice.bytes).unwrap_or_default());

@@ -69,7 +69,8 @@ pub(super) async fn store(
 ) -> Result<Effects, TaskError> {
     let source = &context.source_name;
     position::note_restart(context, transaction).await?;
-    let taken = replay::take_over(transaction, source, context.run, range).await?;
+    let in_order = context.source.definition.has_unique();
+    let taken = replay::take_over(transaction, source, context.run, range, in_order).await?;
     let result = Planned { remarks, ..Planned::default() }.to_value()?;
     let mut counters = taken.counters;
     if context.source.source.profile().rows_by_job_file {

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::batches::together;
 use super::planned::{FILES_AT_ONCE, Planned, PlannedFile};
-use super::{Effects, Task, TaskContext, TaskError, plan_replay, position, run_parents};
+use super::{Effects, Task, TaskContext, TaskError, plan_replay, position, run_parents, unique};
 use crate::db::source_files::{self, FileVersion};
 use crate::db::{
     backfill_checkpoints, checkpoints, clock, run_repeated_keys, runs, totals, unchanged_pages,
@@ -57,6 +57,7 @@ impl Task for PlanRun {
             }
         };
         let source = &context.source_name;
+        unique::forget_of_another_job_file(context, transaction).await?;
         let reads = context.source.source.profile().reads;
         let from_empty = match (&plan.order, reads) {
             // Keys that come back are rare there, and found where they do.

@@ -244,6 +244,8 @@ pub struct FieldDefinition {
     pub kind: FieldKind,
     /// Whether a row without it is set aside.
     pub required: bool,
+    /// Whether no two records have the same value.
+    pub unique: bool,
     /// Smallest number allowed, canonical digits.
     pub min: Option<String>,
     /// Largest number allowed, canonical digits.

@@ -154,7 +154,7 @@ async fn rows_that_were_set_aside_stand_between_the_records_they_came_with() {
         seen,
         [
             "record 3 - 1",
-            "quarantined - 1.csv 2",
+            "quarantined 2 1.csv 2",
             "record 1 - 3",
             "record 9 - 1",
             "quarantined - 2.csv 2"

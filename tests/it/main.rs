@@ -97,6 +97,7 @@ mod small_files;
 mod stalled;
 mod terminal;
 mod unchanged_pages;
+mod unique_values;
 mod upgrade;
 mod uploads;
 mod watching;

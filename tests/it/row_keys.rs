@@ -45,6 +45,8 @@ async fn the_number_of_a_row_is_its_key_while_files_grow_and_are_replaced() {
     // Rows are counted with those that are bad, and without lines that are blank.
     let first = ["a.csv|1 x", "a.csv|2 x", "a.csv|4 y", "b.csv|1 x"];
     assert_eq!(app.texts(KEYS).await, first);
+    let key = "select external_id from quarantined_rows";
+    assert_eq!(app.texts(key).await, ["a.csv|3"], "the place of a row is known");
     app.write("a.csv", "name,n\nx,1\nx,1\nx,\"1\"2\n,\n\ny,3\nz,4\n");
     let run = app.run("s").await;
     assert_eq!(counts(&run), [1, 0, 0, 0], "only what is new is read: {run:?}");

@@ -168,6 +168,7 @@ impl<'a> BlockRow<'a, '_> {
             raw_row: self.number,
             line: Some(self.lines.at(self.start)),
             byte_range: Some((start, start + content.len() as i64)),
+            key: None,
             raw: content[..content.len().min(Reject::MAX_RAW)].to_vec(),
             defects,
         }

@@ -292,7 +292,8 @@ fn at_byte(defect: Defect, body: &str, record: &str) -> Defect {
 /// A record that is set aside.
 pub(super) fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {
     let raw = &text.as_bytes()[..text.len().min(Reject::MAX_RAW)];
-    Reject { raw_row, line: None, byte_range: None, raw: raw.to_vec(), defects }
+    let (line, byte_range, key) = (None, None, None);
+    Reject { raw_row, line, byte_range, key, raw: raw.to_vec(), defects }
 }
 
 /// What there is to say of a chain that may lack something.

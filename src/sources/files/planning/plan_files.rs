@@ -152,6 +152,8 @@ impl<'a> Planning<'a> {
         remarks.extend(waiting(young));
         // What stands in files that are read as streams nobody has seen.
         let order = match landed {
+            // Which of two records has a value is decided in the order of rows.
+            _ if self.setup.definition.has_unique() => KeyOrder::Ordered,
             // No two rows stand in one place.
             _ if mapping.keys_are_places() => KeyOrder::Distinct,
             0 => keys.order(),

@@ -124,6 +124,7 @@ pub(super) fn lines_above_header<'a>(
             Locator::Path(_) | Locator::Whole(_) | Locator::Nowhere => Vec::new(),
         })
         .map(|name| fold(&name))
+        .filter(|name| !name.is_empty())
         .collect();
     let sample = &text[..text.len().min(SAMPLE)];
     let mut starts = Vec::new();
@@ -138,10 +139,61 @@ pub(super) fn lines_above_header<'a>(
         lines += 1;
         let rest = &sample[at..];
         let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-        let line = fold(&String::from_utf8_lossy(&rest[..end]));
-        if names.iter().any(|name| line.contains(name.as_str())) {
+        let line = Words::of(&String::from_utf8_lossy(&rest[..end]));
+        if names.iter().any(|name| line.has(name)) {
             starts.push((lines, at));
         }
     }
     starts.into_iter()
+}
+
+/// A line without what people vary in names, and where words begin and end in it: a column `id` is not named by `video`, and
+/// each line that may be a header is read under every dialect.
+struct Words {
+    folded: String,
+    edges: Vec<usize>,
+    line: String,
+}
+
+impl Words {
+    fn of(line: &str) -> Self {
+        let (mut folded, mut edges) = (String::new(), Vec::new());
+        for word in line.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+            edges.push(folded.len());
+            folded.extend(word.chars().flat_map(char::to_lowercase));
+        }
+        edges.push(folded.len());
+        Self { folded, edges, line: line.to_owned() }
+    }
+
+    /// Whether the name, which is folded, stands there.
+    fn has(&self, name: &str) -> bool {
+        if !name.chars().any(char::is_alphanumeric) {
+            return self.line.contains(name);
+        }
+        let is_edge = |at: usize| self.edges.binary_search(&at).is_ok();
+        self.folded.match_indices(name).any(|(at, found)| is_edge(at) && is_edge(at + found.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_in_a_line_as_a_whole_word() {
+        for (line, name, stands) in [
+            ("id;Name", "id", true),
+            ("\"ID\",x", "id", true),
+            ("video,bid,identity", "id", false),
+            ("Unit_Price (EUR)", "unitprice", true),
+            ("Unit,Price", "unitprice", true),
+            ("UnitPrices", "unitprice", false),
+            ("Größe#", "größe", true),
+            ("a,#,b", "#", true),
+            ("", "id", false),
+        ] {
+            assert_eq!(Words::of(line).has(name), stands, "{line} {name}");
+        }
+    }
 }

@@ -45,6 +45,8 @@ pub struct CsvReader {
     of_key: Vec<bool>,
     /// The columns up to the last that is part of the key.
     key_columns: usize,
+    /// The columns that are parts of the key.
+    in_key: Vec<usize>,
     /// The columns in the order of their names, where keys are made of all of them.
     by_name: Vec<usize>,
     null_values: Vec<String>,
@@ -96,7 +98,8 @@ impl CsvReader {
         let wanted = if layout.columns.is_empty() { &[] } else { wanted };
         let located = header::resolve(file, &layout.columns, wanted)?;
         let key = wanted.iter().zip(&located).filter(|(wanted, _)| wanted.key);
-        let key_columns = key.filter_map(|(_, column)| *column).max().map_or(1, |last| last + 1);
+        let in_key: Vec<usize> = key.filter_map(|(_, column)| *column).collect();
+        let key_columns = in_key.iter().max().map_or(1, |last| last + 1);
         let kept: Vec<String> =
             layout.columns.iter().map(|name| field_name::kept(name).into_owned()).collect();
         let columns = columns::distinct(&kept);
@@ -112,6 +115,7 @@ impl CsvReader {
             located,
             of_key: wanted.iter().map(|wanted| wanted.key).collect(),
             key_columns,
+            in_key,
             by_name,
             columns,
             width: match layout.ragged_rows {
@@ -420,6 +424,12 @@ impl<'a> CsvRow<'a> {
                 Cell::Missing | Cell::Json(_) => {}
             }
         }
+    }
+
+    /// Whether a part of the key has something at its ends that cannot be seen, and is read without it.
+    pub(super) fn has_trimmed_key(&self) -> bool {
+        let trimmed = |text: &str| header::visible_name(text).len() != text.len();
+        self.reader.in_key.iter().any(|column| self.text(*column).is_some_and(trimmed))
     }
 
     fn is_plain(&self, column: usize) -> bool {

@@ -10,6 +10,7 @@ use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, RaggedRows};
 use super::row::{CsvReader, RowBuffer};
 use crate::domain::file::Layout;
+use crate::domain::number::grouped;
 use crate::sources::files::columns::Wanted;
 use crate::sources::files::format::{Doubts, Survey, Surveyed};
 use crate::sources::{FirstRow, SourceError, Widths};
@@ -24,6 +25,8 @@ pub struct CsvSurvey {
     first_row: FirstRow,
     guess: GuessCheck,
     headers: usize,
+    /// Rows whose keys are read without something at their ends that cannot be seen.
+    trimmed_keys: i64,
     /// Whether all rows meant the same in earlier layouts, if that is asked for.
     plain: Option<bool>,
 }
@@ -90,6 +93,7 @@ impl CsvSurvey {
             first_row: FirstRow::Data,
             guess: GuessCheck::new(params, reader),
             headers: 0,
+            trimmed_keys: 0,
             plain: None,
         }
     }
@@ -118,6 +122,7 @@ impl Survey<CsvReader> for CsvSurvey {
             self.first_row = header::first_row(&names, &cells);
         }
         if let Some(row) = reader.read_key(content, buffer) {
+            self.trimmed_keys += i64::from(row.has_trimmed_key());
             visit(&row);
         }
         if let Some(widths) = &mut self.widths {
@@ -148,19 +153,41 @@ impl Survey<CsvReader> for CsvSurvey {
     }
 
     fn finish(self, _: &str, _: i64, layout: Layout) -> Result<Surveyed, SourceError> {
-        let layout = match self.headers {
-            0 => layout,
-            headers => {
+        let notes: Vec<String> =
+            headers_note(self.headers).into_iter().chain(keys_note(self.trimmed_keys)).collect();
+        let layout = match notes.is_empty() {
+            true => layout,
+            false => {
                 let mut layout = CsvLayout::load(&layout)?;
-                let times =
-                    if headers == 1 { "once".to_owned() } else { format!("{headers} times") };
-                layout
-                    .notes
-                    .push(format!("the header is repeated {times} between rows, and is no record"));
+                layout.notes.extend(notes);
                 layout.store()?
             }
         };
         let widths = self.widths.map(|widths| widths.found);
         Ok(Surveyed { layout, widths, first_row: self.first_row })
     }
+}
+
+fn headers_note(headers: usize) -> Option<String> {
+    let times = match headers {
+        0 => return None,
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
+    };
+    Some(format!("the header is repeated {times} between rows, and is no record"))
+}
+
+/// Records that an earlier version made are found by the keys as they stand.
+fn keys_note(trimmed: i64) -> Option<String> {
+    let (keys, have, their) = match trimmed {
+        0 => return None,
+        1 => ("key", "has", "its"),
+        _ => ("keys", "have", "their"),
+    };
+    Some(format!(
+        "{} {keys} {have} something at {their} ends that cannot be seen, and {} read without it; an earlier version of \
+         kasparro kept it, and such records are still there: docs/operating.md, Upgrades, says how to find them",
+        grouped(trimmed.unsigned_abs()),
+        if trimmed == 1 { "is" } else { "are" }
+    ))
 }

@@ -188,6 +188,7 @@ fn what_cannot_be_seen_is_no_part_of_names_and_keys() {
     let bench = bench_wanting(params(), text, &["id", "name"]);
     let scan = bench.whole();
     assert_eq!(names(&scan), ["id", "name"]);
+    assert!(notes(&scan).starts_with("1 key has something at its ends"), "{}", notes(&scan));
     let reader = bench.reader(&scan);
     let mut buffer = row::RowBuffer::default();
     let row = reader.read("K1\u{a0},x\u{a0}".as_bytes(), &mut buffer).unwrap();
