@@ -1,10 +1,12 @@
 //! Owns `source_files`: the versions of files that were seen, and how far each has been read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::stored_hash;
@@ -36,7 +38,7 @@ pub struct FileVersion<'a> {
 pub async fn committed(
     executor: impl PgExecutor<'_>,
     source: &str,
-) -> Result<BTreeMap<String, CommittedFile>, sqlx::Error> {
+) -> Result<BTreeMap<String, Arc<CommittedFile>>, sqlx::Error> {
     let mut rows = sqlx::query!(
         r#"select distinct on (url, member)
                 url, member, listed, id, size, modified_ns, content_hash, layout, committed_bytes, committed_rows,
@@ -59,12 +61,13 @@ pub async fn committed(
     )
     .fetch(executor);
     let mut files = BTreeMap::new();
+    let mut layouts = Layouts::default();
     while let Some(row) = rows.try_next().await? {
         let known = KnownFile {
             size: row.size as u64,
             modified: from_nanos(row.modified_ns),
             hash: stored_hash(&row.content_hash)?,
-            layout: Layout(row.layout),
+            layout: layouts.shared(row.layout),
             end: Progress {
                 bytes: row.committed_bytes as u64,
                 rows: row.committed_rows,
@@ -88,9 +91,30 @@ pub async fn committed(
             gone_for_good: row.gone_for_good,
             rows_behind: row.rows_behind,
         };
-        files.insert(key, file);
+        files.insert(key, Arc::new(file));
     }
     Ok(files)
+}
+
+/// The layouts of many files, which are mostly a few.
+#[derive(Default)]
+struct Layouts(Vec<Layout>);
+
+impl Layouts {
+    /// So many are looked through for an equal one.
+    const MOST: usize = 16;
+
+    /// The same layout, shared with the files that have it too.
+    fn shared(&mut self, layout: Value) -> Layout {
+        if let Some(known) = self.0.iter().find(|known| *known.value() == layout) {
+            return known.clone();
+        }
+        let layout = Layout::new(layout);
+        if self.0.len() < Self::MOST {
+            self.0.push(layout.clone());
+        }
+        layout
+    }
 }
 
 /// Notes which files of a source are there, and which are not any more: since this run, where the one that saw it first was
@@ -210,7 +234,7 @@ async fn known(
     let urls: Vec<_> = versions.iter().map(|version| version.url).collect();
     let hashes: Vec<_> = versions.iter().map(|version| version.hashes.content.as_bytes()).collect();
     let old: Vec<_> = versions.iter().map(|version| version.hashes.old_kind.as_bytes()).collect();
-    let layouts: Vec<_> = versions.iter().map(|version| version.layout.0.clone()).collect();
+    let layouts: Vec<_> = versions.iter().map(|version| version.layout.value().clone()).collect();
     sqlx::query_scalar!(
         r#"select (
             select id from source_files as f
@@ -245,7 +269,7 @@ async fn add(
     let sizes: Vec<_> = versions.iter().map(|version| version.size as i64).collect();
     let modified: Vec<_> = versions.iter().map(|version| to_nanos(version.modified)).collect();
     let hashes: Vec<_> = versions.iter().map(|version| version.hashes.content.as_bytes()).collect();
-    let layouts: Vec<_> = versions.iter().map(|version| version.layout.0.clone()).collect();
+    let layouts: Vec<_> = versions.iter().map(|version| version.layout.value().clone()).collect();
     let mut ids = sqlx::query_scalar!(
         "insert into source_files
             (source, url, size, modified_ns, content_hash, layout, first_run_id)
@@ -298,7 +322,7 @@ pub async fn commit(
     let sizes: Vec<_> = known().map(|known| known.size as i64).collect();
     let modified: Vec<_> = known().map(|known| to_nanos(known.modified)).collect();
     let hashes: Vec<_> = known().map(|known| known.hash.as_bytes()).collect();
-    let layouts: Vec<_> = known().map(|known| known.layout.0.clone()).collect();
+    let layouts: Vec<_> = known().map(|known| known.layout.value().clone()).collect();
     let appended: Vec<_> = versions.iter().map(|version| version.appended).collect();
     let bytes: Vec<_> = known().map(|known| known.end.bytes as i64).collect();
     let rows: Vec<_> = known().map(|known| known.end.rows).collect();
@@ -368,7 +392,7 @@ pub async fn location(executor: impl PgExecutor<'_>, id: i64) -> Result<Location
     .fetch_one(executor)
     .await?;
     let first_run = RunId(row.first_run_id);
-    let (url, member, layout) = (row.url, row.member, Layout(row.layout));
+    let (url, member, layout) = (row.url, row.member, Layout::new(row.layout));
     Ok(Location { url, member, layout, first_run })
 }
 
@@ -387,7 +411,7 @@ pub async fn locations(
     .fetch_all(executor)
     .await?;
     let located = rows.into_iter().map(|row| {
-        let (layout, first_run) = (Layout(row.layout), RunId(row.first_run_id));
+        let (layout, first_run) = (Layout::new(row.layout), RunId(row.first_run_id));
         (row.id, Location { url: row.url, member: row.member, layout, first_run })
     });
     Ok(located.collect())

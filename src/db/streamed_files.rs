@@ -41,7 +41,7 @@ pub async fn register(
         source,
         file.name,
         unknown.as_bytes(),
-        file.layout.0,
+        file.layout.value(),
         run.0,
         begins,
         file.listed,
@@ -72,7 +72,7 @@ pub async fn add_whole(
     let sizes: Vec<_> = known.iter().map(|known| known.size as i64).collect();
     let modified: Vec<_> = known.iter().map(|known| to_nanos(known.modified)).collect();
     let hashes: Vec<_> = known.iter().map(|known| known.hash.as_bytes()).collect();
-    let layouts: Vec<_> = known.iter().map(|known| known.layout.0.clone()).collect();
+    let layouts: Vec<_> = known.iter().map(|known| known.layout.value().clone()).collect();
     let bytes: Vec<_> = known.iter().map(|known| known.end.bytes as i64).collect();
     let rows: Vec<_> = known.iter().map(|known| known.end.rows).collect();
     let lines: Vec<_> = known.iter().map(|known| known.end.lines).collect();
@@ -138,7 +138,7 @@ pub async fn end(
         known.size as i64,
         to_nanos(known.modified),
         known.hash.as_bytes(),
-        known.layout.0,
+        known.layout.value(),
         known.end.bytes as i64,
         known.end.rows,
         known.end.lines,

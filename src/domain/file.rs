@@ -1,9 +1,10 @@
 //! Owns what is remembered of a file between runs, and the raw blocks its rows are kept in.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::hash::StoredHash;
@@ -25,9 +26,38 @@ pub struct Progress {
 
 /// How a file is to be read: dialect, header and chunk size, decided once when it is planned.
 /// Opaque to all but its kind; equal layouts cut equal bytes into equal chunks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Layout(pub Value);
+/// Thousands of files share one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout(Arc<Value>);
+
+impl Layout {
+    /// The layout that a kind of file has written.
+    pub fn new(value: Value) -> Self {
+        Self(Arc::new(value))
+    }
+
+    /// What the kind of file has written.
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// The same to be changed.
+    pub fn value_mut(&mut self) -> &mut Value {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl Serialize for Layout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Layout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::new)
+    }
+}
 
 /// What tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Planning: what a source is told of earlier runs, and what it decides to read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, ReadRange, RunId};
 
 /// The files that runs have read to their end, by name: the last version of each.
-pub type CommittedFiles = BTreeMap<String, CommittedFile>;
+pub type CommittedFiles = BTreeMap<String, Arc<CommittedFile>>;
 
 /// What a source is told when it plans: where the last good run left off.
 #[derive(Debug, Clone)]
@@ -101,7 +102,7 @@ pub struct FoundFile {
     /// Its name: the path relative to the job file's folder, if it is below it.
     pub url: String,
     /// What was read of it before.
-    pub committed: Option<CommittedFile>,
+    pub committed: Option<Arc<CommittedFile>>,
     /// What is to be read now.
     pub plan: FilePlan,
 }

@@ -302,7 +302,7 @@ impl Reading {
                 return self.see_streamed(raw);
             }
             (RawSlice::Blocks { blocks, .. }, file) => {
-                let unknown = (0, Layout(Value::Null));
+                let unknown = (0, Layout::new(Value::Null));
                 let (file_id, layout) = file.unwrap_or(&unknown);
                 let name = names.get(file_id).cloned().unwrap_or_default();
                 for block in blocks {
@@ -413,7 +413,7 @@ fn of_layout(layout: &Layout, files: &[String]) -> Finding {
         }
     }
     let mut shown = Vec::new();
-    parts(layout.0.as_object().unwrap_or(&Map::new()), &mut shown);
+    parts(layout.value().as_object().unwrap_or(&Map::new()), &mut shown);
     let which = match files {
         [file] => file.clone(),
         [first, ..] => format!("{first} and {} more", files.len() - 1),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -187,7 +188,7 @@ async fn store_plan(
                 return Err(TaskError::Inconsistent(text));
             }
         };
-        planned.files.push(PlannedFile::of_scan(file_id, before, scan));
+        planned.files.push(PlannedFile::of_scan(file_id, before.map(Arc::as_ref), scan));
         let stamp = FileStamp { size: scan.size, modified: scan.modified };
         let of_file = |chunk: &Chunk| PlannedChunk { file_id, stamp, chunk: *chunk };
         lanes.entry(file.lane).or_default().extend(scan.chunks.iter().map(of_file));

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::lost;
 use crate::domain::failure::{FailureClass, chain};
@@ -192,7 +193,8 @@ impl<'a> FileGuard<'a> {
 }
 
 fn lacking(committed: &CommittedFiles, files: &dyn FileSource) -> Option<BTreeSet<String>> {
-    let absent = |CommittedFile { known, .. }: &CommittedFile| {
+    let absent = |file: &Arc<CommittedFile>| {
+        let known = &file.known;
         // What has no rows reaches nowhere, and says nothing.
         files.absent(&known.layout, known.width.filter(|_| known.end.rows > 0))
     };

@@ -241,20 +241,20 @@ impl<'a> Planning<'a> {
     }
 
     /// The last version of a file, or of each of its members.
-    fn versions(&self, url: &str) -> Vec<&'a CommittedFile> {
+    fn versions(&self, url: &str) -> Vec<&'a Arc<CommittedFile>> {
         let request: &'a PlanRequest = self.request;
         let from = request.files.range(url.to_owned()..).map(|(_, file)| file);
         from.take_while(|file| file.url == url).collect()
     }
 
     /// Whether a file is what it was when it was read, and need not be opened to see that.
-    fn is_unchanged(&self, listed: &Listed, committed: &[&CommittedFile]) -> bool {
+    fn is_unchanged(&self, listed: &Listed, committed: &[&Arc<CommittedFile>]) -> bool {
         let Some(seen) = self.last_seen(committed) else { return false };
         self.places.of(&listed.name).proves_unchanged(&seen.file, listed, seen.at)
     }
 
     /// How a file was listed when it was read last, if the run may build upon that.
-    fn last_seen(&self, committed: &[&CommittedFile]) -> Option<Seen> {
+    fn last_seen(&self, committed: &[&Arc<CommittedFile>]) -> Option<Seen> {
         let usable = committed.iter().all(|committed| self.usable(committed).is_some());
         let seen = committed.iter().map(|committed| Seen::of(committed));
         let seen = seen.collect::<Option<Vec<_>>>().filter(|_| usable)?;
@@ -279,7 +279,7 @@ impl<'a> Planning<'a> {
         usable.then_some(&committed.known)
     }
 
-    fn keep_as_is(&mut self, committed: &[&CommittedFile]) {
+    fn keep_as_is(&mut self, committed: &[&Arc<CommittedFile>]) {
         for committed in committed {
             let found = unchanged(committed);
             self.remarks.look_at(&found);
@@ -317,7 +317,7 @@ impl<'a> Planning<'a> {
     fn reads_all_without_gone_files(&self, there: &HashSet<String>) -> bool {
         let looks = self.setup.definition.missing.action == MissingAction::Tombstone
             && self.setup.files.when_gone() == WhenGone::Tombstone;
-        let is_gone = |file: &CommittedFile| !file.gone_for_good && !there.contains(&file.url);
+        let is_gone = |file: &Arc<CommittedFile>| !file.gone_for_good && !there.contains(&file.url);
         looks && self.request.files.values().any(is_gone)
     }
 }
@@ -381,12 +381,12 @@ fn is_younger(modified: SystemTime, min_age: Duration, now: SystemTime) -> bool 
 }
 
 /// A file that is what it was.
-fn unchanged(committed: &CommittedFile) -> FoundFile {
+fn unchanged(committed: &Arc<CommittedFile>) -> FoundFile {
     let KnownFile { modified, etag, .. } = &committed.known;
     let (modified, etag) = (*modified, etag.clone());
     let plan = FilePlan::Unchanged { modified, hash: None, layout: None, etag };
     let url = committed.url.clone();
-    FoundFile { lane: 0, url, committed: Some(committed.clone()), plan }
+    FoundFile { lane: 0, url, committed: Some(Arc::clone(committed)), plan }
 }
 
 /// What there is to say of files that wait until they are older.

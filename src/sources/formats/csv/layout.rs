@@ -176,7 +176,7 @@ impl CsvLayout {
     /// # Errors
     /// Never in practice: the layout has nothing that JSON lacks.
     pub fn store(&self) -> Result<Layout, SourceError> {
-        serde_json::to_value(self).map(Layout).map_err(|e| {
+        serde_json::to_value(self).map(Layout::new).map_err(|e| {
             SourceError::new(
                 SourceErrorKind::Internal,
                 format!("the layout of a CSV file cannot be stored: {e}"),
@@ -189,7 +189,7 @@ impl CsvLayout {
     /// # Errors
     /// When another version of kasparro wrote it.
     pub fn load(layout: &Layout) -> Result<Self, SourceError> {
-        Self::deserialize(&layout.0).map_err(|e| {
+        Self::deserialize(layout.value()).map_err(|e| {
             SourceError::new(
                 SourceErrorKind::InvalidState,
                 format!(

@@ -38,7 +38,7 @@ impl XlsxLayout {
     /// # Errors
     /// Never in practice: the layout has nothing that JSON lacks.
     pub fn store(&self) -> Result<Layout, SourceError> {
-        serde_json::to_value(self).map(Layout).map_err(|error| {
+        serde_json::to_value(self).map(Layout::new).map_err(|error| {
             let message = format!("the layout of a workbook cannot be stored: {error}");
             SourceError::new(SourceErrorKind::Internal, message)
         })
@@ -49,7 +49,7 @@ impl XlsxLayout {
     /// # Errors
     /// When another version of kasparro wrote it.
     pub fn load(layout: &Layout) -> Result<Self, SourceError> {
-        Self::deserialize(&layout.0).map_err(|error| {
+        Self::deserialize(layout.value()).map_err(|error| {
             let message = format!(
                 "the stored layout of a workbook is not one of this version of kasparro ({error})"
             );

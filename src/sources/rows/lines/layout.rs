@@ -39,7 +39,7 @@ impl LinesLayout {
     /// # Errors
     /// Never in practice: the layout has nothing that JSON lacks.
     pub fn store(&self) -> Result<Layout, SourceError> {
-        serde_json::to_value(self).map(Layout).map_err(|error| {
+        serde_json::to_value(self).map(Layout::new).map_err(|error| {
             SourceError::new(
                 SourceErrorKind::Internal,
                 format!("the layout of a file cannot be stored: {error}"),
@@ -52,7 +52,7 @@ impl LinesLayout {
     /// # Errors
     /// When another version of kasparro wrote it.
     pub fn load(layout: &Layout) -> Result<Self, SourceError> {
-        Self::deserialize(&layout.0).map_err(|error| {
+        Self::deserialize(layout.value()).map_err(|error| {
             let message = format!(
                 "the stored layout of a file of JSON is not one of this version of kasparro ({error})"
             );

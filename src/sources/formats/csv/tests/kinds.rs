@@ -465,7 +465,7 @@ fn a_file_of_an_earlier_layout_is_read_again_only_if_it_means_something_else_tod
     ] {
         let bench = bench_wanting(params(), text, &["id"]);
         let mut before = known(&bench.whole());
-        let layout = before.layout.0.as_object_mut().unwrap();
+        let layout = before.layout.value_mut().as_object_mut().unwrap();
         for key in ["revision", "extra", "skip_empty_rows", "repeated_header", "notes"] {
             layout.remove(key);
         }
