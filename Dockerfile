@@ -14,7 +14,7 @@ RUN mkdir -p src examples crates/embedded/src \
     && echo 'fn main() {}' > src/main.rs \
     && echo 'fn main() {}' > examples/generate_coingecko_recording.rs \
     && touch src/lib.rs crates/embedded/src/lib.rs \
-    && cargo build --release --locked --bin kasparro
+    && cargo build --release --locked --features parquet --bin kasparro
 
 COPY .cargo .cargo
 COPY .sqlx .sqlx
@@ -23,7 +23,7 @@ COPY crates crates
 COPY src src
 # The real sources may be older than the empty ones, and cargo goes by the time.
 RUN find src crates -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --bin kasparro
+    && cargo build --release --locked --features parquet --bin kasparro
 
 # Run -----------------------------------------------------------------------------------------
 FROM debian:${DEBIAN}-slim

@@ -1,4 +1,4 @@
-//! Owns `export`: all rows of a source, as CSV or JSON Lines, into a file or standard output.
+//! Owns `export`: all rows of a source, as CSV, JSON Lines or Parquet, into a file or standard output.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use clap_complete::ArgValueCompleter;
 use super::args::{self, must_be_known};
 use super::database::{Database, Schema};
 use super::{completions, out};
-use crate::api::resources::export::{Export, ExportFormat, too_wide};
+use crate::api::resources::export::{Export, ExportFormat, missing, too_wide};
 use crate::config::Settings;
 use crate::db::exported_rows::{Form, Wanted, Which};
 use crate::db::typed_columns::TypedColumn;
@@ -23,6 +23,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   kasparro export shop > shop.csv                 all records, with the fields of the job file as columns
   kasparro export shop --output shop.jsonl        the same as JSON Lines: numbers keep all digits, as texts
+  kasparro export shop --output shop.parquet      the same with typed columns, if kasparro was built with Parquet
   kasparro export shop --rows quarantine          the rows that were set aside, with what is wrong with them
   kasparro export shop --rows all                 both, in the order in which they came";
 
@@ -62,6 +63,7 @@ impl ExportArgs {
         let extension = self.output.as_deref().and_then(Path::extension);
         let by_name = extension.and_then(|end| match end.to_str()? {
             "jsonl" | "ndjson" => Some(ExportFormat::Jsonl),
+            "parquet" => Some(ExportFormat::Parquet),
             _ => None,
         });
         self.format.or(by_name).unwrap_or(ExportFormat::Csv)
@@ -73,6 +75,9 @@ pub(super) async fn export(
     jobs: &JobsFolder,
     args: &ExportArgs,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(missing) = missing(args.format()) {
+        bail!("{missing}");
+    }
     must_be_known(jobs, &args.source)?;
     let definition = jobs.get(args.source.as_str(), crate::sources::kinds())?;
     let wanted = Wanted {

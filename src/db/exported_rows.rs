@@ -14,6 +14,7 @@ use super::Transaction;
 use super::typed_columns::{TypedColumn, literal, micros};
 use crate::domain::string_enum::string_enum;
 use crate::values::calendar::write_instant;
+use crate::values::field::FieldKind;
 
 /// Bytes that are read at a time, about.
 const AT_ONCE: usize = 1 << 20;
@@ -69,30 +70,42 @@ pub type Values = Vec<Option<String>>;
 #[derive(Debug)]
 pub struct ExportedRows {
     names: Vec<String>,
+    kinds: Vec<FieldKind>,
     parts: mpsc::Receiver<Result<Vec<Values>, sqlx::Error>>,
 }
 
 impl ExportedRows {
-    /// Begins to read.
+    /// Begins to read them so many times, one after the other: each time the same ones.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn open(pool: &PgPool, wanted: &Wanted) -> Result<Self, sqlx::Error> {
-        let Selected { names, statement, reading } = wanted.select();
-        let transaction = Transaction::begin(pool).await?;
+    pub async fn open(pool: &PgPool, wanted: &Wanted, times: usize) -> Result<Self, sqlx::Error> {
+        let Selected { names, kinds, statement, reading } = wanted.select();
+        let mut transaction = Transaction::begin(pool).await?;
+        if times > 1 {
+            sqlx::raw_sql("set transaction isolation level repeatable read, read only")
+                .execute(&mut *transaction)
+                .await?;
+        }
         let (send, parts) = mpsc::channel(1);
         tokio::spawn(async move {
-            if let Err(error) = read(transaction, statement, &reading, &send).await {
+            let all = read_all(transaction, &statement, times, &reading, &send);
+            if let Err(error) = all.await {
                 // Nobody may be there any more.
                 let _ = send.send(Err(error)).await;
             }
         });
-        Ok(Self { names, parts })
+        Ok(Self { names, kinds, parts })
     }
 
     /// What the values of each row are called.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Of which types these are, in rows that are text.
+    pub fn kinds(&self) -> &[FieldKind] {
+        &self.kinds
     }
 
     /// The next rows; none behind the last.
@@ -105,17 +118,42 @@ impl ExportedRows {
     }
 }
 
-/// Reads the rows to their end, row by row, and sends them in parts, of which the last is empty. Abandoned before, the
-/// connection is closed.
-async fn read(
+/// Reads all rows so many times, and sends them in parts: behind the last one of each time comes an empty one. Abandoned
+/// before, the connection is closed.
+async fn read_all(
     mut transaction: Transaction,
-    statement: String,
+    statement: &str,
+    times: usize,
     reading: &Reading,
     send: &mpsc::Sender<Result<Vec<Values>, sqlx::Error>>,
 ) -> Result<(), sqlx::Error> {
+    for time in 1..=times {
+        let Some(part) = read(&mut transaction, statement.to_owned(), reading, send).await? else {
+            return Ok(());
+        };
+        if !part.is_empty() && send.send(Ok(part)).await.is_err() {
+            return Ok(());
+        }
+        if time < times && send.send(Ok(Vec::new())).await.is_err() {
+            return Ok(());
+        }
+    }
+    transaction.rollback().await?;
+    // Nobody may be there any more.
+    let _ = send.send(Ok(Vec::new())).await;
+    Ok(())
+}
+
+/// Reads the rows to their end, row by row, and sends all but the last part of them; `None` if nobody takes them any more.
+async fn read(
+    transaction: &mut Transaction,
+    statement: String,
+    reading: &Reading,
+    send: &mpsc::Sender<Result<Vec<Values>, sqlx::Error>>,
+) -> Result<Option<Vec<Values>>, sqlx::Error> {
     // Not kept as a prepared one: sqlx remembers the columns of those by their text.
     let query = sqlx::query(AssertSqlSafe(statement)).persistent(false);
-    let mut rows = query.fetch(&mut *transaction);
+    let mut rows = query.fetch(&mut **transaction);
     let (mut part, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await? {
         let mut values =
@@ -126,18 +164,11 @@ async fn read(
         if bytes >= AT_ONCE || part.len() >= MOST_ROWS {
             bytes = 0;
             if send.send(Ok(std::mem::take(&mut part))).await.is_err() {
-                return Ok(());
+                return Ok(None);
             }
         }
     }
-    drop(rows);
-    transaction.rollback().await?;
-    if !part.is_empty() && send.send(Ok(part)).await.is_err() {
-        return Ok(());
-    }
-    // Nobody may be there any more.
-    let _ = send.send(Ok(Vec::new())).await;
-    Ok(())
+    Ok(Some(part))
 }
 
 /// What is done to the values of a row before it is shown.
@@ -188,6 +219,7 @@ fn show_raw(row: &mut Values, at: usize, form: Form) {
 /// A value of a row: what it is called, and how it is had of a record and of a row that was set aside.
 struct Column {
     name: String,
+    kind: FieldKind,
     of_record: String,
     of_rejected: String,
     is_time: bool,
@@ -196,6 +228,7 @@ struct Column {
 /// How rows are read.
 struct Selected {
     names: Vec<String>,
+    kinds: Vec<FieldKind>,
     statement: String,
     reading: Reading,
 }
@@ -244,11 +277,12 @@ impl Wanted {
         };
         let times = columns.iter().enumerate().filter(|(_, column)| column.is_time);
         let times = times.map(|(at, _)| at).collect();
+        let kinds = columns.iter().map(|column| column.kind).collect();
         let names: Vec<_> = columns.into_iter().map(|column| column.name).collect();
         let shows_raw = self.which != Which::Records;
         let raw = names.iter().rposition(|name| shows_raw && name.ends_with(RAW_BASE64));
         let reading = Reading { raw, times, form: self.form };
-        Selected { names, statement: select, reading }
+        Selected { names, kinds, statement: select, reading }
     }
 
     fn listed(&self) -> Vec<Column> {
@@ -263,10 +297,12 @@ impl Wanted {
         };
         let column = |name: &str, of_record: String, of_rejected: String| Column {
             name: name.to_owned(),
+            kind: FieldKind::Text,
             of_record,
             of_rejected,
             is_time: false,
         };
+        let whole = |column: Column| Column { kind: FieldKind::Integer, ..column };
         let none = || "null::text".to_owned();
         let both = |name: &str, value: &dyn Fn(&str) -> String| {
             column(name, value(&format!("r.{name}")), value(&format!("q.{name}")))
@@ -283,6 +319,7 @@ impl Wanted {
             columns.push(column("external_id", text("r.external_id"), text("q.external_id")));
             columns.extend(self.columns.iter().map(|field| Column {
                 name: field.name.clone(),
+                kind: field.kind(),
                 of_record: match self.form {
                     Form::Text => field.text(),
                     Form::Json => field.json(),
@@ -293,7 +330,7 @@ impl Wanted {
         }
         if self.which != Which::Records {
             columns.push(column("file", none(), text("p.file")));
-            columns.push(column("line", none(), number("q.line")));
+            columns.push(whole(column("line", none(), number("q.line"))));
             columns.push(column("reasons", none(), list("q.reasons")));
             columns.push(column("messages", none(), list("q.messages")));
             // Which of the two it is, is seen when it is read.
@@ -302,15 +339,16 @@ impl Wanted {
         }
         if self.which != Which::Records || self.lineage {
             columns.push(both("raw_ref", &text));
-            columns.push(both("raw_row", &number));
+            columns.push(whole(both("raw_row", &number)));
         }
         if self.which != Which::Quarantine && self.lineage {
             for name in ["first_run_id", "last_run_id"] {
-                columns.push(column(name, number(&format!("r.{name}")), none()));
+                columns.push(whole(column(name, number(&format!("r.{name}")), none())));
             }
             for name in ["created_at", "updated_at", "deleted_at"] {
                 let time = micros(&format!("r.{name}"));
-                columns.push(Column { is_time: true, ..column(name, time, none()) });
+                let kind = FieldKind::Timestamp;
+                columns.push(Column { is_time: true, kind, ..column(name, time, none()) });
             }
         }
         self.beside_fields(columns)

@@ -35,6 +35,11 @@ impl TypedColumn {
         fields.iter().map(column).collect()
     }
 
+    /// Its type.
+    pub(super) fn kind(&self) -> FieldKind {
+        self.kind
+    }
+
     /// Its value with its own type. The functions are in the schema of the views.
     pub(super) fn value(&self) -> String {
         let Some(key) = self.key() else {

@@ -52,6 +52,8 @@ pub const KINDS: &[Kind] = &[
     export::kind::<formats::csv::Csv>(),
     export::kind::<formats::jsonl::Jsonl>(),
     export::kind::<formats::json::Json>(),
+    export::kind::<formats::parquet::Parquet>(),
+    export::kind::<formats::parquet::Parquet>(),
     export::kind::<formats::xlsx::Xlsx>(),
 ];
 

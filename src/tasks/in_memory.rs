@@ -398,7 +398,8 @@ impl Reading {
 }
 
 /// What a layout has for kasparro alone.
-const INNER: &[&str] = &["declared", "chunk_size", "max_row_bytes", "revision", "doubts", "notes"];
+const INNER: &[&str] =
+    &["declared", "described", "chunk_size", "max_row_bytes", "revision", "doubts", "notes"];
 
 /// How files are read.
 fn of_layout(layout: &Layout, files: &[String]) -> Finding {

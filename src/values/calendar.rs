@@ -48,7 +48,7 @@ pub(crate) fn write_date(days: i64, out: &mut String) {
         // ISO 8601 wants a sign before years that four digits cannot hold.
         _ => {
             out.push(if year < 0 { '-' } else { '+' });
-            push_digits(year.abs(), if year.abs() > 99_999 { 6 } else { 5 }, out);
+            push_digits(year.abs(), (year.abs().ilog10() + 1).max(5), out);
         }
     }
     out.push('-');

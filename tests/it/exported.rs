@@ -10,7 +10,7 @@ use crate::api::{TestApi, problem};
 use crate::app::TestApp;
 use crate::process::call;
 
-const JOB: &str = r#"
+pub const JOB: &str = r#"
 kind = "jsonl"
 primary_key = ["id"]
 
@@ -31,7 +31,7 @@ stock = { type = "integer" }
 tags = { type = "json" }
 "#;
 
-const ROWS: &str = r#"{"id":"a","name":"Łódź, \"x\"\ny","price":12345678901234567890.120,"seen":"2025-01-02T03:04:05.25+01:00","active":true,"created_at":"2024-02-29T12:00:00Z","day":"2024-02-29","key":"00000000-0000-4000-8000-00000000000a","odd":"=1+1","share":0.10,"stock":9007199254740993,"tags":[1,{"a":null}]}
+pub const ROWS: &str = r#"{"id":"a","name":"Łódź, \"x\"\ny","price":12345678901234567890.120,"seen":"2025-01-02T03:04:05.25+01:00","active":true,"created_at":"2024-02-29T12:00:00Z","day":"2024-02-29","key":"00000000-0000-4000-8000-00000000000a","odd":"=1+1","share":0.10,"stock":9007199254740993,"tags":[1,{"a":null}]}
 {"id":"b","name":"","price":null,"active":false}
 {"id":"c"}
 "#;

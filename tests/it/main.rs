@@ -66,6 +66,7 @@ mod order;
 mod page_places;
 mod paging;
 mod parents;
+mod parquet;
 mod parrot;
 mod pause;
 mod pipeline;

@@ -1,4 +1,4 @@
-//! Owns exporting the rows of a source as CSV or JSON Lines, for the API and the command line alike.
+//! Owns exporting the rows of a source as CSV, JSON Lines or Parquet, for the API and the command line alike.
 
 use std::io;
 use std::time::Duration;
@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::catalog::Catalog;
+#[cfg(feature = "parquet")]
+use super::parquet_file::ParquetFile;
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::enums::string_enums;
 use crate::api::openapi::tags::Tag;
@@ -25,6 +27,7 @@ use crate::db::exported_rows::{ExportedRows, Form, Values, Wanted, Which};
 use crate::db::typed_columns::TypedColumn;
 use crate::domain::source_name::SourceName;
 use crate::domain::string_enum::string_enum;
+use crate::sources::formats;
 
 /// Exports at once in one process: each holds a connection to the database.
 const MOST: usize = 4;
@@ -41,6 +44,8 @@ string_enum! {
         Csv = "csv",
         /// One JSON object per line.
         Jsonl = "jsonl",
+        /// A file of Parquet, with a typed column per field.
+        Parquet = "parquet",
     }
 }
 
@@ -60,8 +65,15 @@ pub(crate) struct Export {
     format: ExportFormat,
     /// The first rows, until they are written: what is wrong with all of them shows with these.
     first: Option<Vec<Values>>,
-    /// Whether there are no rows at all.
+    /// Whether there are no rows at all, or no more.
     ended: bool,
+    #[cfg(feature = "parquet")]
+    file: ParquetFile,
+}
+
+/// Why rows cannot be written so, if this kasparro cannot.
+pub(crate) fn missing(format: ExportFormat) -> Option<&'static str> {
+    formats::parquet::MISSING.filter(|_| format == ExportFormat::Parquet)
 }
 
 impl Export {
@@ -75,12 +87,21 @@ impl Export {
         format: ExportFormat,
     ) -> Result<Self, sqlx::Error> {
         wanted.form = match format {
-            ExportFormat::Csv => Form::Text,
+            ExportFormat::Csv | ExportFormat::Parquet => Form::Text,
             ExportFormat::Jsonl => Form::Json,
         };
-        let mut rows = ExportedRows::open(pool, &wanted).await?;
+        // The types of a file stand before its values, and depend on all of them.
+        let times = if format == ExportFormat::Parquet { 2 } else { 1 };
+        let mut rows = ExportedRows::open(pool, &wanted, times).await?;
         let first = Some(rows.next().await?);
-        Ok(Self { rows, format, first, ended: false })
+        Ok(Self {
+            #[cfg(feature = "parquet")]
+            file: ParquetFile::of(rows.names(), rows.kinds()),
+            rows,
+            format,
+            first,
+            ended: false,
+        })
     }
 
     /// The next part, and how many rows are in it; `None` behind the last.
@@ -88,6 +109,9 @@ impl Export {
     /// # Errors
     /// Database errors.
     pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, usize)>, sqlx::Error> {
+        if self.format == ExportFormat::Parquet {
+            return self.next_of_file().await;
+        }
         let is_first = self.first.is_some();
         let rows = match self.first.take() {
             // Behind the last part nothing more is asked for.
@@ -104,10 +128,41 @@ impl Export {
         }
         let written = match self.format {
             ExportFormat::Csv => csv(self.rows.names(), is_first, &rows),
-            ExportFormat::Jsonl => Ok(jsonl(self.rows.names(), &rows)),
+            _ => Ok(jsonl(self.rows.names(), &rows)),
         };
         let written = written.map_err(|error| sqlx::Error::Encode(error.into()))?;
         Ok(Some((written.into(), rows.len())))
+    }
+
+    /// The same of a file of Parquet, a part of which is many rows.
+    #[cfg(feature = "parquet")]
+    async fn next_of_file(&mut self) -> Result<Option<(Bytes, usize)>, sqlx::Error> {
+        let cannot = |error: io::Error| sqlx::Error::Encode(error.into());
+        if let Some(mut rows) = self.first.take() {
+            while !rows.is_empty() {
+                self.file.look_at(&rows);
+                rows = self.rows.next().await?;
+            }
+        }
+        let (mut part, mut count) = (Vec::new(), 0);
+        while part.is_empty() && !self.ended {
+            let rows = self.rows.next().await?;
+            count += rows.len();
+            self.ended = rows.is_empty();
+            part = match self.ended {
+                true => self.file.end(),
+                false => self.file.write(&rows),
+            }
+            .map_err(cannot)?;
+        }
+        Ok((!part.is_empty()).then(|| (part.into(), count)))
+    }
+
+    /// Nobody gets as far as here: see [`missing`].
+    #[cfg(not(feature = "parquet"))]
+    async fn next_of_file(&mut self) -> Result<Option<(Bytes, usize)>, sqlx::Error> {
+        let missing = missing(self.format).unwrap_or_default();
+        Err(sqlx::Error::Encode(io::Error::other(missing).into()))
     }
 }
 
@@ -153,6 +208,7 @@ fn media_type(format: ExportFormat) -> &'static str {
     match format {
         ExportFormat::Csv => "text/csv; charset=utf-8",
         ExportFormat::Jsonl => "application/jsonl",
+        ExportFormat::Parquet => "application/vnd.apache.parquet",
     }
 }
 
@@ -167,7 +223,7 @@ impl ApiResponse for Exported {
         };
         MetaResponses {
             responses: vec![MetaResponse {
-                description: "The rows: a header and a line per row, or an object per line.",
+                description: "The rows: a header and a line per row, an object per line, or a file with typed columns.",
                 status: Some(200),
                 status_range: None,
                 content: ExportFormat::ALL.iter().map(content).collect(),
@@ -204,8 +260,9 @@ impl ExportApi {
     /// Export the rows of a source
     ///
     /// All of them as they are at one moment, while they are read from the database: with the mapped fields of the job
-    /// file as columns. Numbers with a fraction are texts in JSON, so that every digit stays. A response that breaks off
-    /// is not whole. There is room for 4 exports at a time, and each may take an hour.
+    /// file as columns. Numbers with a fraction are texts in JSON, so that every digit stays; in Parquet, which kasparro
+    /// may have been built without, columns have types that hold all their values exactly. A response that breaks off is
+    /// not whole. There is room for 4 exports at a time, and each may take an hour.
     #[oai(path = "/records/export", method = "get", operation_id = "export_records")]
     async fn export(
         &self,
@@ -237,6 +294,9 @@ impl ExportApi {
             lineage: lineage.0,
             form: Form::Text,
         };
+        if let Some(missing) = missing(format.0) {
+            return Err(Problem::new(Kind::InvalidParameter, missing).into());
+        }
         if let Some(wide) = too_wide(&wanted) {
             return Err(Problem::new(Kind::InvalidParameter, wide).into());
         }

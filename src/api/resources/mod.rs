@@ -5,6 +5,8 @@ pub(crate) mod catalog;
 pub(crate) mod export;
 pub(crate) mod health;
 mod landing;
+#[cfg(feature = "parquet")]
+mod parquet_file;
 pub(crate) mod pauses;
 pub(crate) mod previews;
 pub(crate) mod quarantine;

@@ -42,6 +42,9 @@ pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
 }
 
 fn inspect_files<F: RowFormat>(job: &mut Inspection<'_>) {
+    if let Some(missing) = F::MISSING {
+        job.problem(&["kind"], missing);
+    }
     let files = job.table::<FilesParams>(FILES);
     if let Some(own) = job.table::<F::Params>(F::NAME) {
         tell(job, F::NAME, F::problems(&own));

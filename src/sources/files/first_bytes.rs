@@ -7,6 +7,12 @@ pub const ENOUGH: usize = 64;
 /// What every ZIP archive is said to be.
 const ZIP: &str = "is a ZIP archive, as spreadsheets (.xlsx, .ods) are";
 
+/// What a Parquet file begins with.
+pub const PARQUET: &[u8] = b"PAR1";
+/// The same with the first byte of its first page, which no text has there.
+const PARQUET_PAGE: &[u8] = b"PAR1\x15";
+const PARQUET_KIND: &str = "write kind = \"parquet\", which reads such files";
+
 /// Length of UTF-8's byte order mark, or 0.
 ///
 /// # Errors
@@ -41,6 +47,11 @@ pub fn without_rows(text: &[u8]) -> Option<&'static str> {
         [b'P', b'K', 3, 4, ..] => Some(ZIP),
         text => other_kind(text).map(|(is, _)| is),
     }
+}
+
+/// What to do about a file that begins so, if no rows can be told in it as a text and a kind of its own reads it.
+pub fn kind(text: &[u8]) -> Option<String> {
+    text.starts_with(PARQUET_PAGE).then(|| PARQUET_KIND.to_owned())
 }
 
 /// What a text is that is JSON beyond doubt, and the kind that reads it.
@@ -90,7 +101,7 @@ fn other_kind(text: &[u8]) -> Option<(&'static str, &'static str)> {
         (b"\x28\xb5\x2f\xfd", "is packed with zstd", UNPACK),
         (b"\xfd7zXZ\0", "is packed with xz", UNPACK),
         (b"BZh9", "is packed with bzip2", UNPACK),
-        (b"PAR1\x15", "is a Parquet file", "export the table as {wanted}"),
+        (PARQUET_PAGE, "is a Parquet file", PARQUET_KIND),
         (b"SQLite format 3\0", "is an SQLite database", "export the table as {wanted}"),
     ];
     let magic = KINDS.iter().find(|(magic, ..)| text.starts_with(magic));
@@ -142,6 +153,7 @@ mod tests {
             (b"BZh91AY", "is packed with bzip2"),
             (b"\xef\xbb\xbf \n<?XML version=", "is XML"),
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1..", "is an Excel workbook"),
+            (b"PAR1\x15\0", "is a Parquet file; write kind = \"parquet\""),
         ] {
             let error = byte_order_mark("f.csv", text, "CSV").unwrap_err().text();
             assert!(error.starts_with(&format!("f.csv {what}")), "{error}");

@@ -43,6 +43,12 @@ pub trait RowFormat: Sized + Send + Sync + 'static {
     /// What the names of files end in that are archives to others and none to the format, such as `.xlsx`.
     const OWN_ARCHIVES: &'static [&'static str] = &[];
 
+    /// Whether files are no texts, and the format itself knows what is none of them.
+    const BINARY: bool = false;
+
+    /// Why this kasparro reads no such files, if it was built so, and what to do.
+    const MISSING: Option<&'static str> = None;
+
     /// Whether paths may stand in the format's own table instead of `[files]`.
     const TAKES_PATHS: bool = false;
 

@@ -27,6 +27,9 @@ const MOST_TOLD: usize = 5;
 
 /// What is wrong on every machine.
 pub(super) fn inspect<F: RowFormat>(job: &mut Inspection<'_>) {
+    if let Some(missing) = F::MISSING {
+        job.problem(&["kind"], missing);
+    }
     let files = job.table::<FilesParams>(params::TABLE);
     let own = job.table::<F::Params>(F::NAME);
     if let Some(own) = &own {

@@ -115,6 +115,7 @@ impl FilesParams {
             compression: self.compression.unwrap_or_default(),
             member: self.member.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
             own_archives: F::OWN_ARCHIVES,
+            binary: F::BINARY,
             max_spool: self.max_spool.map_or(Packing::MAX_SPOOL, u64::from),
         }
     }

@@ -5,4 +5,5 @@
 pub mod csv;
 pub mod json;
 pub mod jsonl;
+pub mod parquet;
 pub mod xlsx;

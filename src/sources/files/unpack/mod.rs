@@ -77,6 +77,8 @@ pub struct Packing {
     /// What the names of files end in that look like archives and are none to the format, such as `.xlsx`; empty if
     /// there are none.
     pub own_archives: &'static [&'static str],
+    /// Whether files are no texts, and whoever reads them knows what is none of them.
+    pub binary: bool,
     /// The most bytes of an archive, which is put aside to be read.
     pub max_spool: u64,
 }
@@ -88,7 +90,7 @@ impl Packing {
     /// Files that are packed so, and no archives.
     pub fn of(compression: Compression) -> Self {
         let (member, own_archives) = (Vec::new(), &[][..]);
-        Self { compression, member, own_archives, max_spool: Self::MAX_SPOOL }
+        Self { compression, member, own_archives, binary: false, max_spool: Self::MAX_SPOOL }
     }
 
     /// Whether a file that begins so is an archive of files. Not if it is one of the format's own, unless members are
@@ -200,10 +202,12 @@ pub fn only(bytes: Bytes, packing: &Packing, end_is_told: bool) -> io::Result<Un
 
 fn refuse_without_rows(beginning: &[u8], packing: &Packing) -> io::Result<()> {
     match first_bytes::without_rows(beginning) {
-        Some(is) if packing.own_archives.is_empty() => {
-            let text = format!(
-                "it {is}: let it be a file of rows, packed with gzip, zstd, xz or bzip2, or not at all"
-            );
+        Some(is) if packing.own_archives.is_empty() && !packing.binary => {
+            let advice = first_bytes::kind(beginning).unwrap_or_else(|| {
+                "let it be a file of rows, packed with gzip, zstd, xz or bzip2, or not at all"
+                    .to_owned()
+            });
+            let text = format!("it {is}: {advice}");
             Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
         _ => Ok(()),

@@ -88,7 +88,7 @@ impl LinesKind for JsonDocuments {
         Some(params.data_selector.clone())
     }
 
-    fn content(params: &JsonParams, file: &str, bytes: Bytes) -> io::Result<Bytes> {
+    fn content(params: &JsonParams, file: &str, bytes: Bytes, _: u64) -> io::Result<Bytes> {
         let selector = Selector::new(&params.data_selector)
             .map_err(|problem| io::Error::other(problem.of_table(Self::NAME)))?;
         match selector.way {

@@ -158,7 +158,10 @@ fn opened(spool: Spool) -> io::Result<Box<dyn Book>> {
     }
     let is = first_bytes::without_rows(&beginning).map_or_else(
         || "is no workbook: if it is a text, write kind = \"csv\"".to_owned(),
-        |is| format!("is no workbook: it {is}"),
+        |is| match first_bytes::kind(&beginning) {
+            Some(kind) => format!("is no workbook: it {is}; {kind}"),
+            None => format!("is no workbook: it {is}"),
+        },
     );
     Err(io::Error::new(io::ErrorKind::InvalidData, is))
 }

@@ -8,11 +8,12 @@ use encoding_rs::Encoding;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::layout::LinesLayout;
-use super::reader::{Lines, LinesReader, blank_lines};
+use super::layout::{Described, LinesLayout};
+use super::reader::{Lines, LinesReader, blank_lines, top_field};
 use super::survey::LinesSurvey;
 use crate::domain::file::Layout;
 use crate::domain::remark::Remark;
+use crate::domain::text::quoted;
 use crate::job_file::Inspection;
 use crate::sources::files::encodings::{self, Given, Readable, Reading, Unreadable};
 use crate::sources::files::format::{Alike, Doubts, Head, MAX_ROW_BYTES, RowFormat};
@@ -46,14 +47,22 @@ pub trait LinesKind: Sized + Send + Sync + 'static {
     const TITLE: &'static str;
     /// Whether files are turned into lines while they are read.
     const CONVERTED: bool = false;
+    /// Whether files are no texts, and say themselves which fields their rows have: the first of the lines that they are
+    /// turned into is a [`Described`].
+    const DESCRIBED: bool = false;
+    /// As of [`RowFormat`].
+    const MISSING: Option<&'static str> = None;
     /// The format's own table of a job file.
     type Params: DeserializeOwned + Default + JsonSchema + Send + Sync;
 
     /// The limits of lines.
     fn limits(params: &Self::Params) -> Limits;
 
-    /// `encoding`, as the job file says it.
-    fn encoding(params: &Self::Params) -> &str;
+    /// `encoding`, as the job file says it; files that are no texts have none.
+    fn encoding(params: &Self::Params) -> &str {
+        let _ = params;
+        encodings::AUTO
+    }
 
     /// What else is wrong with the parameters.
     fn problems(params: &Self::Params) -> Vec<ParamProblem> {
@@ -73,12 +82,17 @@ pub trait LinesKind: Sized + Send + Sync + 'static {
         None
     }
 
-    /// The lines of a file.
+    /// The lines of a file. At most `max_spool` bytes are put aside for it.
     ///
     /// # Errors
     /// When it cannot be read, or is none of the format.
-    fn content(params: &Self::Params, file: &str, bytes: Bytes) -> io::Result<Bytes> {
-        let _ = (params, file);
+    fn content(
+        params: &Self::Params,
+        file: &str,
+        bytes: Bytes,
+        max_spool: u64,
+    ) -> io::Result<Bytes> {
+        let _ = (params, file, max_spool);
         Ok(bytes)
     }
 }
@@ -96,6 +110,8 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
     const NAME: &'static str = K::NAME;
     const ENDLESS_ROW: &'static str = K::ENDLESS_ROW;
     const CONVERTED: bool = K::CONVERTED;
+    const BINARY: bool = K::DESCRIBED;
+    const MISSING: Option<&'static str> = K::MISSING;
 
     type Params = K::Params;
     type Reader = LinesReader;
@@ -123,6 +139,9 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
     }
 
     fn new(params: K::Params, wanted: Vec<Wanted>) -> Result<Self, SourceError> {
+        if let Some(missing) = K::MISSING {
+            return Err(SourceError::new(SourceErrorKind::InvalidConfig, missing));
+        }
         if let Some(problem) = Self::problems(&params).into_iter().next() {
             return Err(problem.of_table(Self::NAME));
         }
@@ -165,6 +184,9 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
         complete: bool,
         _: Doubts,
     ) -> Result<Option<Head>, SourceError> {
+        if K::DESCRIBED {
+            return self.described(file, text, complete);
+        }
         if !complete && text.len() < SAMPLE {
             return Ok(None);
         }
@@ -182,13 +204,16 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
     }
 
     fn encoding(&self, beginning: &[u8], complete: bool) -> Result<Option<Reading>, Unreadable> {
+        if K::DESCRIBED {
+            return Ok(Some(Reading::AS_IT_IS));
+        }
         let label = K::encoding(&self.params);
         let given = self.given.map(|encoding| Given { encoding, table: K::NAME, label });
         encodings::of_text(given, beginning, complete, CAN)
     }
 
     fn names_encoding(&self) -> bool {
-        self.given.is_some()
+        K::DESCRIBED || self.given.is_some()
     }
 
     fn transcoded(layout: &Layout, from: &Reading) -> Result<Layout, SourceError> {
@@ -202,16 +227,20 @@ impl<K: LinesKind> RowFormat for LinesFormat<K> {
         warnings.into_iter().map(Remark::degrading).collect()
     }
 
-    fn content(&self, file: &str, bytes: Bytes, _: u64) -> io::Result<Bytes> {
-        K::content(&self.params, file, bytes)
+    fn content(&self, file: &str, bytes: Bytes, max_spool: u64) -> io::Result<Bytes> {
+        K::content(&self.params, file, bytes, max_spool)
     }
 
-    fn reader(&self, _: &str, layout: &Layout) -> Result<LinesReader, SourceError> {
-        self.lines(Some(&LinesLayout::load(layout)?))
+    fn reader(&self, file: &str, layout: &Layout) -> Result<LinesReader, SourceError> {
+        let layout = LinesLayout::load(layout)?;
+        if let Some(described) = &layout.described {
+            self.refuse_twice(file, described)?;
+        }
+        self.lines(Some(&layout))
     }
 
-    fn survey(&self, _: &LinesReader) -> LinesSurvey {
-        LinesSurvey::new(&self.wanted)
+    fn survey(&self, reader: &LinesReader) -> LinesSurvey {
+        LinesSurvey::new(&self.wanted, reader)
     }
 
     fn absent(&self, layout: &Layout, _: Option<u32>) -> Option<Vec<AbsentColumn>> {
@@ -237,6 +266,37 @@ impl<K: LinesKind> LinesFormat<K> {
         LinesLayout { max_row_bytes, chunk_size, made_of, ..LinesLayout::default() }
     }
 
+    /// The start of a file that says itself which fields its rows have.
+    fn described(
+        &self,
+        file: &str,
+        text: &[u8],
+        complete: bool,
+    ) -> Result<Option<Head>, SourceError> {
+        let end = match memchr::memchr(b'\n', text) {
+            Some(end) => end + 1,
+            None if complete => text.len(),
+            None => return Ok(None),
+        };
+        let described: Described = serde_json::from_slice(&text[..end]).map_err(|_| {
+            let message = format!("{file} was not read as {}", K::TITLE);
+            SourceError::new(SourceErrorKind::Internal, message)
+        })?;
+        let layout = LinesLayout { described: Some(described), ..self.layout() };
+        Ok(Some(Head { layout: layout.store()?, header_end: end, first_row: end }))
+    }
+
+    /// Refuses a file in which a field could be either of two columns.
+    fn refuse_twice(&self, file: &str, described: &Described) -> Result<(), SourceError> {
+        let fields = self.wanted.iter().filter_map(|wanted| top_field(&wanted.locator));
+        let Some(name) = fields.into_iter().find(|field| described.twice.contains(field)) else {
+            return Ok(());
+        };
+        let message = format!("{file}: two columns are called {}, and it is mapped", quoted(&name));
+        Err(SourceError::new(SourceErrorKind::InvalidFile, message)
+            .advise("give them different names where the file is made"))
+    }
+
     /// The reader of a layout.
     fn lines(&self, layout: Option<&LinesLayout>) -> Result<LinesReader, SourceError> {
         let limits = K::limits(&self.params);
@@ -247,6 +307,9 @@ impl<K: LinesKind> LinesFormat<K> {
             marked: false,
             place: &[],
         };
-        LinesReader::new(&lines, &self.wanted)
+        let mut reader = LinesReader::new(&lines, &self.wanted)?;
+        let described = layout.and_then(|layout| layout.described.as_ref());
+        reader.described = described.map(|described| described.row.clone());
+        Ok(reader)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::domain::file::Layout;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -22,6 +23,9 @@ pub struct LinesLayout {
     /// What it was transcoded from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) transcoded: Option<String>,
+    /// What it says of its rows itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) described: Option<Described>,
     /// What must not go by without a word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<String>,
@@ -31,6 +35,17 @@ pub struct LinesLayout {
     /// What may have been meant by some of the others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) meant: BTreeMap<String, String>,
+}
+
+/// What a file says of its rows before the first of them: the first of the lines that it is turned into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Described {
+    /// A row with every field that rows have, and no values.
+    pub row: Value,
+    /// The names that several columns have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub twice: Vec<String>,
 }
 
 impl LinesLayout {

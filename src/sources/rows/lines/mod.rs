@@ -10,4 +10,6 @@ mod reader;
 mod survey;
 
 pub use format::{Limits, LinesFormat, LinesKind};
+#[cfg(feature = "parquet")]
+pub use layout::Described;
 pub use reader::{Lines, LinesReader, NO_VALUE, Record};

@@ -41,6 +41,8 @@ pub struct LinesReader {
     table: &'static str,
     /// What the file was transcoded from.
     transcoded: Option<String>,
+    /// A row with every field that rows have, where the file says so.
+    pub(super) described: Option<Value>,
     /// The top-level fields that may hold no value but a word of why there is none; see [`NO_VALUE`].
     marked: Vec<String>,
 }
@@ -86,6 +88,7 @@ impl LinesReader {
             max_row: usize::try_from(lines.max_row_bytes).unwrap_or(usize::MAX),
             table: lines.table,
             transcoded: lines.transcoded.map(str::to_owned),
+            described: None,
             marked: match lines.marked {
                 true => all.iter().filter_map(top_field).collect(),
                 false => Vec::new(),
@@ -176,7 +179,7 @@ fn key_fields(keys: &[Locator], place: &[&str]) -> Option<BTreeSet<String>> {
 }
 
 /// The top-level field that a locator leads into.
-fn top_field(locator: &Locator) -> Option<String> {
+pub(super) fn top_field(locator: &Locator) -> Option<String> {
     match locator {
         Locator::Named(name) => Some(name.clone()),
         Locator::Path(name) if !name.starts_with('$') => Some(name.clone()),

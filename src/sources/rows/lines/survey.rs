@@ -28,16 +28,20 @@ pub struct LinesSurvey {
 }
 
 impl LinesSurvey {
-    /// Looks for these.
-    pub fn new(wanted: &[Wanted]) -> Self {
+    /// Looks for these: first in what the file says of its rows, if it does.
+    pub fn new(wanted: &[Wanted], reader: &LinesReader) -> Self {
         let labels = wanted.iter().map(|wanted| wanted.locator.label());
         let labels = labels.enumerate().filter_map(|(at, label)| Some((at, label?.to_owned())));
-        Self {
+        let mut survey = Self {
             absent: labels.collect(),
             present: BTreeSet::new(),
             meant: BTreeMap::new(),
             looked_through: 0,
+        };
+        if let Some(described) = &reader.described {
+            survey.look(reader, described);
         }
+        survey
     }
 
     /// Looks through a row for the fields that none had so far.

@@ -1,0 +1,95 @@
+//! The kind `parquet`: tables in files of Parquet. It reads them if kasparro was built with the feature `parquet`; without
+//! it a job file of this kind is refused in plain words.
+//!
+//! Their rows go on as lines of JSON. `layout` looks through a file before anything is made of it, by what `thrift` finds;
+//! `columns` knows how each column is read, `values` how a value is written, `times` dates and times, and `table` makes
+//! lines of all that.
+
+#[cfg(feature = "parquet")]
+mod columns;
+#[cfg(feature = "parquet")]
+mod layout;
+#[cfg(feature = "parquet")]
+mod table;
+#[cfg(all(test, feature = "parquet"))]
+mod tests;
+#[cfg(feature = "parquet")]
+mod thrift;
+#[cfg(feature = "parquet")]
+mod times;
+#[cfg(feature = "parquet")]
+mod values;
+
+#[cfg(feature = "parquet")]
+use std::io;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+#[cfg(feature = "parquet")]
+use crate::sources::files::unpack::Bytes;
+use crate::sources::rows::lines::{Limits, LinesFormat, LinesKind};
+
+/// What is said where Parquet is asked for, and kasparro was built without it.
+pub const MISSING: Option<&str> = match cfg!(feature = "parquet") {
+    true => None,
+    false => Some("this kasparro was built without Parquet: build it with `--features parquet`"),
+};
+
+/// How files of Parquet are read: they say themselves which columns they have, and of which types. Every key may be left
+/// out.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParquetParams {
+    /// Rows of more bytes, written as JSON, are set aside.
+    #[schemars(range(min = 1, max = 536_870_912))]
+    pub max_row_bytes: u64,
+    /// Bytes after which rows are a chunk, to be stored and normalized.
+    #[schemars(range(min = 1))]
+    pub chunk_size: u64,
+}
+
+impl Default for ParquetParams {
+    fn default() -> Self {
+        Self { max_row_bytes: 64 << 20, chunk_size: 4 << 20 }
+    }
+}
+
+/// Files of Parquet.
+pub type Parquet = LinesFormat<ParquetFiles>;
+
+/// What tells files of Parquet from other formats of lines.
+#[derive(Debug)]
+pub struct ParquetFiles;
+
+impl LinesKind for ParquetFiles {
+    const NAME: &'static str = "parquet";
+    const ENDLESS_ROW: &'static str = "raise parquet.max_row_bytes if the row is good";
+    const TITLE: &'static str = "Parquet";
+    const CONVERTED: bool = true;
+    const DESCRIBED: bool = true;
+    const MISSING: Option<&'static str> = MISSING;
+
+    type Params = ParquetParams;
+
+    fn limits(params: &ParquetParams) -> Limits {
+        Limits { max_row_bytes: params.max_row_bytes, chunk_size: params.chunk_size }
+    }
+
+    #[cfg(feature = "parquet")]
+    fn content(_: &ParquetParams, _: &str, bytes: Bytes, max_spool: u64) -> io::Result<Bytes> {
+        table::lines(bytes, max_spool)
+    }
+}
+
+#[cfg(all(test, not(feature = "parquet")))]
+mod without {
+    use super::*;
+    use crate::sources::files::format::RowFormat;
+
+    #[test]
+    fn a_kasparro_without_parquet_says_so() {
+        let error = Parquet::new(ParquetParams::default(), Vec::new()).unwrap_err();
+        assert_eq!(Some(error.to_string().as_str()), MISSING);
+    }
+}
