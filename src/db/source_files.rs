@@ -374,9 +374,9 @@ pub struct Location {
 }
 
 impl Location {
-    /// What the file is called.
-    pub fn name(&self) -> String {
-        CommittedFile::name(&self.url, self.member.as_deref())
+    /// What the file is called in the keys of its rows.
+    pub fn in_keys(&self) -> String {
+        CommittedFile::in_keys(&self.url, self.member.as_deref())
     }
 }
 

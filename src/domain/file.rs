@@ -154,6 +154,26 @@ impl CommittedFile {
         }
     }
 
+    /// What it is called in the keys of its rows: what stands between the parts of such a key, and between a file and a
+    /// member, is escaped in them, so that no two have the same.
+    pub fn in_keys(url: &str, member: Option<&str>) -> String {
+        let escaped = |text: &str, special: &[char]| {
+            let mut escaped = String::with_capacity(text.len());
+            for c in text.chars() {
+                if special.contains(&c) {
+                    escaped.push('\\');
+                }
+                escaped.push(c);
+            }
+            escaped
+        };
+        let file = escaped(url, &['|', '\\', '#']);
+        match member {
+            Some(member) => format!("{file}#{}", escaped(member, &['|', '\\'])),
+            None => file,
+        }
+    }
+
     /// What tells it from all others of its source.
     pub fn key(url: &str, member: Option<&str>) -> String {
         match member {
@@ -220,6 +240,21 @@ impl ChosenRows {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_files_are_called_the_same_in_the_keys_of_their_rows() {
+        let names: Vec<_> = ["a", "a|", "a#", "a\\", "a#b", "a\\#b", "a##b", "a#|b"]
+            .iter()
+            .flat_map(|url| {
+                [None, Some("b"), Some("#b"), Some("|b"), Some("\\b")].map(|m| (url, m))
+            })
+            .map(|(url, member)| CommittedFile::in_keys(url, member))
+            .collect();
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
+        assert_eq!(CommittedFile::in_keys("a.zip", Some("b#c.csv")), "a.zip#b#c.csv");
+        assert_eq!(CommittedFile::in_keys("a.zip#b.csv", None), "a.zip\\#b.csv");
+    }
 
     #[test]
     fn rows_are_chosen_by_their_numbers_within_the_file() {

@@ -58,6 +58,12 @@ impl Gaps {
         self.records > 0 && i64::try_from(self.records + self.deleted) == Ok(records)
     }
 
+    /// Notes how many of the records, deleted ones among them, the table had just so. Which of them are deleted is not
+    /// known: as many as may be, so that nothing that is new is taken for known.
+    pub fn note_unchanged(&mut self, unchanged: u64) {
+        self.known_before = unchanged.saturating_sub(self.deleted);
+    }
+
     /// The records as what may be evidence.
     pub fn records(&self) -> Records {
         Records { all: self.records, new: self.records.saturating_sub(self.known_before) }

@@ -284,10 +284,12 @@ pub(super) fn guarded(
     if !definition.contract.guards() {
         return Guarded::default();
     }
+    // Of what is put together, what is known is of the whole, and what is watched is its first part.
     let always = |field: &FieldDefinition, from: &str| {
-        known.get(&field.name).is_some_and(|known| {
-            known.always && known.records > 0 && known.from == field_name::kept(from)
-        })
+        field.concat.is_none()
+            && known.get(&field.name).is_some_and(|known| {
+                known.always && known.records > 0 && known.from == field_name::kept(from)
+            })
     };
     let mut fewest = BTreeMap::new();
     // Of news a few may lack what every record had: of all that a source has, none does by accident.
@@ -342,7 +344,9 @@ fn missed_fields(
     schema: &Schema,
     known: &BTreeMap<String, Presence>,
 ) -> BTreeSet<String> {
-    let fields = definition.fields.iter().filter(|field| field.from.nested_path().is_none());
+    let fields = definition.fields.iter();
+    let fields =
+        fields.filter(|field| field.concat.is_none() && field.from.nested_path().is_none());
     let missed = fields.filter_map(|field| {
         let from = field_name::kept(field.from.label()?);
         let known = known.get(&field.name).filter(|known| known.from == from)?;

@@ -1,8 +1,6 @@
 //! Owns what the mapping does with one row: look up, evaluate by the contract, convert, write. Values
 //! go straight into the batch's arena; nothing is allocated for a row without defects.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use super::compiled::{Field, Key, Mapping, Part};
@@ -459,14 +457,16 @@ fn push_whole(
     out: &mut String,
 ) -> bool {
     let text = match part {
-        RowPart::File => place.map(|place| Cow::Borrowed(place.file)),
+        RowPart::File => {
+            // What stands in it is escaped, and a `#` in front of a member is not.
+            place.inspect(|place| out.push_str(place.file));
+            return place.is_some();
+        }
         RowPart::Number => {
             let own = row.and_then(Row::place);
-            own.or_else(|| place.map(|place| place.number.to_string())).map(Cow::Owned)
+            own.or_else(|| place.map(|place| place.number.to_string()))
         }
-        RowPart::Content => {
-            row.and_then(Row::content).map(|content| Cow::Owned(content.to_string()))
-        }
+        RowPart::Content => row.and_then(Row::content).map(|content| content.to_string()),
     };
     if let Some(text) = &text {
         push_part(text, escaped, out);

@@ -283,7 +283,7 @@ pub enum RawRows<'a> {
 /// The chosen rows of a block of a file.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockRows<'a> {
-    /// What the file is called.
+    /// What the file is called in keys, see [`crate::domain::file::CommittedFile::in_keys`].
     pub file: &'a str,
     /// The block.
     pub block: &'a RawBlock,

@@ -267,7 +267,8 @@ impl<'a> Trial<'a> {
             let file = match &request.position {
                 Position::Chunk(chunk) => {
                     let name = self.names.get(&RawRef::File(chunk.file_id).to_string());
-                    let (name, layout) = (name.cloned().unwrap_or_default(), chunk.layout.clone());
+                    let name = CommittedFile::in_keys(name.map_or("", String::as_str), None);
+                    let layout = chunk.layout.clone();
                     Some((chunk.file_id, Arc::new(NamedLayout { name, layout })))
                 }
                 Position::Own(_) => None,
@@ -362,7 +363,7 @@ impl<'a> Trial<'a> {
             let raw = RawRef::File(self.last_file.1);
             self.names.insert(raw.to_string(), file.name.clone());
             self.see(&shape, Vec::new(), BTreeMap::new());
-            let name = CommittedFile::name(&file.name, file.member.as_deref());
+            let name = CommittedFile::in_keys(&file.name, file.member.as_deref());
             let named = Arc::new(NamedLayout { name, layout: file.layout });
             self.mapper.blocks(blocks, named, raw, Arc::new(ChosenRows::All)).await?;
             self.compare(chunk.end - chunk.start, Some(&file.name)).await?;

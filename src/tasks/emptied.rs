@@ -241,6 +241,32 @@ mod tests {
         assert_eq!(new_name(&said(&["id", "vendor"])), None, "read already");
     }
 
+    /// A run that finds nothing new says again what the last one said, and no more.
+    #[test]
+    fn records_that_are_known_of_are_no_further_evidence() {
+        let guarding = definition("");
+        let known = after(&guarding, &Known::default(), &gaps(4, 0), Reads::News);
+        // Live records with a value missing, as many deleted ones, all of them unchanged.
+        let mut few = Gaps { deleted: 2, ..gaps(2, 2) };
+        few.note_unchanged(4);
+        assert_eq!((few.records().all, few.records().new), (2, 0));
+        // One of four is new; of the unchanged ones two may be deleted.
+        let mut some = Gaps { deleted: 2, ..gaps(2, 2) };
+        some.note_unchanged(3);
+        assert_eq!(some.records().new, 1);
+        let mut news = gaps(2, 2);
+        let (mut runs, mut now) = (0, known);
+        while remark(&guarding, &now, &news, Reads::News, &BTreeSet::new()).is_none() {
+            now = after(&guarding, &now, &news, Reads::News);
+            news.known_before = news.records;
+            let again = remark(&guarding, &now, &news, Reads::News, &BTreeSet::new());
+            assert_eq!(again, None, "after {runs} runs");
+            news.known_before = 0;
+            runs += 1;
+        }
+        assert!((1..9).contains(&runs), "{runs}");
+    }
+
     #[test]
     fn evolve_lets_values_go_for_good() {
         let (guarding, evolving) =

@@ -275,7 +275,7 @@ async fn look_at_fields(
         true => Gaps::default(),
         false => run_tasks::gaps(&mut *transaction, run.id).await?,
     };
-    gaps.known_before = unchanged.unsigned_abs();
+    gaps.note_unchanged(unchanged.unsigned_abs());
     // Of the records of a run that an earlier version began not all gaps are known.
     if !gaps.are_of(inserted + updated + unchanged) {
         return Ok(None);
@@ -306,7 +306,9 @@ async fn still_so(
     };
     let mut remarks = Vec::new();
     remarks.extend(too_few(&last.counters, &source.definition.checks));
-    let gaps = run_tasks::gaps(&mut *transaction, last.id).await?;
+    let mut gaps = run_tasks::gaps(&mut *transaction, last.id).await?;
+    // What is known of fields has these records in it.
+    gaps.known_before = gaps.records;
     let Counters { inserted, updated, unchanged, .. } = last.counters;
     if gaps.are_of(inserted + updated + unchanged) {
         let known = field_presence::get(&mut *transaction, &run.source).await?;

@@ -305,9 +305,10 @@ impl Reading {
                 let unknown = (0, Layout::new(Value::Null));
                 let (file_id, layout) = file.unwrap_or(&unknown);
                 let name = names.get(file_id).cloned().unwrap_or_default();
+                let file = &CommittedFile::in_keys(&name, None);
                 for block in blocks {
                     let chosen = &ChosenRows::All;
-                    let rows = RawRows::Block(BlockRows { file: &name, block, layout, chosen });
+                    let rows = RawRows::Block(BlockRows { file, block, layout, chosen });
                     self.source.map(rows, RawRef::File(*file_id), &self.mapping, &mut out)?;
                 }
                 name
@@ -342,10 +343,11 @@ impl Reading {
                     None => self.layouts.push((file.layout.clone(), vec![from.clone()])),
                 }
             }
+            let in_keys = &CommittedFile::in_keys(&file.name, file.member.as_deref());
             let (layout, mut out) = (&file.layout, Mapped::default());
             for block in &blocks {
                 let chosen = &ChosenRows::All;
-                let rows = RawRows::Block(BlockRows { file: &from, block, layout, chosen });
+                let rows = RawRows::Block(BlockRows { file: in_keys, block, layout, chosen });
                 self.source.map(rows, RawRef::File(0), &self.mapping, &mut out)?;
             }
             self.add(out, &from);

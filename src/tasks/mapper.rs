@@ -32,7 +32,7 @@ use crate::sources::{BlockRows, RawRows, Source, SourceError};
 /// Raw bytes that are mapped at a time: enough to be worth another thread, little enough to hold.
 const MAPPED_AT_ONCE: usize = 1 << 20;
 
-/// What a file is called, and how it is read.
+/// What a file is called in keys, and how it is read.
 pub(super) struct NamedLayout {
     pub name: String,
     pub layout: Layout,
@@ -196,7 +196,7 @@ impl Mapper {
         let Some(location) = self.files.get(&file_id) else {
             return Err(TaskError::Inconsistent(format!("file {file_id} is not known")));
         };
-        let (name, layout) = (location.name(), location.layout.clone());
+        let (name, layout) = (location.in_keys(), location.layout.clone());
         let (file, first_run) = (Arc::new(NamedLayout { name, layout }), location.first_run);
         let raw = RawRef::File(file_id);
         let at_hand = match self.rows {

@@ -69,7 +69,9 @@ pub(super) async fn store(
 ) -> Result<Effects, TaskError> {
     let source = &context.source_name;
     position::note_restart(context, transaction).await?;
-    let in_order = context.source.definition.has_unique();
+    // By another job file other rows may have the same key.
+    let in_order = context.source.definition.has_unique()
+        || replay::read_otherwise(&mut *transaction, source, range, context.run).await?;
     let taken = replay::take_over(transaction, source, context.run, range, in_order).await?;
     let result = Planned { remarks, ..Planned::default() }.to_value()?;
     let mut counters = taken.counters;

@@ -21,7 +21,7 @@ pub enum Cell<'a> {
 /// Where a row stands.
 #[derive(Debug, Clone, Copy)]
 pub struct RowPlace<'a> {
-    /// What its file is called; empty where rows come from no file.
+    /// What its file is called in keys, escaped; empty where rows come from no file.
     pub file: &'a str,
     /// Its number there, from 1.
     pub number: i64,

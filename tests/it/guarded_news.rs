@@ -280,6 +280,34 @@ async fn one_record_that_has_the_field_is_enough_in_whichever_window_it_comes() 
     }
 }
 
+/// What a field is put together of is known as a whole: hardly any record has its first part, and all have a value.
+#[tokio::test]
+async fn a_part_that_most_records_lack_keeps_no_news_out_where_others_make_the_value() {
+    let parts = "name = { concat = [\"nick\", \"family\"], separator = \" \" }\n\
+                 whole = { concat = [\"$.full.first\", \"$.full.last\"], separator = \" \" }\n";
+    let items = Items::incremental("", parts).await;
+    let with = |more: Value| {
+        let mut record = good();
+        let more = more.as_object().expect("an object").clone();
+        record.as_object_mut().expect("an object").extend(more);
+        record
+    };
+    let full = with(json!({ "nick": "n", "family": "f", "full": { "first": "a", "last": "b" } }));
+    let most = with(json!({ "family": "f", "full": { "last": "b" } }));
+    items.put(0, &[1], &full);
+    items.put(0, &(2..20).collect::<Vec<_>>(), &most);
+    assert_eq!(items.run().await.status, Success);
+    items.put(2, &(20..40).collect::<Vec<_>>(), &most);
+    let run = items.run().await;
+    assert_eq!((run.status.is_success(), run.counters.inserted), (true, 20), "{run:?}");
+    // That the value is gone is told.
+    items.put(4, &(40..60).collect::<Vec<_>>(), &good());
+    let run = items.run().await;
+    assert_eq!((run.status, run.counters.quarantined), (Degraded, 0), "{run:?}");
+    assert!(note(&run).contains(" of `nick` (4.8 %, 100 % before)"), "{run:?}");
+    items.end().await;
+}
+
 /// A single record that lacks what all others had, at the watermark, would keep the source degraded for ever.
 #[tokio::test]
 async fn a_few_news_may_lack_what_every_record_had_until_so_many_do_that_it_is_no_accident() {

@@ -2,9 +2,12 @@
 
 use kasparro::db::runs::Run;
 use kasparro::domain::run::Mode;
-use kasparro::tasks::start_run::RunRequest;
+use kasparro::tasks::start_run::{RunRequest, Started};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 use crate::app::{TestApp, request};
+use crate::shuffle::Shuffle;
 
 const KEYS: &str =
     "select concat_ws(' ', external_id, name, case when deleted_at is not null then 'gone' end)
@@ -86,5 +89,79 @@ async fn all_that_a_row_holds_is_its_key_wherever_it_stands_and_equal_rows_are_c
     let run = app.run("s").await;
     let says = "records are identified by their row's number in its file, and were by all that their row holds";
     assert!(note(&run).contains(says), "{run:?}");
+    app.database.close().await;
+}
+
+/// Rows that had keys of their own have the same one now: the last of them counts, whichever is normalized first.
+#[tokio::test]
+async fn a_replay_under_another_key_applies_rows_in_their_order() {
+    let app = app("row_number", "").await;
+    let rows: String = (1..=60).map(|n| format!("{},{n}\n", n % 4)).collect();
+    app.write("a.csv", format!("id,name\n{rows}"));
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [60, 0, 0, 0], "{run:?}");
+    let order = "select key_order from etl_runs order by id desc limit 1";
+    assert_ne!(app.texts(order).await, ["ordered"]);
+    app.write("s.toml", job("row_number", "").replace("\"row_number\"", "[\"id\"]"));
+    for seed in 0..3 {
+        sqlx::raw_sql("truncate unified_records").execute(&app.pool).await.unwrap();
+        let started = app.start("s", Mode::Replay).await;
+        assert!(matches!(started, Started::New(_)), "{started:?}");
+        Shuffle::new(&app, 3).await.all(&mut StdRng::seed_from_u64(seed)).await;
+        assert_eq!(app.texts(KEYS).await, ["0 60", "1 57", "2 58", "3 59"]);
+        assert_eq!(app.texts(order).await, ["ordered"]);
+    }
+    app.database.close().await;
+}
+
+/// The member of an archive, and a file that is called like it.
+#[tokio::test]
+async fn rows_of_a_file_whose_name_has_a_number_sign_are_none_of_a_member() {
+    let app = app("row_number", "").await;
+    app.write("a#b.csv", "name\nx\n");
+    let dry = app.run_as("s", &RunRequest { dry_run: true, ..request(Mode::Incremental) }).await;
+    assert_eq!(counts(&dry), [1, 0, 0, 0], "{dry:?}");
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [1, 0, 0, 0], "{run:?}");
+    assert_eq!(app.texts(KEYS).await, ["a\\#b.csv|1 x"]);
+    let dry = app.run_as("s", &RunRequest { dry_run: true, ..request(Mode::Full) }).await;
+    assert_eq!(counts(&dry), [0, 0, 1, 0], "a dry run makes the same key: {dry:?}");
+    app.database.close().await;
+}
+
+/// The statements of the manual, as they stand there.
+#[tokio::test]
+async fn keys_with_what_cannot_be_seen_are_cleaned_up_as_the_manual_says() {
+    let app = TestApp::empty().await;
+    let manual = include_str!("../../docs/operating.md");
+    let (_, sql) = manual.split_once("select old.external_id, new.external_id").unwrap();
+    let (find, rest) = sql.split_once("\n\n").unwrap();
+    let remove = rest.split_once("```").unwrap().0;
+    assert!(
+        find.contains("'NAME'") && remove.starts_with("delete from") && remove.contains("'NAME'")
+    );
+    for source in ["s", "other"] {
+        let job = job("row_number", "").replace("\"row_number\"", "[\"id\"]");
+        app.write(&format!("{source}.toml"), job.replace("*.csv", &format!("{source}.csv")));
+        app.write(&format!("{source}.csv"), "id,name\na,1\nb,1\nc,1\n");
+        app.run(source).await;
+    }
+    let hide = "update unified_records set external_id = case external_id when 'a' then E'\\uFEFFa' else E'b\\u00A0' end
+                where external_id <> 'c'";
+    sqlx::raw_sql(hide).execute(&app.pool).await.unwrap();
+    for source in ["s", "other"] {
+        let run = app.run_mode(source, Mode::Full).await;
+        assert_eq!(run.counters.inserted, 2, "{run:?}");
+    }
+    // One that is newer than its clean twin is no leftover.
+    let newer = "update unified_records set last_run_id = last_run_id + 1000 where source = 's' and external_id like 'b_'";
+    sqlx::raw_sql(newer).execute(&app.pool).await.unwrap();
+    let find = format!("select new.external_id{find}").replace("NAME", "s");
+    assert_eq!(app.texts(Box::leak(find.into_boxed_str())).await, ["a"]);
+    let remove: &'static str = Box::leak(remove.replace("NAME", "s").into_boxed_str());
+    sqlx::raw_sql(remove).execute(&app.pool).await.unwrap();
+    let left =
+        "select source || ' ' || count(*) from unified_records group by source order by source";
+    assert_eq!(app.texts(left).await, ["other 5", "s 4"]);
     app.database.close().await;
 }

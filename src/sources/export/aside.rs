@@ -85,6 +85,14 @@ impl Kept {
             };
         }
         if let Self::All(spool) = self
+            && spool.len() + bytes.len() as u64 > most
+        {
+            *self = Self::Failed(format!(
+                "has more than `files.max_spool` = {most} bytes, and no more of a file is put aside: raise it, if there \
+                 is room for it in the folder for temporary files"
+            ));
+        }
+        if let Self::All(spool) = self
             && let Err(error) = spool.append(bytes, most)
         {
             *self = Self::Failed(error.to_string());

@@ -171,6 +171,10 @@ impl<F: RowFormat> Job<F> {
         let aside = Aside::of(Incoming::of(bytes), self.source.packing.max_spool);
         let file = open.position.job.as_ref().and_then(|job| job.file.clone());
         let stored = file.filter(|file| file.number == open.number).and_then(|file| file.landed);
+        if stored.is_some() {
+            // It is not looked through again.
+            aside.stop();
+        }
         let landing = self.landed(name, Box::new(aside.clone()), end_is_told, stored).await?;
         Ok((landing, aside))
     }

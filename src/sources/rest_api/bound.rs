@@ -102,8 +102,10 @@ pub(super) fn local(time: DateTime<Utc>, zone: Tz, format: &str, side: Side) -> 
         (Side::Behind, unit) => {
             let start = unit.floor(time.with_timezone(&zone).naive_local());
             let below = start.checked_sub_signed(TimeDelta::microseconds(1)).unwrap_or(start);
-            // The unit before may be one that clocks skip, which is written as the bound itself.
-            lower(unit.floor(below), zone, |latest| latest < time)
+            // The unit before may be one that clocks skip, which is written as that of the bound.
+            let (earliest, latest) = readings(start, zone);
+            let begins = if latest <= time { latest } else { earliest };
+            lower(unit.floor(below), zone, |latest| latest < begins)
         }
         (Side::End, unit) => upper(unit, time.with_timezone(&zone).naive_local(), time, zone),
     }
@@ -297,6 +299,18 @@ mod tests {
         }
     }
 
+    /// An API that leaves out what equals its start would leave out the hour of the bound.
+    #[test]
+    fn what_is_behind_a_bound_is_not_written_as_the_unit_of_the_bound_behind_a_skipped_hour() {
+        for (time, zone, text) in [
+            ("2026-03-29T01:30:00Z", "Europe/Berlin", "2026-03-29 01"),
+            ("2026-03-29T01:00:00Z", "Europe/Berlin", "2026-03-29 01"),
+            ("2018-11-04T03:30:00Z", "America/Sao_Paulo", "2018-11-03 23"),
+        ] {
+            assert_eq!(written(time, zone, "%Y-%m-%d %H", Side::Behind), text, "{time}");
+        }
+    }
+
     proptest! {
         /// Around the nights in which clocks change, and at any other time.
         #[test]
@@ -325,6 +339,8 @@ mod tests {
             prop_assert!(latest <= time, "start {text} of {time}");
             let (_, latest, text) = meant(Side::Behind);
             prop_assert!(latest < time, "behind {text} of {time}");
+            let (_, _, own) = meant(Side::Neither);
+            prop_assert_ne!(text, own, "behind {}", time);
             let (earliest, _, text) = meant(Side::End);
             prop_assert!(earliest >= time, "end {text} of {time}");
         }

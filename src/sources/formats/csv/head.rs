@@ -56,7 +56,6 @@ impl Beginning<'_> {
         }
         let mark = first_bytes::byte_order_mark(self.file, text, "CSV")?;
         let Some(reading) = self.reading(text, complete)? else { return Ok(None) };
-        self.refuse_json(&text[mark..])?;
         let Some(preamble) = Preamble::of(self.params, &text[mark..], complete) else {
             return Ok(None);
         };
@@ -71,6 +70,9 @@ impl Beginning<'_> {
             Ok(Some(Table { has_needed: true, .. })) => None,
             _ => self.table_below(&params, reading, &text[start..], complete),
         };
+        if found.is_none() && !matches!(&first, Ok(Some(Table { has_needed: true, .. }))) {
+            self.refuse_json(&text[mark..])?;
+        }
         let (mut above, length, table) = match found {
             Some(found) => found,
             None => match first? {
@@ -117,12 +119,13 @@ impl Beginning<'_> {
         Ok(Some(Head { layout: layout.store()?, header_end, first_row: header_end + blank }))
     }
 
-    /// A file of JSON has no columns: its first line would be taken for a header.
+    /// A file of JSON has no columns: its first line would be taken for a header. A file without a header may have
+    /// JSON in its cells.
     fn refuse_json(&self, text: &[u8]) -> Result<(), SourceError> {
         let Some((what, kind)) = first_bytes::json(text) else { return Ok(()) };
         let message = format!("{} is {what}, and no CSV", self.file);
         Err(SourceError::new(SourceErrorKind::InvalidFile, message).advise(format!(
-            "write kind = \"{kind}\", and rename the table [csv]; fields are found by `from`, such as from = \"$.name\""
+            "write kind = \"{kind}\", and rename the table [csv] to [{kind}]; fields are found by `from`, such as from = \"$.name\""
         )))
     }
 

@@ -7,11 +7,11 @@ pub(super) const MOST: u32 = 3;
 /// What is said of a header of so many rows, by which so many columns more are found.
 pub(super) fn note(rows: u32, more: usize) -> String {
     let columns = match more {
-        1 => "one more of the mapped columns is".to_owned(),
-        more => format!("{more} more of the mapped columns are"),
+        1 => "one more mapped column is".to_owned(),
+        more => format!("{more} more mapped columns are"),
     };
     format!(
-        "the header is taken for one of {rows} rows, for so {columns} found: csv.header_rows = {rows} says so; \
+        "the header is read as {rows} rows, since {columns} found that way: csv.header_rows = {rows} says so; \
          csv.header = true takes one row for the header"
     )
 }

@@ -298,12 +298,36 @@ fn the_header_of_a_table_without_a_key_is_the_row_that_has_a_mapped_column() {
 #[test]
 fn a_file_of_json_is_said_to_be_one_and_which_kind_reads_it() {
     for (text, kind) in [
-        ("{\"id\":1,\"name\":\"a\"}\n{\"id\":2}\n", "kind = \"jsonl\""),
-        ("[{\"id\":1}]", "kind = \"json\""),
+        (
+            "{\"id\":1,\"name\":\"a\"}\n{\"id\":2}\n",
+            "kind = \"jsonl\", and rename the table [csv] to [jsonl]",
+        ),
+        ("[{\"id\":1}]", "kind = \"json\", and rename the table [csv] to [json]"),
     ] {
         let error = bench_wanting(params(), text, &["id"]).plan_error();
         assert!(error.contains(kind) && error.contains("no CSV"), "{error}");
     }
+}
+
+/// Where no header is looked for, or it has the columns, JSON is what stands in the cells.
+#[test]
+fn json_in_the_cells_of_a_file_without_a_header_is_no_json_file() {
+    let absent = CsvParams { header: Header::Present(false), ..params() };
+    let two = CsvParams { header: Header::Names(vec!["doc".into(), "n".into()]), ..params() };
+    let one = CsvParams { header: Header::Names(vec!["doc".into()]), ..params() };
+    let tab = |given: CsvParams| CsvParams { delimiter: "\t".into(), ..given };
+    for (given, text) in [
+        (tab(absent), "{\"a\":1}\t5\n{\"a\":2}\t6\n"),
+        (tab(two), "{\"a\":1}\t5\n{\"a\":2}\t6\n"),
+        (tab(one), "{\"a\":1}\n{\"a\":2}\n"),
+    ] {
+        let column = if given.header == Header::Present(false) { "column_1" } else { "doc" };
+        let loaded = bench_wanting(given.clone(), text, &[column]).load();
+        assert_eq!(loaded.rows.len(), 2, "{given:?}");
+    }
+    // Not even a header that was found is JSON because it looks so.
+    let loaded = bench_wanting(params(), "{\"id\":1},name\n1,a\n", &["name"]).load();
+    assert_eq!(loaded.rows.len(), 1);
 }
 
 #[test]
