@@ -76,12 +76,15 @@ struct Watched {
     /// Since when it has been changing all the time.
     unrest: Option<Instant>,
     /// A look that is under way: there is no other before it ends, be it days.
-    listing: Option<JoinHandle<Result<Option<Listing>, SourceError>>>,
+    listing: Option<JoinHandle<Listed>>,
     /// When the next look at it is due.
     next: Instant,
     /// What the pause was behind the last look that failed.
     pause: Duration,
 }
+
+/// How often a source may be looked at, and what the look gave.
+type Listed = (Duration, Result<Option<Listing>, SourceError>);
 
 /// What a source had in the last look.
 #[derive(Debug, Clone, Copy)]
@@ -146,9 +149,9 @@ impl Watcher {
             let Ok(listed) = tokio::time::timeout_at(until, listing).await else { continue };
             watched.listing = None;
             match listed {
-                Ok(Ok(Some(listing))) => self.compare(definition, listing).await,
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => self.lost(definition, &error),
+                Ok((every, Ok(Some(listing)))) => self.compare(definition, every, listing).await,
+                Ok((_, Ok(None))) => {}
+                Ok((every, Err(error))) => self.lost(definition, every, &error),
                 Err(error) => tracing::error!(error = %error, "a look at files panicked"),
             }
         }
@@ -180,12 +183,12 @@ impl Watcher {
     }
 
     /// What a source has is compared with what it had.
-    async fn compare(&mut self, definition: &Definition, listing: Listing) {
+    async fn compare(&mut self, definition: &Definition, every: Duration, listing: Listing) {
         // A mended job file may read what the one before could not.
         let both = [listing.hash.as_bytes(), definition.hash.as_bytes()].concat();
         let (hash, now) = (ContentHash::of(&both), Instant::now());
         let Some(watched) = self.watched.get_mut(&definition.source) else { return };
-        watched.next = now + listing.every.max(LOOK_EVERY);
+        watched.next = now + every.max(LOOK_EVERY);
         watched.pause = LOOK_EVERY;
         let same = watched.seen.filter(|seen| seen.listing == hash);
         let changing_since = *watched.unrest.get_or_insert(now);
@@ -278,11 +281,11 @@ impl Watcher {
 
     /// A source cannot be listed, as when no file is there yet: whatever comes then is a change. It is asked less and less
     /// often, but for files that are not there.
-    fn lost(&mut self, definition: &Definition, error: &SourceError) {
+    fn lost(&mut self, definition: &Definition, every: Duration, error: &SourceError) {
         let Some(watched) = self.watched.get_mut(&definition.source) else { return };
         let waits = error.kind == SourceErrorKind::FileMissing;
         (watched.seen, watched.unrest) = (None, None);
-        watched.next = Instant::now() + watched.pause;
+        watched.next = Instant::now() + watched.pause.max(every);
         watched.pause = if waits { LOOK_EVERY } else { (watched.pause * 2).min(LONGEST_PAUSE) };
         let source = definition.source.as_str();
         let Some(left_out) = self.said.say(source) else { return };
@@ -301,10 +304,12 @@ impl Watcher {
 }
 
 /// What tells whether the files of a source have changed, and how often to ask.
-async fn list(
-    definition: Definition,
-    allowed_roots: AllowedRoots,
-    access: Access,
-) -> Result<Option<Listing>, SourceError> {
-    sources::open(&definition, &allowed_roots)?.listing(access).await
+async fn list(definition: Definition, allowed_roots: AllowedRoots, access: Access) -> Listed {
+    match sources::open(&definition, &allowed_roots) {
+        Ok(source) => {
+            let every = source.listed_every();
+            (every, source.listing(access).await)
+        }
+        Err(error) => (LOOK_EVERY, Err(error)),
+    }
 }

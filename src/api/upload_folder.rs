@@ -16,9 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// Where files are until all of them is there: on the same disk, and in a folder of its own, so that no pattern for the
-/// folder of a source leads to them.
-const INCOMING: &str = ".incoming";
+use crate::sources::INCOMING;
+
 /// How long nothing may come of a file.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Pieces that wait to be written.
@@ -61,6 +60,12 @@ pub(crate) enum NotKept {
     /// It has more bytes than that.
     #[error("it has more than {0} bytes")]
     TooLarge(u64),
+    /// It has no bytes.
+    #[error("it is empty")]
+    Empty,
+    /// The folder of its source is a link that leads out of the folder for uploads.
+    #[error("{} leads out of the folder for uploads", .0.display())]
+    Outside(PathBuf),
     /// It stopped coming.
     #[error("nothing came for {} s", SILENCE.as_secs())]
     Stalled,
@@ -108,15 +113,18 @@ impl UploadFolder {
     /// Where a file of a source is kept, in a folder that is made where it is not there.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub(crate) fn place(&self, source: &str, file: &str) -> io::Result<PathBuf> {
+    /// When it cannot be made, or is elsewhere.
+    pub(crate) fn place(&self, source: &str, file: &str) -> Result<PathBuf, NotKept> {
         let folder = self.folder.join(source);
         make(&folder)?;
-        Ok(folder.join(file))
+        match fs::canonicalize(&folder)?.starts_with(fs::canonicalize(&self.folder)?) {
+            true => Ok(folder.join(file)),
+            false => Err(NotKept::Outside(folder)),
+        }
     }
 
-    /// Where files are as long as they are incomplete.
-    pub(crate) fn incoming(&self) -> PathBuf {
+    /// Where files are as long as they are incomplete: on the same disk, and where no pattern leads.
+    fn incoming(&self) -> PathBuf {
         self.folder.join(INCOMING)
     }
 
@@ -156,6 +164,9 @@ impl UploadFolder {
         let written = writing.await.map_err(io::Error::other).and_then(|written| written);
         came?;
         let (file, sha256) = written?;
+        if bytes == 0 {
+            return Err(NotKept::Empty);
+        }
         if expected.is_some_and(|expected| expected != sha256) {
             return Err(NotKept::OtherDigest(sha256));
         }
@@ -193,13 +204,15 @@ fn publish(
     sha256: &[u8; 32],
     replace: bool,
 ) -> Result<Outcome, NotKept> {
-    let outcome = match replace && place.symlink_metadata().is_ok() {
-        true if is_same(place, sha256)? => Outcome::Unchanged,
-        true => {
+    let is_there = place.symlink_metadata();
+    let outcome = match is_there.as_ref().map(|there| there.is_dir()) {
+        Ok(true) => return Err(NotKept::Exists),
+        Ok(false) if replace && is_same(place, sha256)? => Outcome::Unchanged,
+        there if replace => {
             file.persist(place).map_err(|PersistError { error, .. }| error)?;
-            Outcome::Replaced
+            if there.is_ok() { Outcome::Replaced } else { Outcome::New }
         }
-        false => match file.persist_noclobber(place) {
+        _ => match file.persist_noclobber(place) {
             Ok(_) => Outcome::New,
             Err(PersistError { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
                 match is_same(place, sha256)? {

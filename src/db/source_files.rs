@@ -117,7 +117,8 @@ impl Layouts {
     }
 }
 
-/// Notes which files of a source are there, and which are not any more: since this run, where the one that saw it first was
+/// Notes which files of a source are there, and which are not any more, or have members (`source_files.id`) that are
+/// not: since this run, where the one that saw it first was
 /// no success.
 ///
 /// # Errors
@@ -126,13 +127,14 @@ pub async fn note_found(
     connection: &mut PgConnection,
     source: &str,
     found: &[&str],
+    gone_members: &[i64],
     run: RunId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update source_files as f
-         set gone_run_id = case when f.url = any($2) then null else $3::bigint end
+         set gone_run_id = case when f.url = any($2) and f.id <> all($4) then null else $3::bigint end
          where f.source = $1 and (
-            (f.gone_run_id is null) <> (f.url = any($2))
+            (f.gone_run_id is null) <> (f.url = any($2) and f.id <> all($4))
             or f.gone_run_id is not null and not exists (
                 select 1 from etl_runs as r
                 where r.id = f.gone_run_id and r.status in ('success', 'success_with_duplicates')
@@ -141,6 +143,7 @@ pub async fn note_found(
         source,
         found as &[&str],
         run.0,
+        gone_members,
     )
     .execute(connection)
     .await?;

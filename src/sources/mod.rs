@@ -29,13 +29,14 @@ pub use files::file_source::{
     AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, FoundPaths, KeyWatch, LeftOut, Loss,
     MOST_PICKED, ParsedChunk, Widths,
 };
+pub use files::location::INCOMING;
 pub use files::planning::SlicedFiles;
 pub use finding::Finding;
 pub use known_pages::KnownPages;
 pub use lanes::{GoesOn, ReadLanes};
 pub use parents::Parents;
 pub use parents_check::parents_problems;
-pub use plan::{AskedRange, CommittedFiles, FoundFile, Plan, PlanRequest};
+pub use plan::{AskedRange, CommittedFiles, FilesThere, FoundFile, Plan, PlanRequest};
 pub use slice::{
     BlockRows, ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows,
     RawSlice, SignsOfLife, SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,

@@ -66,8 +66,8 @@ pub struct Plan {
     pub everything: bool,
     /// Whether the run reads again what is in front of the position: see [`super::Source::restarted`].
     pub restarts: bool,
-    /// The names of all files that are there, unless nobody can tell.
-    pub found: Option<Vec<String>>,
+    /// What is there, unless nobody can tell.
+    pub found: Option<FilesThere>,
     /// What there is to say.
     pub remarks: Vec<Remark>,
     /// What the keys of the rows allow.
@@ -92,6 +92,15 @@ impl Plan {
             parents: None,
         }
     }
+}
+
+/// What of the files that runs have read is there.
+#[derive(Debug, Default)]
+pub struct FilesThere {
+    /// The names of all files that are there.
+    pub names: Vec<String>,
+    /// The versions (`source_files.id`) of members that their archives have no more.
+    pub gone_members: Vec<i64>,
 }
 
 /// A file, and what is to be read of it.

@@ -77,6 +77,11 @@ pub trait Source: Send + Sync {
         state.clone()
     }
 
+    /// How often [`Source::listing`] may be asked for.
+    fn listed_every(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What tells whether there is anything else to read than there was, without reading it; `None` of a source that
     /// does not show that.
     ///
@@ -227,8 +232,6 @@ pub struct Profile {
 pub struct Listing {
     /// Another one when something is new, gone or changed.
     pub hash: ContentHash,
-    /// How often the place may be asked.
-    pub every: Duration,
 }
 
 /// What the engine has to know of the parents of a source.

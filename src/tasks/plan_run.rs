@@ -80,9 +80,10 @@ impl Task for PlanRun {
         if plan.restarts {
             position::note_restart(context, transaction).await?;
         }
-        if let Some(names) = &plan.found {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            source_files::note_found(transaction, source, &names, context.run).await?;
+        if let Some(found) = &plan.found {
+            let names: Vec<&str> = found.names.iter().map(String::as_str).collect();
+            let gone = &found.gone_members;
+            source_files::note_found(transaction, source, &names, gone, context.run).await?;
         }
         run_parents::keep(context, transaction, &mut plan).await?;
         store_plan(context, transaction, plan).await

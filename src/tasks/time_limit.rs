@@ -3,25 +3,29 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::sources::SignsOfLife;
 
 /// The fewest bytes that have to come within a time limit. A trickle would hold a task for ever.
 const FEWEST: u64 = 1 << 20;
 
-/// What work gives; `None` if it takes longer than the limit, counted from when bytes came last.
+/// The longest in all, whatever comes.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// What work gives; `None` if less than a MiB came within the limit, or it takes a day.
 pub(super) async fn within<T>(
     limit: Duration,
     signs: &SignsOfLife,
     work: impl Future<Output = T>,
 ) -> Option<T> {
     let mut work = pin!(work);
+    let begun = Instant::now();
     loop {
         let before = signs.bytes();
         match timeout(limit, &mut work).await {
             Ok(done) => return Some(done),
-            Err(_elapsed) if signs.bytes() - before >= FEWEST => {}
+            Err(_elapsed) if signs.bytes() - before >= FEWEST && begun.elapsed() < LONGEST => {}
             Err(_elapsed) => return None,
         }
     }

@@ -132,6 +132,34 @@ async fn the_members_of_an_archive_are_files_and_a_bad_one_is_left_out() {
 }
 
 #[tokio::test]
+async fn the_records_of_a_member_that_is_gone_are_missing_like_those_of_a_file_where_that_is_asked_for()
+ {
+    let files = "paths = [\"*.zip\"]\nwhen_gone = \"tombstone\"";
+    let app = app("csv", files, "").await;
+    let missing = "\n[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n";
+    app.write("table.toml", job("csv", files, "") + missing);
+    let rows = |id: &str| format!("id,Name,Net\n{id},x,1\n").into_bytes();
+    let (a, b) = (rows("1"), rows("2"));
+    let deleted = "select count(*) from unified_records where deleted_at is not null";
+    app.write("all.zip", archive(&[("a.csv", &a), ("b.csv", &b)]));
+    assert_eq!(app.run("table").await.counters.inserted, 2);
+    app.write("all.zip", archive(&[("a.csv", &a)]));
+    let run = app.run("table").await;
+    assert!(note(&run).contains("the next run reads all files"), "{run:?}");
+    assert_eq!(app.number(deleted).await, 0);
+    let run = app.run("table").await;
+    assert!(run.status.is_success() && app.number(deleted).await == 1, "{run:?}");
+    assert!(!note(&run).contains("no more"), "{run:?}");
+    // What is gone is gone: nothing is read again.
+    assert_eq!(app.run("table").await.counters.rows_read, 0);
+    app.write("all.zip", archive(&[("a.csv", &a), ("b.csv", &b)]));
+    let run = app.run("table").await;
+    assert!(run.status.is_success() && app.number(deleted).await == 0, "{run:?}");
+    assert_eq!(app.run("table").await.counters.rows_read, 0);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_member_that_an_archive_has_no_more_is_told() {
     let app = app("csv", "paths = [\"*.zip\"]", "").await;
     let rows = |id: &str| format!("id,Name,Net\n{id},x,1\n").into_bytes();

@@ -63,7 +63,7 @@ async fn an_uploaded_file_is_read_by_the_next_run_and_the_same_again_changes_not
     assert_eq!(told(replaced.send().await.unwrap(), 201).await["outcome"], "replaced");
     let run = api.app.run("shop").await;
     assert_eq!(run.counters.updated, 1);
-    assert_eq!(files(&api, "uploads/.incoming"), Vec::<String>::new());
+    assert_eq!(files(&api, "uploads/.kasparro-incoming"), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -87,11 +87,18 @@ async fn what_no_run_would_read_is_refused_with_what_to_do() {
         assert!(refused["detail"].as_str().unwrap().contains(says), "{query}: {refused}");
     }
     told(upload(&api, "shop/files?file=a.csv", "id,name\n1,A\n").send().await.unwrap(), 201).await;
-    let wide = upload(&api, "wide/files?file=a.csv", "id,name\n1,A\n").send().await.unwrap();
-    let refused = problem(wide, 422, "unread-file").await;
-    assert!(refused["detail"].as_str().unwrap().contains("incomplete"), "{refused}");
+    let empty = upload(&api, "shop/files?file=b.csv", "").send().await.unwrap();
+    problem(empty, 400, "damaged-body").await;
+    // What is still coming is no file of any source.
+    api.app.write("uploads/.kasparro-incoming/x.csv", "id,name\n9,half\n");
+    let run = api.app.run("wide").await;
+    assert_eq!(run.counters.rows_read, 1, "{run:?}");
+    std::os::unix::fs::symlink(api.app.path("elsewhere"), api.app.path("uploads/wide")).unwrap();
+    fs::create_dir(api.app.path("elsewhere")).unwrap();
+    let linked = upload(&api, "wide/files?file=a.csv", "id,name\n1,A\n").send().await.unwrap();
+    problem(linked, 422, "unread-file").await;
+    assert_eq!(files(&api, "elsewhere"), Vec::<String>::new());
     assert_eq!(files(&api, "uploads/shop"), ["a.csv"]);
-    assert_eq!(files(&api, "uploads/wide"), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -119,7 +126,7 @@ async fn a_body_that_is_too_large_damaged_or_cut_leaves_nothing() {
     let mut cut = TcpStream::connect(api.base.strip_prefix("http://").unwrap()).await.unwrap();
     let head = "POST /sources/shop/files?file=a.csv HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\nid,name\n";
     cut.write_all(head.as_bytes()).await.unwrap();
-    let is_coming = || !files(&api, "uploads/.incoming").is_empty();
+    let is_coming = || !files(&api, "uploads/.kasparro-incoming").is_empty();
     until(is_coming).await;
     drop(cut);
     until(|| !is_coming()).await;

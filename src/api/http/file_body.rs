@@ -38,9 +38,12 @@ impl<'a> ApiExtractor<'a> for FileBody {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        if request.content_type().is_some_and(|kind| kind.starts_with("multipart/")) {
-            let detail = "send the file itself as the body, not a form with the file in it: `curl --data-binary \
-                          @FILE`, not `curl --form`";
+        if request
+            .content_type()
+            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/"))
+        {
+            let detail = "send the file itself as the body, not a form with the file in it: `curl -X POST -T \
+                          FILE`, not `curl --form`";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail).into());
         }
         let length = request.headers().get(CONTENT_LENGTH);

@@ -457,9 +457,11 @@ fn describe(status: StatusCode) -> &'static str {
         409 => {
             "The state of the run or the source does not allow this; `type` says how, `detail` which."
         }
-        413 => "The body is larger than 1 MiB.",
-        415 => "The body is not declared as `application/json`.",
-        422 => "The body is JSON, but the request cannot be followed; `detail` says why.",
+        408 => "The body did not arrive in time.",
+        413 => "The body is larger than it may be; `detail` says how large that is.",
+        415 => "The body is of a type that is not taken here; `detail` says which is.",
+        422 => "The request can be read and cannot be followed; `detail` says why.",
+        507 => "There is no room for the file.",
         502 => "The source cannot be read; `detail` says why.",
         503 => "The database does not answer, or not in time; try again.",
         _ => "A fault of kasparro; its log says more.",

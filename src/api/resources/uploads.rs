@@ -1,6 +1,7 @@
 //! Owns taking files for sources that read files.
 
-use std::path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,6 +10,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::catalog::Catalog;
 use crate::api::http::file_body::FileBody;
@@ -19,7 +21,7 @@ use crate::api::state::ApiState;
 use crate::api::upload_folder::{NotKept, Outcome, UploadFolder, hex};
 use crate::domain::source_name::SourceName;
 use crate::domain::string_enum::string_enum;
-use crate::sources::{self, Source};
+use crate::sources::{self, Source, SourceError};
 
 /// Files that are taken at once.
 const MOST: usize = 8;
@@ -128,8 +130,7 @@ impl UploadsApi {
         let definition = catalog.require(source.as_str())?.clone();
         let reader = sources::open(&definition, &state.allowed_roots)
             .map_err(|error| Problem::new(Kind::InvalidJobFile, error.text()))?;
-        let place = uploads.place(source.as_str(), &file).map_err(|error| failed(error.into()))?;
-        refuse_unread(&*reader, uploads, &place)?;
+        let place = wanted(uploads.clone(), reader, source.as_str(), &file).await?;
         let too_large = |most: &u64| body.length.is_some_and(|length| length > *most);
         if let Some(most) = uploads.most().filter(too_large) {
             return Err(failed(NotKept::TooLarge(most)).into());
@@ -175,32 +176,29 @@ fn refuse_name(file: &str) -> Result<(), Problem> {
         "begins with a dot, and so is hidden"
     } else if file.contains(['/', '\\']) {
         "has a folder in it: name the file alone"
-    } else if file.chars().any(char::is_control) {
-        "has a control character in it"
+    } else if file.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        "has a character in it that no name should have"
     } else {
         return Ok(());
     };
     Err(Problem::new(Kind::InvalidParameter, format!("parameter `file`: {file:?} {why}")))
 }
 
-/// Refuses a file that no run would read, or that one may read before it is complete.
-fn refuse_unread(
-    source: &dyn Source,
-    uploads: &UploadFolder,
-    place: &path::Path,
-) -> Result<(), Problem> {
-    let unread = |detail: String| Problem::new(Kind::UnreadFile, detail);
-    source.takes_file(place).map_err(|error| unread(error.text()))?;
-    let incoming = uploads.incoming().join("x.part");
-    match incoming.parent().is_some_and(path::Path::exists) && source.takes_file(&incoming).is_ok()
-    {
-        true => Err(unread(format!(
-            "`paths` also leads to {}, where files are as long as they are incomplete: let it name the folder of the \
-             source",
-            uploads.incoming().display()
-        ))),
-        false => Ok(()),
-    }
+/// Where a file is kept, if runs read it there. Folders of other machines may take their time.
+async fn wanted(
+    uploads: UploadFolder,
+    source: Arc<dyn Source>,
+    name: &str,
+    file: &str,
+) -> Result<PathBuf, Problem> {
+    let (name, file) = (name.to_owned(), file.to_owned());
+    let looking = spawn_blocking(move || {
+        let place = uploads.place(&name, &file).map_err(failed)?;
+        let unread = |error: SourceError| Problem::new(Kind::UnreadFile, error.text());
+        source.takes_file(&place).map_err(unread)?;
+        Ok(place)
+    });
+    looking.await.unwrap_or_else(|_| Err(Problem::internal()))
 }
 
 /// The SHA-256 that a `Content-Digest` names; `None` if it names other digests only.
@@ -234,6 +232,10 @@ fn failed(error: NotKept) -> Problem {
         NotKept::Stalled => {
             Problem::new(Kind::SlowRequest, format!("the upload was given up: {error}"))
         }
+        NotKept::Empty => {
+            Problem::new(Kind::DamagedBody, "the body is empty: an empty file is not taken")
+        }
+        NotKept::Outside(_) => Problem::new(Kind::UnreadFile, error.to_string()),
         NotKept::CutOff => Problem::new(Kind::DamagedBody, "the body ended before it was complete"),
         NotKept::OtherDigest(sha256) => {
             let detail = format!(

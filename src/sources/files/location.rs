@@ -5,6 +5,8 @@ use std::fmt;
 
 use crate::sources::{SourceError, SourceErrorKind};
 
+/// The folder of files that are still being uploaded: no wildcard leads into it.
+pub const INCOMING: &str = ".kasparro-incoming";
 /// The key that leads to files.
 pub const PATHS: &str = "paths";
 

@@ -94,7 +94,10 @@ struct Part {
     files: Vec<FileNote>,
 }
 
-/// What there is to say of a member that its archive has no more.
+/// What there is to say of a member that its archive has no more, where its records count as missing without it.
+const GONE_WITH_RECORDS: &str = "the archive has it no more, or `files.member` leaves it out; the next run reads all \
+                                 files, and finds which of its records are missing";
+/// The same where they do not.
 const GONE: &str = "the archive has it no more, or `files.member` leaves it out; its records stay until a full run finds \
                     them missing";
 
@@ -203,7 +206,8 @@ impl State {
         let at_next = |begins| Some(Within { member: behind, begins, landed: None });
         let step = step?;
         for member in gone {
-            part.note(&file, named(&file, Some(&member)), About::Odd, GONE.to_owned());
+            let text = if self.rules.looks_for_missing { GONE_WITH_RECORDS } else { GONE };
+            part.note(&file, named(&file, Some(&member)), About::Odd, text.to_owned());
         }
         match step {
             Step::End => {

@@ -10,16 +10,16 @@ use crate::sources::Listing;
 use crate::sources::files::places::Listed;
 
 /// How often files of this machine may be looked at.
-const HERE: Duration = Duration::from_secs(2);
+pub(super) const HERE: Duration = Duration::from_secs(2);
 /// How often other places may be asked.
-const ELSEWHERE: Duration = Duration::from_secs(60);
+pub(super) const ELSEWHERE: Duration = Duration::from_secs(60);
 
 /// By how much the clocks of machines may differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
 
 /// What there is of the files that were found. Those that are too young to be read are not there yet. Blocking.
 pub(super) fn of(setup: &Setup, found: &AllFound) -> Listing {
-    let (mut hasher, mut every) = (ContentHasher::default(), HERE);
+    let mut hasher = ContentHasher::default();
     // Whoever plans may have a clock that is behind.
     let now = SystemTime::now() - CLOCKS_DIFFER;
     for file in &found.files {
@@ -30,7 +30,6 @@ pub(super) fn of(setup: &Setup, found: &AllFound) -> Listing {
                 (path.as_os_str().as_encoded_bytes(), state)
             }
             Found::There(Listed { name, size, modified, etag, version }) => {
-                every = ELSEWHERE;
                 (name.as_bytes(), format!("{size:?} {modified:?} {etag:?} {version:?}"))
             }
         };
@@ -42,5 +41,5 @@ pub(super) fn of(setup: &Setup, found: &AllFound) -> Listing {
             hasher.update(part);
         }
     }
-    Listing { hash: hasher.take(), every }
+    Listing { hash: hasher.take() }
 }

@@ -19,6 +19,7 @@ mod setup;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -125,6 +126,13 @@ impl Source for SlicedFiles {
         ))
     }
 
+    fn listed_every(&self) -> Duration {
+        match self.setup.files.location().entries.iter().any(|entry| is_remote(entry)) {
+            true => listing::ELSEWHERE,
+            false => listing::HERE,
+        }
+    }
+
     fn listing(
         self: Arc<Self>,
         access: Access,
@@ -144,14 +152,14 @@ impl Source for SlicedFiles {
         let setting = location.setting;
         let mut entries = location.entries.iter().filter(|entry| !is_remote(entry));
         let refused = |text| Err(SourceError::new(SourceErrorKind::InvalidConfig, text));
-        if !entries.any(|entry| leads_to(base, entry, path)) {
+        let Some(called) = entries.find_map(|entry| leads_to(base, entry, path)) else {
             let folder = path.parent().unwrap_or(path);
             let pattern = folder.join(format!("*.{}", setting.extension));
             let pattern = stored_name(base, &pattern);
             let text = format!("{setting}: no entry leads to {}", path.display());
             return refused(format!("{text}; add {pattern:?}"));
-        }
-        if self.setup.params.excludes(&stored_name(base, path)) {
+        };
+        if self.setup.params.excludes(&stored_name(base, &called)) {
             return refused(format!("files.exclude leaves {} out", path.display()));
         }
         Ok(())

@@ -12,6 +12,7 @@ use super::found::{AllFound, Found, modified};
 use super::guard::{FileGuard, lacking_of};
 use super::position::{Before, Group, Seen, ToLand};
 use super::remarks::FileRemarks;
+use super::rules::looks_for_missing;
 use super::setup::Setup;
 use crate::domain::bloom_filter::{BloomFilter, KeyOrder};
 use crate::domain::file::{CommittedFile, KnownFile};
@@ -19,15 +20,14 @@ use crate::domain::hash::Hashes;
 use crate::domain::remark::Remark;
 use crate::domain::run::Mode;
 use crate::domain::slice::SliceId;
-use crate::job_file::policy::MissingAction;
 use crate::mapping::Mapping;
 use crate::sources::files::file_source::WhenGone;
 use crate::sources::files::places::Listed;
 use crate::sources::files::places::all::Places;
 use crate::sources::files::store::stored_name;
 use crate::sources::{
-    FilePlan, FileSource, FoundFile, Loss, NextSlice, Plan, PlanRequest, SourceError,
-    SourceErrorKind,
+    CommittedFiles, FilePlan, FileSource, FilesThere, FoundFile, Loss, NextSlice, Plan,
+    PlanRequest, SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
 
@@ -47,6 +47,8 @@ pub(super) struct Planning<'a> {
     landed: usize,
     /// Whether a file is gone, and its records with it unless another file has them: only reading all tells.
     read_again: bool,
+    /// The versions of members that their archives have no more.
+    gone_members: Vec<i64>,
 }
 
 /// The tasks that read files: side by side, in lanes. Their order is that of the files.
@@ -81,6 +83,7 @@ impl<'a> Planning<'a> {
             young: 0,
             landed: 0,
             read_again: false,
+            gone_members: gone_members(&request.files),
         })
     }
 
@@ -134,7 +137,7 @@ impl<'a> Planning<'a> {
                 Found::There(listed) => self.there(listed),
             }
         }
-        let Self { mut guard, mut remarks, lanes, landed, young, .. } = self;
+        let Self { mut guard, mut remarks, lanes, landed, young, gone_members, .. } = self;
         let Lanes { files, groups, .. } = lanes;
         let nothing = files.is_empty() && groups.is_empty();
         if let (true, Some(error)) = (nothing, guard.take_error()) {
@@ -148,6 +151,7 @@ impl<'a> Planning<'a> {
         if let Some(names) = &found {
             remarks.look_for_missing(&self.request.files, names, everything);
         }
+        let found = found.map(|names| FilesThere { names, gone_members });
         let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
         remarks.extend(waiting(young));
         // What stands in files that are read as streams nobody has seen.
@@ -240,11 +244,12 @@ impl<'a> Planning<'a> {
         }
     }
 
-    /// The last version of a file, or of each of its members.
+    /// The last version of a file, or of each of the members that it had when it was read last.
     fn versions(&self, url: &str) -> Vec<&'a Arc<CommittedFile>> {
         let request: &'a PlanRequest = self.request;
         let from = request.files.range(url.to_owned()..).map(|(_, file)| file);
-        from.take_while(|file| file.url == url).collect()
+        let of_file = from.take_while(|file| file.url == url);
+        of_file.filter(|member| !self.gone_members.contains(&member.id)).collect()
     }
 
     /// Whether a file is what it was when it was read, and need not be opened to see that.
@@ -315,9 +320,11 @@ impl<'a> Planning<'a> {
 
     /// Whether a file is gone, and its records with it unless another file has them.
     fn reads_all_without_gone_files(&self, there: &HashSet<String>) -> bool {
-        let looks = self.setup.definition.missing.action == MissingAction::Tombstone
-            && self.setup.files.when_gone() == WhenGone::Tombstone;
-        let is_gone = |file: &Arc<CommittedFile>| !file.gone_for_good && !there.contains(&file.url);
+        let looks = looks_for_missing(&self.setup.definition, self.setup.files.when_gone());
+        let is_gone = |file: &Arc<CommittedFile>| {
+            let gone = !there.contains(&file.url) || self.gone_members.contains(&file.id);
+            gone && !file.gone_for_good
+        };
         looks && self.request.files.values().any(is_gone)
     }
 }
@@ -378,6 +385,25 @@ fn is_younger(modified: SystemTime, min_age: Duration, now: SystemTime) -> bool 
         Ok(age) => age < min_age,
         Err(ahead) => ahead.duration() < AHEAD,
     }
+}
+
+/// The members that were not in their archives when these were read last: those that were are listed as these were then.
+fn gone_members(committed: &CommittedFiles) -> Vec<i64> {
+    let mut gone = Vec::new();
+    let mut rest = committed.values().peekable();
+    while let Some(first) = rest.next() {
+        let mut of_file = vec![first];
+        while let Some(member) = rest.next_if(|member| member.url == first.url) {
+            of_file.push(member);
+        }
+        if of_file.len() > 1 {
+            let seen: Vec<_> = of_file.iter().map(|of| Seen::of(of).map(|seen| seen.at)).collect();
+            let last = seen.iter().flatten().max();
+            let members = of_file.iter().zip(&seen).filter(|(_, seen)| seen.as_ref() < last);
+            gone.extend(members.map(|(member, _)| member.id));
+        }
+    }
+    gone
 }
 
 /// A file that is what it was.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::patience::Awaiting;
 use super::position::Before;
 use crate::job_file::Definition;
-use crate::job_file::policy::Policy;
+use crate::job_file::policy::{MissingAction, Policy};
+use crate::sources::files::file_source::WhenGone;
 use crate::sources::files::landing::Lands;
 use crate::sources::files::params::FilesParams;
 use crate::sources::files::unpack::Packing;
@@ -24,11 +25,18 @@ pub(super) struct Rules {
     pub awaiting: Awaiting,
     /// Whether files may lose what they had.
     pub may_lose: bool,
+    /// Whether records are missing that no file has.
+    pub looks_for_missing: bool,
     guards: bool,
     /// The mapped columns.
     mapped: Vec<String>,
     /// Those that one of the earlier files lacks; `None` where there were none.
     lacking_before: Option<BTreeSet<String>>,
+}
+
+/// Whether the records of files that are gone, and of members of archives, count as missing.
+pub(super) fn looks_for_missing(definition: &Definition, when_gone: WhenGone) -> bool {
+    definition.missing.action == MissingAction::Tombstone && when_gone == WhenGone::Tombstone
 }
 
 impl Rules {
@@ -48,6 +56,7 @@ impl Rules {
             max_bytes: params.max_bytes.map(u64::from),
             awaiting,
             may_lose: definition.contract.missing_field == Policy::Evolve,
+            looks_for_missing: looks_for_missing(definition, params.when_gone),
             guards: definition.contract.guards(),
             mapped: mapped.map(str::to_owned).collect(),
             lacking_before,

@@ -19,7 +19,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::error::{leads_nowhere, meaning};
 use crate::domain::number::grouped;
-use crate::sources::files::location::{Setting, is_pattern};
+use crate::sources::files::location::{INCOMING, Setting, is_pattern};
 use crate::sources::{AllowedRoots, FoundPaths, LeftOut, Loss, SourceError, SourceErrorKind};
 
 /// The most files and folders that are looked at to find the files of a source.
@@ -403,6 +403,9 @@ impl<'a> Finder<'a> {
                 Err(error) => return self.not_looked_into(walk, folder.to_owned(), error),
             };
             let (path, name) = (folder.join(entry.file_name()), entry.file_name());
+            if name == INCOMING {
+                continue;
+            }
             match entry.file_type() {
                 Ok(kind) => visit(self, walk, child(path, name, kind))?,
                 Err(error) => self.not_looked_into(walk, path, error)?,

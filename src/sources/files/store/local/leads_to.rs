@@ -14,28 +14,31 @@ const AS_FOUND: MatchOptions = MatchOptions {
     require_literal_leading_dot: false,
 };
 
-/// Whether an entry, relative to `base_dir`, leads to a path, whose folder is there. Links and `..` in what the entry
-/// writes out are followed; whether job files may read the file is not looked at.
-pub(in super::super::super) fn leads_to(base_dir: &Path, entry: &str, path: &Path) -> bool {
-    let Some(path) = real(path) else { return false };
+/// What an entry, relative to `base_dir`, calls a path that it leads to and whose folder is there; `None` if it does not
+/// lead there. Links and `..` in what the entry writes out are followed; whether job files may read the file is not looked
+/// at.
+pub(in super::super::super) fn leads_to(
+    base_dir: &Path,
+    entry: &str,
+    path: &Path,
+) -> Option<PathBuf> {
+    let path = real(path)?;
     let start = if entry.starts_with('/') { Path::new("/") } else { base_dir };
     let parts: Vec<_> = entry.split('/').filter(|part| !part.is_empty()).collect();
     let written = parts.iter().take_while(|part| !is_pattern(part)).count();
     let named: PathBuf = parts[..written].iter().fold(start.to_owned(), |at, part| at.join(part));
     if written == parts.len() {
-        return real(&named) == Some(path);
+        return (real(&named)? == path).then_some(named);
     }
     // It leads to folders.
     if parts.last() == Some(&"**") {
-        return false;
+        return None;
     }
-    let named = if named == Path::new("") { Path::new(".") } else { &named };
-    let below = fs::canonicalize(named).ok().and_then(|folder| {
-        let below = path.strip_prefix(folder).ok()?;
-        Some(below.to_owned())
-    });
-    let pattern = Pattern::new(&parts[written..].join("/"));
-    below.is_some_and(|below| pattern.is_ok_and(|is| is.matches_path_with(&below, AS_FOUND)))
+    let folder = if named == Path::new("") { Path::new(".") } else { &named };
+    let folder = fs::canonicalize(folder).ok()?;
+    let below = path.strip_prefix(folder).ok()?;
+    let pattern = Pattern::new(&parts[written..].join("/")).ok()?;
+    pattern.matches_path_with(below, AS_FOUND).then(|| named.join(below))
 }
 
 /// A path without links and `..`, the last name as it is.
@@ -68,7 +71,7 @@ mod tests {
             "data/../../uploads/[s]hop/a*",
             &absolute,
         ] {
-            assert!(leads_to(&jobs, entry, &file), "{entry}");
+            assert!(leads_to(&jobs, entry, &file).is_some(), "{entry}");
         }
         for entry in [
             "../uploads/*.csv",
@@ -79,8 +82,10 @@ mod tests {
             "../uploads/shop/b.csv",
             "../uploads/**",
         ] {
-            assert!(!leads_to(&jobs, entry, &file), "{entry}");
+            assert!(leads_to(&jobs, entry, &file).is_none(), "{entry}");
         }
-        assert!(!leads_to(&jobs, "../uploads/*/*.csv", &root.path().join("none/a.csv")));
+        assert!(leads_to(&jobs, "../uploads/*/*.csv", &root.path().join("none/a.csv")).is_none());
+        let called = leads_to(&jobs, "../uploads/*/*.csv", &file);
+        assert_eq!(called, Some(jobs.join("../uploads/shop/a 1.csv")));
     }
 }
