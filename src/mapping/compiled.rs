@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::contract::{self, Gone, Guarded, RowContract, Watch};
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Presence, Reads};
-use crate::domain::raw::RawRef;
 use crate::domain::record::Column;
 use crate::domain::reject::Defect;
 use crate::domain::schema::Schema;
@@ -30,8 +29,9 @@ pub struct Mapping {
     pub(super) not_unique: Arc<NotUnique>,
 }
 
-/// Rows with values that other records have, and what is wrong with each.
-pub type NotUnique = HashMap<(RawRef, i64), Vec<Defect>>;
+/// Rows with values that other records have, by their place among those that are mapped together, and what is wrong
+/// with each: one page may be among them twice.
+pub type NotUnique = HashMap<usize, Vec<Defect>>;
 
 #[derive(Debug)]
 pub(super) struct Key {

@@ -63,6 +63,7 @@ impl Mapping {
         out: &mut Mapped,
         reject: impl FnOnce(Vec<Defect>) -> Reject,
     ) -> Result<(), Frozen> {
+        let at = out.records.len() + out.rejects.len();
         out.records.begin();
         let place = RowPlace { file: &out.file, number: raw_row };
         let mut row_mapper = RowMapper::new(self, row, place, &mut out.records, &mut out.gaps);
@@ -70,7 +71,7 @@ impl Mapping {
         let (is_kept_out, is_deleted) = (row_mapper.is_kept_out, row_mapper.is_deleted);
         let (mut defects, unique) = (row_mapper.defects, row_mapper.unique);
         if !self.not_unique.is_empty() {
-            defects.extend(self.not_unique.get(&(raw, raw_row)).into_iter().flatten().cloned());
+            defects.extend(self.not_unique.get(&at).into_iter().flatten().cloned());
         }
         if defects.is_empty() && !out.records.has_room() {
             let message = "the records that are written together have more than 1 GiB of text with \
@@ -80,10 +81,14 @@ impl Mapping {
         if filled.is_ok() && defects.is_empty() {
             let record = out.records.len();
             out.records.commit(raw_row);
-            out.unique.extend(unique.into_iter().map(|value| UniqueValue { record, ..value }));
             match is_deleted {
+                // What is deleted has no values that others could not have.
                 true => out.gaps.close_deleted(),
-                false => out.gaps.close(),
+                false => {
+                    let of_row = |value| UniqueValue { record, row: at, ..value };
+                    out.unique.extend(unique.into_iter().map(of_row));
+                    out.gaps.close();
+                }
             }
             return Ok(());
         }

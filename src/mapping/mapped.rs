@@ -55,11 +55,13 @@ impl Mapped {
 pub struct UniqueValue {
     /// Which record.
     pub record: usize,
+    /// Which row of those that were mapped.
+    pub row: usize,
     /// The field, as the job file calls it.
     pub field: String,
     /// The same as the source calls it.
     pub label: String,
-    /// The beginning of a hash of the value as it is kept.
+    /// The first bytes of SHA-256 of the value as the database shows it as text: it can make the same of its records.
     pub hash: [u8; 16],
     /// The value, as messages show it.
     pub shown: String,

@@ -2,13 +2,13 @@
 //! go straight into the batch's arena; nothing is allocated for a row without defects.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::compiled::{Field, Key, Mapping, Part};
 use super::contract::ContractViolation;
 use super::gap_counter::GapCounter;
 use super::mapped::UniqueValue;
 use crate::domain::decimal;
-use crate::domain::hash::ContentHash;
 use crate::domain::record::{Column, ColumnType, RecordBatch};
 use crate::domain::reject::{Defect, ReasonCode};
 use crate::job_file::policy::Policy;
@@ -85,26 +85,30 @@ impl<'a, R: Row> RowMapper<'a, R> {
             converter.write(cell, typed, Form::Column, arena)
         })?;
         if written.is_some() {
-            self.note_written(field, start);
+            self.note_written(field, start, Form::Column);
             self.records.close_column(column, start);
         }
         Ok(())
     }
 
     /// Notes what was written behind `start`, if no other record may have it.
-    fn note_written(&mut self, field: &Field, start: usize) {
+    fn note_written(&mut self, field: &Field, start: usize, form: Form) {
         if field.unique {
-            let value = self.records.arena()[start..].to_owned();
-            self.note_unique(field, &value);
+            let written = self.records.arena()[start..].to_owned();
+            let text = match form {
+                Form::Json => serde_json::from_str::<String>(&written).unwrap_or(written),
+                Form::Column => written,
+            };
+            self.note_unique(field, &text);
         }
     }
 
     fn note_unique(&mut self, field: &Field, value: &str) {
         let mut hash = [0; 16];
-        hash.copy_from_slice(&ContentHash::of(value.as_bytes()).as_bytes()[..16]);
-        let shown = convert::shown(Cell::Text(value.trim_matches('"')));
+        hash.copy_from_slice(&Sha256::digest(value)[..16]);
+        let shown = convert::shown(Cell::Text(value));
         let (name, label) = (field.name.clone(), field.part.label.clone());
-        self.unique.push(UniqueValue { record: 0, field: name, label, hash, shown });
+        self.unique.push(UniqueValue { record: 0, row: 0, field: name, label, hash, shown });
     }
 
     fn write_attributes(
@@ -127,7 +131,9 @@ impl<'a, R: Row> RowMapper<'a, R> {
                 converter.write(cell, typed, Form::Json, arena)
             })?;
             match written {
-                Some(()) => self.note_written(field, before + 1 + field.member.len()),
+                Some(()) => {
+                    self.note_written(field, before + 1 + field.member.len(), Form::Json);
+                }
                 None => self.records.arena().truncate(before),
             }
             if self.records.arena().len() - start > json::MAX_BYTES {

@@ -51,14 +51,16 @@ impl Task for PlanRun {
         transaction: &mut PgConnection,
         found: Found,
     ) -> Result<Effects, TaskError> {
+        let shared = unique::keep_fields(context, transaction).await?;
         let mut plan = match found {
             Found::Plan(plan) => *plan,
-            Found::Replay(range, remarks) => {
+            Found::Replay(range, mut remarks) => {
+                remarks.extend(shared);
                 return plan_replay::store(context, transaction, range, remarks).await;
             }
         };
         let source = &context.source_name;
-        unique::forget_of_another_job_file(context, transaction).await?;
+        plan.remarks.extend(shared);
         let reads = context.source.source.profile().reads;
         let from_empty = match (&plan.order, reads) {
             // Keys that come back are rare there, and found where they do.

@@ -2,21 +2,24 @@
 //! record has is set aside.
 //!
 //! Batches of such a source follow each other in the order of rows, so what the table says holds until the batch is
-//! stored. A value belongs to the record that had it first, until that has another one or is deleted.
+//! stored. A value belongs to the record that had it first, until that has another one or is deleted. What is compared is
+//! what records have, as they are kept: the table says the same of them, whatever became of the job file since.
 
 use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
 use super::{TaskContext, TaskError};
-use crate::db::runs;
-use crate::db::unique_values::{self, Owned};
+use crate::db::unique_values::{self, Owned, Shared};
+use crate::domain::number::grouped;
 use crate::domain::reject::{Defect, ReasonCode};
+use crate::domain::remark::Remark;
 use crate::domain::text::{MAX_QUOTED, cut, visible};
 use crate::mapping::{Mapped, NotUnique, UniqueValue};
 
-/// Which record has a value: by the field and the hash.
-type Owners = HashMap<(String, Vec<u8>), String>;
+/// Which records have a value, by the field and the hash: the first of them is the one that it belongs to. There are
+/// several where they had it before the field was unique.
+type Owners = HashMap<(String, Vec<u8>), Vec<String>>;
 
 /// The rows of the batch with values that other records have, by the order of rows.
 pub(super) async fn conflicts(
@@ -26,9 +29,7 @@ pub(super) async fn conflicts(
     if mapped.unique.is_empty() {
         return Ok(NotUnique::new());
     }
-    let fields = &context.source.definition.fields;
-    let fields: Vec<String> =
-        fields.iter().filter(|field| field.unique).map(|field| field.name.clone()).collect();
+    let fields = fields_of(context);
     let hashes: Vec<Vec<u8>> = mapped.unique.iter().map(|value| value.hash.to_vec()).collect();
     let (pool, source) = (&context.pool, &context.source_name);
     let known = unique_values::known(pool, source, &keys_of(mapped), &hashes, &fields).await?;
@@ -41,7 +42,7 @@ fn find(mapped: &Mapped, fields: &[String], known: Vec<Owned>) -> NotUnique {
     let mut has: HashMap<(String, String), Vec<u8>> = HashMap::new();
     for Owned { field, hash, external_id } in known {
         has.insert((external_id.clone(), field.clone()), hash.clone());
-        owners.insert((field, hash), external_id);
+        owners.entry((field, hash)).or_default().push(external_id);
     }
     let mut found = NotUnique::new();
     let mut values = mapped.unique.as_slice();
@@ -51,26 +52,32 @@ fn find(mapped: &Mapped, fields: &[String], known: Vec<Owned>) -> NotUnique {
         values = rest;
         let key = record.external_id();
         let other = |value: &&UniqueValue| {
-            let owner = owners.get(&(value.field.clone(), value.hash.to_vec()))?;
+            let owner = owners.get(&(value.field.clone(), value.hash.to_vec()))?.first()?;
             (owner != key).then(|| defect(value, owner))
         };
         let defects: Vec<Defect> = own.iter().filter_map(|value| other(&value)).collect();
-        if !defects.is_empty() {
-            found.insert((record.raw(), record.raw_row()), defects);
+        if let (Some(first), false) = (own.first(), defects.is_empty()) {
+            found.insert(first.row, defects);
             continue;
         }
         for field in fields {
-            let value = own.iter().find(|value| value.field == *field);
+            let hash = own.iter().find(|value| value.field == *field);
+            let hash = hash.map(|value| value.hash.to_vec());
             let place = (key.to_owned(), field.clone());
-            let before = match value {
-                Some(value) => has.insert(place, value.hash.to_vec()),
+            let before = match &hash {
+                Some(hash) => has.insert(place, hash.clone()),
                 None => has.remove(&place),
             };
-            if let Some(before) = before {
-                owners.remove(&(field.clone(), before));
+            if before == hash {
+                continue;
             }
-            if let Some(value) = value {
-                owners.insert((field.clone(), value.hash.to_vec()), key.to_owned());
+            if let Some(before) = before
+                && let Some(owners) = owners.get_mut(&(field.clone(), before))
+            {
+                owners.retain(|owner| owner != key);
+            }
+            if let Some(hash) = hash {
+                owners.entry((field.clone(), hash)).or_default().push(key.to_owned());
             }
         }
     }
@@ -90,20 +97,40 @@ fn defect(value: &UniqueValue, owner: &str) -> Defect {
     }
 }
 
-/// What was noted under another job file need not be what records have now: such a run reads them anew.
-pub(super) async fn forget_of_another_job_file(
+/// Makes sure that the values are known of all records and of the fields that are unique by now, whatever else of the
+/// job file was edited: where these are others than before, the values are taken from the records. Says which records
+/// share values already.
+pub(super) async fn keep_fields(
     context: &TaskContext,
     transaction: &mut PgConnection,
-) -> Result<(), TaskError> {
-    if !context.source.definition.has_unique() {
-        return Ok(());
-    }
-    let source = &context.source_name;
-    let last = runs::last_reading(&mut *transaction, source, context.run).await?;
-    if last.is_some_and(|last| last.config_hash != context.config_hash) {
+) -> Result<Vec<Remark>, TaskError> {
+    let (source, fields) = (&context.source_name, fields_of(context));
+    if fields.is_empty() {
         unique_values::forget(transaction, source).await?;
+        return Ok(Vec::new());
     }
-    Ok(())
+    if !unique_values::note_fields(&mut *transaction, source, &fields).await? {
+        return Ok(Vec::new());
+    }
+    unique_values::refill(transaction, source, &fields).await?;
+    let shared = unique_values::shared(transaction, source).await?;
+    let remark = |Shared { field, records }: Shared| {
+        Remark::degrading(format!(
+            "{} records have a value of `{field}` that another of them has, and had it before the field was `unique`: \
+             correct them at the source; of equal ones all rows but those of the oldest record are set aside when \
+             they are read",
+            grouped(records.unsigned_abs())
+        ))
+    };
+    Ok(shared.into_iter().map(remark).collect())
+}
+
+/// The names of the fields that are unique, sorted.
+fn fields_of(context: &TaskContext) -> Vec<String> {
+    let fields = context.source.definition.fields.iter().filter(|field| field.unique);
+    let mut names: Vec<String> = fields.map(|field| field.name.clone()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Notes the values that the records of the batch have now.

@@ -1,6 +1,8 @@
 //! Values that no two records of a source may have.
 
 use kasparro::domain::run::Mode;
+use kasparro::domain::run::RunStatus::{Degraded, Success, SuccessWithDuplicates};
+use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
@@ -55,5 +57,164 @@ async fn a_value_that_another_record_has_sets_its_row_aside_whatever_workers_and
     let run = app.run_mode("s", Mode::Full).await;
     assert_eq!(run.counters.quarantined, 0, "{run:?}");
     assert_eq!(app.texts(NAMES).await, ["a x y@x", "c x a@x", "f x b@x", "g x z@x", "h x h@x"]);
+    app.database.close().await;
+}
+
+const KNOWN: &str =
+    "select concat_ws(' ', field, encode(value_hash, 'hex'), external_id) from unique_values
+                     order by 1";
+const ROWS_OF_KNOWN: &str = "select concat_ws(' ', ctid, xmin) from unique_values order by 1";
+
+/// A job for CSV files, with these lines in front and with this behind `mail`.
+fn job(first: &str, mail: &str) -> String {
+    format!(
+        "{first}kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"*.csv\"]\n[fields]\nname = {{}}\n\
+         mail = {{ transform = [\"lower\"]{mail} }}\n"
+    )
+}
+
+#[tokio::test]
+async fn no_edit_of_the_job_file_forgets_the_values_that_records_have() {
+    let app = TestApp::empty().await;
+    app.write("s.toml", job("", ", unique = true"));
+    app.write("b.csv", "id,name,mail\na,x,a@x\n");
+    assert_eq!(app.run("s").await.status, Success);
+    app.write("s.toml", job("# Edited.\n", ", unique = true"));
+    app.write("a.csv", "id,name,mail\nc,x,A@x\n");
+    let run = app.run("s").await;
+    assert_eq!((run.counters.inserted, run.counters.quarantined), (0, 1), "{run:?}");
+    // The row that is read first takes the value from nobody.
+    app.write("s.toml", job("# Once more.\n", ", unique = true, required = true"));
+    for mode in [Mode::Full, Mode::Replay] {
+        let run = app.run_mode("s", mode).await;
+        assert_eq!((run.counters.inserted, run.counters.quarantined), (0, 1), "{run:?}");
+        assert_eq!(app.texts(NAMES).await, ["a x a@x"]);
+    }
+    // Without the rule both stay; with it again, what came in meanwhile is known.
+    app.write("s.toml", job("", ""));
+    assert_eq!(app.run_mode("s", Mode::Full).await.status, SuccessWithDuplicates);
+    assert_eq!(app.texts(KNOWN).await, [""; 0]);
+    app.write("s.toml", job("", ", unique = true"));
+    let run = app.run_mode("s", Mode::Replay).await;
+    assert_eq!((run.status, run.counters.quarantined), (Degraded, 1), "{run:?}");
+    let told = run.stop_reason.unwrap_or_default();
+    assert!(told.contains("2 records have a value of `mail` that another"), "{told}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn of_records_that_shared_a_value_before_it_was_unique_the_oldest_has_it() {
+    let app = TestApp::empty().await;
+    app.write("s.toml", job("", ""));
+    app.write("a.csv", "id,name,mail\na,x,x@x\nb,x,x@x\nc,x,y@y\n");
+    app.run("s").await;
+    app.write("s.toml", job("", ", unique = true"));
+    app.write("b.csv", "id,name,mail\nd,x,X@x\n");
+    let run = app.run("s").await;
+    assert_eq!((run.status, run.counters.quarantined), (Degraded, 2), "{run:?}");
+    let told = run.stop_reason.unwrap_or_default();
+    assert!(told.contains("2 records have a value of `mail` that another"), "{told}");
+    let run = app.run_mode("s", Mode::Full).await;
+    assert_eq!((run.counters.unchanged, run.counters.quarantined), (2, 2), "{run:?}");
+    // Once the oldest has another one, it is the next one's, and nobody else's.
+    app.write("a.csv", "id,name,mail\na,x,z@z\nb,new,x@x\nc,x,y@y\n");
+    let run = app.run_mode("s", Mode::Full).await;
+    assert_eq!((run.counters.updated, run.counters.quarantined), (2, 1), "{run:?}");
+    assert_eq!(app.texts(NAMES).await, ["a x z@z", "b new x@x", "c x y@y"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn rows_and_records_say_the_same_of_values_and_what_stays_is_not_written_again() {
+    let app = TestApp::empty().await;
+    let fields = "name = { unique = true }\nprice = { type = \"decimal\", unique = true }\n\
+                  source_updated_at = { type = \"timestamp\", unique = true }\n\
+                  n = { type = \"integer\", unique = true }\nd = { type = \"decimal\", unique = true }\n\
+                  t = { unique = true }\nb = { type = \"boolean\", unique = true }\n\
+                  day = { type = \"date\", unique = true }\nat = { type = \"timestamp\", unique = true }\n";
+    app.write(
+        "s.toml",
+        format!("kind = \"jsonl\"\nprimary_key = [\"id\"]\n[files]\npaths = [\"*.jsonl\"]\n[fields]\n{fields}"),
+    );
+    let odd = [
+        json!({ "name": "\"quoted\"", "t": "\"quoted\"", "price": "1.50", "d": "1.50", "b": true, "n": "1" }),
+        json!({ "name": "a\\b\u{1f600}\u{e9}/<", "t": "a\\b\u{1f600}\u{e9}/<\n\t\u{7f}", "price": "-0.00", "d": "-0.00", "n": "-0" }),
+        json!({ "name": "null", "t": "12", "price": "1e3", "d": "1e3", "b": false, "n": "-12345678901234567890123" }),
+        json!({ "name": "x", "t": "null", "price": "-.5", "d": "0.000000000000000000001", "n": "007" }),
+    ];
+    let times = [
+        "2025-01-02T03:04:05.678901Z",
+        "1900-01-01T00:00:00.000001+02:00",
+        "1969-12-31T23:59:59.999999Z",
+        "9999-12-31",
+    ];
+    let rows = (0..).zip(odd).zip(times).map(|((id, mut row), time)| {
+        row["id"] = json!(id);
+        row["source_updated_at"] = json!(time);
+        row["at"] = json!(time);
+        row["day"] = json!(&time[..10]);
+        row.to_string()
+    });
+    app.write("a.jsonl", rows.collect::<Vec<_>>().join("\n"));
+    let run = app.run("s").await;
+    assert_eq!((run.counters.inserted, run.counters.quarantined), (4, 0), "{run:?}");
+    let (known, rows) = (app.texts(KNOWN).await, app.texts(ROWS_OF_KNOWN).await);
+    assert_eq!(known.len(), 8 * 4 + 2);
+    let run = app.run_mode("s", Mode::Full).await;
+    assert_eq!(run.counters.unchanged, 4, "{run:?}");
+    assert_eq!(app.texts(ROWS_OF_KNOWN).await, rows);
+    // As after the migration.
+    app.texts("with a as (delete from unique_fields returning source) select source from a").await;
+    app.run("s").await;
+    assert_eq!(app.texts(KNOWN).await, known);
+    app.database.close().await;
+}
+
+/// Makes these the pages of an API, each record given as `id=mail`, or `id=mail!` when it says that it is deleted.
+fn publish(app: &TestApp, pages: &[&str]) {
+    app.write(
+        "s.toml",
+        "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"https://s.example\"\npath = \"s\"\n\
+         recording = \"pages\"\npaginator = { type = \"page_number\" }\ndeleted = \"$[?@.gone == true]\"\n\
+         [fields]\nname = {}\nmail = { unique = true }\n",
+    );
+    let _ = std::fs::remove_dir_all(app.path("pages"));
+    let record = |text: &str| {
+        let (id, mail) = text.split_once('=').unwrap_or((text, ""));
+        json!({ "id": id, "mail": mail.trim_end_matches('!'), "gone": mail.ends_with('!') })
+    };
+    for (number, records) in (1..).zip(pages.iter().chain([&""])) {
+        let page: Value = records.split_whitespace().map(record).collect();
+        app.write(&format!("pages/page-{number:04}.json"), page.to_string());
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_has_no_values_that_others_could_not_have() {
+    let app = TestApp::empty().await;
+    publish(&app, &["a=x! b=x c=z"]);
+    let run = app.run("s").await;
+    assert_eq!((run.counters.inserted, run.counters.quarantined), (3, 0), "{run:?}");
+    assert_eq!(app.texts(NAMES).await, ["b x", "c z"]);
+    publish(&app, &["b=x c=x! d=z"]);
+    let run = app.run_mode("s", Mode::Full).await;
+    assert_eq!((run.counters.inserted, run.counters.quarantined), (1, 0), "{run:?}");
+    assert_eq!(app.texts(NAMES).await, ["b x", "d z"]);
+    // Who comes back finds its value taken.
+    publish(&app, &["c=z b=x d=z"]);
+    let run = app.run_mode("s", Mode::Full).await;
+    assert_eq!(run.counters.quarantined, 1, "{run:?}");
+    assert_eq!(app.texts(NAMES).await, ["b x", "d z"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn of_equal_pages_only_the_one_is_set_aside_that_comes_too_late() {
+    let app = TestApp::empty().await;
+    publish(&app, &["c=z", "a=x", "a=y b=x", "a=x"]);
+    let run = app.run("s").await;
+    assert_eq!((run.counters.inserted, run.counters.updated), (3, 1), "{run:?}");
+    assert_eq!(run.counters.quarantined, 1, "{run:?}");
+    assert_eq!(app.texts(NAMES).await, ["a y", "b x", "c z"]);
     app.database.close().await;
 }
