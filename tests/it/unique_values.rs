@@ -207,14 +207,3 @@ async fn what_is_deleted_has_no_values_that_others_could_not_have() {
     assert_eq!(app.texts(NAMES).await, ["b x", "d z"]);
     app.database.close().await;
 }
-
-#[tokio::test]
-async fn of_equal_pages_only_the_one_is_set_aside_that_comes_too_late() {
-    let app = TestApp::empty().await;
-    publish(&app, &["c=z", "a=x", "a=y b=x", "a=x"]);
-    let run = app.run("s").await;
-    assert_eq!((run.counters.inserted, run.counters.updated), (3, 1), "{run:?}");
-    assert_eq!(run.counters.quarantined, 1, "{run:?}");
-    assert_eq!(app.texts(NAMES).await, ["a y", "b x", "c z"]);
-    app.database.close().await;
-}
