@@ -76,8 +76,14 @@ fn check_row(mapping: &Mapping, row: &Same) {
     let raw = RawRef::File(1);
     let mut mapped = Mapped::default();
     mapped.records.enter_raw(raw);
-    let reject =
-        |defects| Reject { raw_row: 1, line: None, byte_range: None, key: None, raw: vec![], defects };
+    let reject = |defects| Reject {
+        raw_row: 1,
+        line: None,
+        byte_range: None,
+        key: None,
+        raw: vec![],
+        defects,
+    };
     mapping.map(row, raw, 1, &mut mapped, reject).expect("nothing is frozen without a schema");
     check_mapped(1, &mapped);
 }
