@@ -195,6 +195,8 @@ pub struct Profile {
     /// Whether the job file decides what the rows of a slice are, so that normalizing it under another
     /// job file may find more or fewer.
     pub rows_by_job_file: bool,
+    /// Whether rows may say that their records are deleted.
+    pub tells_deletions: bool,
     /// Whether what is read may move while it is read, so that a record is met twice and another not at all: pages
     /// that are asked for by number.
     pub may_shift: bool,

@@ -7,6 +7,7 @@ use super::planned::Planned;
 use super::{SourceInUse, TaskContext, TaskError, met_twice};
 use crate::db::missing_records::{self, ComparedKeys, SeenKeys};
 use crate::db::runs::Run;
+use crate::db::unified_records::Deleted;
 use crate::db::{parent_keys, run_tasks, unchanged_pages};
 use crate::domain::number::grouped;
 use crate::domain::remark::Remark;
@@ -19,6 +20,15 @@ pub(super) fn are_keys_noted(context: &TaskContext) -> bool {
     let of_source = context.mode != Mode::Replay;
     of_source && context.source.definition.missing.action == MissingAction::Tombstone
         || met_twice::is_looked_for(&context.source.source.profile(), context.mode)
+}
+
+/// What the rows of a run mean for records that were marked as deleted before it. Where rows say themselves what is
+/// deleted, the last of them says so.
+pub(super) fn of_deleted(context: &TaskContext) -> Deleted {
+    match context.mode == Mode::Replay && !context.source.source.profile().tells_deletions {
+        true => Deleted::Stays,
+        false => Deleted::ComesBack,
+    }
 }
 
 /// Notes the keys that a batch has seen.

@@ -101,6 +101,7 @@ impl Task for NormalizeBatch {
             &mapped.records,
             expect,
             repeated::scope(context),
+            deletions::of_deleted(context),
         )
         .await?;
         unique::store(context, transaction, &mapped).await?;

@@ -188,6 +188,33 @@ async fn the_records_of_a_file_that_is_gone_are_marked_where_that_is_asked_for()
 }
 
 #[tokio::test]
+async fn a_replay_brings_nothing_back_and_what_the_source_shows_again_comes_back() {
+    let app = app("", "").await;
+    app.write("data/a.csv", rows(1..=4));
+    app.run("shop").await;
+    app.write("data/a.csv", rows(1..=3));
+    app.run("shop").await;
+    let names = "select external_id || coalesce(' ' || name, '') || case when deleted_at is null then '' else ' deleted' end \
+                 from unified_records order by 1";
+    let before = app.texts(names).await;
+    assert!(before[3].ends_with("deleted"), "{before:?}");
+    let job = app.read("shop.toml");
+    app.write("shop.toml", job.replace("name = {}", "name = { transform = [\"upper\"] }"));
+    for _ in 0..2 {
+        let run = app.run_mode("shop", Mode::Replay).await;
+        assert!(run.status.is_success(), "{run:?}");
+        let after = app.texts(names).await;
+        assert_ne!(after, before, "the mapping is another");
+        assert!(after[3].ends_with("deleted") && !after[2].ends_with("deleted"), "{after:?}");
+    }
+    // As it was before it was marked.
+    app.write("data/a.csv", rows(1..=4));
+    app.run("shop").await;
+    assert!(!app.texts(names).await[3].ends_with("deleted"));
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_worker_that_is_killed_in_the_midst_changes_nothing_of_it() {
     let app = app("", "").await;
     app.write("data/a.csv", rows(1..=5));

@@ -129,6 +129,7 @@ impl Source for Scripted {
             reads: Reads::Again,
             guards_itself: false,
             rows_by_job_file: true,
+            tells_deletions: false,
             may_shift: false,
             pages: false,
             slices_per_batch: self.script.slices_per_batch.max(1),

@@ -74,7 +74,7 @@ async fn what_no_run_would_read_is_refused_with_what_to_do() {
     for (query, status, kind, says) in [
         ("nosuch/files?file=a.csv", 404, "unknown-source", "there is no source"),
         ("api/files?file=a.csv", 422, "unread-file", "reads no files"),
-        ("shop/files?file=a.txt", 422, "unread-file", "add \"uploads/shop/*.csv\""),
+        ("shop/files?file=a.txt", 422, "unread-file", "add \"uploads/shop/*.txt\""),
         ("shop/files?file=old1.csv", 422, "unread-file", "files.exclude"),
         ("shop/files?file=.a.csv", 400, "invalid-parameter", "begins with a dot"),
         ("shop/files?file=..%2Fa.csv", 400, "invalid-parameter", "begins with a dot"),

@@ -70,6 +70,15 @@ pub enum Scope {
     Run,
 }
 
+/// What a row means for a record that was marked as deleted before the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// The source shows it again.
+    ComesBack,
+    /// Nothing: an earlier run has read the row.
+    Stays,
+}
+
 /// Upserts a batch; rows of the batch with equal keys count in row order and the last one stays.
 ///
 /// # Errors
@@ -81,6 +90,7 @@ pub async fn upsert(
     batch: &RecordBatch,
     expect: Expect,
     scope: Scope,
+    deleted: Deleted,
 ) -> Result<Upserted, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Upserted::default());
@@ -103,7 +113,11 @@ pub async fn upsert(
         merged.append(&mut plan.new);
     }
     if !merged.is_empty() {
-        send_arrays(connection, &STATEMENTS.merge, source, run, batch, &merged).await?;
+        let merge = match deleted {
+            Deleted::ComesBack => &STATEMENTS.merge,
+            Deleted::Stays => &STATEMENTS.merge_replayed,
+        };
+        send_arrays(connection, merge, source, run, batch, &merged).await?;
     }
     Ok(Upserted { changed: plan.changed, repeated, equal, ..plan.counts })
 }

@@ -26,6 +26,8 @@ pub struct Statements {
     pub insert: String,
     /// The same for records that may be there.
     pub merge: String,
+    /// The same for rows of earlier runs: what was marked as deleted before this run stays so.
+    pub merge_replayed: String,
     /// See [`super::read::fitting`]: `$1` is a source or null, `$2` and `$3` are the key that the page starts
     /// behind, `$4` is the most records, `$5` the most bytes of their texts, `$6` whether deleted ones count.
     pub fitting: String,
@@ -54,6 +56,17 @@ impl Statements {
              excluded.deleted_at is not null then coalesce(r.deleted_at, excluded.deleted_at) end",
             each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name)),
         );
+        // Rows of earlier runs say nothing of what the source shows now: what was marked as deleted before this run
+        // stays so, with the hash that tells it from a record that comes back as it was.
+        let stays = "r.deleted_at < (select created_at from etl_runs where id = $2)";
+        let merge_replayed = format!(
+            "{insert} on conflict (source, external_id) do update set {}content_hash = case when {stays} then \
+             sha256(excluded.content_hash || 'deleted'::bytea) else excluded.content_hash end, raw_ref = \
+             excluded.raw_ref, raw_row = excluded.raw_row, last_run_id = excluded.last_run_id, updated_at = \
+             excluded.updated_at, deleted_at = case when {stays} or excluded.deleted_at is not null then \
+             coalesce(r.deleted_at, excluded.deleted_at) end",
+            each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name)),
+        );
         let select = |which| select(columns, which);
         Self {
             copy: format!(
@@ -63,6 +76,7 @@ impl Statements {
             ),
             insert,
             merge,
+            merge_replayed,
             fitting: fitting(columns),
             list_of_source: select(
                 "where source = $3 and external_id > $4 and ($6 or deleted_at is null) \

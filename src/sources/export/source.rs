@@ -40,6 +40,7 @@ impl<F: RowFormat> Source for Export<F> {
             reads: Reads::News,
             guards_itself: true,
             rows_by_job_file: false,
+            tells_deletions: false,
             may_shift: false,
             pages: false,
             slices_per_batch: CHUNKS_PER_BATCH,

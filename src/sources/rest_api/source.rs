@@ -785,6 +785,7 @@ impl Source for RestApiSource {
             },
             guards_itself: false,
             rows_by_job_file: true,
+            tells_deletions: self.params.deleted.is_some(),
             may_shift: self.reader.paginator.may_shift(self.params.for_each.is_some()),
             pages: true,
             slices_per_batch: PAGES_PER_BATCH,

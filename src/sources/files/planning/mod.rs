@@ -84,6 +84,7 @@ impl Source for SlicedFiles {
             reads: Reads::News,
             guards_itself: true,
             rows_by_job_file: false,
+            tells_deletions: false,
             may_shift: false,
             pages: false,
             slices_per_batch: CHUNKS_PER_BATCH,
@@ -154,7 +155,8 @@ impl Source for SlicedFiles {
         let refused = |text| Err(SourceError::new(SourceErrorKind::InvalidConfig, text));
         let Some(called) = entries.find_map(|entry| leads_to(base, entry, path)) else {
             let folder = path.parent().unwrap_or(path);
-            let pattern = folder.join(format!("*.{}", setting.extension));
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            let pattern = folder.join(format!("*.{}", ending.unwrap_or(setting.extension)));
             let pattern = stored_name(base, &pattern);
             let text = format!("{setting}: no entry leads to {}", path.display());
             return refused(format!("{text}; add {pattern:?}"));
