@@ -323,12 +323,12 @@ mod tests {
         assert_eq!(of(Integer, &["-1", "9223372036854775807"]), ["-1", "9223372036854775807"]);
         assert_eq!(of(Integer, &["9223372036854775808", "-7"]), ["9223372036854775808", "-7"]);
         let (wide, wider, widest) = ("9".repeat(38), "9".repeat(76), "9".repeat(77));
-        assert_eq!(of(Integer, &[&wide]), [wide.clone()]);
+        assert_eq!(of(Integer, &[&wide]), std::slice::from_ref(&wide));
         assert_eq!(of(Integer, &[&wider, "-1"]), [wider.clone(), "-1".to_owned()]);
         assert_eq!(of(Integer, &[&widest, "1"]), [text(&widest), text("1")]);
         assert_eq!(of(Decimal, &["0.10", "-0.05", "12", "-0"]), ["0.10", "-0.05", "12.00", "0.00"]);
         let small = format!("0.{}", "1".repeat(60));
-        assert_eq!(of(Decimal, &[&small]), [small.clone()]);
+        assert_eq!(of(Decimal, &[&small]), std::slice::from_ref(&small));
         assert_eq!(of(Decimal, &[&small, &wide]), [text(&small), text(&wide)]);
         assert_eq!(of(Decimal, &["1.5", "none"]), [text("1.5"), text("none")]);
         assert_eq!(of(Boolean, &["true", "false"]), ["true", "false"]);

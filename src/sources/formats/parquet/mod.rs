@@ -11,7 +11,8 @@ mod columns;
 mod layout;
 #[cfg(feature = "parquet")]
 mod table;
-#[cfg(all(test, feature = "parquet"))]
+#[cfg(test)]
+#[cfg(feature = "parquet")]
 mod tests;
 #[cfg(feature = "parquet")]
 mod thrift;

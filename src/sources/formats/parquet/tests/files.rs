@@ -10,9 +10,12 @@ use crate::sources::files::format::{Doubts, Survey};
 
 const FIELDS: &str = "name = {}\nprice = { from = '$.offer.net', type = 'decimal' }";
 
+/// How many rows a file has, and which columns it lacks, with those that may be meant.
+type Surveyed = (i64, Vec<(String, Option<String>)>);
+
 /// Of a file that is read for these fields: how many rows it has, and the mapped fields that it lacks, with what may be
 /// meant.
-fn surveyed(fields: &str, file: &[u8]) -> Result<(i64, Vec<(String, Option<String>)>), String> {
+fn surveyed(fields: &str, file: &[u8]) -> Result<Surveyed, String> {
     let job = format!(
         "kind = 'parquet'\nprimary_key = ['id']\n[files]\npaths = ['*']\n[fields]\n{fields}\n"
     );
