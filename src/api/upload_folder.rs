@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::domain::string_enum::string_enum;
 use crate::sources::INCOMING;
 
 /// How long nothing may come of a file.
@@ -40,18 +41,19 @@ pub struct UploadFolder {
 pub(crate) struct KeptFile {
     pub(crate) bytes: u64,
     pub(crate) sha256: [u8; 32],
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: UploadOutcome,
 }
 
-/// What was there before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing.
-    New,
-    /// Another file.
-    Replaced,
-    /// The same file: it was left as it is.
-    Unchanged,
+string_enum! {
+    /// What became of an uploaded file.
+    UploadOutcome ("upload outcome") {
+        /// There was none of that name.
+        New = "new",
+        /// It has replaced another one.
+        Replaced = "replaced",
+        /// It was there already, byte for byte.
+        Unchanged = "unchanged",
+    }
 }
 
 /// Why a file was not kept.
@@ -203,20 +205,20 @@ fn publish(
     place: &Path,
     sha256: &[u8; 32],
     replace: bool,
-) -> Result<Outcome, NotKept> {
+) -> Result<UploadOutcome, NotKept> {
     let is_there = place.symlink_metadata();
     let outcome = match is_there.as_ref().map(|there| there.is_dir()) {
         Ok(true) => return Err(NotKept::Exists),
-        Ok(false) if replace && is_same(place, sha256)? => Outcome::Unchanged,
+        Ok(false) if replace && is_same(place, sha256)? => UploadOutcome::Unchanged,
         there if replace => {
             file.persist(place).map_err(|PersistError { error, .. }| error)?;
-            if there.is_ok() { Outcome::Replaced } else { Outcome::New }
+            if there.is_ok() { UploadOutcome::Replaced } else { UploadOutcome::New }
         }
         _ => match file.persist_noclobber(place) {
-            Ok(_) => Outcome::New,
+            Ok(_) => UploadOutcome::New,
             Err(PersistError { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
                 match is_same(place, sha256)? {
-                    true => Outcome::Unchanged,
+                    true => UploadOutcome::Unchanged,
                     false => return Err(NotKept::Exists),
                 }
             }
@@ -301,13 +303,13 @@ mod tests {
         let keep = |texts: &'static [&'static str], replace| {
             uploads.keep(place.clone(), pieces(texts), None, replace)
         };
-        assert_eq!(keep(&["id\n", "1\n"], false).await.unwrap().outcome, Outcome::New);
-        assert_eq!(keep(&["i", "d\n1\n"], false).await.unwrap().outcome, Outcome::Unchanged);
+        assert_eq!(keep(&["id\n", "1\n"], false).await.unwrap().outcome, UploadOutcome::New);
+        assert_eq!(keep(&["i", "d\n1\n"], false).await.unwrap().outcome, UploadOutcome::Unchanged);
         assert!(matches!(keep(&["id\n2\n"], false).await, Err(NotKept::Exists)));
         assert_eq!(fs::read_to_string(&place).unwrap(), "id\n1\n");
-        assert_eq!(keep(&["id\n1\n"], true).await.unwrap().outcome, Outcome::Unchanged);
+        assert_eq!(keep(&["id\n1\n"], true).await.unwrap().outcome, UploadOutcome::Unchanged);
         let kept = keep(&["id\n2\n"], true).await.unwrap();
-        assert_eq!((kept.outcome, kept.bytes), (Outcome::Replaced, 5));
+        assert_eq!((kept.outcome, kept.bytes), (UploadOutcome::Replaced, 5));
         assert_eq!(fs::read_to_string(&place).unwrap(), "id\n2\n");
         assert_eq!(names(&uploads.incoming()), Vec::<String>::new());
     }

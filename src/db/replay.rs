@@ -219,7 +219,8 @@ pub async fn take_over(
                                    payload, result, bytes, done_at)
             select $1, kind || ':' || number, kind, role, 'done', number, number,
                    jsonb_set(payload, '{slice}', to_jsonb(number)),
-                   result - '{gone,gone_paths,gone_from,gone_of}'::text[] || coalesce((select gone from lost where lost.run_id = numbered.run_id), '{}'), bytes, now()
+                   result - '{gone,gone_paths,gone_from,gone_of}'::text[] || coalesce((select gone from lost where lost.run_id = numbered.run_id), '{}')
+                       || jsonb_build_object('read_by', run_id), bytes, now()
             from numbered
          )
          select count(*) as "slices!", coalesce(sum(bytes), 0)::bigint as "bytes!",

@@ -117,9 +117,8 @@ impl Layouts {
     }
 }
 
-/// Notes which files of a source are there, and which are not any more, or have members (`source_files.id`) that are
-/// not: since this run, where the one that saw it first was
-/// no success.
+/// Sets `gone_run_id` on files and on members of archives (`source_files.id`) that are no longer there, and clears it on
+/// those that are. A mark of a run that was no success is renewed with this run.
 ///
 /// # Errors
 /// Database errors.

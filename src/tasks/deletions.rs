@@ -1,15 +1,18 @@
 //! Owns what becomes of records that their source does not show any more: found out when a run has read all of it,
 //! and marked as deleted unless they are too many.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use sqlx::PgConnection;
 
 use super::planned::Planned;
 use super::{SourceInUse, TaskContext, TaskError, met_twice};
 use crate::db::missing_records::{self, ComparedKeys, SeenKeys};
+use crate::db::run_tasks::ReadSlice;
 use crate::db::runs::Run;
-use crate::db::unified_records::Deleted;
-use crate::db::{parent_keys, run_tasks, unchanged_pages};
+use crate::db::{parent_keys, run_tasks, unchanged_pages, unified_records};
 use crate::domain::number::grouped;
+use crate::domain::record::RecordBatch;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::task::Rows;
@@ -22,13 +25,42 @@ pub(super) fn are_keys_noted(context: &TaskContext) -> bool {
         || met_twice::is_looked_for(&context.source.source.profile(), context.mode)
 }
 
-/// What the rows of a run mean for records that were marked as deleted before it. Where rows say themselves what is
-/// deleted, the last of them says so.
-pub(super) fn of_deleted(context: &TaskContext) -> Deleted {
-    match context.mode == Mode::Replay && !context.source.source.profile().tells_deletions {
-        true => Deleted::Stays,
-        false => Deleted::ComesBack,
+/// Which runs have read the payloads of a batch, by their names, where that is not the run itself and counts for records
+/// that are marked as deleted: rows that say themselves what is deleted say so in their order.
+pub(super) fn read_by(context: &TaskContext, slices: &[ReadSlice]) -> HashMap<String, i64> {
+    if context.mode != Mode::Replay || context.source.source.profile().tells_deletions {
+        return HashMap::new();
     }
+    let mut runs = HashMap::new();
+    for slice in slices {
+        let (raw, run) = (&slice.result["raw"], &slice.result["read_by"]);
+        if let (Some(raw), Some(run)) = (raw.as_str(), run.as_i64()) {
+            let last = runs.entry(raw.to_owned()).or_insert(run);
+            *last = run.max(*last);
+        }
+    }
+    runs
+}
+
+/// The keys of a batch whose records were marked as deleted after their rows were read.
+pub(super) async fn still_deleted(
+    context: &TaskContext,
+    records: &RecordBatch,
+    read_by: &HashMap<String, i64>,
+) -> Result<HashSet<String>, TaskError> {
+    let mut last: BTreeMap<&str, i64> = BTreeMap::new();
+    if !read_by.is_empty() {
+        for record in records.iter() {
+            let run = read_by.get(&record.raw().to_string()).copied().unwrap_or_default();
+            let last = last.entry(record.external_id()).or_insert(run);
+            *last = run.max(*last);
+        }
+    }
+    if last.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (keys, runs): (Vec<_>, Vec<_>) = last.into_iter().unzip();
+    Ok(unified_records::still_deleted(&context.pool, &context.source_name, &keys, &runs).await?)
 }
 
 /// Notes the keys that a batch has seen.

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::{SourceInUse, TaskError};
 use crate::db::runs::Run;
 use crate::db::{definitions, runs, totals};
+use crate::domain::counters::Counters;
 use crate::domain::number::grouped;
 use crate::domain::remark::Remark;
 use crate::domain::text::{cut, printable};
@@ -18,14 +19,15 @@ use crate::values::field::{ExternalId, Locator};
 /// The most bytes of a key that is shown.
 const SHOWN: usize = 200;
 
-/// What there is to say when records have come under keys of another make than those of the last run
-/// that read anything.
+/// What there is to say when records were read under keys of another make than those of the last run
+/// that read anything: also where an earlier one had those of now, and nothing is new.
 pub(super) async fn remark(
     transaction: &mut PgConnection,
     run: &Run,
     source: &SourceInUse,
 ) -> Result<Option<Remark>, TaskError> {
-    if run.counters.inserted == 0 {
+    let Counters { inserted, updated, unchanged, .. } = run.counters;
+    if inserted + updated + unchanged == 0 {
         return Ok(None);
     }
     let last = runs::last_reading(&mut *transaction, &run.source, run.id).await?;
@@ -46,18 +48,25 @@ pub(super) async fn remark(
     };
     let (then, now) = (&before.external_id, &source.definition.external_id);
     let records = totals::records(&mut *transaction, &run.source).await?;
-    if then == now || records == 0 {
+    // A column that is only called otherwise gives the same keys: then there are no others.
+    let any_beside = inserted > 0 || records > updated + unchanged;
+    if then == now || records == 0 || !any_beside {
         return Ok(None);
     }
+    let beside = match inserted {
+        0 => "the records under the earlier keys stay beside them".to_owned(),
+        new => format!(
+            "the {} earlier records stay beside the {} new ones",
+            grouped(records.unsigned_abs()),
+            grouped(new.unsigned_abs())
+        ),
+    };
     Ok(Some(Remark::degrading(format!(
-        "records are identified by {}, and were by {} in run {}: the {} earlier records stay beside the {} \
-         new ones. Once these are right: `delete from unified_records where source = '{}' and \
+        "records are identified by {}, and were by {} in run {}: {beside}. Once these are right: `delete from unified_records where source = '{}' and \
          last_run_id < {}`, then `kasparro run {} --full`",
         shown(now),
         shown(then),
         last.id,
-        grouped(records.unsigned_abs()),
-        grouped(run.counters.inserted.unsigned_abs()),
         run.source,
         run.id,
         run.source,

@@ -1,5 +1,7 @@
 //! Owns the task that turns the raw rows of consecutive slices into records.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -68,28 +70,33 @@ pub(super) struct NormalizeBatch {
 }
 
 impl Task for NormalizeBatch {
-    type Gathered = (Mapper, Normalizing, InMemory);
+    type Gathered = (Mapper, HashSet<String>, Normalizing, InMemory);
 
     async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let normalizing = context.chunks.normalizing();
         let (first, last) = (self.first_slice, self.last_slice);
         let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
         let memory = context.memory.hold(self.bytes(&slices)).await;
+        let read_by = deletions::read_by(context, &slices);
         let mut mapper = self.map(context, &normalizing, slices, NotUnique::new()).await?;
-        let not_unique = unique::conflicts(context, &mapper.mapped).await?;
+        let records = &mapper.mapped.records;
+        let mut still_deleted = deletions::still_deleted(context, records, &read_by).await?;
+        let not_unique = unique::conflicts(context, &mapper.mapped, &still_deleted).await?;
         if !not_unique.is_empty() {
             drop(mapper);
             let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
             mapper = self.map(context, &normalizing, slices, not_unique).await?;
+            let records = &mapper.mapped.records;
+            still_deleted = deletions::still_deleted(context, records, &read_by).await?;
         }
-        Ok((mapper, normalizing, memory))
+        Ok((mapper, still_deleted, normalizing, memory))
     }
 
     async fn store(
         &mut self,
         context: &TaskContext,
         transaction: &mut PgConnection,
-        (mapper, _normalizing, _memory): Self::Gathered,
+        (mapper, still_deleted, _normalizing, _memory): Self::Gathered,
     ) -> Result<Effects, TaskError> {
         let Mapper { mapped, pages, evaluated, lanes, .. } = mapper;
         let source = &context.source_name;
@@ -101,7 +108,7 @@ impl Task for NormalizeBatch {
             &mapped.records,
             expect,
             repeated::scope(context),
-            deletions::of_deleted(context),
+            &still_deleted,
         )
         .await?;
         unique::store(context, transaction, &mapped).await?;

@@ -5,7 +5,7 @@
 //! stored. A value belongs to the record that had it first, until that has another one or is deleted. What is compared is
 //! what records have, as they are kept: the table says the same of them, whatever became of the job file since.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
@@ -21,10 +21,12 @@ use crate::mapping::{Mapped, NotUnique, UniqueValue};
 /// several where they had it before the field was unique.
 type Owners = HashMap<(String, Vec<u8>), Vec<String>>;
 
-/// The rows of the batch with values that other records have, by the order of rows.
+/// The rows of the batch with values that other records have, by the order of rows. Records that are still deleted have
+/// none.
 pub(super) async fn conflicts(
     context: &TaskContext,
     mapped: &Mapped,
+    still_deleted: &HashSet<String>,
 ) -> Result<NotUnique, TaskError> {
     if mapped.unique.is_empty() {
         return Ok(NotUnique::new());
@@ -33,10 +35,15 @@ pub(super) async fn conflicts(
     let hashes: Vec<Vec<u8>> = mapped.unique.iter().map(|value| value.hash.to_vec()).collect();
     let (pool, source) = (&context.pool, &context.source_name);
     let known = unique_values::known(pool, source, &keys_of(mapped), &hashes, &fields).await?;
-    Ok(find(mapped, &fields, known))
+    Ok(find(mapped, &fields, known, still_deleted))
 }
 
-fn find(mapped: &Mapped, fields: &[String], known: Vec<Owned>) -> NotUnique {
+fn find(
+    mapped: &Mapped,
+    fields: &[String],
+    known: Vec<Owned>,
+    still_deleted: &HashSet<String>,
+) -> NotUnique {
     let mut owners = Owners::new();
     // What each record has: by the key and the field.
     let mut has: HashMap<(String, String), Vec<u8>> = HashMap::new();
@@ -51,6 +58,9 @@ fn find(mapped: &Mapped, fields: &[String], known: Vec<Owned>) -> NotUnique {
         let (own, rest) = values.split_at(count);
         values = rest;
         let key = record.external_id();
+        if still_deleted.contains(key) {
+            continue;
+        }
         let other = |value: &&UniqueValue| {
             let owner = owners.get(&(value.field.clone(), value.hash.to_vec()))?.first()?;
             (owner != key).then(|| defect(value, owner))

@@ -215,6 +215,25 @@ async fn a_replay_brings_nothing_back_and_what_the_source_shows_again_comes_back
 }
 
 #[tokio::test]
+async fn a_row_that_was_read_after_its_record_was_marked_brings_it_back_in_a_replay() {
+    let app = app("", "").await;
+    app.write("data/a.csv", rows(1..=4));
+    app.run("shop").await;
+    app.write("data/a.csv", rows(1..=3));
+    app.run("shop").await;
+    // It is there again, and set aside.
+    app.write("data/a.csv", rows(1..=3) + "4,name 4,dear\n");
+    let run = app.run("shop").await;
+    assert_eq!(run.counters.quarantined, 1, "{run:?}");
+    assert_eq!(app.texts(STANDS).await, ["1", "2", "3", "4 deleted"]);
+    app.write("shop.toml", app.read("shop.toml").replace("price = { type = \"decimal\" }\n", ""));
+    let run = app.run_mode("shop", Mode::Replay).await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(app.texts(STANDS).await, ["1", "2", "3", "4"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_worker_that_is_killed_in_the_midst_changes_nothing_of_it() {
     let app = app("", "").await;
     app.write("data/a.csv", rows(1..=5));

@@ -1,7 +1,7 @@
 //! Files whose rows have no key: the place of a row, or all that it holds, is one.
 
 use kasparro::db::runs::Run;
-use kasparro::domain::run::Mode;
+use kasparro::domain::run::{Mode, RunStatus};
 use kasparro::tasks::start_run::{RunRequest, Started};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -89,6 +89,11 @@ async fn all_that_a_row_holds_is_its_key_wherever_it_stands_and_equal_rows_are_c
     let run = app.run("s").await;
     let says = "records are identified by their row's number in its file, and were by all that their row holds";
     assert!(note(&run).contains(says), "{run:?}");
+    // Back again nothing is new, and those of the number stay.
+    app.write("s.toml", job("content", ""));
+    let run = app.run("s").await;
+    assert_eq!((run.status, counts(&run)[0]), (RunStatus::Degraded, 0), "{run:?}");
+    assert!(note(&run).contains("the records under the earlier keys stay beside them"), "{run:?}");
     app.database.close().await;
 }
 

@@ -18,9 +18,8 @@ use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::enums::string_enums;
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
-use crate::api::upload_folder::{NotKept, Outcome, UploadFolder, hex};
+use crate::api::upload_folder::{NotKept, UploadFolder, UploadOutcome, hex};
 use crate::domain::source_name::SourceName;
-use crate::domain::string_enum::string_enum;
 use crate::sources::{self, Source, SourceError};
 
 /// Files that are taken at once.
@@ -28,18 +27,6 @@ const MOST: usize = 8;
 static ROOM: Semaphore = Semaphore::const_new(MOST);
 /// The longest name of a file, in bytes: some systems take no more than 255.
 const LONGEST_NAME: usize = 200;
-
-string_enum! {
-    /// What became of an uploaded file.
-    UploadOutcome ("upload outcome") {
-        /// There was none of that name.
-        New = "new",
-        /// It has replaced another one.
-        Replaced = "replaced",
-        /// It was there already.
-        Unchanged = "unchanged",
-    }
-}
 
 string_enums! {
     UploadOutcome = "UploadOutcome": "What became of an uploaded file.",
@@ -154,14 +141,11 @@ impl UploadsApi {
         let path = place.display().to_string();
         let (sha256, bytes) = (hex(&kept.sha256), kept.bytes);
         tracing::info!(source = source.as_str(), path, bytes, sha256, "a file was uploaded");
-        let uploaded = |outcome| {
-            let source = source.to_string();
-            Json(UploadedFile { source, file, path, bytes, sha256, outcome })
-        };
-        Ok(match kept.outcome {
-            Outcome::New => Uploaded::Kept(uploaded(UploadOutcome::New)),
-            Outcome::Replaced => Uploaded::Kept(uploaded(UploadOutcome::Replaced)),
-            Outcome::Unchanged => Uploaded::Unchanged(uploaded(UploadOutcome::Unchanged)),
+        let (source, outcome) = (source.to_string(), kept.outcome);
+        let uploaded = Json(UploadedFile { source, file, path, bytes, sha256, outcome });
+        Ok(match outcome {
+            UploadOutcome::New | UploadOutcome::Replaced => Uploaded::Kept(uploaded),
+            UploadOutcome::Unchanged => Uploaded::Unchanged(uploaded),
         })
     }
 }

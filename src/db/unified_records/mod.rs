@@ -9,10 +9,10 @@ mod probe;
 mod read;
 pub mod statements;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 
 use super::pgcopy::{CopyBuffer, SMALL, copy_in};
 use crate::domain::bloom_filter::KeyOrder;
@@ -70,16 +70,31 @@ pub enum Scope {
     Run,
 }
 
-/// What a row means for a record that was marked as deleted before the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deleted {
-    /// The source shows it again.
-    ComesBack,
-    /// Nothing: an earlier run has read the row.
-    Stays,
+/// Those of these keys whose records are marked as deleted by runs that are not earlier than the ones that read the rows:
+/// the rows do not say that the source shows them again.
+///
+/// # Errors
+/// Database errors.
+pub async fn still_deleted(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    keys: &[&str],
+    read_by: &[i64],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let rows = sqlx::query_scalar!(
+        r#"select k.external_id as "external_id!"
+         from unnest($2::text[], $3::bigint[]) as k (external_id, read_by)
+         join unified_records as r on r.source = $1 and r.external_id = k.external_id
+         where r.deleted_at is not null and r.last_run_id >= k.read_by"#,
+        source,
+        keys as &[&str],
+        read_by,
+    );
+    Ok(rows.fetch_all(executor).await?.into_iter().collect())
 }
 
-/// Upserts a batch; rows of the batch with equal keys count in row order and the last one stays.
+/// Upserts a batch; rows of the batch with equal keys count in row order and the last one stays. Records of keys that are
+/// still deleted stay so.
 ///
 /// # Errors
 /// Database errors; the transaction is then to be rolled back.
@@ -90,7 +105,7 @@ pub async fn upsert(
     batch: &RecordBatch,
     expect: Expect,
     scope: Scope,
-    deleted: Deleted,
+    still_deleted: &HashSet<String>,
 ) -> Result<Upserted, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Upserted::default());
@@ -100,8 +115,7 @@ pub async fn upsert(
         return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
     }
     let probed = probe(&mut *connection, source, run, batch, &order).await?;
-    let repeated = repeated(batch, &order, &probed, scope);
-    let equal = equal(batch, &order, &probed);
+    let (repeated, equal) = repeated(batch, &order, &probed, scope);
     let mut plan = plan(batch, &order, &probed.stored);
     let many_new = !are_few(batch, &plan.new);
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
@@ -113,11 +127,15 @@ pub async fn upsert(
         merged.append(&mut plan.new);
     }
     if !merged.is_empty() {
-        let merge = match deleted {
-            Deleted::ComesBack => &STATEMENTS.merge,
-            Deleted::Stays => &STATEMENTS.merge_replayed,
-        };
-        send_arrays(connection, merge, source, run, batch, &merged).await?;
+        let (deleted, others): (Vec<_>, Vec<_>) = merged
+            .into_iter()
+            .partition(|row| still_deleted.contains(batch.get(*row).external_id()));
+        for (statement, rows) in [(&STATEMENTS.merge, others), (&STATEMENTS.merge_deleted, deleted)]
+        {
+            if !rows.is_empty() {
+                send_arrays(connection, statement, source, run, batch, &rows).await?;
+            }
+        }
     }
     Ok(Upserted { changed: plan.changed, repeated, equal, ..plan.counts })
 }
@@ -188,26 +206,34 @@ pub async fn compare(
             pending.written.insert(key, Written { hash, raw, row });
         }
     }
-    let repeated = repeated(batch, &order, &probed, scope);
-    let equal = equal(batch, &order, &probed);
+    let (repeated, equal) = repeated(batch, &order, &probed, scope);
     let Plan { counts, new, changed } = plan(batch, &order, &probed.stored);
     Ok(Compared { counts: Upserted { repeated, equal, ..counts }, new, changed })
 }
 
 /// The keys of which a row says something else than an earlier one within the scope, in the batch or,
-/// as `probed` tells by the groups, before it. Of each the rows that changed what it says.
-fn repeated(batch: &RecordBatch, order: &[usize], probed: &Probed, scope: Scope) -> RepeatedKeys {
-    let mut repeated = RepeatedKeys::default();
+/// as `probed` tells by the groups, before it: of each the rows that changed what it says. And how many rows say
+/// what the one in front of them in the same payload says.
+fn repeated(
+    batch: &RecordBatch,
+    order: &[usize],
+    probed: &Probed,
+    scope: Scope,
+) -> (RepeatedKeys, i64) {
+    let (mut repeated, mut equal) = (RepeatedKeys::default(), 0);
     for (at, group) in groups(batch, order).enumerate() {
         let before = probed.of_run.get(&at);
         if group.len() == 1 && before.is_none() {
             continue;
         }
         let mut said = before.and_then(|place| Some((probed.stored[at]?, place.clone())));
+        let mut in_front = said.clone();
         let mut places: Vec<Place> = said.iter().map(|(_, place)| place.clone()).collect();
         for row in group.iter().map(|row| batch.get(*row)) {
             let place = Place { raw: row.raw().to_string(), row: row.raw_row() };
             let hash = row.content_hash();
+            let says_so = |(said, p): (_, Place)| said == hash && p.raw == place.raw && p != place;
+            equal += i64::from(in_front.replace((hash, place.clone())).is_some_and(says_so));
             let known = said.as_ref();
             let elsewhere =
                 scope == Scope::Payload && known.is_some_and(|(_, p)| p.raw != place.raw);
@@ -227,28 +253,7 @@ fn repeated(batch: &RecordBatch, order: &[usize], probed: &Probed, scope: Scope)
             repeated.add(batch.get(group[0]).external_id(), places.into_iter());
         }
     }
-    repeated
-}
-
-/// The rows that say what one in front of them says, in the batch or, as far as the run has written it, before it.
-fn equal(batch: &RecordBatch, order: &[usize], probed: &Probed) -> i64 {
-    let mut equal = 0;
-    for (at, group) in groups(batch, order).enumerate() {
-        let before = probed.of_run.get(&at);
-        if group.len() == 1 && before.is_none() {
-            continue;
-        }
-        let mut said = before.and_then(|place| Some((probed.stored[at]?, place.clone())));
-        for row in group.iter().map(|row| batch.get(*row)) {
-            let place = Place { raw: row.raw().to_string(), row: row.raw_row() };
-            let hash = row.content_hash();
-            let repeats =
-                |(said, p): &(_, Place)| *said == hash && p.raw == place.raw && *p != place;
-            equal += i64::from(said.as_ref().is_some_and(repeats));
-            said = Some((hash, place));
-        }
-    }
-    equal
+    (repeated, equal)
 }
 
 /// Counts every row against what its key had before it, and keeps the last row of each key that
@@ -462,7 +467,7 @@ mod tests {
             probed.stored[0] = Some(batch_of(&[("k", before)]).get(0).content_hash());
             probed.of_run.insert(0, Place { raw: "file/1".to_owned(), row: 9 });
         }
-        repeated(&batch, &order, &probed, scope).sentence(true, str::to_owned)
+        repeated(&batch, &order, &probed, scope).0.sentence(true, str::to_owned)
     }
 
     #[test]
@@ -497,7 +502,10 @@ mod tests {
         let order = sorted(&batch);
         let probed = Probed { stored: vec![None], ..Probed::default() };
         let said = |rows: &[usize], scope| {
-            repeated(&batch, rows, &probed, scope).sentence(true, str::to_owned).unwrap_or_default()
+            repeated(&batch, rows, &probed, scope)
+                .0
+                .sentence(true, str::to_owned)
+                .unwrap_or_default()
         };
         assert_eq!(said(&order[..4], Scope::Payload), "");
         assert!(

@@ -26,8 +26,8 @@ pub struct Statements {
     pub insert: String,
     /// The same for records that may be there.
     pub merge: String,
-    /// The same for rows of earlier runs: what was marked as deleted before this run stays so.
-    pub merge_replayed: String,
+    /// The same for records that stay marked as deleted by the run that did: what of them is equal is not touched.
+    pub merge_deleted: String,
     /// See [`super::read::fitting`]: `$1` is a source or null, `$2` and `$3` are the key that the page starts
     /// behind, `$4` is the most records, `$5` the most bytes of their texts, `$6` whether deleted ones count.
     pub fitting: String,
@@ -48,25 +48,8 @@ impl Statements {
     /// The statements for these columns.
     pub fn of(columns: &[ColumnSpec]) -> Self {
         let insert = insert(columns);
-        // No condition: a key that was set back to the content that is stored comes from another row now.
-        let merge = format!(
-            "{insert} on conflict (source, external_id) do update set {}content_hash = \
-             excluded.content_hash, raw_ref = excluded.raw_ref, raw_row = excluded.raw_row, last_run_id = \
-             excluded.last_run_id, updated_at = excluded.updated_at, deleted_at = case when \
-             excluded.deleted_at is not null then coalesce(r.deleted_at, excluded.deleted_at) end",
-            each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name)),
-        );
-        // Rows of earlier runs say nothing of what the source shows now: what was marked as deleted before this run
-        // stays so, with the hash that tells it from a record that comes back as it was.
-        let stays = "r.deleted_at < (select created_at from etl_runs where id = $2)";
-        let merge_replayed = format!(
-            "{insert} on conflict (source, external_id) do update set {}content_hash = case when {stays} then \
-             sha256(excluded.content_hash || 'deleted'::bytea) else excluded.content_hash end, raw_ref = \
-             excluded.raw_ref, raw_row = excluded.raw_row, last_run_id = excluded.last_run_id, updated_at = \
-             excluded.updated_at, deleted_at = case when {stays} or excluded.deleted_at is not null then \
-             coalesce(r.deleted_at, excluded.deleted_at) end",
-            each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name)),
-        );
+        let (merge, merge_deleted) =
+            (merge(&insert, columns, false), merge(&insert, columns, true));
         let select = |which| select(columns, which);
         Self {
             copy: format!(
@@ -76,7 +59,7 @@ impl Statements {
             ),
             insert,
             merge,
-            merge_replayed,
+            merge_deleted,
             fitting: fitting(columns),
             list_of_source: select(
                 "where source = $3 and external_id > $4 and ($6 or deleted_at is null) \
@@ -113,6 +96,28 @@ pub fn sql_type(kind: ColumnType) -> &'static str {
         ColumnType::Numeric => "numeric",
         ColumnType::Timestamp => "timestamp with time zone",
         ColumnType::Json => "jsonb",
+    }
+}
+
+/// Merges what is inserted into what is there. There is no condition on the content: a key that was set back to the
+/// content that is stored comes from another row now.
+fn merge(insert: &str, columns: &[ColumnSpec], stay_deleted: bool) -> String {
+    let columns = each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name));
+    let set = format!(
+        "{columns}raw_ref = excluded.raw_ref, raw_row = excluded.raw_row, updated_at = excluded.updated_at"
+    );
+    // The hash of a record that is deleted tells it from one that comes back as it was.
+    let deleted = "sha256(excluded.content_hash || 'deleted'::bytea)";
+    match stay_deleted {
+        true => format!(
+            "{insert} on conflict (source, external_id) do update set {set}, content_hash = {deleted} \
+             where r.content_hash <> {deleted}"
+        ),
+        false => format!(
+            "{insert} on conflict (source, external_id) do update set {set}, content_hash = excluded.content_hash, \
+             last_run_id = excluded.last_run_id, deleted_at = case when excluded.deleted_at is not null then \
+             coalesce(r.deleted_at, excluded.deleted_at) end"
+        ),
     }
 }
 

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use chrono::Utc;
-
 use super::found::{AllFound, Found, modified};
 use super::guard::{FileGuard, lacking_of};
 use super::position::{Before, Group, Seen, ToLand};
@@ -48,7 +46,7 @@ pub(super) struct Planning<'a> {
     /// Whether a file is gone, and its records with it unless another file has them: only reading all tells.
     read_again: bool,
     /// The versions of members that their archives have no more.
-    gone_members: Vec<i64>,
+    gone_members: HashSet<i64>,
 }
 
 /// The tasks that read files: side by side, in lanes. Their order is that of the files.
@@ -151,6 +149,7 @@ impl<'a> Planning<'a> {
         if let Some(names) = &found {
             remarks.look_for_missing(&self.request.files, names, everything);
         }
+        let gone_members = gone_members.into_iter().collect();
         let found = found.map(|names| FilesThere { names, gone_members });
         let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
         remarks.extend(waiting(young));
@@ -315,7 +314,7 @@ impl<'a> Planning<'a> {
         let before = before.collect();
         let lacking = self.guard.lacking().cloned();
         self.landed += 1;
-        self.lanes.add_landed(ToLand { file, at: Utc::now(), known, before }, lacking);
+        self.lanes.add_landed(ToLand { file, at: self.request.now, known, before }, lacking);
     }
 
     /// Whether a file is gone, and its records with it unless another file has them.
@@ -388,8 +387,8 @@ fn is_younger(modified: SystemTime, min_age: Duration, now: SystemTime) -> bool 
 }
 
 /// The members that were not in their archives when these were read last: those that were are listed as these were then.
-fn gone_members(committed: &CommittedFiles) -> Vec<i64> {
-    let mut gone = Vec::new();
+fn gone_members(committed: &CommittedFiles) -> HashSet<i64> {
+    let mut gone = HashSet::new();
     let mut rest = committed.values().peekable();
     while let Some(first) = rest.next() {
         let mut of_file = vec![first];
