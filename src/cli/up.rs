@@ -176,17 +176,20 @@ async fn with_files(
     let mut found = Vec::with_capacity(definitions.len());
     for definition in definitions {
         let listing = async || sources::open(definition, roots)?.listing(access).await;
-        let waits = definition.on_change
-            && matches!(
-                tokio::time::timeout(ANSWERS_WITHIN, listing()).await,
-                Ok(Err(error)) if error.kind == SourceErrorKind::FileMissing
-            );
-        match waits {
-            true => out::remark(format!(
-                "{}: no file is there yet; a run starts when there is one",
-                definition.source
+        let missing = match definition.on_change {
+            true => match tokio::time::timeout(ANSWERS_WITHIN, listing()).await {
+                Ok(Err(error)) if error.kind == SourceErrorKind::FileMissing => Some(error),
+                _ => None,
+            },
+            false => None,
+        };
+        match missing {
+            // Which of several entries leads nowhere, it says.
+            Some(error) => out::remark(format!(
+                "{}: no run is begun yet: {}. It starts when there is one",
+                definition.source, error.message
             )),
-            false => found.push(definition.clone()),
+            None => found.push(definition.clone()),
         }
     }
     found

@@ -47,6 +47,7 @@ pub mod typed_columns;
 pub mod unchanged_pages;
 pub mod unified_records;
 pub mod unique_values;
+pub mod unreadable_files;
 pub mod waits;
 pub mod watched_sources;
 

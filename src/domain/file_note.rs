@@ -26,6 +26,18 @@ pub struct FileNote {
     /// Where it is the same as before: the version that it is, and how it is listed now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<SeenAgain>,
+    /// Where it cannot be read as it is: what tells the source whether it is still the same, in the source's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<Value>,
+}
+
+/// A file that could not be read, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableFile {
+    /// What tells the source whether it is still the same, in the source's own words.
+    pub seen: Value,
+    /// What is wrong with it, for people.
+    pub reason: String,
 }
 
 /// A version of a file that is found again.
@@ -124,6 +136,7 @@ mod tests {
             about,
             text: text.to_owned(),
             again: None,
+            stays: None,
         };
         let notes = [
             note("a.gz", About::Odd, "is empty"),

@@ -66,6 +66,7 @@ macro_rules! record_columns {
         }
     };
 }
+#[allow(unused_imports, reason = "the fuzz targets are built without the floors that use it")]
 pub(crate) use record_columns;
 
 macro_rules! columns {

@@ -38,6 +38,52 @@ fn refused(good: &str, old: &str, new: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_key_that_is_there_is_not_said_to_be_missing_when_its_value_or_its_name_is_refused() {
+    let of = |address: &str, keys: &str| {
+        said(&format!(
+            "kind = \"csv\"\nprimary_key = [\"sku\"]\n[files]\npaths = [\"{address}\"]\n{keys}\n[csv]\n[fields]\nname = {{}}\n"
+        ))
+    };
+    const ENV: &str = "{ env = \"KASPARRO_TEST_KEY\" }";
+    const HOST: &str = "host_key = \"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"";
+    for (address, keys, key) in [
+        (
+            "s3://b/a.csv",
+            format!("s3 = {{ access_key_id = \"AKIA\", secret_access_key = {ENV} }}"),
+            "access_key_id",
+        ),
+        (
+            "s3://b/a.csv",
+            format!("s3 = {{ access_key_id = {ENV}, secret_access_key = \"x\" }}"),
+            "secret_access_key",
+        ),
+        (
+            "s3://b/a.csv",
+            format!("s3 = {{ acces_key_id = {ENV}, secret_access_key = {ENV} }}"),
+            "acces_key_id",
+        ),
+        (
+            "sftp://h/a.csv",
+            format!("sftp = {{ user = \"me\", password = \"x\", {HOST} }}"),
+            "password",
+        ),
+        (
+            "sftp://h/a.csv",
+            format!("sftp = {{ user = \"me\", password = {ENV}, host_key = 3 }}"),
+            "host_key",
+        ),
+    ] {
+        let said = of(address, &keys);
+        assert!(matches!(&said[..], [one] if one.contains(&format!(".{key}: "))), "{said:?}");
+    }
+    let said = of("s3://b/a.csv", &format!("s3 = {{ secret_access_key = {ENV} }}"));
+    assert!(
+        said[0].ends_with("files.s3.secret_access_key: has no id: add `access_key_id`"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn each_problem_of_what_is_asked_for_has_its_line_and_its_key() {
     let path = "data_selector = \"$.data[*]\"";
     for (lines, expected) in [

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Access, FilePlan, NextSlice};
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::CommittedFile;
+use crate::domain::file_note::UnreadableFile;
 use crate::domain::parent::PlannedParents;
 use crate::domain::remark::Remark;
 use crate::domain::run::{Mode, ReadRange, RunId};
@@ -35,6 +36,8 @@ pub struct PlanRequest {
     pub files: CommittedFiles,
     /// The newest run that changed records and was not finished.
     pub broken_off: Option<RunId>,
+    /// The files that earlier runs could not read, or not to their ends, by name.
+    pub unreadable: BTreeMap<String, UnreadableFile>,
 }
 
 /// What a backfill is asked to read, as people write it.
@@ -68,6 +71,8 @@ pub struct Plan {
     pub restarts: bool,
     /// What is there, unless nobody can tell.
     pub found: Option<FilesThere>,
+    /// Of [`PlanRequest::unreadable`] those that are as they were, and are not read: what is wrong with them is in `remarks`.
+    pub still_unreadable: Vec<String>,
     /// What there is to say.
     pub remarks: Vec<Remark>,
     /// What the keys of the rows allow.
@@ -87,6 +92,7 @@ impl Plan {
             everything: false,
             restarts: false,
             found: None,
+            still_unreadable: Vec::new(),
             remarks: Vec::new(),
             order: KeyOrder::Ordered,
             parents: None,

@@ -114,6 +114,7 @@ pub async fn read(
         state_of: None,
         files: BTreeMap::new(),
         broken_off: None,
+        unreadable: BTreeMap::new(),
     };
     let plan = source.clone().plan(request).await?;
     let mut reading = Reading {

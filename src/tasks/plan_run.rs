@@ -13,7 +13,7 @@ use super::{Effects, Task, TaskContext, TaskError, plan_replay, position, run_pa
 use crate::db::source_files::{self, FileVersion};
 use crate::db::{
     backfill_checkpoints, checkpoints, clock, run_repeated_keys, runs, totals, unchanged_pages,
-    unified_records,
+    unified_records, unreadable_files,
 };
 use crate::domain::bloom_filter::KeyOrder;
 use crate::domain::file::FileStamp;
@@ -87,6 +87,7 @@ impl Task for PlanRun {
             let gone = &found.gone_members;
             source_files::note_found(transaction, source, &names, gone, context.run).await?;
         }
+        unreadable_files::keep_only(transaction, source, &plan.still_unreadable).await?;
         run_parents::keep(context, transaction, &mut plan).await?;
         store_plan(context, transaction, plan).await
     }
@@ -133,6 +134,7 @@ pub(super) async fn plan(context: &TaskContext) -> Result<Plan, TaskError> {
         state_of,
         files: source_files::committed(&context.pool, source).await?,
         broken_off: runs::last_broken_off(&context.pool, source).await?,
+        unreadable: unreadable_files::known(&context.pool, source).await?,
     };
     let source = context.source.source.clone();
     Ok(match range {

@@ -21,7 +21,10 @@ use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError};
 use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
 use crate::db::raw_csv_blocks::{self, ChunkId};
-use crate::db::{Transaction, page_validators, rate_limits, run_chains, run_pages, streamed_files};
+use crate::db::{
+    Transaction, page_validators, rate_limits, run_chains, run_pages, streamed_files,
+    unreadable_files,
+};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::file::FileStamp;
@@ -163,6 +166,8 @@ impl Slices {
         gathered: Gathered,
     ) -> Result<Effects, TaskError> {
         let Gathered { mut content, known, missing } = gathered;
+        let (source, run, files) = (&context.source_name, context.run, &content.notes.files);
+        unreadable_files::note(transaction, source, run, files).await?;
         if let Some(end) = &content.end {
             run_chains::insert(transaction, context.run, self.slice, end).await?;
         }

@@ -169,6 +169,27 @@ async fn all_files_of_a_job_are_read_packed_or_not_and_the_same_rows_again_are_u
 }
 
 #[tokio::test]
+async fn a_file_is_in_the_charset_that_its_answer_says_where_it_is_no_utf_8() {
+    let text =
+        |name: &str| encoding_rs::KOI8_R.encode(&format!("id,name\n1,{name}\n")).0.into_owned();
+    let (plain, utf_8) = (text("привет"), "id,name\n2,привет\n".as_bytes().to_vec());
+    let api = api(
+        |_, _| done(&["/files/1.csv", "/files/2.csv"]),
+        move |asked| {
+            let body = if asked.path() == "/files/1.csv" { &plain } else { &utf_8 };
+            Reply::Bytes(200, "Content-Type: text/csv; charset=koi8-r\r\n", body.clone())
+        },
+    )
+    .await;
+    let app = app(&api, &[]).await;
+    let run = app.run_online("report").await;
+    assert_eq!(run.status, RunStatus::Success, "{run:?}");
+    let names = "select name from unified_records order by external_id";
+    assert_eq!(app.texts(names).await, ["привет", "привет"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn json_lines_are_read_as_well_and_a_job_without_files_is_a_run_without_rows() {
     let lines = b"{\"id\":1,\"name\":\"a\"}\n{\"id\":2,\"name\":\"b\"}\n".to_vec();
     let api = api(

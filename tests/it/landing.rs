@@ -12,6 +12,8 @@ use kasparro::domain::run::{Mode, RunId};
 use kasparro::tasks::start_run::{RunRequest, Started};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::app::{TestApp, request};
 use crate::process::call;
@@ -203,6 +205,66 @@ async fn a_file_that_is_damaged_costs_the_others_nothing_and_is_looked_at_again(
     assert!(run.status.is_success(), "{run:?}");
     let all = "select count(*) from unified_records";
     assert_eq!(app.number(all).await, 4 + 54_000);
+    app.database.close().await;
+}
+
+const UNREADABLE: &str = "select count(*) from unreadable_files";
+
+#[tokio::test]
+async fn a_damaged_file_is_not_read_and_stored_again_as_long_as_it_is_the_same() {
+    const AGAIN: &str = "has not changed since, and was not read again";
+    let app = app("\"*.gz\"", "", "chunk_size = 200000").await;
+    let good = gzip(csv(20, 60_019));
+    app.write("a.csv.gz", gzip(named(1, "a")));
+    app.write("b.csv.gz", &good[..good.len() / 4 * 3]);
+    age(&app, "a.csv.gz", 1_000);
+    age(&app, "b.csv.gz", 1_000);
+    let run = app.run("lines").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    let (rows, blocks) = (run.counters.rows_read, app.number(BLOCKS).await);
+    assert!(rows > 1_000 && blocks > 2, "{rows} {blocks}");
+    for _ in 0..2 {
+        let run = app.run("lines").await;
+        assert_eq!((run.status, run.counters.rows_read), (Degraded, 0), "{run:?}");
+        for says in ["b.csv.gz is damaged", "rows were loaded", AGAIN] {
+            assert!(note(&run).contains(says), "{says}: {run:?}");
+        }
+        assert_eq!((app.number(BLOCKS).await, app.number(UNREADABLE).await), (blocks, 1));
+    }
+    // Whoever asks for all gets all; and another job file may read it.
+    let run = app.run_mode("lines", Mode::Full).await;
+    assert_eq!((run.status, run.counters.rows_read), (Degraded, rows), "{run:?}");
+    app.write("lines.toml", job("\"*.gz\"", "", "chunk_size = 200001"));
+    let run = app.run("lines").await;
+    assert_eq!((run.status, run.counters.rows_read), (Degraded, rows), "{run:?}");
+    assert!(!note(&run).contains(AGAIN), "{run:?}");
+    app.write("b.csv.gz", &good);
+    assert!(app.run("lines").await.status.is_success());
+    assert_eq!(app.number(UNREADABLE).await, 0);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_archive_with_a_damaged_member_degrades_each_run_though_it_is_not_read_again() {
+    let app = app("\"*.zip\"", "", "").await;
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::STORE);
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (member, id) in [("a.csv", 1), ("b.csv", 2), ("c.csv", 3)] {
+        zip.start_file(member, options).unwrap();
+        zip.write_all(named(id, &format!("of {member}")).as_bytes()).unwrap();
+    }
+    let mut bytes = zip.finish().unwrap().into_inner();
+    let at = bytes.windows(8).position(|window| window == b"of b.csv").unwrap();
+    bytes[at] = b'O';
+    app.write("all.zip", &bytes);
+    age(&app, "all.zip", 1_000);
+    for (rows, again) in [(2, false), (0, true), (0, true)] {
+        let run = app.run("lines").await;
+        assert_eq!((run.status, run.counters.rows_read), (Degraded, rows), "{run:?}");
+        assert!(note(&run).contains("all.zip#b.csv"), "{run:?}");
+        assert_eq!(note(&run).contains("was not read again"), again, "{run:?}");
+        assert_eq!(app.texts(NAMES).await, ["of a.csv", "of c.csv"]);
+    }
     app.database.close().await;
 }
 

@@ -192,3 +192,23 @@ async fn up_reads_a_file_within_seconds() {
     up.ended().await.code(0);
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn up_names_the_entry_that_leads_nowhere_yet_and_begins_a_run_once_it_leads_somewhere() {
+    let app = watched().await;
+    assert!(JOB.contains("paths = [\"in/*.csv\"]"), "{JOB}");
+    let job = JOB.replace("paths = [\"in/*.csv\"]", "paths = [\"in/*.csv\", \"late/*.csv\"]");
+    app.write("shop.toml", job);
+    let address = free_address();
+    let mut up = Process::start(kasparro(&app, &["up", "--offline", "--listen", &address]));
+    up.says("late/*.csv").await;
+    up.says("Press Ctrl-C to stop.").await;
+    app.write("late/2.csv", "id,name\n2,two\n");
+    until("both records are there", async || {
+        app.number("select count(*) from unified_records").await == 2
+    })
+    .await;
+    up.signal(Signal::SIGTERM);
+    up.ended().await.code(0);
+    app.database.close().await;
+}

@@ -18,15 +18,16 @@ const FIXED: [(&str, &str); 5] = [
 /// The statements for a list of columns.
 #[derive(Debug)]
 pub struct Statements {
-    /// A COPY of records; the columns in the order of `encode_record`.
+    /// A COPY of records; the columns in the order of [`super::encode_record`].
     pub copy: String,
     /// Inserts records that are new. `$1` is the source, `$2` the run, `$3` to `$6` are arrays of keys, hashes,
-    /// raw payloads and rows, and from `$7` on each column has an array; numbers and JSON are text. The last
-    /// array says which records are deleted.
+    /// references to raw payloads and rows in them, and from `$7` on each mapped column has an array; numbers and JSON are
+    /// text. The last array says which records are deleted.
     pub insert: String,
     /// The same for records that may be there.
     pub merge: String,
-    /// The same for records that stay marked as deleted by the run that did: what of them is equal is not touched.
+    /// The same for records that stay deleted, and keep the run that deleted them: those that are stored with the same
+    /// content are not touched.
     pub merge_deleted: String,
     /// See [`super::read::fitting`]: `$1` is a source or null, `$2` and `$3` are the key that the page starts
     /// behind, `$4` is the most records, `$5` the most bytes of their texts, `$6` whether deleted ones count.
@@ -34,7 +35,8 @@ pub struct Statements {
     /// A page of one source: `$1` and `$2` as in [`Statements::get`], `$3` the source, `$4` the key that the page
     /// starts behind, `$5` the most records, `$6` whether deleted ones are among them.
     pub list_of_source: String,
-    /// A page of all sources: `$3` and `$4` are the key that the page starts behind.
+    /// A page of all sources: `$3` and `$4` are the source and the key that the page starts behind, the rest as in
+    /// [`Statements::list_of_source`].
     pub list: String,
     /// One record. A record with more than `$1` bytes as JSON is answered without the values that have more
     /// than `$2`; `$3` is the source, `$4` the key.
@@ -99,14 +101,14 @@ pub fn sql_type(kind: ColumnType) -> &'static str {
     }
 }
 
-/// Merges what is inserted into what is there. There is no condition on the content: a key that was set back to the
-/// content that is stored comes from another row now.
+/// Merges what is inserted into what is there. Records that do not stay deleted are written whatever their content: a key that
+/// was set back to the content that is stored comes from another row now.
 fn merge(insert: &str, columns: &[ColumnSpec], stay_deleted: bool) -> String {
     let columns = each(columns, "", |column| format!("{0} = excluded.{0}, ", column.name));
     let set = format!(
         "{columns}raw_ref = excluded.raw_ref, raw_row = excluded.raw_row, updated_at = excluded.updated_at"
     );
-    // The hash of a record that is deleted tells it from one that comes back as it was.
+    // Not the hash of the content alone: with that, a record that comes back as it was would count as unchanged.
     let deleted = "sha256(excluded.content_hash || 'deleted'::bytea)";
     match stay_deleted {
         true => format!(

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use encoding_rs::Encoding;
 use serde_json::Value;
 
 use super::aside::Aside;
@@ -53,6 +54,13 @@ pub(super) struct Open<F: RowFormat> {
     /// What there is to say of the file.
     pub notes: Vec<FileNote>,
     pub rate: RateState,
+}
+
+/// What is told of a file before its bytes come.
+struct Told {
+    name: String,
+    end_is_told: bool,
+    charset: Option<&'static Encoding>,
 }
 
 /// A file that is looked through before anything of it is kept.
@@ -126,7 +134,8 @@ impl<F: RowFormat> Job<F> {
                 self.source.guard(landing.name(), &known.layout, &open.position.had)?;
             }
             if chunk.end.is_some() || has_met {
-                let looked = (landing.name().to_owned(), landing.end_is_told());
+                let (name, end_is_told) = (landing.name().to_owned(), landing.end_is_told());
+                let looked = Told { name, end_is_told, charset: landing.charset() };
                 drop(landing);
                 return self.again_from_its_start(open, looked, aside).await.map(Some);
             }
@@ -138,12 +147,13 @@ impl<F: RowFormat> Job<F> {
     async fn again_from_its_start(
         &self,
         open: &mut Open<F>,
-        (name, end_is_told): (String, bool),
+        told: Told,
         aside: Aside,
     ) -> Result<Landing<F>, SourceError> {
         match aside.again() {
-            Ok(bytes) => self.landed(name, bytes, end_is_told, None).await,
+            Ok(bytes) => self.landed(told, bytes, None).await,
             Err(why) => {
+                let name = told.name;
                 let text = format!(
                     "{name} was downloaded twice, since it was looked through for the fields that it must have: it {why}"
                 );
@@ -153,6 +163,7 @@ impl<F: RowFormat> Job<F> {
                     about: About::Odd,
                     text,
                     again: None,
+                    stays: None,
                 });
                 let (landing, aside) = self.file(open).await?;
                 aside.stop();
@@ -163,7 +174,7 @@ impl<F: RowFormat> Job<F> {
 
     /// Opens the file that is read next, and passes over what of it is stored.
     async fn file(&self, open: &mut Open<F>) -> Result<(Landing<F>, Aside), SourceError> {
-        let Download { name, end_is_told, bytes } = self.download(open).await?;
+        let Download { name, end_is_told, charset, bytes } = self.download(open).await?;
         let name = match open.links.len() {
             1 => name,
             _ => format!("{name}#{}", open.number + 1),
@@ -175,16 +186,16 @@ impl<F: RowFormat> Job<F> {
             // It is not looked through again.
             aside.stop();
         }
-        let landing = self.landed(name, Box::new(aside.clone()), end_is_told, stored).await?;
+        let how = Told { name, end_is_told, charset };
+        let landing = self.landed(how, Box::new(aside.clone()), stored).await?;
         Ok((landing, aside))
     }
 
     /// A file of these bytes, behind what of it is stored.
     async fn landed(
         &self,
-        name: String,
+        Told { name, end_is_told, charset }: Told,
         bytes: Bytes,
-        end_is_told: bool,
         stored: Option<Landed>,
     ) -> Result<Landing<F>, SourceError> {
         let (files, packing) = (Arc::clone(&self.source.files), self.source.packing.clone());
@@ -192,7 +203,7 @@ impl<F: RowFormat> Job<F> {
         off_thread(move || {
             let bytes = only(signs.over(bytes), &packing, end_is_told);
             let (damage, doubts) = (Damage::MayPass, Doubts::default());
-            let coming = Coming { end_is_told, charset: None, damage, doubts };
+            let coming = Coming { end_is_told, charset, damage, doubts };
             let mut landing = Landing::open(files, name, bytes, coming)?;
             if let Some(stored) = stored {
                 landing.pass(&stored)?;

@@ -167,6 +167,7 @@ pub struct Landing<F: RowFormat> {
     name: String,
     stream: Stream<'static>,
     end_is_told: bool,
+    charset: Option<&'static Encoding>,
     layout: Layout,
     reader: Arc<F::Reader>,
     memo: <F::Reader as RowReader>::Memo,
@@ -246,6 +247,7 @@ impl<F: RowFormat> Landing<F> {
             name,
             stream,
             end_is_told,
+            charset,
             layout: head.layout,
             reader,
             memo: Default::default(),
@@ -265,6 +267,11 @@ impl<F: RowFormat> Landing<F> {
     /// Whether its bytes do not just stop.
     pub fn end_is_told(&self) -> bool {
         self.end_is_told
+    }
+
+    /// What whoever sends it says that its text is in.
+    pub fn charset(&self) -> Option<&'static Encoding> {
+        self.charset
     }
 
     fn chunk(&mut self) -> Result<LandedChunk, SourceError> {

@@ -52,6 +52,8 @@ pub(in crate::sources) struct Download {
     pub name: String,
     /// Whether the server says where it ends; otherwise the end of the connection is taken for that.
     pub end_is_told: bool,
+    /// What the answer says that its text is in.
+    pub charset: Option<&'static encoding_rs::Encoding>,
     /// Its bytes, as they come; `None` is its end, and an error ends them.
     pub bytes: tokio::sync::mpsc::Receiver<Result<Option<bytes::Bytes>, SourceError>>,
 }
@@ -228,6 +230,7 @@ pub(super) fn pumped(
 ) -> Download {
     let name = request.secrets.redact(request.shown().as_str());
     let end_is_told = client::end_is_told(&response);
+    let charset = body_text::declared(response.headers());
     let (sender, bytes) = tokio::sync::mpsc::channel(WAITING);
     tokio::spawn(async move {
         loop {
@@ -240,7 +243,7 @@ pub(super) fn pumped(
             }
         }
     });
-    Download { name, end_is_told, bytes }
+    Download { name, end_is_told, charset, bytes }
 }
 
 /// What the queries of addresses hold that may be as good as a key; `None` where that is too long to be looked for.

@@ -92,6 +92,7 @@ mod tests {
             state_of,
             files: BTreeMap::new(),
             broken_off: None,
+            unreadable: BTreeMap::new(),
         }
     }
 

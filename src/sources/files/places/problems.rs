@@ -160,16 +160,25 @@ fn inspect_http(job: &mut Inspection<'_>, params: Option<&HttpParams>, entries: 
     }
 }
 
+/// Whether a key of one of the tables is there, though its value may be none, or its name is misspelt.
+fn is_written(job: &Inspection<'_>, table: &str, key: &str) -> bool {
+    let keys = [TABLE, table, key];
+    job.has(&keys) || job.is_misspelt(&keys)
+}
+
 fn inspect_s3(job: &mut Inspection<'_>, params: Option<&S3Params>) {
     let Some(params) = params else { return };
+    let [id, key, token, credentials] =
+        ["access_key_id", "secret_access_key", "session_token", "credentials"]
+            .map(|key| is_written(job, "s3", key));
     let mut say = |key: &str, message: &str| job.problem(&[TABLE, "s3", key], message);
-    match (&params.access_key_id, &params.secret_access_key) {
-        (Some(_), None) => say("access_key_id", "has no key: add `secret_access_key`"),
-        (None, Some(_)) => say("secret_access_key", "has no id: add `access_key_id`"),
-        (None, None) if params.session_token.is_some() => {
+    match (id, key) {
+        (true, false) => say("access_key_id", "has no key: add `secret_access_key`"),
+        (false, true) => say("secret_access_key", "has no id: add `access_key_id`"),
+        (false, false) if token => {
             say("session_token", "belongs to a key: add `access_key_id` and `secret_access_key`");
         }
-        (Some(_), Some(_)) if params.credentials.is_some() => {
+        (true, true) if credentials => {
             say("credentials", "stands beside keys: remove one of them");
         }
         _ => {}
@@ -222,19 +231,24 @@ fn inspect_sftp(job: &mut Inspection<'_>, params: Option<&SftpParams>, is_named:
     if params.user.trim().is_empty() {
         job.problem(&[TABLE, "sftp", "user"], "is empty: name the user");
     }
-    if params.password.is_none() && params.key.is_none() {
+    let [password, key, known_hosts, host_key] =
+        ["password", "key", "known_hosts", "host_key"].map(|key| is_written(job, "sftp", key));
+    if !password && !key {
         job.problem(
             &[TABLE, "sftp"],
             "does not say how the user is known: add `key` or `password`",
         );
     }
-    if params.passphrase.is_some() && params.key.is_none() {
+    if params.passphrase.is_some() && !key {
         job.problem(&[TABLE, "sftp", "passphrase"], "is that of a key: add `key`");
     }
-    if params.host_key.0.is_empty() && params.known_hosts.is_none() {
+    if params.host_key.0.is_empty() && !known_hosts {
         let message = "knows no host key, and a server that is not known is told nothing: add host_key = \"SHA256:…\", which \
                        `ssh-keyscan HOST | ssh-keygen -lf -` shows; ask whoever runs the server whether it is right";
-        job.problem(&[TABLE, "sftp"], message);
+        match host_key {
+            true => job.problem(&[TABLE, "sftp", "host_key"], message),
+            false => job.problem(&[TABLE, "sftp"], message),
+        }
     }
     if params.timeout.is_zero() {
         job.problem(&[TABLE, "sftp", "timeout"], "is no time at all");

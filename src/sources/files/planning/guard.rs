@@ -117,6 +117,12 @@ impl<'a> FileGuard<'a> {
         self.first_error.take()
     }
 
+    /// Keeps a file out of which an earlier run has found that it cannot be read as it is.
+    pub fn keep_out_again(&mut self, reason: &str) {
+        let text = format!("{reason}. The file has not changed since, and was not read again");
+        self.unreadable.push(text);
+    }
+
     /// Whether the file may be read.
     pub fn admits(&mut self, found: &FoundFile) -> bool {
         let files = self.files;

@@ -11,9 +11,9 @@ use futures::{FutureExt, StreamExt, stream};
 
 use super::kept::{Keeping, Kept};
 use super::lost::emptiness;
-use super::opened::{How, OfMember, Opened, Source, Step, loaded, reason, shortened};
+use super::opened::{How, Left, OfMember, Opened, Source, Step, loaded, reason, shortened};
 use super::patience::{Awaiting, Patience};
-use super::position::{Before, Group, ToLand, Within};
+use super::position::{Before, Group, ToLand, Unreadable, Within};
 use super::remarks::has_shrunk;
 use super::rules::Rules;
 use super::setup::Setup;
@@ -224,8 +224,9 @@ impl State {
                 part.same(&file, &before);
                 self.group.at = at_next(self.slice);
             }
-            Step::LeftOut(member, about, text) => {
-                part.left_out(&file, member.as_deref(), about, text);
+            Step::LeftOut(left) => {
+                let stays = left.stays.then(|| Unreadable::new(&file, self.rules.definition));
+                part.left_out(&file, left, stays);
                 self.group.at = at_next(self.slice);
             }
             Step::Chunk(of_member) => {
@@ -267,7 +268,8 @@ impl State {
     fn leave_out(&mut self, part: &mut Part, file: &ToLand, reason: String) {
         let landed = self.group.at.as_ref().and_then(|at| at.landed.as_ref());
         let rows = loaded(landed.map_or(0, |landed| landed.end.rows));
-        part.left_out(file, None, About::Unreadable, format!("{reason}{rows}"));
+        let (about, text) = (About::Unreadable, format!("{reason}{rows}"));
+        part.left_out(file, Left { member: None, about, text, stays: false }, None);
         self.done();
     }
 
@@ -395,18 +397,22 @@ impl Part {
 
     fn note(&mut self, file: &ToLand, name: String, about: About, text: String) {
         let url = file.file.name.clone();
-        self.files.push(FileNote { url, name, about, text, again: None });
+        self.files.push(FileNote { url, name, about, text, again: None, stays: None });
     }
 
-    fn left_out(&mut self, file: &ToLand, member: Option<&str>, about: About, text: String) {
-        self.note(file, named(file, member), about, text);
+    fn left_out(&mut self, file: &ToLand, left: Left, stays: Option<Unreadable>) {
+        let Left { member, about, text, .. } = left;
+        let (url, name) = (file.file.name.clone(), named(file, member.as_deref()));
+        let stays = stays.map(|stays| stays.to_json());
+        self.files.push(FileNote { url, name, about, text, again: None, stays });
     }
 
     /// A file, or a member of it, is what it was.
     fn same(&mut self, file: &ToLand, before: &Before) {
         let (url, name) = (file.file.name.clone(), named(file, before.member.as_deref()));
         let again = Some(SeenAgain { id: before.id, listed: file.seen() });
-        self.files.push(FileNote { url, name, about: About::Same, text: String::new(), again });
+        let (about, text) = (About::Same, String::new());
+        self.files.push(FileNote { url, name, about, text, again, stays: None });
         for remark in &before.remarks {
             let about = if remark.degrades { About::Doubt } else { About::Odd };
             self.note(file, String::new(), about, remark.text.clone());

@@ -84,11 +84,30 @@ pub(super) enum Step {
     /// A member is what it was.
     Same(Box<Before>),
     /// The rest of a member is not read.
-    LeftOut(Option<String>, About, String),
+    LeftOut(Left),
     /// It is to be opened again, since it is not what it seemed.
     Again(Doubts),
     /// That was all.
     End,
+}
+
+/// Why the rest of a member is not read.
+pub(super) struct Left {
+    /// Which member.
+    pub member: Option<String>,
+    /// What it is about.
+    pub about: About,
+    /// For people.
+    pub text: String,
+    /// Whether the file cannot be read otherwise as long as it is what it is.
+    pub stays: bool,
+}
+
+impl Left {
+    /// Since it has lost something.
+    fn lost(member: &Member, text: String) -> Self {
+        Self { member: member.member.clone(), about: About::Lost, text, stays: false }
+    }
 }
 
 /// A chunk of a member.
@@ -237,7 +256,7 @@ impl Opened {
             };
             chunks += 1;
             if let Some(text) = self.refused(member, &chunk)? {
-                return Ok(Some(Step::LeftOut(member.member.clone(), About::Lost, text)));
+                return Ok(Some(Step::LeftOut(Left::lost(member, text))));
             }
             let ended = chunk.end.is_some();
             if chunks == 1 && (ended || member.landing.has_met(&must_have)) {
@@ -260,7 +279,7 @@ impl Opened {
         };
         if let Some(text) = self.refused(member, &chunk)? {
             let text = format!("{text}{}", loaded(member.rows));
-            return Ok(Step::LeftOut(member.member.clone(), About::Lost, text));
+            return Ok(Step::LeftOut(Left::lost(member, text)));
         }
         let layout = match &chunk.end {
             Some(end) => end.layout.clone(),
@@ -347,8 +366,9 @@ fn hash_of(mut bytes: Bytes) -> io::Result<StoredHash> {
 
 /// A member that cannot be read, if that is its own fault and stays so.
 fn left_out(member: Option<String>, error: SourceError, rows: i64) -> Result<Step, SourceError> {
-    let reason = reason(error)?;
-    Ok(Step::LeftOut(member, About::Unreadable, format!("{reason}{}", loaded(rows))))
+    let stays = error.kind == SourceErrorKind::InvalidFile;
+    let text = format!("{}{}", reason(error)?, loaded(rows));
+    Ok(Step::LeftOut(Left { member, about: About::Unreadable, text, stays }))
 }
 
 /// Why a file cannot be read, if that is its own fault and stays so.

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use super::found::{AllFound, Found, modified};
 use super::guard::{FileGuard, lacking_of};
-use super::position::{Before, Group, Seen, ToLand};
+use super::position::{Before, Group, Seen, ToLand, Unreadable};
 use super::remarks::FileRemarks;
 use super::rules::looks_for_missing;
 use super::setup::Setup;
 use crate::domain::bloom_filter::{BloomFilter, KeyOrder};
 use crate::domain::file::{CommittedFile, KnownFile};
-use crate::domain::hash::Hashes;
+use crate::domain::hash::{ContentHash, Hashes};
 use crate::domain::remark::Remark;
 use crate::domain::run::Mode;
 use crate::domain::slice::SliceId;
@@ -47,6 +47,7 @@ pub(super) struct Planning<'a> {
     read_again: bool,
     /// The versions of members that their archives have no more.
     gone_members: HashSet<i64>,
+    still_unreadable: Vec<String>,
 }
 
 /// The tasks that read files: side by side, in lanes. Their order is that of the files.
@@ -82,6 +83,7 @@ impl<'a> Planning<'a> {
             landed: 0,
             read_again: false,
             gone_members: gone_members(&request.files),
+            still_unreadable: Vec::new(),
         })
     }
 
@@ -136,6 +138,7 @@ impl<'a> Planning<'a> {
             }
         }
         let Self { mut guard, mut remarks, lanes, landed, young, gone_members, .. } = self;
+        let still_unreadable = self.still_unreadable;
         let Lanes { files, groups, .. } = lanes;
         let nothing = files.is_empty() && groups.is_empty();
         if let (true, Some(error)) = (nothing, guard.take_error()) {
@@ -174,6 +177,7 @@ impl<'a> Planning<'a> {
             everything,
             restarts: false,
             found,
+            still_unreadable,
             remarks,
             order,
             parents,
@@ -208,6 +212,7 @@ impl<'a> Planning<'a> {
             match self.places.look(&url) {
                 Ok(listed) if self.is_unchanged(&listed, &committed) => {
                     self.keep_as_is(&committed);
+                    self.is_still_unreadable(&listed);
                     return Ok(());
                 }
                 Ok(_) => {}
@@ -217,6 +222,7 @@ impl<'a> Planning<'a> {
         let plan = match self.setup.files.plan(path, known, visit) {
             Ok(FilePlan::Landed) => {
                 match self.places.look(&url) {
+                    Ok(listed) if self.is_still_unreadable(&listed) => {}
                     Ok(listed) => self.land(listed),
                     Err(error) => self.guard.keep_out(path, &url, error)?,
                 }
@@ -238,9 +244,31 @@ impl<'a> Planning<'a> {
     fn there(&mut self, listed: Listed) {
         let committed = self.versions(&listed.name);
         match self.is_unchanged(&listed, &committed) {
-            true => self.keep_as_is(&committed),
+            true => {
+                self.keep_as_is(&committed);
+                self.is_still_unreadable(&listed);
+            }
+            false if self.is_still_unreadable(&listed) => {}
             false => self.land(listed),
         }
+    }
+
+    /// Whether a file, or a member of it, cannot be read, and is what it was when that was found. What could be read of it is
+    /// stored, and would be stored once more.
+    fn is_still_unreadable(&mut self, listed: &Listed) -> bool {
+        let request: &'a PlanRequest = self.request;
+        if request.mode == Mode::Full || self.read_again {
+            return false;
+        }
+        let Some(known) = request.unreadable.get(&listed.name) else { return false };
+        let definition = ContentHash::of(self.setup.definition.text.as_bytes());
+        let Some(seen) = Unreadable::seen_by(&known.seen, definition) else { return false };
+        if !self.places.of(&listed.name).proves_unchanged(&seen.file, listed, seen.at) {
+            return false;
+        }
+        self.guard.keep_out_again(&known.reason);
+        self.still_unreadable.push(listed.name.clone());
+        true
     }
 
     /// The last version of a file, or of each of the members that it had when it was read last.

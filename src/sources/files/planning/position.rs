@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::file::CommittedFile;
-use crate::domain::hash::StoredHash;
+use crate::domain::hash::{ContentHash, StoredHash};
 use crate::domain::remark::Remark;
 use crate::domain::slice::SliceId;
 use crate::sources::files::landing::Landed;
@@ -16,6 +16,8 @@ use crate::sources::{Position, SourceError, SourceErrorKind};
 
 /// The most files of a task.
 const MOST_FILES: usize = 64;
+/// Another version may read what this one cannot.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 /// The most bytes of several files of a task, as they are listed.
 const MOST_BYTES: u64 = 8 << 20;
 
@@ -114,6 +116,37 @@ impl Seen {
     /// The form to be stored.
     pub fn to_json(&self) -> Value {
         json(self)
+    }
+}
+
+/// How a file was listed that cannot be read as it is, and what it was read by: what `unreadable_files.seen` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Unreadable {
+    /// How, and when.
+    #[serde(flatten)]
+    seen: Seen,
+    /// The job file.
+    definition: String,
+    /// The version of kasparro.
+    program: String,
+}
+
+impl Unreadable {
+    /// A file that cannot be read by this job file.
+    pub fn new(file: &ToLand, definition: ContentHash) -> Self {
+        let seen = Seen { file: file.file.clone(), at: file.at };
+        Self { seen, definition: definition.to_string(), program: PROGRAM.to_owned() }
+    }
+
+    /// The form to be stored.
+    pub fn to_json(&self) -> Value {
+        json(self)
+    }
+
+    /// How it was listed, if it would be read in the same way now.
+    pub fn seen_by(stored: &Value, definition: ContentHash) -> Option<Seen> {
+        let Self { seen, definition: then, program } = Self::deserialize(stored).ok()?;
+        (then == definition.to_string() && program == PROGRAM).then_some(seen)
     }
 }
 

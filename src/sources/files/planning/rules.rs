@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::patience::Awaiting;
 use super::position::Before;
+use crate::domain::hash::ContentHash;
 use crate::job_file::Definition;
 use crate::job_file::policy::{MissingAction, Policy};
 use crate::sources::files::file_source::WhenGone;
@@ -28,6 +29,8 @@ pub(super) struct Rules {
     /// Whether records are missing that no file has.
     pub looks_for_missing: bool,
     guards: bool,
+    /// The job file.
+    pub definition: ContentHash,
     /// The mapped columns.
     mapped: Vec<String>,
     /// Those that one of the earlier files lacks; `None` where there were none.
@@ -58,6 +61,7 @@ impl Rules {
             may_lose: definition.contract.missing_field == Policy::Evolve,
             looks_for_missing: looks_for_missing(definition, params.when_gone),
             guards: definition.contract.guards(),
+            definition: ContentHash::of(definition.text.as_bytes()),
             mapped: mapped.map(str::to_owned).collect(),
             lacking_before,
         }

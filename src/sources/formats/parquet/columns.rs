@@ -211,13 +211,21 @@ fn columns(fields: &Fields) -> Vec<Column> {
             | DataType::LargeList(field)
             | DataType::FixedSizeList(field, _) => columns(&Fields::from(vec![Arc::clone(field)])),
             DataType::Map(entries, _) => match entries.data_type() {
-                DataType::Struct(fields) => columns(fields),
+                DataType::Struct(fields) => of_map(columns(fields)),
                 _ => Vec::new(),
             },
             _ => Vec::new(),
         },
     };
     fields.iter().zip(distinct(&names)).map(column).collect()
+}
+
+/// The keys of a map are texts, also where they are said to be JSON: two of them may mean the same.
+fn of_map(mut columns: Vec<Column>) -> Vec<Column> {
+    if let Some(key) = columns.first_mut().filter(|key| key.meaning == Meaning::Json) {
+        key.meaning = Meaning::Itself;
+    }
+    columns
 }
 
 /// A row without values: its fields are those that rows have.

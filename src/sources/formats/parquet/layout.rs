@@ -10,6 +10,8 @@ use super::thrift::{Held, Stop, Walk};
 use crate::sources::files::first_bytes;
 use crate::sources::files::spool::Spool;
 
+/// Bytes that reading a file takes, at most, besides the row that is written.
+pub(super) const LIMIT: u64 = 120 << 20;
 /// What a file ends in whose footer is encrypted.
 const ENCRYPTED: &[u8] = b"PARE";
 /// The length of a footer and the magic bytes behind it.
@@ -19,9 +21,11 @@ const MOST_DEEP: usize = 64;
 /// Bytes of a page that are looked at for its header.
 const HEADER: u64 = 256;
 /// The longest header of a page, which may have the least and the greatest value.
-const LONGEST_HEADER: u64 = 64 << 20;
-/// The largest page, unpacked: all of it is held.
-const LARGEST_PAGE: i64 = 1 << 30;
+const LONGEST_HEADER: u64 = 16 << 20;
+/// Bytes that the reader makes of what a footer says of a piece of a column, of a column and of a group of rows, at most.
+const OF_DESCRIPTION: u64 = 1 << 10;
+/// The widest value of a fixed number of bytes.
+const WIDEST: i32 = 16 << 20;
 
 /// A file that is not as it should be.
 pub(super) fn damaged(what: &str) -> io::Error {
@@ -34,8 +38,9 @@ pub(super) fn refused(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Refuses what is no Parquet, is encrypted, or has columns that cannot be.
-pub(super) fn refuse_others(spool: &Spool) -> io::Result<()> {
+/// Refuses what is no Parquet, is encrypted, has columns that cannot be, or more of them than can be held. Answers bytes
+/// that are held of what the footer says.
+pub(super) fn refuse_others(spool: &Spool) -> io::Result<u64> {
     const IS_ENCRYPTED: &str = "is encrypted, which cannot be read: let it be made without";
     let beginning = part(spool, 0, first_bytes::ENOUGH as u64)?;
     if beginning.starts_with(ENCRYPTED) {
@@ -65,28 +70,68 @@ pub(super) fn refuse_others(spool: &Spool) -> io::Result<()> {
     let length = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
     let start = end.checked_sub(TAIL + length).filter(|start| *start >= 4);
     let start = start.ok_or_else(|| damaged("its footer is longer than it"))?;
+    let too_large = |what: String| {
+        let limit = LIMIT / 2;
+        refused(&format!(
+            "cannot be read in {LIMIT} bytes of memory: {what}, and {limit} is the limit for it. Let the file be \
+             written with fewer and larger groups of rows, or with fewer columns"
+        ))
+    };
+    if length > LIMIT / 4 {
+        return Err(too_large(format!(
+            "its footer has {length} bytes, of which twice as many are made"
+        )));
+    }
     match footer(&part(spool, start, length)?) {
-        Ok(true) => Err(refused(IS_ENCRYPTED)),
-        Ok(false) => Ok(()),
+        Ok(Footer { is_encrypted: true, .. }) => Err(refused(IS_ENCRYPTED)),
+        Ok(Footer { described, .. }) => match length * 2 + described * OF_DESCRIPTION {
+            held if held <= LIMIT / 2 => Ok(held),
+            held => Err(too_large(format!(
+                "what its footer says of {described} columns and pieces of them takes {held} bytes"
+            ))),
+        },
         Err(_) => Err(damaged("its footer is none")),
     }
 }
 
-/// Whether a footer says that columns are encrypted.
+/// What a footer says.
+#[derive(Debug, Default)]
+struct Footer {
+    is_encrypted: bool,
+    /// Columns, groups of rows, and pieces of columns in them.
+    described: u64,
+}
+
+/// Looks through a footer.
 ///
 /// # Errors
 /// When its columns are not what the number of them says, or lie too deep.
-fn footer(bytes: &[u8]) -> Result<bool, Stop> {
-    let mut encrypted = false;
+fn footer(bytes: &[u8]) -> Result<Footer, Stop> {
+    let mut footer = Footer::default();
     Walk::of(bytes).structure(|id, held, walk| match (id, held) {
-        (2, Held::Structs(elements)) => schema(elements, walk).map(|()| true),
+        (2, Held::Structs(elements)) => {
+            footer.described = footer.described.saturating_add(elements);
+            schema(elements, walk).map(|()| true)
+        }
+        (4, Held::Structs(groups)) => {
+            for _ in 0..groups {
+                footer.described = footer.described.saturating_add(1);
+                walk.structure(|id, held, _| {
+                    if let (1, Held::Structs(columns)) = (id, held) {
+                        footer.described = footer.described.saturating_add(columns);
+                    }
+                    Ok(false)
+                })?;
+            }
+            Ok(true)
+        }
         (8, _) => {
-            encrypted = true;
+            footer.is_encrypted = true;
             Ok(false)
         }
         _ => Ok(false),
     })?;
-    Ok(encrypted)
+    Ok(footer)
 }
 
 /// Walks through the columns, which are a tree written down from its root: each says how many children follow.
@@ -134,6 +179,14 @@ pub(super) fn refuse_implausible(spool: &Spool, metadata: &ParquetMetaData) -> i
             if column.compression() == Compression::LZO {
                 return Err(refused("is packed with LZO, which cannot be read"));
             }
+            let width = column.column_descr().type_length();
+            if width > WIDEST {
+                let name = column.column_path().string();
+                return Err(refused(&format!(
+                    "cannot be read in {LIMIT} bytes of memory: each value of the column {name:?} takes {width} bytes, and \
+                     {WIDEST} is the limit for it. Let the column be written as bytes of any length"
+                )));
+            }
             let values = column.num_values();
             let is_flat = column.column_descr().max_rep_level() == 0;
             if of_group < 0 || values < 0 || is_flat && values != of_group || values < of_group {
@@ -148,15 +201,39 @@ pub(super) fn refuse_implausible(spool: &Spool, metadata: &ParquetMetaData) -> i
     }
 }
 
-/// What a page says of itself.
-#[derive(Debug, Default)]
-struct Page {
-    packed: i64,
-    unpacked: i64,
-    /// Values of a page of rows, with those that are null.
-    values: i64,
+/// What a page is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageKind {
+    /// Values of rows.
+    #[default]
+    Rows,
+    /// Values of rows, with their levels apart.
+    RowsApart,
     /// Values that pages of rows refer to.
-    entries: i64,
+    Dictionary,
+    /// Anything else, which is passed over.
+    Other,
+}
+
+/// What a page says of itself.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Page {
+    /// What it is.
+    pub kind: PageKind,
+    /// Bytes of it in the file.
+    pub packed: i64,
+    /// Bytes of it as they are read.
+    pub unpacked: i64,
+    /// Values of a page of rows, with those that are null.
+    pub values: i64,
+    /// Rows, where it says so.
+    pub rows: Option<i64>,
+    /// Values that pages of rows refer to.
+    pub entries: i64,
+    /// Bytes of levels in front of what is packed.
+    pub levels: i64,
+    /// Whether nothing is packed, whatever the column says.
+    pub is_plain: bool,
 }
 
 fn refuse_implausible_pages(spool: &Spool, column: &ColumnChunkMetaData) -> io::Result<()> {
@@ -166,17 +243,18 @@ fn refuse_implausible_pages(spool: &Spool, column: &ColumnChunkMetaData) -> io::
     let (Ok(mut at), Ok(length)) = (first, length) else { return Err(wrong()) };
     let end = at.checked_add(length).filter(|end| *end <= spool.len()).ok_or_else(wrong)?;
     let width = match column.column_type() {
-        Type::BOOLEAN => 0,
+        Type::BOOLEAN => 1,
         Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => 4,
         Type::INT64 | Type::DOUBLE => 8,
         Type::INT96 => 12,
-        Type::FIXED_LEN_BYTE_ARRAY => i64::from(column.column_descr().type_length().max(0)),
+        Type::FIXED_LEN_BYTE_ARRAY => i64::from(column.column_descr().type_length().max(1)),
     };
     let mut values = 0_i64;
     while at < end {
         let (page, header) = page(spool, at, end)?;
-        let fits = (0..=LARGEST_PAGE).contains(&page.unpacked)
+        let fits = page.unpacked >= 0
             && page.packed >= 0
+            && page.levels >= 0
             && page.values >= 0
             && page.entries >= 0
             && page.entries.saturating_mul(width) <= page.unpacked;
@@ -191,7 +269,7 @@ fn refuse_implausible_pages(spool: &Spool, column: &ColumnChunkMetaData) -> io::
 }
 
 /// What the header of a page says, and how long it is.
-fn page(spool: &Spool, at: u64, end: u64) -> io::Result<(Page, u64)> {
+pub(super) fn page(spool: &Spool, at: u64, end: u64) -> io::Result<(Page, u64)> {
     let mut most = HEADER;
     loop {
         let bytes = part(spool, at, most.min(end - at))?;
@@ -204,31 +282,53 @@ fn page(spool: &Spool, at: u64, end: u64) -> io::Result<(Page, u64)> {
     }
 }
 
+/// Reads the header of a page. The reader takes its fields for what they should be, whatever type is written there, and would
+/// read what is behind them for fields.
 fn header(walk: &mut Walk<'_>) -> Result<Page, Stop> {
     let mut page = Page::default();
     walk.structure(|id, held, walk| {
-        let mut number = 0;
         match (id, held) {
+            (1, Held::Number(kind)) => {
+                page.kind = match kind {
+                    0 => PageKind::Rows,
+                    2 => PageKind::Dictionary,
+                    3 => PageKind::RowsApart,
+                    _ => PageKind::Other,
+                };
+            }
             (2, Held::Number(bytes)) => page.unpacked = bytes,
             (3, Held::Number(bytes)) => page.packed = bytes,
+            (4, Held::Number(_)) | (6, Held::Struct) => {}
             (5 | 7 | 8, Held::Struct) => {
-                walk.structure(|id, held, _| {
-                    if let (1, Held::Number(values)) = (id, held) {
-                        number = values;
-                    }
-                    Ok(false)
-                })?;
-                match id {
-                    7 => page.entries = number,
-                    _ => page.values = number,
-                }
+                of_kind(id, walk, &mut page)?;
                 return Ok(true);
             }
+            // A field that is other than it should be.
+            (1..=8, _) => return Err(Stop::Damaged),
             _ => {}
         }
         Ok(false)
     })?;
     Ok(page)
+}
+
+/// Reads what the header says of a page of rows, of a dictionary, or of a page of rows with levels apart.
+fn of_kind(kind: i64, walk: &mut Walk<'_>, page: &mut Page) -> Result<(), Stop> {
+    walk.structure(|id, held, _| {
+        match (kind, id, held) {
+            (7, 1, Held::Number(entries)) => page.entries = entries,
+            (5 | 8, 1, Held::Number(values)) => page.values = values,
+            (8, 3, Held::Number(rows)) => page.rows = Some(rows),
+            (8, 5 | 6, Held::Number(bytes)) => page.levels = page.levels.saturating_add(bytes),
+            (8, 7, Held::Truth(is_packed)) => page.is_plain = !is_packed,
+            (5, 2..=4, Held::Number(_)) | (7, 2, Held::Number(_)) | (8, 2 | 4, Held::Number(_)) => {
+            }
+            (5, 5, Held::Struct) | (8, 8, Held::Struct) | (7, 3, Held::Truth(_)) => {}
+            (5, 1..=5, _) | (7, 1..=3, _) | (8, 1..=8, _) => return Err(Stop::Damaged),
+            _ => {}
+        }
+        Ok(false)
+    })
 }
 
 fn part(spool: &Spool, start: u64, length: u64) -> io::Result<Vec<u8>> {

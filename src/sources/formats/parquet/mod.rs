@@ -1,14 +1,25 @@
 //! The kind `parquet`: tables in files of Parquet. It reads them if kasparro was built with the feature `parquet`; without
 //! it a job file of this kind is refused in plain words.
 //!
-//! Their rows go on as lines of JSON. `layout` looks through a file before anything is made of it, by what `thrift` finds;
-//! `columns` knows how each column is read, `values` how a value is written, `times` dates and times, and `table` makes
-//! lines of all that.
+//! Their rows go on as lines of JSON. `stored` is the file, put aside. `layout` looks through it before anything is made of
+//! it, by what `thrift` finds; `pages` hands its pages to the reader, each only when `budget` has room for it and for what
+//! `streams` finds that it becomes; `columns` knows how each column is read, `values` how a value is written in its `row`,
+//! `times` dates and times, and `table` makes lines of all that.
 
+#[cfg(feature = "parquet")]
+mod budget;
 #[cfg(feature = "parquet")]
 mod columns;
 #[cfg(feature = "parquet")]
 mod layout;
+#[cfg(feature = "parquet")]
+mod pages;
+#[cfg(feature = "parquet")]
+mod row;
+#[cfg(feature = "parquet")]
+mod stored;
+#[cfg(feature = "parquet")]
+mod streams;
 #[cfg(feature = "parquet")]
 mod table;
 #[cfg(test)]
@@ -27,6 +38,8 @@ use std::io;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+#[cfg(feature = "parquet")]
+use crate::sources::files::format::HELD_ROW_BYTES;
 #[cfg(feature = "parquet")]
 use crate::sources::files::unpack::Bytes;
 use crate::sources::rows::lines::{Limits, LinesFormat, LinesKind};
@@ -78,8 +91,8 @@ impl LinesKind for ParquetFiles {
     }
 
     #[cfg(feature = "parquet")]
-    fn content(_: &ParquetParams, _: &str, bytes: Bytes, max_spool: u64) -> io::Result<Bytes> {
-        table::lines(bytes, max_spool)
+    fn content(params: &ParquetParams, _: &str, bytes: Bytes, max_spool: u64) -> io::Result<Bytes> {
+        table::lines(bytes, max_spool, params.max_row_bytes.max(HELD_ROW_BYTES))
     }
 }
 

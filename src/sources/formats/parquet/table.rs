@@ -1,128 +1,53 @@
 //! Owns making lines of JSON of a file: a batch of rows after the other, each page of a column when its rows are read.
 
-use std::io::{self, BufReader, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, Read};
+use std::iter;
+use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch};
-use bytes::Bytes as Piece;
+use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups, RowSelection,
+    RowSelector,
 };
-use parquet::errors::ParquetError;
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::reader::{ChunkReader, Length};
 
-use super::columns::{Column, Columns};
-use super::layout::{damaged, refuse_implausible, refuse_others, refused};
+use super::budget::Budget;
+use super::columns::Columns;
+use super::layout::{damaged, refuse_implausible, refuse_others};
+use super::pages::Group;
+use super::row::Row;
+use super::stored::{Stored, catch_panic, file_error};
 use super::values;
-use crate::sources::files::spool::{Part, Spool};
+use crate::sources::files::spool::Spool;
 use crate::sources::files::unpack::Bytes;
 
 /// Bytes of lines that are made at once, about.
 const AT_ONCE: usize = 64 << 10;
-/// Bytes of a file that are read ahead where the length of a piece is not known.
-const AHEAD: usize = 4 << 10;
+/// Of the rows that are read at once, the part that is tried when they take too much memory.
+const FEWER: usize = 8;
 
-/// The lines of a file: the first says which fields the rows have. Blocking.
-pub(super) fn lines(mut bytes: Bytes, max_spool: u64) -> io::Result<Bytes> {
+/// The lines of a file: the first says which fields the rows have. A row of more than so many bytes refuses it. Blocking.
+pub(super) fn lines(mut bytes: Bytes, max_spool: u64, longest_row: u64) -> io::Result<Bytes> {
     let spool = Spool::of(&mut bytes, max_spool)?;
-    refuse_others(&spool)?;
-    Ok(Box::new(Lines::of(spool)?))
-}
-
-/// What the reader of such files answers; it may fail in any way on a damaged one.
-fn calm<T>(read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(damaged("it cannot be understood")))
-}
-
-/// What is wrong with a file.
-fn told(error: ParquetError) -> io::Error {
-    /// Who says so, of others that say it on.
-    const SAYING: [&str; 3] = ["Parquet argument error: ", "Parquet error: ", "External: "];
-    match error {
-        ParquetError::NYI(what) => refused(&format!("has what cannot be read: {what}")),
-        ParquetError::General(what) | ParquetError::EOF(what) | ParquetError::ArrowError(what) => {
-            let what =
-                SAYING.iter().fold(what.as_str(), |what, saying| what.trim_start_matches(*saying));
-            damaged(what)
-        }
-        error => damaged(&error.to_string()),
-    }
-}
-
-/// A file that is put aside.
-#[derive(Clone)]
-struct Stored {
-    spool: Spool,
-    /// That its bytes did not come, which is not the fault of the file.
-    failed: Arc<Mutex<Option<io::Error>>>,
-}
-
-/// A part of such a file.
-struct Watched {
-    part: Part,
-    failed: Arc<Mutex<Option<io::Error>>>,
-}
-
-impl Read for Watched {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.part.read(buffer).map_err(|error| {
-            let told = io::Error::new(error.kind(), error.to_string());
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            told
-        })
-    }
-}
-
-impl Stored {
-    fn part(&self, start: u64, length: u64) -> Watched {
-        Watched { part: self.spool.part(start, length), failed: Arc::clone(&self.failed) }
-    }
-
-    /// The same, with what is wrong told as what it is.
-    fn told<T>(&self, answer: io::Result<T>) -> io::Result<T> {
-        answer.map_err(|error| {
-            let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-            failed.unwrap_or(error)
-        })
-    }
-}
-
-impl Length for Stored {
-    fn len(&self) -> u64 {
-        self.spool.len()
-    }
-}
-
-impl ChunkReader for Stored {
-    type T = BufReader<Watched>;
-
-    fn get_read(&self, start: u64) -> Result<BufReader<Watched>, ParquetError> {
-        Ok(BufReader::with_capacity(AHEAD, self.part(start, u64::MAX)))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Piece, ParquetError> {
-        let mut bytes = Vec::new();
-        self.part(start, length as u64).read_to_end(&mut bytes)?;
-        match bytes.len() == length {
-            true => Ok(bytes.into()),
-            false => Err(ParquetError::EOF(format!("{length} bytes at {start} are not there"))),
-        }
-    }
+    Ok(Box::new(Lines::of(spool, longest_row)?))
 }
 
 /// Rows as lines.
 pub(super) struct Lines {
     stored: Stored,
-    columns: Vec<Column>,
-    /// Whether each column is read a second time.
-    read_twice: Vec<bool>,
-    reader: ParquetRecordBatchReader,
-    second: Option<ParquetRecordBatchReader>,
+    metadata: Arc<ParquetMetaData>,
+    columns: Columns,
+    /// The types of all columns.
+    first: FieldLevels,
+    /// Those of the columns that are read a second time.
+    second: Option<FieldLevels>,
+    budget: Arc<Budget>,
+    place: Place,
+    readers: Option<Readers>,
     batch: Option<Batch>,
-    rows: Rows,
+    longest_row: usize,
     /// What is made and not yet taken.
     made: Vec<u8>,
     taken: usize,
@@ -130,10 +55,21 @@ pub(super) struct Lines {
     failed: Option<(io::ErrorKind, String)>,
 }
 
-/// How many rows there are, and how many came.
-struct Rows {
-    said: i64,
-    came: i64,
+/// Up to where a file is read.
+#[derive(Default)]
+struct Place {
+    /// The group of rows.
+    group: usize,
+    /// Rows of it that came.
+    rows: usize,
+    /// Rows of it that are read at once.
+    at_once: Option<usize>,
+}
+
+/// Reads a group of rows.
+struct Readers {
+    first: ParquetRecordBatchReader,
+    second: Option<ParquetRecordBatchReader>,
 }
 
 /// Rows that were read at once.
@@ -146,44 +82,35 @@ struct Batch {
 
 impl Lines {
     /// Those of a file that is put aside.
-    pub fn of(spool: Spool) -> io::Result<Self> {
-        let stored = Stored { spool, failed: Arc::default() };
-        stored.told(calm(|| Self::begin(&stored)))
+    pub fn of(spool: Spool, longest_row: u64) -> io::Result<Self> {
+        let described = refuse_others(&spool)?;
+        let stored = Stored::of(spool);
+        stored.or_read_error(catch_panic(|| Self::begin(&stored, described, longest_row)))
     }
 
-    fn begin(stored: &Stored) -> io::Result<Self> {
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(stored).map_err(told)?;
+    fn begin(stored: &Stored, described: u64, longest_row: u64) -> io::Result<Self> {
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(stored).map_err(file_error)?;
         let metadata = Arc::new(metadata);
         refuse_implausible(&stored.spool, &metadata)?;
-        let said = metadata.file_metadata().num_rows();
         let types = types(&metadata)?;
         let columns = Columns::of(types.schema(), types.parquet_schema())?;
-        let groups = metadata.row_groups().iter();
-        let at_once =
-            columns.rows_at_once(groups.map(|group| (group.num_rows(), group.total_byte_size())));
-        let reader = |schema| {
-            let options = ArrowReaderOptions::new().with_schema(schema);
-            let types =
-                ArrowReaderMetadata::try_new(Arc::clone(&metadata), options).map_err(told)?;
-            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(stored.clone(), types);
-            io::Result::Ok(reader.with_batch_size(at_once))
-        };
-        let second = match columns.second {
-            Some((schema, which)) => {
-                Some(reader(schema)?.with_projection(which).build().map_err(told)?)
-            }
-            None => None,
-        };
+        let first = levels(&metadata, &columns.schema, ProjectionMask::all())?;
+        let second = columns.second.as_ref();
+        let second = second.map(|(schema, which)| levels(&metadata, schema, which.clone()));
+        let leaves = types.parquet_schema().num_columns();
         let mut made = serde_json::to_vec(&columns.described)?;
         made.push(b'\n');
         Ok(Self {
-            reader: reader(columns.schema)?.build().map_err(told)?,
             stored: stored.clone(),
-            columns: columns.all,
-            read_twice: columns.read_twice,
-            second,
+            metadata,
+            columns,
+            first,
+            second: second.transpose()?,
+            budget: Arc::new(Budget::of(2 * leaves, described)),
+            place: Place::default(),
+            readers: None,
             batch: None,
-            rows: Rows { said, came: 0 },
+            longest_row: usize::try_from(longest_row).unwrap_or(usize::MAX),
             made,
             taken: 0,
             failed: None,
@@ -215,12 +142,13 @@ impl Lines {
                 continue;
             }
             let mut second = batch.second.iter().flat_map(RecordBatch::columns);
-            let columns = self.columns.iter().zip(batch.first.columns()).zip(&self.read_twice);
+            let columns = self.columns.all.iter();
+            let columns = columns.zip(batch.first.columns()).zip(&self.columns.read_twice);
             let columns = columns.map(|((column, array), twice)| {
                 let second = if *twice { second.next() } else { None };
                 (column, array.as_ref(), second.map(|array| array.as_ref() as &dyn Array))
             });
-            values::object(columns, batch.at, &mut self.made)?;
+            values::object(columns, batch.at, &mut Row::in_text(&mut self.made, self.longest_row))?;
             self.made.push(b'\n');
             batch.at += 1;
         }
@@ -228,23 +156,106 @@ impl Lines {
     }
 
     fn next_batch(&mut self) -> io::Result<Option<Batch>> {
-        let next = |reader: &mut ParquetRecordBatchReader| {
-            reader.next().transpose().map_err(|error| told(error.into()))
+        while let Some(group) = self.metadata.row_groups().get(self.place.group) {
+            let rows = usize::try_from(group.num_rows()).unwrap_or(usize::MAX);
+            let part = iter::once((group.num_rows(), group.total_byte_size()));
+            let at_once = self.place.at_once.unwrap_or_else(|| self.columns.rows_at_once(part));
+            match self.batch_of_group(at_once) {
+                Ok(Some(batch)) => {
+                    self.place.rows += batch.first.num_rows();
+                    if self.place.rows > rows {
+                        return Err(other_rows(rows));
+                    }
+                    return Ok(Some(batch));
+                }
+                Ok(None) if self.place.rows == rows => {
+                    self.place = Place { group: self.place.group + 1, ..Place::default() };
+                    self.readers = None;
+                }
+                Ok(None) => return Err(other_rows(rows)),
+                Err(error) => match self.budget.exceeded() {
+                    Some(_) if at_once > 1 => {
+                        self.place.at_once = Some((at_once / FEWER).max(1));
+                        self.readers = None;
+                    }
+                    Some(exceeded) => return Err(exceeded),
+                    None => return Err(error),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next rows of the group, so many at once; none behind the last.
+    fn batch_of_group(&mut self, at_once: usize) -> io::Result<Option<Batch>> {
+        let readers = match &mut self.readers {
+            Some(readers) => readers,
+            None => {
+                self.budget.clear();
+                self.budget.next_rows(self.place.rows as u64);
+                let second = self.second.as_ref();
+                let second = second.map(|levels| self.reader(levels, 1, at_once)).transpose()?;
+                let first = self.reader(&self.first, 0, at_once)?;
+                self.readers.insert(Readers { first, second })
+            }
         };
-        let first = next(&mut self.reader)?;
-        let second = self.second.as_mut().map(next).transpose()?.flatten();
+        self.budget.next_rows(self.place.rows as u64);
+        let next = |reader: &mut ParquetRecordBatchReader| {
+            reader.next().transpose().map_err(|error| file_error(error.into()))
+        };
+        let first = next(&mut readers.first)?;
+        let second = readers.second.as_mut().map(next).transpose()?.flatten();
         let rows = |batch: &Option<RecordBatch>| batch.as_ref().map_or(0, RecordBatch::num_rows);
-        if self.second.is_some() && rows(&first) != rows(&second) {
+        if readers.second.is_some() && rows(&first) != rows(&second) {
             return Err(damaged("its columns do not have a value for each row"));
         }
-        self.rows.came += rows(&first) as i64;
-        let Rows { said, came } = self.rows;
-        match first {
-            Some(first) if came <= said => Ok(Some(Batch { first, second, at: 0 })),
-            None if came == said => Ok(None),
-            _ => Err(damaged(&format!("it says that it has {said} rows, and there are {came}"))),
-        }
+        Ok(first.map(|first| Batch { first, second, at: 0 }))
     }
+
+    /// Reads the rest of the group, for the first or the second time.
+    fn reader(
+        &self,
+        levels: &FieldLevels,
+        time: usize,
+        at_once: usize,
+    ) -> io::Result<ParquetRecordBatchReader> {
+        let group = Group {
+            stored: self.stored.clone(),
+            metadata: Arc::clone(&self.metadata),
+            index: self.place.group,
+            budget: Arc::clone(&self.budget),
+            first_column: time * self.metadata.file_metadata().schema_descr().num_columns(),
+            at_once,
+        };
+        let rest = match self.place.rows {
+            0 => None,
+            came => {
+                let rest = RowGroups::num_rows(&group).saturating_sub(came);
+                Some(RowSelection::from(vec![RowSelector::skip(came), RowSelector::select(rest)]))
+            }
+        };
+        ParquetRecordBatchReader::try_new_with_row_groups(levels, &group, at_once, rest)
+            .map_err(file_error)
+    }
+}
+
+fn other_rows(said: usize) -> io::Error {
+    damaged(&format!(
+        "it says that a part of it has {said} rows, and it has another number of them"
+    ))
+}
+
+/// How columns are read as the types of a schema.
+fn levels(
+    metadata: &Arc<ParquetMetaData>,
+    schema: &SchemaRef,
+    which: ProjectionMask,
+) -> io::Result<FieldLevels> {
+    // Says whether they can be.
+    let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata), options).map_err(file_error)?;
+    let columns = metadata.file_metadata().schema_descr();
+    parquet_to_arrow_field_levels(columns, which, Some(schema.fields())).map_err(file_error)
 }
 
 impl Read for Lines {
@@ -253,8 +264,8 @@ impl Read for Lines {
             return Err(io::Error::new(*kind, text.clone()));
         }
         if self.taken == self.made.len() {
-            let made = calm(|| self.make());
-            self.stored.told(made).inspect_err(|error| {
+            let made = catch_panic(|| self.make());
+            self.stored.or_read_error(made).inspect_err(|error| {
                 self.failed = Some((error.kind(), error.to_string()));
             })?;
         }
@@ -271,5 +282,5 @@ fn types(metadata: &Arc<ParquetMetaData>) -> io::Result<ArrowReaderMetadata> {
     let of = |options| ArrowReaderMetadata::try_new(Arc::clone(metadata), options);
     of(ArrowReaderOptions::new())
         .or_else(|_| of(ArrowReaderOptions::new().with_skip_arrow_metadata(true)))
-        .map_err(told)
+        .map_err(file_error)
 }

@@ -17,6 +17,8 @@ pub(super) enum Stop {
 pub(super) enum Held {
     /// A whole number.
     Number(i64),
+    /// Whether something is so.
+    Truth(bool),
     /// A list of structures, as many as that, each to be walked through.
     Structs(u64),
     /// A structure, to be walked through.
@@ -42,34 +44,37 @@ impl<'b> Walk<'b> {
         self.rest
     }
 
-    /// Walks through a structure. Whoever is told of one in it, or of a list of these, walks through that; or it answers
-    /// false, and it is passed over.
+    /// Walks through a structure. `visit` sees each field; it walks through a structure in it, or a list of these, or answers
+    /// false, and they are passed over.
     pub fn structure(
         &mut self,
-        mut told: impl FnMut(i64, Held, &mut Self) -> Result<bool, Stop>,
+        mut visit: impl FnMut(i64, Held, &mut Self) -> Result<bool, Stop>,
     ) -> Result<(), Stop> {
         let mut id = 0;
         while let Some(kind) = self.field(&mut id)? {
             match kind {
+                1 | 2 => {
+                    visit(id, Held::Truth(kind == 1), self)?;
+                }
                 4..=6 => {
                     let number = self.number()?;
-                    told(id, Held::Number(number), self)?;
+                    visit(id, Held::Number(number), self)?;
                 }
                 9 => {
                     let (length, element) = self.list()?;
-                    let walked = element == 12 && told(id, Held::Structs(length), self)?;
+                    let walked = element == 12 && visit(id, Held::Structs(length), self)?;
                     if !walked {
                         self.pass_elements(length, element, 0)?;
                     }
                 }
                 12 => {
-                    if !told(id, Held::Struct, self)? {
+                    if !visit(id, Held::Struct, self)? {
                         self.pass(12, 0)?;
                     }
                 }
                 kind => {
                     self.pass(kind, 0)?;
-                    told(id, Held::Other, self)?;
+                    visit(id, Held::Other, self)?;
                 }
             }
         }
@@ -86,6 +91,10 @@ impl<'b> Walk<'b> {
             0 => self.number()?,
             more => id.saturating_add(i64::from(more)),
         };
+        // Others would be shortened by whoever reads it.
+        if i16::try_from(*id).is_err() {
+            return Err(Stop::Damaged);
+        }
         Ok(Some(head & 0x0f))
     }
 

@@ -1,7 +1,7 @@
 //! Owns how a value of a column is written as JSON: with every digit that it has.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write as _};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types as is;
@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::columns::{Column, Meaning};
 use super::layout::{damaged, refused};
+use super::row::Row;
 use super::times::{self, NANOS};
 
 /// Writes a value. `second` is what came of the column when it was read a second time.
@@ -19,39 +20,43 @@ pub(super) fn write(
     array: &dyn Array,
     second: Option<&dyn Array>,
     row: usize,
-    out: &mut Vec<u8>,
+    out: &mut Row<'_>,
 ) -> io::Result<()> {
     let data_type = array.data_type();
     if *data_type == DataType::Null || array.is_null(row) {
-        out.extend_from_slice(b"null");
+        out.put(b"null")?;
         return Ok(());
     }
     match data_type {
-        DataType::Boolean => bare(array.as_boolean().value(row), out),
-        DataType::Int8 => bare(of::<is::Int8Type>(array, row), out),
-        DataType::Int16 => bare(of::<is::Int16Type>(array, row), out),
-        DataType::Int32 => bare(of::<is::Int32Type>(array, row), out),
-        DataType::Int64 => bare(of::<is::Int64Type>(array, row), out),
-        DataType::UInt8 => bare(of::<is::UInt8Type>(array, row), out),
-        DataType::UInt16 => bare(of::<is::UInt16Type>(array, row), out),
-        DataType::UInt32 => bare(of::<is::UInt32Type>(array, row), out),
-        DataType::UInt64 => bare(of::<is::UInt64Type>(array, row), out),
-        DataType::Float16 => half(of::<is::Float16Type>(array, row).to_f32(), out),
+        DataType::Boolean => bare(array.as_boolean().value(row), out.small()),
+        DataType::Int8 => bare(of::<is::Int8Type>(array, row), out.small()),
+        DataType::Int16 => bare(of::<is::Int16Type>(array, row), out.small()),
+        DataType::Int32 => bare(of::<is::Int32Type>(array, row), out.small()),
+        DataType::Int64 => bare(of::<is::Int64Type>(array, row), out.small()),
+        DataType::UInt8 => bare(of::<is::UInt8Type>(array, row), out.small()),
+        DataType::UInt16 => bare(of::<is::UInt16Type>(array, row), out.small()),
+        DataType::UInt32 => bare(of::<is::UInt32Type>(array, row), out.small()),
+        DataType::UInt64 => bare(of::<is::UInt64Type>(array, row), out.small()),
+        DataType::Float16 => half(of::<is::Float16Type>(array, row).to_f32(), out.small()),
         DataType::Float32 => {
             let number = of::<is::Float32Type>(array, row);
-            float(f64::from(number), &format!("{number:?}"), out);
+            float(f64::from(number), &format!("{number:?}"), out.small());
         }
         DataType::Float64 => {
             let number = of::<is::Float64Type>(array, row);
-            float(number, &format!("{number:?}"), out);
+            float(number, &format!("{number:?}"), out.small());
         }
-        DataType::Decimal32(_, scale) => decimal(of::<is::Decimal32Type>(array, row), *scale, out),
-        DataType::Decimal64(_, scale) => decimal(of::<is::Decimal64Type>(array, row), *scale, out),
+        DataType::Decimal32(_, scale) => {
+            decimal(of::<is::Decimal32Type>(array, row), *scale, out.small())
+        }
+        DataType::Decimal64(_, scale) => {
+            decimal(of::<is::Decimal64Type>(array, row), *scale, out.small())
+        }
         DataType::Decimal128(_, scale) => {
-            decimal(of::<is::Decimal128Type>(array, row), *scale, out);
+            decimal(of::<is::Decimal128Type>(array, row), *scale, out.small());
         }
         DataType::Decimal256(_, scale) => {
-            decimal(of::<is::Decimal256Type>(array, row), *scale, out);
+            decimal(of::<is::Decimal256Type>(array, row), *scale, out.small());
         }
         DataType::Utf8View => match (column.meaning, array.as_string_view().value(row)) {
             (Meaning::Json, value) => json(value, out)?,
@@ -61,7 +66,7 @@ pub(super) fn write(
         DataType::FixedSizeBinary(_) => {
             let value = array.as_fixed_size_binary().value(row);
             match column.meaning {
-                Meaning::Uuid => uuid(value, out),
+                Meaning::Uuid => uuid(value, out.small()),
                 _ => bytes(value, out)?,
             }
         }
@@ -95,17 +100,17 @@ pub(super) fn write(
 pub(super) fn object<'a>(
     fields: impl Iterator<Item = (&'a Column, &'a dyn Array, Option<&'a dyn Array>)>,
     row: usize,
-    out: &mut Vec<u8>,
+    out: &mut Row<'_>,
 ) -> io::Result<()> {
-    out.push(b'{');
+    out.put(b"{")?;
     for (at, (column, array, second)) in fields.enumerate() {
         if at > 0 {
-            out.push(b',');
+            out.put(b",")?;
         }
-        out.extend_from_slice(column.key.as_bytes());
+        out.put(column.key.as_bytes())?;
         write(column, array, second, row, out)?;
     }
-    out.push(b'}');
+    out.put(b"}")?;
     Ok(())
 }
 
@@ -114,7 +119,7 @@ fn fields(
     array: &dyn Array,
     second: Option<&dyn Array>,
     row: usize,
-    out: &mut Vec<u8>,
+    out: &mut Row<'_>,
 ) -> io::Result<()> {
     let second = second.map(AsArray::as_struct);
     let fields = array
@@ -132,17 +137,17 @@ fn elements(
     values: &dyn Array,
     second: Option<&dyn Array>,
     (start, end): (usize, usize),
-    out: &mut Vec<u8>,
+    out: &mut Row<'_>,
 ) -> io::Result<()> {
     let Some(of) = column.inner.first() else { return Err(damaged("a list is of nothing")) };
-    out.push(b'[');
+    out.put(b"[")?;
     for at in start..end {
         if at > start {
-            out.push(b',');
+            out.put(b",")?;
         }
         write(of, values, second, at, out)?;
     }
-    out.push(b']');
+    out.put(b"]")?;
     Ok(())
 }
 
@@ -152,38 +157,35 @@ fn map(
     array: &dyn Array,
     second: Option<&dyn Array>,
     row: usize,
-    out: &mut Vec<u8>,
+    out: &mut Row<'_>,
 ) -> io::Result<()> {
     let [key, value] = &column.inner[..] else { return Err(damaged("a map is of nothing")) };
     let map = array.as_map();
     let second = second.map(AsArray::as_map);
     let (start, end) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
     let is_plain = key.inner.is_empty();
-    out.push(if is_plain { b'{' } else { b'[' });
+    out.put(if is_plain { b"{" } else { b"[" })?;
     for at in start..end {
         if at > start {
-            out.push(b',');
+            out.put(b",")?;
         }
         let second_key = second.map(|second| second.keys().as_ref());
         let second_value = second.map(|second| second.values().as_ref());
         if is_plain {
-            let begin = out.len();
+            let begin = out.length();
             write(key, map.keys(), second_key, at, out)?;
-            if out.get(begin) != Some(&b'"') {
-                out.insert(begin, b'"');
-                out.push(b'"');
-            }
-            out.push(b':');
+            out.quote_from(begin)?;
+            out.put(b":")?;
             write(value, map.values(), second_value, at, out)?;
         } else {
-            out.extend_from_slice(b"{\"key\":");
+            out.put(b"{\"key\":")?;
             write(key, map.keys(), second_key, at, out)?;
-            out.extend_from_slice(b",\"value\":");
+            out.put(b",\"value\":")?;
             write(value, map.values(), second_value, at, out)?;
-            out.push(b'}');
+            out.put(b"}")?;
         }
     }
-    out.push(if is_plain { b'}' } else { b']' });
+    out.put(if is_plain { b"}" } else { b"]" })?;
     Ok(())
 }
 
@@ -219,7 +221,6 @@ pub(super) fn half(number: f32, out: &mut Vec<u8>) {
 }
 
 /// Digits with the decimal point where the scale says.
-/// Digits with the decimal point where the scale says.
 pub(super) fn decimal(digits: impl Display, scale: i8, out: &mut Vec<u8>) {
     let digits = digits.to_string();
     let (sign, digits) = match digits.strip_prefix('-') {
@@ -243,35 +244,34 @@ pub(super) fn decimal(digits: impl Display, scale: i8, out: &mut Vec<u8>) {
     out.extend_from_slice(fraction.as_bytes());
 }
 
-fn text(text: &str, out: &mut Vec<u8>) -> io::Result<()> {
+fn text(text: &str, out: &mut Row<'_>) -> io::Result<()> {
     Ok(serde_json::to_writer(out, text)?)
 }
 
 /// JSON is what it says, in one line; a text that is none after all is a text.
-fn json(value: &str, out: &mut Vec<u8>) -> io::Result<()> {
-    match serde_json::from_str::<&RawValue>(value) {
-        // Within texts there are no line ends.
-        Ok(value) => {
-            out.extend(value.get().bytes().map(|byte| match byte {
-                b'\n' | b'\r' => b' ',
-                byte => byte,
-            }));
-            Ok(())
+fn json(value: &str, out: &mut Row<'_>) -> io::Result<()> {
+    let Ok(value) = serde_json::from_str::<&RawValue>(value) else { return text(value, out) };
+    // Within texts there are no line ends.
+    for (at, line) in value.get().split(['\n', '\r']).enumerate() {
+        if at > 0 {
+            out.put(b" ")?;
         }
-        Err(_) => text(value, out),
+        out.put(line.as_bytes())?;
     }
+    Ok(())
 }
 
 /// Bytes are the text that they are, or their digits; those with a NUL are hardly meant as a text.
-fn bytes(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+fn bytes(bytes: &[u8], out: &mut Row<'_>) -> io::Result<()> {
     match std::str::from_utf8(bytes) {
         Ok(utf8) if !utf8.contains('\0') => text(utf8, out),
         _ => {
             // As JSON writes one backslash.
-            out.extend_from_slice(b"\"\\\\x");
-            bytes.iter().for_each(|byte| out.extend_from_slice(format!("{byte:02x}").as_bytes()));
-            out.push(b'"');
-            Ok(())
+            out.put(b"\"\\\\x")?;
+            for byte in bytes {
+                write!(out, "{byte:02x}")?;
+            }
+            out.put(b"\"")
         }
     }
 }
@@ -291,7 +291,7 @@ fn time(
     array: &dyn Array,
     second: Option<&dyn Array>,
     row: usize,
-    out: &mut Vec<u8>,
+    out: &mut Row<'_>,
 ) -> io::Result<()> {
     let mut text = String::with_capacity(36);
     match array.data_type() {
@@ -355,10 +355,9 @@ fn time(
             )));
         }
     }
-    out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
-    Ok(())
+    out.put(b"\"")?;
+    out.put(text.as_bytes())?;
+    out.put(b"\"")
 }
 
 fn time_of_day(value: i64, unit: TimeUnit, text: &mut String) -> io::Result<()> {

@@ -23,7 +23,7 @@ pub(in crate::sources::rest_api) fn decode(
     if let Some(kind) = kind_of(&body) {
         return Err(unreadable(format!("the answer is {kind}, no JSON")));
     }
-    let declared = declared(headers)?;
+    let declared = declared(headers);
     let Some(encoding) = encoding_of(&body, declared) else {
         let bad = std::str::from_utf8(&body).err();
         let at = bad.map_or(0, |error| error.valid_up_to());
@@ -60,7 +60,7 @@ pub(in crate::sources::rest_api) fn decode(
 
 /// The text of a body that is in another encoding than UTF-8; `None` where it is not, or cannot be read.
 pub(super) fn not_in_utf_8(body: &[u8], headers: &HeaderMap) -> Option<String> {
-    let declared = declared(headers).ok()?;
+    let declared = declared(headers);
     let encoding = encoding_of(body, declared).filter(|encoding| *encoding != UTF_8)?;
     match encoding.decode_with_bom_removal(body) {
         (text, false) => Some(text.into_owned()),
@@ -76,7 +76,7 @@ pub(super) fn readable(body: &[u8], headers: &HeaderMap) -> String {
         Err(error) if error.error_len().is_none() => &body[..error.valid_up_to()],
         _ => body,
     };
-    let declared = declared(headers).ok().flatten();
+    let declared = declared(headers);
     let encoding = encoding_of(whole, declared).unwrap_or(UTF_8);
     let text = encoding.decode_with_bom_removal(if encoding == UTF_8 { whole } else { body }).0;
     // Where it is in yet another encoding, zeros stand between its letters.
@@ -85,7 +85,7 @@ pub(super) fn readable(body: &[u8], headers: &HeaderMap) -> String {
 
 /// Says of a text that is UTF-8 now that it is, if its headers say something else.
 pub(super) fn declare_utf_8(headers: &mut HeaderMap) {
-    if let Ok(Some(declared)) = declared(headers)
+    if let Some(declared) = declared(headers)
         && declared != UTF_8
     {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -118,22 +118,16 @@ fn encoding_of(body: &[u8], declared: Option<&'static Encoding>) -> Option<&'sta
     }
 }
 
-/// The charset of `Content-Type`.
-///
-/// # Errors
-/// When nobody knows it.
-fn declared(headers: &HeaderMap) -> Result<Option<&'static Encoding>, SourceError> {
-    let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
-        return Ok(None);
-    };
+/// The charset of `Content-Type`. A label that nobody knows says nothing.
+pub fn declared(headers: &HeaderMap) -> Option<&'static Encoding> {
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let charset = content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         let value = value.trim().trim_matches(['"', '\'']);
         name.trim().eq_ignore_ascii_case("charset").then_some(value)
     });
-    let Some(charset) = charset.filter(|charset| !charset.is_empty()) else { return Ok(None) };
-    // A label that nobody knows says nothing of bytes that are UTF-8.
-    Ok(Encoding::for_label_no_replacement(charset.as_bytes()))
+    let charset = charset.filter(|charset| !charset.is_empty())?;
+    Encoding::for_label_no_replacement(charset.as_bytes())
 }
 
 /// What bytes are that are no text.

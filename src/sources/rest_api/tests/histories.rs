@@ -186,6 +186,7 @@ impl History {
             state_of: None,
             files: BTreeMap::new(),
             broken_off: None,
+            unreadable: BTreeMap::new(),
         };
         let Plan { slices, .. } = self.source.clone().plan(request).await.unwrap();
         let mut next = slices.into_iter().next().map(|slice| slice.position);
@@ -270,8 +271,17 @@ async fn asked(
     let source = Arc::new(open());
     let now = "2026-11-28T12:00:00Z".parse().unwrap();
     let (run, state_of, files, broken_off) = (RunId(9), Some(RunId(7)), BTreeMap::new(), None);
-    let request =
-        PlanRequest { run, now, mode, access: Access::Network, state, state_of, files, broken_off };
+    let request = PlanRequest {
+        run,
+        now,
+        mode,
+        access: Access::Network,
+        state,
+        state_of,
+        files,
+        broken_off,
+        unreadable: BTreeMap::new(),
+    };
     let plan = source.clone().plan(request).await.unwrap();
     let first = plan.slices.first().map(|slice| source.unsent(&slice.position).unwrap().url);
     let query = first.map(|url| url.query().unwrap_or_default().to_owned());
@@ -372,6 +382,7 @@ async fn windows_are_read_side_by_side_and_follow_each_other_without_a_gap() {
         state_of: None,
         files: BTreeMap::new(),
         broken_off: None,
+        unreadable: BTreeMap::new(),
     };
     let plan = source.clone().plan(request).await.unwrap();
     assert_eq!(plan.slices.len(), 3);
@@ -430,6 +441,7 @@ async fn a_recording_holds_where_the_run_began_and_the_address() {
         state_of: None,
         files: BTreeMap::new(),
         broken_off: None,
+        unreadable: BTreeMap::new(),
     };
     let open = || Arc::new(source_with(&server.uri(), lines, base_dir, &[]));
     let plan = open().plan(request(20, Access::Record)).await.unwrap();

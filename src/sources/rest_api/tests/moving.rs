@@ -198,6 +198,7 @@ impl Moving {
             state_of: None,
             files: BTreeMap::new(),
             broken_off: None,
+            unreadable: BTreeMap::new(),
         };
         self.source.clone().plan(request).await.unwrap().slices[0].position.clone()
     }

@@ -225,6 +225,7 @@ impl History {
             state_of: self.state_of.map(RunId),
             files: BTreeMap::new(),
             broken_off: self.broken_off.map(RunId),
+            unreadable: BTreeMap::new(),
         };
         let source = Arc::clone(&self.source);
         let Plan { slices, restarts, .. } = match self.range.clone() {
@@ -374,6 +375,7 @@ async fn what_a_run_or_a_replay_broke_off_in_is_read_again_from_the_beginning_un
             state_of: Some(RunId(3)),
             files: BTreeMap::new(),
             broken_off: broken_off.map(RunId),
+            unreadable: BTreeMap::new(),
         };
         let plan = Arc::clone(&source).plan(request).await.unwrap();
         let url = source.unsent(&plan.slices[0].position).unwrap().url;

@@ -157,3 +157,25 @@ fn a_file_that_is_larger_than_what_may_be_put_aside_is_refused() {
     let error = format.content("f", Box::new(Cursor::new(file)), 100).err().unwrap();
     assert!(error.to_string().contains("`files.max_spool` = 100"), "{error}");
 }
+
+/// Found by fuzzing: the reader took what stood behind such a field for a list of two milliards of numbers.
+#[test]
+fn fields_of_a_page_that_are_of_another_type_are_damage() {
+    use super::super::layout::page;
+    let of = |header: &[u8]| {
+        let spool = crate::sources::files::spool::Spool::of(&mut &header[..], 1 << 20).unwrap();
+        page(&spool, 0, header.len() as u64).map(|(page, length)| (page.entries, length))
+    };
+    let dictionary = [0x15, 4, 0x15, 0x44, 0x15, 0x66, 0x4c, 0x15, 6, 0x15, 0, 0x12, 0, 0];
+    assert_eq!(of(&dictionary).unwrap(), (3, 14));
+    // A truth in place of a structure, and of a number; a number in place of a structure; a field far away.
+    let mut other = dictionary;
+    other[6] = 0x42;
+    assert!(of(&other[..12]).is_err());
+    for (at, with) in [(0, 0x11), (6, 0x45), (7, 0x11), (11, 0x1c)] {
+        let mut other = dictionary;
+        other[at] = with;
+        assert!(of(&other).is_err(), "{at}");
+    }
+    assert!(of(&[0x05, 0x80, 0x80, 0x08, 4, 0]).is_err());
+}

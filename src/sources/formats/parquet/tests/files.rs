@@ -98,7 +98,7 @@ fn little_of_a_large_file_is_held_at_once() {
             .set_max_row_group_row_count(Some(1_000));
         let file = file_of(vec![("v", array)], properties.build());
         let spool = crate::sources::files::spool::Spool::of(&mut &file[..], 1 << 30).unwrap();
-        let mut lines = super::super::table::Lines::of(spool).unwrap();
+        let mut lines = super::super::table::Lines::of(spool, 64 << 20).unwrap();
         let (mut piece, mut came, mut most) = (vec![0; 1 << 20], 0, 0);
         loop {
             let read = lines.read(&mut piece).unwrap();

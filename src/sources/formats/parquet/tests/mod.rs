@@ -2,6 +2,7 @@
 
 mod damaged;
 mod files;
+mod memory;
 mod types;
 
 use std::io::{Cursor, Read};

@@ -20,8 +20,18 @@ use super::*;
 
 /// A file with one column, as it is declared, with these values and levels.
 fn raw<T: Physical>(column: &str, values: &[T::T], levels: &[(i16, i16)]) -> Vec<u8> {
+    raw_file::<T>(column, values, levels, WriterProperties::default())
+}
+
+/// The same, written in a certain way.
+pub(super) fn raw_file<T: Physical>(
+    column: &str,
+    values: &[T::T],
+    levels: &[(i16, i16)],
+    properties: WriterProperties,
+) -> Vec<u8> {
     let schema = Arc::new(parse_message_type(&format!("message m {{ {column} }}")).unwrap());
-    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
     let mut chunk = group.next_column().unwrap().unwrap();
     let (defined, repeated): (Vec<_>, Vec<_>) = levels.iter().copied().unzip();
@@ -323,6 +333,119 @@ fn a_map_is_an_object_with_its_keys() {
         "optional group m (MAP) { repeated group key_value { required binary key (UTF8); } }";
     let key = ByteArray::from("k");
     assert_eq!(rows_of(&raw::<ByteArrayType>(keys, &[key], &[(2, 0)])), ["{\"m\":[\"k\"]}"]);
+}
+
+/// The only row of a map with this column of keys, which has these keys, without values.
+fn keys<T: Physical>(column: &str, keys: &[T::T]) -> serde_json::Value {
+    let map = format!(
+        "required group m (MAP) {{ repeated group key_value {{ {column} required group value {{ \
+                       optional int32 n; }} }} }}"
+    );
+    let schema = Arc::new(parse_message_type(&format!("message m {{ {map} }}")).unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let repeated: Vec<i16> = (0..keys.len()).map(|at| i16::from(at > 0)).collect();
+    let levels = vec![1; keys.len()];
+    let mut chunk = group.next_column().unwrap().unwrap();
+    chunk.typed::<T>().write_batch(keys, Some(&levels), Some(&repeated)).unwrap();
+    chunk.close().unwrap();
+    let mut chunk = group.next_column().unwrap().unwrap();
+    chunk.typed::<Stored32>().write_batch(&[], Some(&levels), Some(&repeated)).unwrap();
+    chunk.close().unwrap();
+    group.close().unwrap();
+    let row = rows_of(&writer.into_inner().unwrap()).remove(0);
+    let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+    let members = row["m"].as_object().unwrap();
+    assert_eq!(members.len(), keys.len(), "{row}");
+    members.keys().cloned().collect::<Vec<_>>().into()
+}
+
+#[test]
+fn keys_of_a_map_are_texts_whatever_type_they_have() {
+    let bytes =
+        |keys: &[&str]| -> Vec<ByteArray> { keys.iter().copied().map(ByteArray::from).collect() };
+    let json = bytes(&["{\"a\":\n\"b\"}", "\"1\"", "1", "[1,2]", "null", "no json", ""]);
+    assert_eq!(
+        keys::<ByteArrayType>("required binary key (JSON);", &json),
+        serde_json::json!(["{\"a\":\n\"b\"}", "\"1\"", "1", "[1,2]", "null", "no json", ""])
+    );
+    let document = ByteArray::from(vec![5, 0, 0, 0, 0]);
+    assert_eq!(
+        keys::<ByteArrayType>("required binary key (BSON);", &[document]),
+        serde_json::json!(["\\x0500000000"])
+    );
+    assert_eq!(
+        keys::<ByteArrayType>(
+            "required binary key;",
+            &[ByteArray::from(vec![0xff]), "a\"b".into()]
+        ),
+        serde_json::json!(["\\xff", "a\"b"])
+    );
+    assert_eq!(
+        keys::<ByteArrayType>(
+            "required binary key (DECIMAL(9,2));",
+            &[ByteArray::from(vec![0xff, 0x85])]
+        ),
+        serde_json::json!(["-1.23"])
+    );
+    let fixed = |bytes: Vec<u8>| FixedLenByteArray::from(ByteArray::from(bytes));
+    assert_eq!(
+        keys::<FixedLenByteArrayType>(
+            "required fixed_len_byte_array(3) key (DECIMAL(5,3));",
+            &[fixed(vec![0, 1, 0])]
+        ),
+        serde_json::json!(["0.256"])
+    );
+    assert_eq!(
+        keys::<FixedLenByteArrayType>(
+            "required fixed_len_byte_array(16) key (UUID);",
+            &[fixed(vec![0x11; 16])]
+        ),
+        serde_json::json!(["11111111-1111-1111-1111-111111111111"])
+    );
+    let months = [14_u32, 3, 1_500].iter().flat_map(|part| part.to_le_bytes()).collect();
+    assert_eq!(
+        keys::<FixedLenByteArrayType>(
+            "required fixed_len_byte_array(12) key (INTERVAL);",
+            &[fixed(months)]
+        ),
+        serde_json::json!(["P14M3DT1.5S"])
+    );
+    for (column, shown) in [
+        ("int32 key (DATE)", "1970-01-04"),
+        ("int32 key (TIME_MILLIS)", "00:00:00.003"),
+        ("int32 key (UINT_8)", "3"),
+        ("int32 key (DECIMAL(5,2))", "0.03"),
+    ] {
+        assert_eq!(
+            keys::<Stored32>(&format!("required {column};"), &[3]),
+            serde_json::json!([shown])
+        );
+    }
+    for (column, shown) in [
+        ("int64 key", "3"),
+        ("int64 key (TIMESTAMP_MICROS)", "1970-01-01T00:00:00.000003Z"),
+        ("int64 key (TIME_MICROS)", "00:00:00.000003"),
+        ("int64 key (DECIMAL(18,1))", "0.3"),
+    ] {
+        assert_eq!(
+            keys::<Stored64>(&format!("required {column};"), &[3]),
+            serde_json::json!([shown])
+        );
+    }
+    let mut instant = Int96::new();
+    instant.set_data(1, 0, 2_440_588);
+    assert_eq!(
+        keys::<Int96Type>("required int96 key;", &[instant]),
+        serde_json::json!(["1970-01-01T00:00:00.000000001"])
+    );
+    use parquet::data_type::{BoolType, DoubleType, FloatType};
+    assert_eq!(keys::<BoolType>("required boolean key;", &[true]), serde_json::json!(["true"]));
+    assert_eq!(
+        keys::<DoubleType>("required double key;", &[f64::NAN, 0.5, f64::INFINITY]),
+        serde_json::json!(["NaN", "0.5", "Infinity"])
+    );
+    assert_eq!(keys::<FloatType>("required float key;", &[0.1]), serde_json::json!(["0.1"]));
 }
 
 #[test]
