@@ -1,10 +1,12 @@
 //! Owns what a validated job file means: the source, its schedule, its key, its fields and its rules.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::error::Problem;
 use super::policy::{Checks, Contract, Missing, Retention};
 use super::schedule::Schedule;
+use crate::domain::field_name;
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
 use crate::values::field::{ExternalId, FieldDefinition, Locator};
@@ -56,6 +58,21 @@ impl Definition {
         fields.chain(&self.external_id.parts).chain(also).cloned().collect()
     }
 
+    /// The values that the fields are made of, in the order of the file: one of each, or several that it is put together of.
+    pub fn values(&self) -> Vec<FieldValue<'_>> {
+        let mut behind = self.fields.len() + self.external_id.parts.len();
+        let mut values = Vec::new();
+        for (at, field) in self.fields.iter().enumerate() {
+            let is_part = field.concat.is_some();
+            values.push(FieldValue { field, from: &field.from, at, is_part });
+            for from in field.also() {
+                values.push(FieldValue { field, from, at: behind, is_part });
+                behind += 1;
+            }
+        }
+        values
+    }
+
     /// Whether there is a value that no two records may have: then rows count one behind the other.
     pub fn has_unique(&self) -> bool {
         self.fields.iter().any(|field| field.unique)
@@ -64,5 +81,30 @@ impl Definition {
     /// The folder that relative paths in the job file start from.
     pub fn base_dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// A value that a field is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldValue<'d> {
+    /// The field.
+    pub field: &'d FieldDefinition,
+    /// Where the value is.
+    pub from: &'d Locator,
+    /// Its place among [`Definition::locators`].
+    pub at: usize,
+    /// Whether the field is put together of several.
+    is_part: bool,
+}
+
+impl FieldValue<'_> {
+    /// What it is called where values are counted: like its field, of which a part has its place besides.
+    pub fn counted_as(&self) -> Cow<'_, str> {
+        let name = &self.field.name;
+        match self.from.label().filter(|_| self.is_part) {
+            // No name of a field has this character by accident.
+            Some(label) => Cow::Owned(format!("{name}\u{1f}{}", field_name::kept(label))),
+            None => Cow::Borrowed(name),
+        }
     }
 }

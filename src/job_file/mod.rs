@@ -22,7 +22,7 @@ mod stand_in;
 mod syntax;
 mod transform_table;
 
-pub use definition::Definition;
+pub use definition::{Definition, FieldValue};
 pub use error::DefinitionError;
 pub use inspection::{Inspection, KindRules};
 pub use json_schema::{KindSchema, json_schema};

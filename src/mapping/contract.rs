@@ -14,9 +14,9 @@ use crate::domain::presence::{Presence, Reads};
 use crate::domain::reject::{Defect, MAX_DEFECTS, ReasonCode};
 use crate::domain::schema::{FieldSchema, Schema};
 use crate::domain::shape::FieldType;
-use crate::job_file::Definition;
 use crate::job_file::policy::{Contract, Policy};
-use crate::values::field::{FieldDefinition, Locator, first_segment, plain_header};
+use crate::job_file::{Definition, FieldValue};
+use crate::values::field::{Locator, first_segment, plain_header};
 use crate::values::row::{Cell, Row};
 
 /// A contract with what it needs of the schema.
@@ -284,17 +284,16 @@ pub(super) fn guarded(
     if !definition.contract.guards() {
         return Guarded::default();
     }
-    // Of what is put together, what is known is of the whole, and what is watched is its first part.
-    let always = |field: &FieldDefinition, from: &str| {
-        field.concat.is_none()
-            && known.get(&field.name).is_some_and(|known| {
-                known.always && known.records > 0 && known.from == field_name::kept(from)
-            })
+    let values = definition.values();
+    let always = |value: &&FieldValue<'_>, from: &str| {
+        known.get(&*value.counted_as()).is_some_and(|known| {
+            known.always && known.records > 0 && known.from == field_name::kept(from)
+        })
     };
     let mut fewest = BTreeMap::new();
     // Of news a few may lack what every record had: of all that a source has, none does by accident.
-    let mut take = |field: &FieldDefinition, name: String| {
-        if let (Reads::News, Some(known)) = (reads, known.get(&field.name)) {
+    let mut take = |value: &FieldValue<'_>, name: String| {
+        if let (Reads::News, Some(known)) = (reads, known.get(&*value.counted_as())) {
             let least = known.fewest_missed();
             let kept = fewest.entry(name.clone()).or_insert(least);
             *kept = least.max(*kept);
@@ -308,18 +307,17 @@ pub(super) fn guarded(
             fields
         }
         Reads::News => {
-            let fields = definition.fields.iter();
-            let fields = fields.filter(|f| f.from.label().is_some_and(|from| always(f, from)));
-            let names = fields.filter_map(|field| Some((field, top_level(&field.from, schema)?.0)));
+            let had = values.iter().filter(|v| v.from.label().is_some_and(|from| always(v, from)));
+            let names = had.filter_map(|value| Some((value, top_level(value.from, schema)?.0)));
             let names = names.filter(|(_, name)| schema.fields.contains_key(name));
-            names.map(|(field, name)| take(field, name)).collect()
+            names.map(|(value, name)| take(value, name)).collect()
         }
     });
-    let paths = definition.fields.iter().filter_map(|field| {
-        let path = field.from.nested_path()?;
-        always(field, path).then(|| (field, path.to_owned()))
+    let paths = values.iter().filter_map(|value| {
+        let path = value.from.nested_path()?;
+        always(&value, path).then(|| (value, path.to_owned()))
     });
-    let paths = paths.map(|(field, path)| take(field, path)).collect();
+    let paths = paths.map(|(value, path)| take(value, path)).collect();
     let missing = Gone { fields: fields.unwrap_or_default(), paths };
     Guarded { missing, fewest, records: 0 }
 }
@@ -344,13 +342,12 @@ fn missed_fields(
     schema: &Schema,
     known: &BTreeMap<String, Presence>,
 ) -> BTreeSet<String> {
-    let fields = definition.fields.iter();
-    let fields =
-        fields.filter(|field| field.concat.is_none() && field.from.nested_path().is_none());
-    let missed = fields.filter_map(|field| {
-        let from = field_name::kept(field.from.label()?);
-        let known = known.get(&field.name).filter(|known| known.from == from)?;
-        let (name, _) = top_level(&field.from, schema).filter(|_| known.always && known.missed)?;
+    let values = definition.values();
+    let values = values.iter().filter(|value| value.from.nested_path().is_none());
+    let missed = values.filter_map(|value| {
+        let from = field_name::kept(value.from.label()?);
+        let known = known.get(&*value.counted_as()).filter(|known| known.from == from)?;
+        let (name, _) = top_level(value.from, schema).filter(|_| known.always && known.missed)?;
         schema.fields.contains_key(&name).then_some(name)
     });
     missed.collect()

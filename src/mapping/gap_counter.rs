@@ -1,6 +1,6 @@
-//! Owns counting, while rows are mapped, which fields of how many records have no value.
+//! Owns counting, while rows are mapped, which values that fields are made of how many records lack.
 
-/// Counts of the fields of a definition, by their place in it.
+/// Counts of the values of a definition, by their places among its locators.
 ///
 /// A value that the contract discards is none, nor is one that the job file supplies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +16,13 @@ impl GapCounter {
         // An empty text that cannot be converted is met twice.
         if self.open.last() != Some(&field) {
             self.open.push(field);
+        }
+    }
+
+    /// The same of a part of a field, wherever it was noted before.
+    pub(super) fn note_part(&mut self, part: usize) {
+        if !self.open.contains(&part) {
+            self.open.push(part);
         }
     }
 

@@ -35,9 +35,10 @@ impl Mapped {
 
     /// What the records lack, those left out that were there `before`.
     pub fn gaps_since(&self, definition: &Definition, before: &Before) -> Gaps {
-        let fields = definition.fields.iter().enumerate().filter_map(|(at, field)| {
-            let gaps = self.gaps.without(at) - before.gaps.without(at);
-            (gaps > 0).then(|| (field.name.clone(), gaps))
+        let values = definition.values();
+        let fields = values.iter().filter_map(|value| {
+            let gaps = self.gaps.without(value.at) - before.gaps.without(value.at);
+            (gaps > 0).then(|| (value.counted_as().into_owned(), gaps))
         });
         let deleted = self.gaps.deleted() - before.gaps.deleted();
         let records = (self.records.len() - before.records) as u64 - deleted;

@@ -268,7 +268,10 @@ impl<'a, R: Row> RowMapper<'a, R> {
                     is_good = false;
                     continue;
                 }
-                Some(Cell::Missing | Cell::Null) => continue,
+                Some(Cell::Missing | Cell::Null) => {
+                    self.gaps.note_part(part.locator);
+                    continue;
+                }
                 Some(cell) => match convert::storable_text(cell) {
                     Ok(text) => text,
                     Err(error) => {
@@ -279,6 +282,7 @@ impl<'a, R: Row> RowMapper<'a, R> {
                 },
             };
             if text.trim().is_empty() {
+                self.gaps.note_part(part.locator);
                 continue;
             }
             if !joined.is_empty() {
@@ -291,7 +295,13 @@ impl<'a, R: Row> RowMapper<'a, R> {
 
     /// What replaces a value that is not there.
     fn fall_back(&mut self, field: &'a Field, cell: Cell<'_>) -> Option<Taken<'a>> {
-        self.gaps.note(field.part.locator);
+        match &field.concat {
+            None => self.gaps.note(field.part.locator),
+            Some((also, _)) => {
+                let parts = std::iter::once(&field.part).chain(also);
+                parts.for_each(|part| self.gaps.note_part(part.locator));
+            }
+        }
         if let Some(default) = &field.default {
             return Some((Cell::Text(default), &field.plain, false));
         }

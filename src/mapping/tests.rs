@@ -665,6 +665,23 @@ fn records_are_counted_that_have_no_value_of_a_field() {
 }
 
 #[test]
+fn each_part_of_a_value_is_counted_that_records_lack() {
+    let toml = "[fields]\nname = { concat = ['a', 'b', 'c'], transform = [{ replace = 'x', with = '' }, 'trim'] }\nbrand = {}";
+    let gaps = |row: &str| {
+        let mapped = csv(toml, row);
+        let gaps = mapped.gaps_since(&definition(toml), &Before::default());
+        gaps.without.into_iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>()
+    };
+    let part = |label: &str| format!("name\u{1f}{label} 1");
+    assert!(gaps(r#"{"id":"1","a":"1","b":"2","c":"3","brand":"y"}"#).is_empty());
+    let without = gaps(r#"{"id":"1","a":"1","b":" ","brand":"y"}"#);
+    assert_eq!(without, [part("b"), part("c")]);
+    let all = ["brand 1".to_owned(), part("a"), part("b"), part("c")];
+    assert_eq!(gaps(r#"{"id":"1","b":""}"#), all, "each once");
+    assert_eq!(gaps(r#"{"id":"1","a":"x","c":"x"}"#), all, "nothing is left of it");
+}
+
+#[test]
 fn lists_objects_and_texts_of_nothing_are_no_values() {
     let toml = "[fields]\ntags = { type = 'json' }";
     let gaps = |tags: &str, typed: bool| {

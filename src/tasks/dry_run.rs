@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
+use super::content_keys::OtherColumns;
 use super::guard::{self, Looked, still_missing};
 use super::mapper::{Mapper, NamedLayout};
 use super::plan_run;
@@ -21,7 +22,7 @@ use super::{
     Effects, Task, TaskContext, TaskError, chains, emptied, in_memory, plan_replay, repeated,
 };
 use crate::db::unified_records::{self, Pending, Record};
-use crate::db::{Transaction, field_presence, parents, replay, run_tasks, schemas};
+use crate::db::{Transaction, field_presence, parents, replay, run_tasks, schemas, totals};
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::counters::Counters;
 use crate::domain::failure::FailureClass;
@@ -102,6 +103,12 @@ impl Task for DryRun {
         }
         let known = schemas::current(&context.pool, &context.source_name).await?;
         let new = new_fields(known.as_ref(), &trial.shape);
+        let others = OtherColumns::of(&context.source.definition, known.as_ref(), &trial.shape);
+        if context.mode != Mode::Replay {
+            let records = totals::records(&context.pool, &context.source_name).await?;
+            let (source, counters) = (&context.source_name, &trial.counters);
+            trial.remarks.extend(others.remark(source, context.run, counters, records));
+        }
         let reads = context.source.source.profile().reads;
         let known = known.map(|known| known.accepted).filter(|_| reads == Reads::News);
         let had = field_presence::get(&context.pool, &context.source_name).await?;
@@ -433,7 +440,7 @@ impl<'a> Trial<'a> {
             self.context.run,
             &mapped.records,
             &mut self.pending,
-            repeated::scope(self.context),
+            repeated::compared(self.context),
         )
         .await?;
         self.repeated.merge(compared.counts.repeated.clone());

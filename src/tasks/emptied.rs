@@ -14,15 +14,15 @@ use crate::domain::remark::{Remark, few};
 use crate::domain::run::Mode;
 use crate::domain::suggest::nearest_field;
 use crate::domain::text::{cut, visible};
-use crate::job_file::Definition;
 use crate::job_file::policy::Policy;
+use crate::job_file::{Definition, FieldValue};
 use crate::sources::Source;
-use crate::values::field::{FieldDefinition, Locator, first_segment, plain_header};
+use crate::values::field::{Locator, first_segment, plain_header};
 
 /// The most bytes of a name that is shown.
 const SHOWN: usize = 100;
 
-/// What earlier runs had of the fields of a job file, by their names.
+/// What earlier runs had of the values of a job file, by what they are counted as.
 pub(super) type Known = BTreeMap<String, Presence>;
 
 /// Which records a run reads.
@@ -46,9 +46,10 @@ pub(super) fn remark(
         return None;
     }
     let (mut none, mut hardly_any): (Vec<String>, Vec<String>) = Default::default();
-    for (field, label) in read_fields(definition) {
-        let with_value = gaps.with_value(&field.name);
-        let Some(before) = before(field, &label, known) else { continue };
+    let values = definition.values();
+    for (value, label) in read_values(&values) {
+        let with_value = gaps.with_value(&value.counted_as());
+        let Some(before) = before(value, &label, known) else { continue };
         if !before.is_missed_in(gaps.records(), with_value, reads) {
             continue;
         }
@@ -58,7 +59,7 @@ pub(super) fn remark(
             let then = percent(before.with_value, before.records);
             text = format!("{} of {text} ({now}, {then} before)", grouped(with_value));
         }
-        if let Some(name) = instead_of(definition, &field.from, new) {
+        if let Some(name) = instead_of(definition, value.from, new) {
             text = format!("{text}; is it `{}` now?", visible(&cut(name, SHOWN)));
         }
         let told = if with_value == 0 { &mut none } else { &mut hardly_any };
@@ -125,9 +126,10 @@ fn read_from(locator: &Locator) -> Vec<String> {
 /// What is known after a run that has read all there was to read.
 pub(super) fn after(definition: &Definition, known: &Known, gaps: &Gaps, reads: Reads) -> Known {
     let may_go = definition.contract.missing_field == Policy::Evolve;
-    let fields = read_fields(definition).filter_map(|(field, label)| {
-        let with_value = gaps.with_value(&field.name);
-        let presence = match before(field, &label, known) {
+    let values = definition.values();
+    let read = read_values(&values).filter_map(|(value, label)| {
+        let with_value = gaps.with_value(&value.counted_as());
+        let presence = match before(value, &label, known) {
             // Nothing is known of a field before it has a value.
             None if with_value == 0 => return None,
             None => Presence::first(&label, gaps.records, with_value),
@@ -137,9 +139,9 @@ pub(super) fn after(definition: &Definition, known: &Known, gaps: &Gaps, reads: 
             }
             Some(before) => before.clone().after(gaps.records(), with_value, reads),
         };
-        Some((field.name.clone(), presence))
+        Some((value.counted_as().into_owned(), presence))
     });
-    fields.collect()
+    read.collect()
 }
 
 /// The fields that are likely to be missing from so few rows: some rows had them and others did not.
@@ -149,22 +151,25 @@ pub(super) fn missing_by_accident(
     rows: u64,
     reads: Reads,
 ) -> BTreeSet<String> {
-    let accidents = read_fields(definition).filter(|(field, label)| {
-        before(field, label, known)
+    let values = definition.values();
+    let accidents = read_values(&values).filter(|(value, label)| {
+        before(value, label, known)
             .is_some_and(|before| !before.always && !before.is_missed_in(rows, 0, reads))
     });
-    accidents.filter_map(|(field, _)| field.from.label()).map(str::to_owned).collect()
+    accidents.filter_map(|(value, _)| value.from.label()).map(str::to_owned).collect()
 }
 
-/// What is known of a field that is still read from where it was.
-fn before<'k>(field: &FieldDefinition, label: &str, known: &'k Known) -> Option<&'k Presence> {
-    known.get(&field.name).filter(|before| before.from == label)
+/// What is known of a value that is still read from where it was.
+fn before<'k>(value: &FieldValue<'_>, label: &str, known: &'k Known) -> Option<&'k Presence> {
+    known.get(&*value.counted_as()).filter(|before| before.from == label)
 }
 
-/// The fields that are read from somewhere, and where, as it is kept.
-fn read_fields(definition: &Definition) -> impl Iterator<Item = (&FieldDefinition, String)> {
-    let fields = definition.fields.iter();
-    fields.filter_map(|field| Some((field, field_name::kept(field.from.label()?).into_owned())))
+/// The values that are read from somewhere, and where, as it is kept.
+fn read_values<'v, 'd>(
+    values: &'v [FieldValue<'d>],
+) -> impl Iterator<Item = (&'v FieldValue<'d>, String)> {
+    let values = values.iter();
+    values.filter_map(|value| Some((value, field_name::kept(value.from.label()?).into_owned())))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use super::planned::{Planned, PlannedFile};
 use super::position::{self, Read};
 use super::snapshot_schema::Snapshot;
 use super::{
-    SourceInUse, TaskError, after, chains, dry_run, emptied, guard, key_change, met_twice,
-    repeated, run_parents,
+    SourceInUse, TaskError, after, chains, content_keys, dry_run, emptied, guard, key_change,
+    met_twice, repeated, run_parents,
 };
 use crate::db::runs::progress::{self, RunProgress};
 use crate::db::runs::{self, Run};
@@ -89,7 +89,15 @@ pub(super) async fn finish_run(
     remarks.extend(failures.remark);
     if let (false, Some(source)) = (failures.any, source) {
         remarks.extend(look_at_fields(transaction, &run, source).await?);
-        remarks.extend(key_change::remark(transaction, &run, source).await?);
+        let other_keys = key_change::remark(transaction, &run, source).await?;
+        // Keys of another kind say more than keys of other columns.
+        remarks.extend(match other_keys {
+            Some(remark) => Some(remark),
+            None => {
+                let snapshot = snapshot(transaction, id).await?;
+                content_keys::remark(transaction, &run, &snapshot.other_columns).await?
+            }
+        });
         if run.mode != Mode::Replay {
             let watermarks = run_tasks::watermarks(&mut *transaction, id).await?;
             remarks.extend(source.source.remarks(&watermarks));

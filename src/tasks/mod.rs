@@ -21,6 +21,7 @@ mod batches;
 mod chains;
 mod chunk_cache;
 mod complete_task;
+mod content_keys;
 mod deletions;
 mod emptied;
 mod evaluated_rows;

@@ -107,7 +107,7 @@ impl Task for NormalizeBatch {
             context.run,
             &mapped.records,
             expect,
-            repeated::scope(context),
+            repeated::compared(context),
             &still_deleted,
         )
         .await?;

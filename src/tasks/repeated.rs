@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::PgConnection;
 
 use super::{TaskContext, TaskError};
-use crate::db::unified_records::Scope;
+use crate::db::unified_records::{Repeats, Scope};
 use crate::db::{run_tasks, source_files};
 use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
@@ -21,11 +21,12 @@ const SHOWN: usize = 100;
 
 /// Which rows of the run are compared. A replay may normalize pages of several runs, which are several
 /// answers.
-pub(super) fn scope(context: &TaskContext) -> Scope {
-    match (context.source.source.profile().reads, context.mode) {
+pub(super) fn compared(context: &TaskContext) -> Repeats {
+    let scope = match (context.source.source.profile().reads, context.mode) {
         (Reads::Again, Mode::Incremental | Mode::Full) => Scope::Run,
         (Reads::Again, Mode::Replay) | (Reads::News, _) => Scope::Payload,
-    }
+    };
+    Repeats { scope, counts_equal: context.source.definition.external_id.is_content() }
 }
 
 /// What there is to say of the keys that the tasks of a run have met several times.
@@ -58,7 +59,7 @@ pub(super) async fn equal_remark(
         true => run_tasks::equal_rows(&mut *transaction, run).await?,
         false => 0,
     };
-    let exact = equal == 0 || run_tasks::repeats_are_seen(transaction, run).await?;
+    let exact = equal == 0 || run_tasks::equal_rows_are_seen(transaction, run).await?;
     Ok(of_equal(definition, equal, exact))
 }
 

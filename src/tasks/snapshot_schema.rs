@@ -6,6 +6,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use super::content_keys::OtherColumns;
 use super::planned::Planned;
 use super::read_slice::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError, emptied, guard};
@@ -55,6 +56,9 @@ pub(super) struct Snapshot {
     /// Names of fields that no earlier run had, the first ones of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub new: BTreeSet<String>,
+    /// Where keys are made of all that rows hold: what rows have besides, or have no more.
+    #[serde(default, skip_serializing_if = "OtherColumns::is_none")]
+    pub other_columns: OtherColumns,
 }
 
 impl Task for SnapshotSchema {
@@ -102,6 +106,7 @@ impl Task for SnapshotSchema {
         let absent =
             absent_fields(definition, &seen.shape, &seen.leading_nowhere, known, &had, reads);
         let new = new_fields(current.as_ref(), &seen.shape);
+        let other_columns = OtherColumns::of(definition, current.as_ref(), &seen.shape);
         match current {
             None if seen.complete && seen.shape.rows > 0 => {
                 let observed = Schema::of(&seen.shape);
@@ -130,7 +135,7 @@ impl Task for SnapshotSchema {
             .chain(absent)
             .chain(too_many)
             .chain(view);
-        let snapshot = Snapshot { remarks: remarks.collect(), new };
+        let snapshot = Snapshot { remarks: remarks.collect(), new, other_columns };
         let result = serde_json::to_value(&snapshot)
             .map_err(|error| TaskError::Inconsistent(error.to_string()))?;
         Ok(Effects { result: Some(result), ..Effects::default() })

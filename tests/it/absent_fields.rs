@@ -326,3 +326,36 @@ async fn a_sweep_that_breaks_off_overwrites_nothing_with_nothing_either() {
     assert_eq!(app.texts(RECORDS).await, before);
     app.database.close().await;
 }
+
+/// Each column that a field is put together of is watched as one that is a field of its own.
+#[tokio::test]
+async fn a_column_that_a_field_is_put_together_of_is_missed_when_it_is_gone_or_emptied() {
+    let names =
+        "select concat_ws(' ', external_id, name) from unified_records order by external_id::int";
+    let concat = "name = { concat = [\"first\", \"last\"] }";
+    for missing in ["guard", "evolve"] {
+        let app = TestApp::empty().await;
+        let job = csv_job("Vendor", &format!("[contract]\nmissing_field = \"{missing}\"\n"));
+        app.write("items.toml", job.replace("name = { column = \"name\" }", concat));
+        let rows = |from: usize, row: &str| -> String {
+            (from..from + 20)
+                .map(|id| format!("{id},{}\n", row.replace('#', &id.to_string())))
+                .collect()
+        };
+        app.write("a.csv", format!("id,first,last,price\n{}", rows(1, "f#,l#,1")));
+        assert_eq!(app.run("items").await.status, Success);
+        // Emptied.
+        app.write("b.csv", format!("id,first,last,price\n{}", rows(21, "f#,,1")));
+        let run = app.run("items").await;
+        let says = "none of 20 records has a value of `last`, and earlier ones had";
+        assert_eq!(run.status == Degraded, missing == "guard", "{run:?}");
+        assert_eq!(note(&run).contains(says), missing == "guard", "{run:?}");
+        // Gone.
+        app.write("c.csv", format!("id,first,price\n{}", rows(1, "F#,1")));
+        let run = app.run("items").await;
+        assert_eq!(run.status == Success, missing == "evolve", "{run:?}");
+        let first = app.texts(names).await[0].clone();
+        assert_eq!(first, if missing == "guard" { "1 f1 l1" } else { "1 F1" }, "{run:?}");
+        app.database.close().await;
+    }
+}

@@ -97,6 +97,65 @@ async fn all_that_a_row_holds_is_its_key_wherever_it_stands_and_equal_rows_are_c
     app.database.close().await;
 }
 
+#[tokio::test]
+async fn other_columns_make_other_keys_and_the_run_says_so() {
+    let app = app("content", "").await;
+    app.write("a.csv", "name,n,Unit Price\nx,1,2\ny,2,2\nz,3,\n");
+    assert_eq!(app.run("s").await.status, RunStatus::Success);
+    // Another way to write the same names.
+    app.write("a.csv", "N,NAME,unit_price\n1,x,2\n2,y,2\n3,z,\n");
+    let run = app.run("s").await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(counts(&run), [0, 0, 3, 0], "{run:?}");
+    // A column more of which only some rows have a value.
+    app.write("a.csv", "name,n,unit price,note\nx,1,2,\ny,2,2,\nz,3,,late\n");
+    let run = app.run("s").await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(counts(&run), [1, 0, 2, 0], "{run:?}");
+    assert!(note(&run).contains("the columns are others than before (new: `note`)"), "{run:?}");
+    // All have one.
+    app.write("a.csv", "name,n,unit price,note,shop\nx,1,2,,a\ny,2,2,,a\nz,3,,late,a\n");
+    let dry = app.run_as("s", &RunRequest { dry_run: true, ..request(Mode::Incremental) }).await;
+    assert!(note(&dry).contains("(new: `shop`)"), "{dry:?}");
+    let run = app.run("s").await;
+    assert_eq!((run.status, counts(&run)), (RunStatus::Degraded, [3, 0, 0, 0]), "{run:?}");
+    assert!(note(&run).contains("(new: `shop`)"), "{run:?}");
+    assert!(note(&run).contains("4 earlier and 3 new records"), "{run:?}");
+    // One is gone that all had.
+    app.write("a.csv", "name,unit price,note,shop\nx,2,,a\ny,2,,a\nz,,late,a\n");
+    let run = app.run("s").await;
+    assert_eq!((run.status, counts(&run)[0]), (RunStatus::Degraded, 3), "{run:?}");
+    assert!(note(&run).contains("(gone: `n`)"), "{run:?}");
+    // As it says.
+    let statement = note(&run).split('`').find(|text| text.starts_with("delete")).unwrap();
+    let statement: &'static str = Box::leak(statement.to_owned().into_boxed_str());
+    sqlx::raw_sql(statement).execute(&app.pool).await.unwrap();
+    let run = app.run_mode("s", Mode::Full).await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(counts(&run), [0, 0, 3, 0], "{run:?}");
+    assert_eq!(app.texts(KEYS).await.len(), 3);
+    app.database.close().await;
+}
+
+/// The rows of a file are written in several batches, which know of each other only what the table says.
+#[tokio::test]
+async fn equal_rows_are_counted_exactly_wherever_a_file_is_cut() {
+    let app = app("content", "").await;
+    let rows: String = (0..900).map(|n| format!("{},1\n", n % 300)).collect();
+    app.write("a.csv", format!("name,n\n{rows}"));
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [300, 0, 600, 0], "{run:?}");
+    assert!(note(&run).starts_with("600 rows are equal to one in front"), "{run:?}");
+    let batches = "select count(*)::text from run_tasks where payload ->> 'rows' <> 'single' and role = 'normalize'";
+    assert_ne!(app.texts(batches).await, ["1"]);
+    // What stands in front of rows that are new is not read again.
+    app.write("a.csv", format!("name,n\n{rows}300,1\n300,1\n1,1\n"));
+    let run = app.run("s").await;
+    assert_eq!(counts(&run), [1, 0, 2, 0], "{run:?}");
+    assert!(note(&run).contains("at least 1 row is equal"), "{run:?}");
+    app.database.close().await;
+}
+
 /// Rows that had keys of their own have the same one now: the last of them counts, whichever is normalized first.
 #[tokio::test]
 async fn a_replay_under_another_key_applies_rows_in_their_order() {
@@ -117,6 +176,39 @@ async fn a_replay_under_another_key_applies_rows_in_their_order() {
         assert_eq!(app.texts(order).await, ["ordered"]);
     }
     app.database.close().await;
+}
+
+/// Two names of a file are no two files: links, and paths that are written in two ways.
+#[tokio::test]
+async fn a_file_that_several_names_lead_to_is_read_once() {
+    for key in ["\"row_number\"", "[\"name\"]"] {
+        let app = TestApp::empty().await;
+        let paths = "[\"d/*.csv\", \"./d/x.csv\", \"e/../d/x.csv\"]";
+        app.write("s.toml", job("KEY", "").replace("\"KEY\"", key).replace("[\"*.csv\"]", paths));
+        app.write("d/x.csv", "name\na\nb\n");
+        app.write("e/y.csv", "name\n");
+        std::os::unix::fs::symlink("x.csv", app.path("d/current.csv")).unwrap();
+        for dry_run in [true, false] {
+            let run = app.run_as("s", &RunRequest { dry_run, ..request(Mode::Incremental) }).await;
+            assert_eq!(counts(&run), [2, 0, 0, 0], "{key} {run:?}");
+            assert!(run.status == RunStatus::Success, "{run:?}");
+            assert!(
+                note(&run).contains("d/current.csv is the same file as d/x.csv, and read once"),
+                "{run:?}"
+            );
+        }
+        let keys =
+            if key.starts_with('[') { ["a a", "b b"] } else { ["d/x.csv|1 a", "d/x.csv|2 b"] };
+        assert_eq!(app.texts(KEYS).await, keys);
+        // The link leads elsewhere now: what it was another name of is read on.
+        app.write("d/z.csv", "name\nc\n");
+        std::fs::remove_file(app.path("d/current.csv")).unwrap();
+        std::os::unix::fs::symlink("z.csv", app.path("d/current.csv")).unwrap();
+        app.write("d/x.csv", "name\na\nb\nd\n");
+        let run = app.run("s").await;
+        assert_eq!(counts(&run), [2, 0, 0, 0], "{run:?}");
+        app.database.close().await;
+    }
 }
 
 /// The member of an archive, and a file that is called like it.

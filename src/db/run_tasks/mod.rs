@@ -20,9 +20,10 @@ use crate::domain::task::{TaskKind, TaskPayload, TaskRole};
 pub use lanes::{LaneMark, broken_lanes, is_any_lane_of_several, lane_marks};
 pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
-    ReadSlice, any_unread, equal_rows, file_notes, files_of_slices, gaps, is_any_missing, kept_out,
-    missing_before, missing_in_slices, next_batch, read_slices, repeated_keys, repeats_are_seen,
-    result, results_of_slices, set_aside, sizes_of_slices, watermarks,
+    ReadSlice, any_unread, equal_rows, equal_rows_are_seen, file_notes, files_of_slices, gaps,
+    is_any_missing, kept_out, missing_before, missing_in_slices, next_batch, read_slices,
+    repeated_keys, repeats_are_seen, result, results_of_slices, set_aside, sizes_of_slices,
+    watermarks,
 };
 
 string_enum! {

@@ -192,6 +192,32 @@ pub async fn repeats_are_seen(
     .await
 }
 
+/// The same of the rows that say what one in front of them says: also that no file was read only from where it had
+/// ended before, since what stands there is not known.
+///
+/// # Errors
+/// Database errors.
+pub async fn equal_rows_are_seen(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"with files as (
+            select payload ->> 'file_id' as id, min((payload -> 'chunk' ->> 'first_row')::bigint) as first_row
+            from run_tasks where run_id = $1 and role = 'read' and payload ? 'file_id'
+            group by 1
+         )
+         select not exists (select 1 from files where first_row > 1) and (
+            (select count(*) <= 1 from run_tasks
+             where run_id = $1 and role = 'normalize' and payload ->> 'rows' <> 'single')
+            or exists (select 1 from etl_runs where id = $1 and from_empty) and (select count(*) <= 1 from files)
+         ) as "seen!""#,
+        run.0,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// Whether a part of the source could not be read.
 ///
 /// # Errors

@@ -70,6 +70,15 @@ pub enum Scope {
     Run,
 }
 
+/// What is to be noticed of rows that have a key in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeats {
+    /// Which of them must not differ unnoticed.
+    pub scope: Scope,
+    /// Whether those are counted that say the same: where keys are made of all that rows hold, nothing else tells of them.
+    pub counts_equal: bool,
+}
+
 /// Those of these keys whose records are marked as deleted by runs that are not earlier than the ones that read the rows:
 /// the rows do not say that the source shows them again.
 ///
@@ -104,7 +113,7 @@ pub async fn upsert(
     run: RunId,
     batch: &RecordBatch,
     expect: Expect,
-    scope: Scope,
+    repeats: Repeats,
     still_deleted: &HashSet<String>,
 ) -> Result<Upserted, sqlx::Error> {
     if batch.is_empty() {
@@ -114,8 +123,9 @@ pub async fn upsert(
     if expect == Expect::NewKeys && insert_new(connection, source, run, batch, &order).await? {
         return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
     }
-    let probed = probe(&mut *connection, source, run, batch, &order).await?;
-    let (repeated, equal) = repeated(batch, &order, &probed, scope);
+    let probed =
+        probe(&mut *connection, (source, run), batch, &order, repeats.counts_equal).await?;
+    let (repeated, equal) = repeated(batch, &order, &probed, repeats.scope);
     let mut plan = plan(batch, &order, &probed.stored);
     let many_new = !are_few(batch, &plan.new);
     if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
@@ -185,13 +195,13 @@ pub async fn compare(
     run: RunId,
     batch: &RecordBatch,
     pending: &mut Pending,
-    scope: Scope,
+    repeats: Repeats,
 ) -> Result<Compared, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Compared::default());
     }
     let order = sorted(batch);
-    let mut probed = probe(connection, source, run, batch, &order).await?;
+    let mut probed = probe(connection, (source, run), batch, &order, repeats.counts_equal).await?;
     let Probed { stored, of_run } = &mut probed;
     for (at, (group, stored)) in groups(batch, &order).zip(stored).enumerate() {
         let Some(last) = group.last().map(|row| batch.get(*row)) else { continue };
@@ -206,7 +216,7 @@ pub async fn compare(
             pending.written.insert(key, Written { hash, raw, row });
         }
     }
-    let (repeated, equal) = repeated(batch, &order, &probed, scope);
+    let (repeated, equal) = repeated(batch, &order, &probed, repeats.scope);
     let Plan { counts, new, changed } = plan(batch, &order, &probed.stored);
     Ok(Compared { counts: Upserted { repeated, equal, ..counts }, new, changed })
 }

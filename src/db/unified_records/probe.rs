@@ -15,17 +15,18 @@ use crate::domain::run::RunId;
 pub(super) struct Probed {
     /// The hash of what each group's key has, in group order.
     pub stored: Vec<Option<ContentHash>>,
-    /// The groups whose keys got another content from an earlier row of the same run, and that row.
+    /// The groups whose keys got another content from an earlier row of the same run, and that row; if asked for, the same one
+    /// as well.
     pub of_run: HashMap<usize, Place>,
 }
 
-/// Looks the keys of a batch up.
+/// Looks the keys of a batch up. `also_equal` says that those are wanted, too, that have their content from the same run.
 pub(super) async fn probe(
     connection: &mut PgConnection,
-    source: &str,
-    run: RunId,
+    (source, run): (&str, RunId),
     batch: &RecordBatch,
     order: &[usize],
+    also_equal: bool,
 ) -> Result<Probed, sqlx::Error> {
     let lasts = || groups(batch, order).filter_map(|g| g.last()).map(|row| batch.get(*row));
     let keys: Vec<&str> = lasts().map(RecordView::external_id).collect();
@@ -41,8 +42,10 @@ pub(super) async fn probe(
     .fetch_one(&mut *connection)
     .await?;
     let different = match dense {
-        true => different_in_range(&mut *connection, source, run, &keys, &sent).await?,
-        false => different(&mut *connection, source, run, &keys, &sent).await?,
+        true => {
+            different_in_range(&mut *connection, (source, run), &keys, &sent, also_equal).await?
+        }
+        false => different(&mut *connection, (source, run), &keys, &sent, also_equal).await?,
     };
     sqlx::query!(
         "select set_config('enable_seqscan', 'on', true) as seqscan,
@@ -77,7 +80,7 @@ fn known(batch: &RecordBatch, group: &[usize], hash: &[u8], scratch: &mut Vec<u8
     }
 }
 
-/// A key that is new, or whose content is another. Most keys of a file that is read again are
+/// A key that is new, or whose content is another, or is asked for. Most keys of a file that is read again are
 /// unchanged; those are not returned.
 struct Different {
     /// Its place among the keys, from 1.
@@ -116,10 +119,10 @@ async fn is_dense(
 
 async fn different_in_range(
     connection: &mut PgConnection,
-    source: &str,
-    run: RunId,
+    (source, run): (&str, RunId),
     keys: &[&str],
     hashes: &[&[u8]],
+    also_equal: bool,
 ) -> Result<Vec<Different>, sqlx::Error> {
     sqlx::query_as!(
         Different,
@@ -132,13 +135,14 @@ async fn different_in_range(
             select external_id, content_hash, last_run_id, raw_ref, raw_row from unified_records
             where source = $1 and external_id between $4 and $5
          ) as r on r.external_id = p.external_id
-         where r.content_hash is distinct from p.content_hash"#,
+         where r.content_hash is distinct from p.content_hash or $7 and r.last_run_id = $6"#,
         source,
         keys as &[&str],
         hashes as &[&[u8]],
         keys.first().copied(),
         keys.last().copied(),
         run.0,
+        also_equal,
     )
     .fetch_all(connection)
     .await
@@ -146,10 +150,10 @@ async fn different_in_range(
 
 async fn different(
     connection: &mut PgConnection,
-    source: &str,
-    run: RunId,
+    (source, run): (&str, RunId),
     keys: &[&str],
     hashes: &[&[u8]],
+    also_equal: bool,
 ) -> Result<Vec<Different>, sqlx::Error> {
     sqlx::query_as!(
         Different,
@@ -163,11 +167,12 @@ async fn different(
             where source = $1 and external_id = p.external_id
             limit 1
          ) as r on true
-         where r.content_hash is distinct from p.content_hash"#,
+         where r.content_hash is distinct from p.content_hash or $5 and r.last_run_id = $4"#,
         source,
         keys as &[&str],
         hashes as &[&[u8]],
         run.0,
+        also_equal,
     )
     .fetch_all(connection)
     .await

@@ -15,6 +15,7 @@ mod plan_files;
 mod position;
 mod remarks;
 mod rules;
+mod same_files;
 mod setup;
 
 use std::path::Path;

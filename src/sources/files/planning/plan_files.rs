@@ -11,6 +11,7 @@ use super::guard::{FileGuard, lacking_of};
 use super::position::{Before, Group, Seen, ToLand, Unreadable};
 use super::remarks::FileRemarks;
 use super::rules::looks_for_missing;
+use super::same_files;
 use super::setup::Setup;
 use crate::domain::bloom_filter::{BloomFilter, KeyOrder};
 use crate::domain::file::{CommittedFile, KnownFile};
@@ -89,8 +90,11 @@ impl<'a> Planning<'a> {
 
     /// Plans what was found. Blocking.
     pub fn plan(mut self, found: AllFound) -> Result<Plan, SourceError> {
-        let AllFound { files, left_out } = found;
+        let AllFound { files, mut left_out } = found;
         let base = self.setup.definition.base_dir();
+        let is_known = |name: &str| !self.versions(name).is_empty();
+        let (files, other_names) = same_files::once(base, files, is_known);
+        left_out.extend(other_names);
         let sizes = files.iter().map(|file| match file {
             Found::Here(path) => path.metadata().map_or(0, |file| file.len()),
             Found::There(_) => 0,

@@ -162,20 +162,32 @@ pub(super) fn begins_with(beginning: &[u8], endings: &[&str]) -> bool {
     name.ends_with('/') || endings.iter().any(|ending| name.ends_with(ending))
 }
 
+/// Whether a member is read: what is hidden, and what macOS puts beside files, only if a pattern names it so.
 fn is_chosen(name: &str, patterns: &[Pattern]) -> bool {
+    let hidden: Vec<&str> = name.split(['/', '\\']).filter(|part| is_hidden(part)).collect();
     if patterns.is_empty() {
-        let is_hidden = |part: &str| {
-            part == "__MACOSX" || part.starts_with('.') && !part.trim_matches('.').is_empty()
-        };
-        return !name.split(['/', '\\']).any(is_hidden);
+        return hidden.is_empty();
     }
     // A pattern without a folder is one of names, wherever they are.
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
     let file = name.rsplit('/').next().unwrap_or(name);
-    patterns.iter().any(|pattern| match pattern.as_str().contains('/') {
-        true => pattern.matches_with(name, options),
-        false => pattern.matches_with(file, options),
+    patterns.iter().any(|pattern| {
+        let text = pattern.as_str();
+        if !text.contains('/') {
+            let is_named = hidden.is_empty() || is_hidden(file) && is_hidden(text);
+            return is_named && pattern.matches_with(file, options);
+        }
+        let mut named = text.split('/').filter(|part| is_hidden(part));
+        let are_named = hidden
+            .iter()
+            .all(|part| named.any(|name| Pattern::new(name).is_ok_and(|name| name.matches(part))));
+        are_named && pattern.matches_with(name, options)
     })
+}
+
+/// Whether a name, or a part of a pattern, is one of those that nobody sees.
+fn is_hidden(part: &str) -> bool {
+    part == "__MACOSX" || part.starts_with('.') && !part.trim_matches('.').is_empty()
 }
 
 fn nothing_chosen(others: &[&str], patterns: &[Pattern]) -> String {

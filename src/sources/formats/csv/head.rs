@@ -1,12 +1,13 @@
 //! Owns the start of a file: byte order mark, preamble, dialect and header, up to the first row.
 //! Looks at bytes; must not know where they come from.
 
-use super::grammar::{Grammar, NoCloseMemo};
-use super::header::{carried, duplicates, first_row, joined, numbered, visible_name};
+use super::grammar::NoCloseMemo;
+use super::header::{carried, duplicates, joined, numbered, visible_name};
 use super::header_rows;
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, TABLE};
-use super::preamble::{Preamble, lines_above_header};
+use super::preamble::{Preamble, lines_above_header, lines_above_tall_header};
+use super::repeated::{self, HeaderRow};
 use super::row::{CsvReader, RowBuffer};
 use super::sniff::{self, Known, SAMPLE, Sniffed};
 use super::width;
@@ -15,13 +16,11 @@ use crate::sources::files::columns;
 use crate::sources::files::encodings::{Reading, Unreadable};
 use crate::sources::files::first_bytes;
 use crate::sources::files::format::{Doubts, Head};
-use crate::sources::{FirstRow, SourceError, SourceErrorKind};
+use crate::sources::{SourceError, SourceErrorKind};
 use crate::values::field::Locator;
 
 /// The most bytes of a header: its names are kept with the file, and each reader of it holds them.
 const MAX_HEADER: usize = 8 << 20;
-/// The most bytes of a header that is looked for again between rows.
-const MAX_REPEATED: usize = 4 << 10;
 
 /// Understands the start of files.
 pub(super) struct Beginning<'a> {
@@ -70,17 +69,26 @@ impl Beginning<'_> {
             Ok(Some(Table { has_needed: true, .. })) => None,
             _ => self.table_below(&params, reading, &text[start..], complete),
         };
-        if found.is_none() && !matches!(&first, Ok(Some(Table { has_needed: true, .. }))) {
+        let is_first = matches!(&first, Ok(Some(Table { has_needed: true, .. })));
+        let tall = match found.is_none() && !is_first {
+            true => self.tall_table_below(&params, reading, &text[start..], complete),
+            false => None,
+        };
+        if found.is_none() && tall.is_none() && !is_first {
             self.refuse_json(&text[mark..])?;
         }
-        let (mut above, length, table) = match found {
-            Some(found) => found,
-            None => match first? {
+        let mut notes = Vec::new();
+        let (mut above, length, table) = match (found, tall) {
+            (Some(found), _) => found,
+            (None, Some(tall)) => {
+                notes.push(header_rows::note(tall.rows, tall.more));
+                (tall.lines, tall.start, tall.table)
+            }
+            (None, None) => match first? {
                 Some(table) => (0, 0, table),
                 None => return Ok(None),
             },
         };
-        let mut notes = Vec::new();
         let (length, table) = match self.taller_header(
             &params,
             reading,
@@ -108,6 +116,7 @@ impl Beginning<'_> {
             let (header_end, first_row) = (text.len(), text.len());
             return Ok(Some(Head { layout: layout.store()?, header_end, first_row }));
         }
+        repeated::lines_above(&mut layout, &text[mark..start], header)?;
         let grammar = layout.grammar(layout.encoding()?);
         let Some(blank) = grammar.blank_lines(&text[header_end..], complete) else {
             return Ok(None);
@@ -202,6 +211,39 @@ impl Beginning<'_> {
         best
     }
 
+    /// The table below lines above a header of several rows, none of which names a mapped column by itself. Its `lines`
+    /// are those above it.
+    fn tall_table_below(
+        &self,
+        params: &CsvParams,
+        reading: Reading,
+        text: &[u8],
+        complete: bool,
+    ) -> Option<Taller> {
+        if !matches!(params.header, Header::Auto(_)) || params.header_rows != 1 {
+            return None;
+        }
+        let starts = lines_above_tall_header(text, self.wanted);
+        let starts = starts.into_iter().take(header_rows::MOST_TRIED);
+        starts.into_iter().find_map(|(lines, start)| {
+            let of_rows = (2..=header_rows::MOST).filter_map(|rows| {
+                let params = CsvParams { header_rows: rows, ..params.clone() };
+                let table = self.table(&params, reading, &text[start..], complete).ok()??;
+                let more = table.located;
+                let is_one = table.has_needed && more > 0;
+                (is_one && !self.are_rows(&text[..start], &table)).then_some(Taller {
+                    lines,
+                    start,
+                    rows,
+                    more,
+                    table,
+                })
+            });
+            // Of those with as many columns the one with the fewest rows.
+            of_rows.rev().max_by_key(|tall| tall.table.located)
+        })
+    }
+
     /// Whether the lines above a header hold rows of its width, or quotes that it stands in: then they are data, and
     /// the header is none.
     fn are_rows(&self, above: &[u8], table: &Table) -> bool {
@@ -262,7 +304,7 @@ impl Beginning<'_> {
         let sample = &text[header.length..text.len().min(header.length + SAMPLE)];
         let whole = complete && header.length + sample.len() == text.len();
         if !matches!(params.header, Header::Present(false)) {
-            layout.repeated_header = repeated(params, &layout, header.last, sample)?;
+            repeated::decide(&params.header, &mut layout, &header.rows, sample, &located)?;
         }
         let has_header = matches!(params.header, Header::Auto(_) | Header::Present(true));
         if has_header || params.extra_fields.is_some() {
@@ -282,16 +324,15 @@ impl Beginning<'_> {
     ) -> Result<Option<Names<'t>>, SourceError> {
         let rows = match &params.header {
             Header::Names(names) => {
-                return Ok(Some(Names { columns: names.clone(), length: 0, last: &[] }));
+                return Ok(Some(Names { columns: names.clone(), length: 0, rows: Vec::new() }));
             }
             Header::Present(false) => 1,
             Header::Present(true) | Header::Auto(_) => params.header_rows,
         };
         let file = self.file;
         let reader = CsvReader::of_header(layout)?;
-        let mut found: Vec<Vec<String>> = Vec::new();
+        let mut found: Vec<HeaderRow<'_>> = Vec::new();
         let (mut at, mut end) = (0, 0);
-        let mut last: &[u8] = &[];
         let Some(blank) = reader.grammar.blank_lines(table, complete) else { return Ok(None) };
         at += blank;
         for _ in 0..rows {
@@ -310,16 +351,19 @@ impl Beginning<'_> {
                 return Err(too_long(file));
             }
             let content = reader.grammar.content(&rest[..span.row]);
-            found.push(names(file, &reader, content)?);
-            last = content;
+            found.push(HeaderRow { content, cells: names(file, &reader, content)? });
             end = at + span.row;
             at += span.next;
         }
         Ok(Some(match params.header {
             Header::Present(false) => {
-                Names { columns: numbered(found.first().map_or(0, Vec::len)), length: 0, last: &[] }
+                let columns = numbered(found.first().map_or(0, |row| row.cells.len()));
+                Names { columns, length: 0, rows: Vec::new() }
             }
-            _ => Names { columns: self.joined(&found), length: end, last },
+            _ => {
+                let cells: Vec<_> = found.iter().map(|row| row.cells.clone()).collect();
+                Names { columns: self.joined(&cells), length: end, rows: found }
+            }
         }))
     }
 
@@ -343,51 +387,11 @@ struct Taller {
     table: Table,
 }
 
-/// The columns, the length of the header and its last row.
+/// The columns, the length of the header and its rows.
 struct Names<'t> {
     columns: Vec<String>,
     length: usize,
-    last: &'t [u8],
-}
-
-/// The header as it may be repeated further down, in a table of several columns: its last row, or that of a file whose columns
-/// the job file names, or these names.
-fn repeated(
-    params: &CsvParams,
-    layout: &CsvLayout,
-    header: &[u8],
-    rows: &[u8],
-) -> Result<Option<String>, SourceError> {
-    let encoding = layout.encoding()?;
-    let row = match &params.header {
-        Header::Names(names) => {
-            let grammar: Grammar = layout.grammar(encoding);
-            let blank = grammar.blank_lines(rows, true).unwrap_or(0);
-            let length = grammar.first_line(&rows[blank..], true).unwrap_or(0);
-            let content = grammar.content(&rows[blank..blank + length]);
-            let mut fields = Vec::new();
-            grammar.fields(content, &mut fields);
-            let text = |start: u32, end: u32| {
-                encoding.decode_without_bom_handling(&content[start as usize..end as usize]).0
-            };
-            let cells: Vec<_> = fields.iter().map(|field| text(field.start, field.end)).collect();
-            let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
-            let all = cells.len() == names.len();
-            if all && first_row(names, &cells) == FirstRow::Header {
-                encoding.decode_without_bom_handling(content).0.into_owned()
-            } else {
-                names.join(&layout.dialect.delimiter)
-            }
-        }
-        _ => encoding.decode_without_bom_handling(header).0.into_owned(),
-    };
-    let quote = layout.dialect.quote;
-    let row: String =
-        row.trim_start_matches('\u{feff}').chars().filter(|c| Some(*c) != quote).collect();
-    // What cannot be written is not found.
-    let (_, _, lossy) = encoding.encode(&row);
-    let fits = layout.columns.len() > 1 && !row.is_empty() && row.len() <= MAX_REPEATED;
-    Ok(Some(row).filter(|row| fits && !lossy && !row.contains(['\n', '\r', '\u{fffd}'])))
+    rows: Vec<HeaderRow<'t>>,
 }
 
 fn too_long(file: &str) -> SourceError {

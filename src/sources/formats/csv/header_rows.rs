@@ -4,6 +4,9 @@
 /// The most rows of a header that is found.
 pub(super) const MOST: u32 = 3;
 
+/// At so many places a header of several rows is looked for that no name in a single line tells of.
+pub(super) const MOST_TRIED: usize = 8;
+
 /// What is said of a header of so many rows, by which so many columns more are found.
 pub(super) fn note(rows: u32, more: usize) -> String {
     let columns = match more {

@@ -6,7 +6,7 @@ use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
 use super::dialect::{Dialect, LineEnd};
-use super::grammar::{Blank, Grammar};
+use super::grammar::{Blank, Grammar, Headers};
 use super::header::is_invisible;
 use super::params::{RaggedRows, StrayQuotes};
 use crate::domain::file::Layout;
@@ -52,6 +52,10 @@ pub(super) struct CsvLayout {
     /// The header without its quotes, which may be repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeated_header: Option<String>,
+    /// Lines without their quotes that may be repeated where they follow each other: a header of several lines, or one with
+    /// lines above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeated_lines: Vec<Vec<String>>,
     /// What reading the whole file showed to be a wrong guess, see [`super::doubts`].
     #[serde(default, skip_serializing_if = "is_none")]
     pub doubts: u8,
@@ -97,6 +101,7 @@ impl CsvLayout {
             extra: Extra::default(),
             skip_empty_rows: false,
             repeated_header: None,
+            repeated_lines: Vec::new(),
             doubts: 0,
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -105,10 +110,12 @@ impl CsvLayout {
 
     /// The grammar of its rows.
     pub fn grammar(&self, encoding: &'static Encoding) -> Grammar {
-        let header = self.repeated_header.as_deref().filter(|header| !header.is_empty());
+        let line = |line: &String| encoding.encode(line).0.into_owned();
+        let several = self.repeated_lines.iter().map(|lines| lines.iter().map(line).collect());
+        let one = self.repeated_header.iter().map(|header| vec![line(header)]);
         let blank = Blank {
             delimiters: self.skip_empty_rows && self.columns.len() > 1,
-            header: header.map(|header| encoding.encode(header).0.into_owned().into()),
+            headers: Headers::new(several.chain(one)),
             ..Blank::of(self.columns.len())
         };
         Grammar::new(&self.dialect, blank, self.max_row_bytes)
@@ -163,6 +170,7 @@ impl CsvLayout {
             dialect: Dialect { stray_quotes, ..self.dialect.clone() },
             skip_empty_rows: false,
             repeated_header: None,
+            repeated_lines: Vec::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
             revision: old.revision,

@@ -17,6 +17,7 @@ mod preamble;
 mod reader;
 #[cfg(any(test, fuzzing))]
 pub mod reference_grammar;
+mod repeated;
 mod row;
 mod shape;
 mod sniff;

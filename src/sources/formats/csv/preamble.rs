@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::dialect::Dialect;
 use super::grammar::{Blank, Grammar, NoCloseMemo};
+use super::header_rows;
 use super::params::CsvParams;
 use super::sniff::{DELIMITERS, SAMPLE};
 use super::trial::line_end;
@@ -114,37 +115,60 @@ pub(super) fn lines_above_header<'a>(
     text: &'a [u8],
     wanted: &'a [Wanted],
 ) -> impl Iterator<Item = (u32, usize)> + 'a {
+    let names: Vec<String> =
+        names(wanted).iter().map(|name| fold(name)).filter(|name| !name.is_empty()).collect();
+    let lines = lines(text).into_iter();
+    let named = lines.filter(move |(_, _, line)| names.iter().any(|name| line.has(name)));
+    named.map(|(lines, at, _)| (lines, at))
+}
+
+/// The same of lines in which the name of a mapped column begins that ends in one of the next: a header of several rows.
+pub(super) fn lines_above_tall_header(text: &[u8], wanted: &[Wanted]) -> Vec<(u32, usize)> {
+    let names = names(wanted);
+    let ends = names.iter().filter_map(|name| {
+        let mut words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        Some((fold(words.next()?), fold(words.next_back()?)))
+    });
+    let ends: Vec<_> = ends.collect();
+    let lines = lines(text);
+    let begins = |(place, (_, _, line)): &(usize, &(u32, usize, Words))| {
+        let below = lines[place + 1..].iter().take(header_rows::MOST as usize - 1);
+        let ends_below = |last: &str| below.clone().any(|(_, _, line)| line.has(last));
+        ends.iter().any(|(first, last)| line.has(first) && ends_below(last))
+    };
+    lines.iter().enumerate().filter(begins).map(|(_, (lines, at, _))| (*lines, *at)).collect()
+}
+
+/// The names of the columns without which no file is read, or of all mapped ones where there are none.
+fn names(wanted: &[Wanted]) -> Vec<String> {
     let all = !wanted.iter().any(Wanted::is_needed_column);
-    let names: Vec<String> = wanted
-        .iter()
-        .filter(|wanted| all || wanted.needed)
-        .flat_map(|wanted| match &wanted.locator {
-            Locator::Column(names) => names.clone(),
-            Locator::Named(name) => vec![name.clone()],
-            Locator::Path(_) | Locator::Whole(_) | Locator::Nowhere => Vec::new(),
-        })
-        .map(|name| fold(&name))
-        .filter(|name| !name.is_empty())
-        .collect();
+    let wanted = wanted.iter().filter(|wanted| all || wanted.needed);
+    let names = wanted.flat_map(|wanted| match &wanted.locator {
+        Locator::Column(names) => names.clone(),
+        Locator::Named(name) => vec![name.clone()],
+        Locator::Path(_) | Locator::Whole(_) | Locator::Nowhere => Vec::new(),
+    });
+    names.collect()
+}
+
+/// The lines at the start of a text, but for the first: how many stand above each, and how many bytes.
+fn lines(text: &[u8]) -> Vec<(u32, usize, Words)> {
     let sample = &text[..text.len().min(SAMPLE)];
-    let mut starts = Vec::new();
+    let mut found = Vec::new();
     let (mut at, mut lines) = (0, 0);
-    while let Some(found) =
+    while let Some(end) =
         memchr::memchr2(b'\n', b'\r', &sample[at..]).filter(|_| lines < MOST_LINES as u32)
     {
-        at += found + 1;
+        at += end + 1;
         if sample[at - 1] == b'\r' && sample.get(at) == Some(&b'\n') {
             at += 1;
         }
         lines += 1;
         let rest = &sample[at..];
         let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-        let line = Words::of(&String::from_utf8_lossy(&rest[..end]));
-        if names.iter().any(|name| line.has(name)) {
-            starts.push((lines, at));
-        }
+        found.push((lines, at, Words::of(&String::from_utf8_lossy(&rest[..end]))));
     }
-    starts.into_iter()
+    found
 }
 
 /// A line without what people vary in names, and where words begin and end in it: a column `id` is not named by `video`, and

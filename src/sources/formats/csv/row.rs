@@ -1,6 +1,8 @@
 //! Owns one row: its bytes to the cells that a mapping sees, or to everything that is wrong with
 //! it. No allocation per good row.
 
+use std::collections::HashMap;
+
 use encoding_rs::Encoding;
 
 use super::grammar::{Field, FieldKind, Grammar, MARK, MAX_FIELDS};
@@ -47,8 +49,8 @@ pub struct CsvReader {
     key_columns: usize,
     /// The columns that are parts of the key.
     in_key: Vec<usize>,
-    /// The columns in the order of their names, where keys are made of all of them.
-    by_name: Vec<usize>,
+    /// The columns in the order of their names, where keys are made of all of them, with the names that go into these.
+    by_name: Vec<(String, usize)>,
     null_values: Vec<String>,
     /// Whether `\N` is no value: escapes without quotes are how databases write text.
     backslash_n_is_null: bool,
@@ -106,8 +108,7 @@ impl CsvReader {
         let all = Locator::Whole(RowPart::Content);
         let by_content = wanted.iter().any(|wanted| wanted.locator == all);
         let key_columns = if by_content { columns.len() } else { key_columns };
-        let mut by_name: Vec<usize> = (0..if by_content { columns.len() } else { 0 }).collect();
-        by_name.sort_unstable_by_key(|at| columns[*at].as_str());
+        let by_name = if by_content { names_in_keys(&columns) } else { Vec::new() };
         Ok(Self {
             grammar: layout.grammar(encoding),
             encoding,
@@ -464,16 +465,31 @@ impl Row for CsvRow<'_> {
     }
 
     fn content(&self) -> Option<RowContent> {
-        let cell = |at: &usize| {
-            let text = header::visible_name(self.text(*at)?);
-            Some((self.reader.columns[*at].as_str(), text))
-        };
-        RowContent::of_texts(self.reader.by_name.iter().filter_map(cell))
+        let cells =
+            self.reader.by_name.iter().filter_map(|(name, at)| {
+                Some((name.as_str(), header::visible_name(self.text(*at)?)))
+            });
+        RowContent::of_texts(cells)
     }
 
     fn visit_fields(&self, visit: &mut dyn FnMut(&str, Option<FieldType>)) {
         self.visit(|column, kind| visit(&self.reader.columns[column], kind));
     }
+}
+
+/// The columns in the order of the names that go into keys: as columns are compared, so that they may be written otherwise;
+/// but as they stand there where only that tells them apart.
+fn names_in_keys(columns: &[String]) -> Vec<(String, usize)> {
+    let plain: Vec<String> = columns.iter().map(|name| columns::fold(name)).collect();
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    plain.iter().for_each(|name| *times.entry(name).or_default() += 1);
+    let names = plain.iter().zip(columns).enumerate().map(|(at, (plain, name))| {
+        let name = if times.get(plain.as_str()) == Some(&1) { plain } else { name };
+        (name.clone(), at)
+    });
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names
 }
 
 /// Fields are cut at characters of valid text, so the slice is always there.

@@ -25,6 +25,8 @@ pub struct CsvSurvey {
     first_row: FirstRow,
     guess: GuessCheck,
     headers: usize,
+    /// Rows that are the same as a line of a header of several.
+    lone_lines: usize,
     /// Rows whose keys are read without something at their ends that cannot be seen.
     trimmed_keys: i64,
     /// Whether all rows meant the same in earlier layouts, if that is asked for.
@@ -93,6 +95,7 @@ impl CsvSurvey {
             first_row: FirstRow::Data,
             guess: GuessCheck::new(params, reader),
             headers: 0,
+            lone_lines: 0,
             trimmed_keys: 0,
             plain: None,
         }
@@ -111,6 +114,7 @@ impl Survey<CsvReader> for CsvSurvey {
         if gap.len() > 2 {
             self.headers += reader.grammar.headers_within(gap);
         }
+        self.lone_lines += usize::from(reader.grammar.is_line_of_header(content));
         self.guess.row(reader, content);
         if self.plain == Some(true) {
             self.plain = Some(reader.meant_the_same(content, gap));
@@ -155,11 +159,13 @@ impl Survey<CsvReader> for CsvSurvey {
     fn finish(self, _: &str, _: i64, layout: Layout) -> Result<Surveyed, SourceError> {
         let notes: Vec<String> =
             headers_note(self.headers).into_iter().chain(keys_note(self.trimmed_keys)).collect();
-        let layout = match notes.is_empty() {
+        let warning = lone_lines_warning(self.lone_lines);
+        let layout = match notes.is_empty() && warning.is_none() {
             true => layout,
             false => {
                 let mut layout = CsvLayout::load(&layout)?;
                 layout.notes.extend(notes);
+                layout.warnings.extend(warning);
                 layout.store()?
             }
         };
@@ -175,6 +181,20 @@ fn headers_note(headers: usize) -> Option<String> {
         more => format!("{more} times"),
     };
     Some(format!("the header is repeated {times} between rows, and is no record"))
+}
+
+/// One of the lines of a header may be data, and mostly is none.
+fn lone_lines_warning(lines: usize) -> Option<String> {
+    let (rows, are) = match lines {
+        0 => return None,
+        1 => ("row", "is"),
+        _ => ("rows", "are"),
+    };
+    let lines = grouped(lines as u64);
+    Some(format!(
+        "{lines} {rows} {are} the same as a line of the header or above it, without the others beside it, and {are} read as any row: \
+         where files were put together, let each part begin with all of these lines, or with none"
+    ))
 }
 
 /// Records that an earlier version made are found by the keys as they stand.

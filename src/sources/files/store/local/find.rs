@@ -301,9 +301,14 @@ impl<'a> Finder<'a> {
                 (pattern.matches(&name), pattern.matches_with(&name, any_case))
             }
         };
-        if matches {
+        let is_last = at + 1 == walk.parts.len();
+        let is_unnamed = |part: &Part| matches!(part, Part::Like(pattern) if !names_hidden(pattern.as_str(), &name));
+        if matches && is_last && !child.is_folder && is_unnamed(&walk.parts[at]) {
+            let why = "is not read: its name begins with a dot, and the pattern does not";
+            self.leave_out(walk, child.path.clone(), why, Loss::Nothing);
+        } else if matches {
             self.reached(walk, child, at)?;
-        } else if nearly && at + 1 == walk.parts.len() && !child.is_folder {
+        } else if nearly && is_last && !child.is_folder {
             let why = format!(
                 "is not read: its name has capitals where {} has none, or the other way round",
                 self.setting
@@ -518,6 +523,11 @@ fn parts(entry: &str, setting: Setting) -> Result<Vec<Part>, SourceError> {
         }
     }
     Ok(parts)
+}
+
+/// Whether a pattern may match a name as shells have it: one that begins with a dot only if the pattern does.
+pub(super) fn names_hidden(pattern: &str, name: &str) -> bool {
+    pattern.starts_with('.') || !name.starts_with('.')
 }
 
 /// The path, as the system takes it.

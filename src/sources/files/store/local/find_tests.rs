@@ -199,3 +199,22 @@ fn a_pattern_from_the_top_of_the_file_system_looks_only_where_files_may_be_read(
     assert_eq!(found.left_out.len(), 1, "{found:?}");
     assert_eq!(found.left_out[0].loss, Loss::Nothing, "{found:?}");
 }
+
+#[test]
+fn a_hidden_file_is_found_only_by_a_pattern_that_begins_with_a_dot() {
+    let tree = Tree::new(&["a.csv", "._a.csv", "d/.b.csv", "d/b.csv"]);
+    let unread = |name: &str| {
+        (
+            format!("{name} is not read: its name begins with a dot, and the pattern does not"),
+            Loss::Nothing,
+        )
+    };
+    assert_eq!(tree.find(&["*.csv"]), (vec!["a.csv".into()], vec![unread("._a.csv")]));
+    assert_eq!(tree.find(&["d/*"]), (vec!["d/b.csv".into()], vec![unread("d/.b.csv")]));
+    let (files, left) = tree.find(&["**/*.csv"]);
+    assert_eq!((files.len(), left.len()), (2, 2));
+    for named in ["._*.csv", "._a.csv", "**/._a.csv"] {
+        assert_eq!(tree.find(&[named]), (vec!["._a.csv".into()], vec![]), "{named}");
+    }
+    assert_eq!(tree.find(&["*.csv", ".*.csv"]).1, [], "another entry reads it");
+}

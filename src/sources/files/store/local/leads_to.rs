@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
+use super::find::names_hidden;
 use crate::sources::files::location::is_pattern;
 
 /// Names are told apart by capitals, and only `**` leads through folders: as files are found.
@@ -37,6 +38,9 @@ pub(in super::super::super) fn leads_to(
     let folder = if named == Path::new("") { Path::new(".") } else { &named };
     let folder = fs::canonicalize(folder).ok()?;
     let below = path.strip_prefix(folder).ok()?;
+    if !names_hidden(parts.last()?, &path.file_name()?.to_string_lossy()) {
+        return None;
+    }
     let pattern = Pattern::new(&parts[written..].join("/")).ok()?;
     pattern.matches_path_with(below, AS_FOUND).then(|| named.join(below))
 }
@@ -58,6 +62,10 @@ mod tests {
         let jobs = root.path().join("jobs");
         fs::create_dir_all(jobs.join("data/deep")).unwrap();
         fs::create_dir_all(root.path().join("uploads/shop")).unwrap();
+        let data = jobs.join("data");
+        let hidden = data.join("._a.csv");
+        assert_eq!(leads_to(&jobs, "data/*.csv", &hidden), None, "as files are found");
+        assert_eq!(leads_to(&jobs, "data/.*.csv", &hidden), Some(hidden.clone()));
         std::os::unix::fs::symlink(root.path().join("uploads"), jobs.join("in")).unwrap();
         let file = root.path().join("uploads/shop/a 1.csv");
         let absolute = format!("{}/uploads/*/*.csv", root.path().display());

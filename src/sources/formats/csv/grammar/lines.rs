@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr2, memchr3};
 
-use super::{Grammar, MARK, NoCloseMemo};
+use super::{Grammar, NoCloseMemo};
 use crate::sources::files::format::LineBreaks;
 
 /// What there is at a place.
@@ -106,59 +106,33 @@ impl Grammar {
         }
     }
 
-    /// Length of the line at the start of `text`, its end not counted, if it has something on it and is no row.
+    /// Length of the lines at the start of `text`, the end of the last not counted, if they have something on them and are
+    /// no rows.
     fn no_row(&self, text: &[u8], complete: bool) -> Found {
-        let ended = |length: usize| match self.line_end_at(text, length, complete) {
-            Found::Length(_) => Found::Length(length),
-            Found::Other if length == text.len() => Found::Length(length),
-            other => other,
-        };
+        match self.header_at(text, complete) {
+            Found::Other => {}
+            found => return found,
+        }
         if self.blank.delimiters && text.first() == self.delimiter.first() {
             let length = self.delimiters_at_start(text);
             let rest = &text[length..];
             if length > 0 && (rest.is_empty() || rest[0] == b'\r' || rest[0] == b'\n') {
-                return ended(length);
+                return self.ended_at(text, length, complete);
             }
             if !complete && self.delimiter.starts_with(rest) {
                 return Found::Unknown;
             }
         }
-        let Some(header) = &self.blank.header else { return Found::Other };
-        let first = text.first().copied();
-        if first != header.first().copied() && first != self.quote && first != MARK.first().copied()
-        {
-            return Found::Other;
-        }
-        let mark = if text.starts_with(MARK) { MARK.len() } else { 0 };
-        match self.repeats(header, text[mark..].iter()) {
-            Ok(length) => ended(mark + length),
-            Err(ended) if !ended && !complete => Found::Unknown,
-            Err(_) if !complete && mark == 0 && MARK.starts_with(text) => Found::Unknown,
-            Err(_) => Found::Other,
-        }
+        Found::Other
     }
 
-    /// How many bytes repeat the header, quotes not counted; otherwise whether that was decided before the bytes
-    /// ended.
-    fn repeats<'b>(
-        &self,
-        header: impl IntoIterator<Item = &'b u8>,
-        bytes: impl Iterator<Item = &'b u8>,
-    ) -> Result<usize, bool> {
-        let mut header = header.into_iter().peekable();
-        let mut length = 0;
-        for byte in bytes {
-            if Some(*byte) == self.quote {
-                length += 1;
-                continue;
-            }
-            match header.next() {
-                None => return Ok(length),
-                Some(expected) if expected == byte => length += 1,
-                Some(_) => return Err(true),
-            }
+    /// The length, if a line ends there.
+    pub(super) fn ended_at(&self, text: &[u8], length: usize, complete: bool) -> Found {
+        match self.line_end_at(text, length, complete) {
+            Found::Length(_) => Found::Length(length),
+            Found::Other if length == text.len() => Found::Length(length),
+            other => other,
         }
-        if header.peek().is_none() { Ok(length) } else { Err(false) }
     }
 
     fn delimiters_at_start(&self, text: &[u8]) -> usize {
@@ -212,30 +186,11 @@ impl Grammar {
             while let Some(shorter) = rest.strip_suffix(&*self.delimiter) {
                 rest = shorter;
             }
-            return ends(rest);
+            if ends(rest) {
+                return true;
+            }
         }
-        let (Some(header), Some(last)) = (self.blank.header.as_deref(), row.last()) else {
-            return false;
-        };
-        if header.last() != Some(last) && self.quote != Some(*last) {
-            return false;
-        }
-        let Ok(length) = self.repeats(header.iter().rev(), row.iter().rev()) else { return false };
-        let rest = &row[..row.len() - length];
-        ends(rest.strip_suffix(MARK).unwrap_or(rest))
-    }
-
-    /// How often the blank lines behind a row repeat the header.
-    pub fn headers_within(&self, gap: &[u8]) -> usize {
-        let Some(header) = &self.blank.header else { return 0 };
-        if gap.len() < header.len() {
-            return 0;
-        }
-        let is_header = |line: &&[u8]| {
-            let line = line.strip_prefix(MARK).unwrap_or(line);
-            self.repeats(header.iter(), line.iter()) == Ok(line.len())
-        };
-        gap.split(|byte| matches!(byte, b'\n' | b'\r')).filter(is_header).count()
+        self.ends_like_header(row)
     }
 }
 

@@ -11,7 +11,7 @@
 //! the file closes it, and no line end may be between the first stray quote and that one: a stray quote must
 //! not cost the rows behind it. A line end outside quotes ends the row; the blank lines behind it belong to
 //! the row's span, so that spans follow each other without a gap. Blank is a line with nothing on it; if the
-//! layout says so, also one with delimiters only, and one that repeats the header.
+//! layout says so, also one with delimiters only, and lines that repeat the header as a whole.
 //!
 //! A quoted field that does not close within the row limit or before the end of the file, or only
 //! lines later at a quote that text follows (the next opening quote, that is), is *unclosed*: its row ends
@@ -25,9 +25,12 @@ mod escapes;
 mod fields;
 mod lines;
 mod near;
+mod repeated;
 mod rows;
 
 use memchr::memmem;
+
+pub(super) use repeated::Headers;
 
 use super::dialect::{Dialect, LineEnd};
 use super::params::StrayQuotes;
@@ -61,8 +64,8 @@ pub(super) struct Blank {
     pub empty_is_row: bool,
     /// Whether lines of nothing but delimiters are blank.
     pub delimiters: bool,
-    /// The header without its quotes, which may be repeated; never empty.
-    pub header: Option<Box<[u8]>>,
+    /// The header as it may be repeated.
+    pub headers: Headers,
 }
 
 impl Blank {

@@ -30,6 +30,10 @@ fn notes(scan: &FileScan) -> String {
     CsvLayout::load(&scan.layout).unwrap().notes.join("; ")
 }
 
+fn warnings(scan: &FileScan) -> String {
+    CsvLayout::load(&scan.layout).unwrap().warnings.join("; ")
+}
+
 #[test]
 fn a_row_is_known_by_all_that_it_holds_whether_all_of_it_is_read_or_its_key() {
     let content = |text: &str| {
@@ -272,6 +276,71 @@ fn a_header_of_several_rows_is_found_by_the_columns_that_are_mapped_and_told() {
     assert_eq!(bench_wanting(strict, text, columns).load().rows.len(), 3);
 }
 
+/// A table put together of two files, wherever it is cut, gives the rows of both.
+#[test]
+fn a_header_of_several_rows_that_comes_again_is_no_record_wherever_it_is() {
+    let columns = &["id", "2024 price", "2025 qty"];
+    for head in [
+        ",2024,,2025,\nid,qty,price,qty,price\n",
+        "id,2024,,2025,\n,qty,price,qty,price\n",
+        "\u{feff}id,\"2024\",,2025,\r\n,qty,price,qty,price\r\n",
+        "# made by x\n\n,2024,,2025,\nid,qty,price,qty,price\n",
+        ",2024,,2025,\n,qty,price,qty,price\nid,,,,\n",
+    ] {
+        let (one, two) = ("1,2,3.5,4,5.5\n2,6,7.5,8,9.5\n", "3,2,3.5,4,5.5\n4,6,7.5,8,9.5\n");
+        let text = format!("{head}{one}{head}{head}{two}{head}");
+        let whole = bench_wanting(params(), &text, columns);
+        let scan = whole.whole();
+        let loaded = whole.load_scan(&scan);
+        let ids: Vec<_> = cells(&loaded).iter().map(|row| row[0]).collect();
+        assert_eq!(ids, ["1", "2", "3", "4"], "{head:?}");
+        assert!(loaded.rejects.is_empty(), "{:?}", loaded.rejects);
+        assert!(notes(&scan).contains("repeated 3 times"), "{head:?}: {}", notes(&scan));
+        for chunk_size in 1..40 {
+            let cut = bench_wanting(CsvParams { chunk_size, ..params() }, &text, columns);
+            assert_eq!(cut.load(), loaded, "{head:?} {chunk_size}");
+        }
+        // The second file comes later.
+        let grown = bench_wanting(params(), format!("{head}{one}"), columns);
+        let before = known(&grown.whole());
+        grown.write(&text);
+        let FilePlan::Appended(scan) = grown.plan(Some(&before)) else { panic!("{head:?}") };
+        assert_eq!(grown.load_scan(&scan).rows.len(), 2, "{head:?}");
+    }
+    // Rows of the header without the others: one that names the key's column is none, another may be.
+    let lone = |line: &str| {
+        let text = format!("id,2024,,2025,\n,qty,price,qty,price\n1,2,3,4,5\n{line}\n2,6,7,8,9\n");
+        let bench = bench_wanting(params(), text, columns);
+        let scan = bench.whole();
+        (bench.load_scan(&scan).rows.len(), warnings(&scan))
+    };
+    let (rows, warned) = lone("id,2024,,2025,");
+    assert!(rows == 2 && warned.is_empty(), "{rows} {warned}");
+    let (rows, warned) = lone(",qty,price,qty,price");
+    assert!(rows == 3 && warned.contains("1 row is the same as a line"), "{rows} {warned}");
+}
+
+#[test]
+fn a_header_comes_again_with_line_breaks_in_it_and_with_the_lines_above_it() {
+    let wide: Vec<_> = (0..1_000).map(|n| format!("column {n}")).collect();
+    for head in [
+        "id,\"unit\nprice\",\"a\r\n\r\nb\"\n".to_owned(),
+        "\"Report\nof today\"\nid,b,c\n".to_owned(),
+        format!("id,{}\n", wide.join(",")),
+    ] {
+        let row = |id: usize| format!("{id}{}\n", ",x".repeat(head.matches(',').count()));
+        let text = format!("{head}{}{head}{}", row(1), row(2));
+        let loaded = load_wanting(params(), text, &["id"]);
+        assert_eq!((loaded.rows.len(), loaded.rejects.len()), (2, 0), "{head:.40}");
+    }
+    // Where the job file names the columns, the header is above the table.
+    for header in [Header::Names(vec!["id".into(), "name".into()]), Header::Present(false)] {
+        let named = CsvParams { header, skip_lines: 1, ..params() };
+        let text = "Nr,Bezeichnung\n1,a\nNr,Bezeichnung\n2,b\n";
+        assert_eq!(cells(&Bench::new(named, text).load()), [["1", "a"], ["2", "b"]]);
+    }
+}
+
 #[test]
 fn the_header_of_a_table_without_a_key_is_the_row_that_has_a_mapped_column() {
     let load = |text: &str| {
@@ -293,6 +362,46 @@ fn the_header_of_a_table_without_a_key_is_the_row_that_has_a_mapped_column() {
     assert_eq!(load("name\na\nb\n"), Ok(2));
     let error = load("title,price\na,1\n").unwrap_err();
     assert!(error.contains("no column \"name\""), "{error}");
+}
+
+#[test]
+fn a_title_above_a_header_of_several_rows_is_passed_over_whatever_the_key_is() {
+    let load = |columns: &[&str], key: Option<&str>, text: &str| {
+        let key = match key {
+            Some(name) => Locator::Column(vec![name.to_owned()]),
+            None => Locator::Whole(RowPart::Number),
+        };
+        let named = columns.iter().map(|name| Locator::Named((*name).to_owned()));
+        let wanted = named.map(|locator| Wanted { locator, needed: false, key: false });
+        let key = Wanted { locator: key, needed: true, key: true };
+        let folder = TempDir::new().unwrap();
+        let source =
+            open(params(), folder.path(), &["*.csv"], wanted.chain([key]).collect()).unwrap();
+        let bench = Bench { folder, source };
+        bench.write(text);
+        let scan = bench.whole();
+        let located = bench.reader(&scan).located().to_vec();
+        (bench.load_scan(&scan).rows.len(), located[..columns.len()].to_vec(), notes(&scan))
+    };
+    let rows = "x,1,2.5,3,4.5\ny,1,2.5,3,4.5\n";
+    for (columns, header) in [
+        (&["name", "2024 price"][..], ",2024,,2025,\nname,qty,price,qty,price\n"),
+        (&["2025 qty", "2024 price"], ",2024,,2025,\nname,qty,price,qty,price\n"),
+        (&["2025 net qty"], ",2024,,2025,\n,net,,net,\nname,qty,price,qty,price\n"),
+    ] {
+        for title in ["Report\n", "# made by x, 2024\n\n", "Sales,,,,\nof shop 7,,,,\n"] {
+            let (loaded, located, notes) = load(columns, None, &format!("{title}{header}{rows}"));
+            assert_eq!(loaded, 2, "{title:?} {header:?}");
+            assert!(located.iter().all(Option::is_some), "{title:?} {header:?} {located:?}");
+            for said in ["csv.header_rows = ", "csv.skip_lines = "] {
+                assert!(notes.contains(said), "{title:?} {header:?}: {notes}");
+            }
+        }
+    }
+    // The key's name takes two rows.
+    let header = "product,,2024,,\nid,name,qty,price,more\n";
+    let text = format!("Report\n{header}{rows}");
+    assert_eq!(load(&["2024 qty"], Some("product id"), &text).0, 2);
 }
 
 #[test]
