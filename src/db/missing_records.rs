@@ -359,12 +359,17 @@ pub async fn mark_deleted(
     let mut marked = sqlx::query_scalar!(
         "with due as (
             delete from missing_records where source = $1 and runs >= $3 returning external_id
+         ), marked as (
+            update unified_records as u set
+                deleted_at = now(), updated_at = now(), last_run_id = $2,
+                content_hash = sha256(u.content_hash || 'deleted'::bytea)
+            from due where u.source = $1 and u.external_id = due.external_id
+            returning u.external_id
+         ), values_given_up as (
+            delete from unique_values
+            where source = $1 and external_id in (select external_id from marked)
          )
-         update unified_records as u set
-            deleted_at = now(), updated_at = now(), last_run_id = $2,
-            content_hash = sha256(u.content_hash || 'deleted'::bytea)
-         from due where u.source = $1 and u.external_id = due.external_id
-         returning u.external_id",
+         select external_id from marked",
         source,
         run.0,
         runs,

@@ -120,7 +120,8 @@ pub async fn slices(
             group by run_id
          )
          select payload as "payload!", bytes as "bytes!",
-            result - '{gone,gone_paths,gone_from,gone_of}'::text[] || coalesce((select gone from lost where lost.run_id = read.run_id), '{}') as "result!"
+            result - '{gone,gone_paths,gone_from,gone_of}'::text[] || coalesce((select gone from lost where lost.run_id = read.run_id), '{}')
+                || jsonb_build_object('read_by', run_id) as "result!"
          from (
             select *, max(run_id) over (partition by raw_ref, chunk) as last_run_id
             from run_slices where source = $1 and run_id between $2 and $3

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 /// A value of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
+pub struct ValueOwner {
     /// The field.
     pub field: String,
     /// The hash of the value.
@@ -16,43 +16,62 @@ pub struct Owned {
 
 /// A field of which records have the same values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shared {
+pub struct DuplicatedValues {
     /// The field.
     pub field: String,
     /// How many records share their value with another one.
     pub records: i64,
 }
 
-/// The values that records of these keys have, and the records that have values of these hashes, as far as they are
-/// there and not deleted: the oldest record first.
+/// The values that records of these keys have; and of each of these values, given by fields and hashes, the oldest record
+/// that has it and is none of these nor of the `left_out`. Only records that are there and not deleted; the oldest first. To be called
+/// in a transaction of its own.
 ///
 /// # Errors
 /// Database errors.
-pub async fn known(
-    executor: impl PgExecutor<'_>,
+pub async fn owners(
+    connection: &mut PgConnection,
     source: &str,
-    keys: &[String],
-    hashes: &[Vec<u8>],
-    fields: &[String],
-) -> Result<Vec<Owned>, sqlx::Error> {
+    keys: &[&str],
+    (fields, hashes): (&[&str], &[&[u8]]),
+    left_out: &[&str],
+) -> Result<Vec<ValueOwner>, sqlx::Error> {
+    // A plan made while the table was small reads all of it for every value.
+    sqlx::query!("select set_config('enable_seqscan', 'off', true) as seqscan")
+        .fetch_one(&mut *connection)
+        .await?;
+    // The keys are a hashed set: among those that share a value may be all of the batch.
     sqlx::query_as!(
-        Owned,
-        r#"select v.field as "field!", v.value_hash as "hash!", v.external_id as "external_id!" from (
-            select field, value_hash, external_id from unique_values
-            where source = $1 and external_id = any($2)
-            union
-            select field, value_hash, external_id from unique_values
-            where source = $1 and field = any($4) and value_hash = any($3)
-         ) as v
-         inner join unified_records as r on r.source = $1 and r.external_id = v.external_id
-         where r.deleted_at is null
-         order by r.first_run_id, r.created_at, r.raw_row, r.external_id"#,
+        ValueOwner,
+        r#"select field as "field!", value_hash as "hash!", external_id as "external_id!" from (
+            select u.field, u.value_hash, u.external_id, u.created_at, u.raw_row
+            from unnest($2::text[]) as k (external_id)
+            inner join unique_values as u on u.source = $1 and u.external_id = k.external_id
+            inner join unified_records as r on r.source = $1 and r.external_id = k.external_id
+            where r.deleted_at is null
+            union all
+            select v.field, v.value_hash, oldest.external_id, oldest.created_at, oldest.raw_row
+            from unnest($3::text[], $4::bytea[]) as v (field, value_hash)
+            cross join lateral (
+                select u.external_id, u.created_at, u.raw_row from unique_values as u
+                where u.source = $1 and u.field = v.field and u.value_hash = v.value_hash
+                  and u.external_id not in (select unnest($2::text[] || $5::text[]))
+                  and exists (
+                    select 1 from unified_records as r
+                    where r.source = $1 and r.external_id = u.external_id and r.deleted_at is null
+                  )
+                order by u.created_at, u.raw_row, u.external_id
+                limit 1
+            ) as oldest
+         ) as known
+         order by created_at, raw_row, external_id"#,
         source,
-        keys,
-        hashes,
-        fields,
+        keys as &[&str],
+        fields as &[&str],
+        hashes as &[&[u8]],
+        left_out as &[&str],
     )
-    .fetch_all(executor)
+    .fetch_all(connection)
     .await
 }
 
@@ -106,8 +125,9 @@ pub async fn refill(
         .execute(&mut *connection)
         .await?;
     sqlx::query!(
-        "insert into unique_values (source, field, value_hash, external_id)
-         select r.source, f.field, substring(sha256(convert_to(v.value, 'UTF8')) from 1 for 16), r.external_id
+        "insert into unique_values (source, field, value_hash, external_id, created_at, raw_row)
+         select r.source, f.field, substring(sha256(convert_to(v.value, 'UTF8')) from 1 for 16), r.external_id,
+            r.created_at, r.raw_row
          from unified_records as r
          cross join unnest($2::text[]) as f (field)
          cross join lateral (select case f.field
@@ -135,12 +155,12 @@ pub async fn refill(
 ///
 /// # Errors
 /// Database errors.
-pub async fn shared(
+pub async fn duplicated(
     executor: impl PgExecutor<'_>,
     source: &str,
-) -> Result<Vec<Shared>, sqlx::Error> {
+) -> Result<Vec<DuplicatedValues>, sqlx::Error> {
     sqlx::query_as!(
-        Shared,
+        DuplicatedValues,
         r#"select field, sum(records)::bigint as "records!" from (
             select field, count(*) as records from unique_values
             where source = $1 group by field, value_hash having count(*) > 1
@@ -151,40 +171,40 @@ pub async fn shared(
     .await
 }
 
-/// Records of these keys have these values now, and no others. Writes only what differs.
+/// Records of these keys, all of which are there, have these values now, each field one at most, and no others. Writes
+/// only what differs.
 ///
 /// # Errors
 /// Database errors.
 pub async fn store(
     connection: &mut PgConnection,
     source: &str,
-    keys: &[String],
-    values: &[Owned],
+    keys: &[&str],
+    (fields, hashes, owners): (&[&str], &[&[u8]], &[&str]),
 ) -> Result<(), sqlx::Error> {
-    let fields: Vec<String> = values.iter().map(|value| value.field.clone()).collect();
-    let hashes: Vec<Vec<u8>> = values.iter().map(|value| value.hash.clone()).collect();
-    let owners: Vec<String> = values.iter().map(|value| value.external_id.clone()).collect();
     sqlx::query!(
         "delete from unique_values as u
          where u.source = $1 and u.external_id = any($2)
            and (u.field, u.value_hash, u.external_id) not in
                (select v.* from unnest($3::text[], $4::bytea[], $5::text[]) as v)",
         source,
-        keys,
-        &fields,
-        &hashes,
-        &owners,
+        keys as &[&str],
+        fields as &[&str],
+        hashes as &[&[u8]],
+        owners as &[&str],
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "insert into unique_values (source, field, value_hash, external_id)
-         select $1, v.* from unnest($2::text[], $3::bytea[], $4::text[]) as v
+        "insert into unique_values (source, field, value_hash, external_id, created_at, raw_row)
+         select $1, v.field, v.value_hash, v.external_id, r.created_at, r.raw_row
+         from unnest($2::text[], $3::bytea[], $4::text[]) as v (field, value_hash, external_id)
+         inner join unified_records as r on r.source = $1 and r.external_id = v.external_id
          on conflict do nothing",
         source,
-        &fields,
-        &hashes,
-        &owners,
+        fields as &[&str],
+        hashes as &[&[u8]],
+        owners as &[&str],
     )
     .execute(connection)
     .await?;

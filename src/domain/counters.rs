@@ -44,11 +44,19 @@ impl Counters {
     /// content and which with another cannot be told any more; the same is more likely.
     pub fn count_known_as_inserted(&mut self, most: i64) -> i64 {
         let unchanged = self.unchanged.min(most);
-        let updated = self.updated.min(most - unchanged);
+        let updated = self.updated.clamp(0, most - unchanged);
         self.unchanged -= unchanged;
         self.updated -= updated;
         self.inserted += unchanged + updated;
         unchanged + updated
+    }
+
+    /// Counts no more rows as unchanged, after all, than `updated` had counted as updated: of rows that a run applies a
+    /// second time it is not known what the first time counted.
+    pub fn take_back_at_most(&mut self, updated: i64) {
+        let below = (updated + self.updated).min(0);
+        self.updated -= below;
+        self.unchanged += below;
     }
 }
 

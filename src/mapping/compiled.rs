@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::contract::{self, Gone, Guarded, RowContract, Watch};
+use super::mapped::UniqueField;
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Presence, Reads};
 use crate::domain::record::Column;
@@ -61,7 +62,8 @@ pub(super) struct Field {
     pub(super) concat: Option<(Vec<Part>, String)>,
     pub(super) default: Option<String>,
     pub(super) required: bool,
-    pub(super) unique: bool,
+    /// Of one with `unique`.
+    pub(super) unique: Option<Arc<UniqueField>>,
     /// `"name":`, for fields that become a key of `attributes`.
     pub(super) member: String,
     pub(super) name: String,
@@ -147,6 +149,8 @@ impl Field {
         // A name that JSON cannot hold was refused with the job file.
         let _ = json::write_string(&definition.name, &mut member);
         member.push(':');
+        let names = || UniqueField { name: definition.name.clone(), label: part.label.clone() };
+        let unique = definition.unique.then(|| Arc::new(names()));
         Self {
             part,
             target: Target::of(&definition.name),
@@ -157,7 +161,7 @@ impl Field {
             concat: None,
             default: definition.default.clone(),
             required: definition.required,
-            unique: definition.unique,
+            unique,
             member,
             name: definition.name.clone(),
         }

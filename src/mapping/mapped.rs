@@ -1,5 +1,9 @@
 //! Owns what mapping rows gives: records, rejects, and counts of what the records lack.
 
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
 use super::gap_counter::GapCounter;
 use crate::domain::presence::Gaps;
 use crate::domain::raw::{RawRef, place};
@@ -7,6 +11,8 @@ use crate::domain::reason_tally::ReasonTally;
 use crate::domain::record::RecordBatch;
 use crate::domain::rejects::Rejects;
 use crate::job_file::Definition;
+use crate::values::convert;
+use crate::values::row::Cell;
 
 /// What mapping rows gave.
 #[derive(Debug, Default)]
@@ -51,6 +57,15 @@ impl Mapped {
     }
 }
 
+/// A field of which no two records may have the same value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueField {
+    /// What the job file calls it.
+    pub name: String,
+    /// What the source calls it.
+    pub label: String,
+}
+
 /// A value of a record that no other may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UniqueValue {
@@ -58,14 +73,22 @@ pub struct UniqueValue {
     pub record: usize,
     /// Which row of those that were mapped.
     pub row: usize,
-    /// The field, as the job file calls it.
-    pub field: String,
-    /// The same as the source calls it.
-    pub label: String,
+    /// The field.
+    pub field: Arc<UniqueField>,
     /// The first bytes of SHA-256 of the value as the database shows it as text: it can make the same of its records.
     pub hash: [u8; 16],
     /// The value, as messages show it.
     pub shown: String,
+}
+
+impl UniqueValue {
+    /// A value of a row of which the place is not known yet.
+    pub(super) fn of(field: &Arc<UniqueField>, value: &str) -> Self {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&Sha256::digest(value)[..16]);
+        let shown = convert::shown(Cell::Text(value));
+        Self { record: 0, row: 0, field: Arc::clone(field), hash, shown }
+    }
 }
 
 /// What mapping rows had given up to some row.

@@ -12,4 +12,4 @@ mod mapped;
 mod row_mapper;
 
 pub use compiled::{Mapping, NotUnique};
-pub use mapped::{Before, Frozen, Mapped, UniqueValue};
+pub use mapped::{Before, Frozen, Mapped, UniqueField, UniqueValue};

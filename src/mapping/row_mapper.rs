@@ -1,8 +1,9 @@
 //! Owns what the mapping does with one row: look up, evaluate by the contract, convert, write. Values
 //! go straight into the batch's arena; nothing is allocated for a row without defects.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::compiled::{Field, Key, Mapping, Part};
 use super::contract::ContractViolation;
@@ -67,8 +68,8 @@ impl<'a, R: Row> RowMapper<'a, R> {
                         self.convert(field, |converter, cell, _, _| converter.instant(cell))?;
                     if let Some(micros) = micros {
                         self.records.set_time(column, micros);
-                        if field.unique {
-                            self.note_unique(field, &micros.to_string());
+                        if let Some(unique) = &field.unique {
+                            self.unique.push(UniqueValue::of(unique, &micros.to_string()));
                         }
                     }
                 }
@@ -93,22 +94,15 @@ impl<'a, R: Row> RowMapper<'a, R> {
 
     /// Notes what was written behind `start`, if no other record may have it.
     fn note_written(&mut self, field: &Field, start: usize, form: Form) {
-        if field.unique {
-            let written = self.records.arena()[start..].to_owned();
+        if let Some(unique) = &field.unique {
+            let written = &self.records.arena()[start..];
             let text = match form {
-                Form::Json => serde_json::from_str::<String>(&written).unwrap_or(written),
-                Form::Column => written,
+                Form::Json => serde_json::from_str::<Cow<'_, str>>(written).ok(),
+                Form::Column => None,
             };
-            self.note_unique(field, &text);
+            let text = text.unwrap_or(Cow::Borrowed(written));
+            self.unique.push(UniqueValue::of(unique, &text));
         }
-    }
-
-    fn note_unique(&mut self, field: &Field, value: &str) {
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&Sha256::digest(value)[..16]);
-        let shown = convert::shown(Cell::Text(value));
-        let (name, label) = (field.name.clone(), field.part.label.clone());
-        self.unique.push(UniqueValue { record: 0, row: 0, field: name, label, hash, shown });
     }
 
     fn write_attributes(

@@ -47,6 +47,7 @@ pub(super) async fn complete_task(
     }
     let mut progress = progress::latest(transaction, completion.run).await?;
     let inserted_before = effects.counters.count_known_as_inserted(progress.inserted_before);
+    effects.counters.take_back_at_most(progress.counters.updated);
     let counters = store_read(transaction, completion, &mut effects, &mut progress).await?;
     let end = TaskEnd {
         state: completion.state,

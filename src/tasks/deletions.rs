@@ -1,7 +1,7 @@
 //! Owns what becomes of records that their source does not show any more: found out when a run has read all of it,
 //! and marked as deleted unless they are too many.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 
@@ -10,6 +10,7 @@ use super::{SourceInUse, TaskContext, TaskError, met_twice};
 use crate::db::missing_records::{self, ComparedKeys, SeenKeys};
 use crate::db::run_tasks::ReadSlice;
 use crate::db::runs::Run;
+use crate::db::unified_records::StillDeleted;
 use crate::db::{parent_keys, run_tasks, unchanged_pages, unified_records};
 use crate::domain::number::grouped;
 use crate::domain::record::RecordBatch;
@@ -42,25 +43,39 @@ pub(super) fn read_by(context: &TaskContext, slices: &[ReadSlice]) -> HashMap<St
     runs
 }
 
-/// The keys of a batch whose records were marked as deleted after their rows were read.
+/// The records of a batch that were marked as deleted after their rows were read.
 pub(super) async fn still_deleted(
     context: &TaskContext,
     records: &RecordBatch,
     read_by: &HashMap<String, i64>,
-) -> Result<HashSet<String>, TaskError> {
-    let mut last: BTreeMap<&str, i64> = BTreeMap::new();
-    if !read_by.is_empty() {
-        for record in records.iter() {
-            let run = read_by.get(&record.raw().to_string()).copied().unwrap_or_default();
-            let last = last.entry(record.external_id()).or_insert(run);
-            *last = run.max(*last);
+) -> Result<StillDeleted, TaskError> {
+    if read_by.is_empty() || records.is_empty() {
+        return Ok(StillDeleted::default());
+    }
+    let runs = records.iter().map(|record| read_by.get(&record.raw().to_string()).copied());
+    let runs: Vec<i64> = runs.map(Option::unwrap_or_default).collect();
+    let mut first: BTreeMap<&str, i64> = BTreeMap::new();
+    for (record, run) in records.iter().zip(&runs) {
+        let first = first.entry(record.external_id()).or_insert(*run);
+        *first = (*run).min(*first);
+    }
+    let (keys, firsts): (Vec<_>, Vec<_>) = first.into_iter().unzip();
+    let (pool, source) = (&context.pool, &context.source_name);
+    let marked_by = unified_records::deleted_since(pool, source, &keys, &firsts).await?;
+    let mut still =
+        StillDeleted { keys: marked_by.keys().cloned().collect(), ..Default::default() };
+    for (at, (record, run)) in records.iter().zip(runs).enumerate() {
+        let key = record.external_id();
+        match marked_by.get(key) {
+            Some(marked_by) if run <= *marked_by => {
+                still.rows.insert(at);
+            }
+            _ => {
+                still.keys.remove(key);
+            }
         }
     }
-    if last.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let (keys, runs): (Vec<_>, Vec<_>) = last.into_iter().unzip();
-    Ok(unified_records::still_deleted(&context.pool, &context.source_name, &keys, &runs).await?)
+    Ok(still)
 }
 
 /// Notes the keys that a batch has seen.

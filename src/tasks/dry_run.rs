@@ -18,8 +18,10 @@ use super::read_slice::{self, SliceResult, in_a_circle, own, wait_for_token};
 use super::run_parents::ParentsInMemory;
 use super::snapshot_schema::{Complaints, LeadingNowhere, absent_fields, new_fields};
 use super::unchanged_pages::PagesOfBatch;
+use super::unique::{self, EarlierValues};
 use super::{
-    Effects, Task, TaskContext, TaskError, chains, emptied, in_memory, plan_replay, repeated,
+    Effects, Task, TaskContext, TaskError, chains, deletions, emptied, in_memory, plan_replay,
+    repeated,
 };
 use crate::db::unified_records::{self, Pending, Record};
 use crate::db::{Transaction, field_presence, parents, replay, run_tasks, schemas, totals};
@@ -44,8 +46,8 @@ use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::domain::task::{Rows, TaskPayload};
 use crate::domain::text;
+use crate::mapping::Before;
 use crate::mapping::contract::{Gone, Guarded};
-use crate::mapping::{Before, Mapped};
 use crate::sources::{
     ChunkPosition, Document, FilePlan, FoundFile, Met, Parents, Plan, Position, Profile, RawSlice,
     SliceContent, SliceRequest, StreamedChunk,
@@ -151,6 +153,10 @@ struct Trial<'a> {
     schema: Option<Schema>,
     mapper: Mapper,
     pending: Pending,
+    /// Which records have values that no other may have, as batches before would have left it.
+    earlier_values: EarlierValues,
+    /// Which runs have read the payloads that are compared next.
+    read_by: HashMap<String, i64>,
     counters: Counters,
     samples: Samples,
     set_aside: ReasonTally,
@@ -204,6 +210,8 @@ impl<'a> Trial<'a> {
             mapper,
             schema,
             pending: Pending::default(),
+            earlier_values: EarlierValues::default(),
+            read_by: HashMap::new(),
             counters: Counters::default(),
             samples: Samples::default(),
             set_aside: ReasonTally::default(),
@@ -232,8 +240,10 @@ impl<'a> Trial<'a> {
         for slice in slices {
             let read = SliceResult::from_value(slice.result.clone())?;
             self.see(&read.shape, read.leading_nowhere, read.meant);
+            let bytes = slice.bytes.unsigned_abs();
+            self.read_by = deletions::read_by(context, std::slice::from_ref(&slice));
             self.mapper.slices(context, &normalizing, vec![slice]).await?;
-            self.compare(0, None).await?;
+            self.compare(bytes, None).await?;
         }
         Ok(())
     }
@@ -432,6 +442,11 @@ impl<'a> Trial<'a> {
         self.kept_out += mapped.kept_out;
         self.gaps.merge(&mapped.gaps_since(&self.context.source.definition, &Before::default()));
         let source = &self.context.source_name;
+        let still_deleted =
+            deletions::still_deleted(self.context, &mapped.records, &self.read_by).await?;
+        let earlier = Some(&mut self.earlier_values);
+        let found = unique::conflicts(self.context, &mapped, &still_deleted, earlier).await?;
+        let not_unique = unique::of_rows(&mapped, &found);
         // Only for settings that end with it.
         let mut transaction = Transaction::begin(&self.context.pool).await?;
         let compared = unified_records::compare(
@@ -441,6 +456,7 @@ impl<'a> Trial<'a> {
             &mapped.records,
             &mut self.pending,
             repeated::compared(self.context),
+            (&still_deleted, &not_unique.records),
         )
         .await?;
         self.repeated.merge(compared.counts.repeated.clone());
@@ -452,7 +468,7 @@ impl<'a> Trial<'a> {
             inserted: compared.counts.inserted,
             updated: compared.counts.updated,
             unchanged: compared.counts.unchanged,
-            quarantined: mapped.rejects.len() as i64,
+            quarantined: (mapped.rejects.len() + not_unique.records.len()) as i64,
         };
         let written =
             [(SampleChange::Updated, &compared.changed), (SampleChange::Inserted, &compared.new)];
@@ -468,12 +484,18 @@ impl<'a> Trial<'a> {
             }
         }
         self.set_aside.merge(mapped.reasons_from(0));
-        self.show_rejects(&mapped, payload);
+        let not_unique = not_unique.rejects;
+        self.set_aside.merge(ReasonTally::of(not_unique.iter().map(|(_, reject)| reject)));
+        self.show_rejects(mapped.rejects.iter().chain(not_unique), payload);
         Ok(transaction.rollback().await?)
     }
 
-    fn show_rejects(&mut self, mapped: &Mapped, payload: Option<&str>) {
-        for (raw, reject) in mapped.rejects.iter() {
+    fn show_rejects(
+        &mut self,
+        rejects: impl Iterator<Item = (RawRef, Reject)>,
+        payload: Option<&str>,
+    ) {
+        for (raw, reject) in rejects {
             if !self.samples.wants(SampleChange::Quarantined) {
                 return;
             }

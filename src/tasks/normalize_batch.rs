@@ -1,7 +1,5 @@
 //! Owns the task that turns the raw rows of consecutive slices into records.
 
-use std::collections::HashSet;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -15,7 +13,7 @@ use super::{
 };
 use crate::db::missing_records::SeenKeys;
 use crate::db::run_tasks::ReadSlice;
-use crate::db::unified_records::Expect;
+use crate::db::unified_records::{Expect, StillDeleted};
 use crate::db::{quarantined_rows, run_tasks, schemas, unified_records};
 use crate::domain::bloom_filter::key_hash;
 use crate::domain::counters::Counters;
@@ -70,7 +68,7 @@ pub(super) struct NormalizeBatch {
 }
 
 impl Task for NormalizeBatch {
-    type Gathered = (Mapper, HashSet<String>, Normalizing, InMemory);
+    type Gathered = (Mapper, StillDeleted, Normalizing, InMemory);
 
     async fn gather(&mut self, context: &TaskContext) -> Result<Self::Gathered, TaskError> {
         let normalizing = context.chunks.normalizing();
@@ -81,7 +79,7 @@ impl Task for NormalizeBatch {
         let mut mapper = self.map(context, &normalizing, slices, NotUnique::new()).await?;
         let records = &mapper.mapped.records;
         let mut still_deleted = deletions::still_deleted(context, records, &read_by).await?;
-        let not_unique = unique::conflicts(context, &mapper.mapped, &still_deleted).await?;
+        let not_unique = unique::conflicts(context, &mapper.mapped, &still_deleted, None).await?;
         if !not_unique.is_empty() {
             drop(mapper);
             let slices = run_tasks::read_slices(&context.pool, context.run, first, last).await?;
@@ -111,7 +109,7 @@ impl Task for NormalizeBatch {
             &still_deleted,
         )
         .await?;
-        unique::store(context, transaction, &mapped).await?;
+        unique::store(context, transaction, &mapped, &still_deleted).await?;
         evaluated.update_status(transaction, source, &mapped.rejects).await?;
         quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;

@@ -10,47 +10,174 @@ use std::collections::{HashMap, HashSet};
 use sqlx::PgConnection;
 
 use super::{TaskContext, TaskError};
-use crate::db::unique_values::{self, Owned, Shared};
+use crate::db::Transaction;
+use crate::db::unified_records::StillDeleted;
+use crate::db::unique_values::{self, DuplicatedValues, ValueOwner};
+use crate::domain::bloom_filter::key_hash;
 use crate::domain::number::grouped;
-use crate::domain::reject::{Defect, ReasonCode};
+use crate::domain::raw::RawRef;
+use crate::domain::reject::{Defect, ReasonCode, Reject};
 use crate::domain::remark::Remark;
 use crate::domain::text::{MAX_QUOTED, cut, visible};
 use crate::mapping::{Mapped, NotUnique, UniqueValue};
 
-/// Which records have a value, by the field and the hash: the first of them is the one that it belongs to. There are
-/// several where they had it before the field was unique.
-type Owners = HashMap<(String, Vec<u8>), Vec<String>>;
+/// The first bytes of a hash.
+type Hash = [u8; 16];
+
+/// What the earlier batches of a dry run would have changed: fields are numbers, since every row may be in here.
+#[derive(Debug, Default)]
+pub(super) struct EarlierValues {
+    /// What records have now, by the hash of the key and the field.
+    has: HashMap<(u64, usize), Option<Hash>>,
+    /// Which records have a value now that they have not in the table.
+    taken: HashMap<(usize, Hash), Box<str>>,
+    /// Which records have a value in the table that they have no more.
+    given_up: HashMap<(usize, Hash), Vec<Box<str>>>,
+}
+
+impl EarlierValues {
+    fn note(&mut self, key: &str, field: usize, before: Option<Hash>, now: Option<Hash>) {
+        let was_changed = self.has.insert((key_hash(key), field), now).is_some();
+        if let Some(before) = before {
+            let is_ours = self.taken.get(&(field, before)).is_some_and(|owner| **owner == *key);
+            if is_ours {
+                self.taken.remove(&(field, before));
+            } else if !was_changed {
+                self.given_up.entry((field, before)).or_default().push(key.into());
+            }
+        }
+        if let Some(now) = now {
+            self.taken.insert((field, now), key.into());
+        }
+    }
+}
+
+/// Which records have which values: those of the batch, and of others the first that its values belong to.
+#[derive(Default)]
+struct Known<'k> {
+    /// The owners of a value, by the field and the hash: the first of them is the one that it belongs to. There are
+    /// several where they had it before the field was unique.
+    owners: HashMap<(usize, Hash), Vec<&'k str>>,
+    /// What each record has, by the key and the field.
+    has: HashMap<(&'k str, usize), Hash>,
+}
+
+impl<'k> Known<'k> {
+    fn of(fields: &[String], owners: &'k [ValueOwner]) -> Self {
+        let mut known = Self::default();
+        for ValueOwner { field, hash, external_id } in owners {
+            if let (Ok(field), Ok(hash)) = (fields.binary_search(field), Hash::try_from(&hash[..]))
+            {
+                known.give(external_id, field, hash);
+            }
+        }
+        known
+    }
+
+    /// The same with what the earlier batches would have changed of records with these keys, and of these values.
+    fn changed_by(
+        mut self,
+        earlier: &'k EarlierValues,
+        keys: &[&'k str],
+        fields: usize,
+        values: &[(usize, Hash)],
+    ) -> Self {
+        for key in keys {
+            for field in 0..fields {
+                match earlier.has.get(&(key_hash(key), field)) {
+                    Some(Some(hash)) if self.has.get(&(*key, field)) != Some(hash) => {
+                        self.take(key, field);
+                        self.give(key, field, *hash);
+                    }
+                    Some(None) => {
+                        self.take(key, field);
+                    }
+                    Some(Some(_)) | None => {}
+                }
+            }
+        }
+        for value in values {
+            if let Some(owner) = earlier.taken.get(value)
+                && !self.has.contains_key(&(&**owner, value.0))
+            {
+                self.give(owner, value.0, value.1);
+            }
+        }
+        self
+    }
+
+    fn give(&mut self, key: &'k str, field: usize, hash: Hash) {
+        self.has.insert((key, field), hash);
+        self.owners.entry((field, hash)).or_default().push(key);
+    }
+
+    fn take(&mut self, key: &'k str, field: usize) -> Option<Hash> {
+        let hash = self.has.remove(&(key, field))?;
+        if let Some(owners) = self.owners.get_mut(&(field, hash)) {
+            owners.retain(|owner| *owner != key);
+        }
+        Some(hash)
+    }
+}
 
 /// The rows of the batch with values that other records have, by the order of rows. Records that are still deleted have
-/// none.
+/// none. What the rows change is noted in `earlier`, where that is kept, and so are the changes of batches before.
 pub(super) async fn conflicts(
     context: &TaskContext,
     mapped: &Mapped,
-    still_deleted: &HashSet<String>,
+    still_deleted: &StillDeleted,
+    earlier: Option<&mut EarlierValues>,
 ) -> Result<NotUnique, TaskError> {
-    if mapped.unique.is_empty() {
+    let without = mapped.unique.is_empty() && earlier.is_none();
+    if without || !context.source.definition.has_unique() || mapped.records.is_empty() {
         return Ok(NotUnique::new());
     }
     let fields = fields_of(context);
-    let hashes: Vec<Vec<u8>> = mapped.unique.iter().map(|value| value.hash.to_vec()).collect();
-    let (pool, source) = (&context.pool, &context.source_name);
-    let known = unique_values::known(pool, source, &keys_of(mapped), &hashes, &fields).await?;
-    Ok(find(mapped, &fields, known, still_deleted))
+    let number = |value: &UniqueValue| fields.binary_search(&value.field.name).ok();
+    let values = mapped.unique.iter().filter_map(|value| Some((number(value)?, value.hash)));
+    let mut values: Vec<(usize, Hash)> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    let keys = keys_of(mapped);
+    let left_out: Vec<&str> = match &earlier {
+        Some(earlier) => {
+            let given_up = values.iter().filter_map(|value| earlier.given_up.get(value));
+            given_up.flatten().map(|key| &**key).collect()
+        }
+        None => Vec::new(),
+    };
+    let names: Vec<&str> = values.iter().map(|(field, _)| fields[*field].as_str()).collect();
+    let hashes: Vec<&[u8]> = values.iter().map(|(_, hash)| &hash[..]).collect();
+    // Only for settings that end with it.
+    let mut transaction = Transaction::begin(&context.pool).await?;
+    let source = &context.source_name;
+    let owners =
+        unique_values::owners(&mut transaction, source, &keys, (&names, &hashes), &left_out)
+            .await?;
+    transaction.rollback().await?;
+    let known = Known::of(&fields, &owners);
+    let Some(earlier) = earlier else {
+        return Ok(find(mapped, &fields, known, still_deleted, |_, _, _, _| ()));
+    };
+    let mut changes = Vec::new();
+    let known = known.changed_by(earlier, &keys, fields.len(), &values);
+    let found = find(mapped, &fields, known, still_deleted, |key, field, before, now| {
+        changes.push((key, field, before, now));
+    });
+    for (key, field, before, now) in changes {
+        earlier.note(key, field, before, now);
+    }
+    Ok(found)
 }
 
-fn find(
-    mapped: &Mapped,
+/// Goes through the records in the order of rows; `changed` is told the key, the field, and what its record had and has.
+fn find<'k, 'm: 'k>(
+    mapped: &'m Mapped,
     fields: &[String],
-    known: Vec<Owned>,
-    still_deleted: &HashSet<String>,
+    mut known: Known<'k>,
+    still_deleted: &StillDeleted,
+    mut changed: impl FnMut(&'m str, usize, Option<Hash>, Option<Hash>),
 ) -> NotUnique {
-    let mut owners = Owners::new();
-    // What each record has: by the key and the field.
-    let mut has: HashMap<(String, String), Vec<u8>> = HashMap::new();
-    for Owned { field, hash, external_id } in known {
-        has.insert((external_id.clone(), field.clone()), hash.clone());
-        owners.entry((field, hash)).or_default().push(external_id);
-    }
     let mut found = NotUnique::new();
     let mut values = mapped.unique.as_slice();
     for (at, record) in mapped.records.iter().enumerate() {
@@ -58,44 +185,66 @@ fn find(
         let (own, rest) = values.split_at(count);
         values = rest;
         let key = record.external_id();
-        if still_deleted.contains(key) {
+        if still_deleted.rows.contains(&at) {
             continue;
         }
-        let other = |value: &&UniqueValue| {
-            let owner = owners.get(&(value.field.clone(), value.hash.to_vec()))?.first()?;
+        let other = |value: &UniqueValue| {
+            let field = fields.binary_search(&value.field.name).ok()?;
+            let owner = *known.owners.get(&(field, value.hash))?.first()?;
             (owner != key).then(|| defect(value, owner))
         };
-        let defects: Vec<Defect> = own.iter().filter_map(|value| other(&value)).collect();
+        let defects: Vec<Defect> = own.iter().filter_map(other).collect();
         if let (Some(first), false) = (own.first(), defects.is_empty()) {
             found.insert(first.row, defects);
             continue;
         }
-        for field in fields {
-            let hash = own.iter().find(|value| value.field == *field);
-            let hash = hash.map(|value| value.hash.to_vec());
-            let place = (key.to_owned(), field.clone());
-            let before = match &hash {
-                Some(hash) => has.insert(place, hash.clone()),
-                None => has.remove(&place),
-            };
-            if before == hash {
+        for (field, name) in fields.iter().enumerate() {
+            let now = own.iter().find(|value| value.field.name == *name).map(|value| value.hash);
+            if known.has.get(&(key, field)).copied() == now {
                 continue;
             }
-            if let Some(before) = before
-                && let Some(owners) = owners.get_mut(&(field.clone(), before))
-            {
-                owners.retain(|owner| owner != key);
+            let before = known.take(key, field);
+            if let Some(hash) = now {
+                known.give(key, field, hash);
             }
-            if let Some(hash) = hash {
-                owners.entry((field.clone(), hash)).or_default().push(key.to_owned());
-            }
+            changed(key, field, before, now);
         }
     }
     found
 }
 
+/// Records that would be none, since others have their values.
+#[derive(Debug, Default)]
+pub(super) struct NotUniqueRecords {
+    /// Which of those that were mapped.
+    pub records: HashSet<usize>,
+    /// Why, with their payloads.
+    pub rejects: Vec<(RawRef, Reject)>,
+}
+
+/// The records of rows with values that other records have, for who does not map these rows once more.
+pub(super) fn of_rows(mapped: &Mapped, not_unique: &NotUnique) -> NotUniqueRecords {
+    let mut of_rows = NotUniqueRecords::default();
+    for value in &mapped.unique {
+        let Some(defects) = not_unique.get(&value.row) else { continue };
+        if of_rows.records.insert(value.record) {
+            let record = mapped.records.get(value.record);
+            let reject = Reject {
+                raw_row: record.raw_row(),
+                line: None,
+                byte_range: None,
+                key: Some(record.external_id().to_owned()),
+                raw: Vec::new(),
+                defects: defects.clone(),
+            };
+            of_rows.rejects.push((record.raw(), reject));
+        }
+    }
+    of_rows
+}
+
 fn defect(value: &UniqueValue, owner: &str) -> Defect {
-    let UniqueValue { label, shown, .. } = value;
+    let (label, shown) = (&value.field.label, &value.shown);
     let owner = visible(&cut(owner, MAX_QUOTED)).into_owned();
     Defect {
         field: Some(label.clone()),
@@ -123,8 +272,8 @@ pub(super) async fn keep_fields(
         return Ok(Vec::new());
     }
     unique_values::refill(transaction, source, &fields).await?;
-    let shared = unique_values::shared(transaction, source).await?;
-    let remark = |Shared { field, records }: Shared| {
+    let duplicated = unique_values::duplicated(transaction, source).await?;
+    let remark = |DuplicatedValues { field, records }: DuplicatedValues| {
         Remark::degrading(format!(
             "{} records have a value of `{field}` that another of them has, and had it before the field was `unique`: \
              correct them at the source; of equal ones all rows but those of the oldest record are set aside when \
@@ -132,7 +281,7 @@ pub(super) async fn keep_fields(
             grouped(records.unsigned_abs())
         ))
     };
-    Ok(shared.into_iter().map(remark).collect())
+    Ok(duplicated.into_iter().map(remark).collect())
 }
 
 /// The names of the fields that are unique, sorted.
@@ -143,35 +292,36 @@ fn fields_of(context: &TaskContext) -> Vec<String> {
     names
 }
 
-/// Notes the values that the records of the batch have now.
+/// Notes the values that the records of the batch have now. Those that are still deleted have none.
 pub(super) async fn store(
     context: &TaskContext,
     transaction: &mut PgConnection,
     mapped: &Mapped,
+    still_deleted: &StillDeleted,
 ) -> Result<(), TaskError> {
     if !context.source.definition.has_unique() || mapped.records.is_empty() {
         return Ok(());
     }
     // The last row of a key says what its record has.
+    let records = mapped.records.iter().enumerate();
     let last: HashMap<&str, usize> =
-        mapped.records.iter().enumerate().map(|(at, record)| (record.external_id(), at)).collect();
-    let counts = |value: &&UniqueValue| {
-        last.get(mapped.records.get(value.record).external_id()) == Some(&value.record)
-    };
-    let owned = mapped.unique.iter().filter(counts).map(|value| Owned {
-        field: value.field.clone(),
-        hash: value.hash.to_vec(),
-        external_id: mapped.records.get(value.record).external_id().to_owned(),
-    });
-    let owned: Vec<Owned> = owned.collect();
-    let source = &context.source_name;
-    unique_values::store(transaction, source, &keys_of(mapped), &owned).await?;
-    Ok(())
+        records.map(|(at, record)| (record.external_id(), at)).collect();
+    let (mut fields, mut hashes, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+    for value in &mapped.unique {
+        let owner = mapped.records.get(value.record).external_id();
+        if last.get(owner) == Some(&value.record) && !still_deleted.keys.contains(owner) {
+            fields.push(value.field.name.as_str());
+            hashes.push(&value.hash[..]);
+            owners.push(owner);
+        }
+    }
+    let (source, keys) = (&context.source_name, keys_of(mapped));
+    let values = (&fields[..], &hashes[..], &owners[..]);
+    Ok(unique_values::store(transaction, source, &keys, values).await?)
 }
 
-fn keys_of(mapped: &Mapped) -> Vec<String> {
-    let keys = mapped.records.iter().map(|record| record.external_id().to_owned());
-    let mut keys: Vec<String> = keys.collect();
+fn keys_of(mapped: &Mapped) -> Vec<&str> {
+    let mut keys: Vec<&str> = mapped.records.iter().map(|record| record.external_id()).collect();
     keys.sort_unstable();
     keys.dedup();
     keys

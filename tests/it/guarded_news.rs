@@ -10,11 +10,14 @@ use kasparro::domain::run::Mode;
 use kasparro::domain::run::RunStatus::{Degraded, Success};
 use kasparro::sources::{Access, AskedRange};
 use kasparro::tasks::start_run::RunRequest;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::app::{TestApp, request};
+use crate::replay::{foretold_and_redriven, redriven};
 
 const DAY: i64 = 86_400;
 /// How many days before now the first begins, and half a day: so none begins while a test runs.
@@ -397,6 +400,55 @@ async fn evolve_loads_what_was_kept_out() {
     assert!(run.status.is_success(), "{run:?}");
     assert_eq!(items.brands().await, ["1 - d", "2 x c", "3 - d", "4 - d", "5 - d", "6 - d"]);
     items.end().await;
+}
+
+/// Of each record what the API said of it last, in whatever run.
+const SAID: &str = "select distinct on (length(id), id) concat_ws(' ', id, coalesce(brand, '-'), coalesce(city, '-'))
+    from run_slices as s
+    join raw_api_pages as p on p.source = s.source and s.raw_ref = 'page/' || encode(p.page_hash, 'hex')
+    join raw_api_data as d on d.source = p.source and d.body_hash = p.body_hash
+    cross join json_array_elements(d.body) with ordinality as e (record, place)
+    cross join lateral (values (e.record ->> 'id', e.record ->> 'brand', e.record #>> '{at_home,city}'))
+        as r (id, brand, city)
+    where s.source = 'items'
+    order by length(id), id, s.run_id desc, s.slice desc, e.place desc";
+const OPEN: &str = "select count(*) from quarantined_rows where status in ('open', 'redriven')";
+
+#[tokio::test]
+async fn news_that_were_kept_out_put_no_older_value_over_a_newer_one_when_they_are_redriven() {
+    for seed in 0..6 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let windows = ["", WINDOWS, SIDE_BY_SIDE][random.random_range(0..3)];
+        let items = Items::incremental(windows, "").await;
+        items.put(0, &[1, 2, 3, 4], &good());
+        items.run().await;
+        let mut lost = false;
+        for step in 1..random.random_range(4..9) {
+            let ids: Vec<i64> = (1..9).filter(|_| random.random_bool(0.4)).collect();
+            items.put(step, &ids, &good());
+            let city = format!("c{step}");
+            if random.random_bool(0.5) {
+                lost = !lost;
+            }
+            match lost {
+                true => items.show(&json!({ "at_home": { "city": city } })),
+                false => {
+                    items.show(&json!({ "brand": format!("b{step}"), "at_home": { "city": city } }))
+                }
+            }
+            let mode = if random.random_bool(0.2) { Mode::Full } else { Mode::Incremental };
+            items.run_as(request(mode)).await;
+        }
+        if items.app.number(OPEN).await > 0 {
+            let before = items.brands().await;
+            let run = redriven(&items.app, "items", None).await;
+            assert_eq!(items.brands().await, before, "seed {seed} {run:?}");
+            items.job(windows, "[contract]\nmissing_field = \"evolve\"\n");
+            let run = foretold_and_redriven(&items.app, "items").await;
+            assert_eq!(items.brands().await, items.app.texts(SAID).await, "seed {seed} {run:?}");
+        }
+        items.end().await;
+    }
 }
 
 #[tokio::test]

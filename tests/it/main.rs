@@ -77,6 +77,7 @@ mod queue_awake;
 mod queue_contract;
 mod rate_limits;
 mod record_columns;
+mod redrives;
 mod repeated_keys;
 mod replay;
 mod retry;

@@ -28,7 +28,7 @@ async fn the_list_has_each_mapped_column_of_the_table_with_its_type() {
     let in_table = "select column_name || ' ' || data_type from information_schema.columns
         where table_name = 'unified_records' and column_name not in (
             'source', 'external_id', 'content_hash', 'raw_ref', 'raw_row', 'first_run_id',
-            'last_run_id', 'created_at', 'updated_at', 'deleted_at')
+            'last_run_id', 'created_at', 'updated_at', 'deleted_at', 'hash_before_run', 'updates_in_run')
         order by 1";
     let mut listed: Vec<_> = Column::SPECS
         .iter()
@@ -88,7 +88,7 @@ fn sent<'q>(
             None => query.bind(vec![None::<&str>]),
         };
     }
-    query.bind(vec![false])
+    query.bind(vec![false]).bind(vec![None::<i32>])
 }
 
 async fn copy(pool: &PgPool, statement: &str, key: &str) {

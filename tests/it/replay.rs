@@ -32,7 +32,7 @@ price = { column = "price", type = "decimal" }
 "#;
 
 const RECORDS: &str =
-    "select (to_jsonb(u) - '{first_run_id,last_run_id,created_at,updated_at}'::text[])::text
+    "select (to_jsonb(u) - '{first_run_id,last_run_id,created_at,updated_at,hash_before_run,updates_in_run}'::text[])::text
      from unified_records u order by source, external_id";
 const QUARANTINE: &str = "select (to_jsonb(q) - '{run_id,created_at}'::text[])::text
      from quarantined_rows q order by source, raw_ref, raw_row, field, reason";
@@ -235,12 +235,24 @@ async fn what_cannot_be_replayed_is_told_why() {
 
 /// Redrives the rows of a source that were set aside, to the end.
 pub async fn redriven(app: &TestApp, source: &str, fingerprint: Option<&str>) -> Run {
+    redriven_as(app, source, fingerprint, false).await
+}
+
+/// The same, and before it a dry run, which must count what it does.
+pub async fn foretold_and_redriven(app: &TestApp, source: &str) -> Run {
+    let dry = redriven_as(app, source, None, true).await;
+    let run = redriven_as(app, source, None, false).await;
+    assert_eq!((dry.status, dry.counters), (run.status, run.counters), "{run:?}");
+    run
+}
+
+async fn redriven_as(app: &TestApp, source: &str, fingerprint: Option<&str>, dry_run: bool) -> Run {
     let definition = app.jobs().get(source, kinds()).expect("a good job file");
     let request = RedriveRequest {
         fingerprint: fingerprint.map(|text| text.parse::<Fingerprint>().unwrap()),
         trigger: Trigger::Api,
         idempotency_key: None,
-        dry_run: false,
+        dry_run,
     };
     let mut transaction = app.pool.begin().await.unwrap();
     let redriven = redrive(&mut transaction, &definition, request).await.unwrap();

@@ -51,6 +51,9 @@ struct Record {
     raw: String,
     first_run: i64,
     last_run: i64,
+    /// What it was before that run, and how many of its rows count as updates.
+    found: Option<(String, u32)>,
+    updates: i64,
 }
 
 /// The keys of the rows that one run reads.
@@ -216,12 +219,16 @@ impl Model {
             self.set_aside.insert(raw);
             return;
         };
+        let (mut found, mut updates) = (None, 0);
         let first_run = match self.records.get(key) {
             Some(known) if known.content == *content => {
                 counters.unchanged += 1;
                 return;
             }
             Some(known) => {
+                let is_of_run = known.last_run == run;
+                found = if is_of_run { known.found.clone() } else { Some(known.content.clone()) };
+                updates = if is_of_run { known.updates + 1 } else { 1 };
                 counters.updated += 1;
                 known.first_run
             }
@@ -230,14 +237,21 @@ impl Model {
                 run
             }
         };
-        let record = Record { content: content.clone(), raw, first_run, last_run: run };
+        // One that is as the run found it is unchanged.
+        if found.as_ref() == Some(content) {
+            counters.updated -= updates;
+            counters.unchanged += updates;
+            updates = 0;
+        }
+        let record =
+            Record { content: content.clone(), raw, first_run, last_run: run, found, updates };
         self.records.insert(key.clone(), record);
     }
 
     /// The records, a line each, by key.
     pub fn records(&self) -> Vec<String> {
         let line = |(key, record): (&String, &Record)| {
-            let Record { content: (name, price), raw, first_run, last_run } = record;
+            let Record { content: (name, price), raw, first_run, last_run, .. } = record;
             format!("{key} {name} {price} of {raw} by {first_run} {last_run}")
         };
         self.records.iter().map(line).collect()

@@ -1,10 +1,15 @@
 //! Values that no two records of a source may have.
 
+use kasparro::db::unique_values;
+use kasparro::domain::counters::Counters;
 use kasparro::domain::run::Mode;
 use kasparro::domain::run::RunStatus::{Degraded, Success, SuccessWithDuplicates};
+use kasparro::tasks::start_run::{RawRange, RunRequest};
 use serde_json::{Value, json};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, request};
 
 const NAMES: &str =
     "select concat_ws(' ', external_id, name, attributes ->> 'mail') from unified_records
@@ -205,5 +210,142 @@ async fn what_is_deleted_has_no_values_that_others_could_not_have() {
     let run = app.run_mode("s", Mode::Full).await;
     assert_eq!(run.counters.quarantined, 1, "{run:?}");
     assert_eq!(app.texts(NAMES).await, ["b x", "d z"]);
+    app.database.close().await;
+}
+
+const PAIRS: &str =
+    "select external_id || '=' || coalesce(attributes ->> 'mail', '') from unified_records
+                     where deleted_at is null order by 1";
+
+/// An API of these records, each given as `id=mail`, that answers every request alike.
+async fn answering(records: &str) -> MockServer {
+    let server = MockServer::start().await;
+    answer(&server, records).await;
+    server
+}
+
+async fn answer(server: &MockServer, records: &str) {
+    server.reset().await;
+    let record = |text: &str| {
+        let (id, mail) = text.split_once('=').unwrap_or((text, ""));
+        json!({ "id": id, "mail": mail, "at": 1_700_000_000 })
+    };
+    let page: Value = records.split_whitespace().map(record).collect();
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_body_json(page))
+        .mount(server)
+        .await;
+}
+
+fn online(app: &TestApp, server: &MockServer, lines: &str, unique: &str) {
+    app.write(
+        "s.toml",
+        format!(
+            "kind = \"rest_api\"\nprimary_key = [\"id\"]\n[rest_api]\nbase_url = \"{}\"\n{lines}\n\
+             paginator = {{ type = \"single_page\" }}\n[fields]\nmail = {{ {unique} }}\n",
+            server.uri()
+        ),
+    );
+}
+
+#[tokio::test]
+async fn equal_pages_of_one_batch_say_the_same_of_values() {
+    let app = TestApp::empty().await;
+    let server = answering("a=x b=y c=x").await;
+    let lines = "params = { n = \"${parent.n}\" }\nfor_each = { values = [1, 2], as = \"n\" }";
+    online(&app, &server, lines, "unique = true");
+    let run = app.run_online("s").await;
+    let Counters { inserted, unchanged, quarantined, .. } = run.counters;
+    assert_eq!((inserted, unchanged, quarantined), (2, 2, 2), "{run:?}");
+    assert_eq!(app.texts(PAIRS).await, ["a=x", "b=y"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn what_an_incremental_api_brings_after_an_edit_of_the_job_file_is_held_against_what_is_there()
+ {
+    let app = TestApp::empty().await;
+    let server = answering("a=x b=y").await;
+    let lines = "incremental = { cursor_path = \"$.at\", type = \"epoch\", start_param = \"from\", \
+                 initial_value = \"2020-01-01\" }";
+    online(&app, &server, lines, "");
+    assert_eq!(app.run_online("s").await.counters.inserted, 2);
+    online(&app, &server, lines, "unique = true");
+    let run = app.run_online("s").await;
+    assert_eq!(
+        (run.mode, run.counters.unchanged, run.counters.quarantined),
+        (Mode::Replay, 2, 0),
+        "{run:?}"
+    );
+    answer(&server, "b=y c=x d=z").await;
+    let run = app.run_online("s").await;
+    assert_eq!((run.counters.inserted, run.counters.quarantined), (1, 1), "{run:?}");
+    assert_eq!(app.texts(PAIRS).await, ["a=x", "b=y", "d=z"]);
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_replay_of_any_range_leaves_the_values_that_the_runs_have_left() {
+    let app = TestApp::empty().await;
+    let mut runs = Vec::new();
+    for pages in ["a=x b=y", "a=z b=y c=x", "a=z b=w c=x d=y"] {
+        publish(&app, &[pages]);
+        let run = app.run("s").await;
+        assert_eq!(run.counters.quarantined, 0, "{run:?}");
+        runs.push(run.id);
+    }
+    let (pairs, known) = (app.texts(PAIRS).await, app.texts(KNOWN).await);
+    assert_eq!(pairs, ["a=z", "b=w", "c=x", "d=y"]);
+    for from in 0..3 {
+        let raw = RawRange { from: Some(runs[from]), to: Some(runs[2]) };
+        let replay = RunRequest { raw, ..request(Mode::Replay) };
+        let dry = app.run_as("s", &RunRequest { dry_run: true, ..replay.clone() }).await;
+        let run = app.run_as("s", &replay).await;
+        assert_eq!((dry.status, dry.counters), (run.status, run.counters), "from {from}");
+        assert_eq!(
+            (app.texts(PAIRS).await, app.texts(KNOWN).await),
+            (pairs.clone(), known.clone())
+        );
+    }
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn one_of_many_keys_with_one_value_has_it_whatever_workers_there_are() {
+    let mut app = TestApp { workers: 4, ..TestApp::empty().await };
+    let chunked = |mail: &str| job("", mail).replace("[fields]", "chunk_size = 16\n[fields]");
+    app.write("s.toml", chunked(", unique = true"));
+    let rows = |from: usize, to: usize| (from..to).rev().map(|n| format!("k{n:03},x,same\n"));
+    app.write("a.csv", format!("id,name,mail\n{}", rows(0, 100).collect::<String>()));
+    let dry = app.run_as("s", &RunRequest { dry_run: true, ..request(Mode::Incremental) }).await;
+    let run = app.run("s").await;
+    assert_eq!((run.counters.inserted, run.counters.quarantined), (1, 99), "{run:?}");
+    assert_eq!((dry.counters, dry.status), (run.counters, run.status));
+    assert_eq!(app.texts(PAIRS).await, ["k099=same"]);
+    app.workers = 1;
+    // Of those that share it from before only the oldest is asked for, and the rows themselves.
+    app.write("s.toml", chunked(""));
+    app.run_mode("s", Mode::Full).await;
+    app.write("s.toml", chunked(", unique = true"));
+    app.write("b.csv", "id,name,mail\nnew,x,same\n");
+    let run = app.run("s").await;
+    assert_eq!(run.counters.quarantined, 100, "{run:?}");
+    let bad = app.texts(BAD).await;
+    assert!(bad.iter().all(|row| row.contains("of another record, `k099`")), "{bad:?}");
+    let hash = app.texts("select distinct encode(value_hash, 'hex') from unique_values").await;
+    let hash: Vec<u8> =
+        (0..16).map(|n| u8::from_str_radix(&hash[0][2 * n..2 * n + 2], 16).unwrap()).collect();
+    for (keys, left_out, owners) in [
+        (&["new"][..], &[][..], &["k099"][..]),
+        (&["k099", "k042"], &[], &["k099", "k098", "k042"]),
+        (&["k042"], &["k099", "k098"], &["k097", "k042"]),
+    ] {
+        let mut transaction = app.pool.begin().await.unwrap();
+        let values = (&["mail"][..], &[&hash[..]][..]);
+        let found =
+            unique_values::owners(&mut transaction, "s", keys, values, left_out).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|owner| owner.external_id).collect();
+        assert_eq!(found, owners, "{keys:?}");
+    }
     app.database.close().await;
 }

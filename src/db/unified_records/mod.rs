@@ -8,11 +8,12 @@ mod groups;
 mod probe;
 mod read;
 pub mod statements;
+mod still_deleted;
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgConnection;
 
 use super::pgcopy::{CopyBuffer, SMALL, copy_in};
 use crate::domain::bloom_filter::KeyOrder;
@@ -22,18 +23,20 @@ use crate::domain::record::{Column, ColumnType, RecordBatch, RecordView, Value};
 use crate::domain::repeated_keys::{Place, RepeatedKeys};
 use crate::domain::run::RunId;
 use groups::{groups, sorted};
-use probe::{Probed, probe};
+use probe::{Changed, Probed, probe};
 pub use read::{After, Fitting, Record, any, fitting, get, list};
 use statements::{FIXED_COPIED, STATEMENTS};
+pub use still_deleted::{StillDeleted, deleted_since};
 
 /// How the rows of a batch met the table. The three numbers add up to that of the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upserted {
     /// Rows whose key was new.
     pub inserted: i64,
-    /// Rows whose content differs from what the key had before them.
+    /// Rows whose content differs from what the key had before them, of keys that are not left as the run found them.
+    /// Below nothing, where a key is again as the run found it: earlier rows of it count as unchanged after all.
     pub updated: i64,
-    /// Rows that say what the key had already.
+    /// Rows that say what the key had already, and all of a key that is left as the run found it.
     pub unchanged: i64,
     /// The rows that replaced what their keys had in the table.
     pub changed: Vec<usize>,
@@ -49,6 +52,10 @@ struct Plan {
     counts: Upserted,
     new: Vec<usize>,
     changed: Vec<usize>,
+    /// What the run has done to the key of each group, with these rows.
+    of_run: Vec<Changed>,
+    /// How many rows of the run have updated the key of a row that is written, if any.
+    updates: HashMap<usize, i64>,
 }
 
 /// What is known of the keys of a batch before the table is asked.
@@ -79,29 +86,6 @@ pub struct Repeats {
     pub counts_equal: bool,
 }
 
-/// Those of these keys whose records are marked as deleted by runs that are not earlier than the ones that read the rows:
-/// the rows do not say that the source shows them again.
-///
-/// # Errors
-/// Database errors.
-pub async fn still_deleted(
-    executor: impl PgExecutor<'_>,
-    source: &str,
-    keys: &[&str],
-    read_by: &[i64],
-) -> Result<HashSet<String>, sqlx::Error> {
-    let rows = sqlx::query_scalar!(
-        r#"select k.external_id as "external_id!"
-         from unnest($2::text[], $3::bigint[]) as k (external_id, read_by)
-         join unified_records as r on r.source = $1 and r.external_id = k.external_id
-         where r.deleted_at is not null and r.last_run_id >= k.read_by"#,
-        source,
-        keys as &[&str],
-        read_by,
-    );
-    Ok(rows.fetch_all(executor).await?.into_iter().collect())
-}
-
 /// Upserts a batch; rows of the batch with equal keys count in row order and the last one stays. Records of keys that are
 /// still deleted stay so.
 ///
@@ -114,21 +98,25 @@ pub async fn upsert(
     batch: &RecordBatch,
     expect: Expect,
     repeats: Repeats,
-    still_deleted: &HashSet<String>,
+    still_deleted: &StillDeleted,
 ) -> Result<Upserted, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Upserted::default());
     }
     let order = sorted(batch);
-    if expect == Expect::NewKeys && insert_new(connection, source, run, batch, &order).await? {
+    if expect == Expect::NewKeys
+        && insert_new(connection, source, run, batch, (&order, &HashMap::new())).await?
+    {
         return Ok(Upserted { inserted: batch.len() as i64, ..Upserted::default() });
     }
+    let also_equal = repeats.counts_equal;
     let probed =
-        probe(&mut *connection, (source, run), batch, &order, repeats.counts_equal).await?;
+        probe(&mut *connection, (source, run), batch, &order, also_equal, still_deleted).await?;
     let (repeated, equal) = repeated(batch, &order, &probed, repeats.scope);
-    let mut plan = plan(batch, &order, &probed.stored);
+    let mut plan = plan(batch, &order, &probed, still_deleted);
+    let updates = std::mem::take(&mut plan.updates);
     let many_new = !are_few(batch, &plan.new);
-    if many_new && !insert_new(connection, source, run, batch, &plan.new).await? {
+    if many_new && !insert_new(connection, source, run, batch, (&plan.new, &updates)).await? {
         // A key appeared between probe and COPY; the merge resolves it.
         plan.changed.append(&mut plan.new);
     }
@@ -139,11 +127,11 @@ pub async fn upsert(
     if !merged.is_empty() {
         let (deleted, others): (Vec<_>, Vec<_>) = merged
             .into_iter()
-            .partition(|row| still_deleted.contains(batch.get(*row).external_id()));
+            .partition(|row| still_deleted.keys.contains(batch.get(*row).external_id()));
         for (statement, rows) in [(&STATEMENTS.merge, others), (&STATEMENTS.merge_deleted, deleted)]
         {
             if !rows.is_empty() {
-                send_arrays(connection, statement, source, run, batch, &rows).await?;
+                send_arrays(connection, statement, source, run, batch, (&rows, &updates)).await?;
             }
         }
     }
@@ -171,6 +159,9 @@ struct Written {
     hash: ContentHash,
     raw: RawRef,
     row: i64,
+    /// Whether its record would still be deleted.
+    deleted: bool,
+    of_run: Changed,
 }
 
 /// What a batch would do to the table.
@@ -185,7 +176,7 @@ pub struct Compared {
 }
 
 /// Compares a batch with the table as it would be if the batches before it had been written. To be
-/// called in a transaction; writes nothing.
+/// called in a transaction; writes nothing. Rows that are `left_out` are none.
 ///
 /// # Errors
 /// Database errors.
@@ -196,28 +187,46 @@ pub async fn compare(
     batch: &RecordBatch,
     pending: &mut Pending,
     repeats: Repeats,
+    (still_deleted, left_out): (&StillDeleted, &HashSet<usize>),
 ) -> Result<Compared, sqlx::Error> {
     if batch.is_empty() {
         return Ok(Compared::default());
     }
-    let order = sorted(batch);
-    let mut probed = probe(connection, (source, run), batch, &order, repeats.counts_equal).await?;
-    let Probed { stored, of_run } = &mut probed;
+    let mut order = sorted(batch);
+    order.retain(|row| !left_out.contains(row));
+    let also_equal = repeats.counts_equal;
+    let mut probed =
+        probe(connection, (source, run), batch, &order, also_equal, still_deleted).await?;
+    let Probed { stored, of_run, changed } = &mut probed;
     for (at, (group, stored)) in groups(batch, &order).zip(stored).enumerate() {
         let Some(last) = group.last().map(|row| batch.get(*row)) else { continue };
         let key = ContentHash::of(last.external_id().as_bytes());
-        if let Some(Written { hash, raw, row }) = pending.written.get(&key) {
-            *stored = Some(*hash);
-            of_run.insert(at, Place { raw: raw.to_string(), row: *row });
-        }
-        let hash = last.content_hash();
-        if !pending.forget && *stored != Some(hash) {
-            let (raw, row) = (last.raw(), last.raw_row());
-            pending.written.insert(key, Written { hash, raw, row });
+        let is_deleted = group.first().is_some_and(|row| still_deleted.rows.contains(row));
+        if let Some(Written { hash, raw, row, deleted, of_run: before }) = pending.written.get(&key)
+        {
+            let comes_back = *deleted && !is_deleted;
+            *stored = Some(if comes_back { of_deleted(*hash) } else { *hash });
+            // What is deleted keeps the run that marked it.
+            if !deleted {
+                of_run.insert(at, Place { raw: raw.to_string(), row: *row });
+                changed.insert(at, *before);
+            }
         }
     }
     let (repeated, equal) = repeated(batch, &order, &probed, repeats.scope);
-    let Plan { counts, new, changed } = plan(batch, &order, &probed.stored);
+    let plan = plan(batch, &order, &probed, still_deleted);
+    let written = groups(batch, &order).zip(&probed.stored).zip(&plan.of_run);
+    for ((group, stored), of_run) in written.filter(|_| !pending.forget) {
+        let Some(last) = group.last().map(|row| batch.get(*row)) else { continue };
+        let (hash, key) = (last.content_hash(), ContentHash::of(last.external_id().as_bytes()));
+        if *stored != Some(hash) || pending.written.contains_key(&key) {
+            let (raw, row) = (last.raw(), last.raw_row());
+            let deleted = still_deleted.keys.contains(last.external_id());
+            let written = Written { hash, raw, row, deleted, of_run: *of_run };
+            pending.written.insert(key, written);
+        }
+    }
+    let Plan { counts, new, changed, .. } = plan;
     Ok(Compared { counts: Upserted { repeated, equal, ..counts }, new, changed })
 }
 
@@ -266,25 +275,57 @@ fn repeated(
     (repeated, equal)
 }
 
+/// A hash that no content has: a record that comes back is changed, whatever it says.
+fn of_deleted(content: ContentHash) -> ContentHash {
+    ContentHash::of(content.as_bytes())
+}
+
 /// Counts every row against what its key had before it, and keeps the last row of each key that
-/// changed its content: what rows one by one would leave, however they are cut into batches.
-fn plan(batch: &RecordBatch, order: &[usize], stored: &[Option<ContentHash>]) -> Plan {
+/// changed its content: what rows one by one would leave, however they are cut into batches. Rows of a key that is as
+/// the run found it count as unchanged, those of earlier batches as well, but for records that are still deleted.
+fn plan(
+    batch: &RecordBatch,
+    order: &[usize],
+    probed: &Probed,
+    still_deleted: &StillDeleted,
+) -> Plan {
     let mut plan = Plan::default();
-    for (group, before) in groups(batch, order).zip(stored) {
+    for (at, (group, before)) in groups(batch, order).zip(&probed.stored).enumerate() {
+        let known = probed.changed.get(&at).copied();
+        let mut is_deleted = group.first().is_some_and(|row| still_deleted.rows.contains(row));
+        let Changed { from, mut updates } = match known {
+            _ if is_deleted => Changed { from: None, updates: 0 },
+            Some(changed) => changed,
+            None => Changed { from: *before, updates: 0 },
+        };
         let mut current = *before;
         let mut last_change = None;
         for row in group {
+            if is_deleted && !still_deleted.rows.contains(row) {
+                current = current.map(of_deleted);
+                is_deleted = false;
+            }
             let hash = batch.get(*row).content_hash();
             match current.replace(hash) {
                 Some(known) if known == hash => {
                     plan.counts.unchanged += 1;
                     continue;
                 }
-                Some(_) => plan.counts.updated += 1,
+                Some(_) => {
+                    plan.counts.updated += 1;
+                    updates += 1;
+                }
                 None => plan.counts.inserted += 1,
+            }
+            if from.is_some() && from == current {
+                plan.counts.unchanged += updates;
+                plan.counts.updated -= updates;
+                updates = 0;
             }
             last_change = Some(*row);
         }
+        plan.of_run.push(Changed { from, updates });
+        plan.updates.extend(last_change.filter(|_| updates > 0).map(|row| (row, updates)));
         match before {
             None => plan.new.extend(last_change),
             Some(_) => plan.changed.extend(last_change),
@@ -308,12 +349,15 @@ async fn insert_new(
     source: &str,
     run: RunId,
     batch: &RecordBatch,
-    rows: &[usize],
+    (rows, updates): (&[usize], &HashMap<usize, i64>),
 ) -> Result<bool, sqlx::Error> {
     sqlx::raw_sql("savepoint new_records").execute(&mut *connection).await?;
     // A COPY does not ask the database what time it is.
     let inserted = match are_few(batch, rows) || batch.any_deleted() {
-        true => send_arrays(connection, &STATEMENTS.insert, source, run, batch, rows).await,
+        true => {
+            let statement = &STATEMENTS.insert;
+            send_arrays(connection, statement, source, run, batch, (rows, updates)).await
+        }
         false => copy_records(connection, source, run, batch, rows).await,
     };
     let (inserted, end) = match inserted {
@@ -337,7 +381,7 @@ async fn send_arrays(
     source: &str,
     run: RunId,
     batch: &RecordBatch,
-    rows: &[usize],
+    (rows, updates): (&[usize], &HashMap<usize, i64>),
 ) -> Result<(), sqlx::Error> {
     let records = || rows.iter().map(|row| batch.get(*row));
     let keys: Vec<_> = records().map(RecordView::external_id).collect();
@@ -368,7 +412,8 @@ async fn send_arrays(
         };
     }
     let deleted: Vec<_> = records().map(RecordView::is_deleted).collect();
-    query.bind(deleted).execute(connection).await?;
+    let updates = rows.iter().map(|row| updates.get(row).map(|updates| *updates as i32));
+    query.bind(deleted).bind(updates.collect::<Vec<_>>()).execute(connection).await?;
     Ok(())
 }
 
@@ -454,7 +499,8 @@ mod tests {
                 known.iter().find(|r| r.external_id() == key).map(RecordView::content_hash)
             })
             .collect();
-        plan(&batch, &order, &hashes)
+        let probed = Probed { stored: hashes, ..Probed::default() };
+        plan(&batch, &order, &probed, &StillDeleted::default())
     }
 
     #[test]
@@ -525,11 +571,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_ends_where_it_began_comes_from_the_row_that_set_it_back() {
+    fn a_key_that_ends_where_it_began_is_unchanged_and_comes_from_the_row_that_set_it_back() {
         let plan = planned(&[("a", "2"), ("a", "1")], &[("a", "1")]);
         assert_eq!(
             plan.counts,
-            Upserted { inserted: 0, updated: 2, unchanged: 0, ..Upserted::default() }
+            Upserted { inserted: 0, updated: 0, unchanged: 2, ..Upserted::default() }
         );
         assert_eq!((plan.new, plan.changed), (vec![], vec![1]));
     }

@@ -22,7 +22,7 @@ pub struct Statements {
     pub copy: String,
     /// Inserts records that are new. `$1` is the source, `$2` the run, `$3` to `$6` are arrays of keys, hashes,
     /// references to raw payloads and rows in them, and from `$7` on each mapped column has an array; numbers and JSON are
-    /// text. The last array says which records are deleted.
+    /// text. The last two arrays say which records are deleted, and how many rows of the run have updated each so far.
     pub insert: String,
     /// The same for records that may be there.
     pub merge: String,
@@ -117,6 +117,8 @@ fn merge(insert: &str, columns: &[ColumnSpec], stay_deleted: bool) -> String {
         ),
         false => format!(
             "{insert} on conflict (source, external_id) do update set {set}, content_hash = excluded.content_hash, \
+             hash_before_run = case when r.last_run_id = excluded.last_run_id then r.hash_before_run \
+             else r.content_hash end, updates_in_run = excluded.updates_in_run, \
              last_run_id = excluded.last_run_id, deleted_at = case when excluded.deleted_at is not null then \
              coalesce(r.deleted_at, excluded.deleted_at) end"
         ),
@@ -126,15 +128,15 @@ fn merge(insert: &str, columns: &[ColumnSpec], stay_deleted: bool) -> String {
 fn insert(columns: &[ColumnSpec]) -> String {
     let arrays = FIXED[..4].iter().map(|(_, kind)| *kind);
     let arrays = arrays.chain(columns.iter().map(|column| sent_as(column.kind)));
-    let arrays = arrays.chain(["boolean"]);
+    let arrays = arrays.chain(["boolean", "integer"]);
     let arrays: Vec<_> = (3..).zip(arrays).map(|(n, kind)| format!("${n}::{kind}[]")).collect();
     // Two transactions that lock rows in the same order cannot deadlock.
     format!(
         "insert into unified_records as r (source, external_id, content_hash, raw_ref, raw_row, {names}, \
-         first_run_id, last_run_id, created_at, updated_at, deleted_at) \
+         first_run_id, last_run_id, created_at, updated_at, deleted_at, updates_in_run) \
          select $1, external_id, content_hash, raw_ref, raw_row, {values}, $2, $2, now(), now(), \
-            case when deleted then now() end \
-         from unnest({arrays}) as record (external_id, content_hash, raw_ref, raw_row, {names}, deleted) \
+            case when deleted then now() end, updates \
+         from unnest({arrays}) as record (external_id, content_hash, raw_ref, raw_row, {names}, deleted, updates) \
          order by external_id",
         names = each(columns, ", ", |column| column.name.to_owned()),
         values =
