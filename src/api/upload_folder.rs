@@ -112,17 +112,32 @@ impl UploadFolder {
         make(&self.folder)
     }
 
-    /// Where a file of a source is kept, in a folder that is made where it is not there.
+    /// Where a file of a source is kept, in a folder that is made where it is not there, and stays only if the
+    /// file is wanted there.
     ///
     /// # Errors
-    /// When it cannot be made, or is elsewhere.
-    pub(crate) fn place(&self, source: &str, file: &str) -> Result<PathBuf, NotKept> {
+    /// When it cannot be made, is elsewhere, or the file is not wanted.
+    pub(crate) fn place<E: From<NotKept>>(
+        &self,
+        source: &str,
+        file: &str,
+        wanted: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        let failed = |error: io::Error| E::from(error.into());
         let folder = self.folder.join(source);
-        make(&folder)?;
-        match fs::canonicalize(&folder)?.starts_with(fs::canonicalize(&self.folder)?) {
-            true => Ok(folder.join(file)),
-            false => Err(NotKept::Outside(folder)),
+        let was_there = folder.exists();
+        make(&folder).map_err(failed)?;
+        let real = fs::canonicalize(&folder).map_err(failed)?;
+        if !real.starts_with(fs::canonicalize(&self.folder).map_err(failed)?) {
+            return Err(NotKept::Outside(folder).into());
         }
+        let place = folder.join(file);
+        let is_wanted = wanted(&place);
+        if is_wanted.is_err() && !was_there {
+            // It stays if another upload was quicker.
+            let _ = fs::remove_dir(&folder);
+        }
+        is_wanted.map(|()| place)
     }
 
     /// Where files are as long as they are incomplete: on the same disk, and where no pattern leads.
@@ -206,6 +221,9 @@ fn publish(
     sha256: &[u8; 32],
     replace: bool,
 ) -> Result<UploadOutcome, NotKept> {
+    if let Some(folder) = place.parent() {
+        make(folder)?;
+    }
     let is_there = place.symlink_metadata();
     let outcome = match is_there.as_ref().map(|there| there.is_dir()) {
         Ok(true) => return Err(NotKept::Exists),
@@ -299,7 +317,7 @@ mod tests {
     async fn a_file_is_kept_once_and_another_of_its_name_only_where_that_is_wanted() {
         let folder = tempfile::tempdir().unwrap();
         let uploads = UploadFolder::new(folder.path().join("new/uploads"), Some(9));
-        let place = uploads.place("shop", "a.csv").unwrap();
+        let place = uploads.place("shop", "a.csv", |_| Ok::<_, NotKept>(())).unwrap();
         let keep = |texts: &'static [&'static str], replace| {
             uploads.keep(place.clone(), pieces(texts), None, replace)
         };
@@ -318,7 +336,7 @@ mod tests {
     async fn what_does_not_come_whole_leaves_nothing_and_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let uploads = UploadFolder::new(folder.path().to_owned(), Some(9));
-        let place = uploads.place("shop", "a.csv").unwrap();
+        let place = uploads.place("shop", "a.csv", |_| Ok::<_, NotKept>(())).unwrap();
         fs::write(&place, "old").unwrap();
         let cut = pieces(&["id\n"]).chain(stream::iter([Err(io::Error::other("cut"))]));
         let cut = uploads.keep(place.clone(), pin!(cut), None, true).await;

@@ -109,6 +109,10 @@ pub fn remarks(notes: &[FileNote]) -> Vec<Remark> {
     remarks.extend(of_files.into_iter().take(MOST_NOTES).map(|((about, text), files)| Remark {
         text: match files[..] {
             [] => text.to_owned(),
+            // The file is what the sentence is about.
+            [ref file] if text.starts_with("has ") || text.starts_with("is ") => {
+                format!("{file} {text}")
+            }
             _ => format!("{}: {text}", few(files)),
         },
         degrades: about == About::Doubt,
@@ -146,6 +150,7 @@ mod tests {
             note("e.gz", About::Lost, "e.gz: no column `x`"),
             note("f.gz", About::Same, ""),
             note("", About::Odd, "g.gz is unchanged"),
+            note("h.gz", About::Odd, "has 3 rows; its earlier version had 9"),
         ];
         let remarks = remarks(&notes);
         let texts: Vec<_> = remarks.iter().map(|remark| remark.text.as_str()).collect();
@@ -156,10 +161,15 @@ mod tests {
         );
         assert_eq!(
             texts[2..],
-            ["c.gz: delimiter = \";\"", "g.gz is unchanged", "a.gz; b.gz: is empty"]
+            [
+                "c.gz: delimiter = \";\"",
+                "g.gz is unchanged",
+                "h.gz has 3 rows; its earlier version had 9",
+                "a.gz; b.gz: is empty"
+            ]
         );
         let degrades: Vec<_> = remarks.iter().map(|remark| remark.degrades).collect();
-        assert_eq!(degrades, [true, true, true, false, false]);
+        assert_eq!(degrades, [true, true, true, false, false, false]);
         assert_eq!(left_out(&notes), BTreeSet::from(["d.gz", "e.gz"]));
     }
 }

@@ -1,5 +1,6 @@
 //! Owns the compiled mapping: the fields of a definition with what is known of them before any row is.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -143,6 +144,17 @@ impl Mapping {
 }
 
 impl Field {
+    /// Where its value comes from, as messages name it.
+    pub(super) fn label(&self) -> Cow<'_, str> {
+        match &self.concat {
+            None => Cow::Borrowed(&self.part.label),
+            Some((also, _)) => {
+                let labels = std::iter::once(&self.part).chain(also).map(|part| &*part.label);
+                Cow::Owned(labels.collect::<Vec<_>>().join(" + "))
+            }
+        }
+    }
+
     fn new(definition: &FieldDefinition, part: Part) -> Self {
         let plain = Converter::plain(definition);
         let mut member = String::new();

@@ -305,7 +305,7 @@ impl<'a, R: Row> RowMapper<'a, R> {
                 _ => "null or empty, and it is required",
             };
             self.reject(
-                &field.part.label,
+                &field.label(),
                 None,
                 ConversionError::new(ReasonCode::MissingField, problem),
             );
@@ -356,11 +356,12 @@ impl<'a, R: Row> RowMapper<'a, R> {
                     let found = convert::shown(cell);
                     return Err(format!(
                         "{}: {found} {} (contract: type_change = \"freeze\")",
-                        field.part.label, error.problem
+                        field.label(),
+                        error.problem
                     ));
                 }
                 Policy::Evolve | Policy::Guard | Policy::QuarantineRow => {
-                    self.reject(&field.part.label, Some(cell), error);
+                    self.reject(&field.label(), Some(cell), error);
                 }
             }
         }

@@ -143,9 +143,18 @@ fn several_columns_are_put_together_without_those_that_are_blank() {
     assert_eq!(mapped.records.len(), 1);
     let mapped = csv(toml, r#"{"id":"1","b":" "}"#);
     assert_eq!(reasons(&mapped), [ReasonCode::MissingField]);
-    assert!(messages(&mapped)[0].starts_with("a: null or empty"), "{:?}", messages(&mapped));
+    assert!(
+        messages(&mapped)[0].starts_with("a + b + c: null or empty"),
+        "{:?}",
+        messages(&mapped)
+    );
     let mapped = json(toml, r#"{"id":1,"a":"x","c":[1],"n":{}}"#);
     assert_eq!(reasons(&mapped), [ReasonCode::InvalidText, ReasonCode::InvalidText]);
+    let mapped = csv(
+        "[fields]\nprice = { concat = ['a', 'b'], type = 'integer', required = true }",
+        r#"{"id":"1","a":"1","b":"x"}"#,
+    );
+    assert_eq!(messages(&mapped), [r#"a + b: "1 x" is not a whole number (expected digits)"#]);
     let mapped = csv("[fields]\nname = { concat = ['a', 'b'], default = 'none' }", r#"{"id":"1"}"#);
     assert_eq!(column(&mapped, Column::Name), Some("none"));
 }

@@ -322,6 +322,12 @@ fn each_problem_of_a_csv_source_has_its_line_and_its_key() {
         ),
         (
             paths,
+            "paths = [\"a\"]\nheader = [\"id\", \"name\"]\nheader_rows = 2",
+            "7: csv.header_rows: says how many rows the header takes, and csv.header names the columns of files without \
+             one: leave it out, and pass over rows above the table with skip_rows",
+        ),
+        (
+            paths,
             "paths = [\"a\"]\nheader_rows = -1",
             "6: csv.header_rows: expected a whole number from 0 to 4294967295, found the number -1",
         ),

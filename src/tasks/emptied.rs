@@ -62,6 +62,10 @@ pub(super) fn remark(
         if let Some(name) = instead_of(definition, value.from, new) {
             text = format!("{text}; is it `{}` now?", visible(&cut(name, SHOWN)));
         }
+        // What adds up over runs is more than this one has seen.
+        if with_value == 0 && reads == Reads::News && !before.missed && before.lacking > 0 {
+            text = format!("{text} (nor has any of the last {} before)", grouped(before.lacking));
+        }
         let told = if with_value == 0 { &mut none } else { &mut hardly_any };
         if !told.contains(&text) {
             told.push(text);
@@ -69,7 +73,11 @@ pub(super) fn remark(
     }
     let records = grouped(gaps.records);
     let none = (!none.is_empty()).then(|| {
-        format!("none of {records} records has a value of {}, and earlier ones had", few(none))
+        let which = match gaps.records {
+            1 => "the only record has no value of".to_owned(),
+            _ => format!("none of {records} records has a value of"),
+        };
+        format!("{which} {}, and earlier ones had", few(none))
     });
     let hardly_any = (!hardly_any.is_empty())
         .then(|| format!("of {records} records hardly any has a value: {}", few(hardly_any)));

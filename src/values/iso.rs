@@ -65,12 +65,21 @@ impl Iso {
             && (1..=days_in_month(self.year, self.month)).contains(&self.day)
             && self.hour < 24
             && self.minute < 60
-            && self.second <= 60;
+            && self.second <= 60
+            && !self.ends_the_years();
         if !valid {
             return Err(TimeError::NotInCalendar);
         }
         let days = days_of(self.year, self.month, self.day);
         Ok(days * SECONDS_PER_DAY + self.hour * 3600 + self.minute * 60 + self.second)
+    }
+}
+
+impl Iso {
+    /// Whether it is a leap second at the end of the years of four digits: the next minute is of none of them.
+    fn ends_the_years(&self) -> bool {
+        let date = (self.year, self.month, self.day);
+        date == (9999, 12, 31) && (self.hour, self.minute, self.second) == (23, 59, 60)
     }
 }
 

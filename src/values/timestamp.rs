@@ -139,7 +139,12 @@ impl TimeFormat {
                 let (local, offset) = self.parsed(text)?;
                 in_sane_year(local.year().into())?;
                 let utc = local.and_utc();
-                (utc.timestamp(), i64::from(utc.timestamp_subsec_micros()), offset)
+                let (seconds, micros) = (utc.timestamp(), i64::from(utc.timestamp_subsec_micros()));
+                // A leap second whose next minute is of the year 10000, as of ISO times.
+                if seconds == LAST_SECOND && micros >= MICROS_PER_SECOND {
+                    return Err(TimeError::NotInCalendar);
+                }
+                (seconds, micros, offset)
             }
         };
         let seconds = match offset {
@@ -237,6 +242,9 @@ impl TimeFormat {
         Ok((date.and_time(time), parsed.offset().map(i64::from)))
     }
 }
+
+/// The last second of the year 9999, since 1970.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Days from 0001-01-01, counted as day 1, to 1970-01-01.
 const DAYS_TO_1970: i64 = 719_163;
@@ -342,6 +350,9 @@ mod tests {
             "2025-04-31",
             "2025-01-02T24:00",
             "2025-01-02T03:60",
+            // The next minute is of the year 10000.
+            "9999-12-31T23:59:60Z",
+            "9999-12-31T23:59:60.5+02:00",
         ] {
             assert_eq!(instant(text), Err(TimeError::NotInCalendar), "{text}");
         }
@@ -433,6 +444,9 @@ mod tests {
         assert_eq!(read("%Q", "1735787045000").as_deref(), Ok("2025-01-02T03:04:05Z"));
         assert_eq!(read("%d.%m.%Y", "02.01.0000"), Err(TimeError::Year(0)));
         assert_eq!(read("%d.%m.%Y", "31.02.2025"), Err(TimeError::NotInCalendar));
+        let leap = |year: &str| read("%d.%m.%Y %H:%M:%S", &format!("31.12.{year} 23:59:60"));
+        assert_eq!(leap("9999"), Err(TimeError::NotInCalendar));
+        assert!(leap("2016").is_ok());
         assert_eq!(read("%d.%m.%Y", "2025-01-02"), Err(TimeError::Format));
         let dates = TimeFormat::new(Some("%d.%m.%Y"), None).unwrap();
         assert_eq!(dates.date("02.01.1970"), Ok(1));

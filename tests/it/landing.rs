@@ -462,6 +462,19 @@ async fn files_are_excluded_wait_until_they_are_old_enough_and_may_be_none_if_th
 }
 
 #[tokio::test]
+async fn a_source_of_which_every_file_is_excluded_has_failed_and_not_read_everything_there_is() {
+    let app = app("\"data/*\"", "exclude = [\"*\"]", "").await;
+    app.write("data/a.csv", named(1, "a"));
+    let run = app.run("lines").await;
+    assert_eq!(run.status, Failed, "{run:?}");
+    let error = run.error.unwrap_or_default();
+    assert!(error.contains("files.exclude leaves out all files that"), "{error}");
+    app.write("lines.toml", job("\"data/*\"", "exclude = [\"*\"]\nallow_empty = true", ""));
+    assert!(app.run("lines").await.status.is_success());
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn a_packed_file_that_is_not_what_its_first_lines_made_believe_is_read_as_an_unpacked_one_is()
 {
     // A quote that closes nowhere, far behind the first lines.

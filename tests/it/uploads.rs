@@ -71,7 +71,9 @@ async fn what_no_run_would_read_is_refused_with_what_to_do() {
     let api = shop().await;
     api.app.write("api.toml", "kind = \"rest_api\"\nprimary_key = [\"id\"]\n\n[rest_api]\nbase_url = \"https://api.example.com\"\npath = \"/a\"\npaginator = { type = \"single_page\" }\n\n[fields]\nname = {}\n");
     api.app.write("wide.toml", JOB.replace("uploads/shop/*.csv", "uploads/**/*"));
+    api.app.write("far.toml", JOB.replace("uploads/shop/*.csv", "elsewhere/*.csv"));
     for (query, status, kind, says) in [
+        ("far/files?file=a.csv", 422, "unread-file", "add \"uploads/far/*.csv\""),
         ("nosuch/files?file=a.csv", 404, "unknown-source", "there is no source"),
         ("api/files?file=a.csv", 422, "unread-file", "reads no files"),
         ("shop/files?file=a.txt", 422, "unread-file", "add \"uploads/shop/*.txt\""),
@@ -86,6 +88,7 @@ async fn what_no_run_would_read_is_refused_with_what_to_do() {
         let refused = problem(answer, status, kind).await;
         assert!(refused["detail"].as_str().unwrap().contains(says), "{query}: {refused}");
     }
+    assert_eq!(files(&api, "uploads"), Vec::<String>::new(), "no folder is left of them");
     told(upload(&api, "shop/files?file=a.csv", "id,name\n1,A\n").send().await.unwrap(), 201).await;
     let empty = upload(&api, "shop/files?file=b.csv", "").send().await.unwrap();
     problem(empty, 400, "damaged-body").await;

@@ -158,6 +158,29 @@ async fn a_source_without_files_waits_for_them() {
 }
 
 #[tokio::test]
+async fn an_entry_that_finds_nothing_beside_others_is_said_by_a_run_and_not_waited_for_in_silence()
+{
+    let app = watched().await;
+    app.write("shop.toml", &JOB.replace("[\"in/*.csv\"]", "[\"in/*.csv\", \"other/*.csv\"]"));
+    let mut watcher = app.watcher();
+    for _ in 0..4 {
+        look(&mut watcher).await;
+        app.drain().await;
+    }
+    assert_eq!(app.texts(RUNS).await, ["schedule failed"]);
+    let errors = app.texts("select error from etl_runs").await;
+    assert!(errors[0].contains("other/*.csv") && errors[0].contains("allow_empty"), "{errors:?}");
+    app.write("other/2.csv", "id,name\n2,two\n");
+    for _ in 0..4 {
+        look(&mut watcher).await;
+        app.drain().await;
+    }
+    assert_eq!(app.texts(RUNS).await, ["schedule failed", "schedule success"]);
+    assert_eq!(app.number("select count(*) from unified_records").await, 2);
+    app.database.close().await;
+}
+
+#[tokio::test]
 async fn only_files_can_be_watched() {
     let app = TestApp::empty().await;
     app.write(

@@ -177,10 +177,8 @@ async fn wanted(
 ) -> Result<PathBuf, Problem> {
     let (name, file) = (name.to_owned(), file.to_owned());
     let looking = spawn_blocking(move || {
-        let place = uploads.place(&name, &file).map_err(failed)?;
         let unread = |error: SourceError| Problem::new(Kind::UnreadFile, error.text());
-        source.takes_file(&place).map_err(unread)?;
-        Ok(place)
+        uploads.place(&name, &file, |place| source.takes_file(place).map_err(unread))
     });
     looking.await.unwrap_or_else(|_| Err(Problem::internal()))
 }
@@ -202,6 +200,12 @@ fn sha256_of(header: &str) -> Result<Option<[u8; 32]>, Problem> {
         }
     }
     Ok(None)
+}
+
+impl From<NotKept> for Problem {
+    fn from(error: NotKept) -> Self {
+        failed(error)
+    }
 }
 
 /// Why a file was not kept.

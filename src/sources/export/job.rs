@@ -185,8 +185,14 @@ fn found(path: &Path, answer: &Answer) -> Result<Vec<Value>, SourceError> {
 }
 
 fn unreadable(answer: &Answer, error: serde_json::Error) -> SourceError {
-    let message = format!("{} answered something that is no JSON", answer.from);
-    SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
+    let (from, kind) = (&answer.from, SourceErrorKind::InvalidResponse);
+    match error.is_data() {
+        true => {
+            SourceError::new(kind, format!("{from} answered what has no clear meaning: {error}"))
+        }
+        false => SourceError::new(kind, format!("{from} answered something that is no JSON"))
+            .caused_by(error),
+    }
 }
 
 #[cfg(test)]

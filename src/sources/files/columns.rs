@@ -76,9 +76,13 @@ impl Unresolved<'_> {
             }
             Self::Ambiguous(name, one, other) => {
                 if columns[*one] == columns[*other] {
+                    let mapped = match *name == columns[*one] {
+                        true => "it".to_owned(),
+                        false => quoted(name),
+                    };
                     let (name, one, other) = (quoted(&columns[*one]), one + 1, other + 1);
                     let message = format!(
-                        "{file}: columns {one} and {other} are both called {name}, and it is mapped"
+                        "{file}: columns {one} and {other} are both called {name}, and {mapped} is mapped"
                     );
                     return SourceError::new(SourceErrorKind::InvalidFile, message).advise(
                         "name the columns yourself with csv.header = [\"…\", …], which passes over the file's header \
@@ -154,6 +158,14 @@ impl<'c> Columns<'c> {
         Self { names, exact, twice, loose: OnceCell::new() }
     }
 
+    /// The places of columns of one name, if [`distinct`] calls a later one of them so.
+    fn numbered(&self, name: &str) -> Option<(usize, usize)> {
+        let (plain, _) = name.strip_suffix(')')?.rsplit_once(" (")?;
+        let (first, _) = self.twice.get(plain)?;
+        let place = distinct(self.names).iter().position(|distinct| distinct == name)?;
+        Some((*first, place))
+    }
+
     fn alike(&self, name: &str) -> &[usize] {
         let loose = self.loose.get_or_init(|| {
             let mut loose: HashMap<String, Vec<usize>> = HashMap::new();
@@ -185,6 +197,12 @@ fn find<'w>(columns: &Columns<'_>, names: &'w [String]) -> Result<Option<usize>,
         }
         if let Some(column) = columns.exact.get(name.as_str()) {
             return Ok(Some(*column));
+        }
+    }
+    // A column that only its place tells from another is none that can be named.
+    for name in names {
+        if let Some((one, other)) = columns.numbered(name) {
+            return Err(Unresolved::Ambiguous(name, one, other));
         }
     }
     for name in names {
@@ -348,6 +366,18 @@ mod tests {
         let wanted = [Wanted { locator: Locator::Column(columns(names)), needed, key: false }];
         let found = resolve(&header, &wanted);
         found.map(|found| found[0]).map_err(|error| error.in_file("f.csv", &header).text())
+    }
+
+    #[test]
+    fn a_column_that_is_kept_under_a_number_cannot_be_mapped_by_it() {
+        let error = look(&["id", "Labels", "Labels"], &["Labels (2)"], false).unwrap_err();
+        let says = "f.csv: columns 2 and 3 are both called \"Labels\", and \"Labels (2)\" is mapped; name the columns \
+                    yourself";
+        assert!(error.starts_with(says), "{error}");
+        // A column that is called so is found, and one that is not there is not.
+        assert_eq!(look(&["a", "a", "a (2)"], &["a (2)"], false), Ok(Some(2)));
+        assert_eq!(look(&["a", "b"], &["a (2)"], false), Ok(None));
+        assert_eq!(look(&["a", "a"], &["a (7)"], false), Ok(None));
     }
 
     #[test]

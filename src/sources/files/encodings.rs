@@ -4,7 +4,7 @@
 //! and quotes: it is transcoded before anybody looks for rows.
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use crate::domain::suggest;
 
@@ -42,6 +42,18 @@ impl Reading {
                  or what it is",
                 name.to_ascii_lowercase()
             )),
+            Says::AgainstTold(told) => Some(format!(
+                "its server says that the text is in {}, as many do of any text; it is taken for {name}, which it looks \
+                 like most: {table}.encoding = \"{}\" says so, or what it is",
+                told.name(),
+                name.to_ascii_lowercase()
+            )),
+            Says::ToldAgainst(guess) => Some(format!(
+                "the text is read as {name}, as its server says, and looks more like {}: {table}.encoding = \"{}\" says \
+                 what it is",
+                guess.name(),
+                guess.name().to_ascii_lowercase()
+            )),
             Says::Contradicted => Some(format!(
                 "the text is UTF-8, and read as {name}, since {table}.encoding says so: letters beyond ASCII come out as \
                  others. Leave {table}.encoding out"
@@ -63,6 +75,10 @@ pub enum Says {
     Told,
     /// Nobody: it is the likeliest.
     Guess,
+    /// Nobody: whoever sent it says this, which servers say of any text, and it cannot be that.
+    AgainstTold(&'static Encoding),
+    /// Whoever sent it, and the text looks more like this.
+    ToldAgainst(&'static Encoding),
     /// The job file, and the text looks like UTF-8.
     Contradicted,
 }
@@ -149,20 +165,58 @@ pub fn of_text(
     if !complete && beginning.len() < GUESSED_FROM {
         return Ok(None);
     }
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-    detector.feed(head, whole);
-    reading(detector.guess(None, Utf8Detection::Deny), Says::Guess)
+    reading(guess(head, whole), Says::Guess)
 }
 
 /// How a text is read of which whoever sends it says what it is in; `None` where it says so itself, or is rather UTF-8 as
-/// far as it is known: a few characters may be broken.
+/// far as it is known: a few characters may be broken. ISO-8859-1 and windows-1252 are what many servers say of any text:
+/// they count only as far as it looks like that.
 pub fn told(charset: &'static Encoding, beginning: &[u8], complete: bool) -> Option<Reading> {
     let head = &beginning[..beginning.len().min(GUESSED_FROM)];
+    let whole = complete && head.len() == beginning.len();
     let sample = &head[..head.len().min(SAMPLE)];
-    let (good, bad) = characters(head, complete && head.len() == beginning.len());
+    let (good, bad) = characters(head, whole);
     let says_itself = Encoding::for_bom(beginning).is_some() || by_zeros(sample).is_some();
-    let counts = charset != UTF_8 && bad > good && !says_itself;
-    counts.then_some(Reading { encoding: charset, says: Says::Told, transcoded: true })
+    if charset == UTF_8 || bad <= good || says_itself {
+        return None;
+    }
+    let reading = |encoding, says| Some(Reading { encoding, says, transcoded: true });
+    if charset != WINDOWS_1252 {
+        return reading(charset, Says::Told);
+    }
+    let guess = guess(head, whole);
+    match () {
+        () if guess == charset => reading(charset, Says::Told),
+        () if !is_latin(guess) && bad >= EVIDENCE => reading(guess, Says::AgainstTold(charset)),
+        () if !is_latin(guess) || bad >= EVIDENCE => reading(charset, Says::ToldAgainst(guess)),
+        () => reading(charset, Says::Told),
+    }
+}
+
+/// What a text that is no UTF-8 looks like most.
+fn guess(head: &[u8], whole: bool) -> &'static Encoding {
+    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
+    detector.feed(head, whole);
+    detector.guess(None, Utf8Detection::Deny)
+}
+
+/// Whether its letters beyond ASCII are Latin ones: such a text reads mostly well as windows-1252.
+fn is_latin(encoding: &'static Encoding) -> bool {
+    const LATIN: [&Encoding; 12] = [
+        encoding_rs::WINDOWS_1250,
+        WINDOWS_1252,
+        encoding_rs::WINDOWS_1254,
+        encoding_rs::WINDOWS_1257,
+        encoding_rs::WINDOWS_1258,
+        encoding_rs::ISO_8859_2,
+        encoding_rs::ISO_8859_3,
+        encoding_rs::ISO_8859_4,
+        encoding_rs::ISO_8859_10,
+        encoding_rs::ISO_8859_13,
+        encoding_rs::ISO_8859_15,
+        encoding_rs::ISO_8859_16,
+    ];
+    LATIN.contains(&encoding)
 }
 
 /// Whether each byte is a character, and those of ASCII are what they are there.
@@ -431,6 +485,39 @@ mod tests {
         }
         let utf_8 = super::told(UTF_8, b"M\xfcller", true);
         assert_eq!(utf_8, None);
+    }
+
+    /// Many servers say ISO-8859-1 of any text.
+    #[test]
+    fn a_usual_charset_that_the_text_contradicts_is_never_taken_without_a_word() {
+        let russian =
+            "номер;название;цена\n1;Стол письменный;12,50\n2;Стул офисный;3,10\n3;Лампа\n";
+        let japanese = "番号,名前\n1,表示能力ソフト\n2,東京都渋谷区の店\n";
+        let polish = "id;nazwa\n1;Żółć gęślą jaźń\n2;Łódź, Świętokrzyska, źdźbło\n3;Wąchock\n";
+        let german = "id;Straße\n1;Grüße aus Köln\n2;Über Österreich nach Zürich, schön\n";
+        let greek = "α;όνομα\n1;Καλημέρα κόσμε\n2;Ελληνικά γράμματα\n";
+        use encoding_rs::{SHIFT_JIS, WINDOWS_1250, WINDOWS_1251, WINDOWS_1253};
+        for (text, is, taken, warns) in [
+            (russian, WINDOWS_1251, WINDOWS_1251, true),
+            (japanese, SHIFT_JIS, SHIFT_JIS, true),
+            (greek, WINDOWS_1253, WINDOWS_1253, true),
+            (polish, WINDOWS_1250, WINDOWS_1252, true),
+            (german, WINDOWS_1252, WINDOWS_1252, false),
+        ] {
+            let (bytes, _, _) = is.encode(text);
+            let reading = told(WINDOWS_1252, &bytes, true).unwrap();
+            let warning = reading.warning("csv");
+            assert_eq!(
+                (reading.encoding.name(), warning.is_some()),
+                (taken.name(), warns),
+                "{text}"
+            );
+            // Whoever names it means it.
+            assert_eq!(told(is, &bytes, true).unwrap().encoding, is, "{text}");
+        }
+        // Too little to take it for another.
+        let (few, _, _) = WINDOWS_1251.encode("id;имя\n1;Петр\n");
+        assert_eq!(told(WINDOWS_1252, &few, true).unwrap().encoding, WINDOWS_1252);
     }
 
     #[test]

@@ -202,13 +202,26 @@ fn look_at_heads<F: RowFormat>(
         let message = format!("{which} column {}{meant}", quoted(&column));
         // Without a column that is needed no file is read, which was said of each.
         let optional = |field: &&FieldDefinition| !field.required || field.default.is_some();
+        for field in &definition.fields {
+            // Without one of them the others are put together.
+            for (at, part) in field.also().iter().enumerate() {
+                if part.label() == Some(&column) {
+                    let at = (at + 1).to_string();
+                    let keys = ["fields", field.name.as_str(), "concat", at.as_str()];
+                    job.warning(&keys, message.clone());
+                }
+            }
+        }
         for field in definition.fields.iter().filter(optional) {
             if field.from.label() == Some(&column) {
                 let name = field.name.as_str();
                 let key = ["column", "aliases"]
                     .into_iter()
                     .find(|key| job.text(&["fields", name, key]).is_some());
-                let keys = ["fields", name].into_iter().chain(key).collect::<Vec<_>>();
+                let first = field.concat.as_ref().map(|_| ["concat", "0"]);
+                let keys =
+                    ["fields", name].into_iter().chain(key).chain(first.into_iter().flatten());
+                let keys = keys.collect::<Vec<_>>();
                 job.warning(&keys, message.clone());
             }
         }

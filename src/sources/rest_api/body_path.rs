@@ -43,14 +43,22 @@ impl BodyPath {
                 "ask for smaller pages, or name the value by keys alone, such as `$.meta.total`",
             ));
         }
-        let unreadable = |error: serde_json::Error| {
-            let message = format!("the answer has JSON that `{text}` cannot look into");
-            SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
-        };
+        let unreadable = |error| unreadable(text, error);
         let found = path.find(body).map_err(unreadable)?;
         let first = found.into_iter().next();
         let value = first.map(|value: Cow<'_, str>| serde_json::from_str(&value));
         value.transpose().map_err(unreadable)
+    }
+}
+
+/// Why a path cannot look into an answer.
+pub(super) fn unreadable(path: &str, error: serde_json::Error) -> SourceError {
+    let invalid = |message| SourceError::new(SourceErrorKind::InvalidResponse, message);
+    match error.is_data() {
+        true => invalid(format!("`{path}` cannot be followed in the answer: {error}")),
+        false => {
+            invalid(format!("the answer has JSON that `{path}` cannot look into")).caused_by(error)
+        }
     }
 }
 
@@ -69,6 +77,12 @@ mod tests {
         assert_eq!(find("$[0].totl", body), None);
         assert_eq!(find("$.total", body), None);
         assert_eq!(find("$.meta.total", r#"{"meta":{"total":"7"}}"#), Some("7".into()));
+        let twice = BodyPath::parse("has_more_path", "$.more")
+            .unwrap()
+            .find(r#"{"more":true,"more":false}"#);
+        let says = "`$.more` cannot be followed in the answer: the key \"more\" is there twice, and it is unknown \
+                    which value counts";
+        assert_eq!(twice.unwrap_err().text(), says);
         let error = BodyPath::parse("total_path", "total").unwrap_err();
         assert!(error.text().starts_with("`total_path` = `total` is no JSONPath"), "{error}");
     }

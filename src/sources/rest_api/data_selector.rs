@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::around::RecordsPlace;
-use super::body_path::MAX_QUERIED;
+use super::body_path::{MAX_QUERIED, unreadable};
 use super::error_words;
 use crate::domain::json_size::{JsonSize, MAX_DEPTH, prune};
 use crate::domain::text;
@@ -172,9 +172,7 @@ impl DataSelector {
     }
 
     fn unreadable(&self, error: serde_json::Error) -> SourceError {
-        let selector = &self.text;
-        let message = format!("the answer has JSON that `{selector}` cannot look into");
-        SourceError::new(SourceErrorKind::InvalidResponse, message).caused_by(error)
+        unreadable(&self.text, error)
     }
 
     fn mismatch(&self, problem: &str, body: &str) -> SourceError {
@@ -316,6 +314,15 @@ mod tests {
             assert_eq!(found(selector, body), Ok(0), "{selector} {body}");
         }
         assert_eq!(found("$.data[*].items[*]", r#"{"data":[{},{"items":[{},{}]}]}"#), Ok(2));
+    }
+
+    #[test]
+    fn records_at_a_key_that_is_there_twice_are_no_records() {
+        for selector in ["$.data[*]", "$.data", "$.*[*]", "$..data[*]", "$.data[?@.id]"] {
+            let error = found(selector, r#"{"data":[{"id":10}],"data":[{"id":2}]}"#).unwrap_err();
+            assert!(error.contains("the key \"data\" is there twice"), "{selector}: {error}");
+        }
+        assert_eq!(found("$.data[*]", r#"{"took":1,"took":2,"data":[{"id":1,"id":2}]}"#), Ok(1));
     }
 
     proptest::proptest! {

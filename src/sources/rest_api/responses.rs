@@ -333,7 +333,15 @@ fn finds(path: &Path, body: &str) -> Result<bool, SourceError> {
         return Err(SourceError::new(SourceErrorKind::TooLarge, message)
             .advise("ask for smaller pages, or name the value by keys alone, such as `$.error`"));
     }
-    Ok(path.find(body).is_ok_and(|found| !found.is_empty()))
+    match path.find(body) {
+        Ok(found) => Ok(!found.is_empty()),
+        Err(error) if error.is_data() => Err(SourceError::new(
+            SourceErrorKind::InvalidResponse,
+            format!("a `where` of `rest_api.responses` cannot tell what the answer says: {error}"),
+        )),
+        // What is no JSON has nothing there.
+        Err(_) => Ok(false),
+    }
 }
 
 #[cfg(test)]

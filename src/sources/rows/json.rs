@@ -9,10 +9,9 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
-use serde_json_path::JsonPath;
 
 use super::no_number::{self, NoNumber};
-use super::path::{Path, invalid, walk};
+use super::path::{Path, Query, invalid, walk};
 use super::segments::meant;
 use crate::domain::json_size::{self, JsonSize, MAX_DEPTH, MAX_VALUES};
 use crate::domain::reject::{Defect, ReasonCode};
@@ -68,7 +67,7 @@ enum CellPath {
     Nowhere,
     Keys(Vec<String>),
     /// The values found are kept in this slot of the row.
-    Query(JsonPath, usize),
+    Query(Query, usize),
 }
 
 /// The value of a text.
@@ -153,7 +152,7 @@ impl JsonRowReader {
     /// A record as the mapping sees it.
     pub fn row<'r>(&'r self, record: &'r Value) -> JsonRow<'r> {
         let found = self.cells.iter().filter_map(|cell| match cell {
-            CellPath::Query(path, _) => Some(Found::of(path.query(record).all())),
+            CellPath::Query(path, _) => Some(Found::of(path.all(record))),
             CellPath::Nowhere | CellPath::Keys(_) => None,
         });
         JsonRow { record, cells: &self.cells, place: self.place, found: found.collect() }
@@ -228,7 +227,7 @@ impl CellPath {
         match self {
             Self::Nowhere => false,
             Self::Keys(keys) => walk(keys, record).is_some(),
-            Self::Query(path, _) => !path.query(record).is_empty(),
+            Self::Query(path, _) => !path.all(record).is_empty(),
         }
     }
 }

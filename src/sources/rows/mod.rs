@@ -1,7 +1,7 @@
 //! Rows of formats that several kinds of sources read: JSON objects, and JSONPaths into them.
 //!
 //! `json` is an object as a row, `path` a compiled JSONPath, `segments` one taken apart, `inspect` what
-//! job files say wrongly of such rows. `lines` are files with such an object on each line.
+//! job files say wrongly of such rows, `repeated_keys` what they leave open. `lines` are files with such an object on each line.
 //!
 //! Must not know how the text was had: from an API or a file.
 
@@ -10,4 +10,5 @@ pub(super) mod json;
 pub(super) mod lines;
 pub(super) mod no_number;
 pub(super) mod path;
+mod repeated_keys;
 pub(super) mod segments;

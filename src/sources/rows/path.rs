@@ -1,13 +1,16 @@
-//! Owns JSONPaths compiled once. Most are a chain of keys, which is walked without a query engine.
+//! Owns JSONPaths compiled once. Most are a chain of keys, which is walked without a query engine. A key that is
+//! there twice where a path comes by is an error: JSON says nothing of which value counts.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json_path::JsonPath;
+use serde_json_path::{JsonPath, LocatedNode, PathElement};
 
+use super::repeated_keys::{Place, decisive, repeated, twice};
 use crate::domain::json_size::{MAX_DEPTH, PRUNED, prune};
 use crate::domain::text;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -19,7 +22,72 @@ pub(in crate::sources) enum Path {
     /// `$`, `$.a`, `$.a['b c']`: at most one value.
     Keys(Vec<String>),
     /// Anything else of RFC 9535: any number of values.
-    Query(JsonPath),
+    Query(Query),
+}
+
+/// A path that the query engine follows.
+#[derive(Debug, Clone)]
+pub(in crate::sources) struct Query {
+    text: String,
+    path: JsonPath,
+}
+
+impl Query {
+    /// The values that it leads to in a value.
+    pub fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+        self.path.query(value).all()
+    }
+
+    /// The same in a JSON text. A value in which a key is there twice is as it stands there.
+    fn find<'b>(&self, json: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
+        let pruned = prune(json, MAX_DEPTH);
+        let value: Value = exact_numbers::parse(&pruned)?;
+        let unpruned = |text: String| match text.contains(PRUNED) {
+            true => Cow::Owned(text.replace(PRUNED, &too_deep())),
+            false => Cow::Owned(text),
+        };
+        let repeated = repeated(&pruned, &value)?;
+        if repeated.is_empty() {
+            return Ok(self.all(&value).into_iter().map(|v| unpruned(v.to_string())).collect());
+        }
+        let found = self.path.query_located(&value).all();
+        let places: Vec<Vec<Place>> = found.iter().map(place_of).collect();
+        if let Some(key) = decisive(&self.text, &repeated, &places) {
+            return Err(twice(key));
+        }
+        let around: HashSet<&[Place]> =
+            repeated.iter().flat_map(|place| (0..place.len()).map(|end| &place[..end])).collect();
+        let text = |(node, place): (LocatedNode<'_>, &Vec<Place>)| match around.contains(&place[..])
+        {
+            true => Ok(unpruned(text_at(place, &pruned)?.to_owned())),
+            false => Ok(unpruned(node.node().to_string())),
+        };
+        found.into_iter().zip(&places).map(text).collect()
+    }
+}
+
+fn place_of(node: &LocatedNode<'_>) -> Vec<Place> {
+    let place = |element: &PathElement<'_>| match element {
+        PathElement::Name(key) => Place::Key((*key).to_owned()),
+        PathElement::Index(number) => Place::Element(*number),
+    };
+    node.location().iter().map(place).collect()
+}
+
+/// The text at a place where something is.
+fn text_at<'t>(place: &[Place], json: &'t str) -> Result<&'t str, serde_json::Error> {
+    let mut at = json;
+    for step in place {
+        let inner = match step {
+            Place::Key(key) => walk_text(std::slice::from_ref(key), at)?,
+            Place::Element(number) => {
+                let elements: Vec<&RawValue> = serde_json::from_str(at)?;
+                elements.get(*number).map(|element| element.get())
+            }
+        };
+        at = inner.ok_or_else(|| serde::de::Error::custom("the text has changed"))?;
+    }
+    Ok(at)
 }
 
 impl Path {
@@ -30,7 +98,10 @@ impl Path {
     pub fn parse(text: &str) -> Result<Self, String> {
         match keys_of(text) {
             Some(keys) if text.len() <= json_path::MAX_BYTES => Ok(Self::Keys(keys)),
-            _ => json_path::parse(text).map(Self::Query),
+            _ => {
+                let path = json_path::parse(text)?;
+                Ok(Self::Query(Query { text: text.to_owned(), path }))
+            }
         }
     }
 
@@ -38,19 +109,11 @@ impl Path {
     /// too deep to be parsed makes a record that holds it unreadable, and nothing else.
     ///
     /// # Errors
-    /// When the text is no JSON.
+    /// When the text is no JSON, or has a key twice on which it depends what is found.
     pub fn find<'b>(&self, json: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
         match self {
             Self::Keys(keys) => Ok(walk_text(keys, json)?.map(Cow::Borrowed).into_iter().collect()),
-            Self::Query(path) => {
-                let value: Value = exact_numbers::parse(&prune(json, MAX_DEPTH))?;
-                let unpruned = |text: String| match text.contains(PRUNED) {
-                    true => text.replace(PRUNED, &too_deep()),
-                    false => text,
-                };
-                let found = path.query(&value).all();
-                Ok(found.into_iter().map(|v| Cow::Owned(unpruned(v.to_string()))).collect())
-            }
+            Self::Query(query) => query.find(json),
         }
     }
 }
@@ -81,6 +144,9 @@ pub(in crate::sources) fn walk<'v>(keys: &[String], value: &'v Value) -> Option<
 }
 
 /// The same in JSON text: the piece of it that is the value, untouched.
+///
+/// # Errors
+/// When it is no JSON, or a key on the way is there twice.
 pub(in crate::sources) fn walk_text<'t>(
     keys: &[String],
     json: &'t str,
@@ -92,19 +158,20 @@ pub(in crate::sources) fn walk_text<'t>(
         }
         let mut members = serde_json::Deserializer::from_str(json);
         match Member(key).deserialize(&mut members)? {
-            Some(value) => json = value.get(),
+            Some((_, true)) => return Err(twice(key)),
+            Some((value, false)) => json = value.get(),
             None => return Ok(None),
         }
     }
     Ok(Some(json))
 }
 
-/// The member of an object with this key, the last one if there are several; nothing is kept of the
+/// The member of an object with this key, and whether there are several; nothing is kept of the
 /// others, which may be millions.
 struct Member<'k>(&'k str);
 
 impl<'t> DeserializeSeed<'t> for Member<'_> {
-    type Value = Option<&'t RawValue>;
+    type Value = Option<(&'t RawValue, bool)>;
 
     fn deserialize<D: Deserializer<'t>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -112,7 +179,7 @@ impl<'t> DeserializeSeed<'t> for Member<'_> {
 }
 
 impl<'t> Visitor<'t> for Member<'_> {
-    type Value = Option<&'t RawValue>;
+    type Value = Option<(&'t RawValue, bool)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -123,7 +190,7 @@ impl<'t> Visitor<'t> for Member<'_> {
         while let Some(key) = members.next_key::<Cow<'t, str>>()? {
             let value: &RawValue = members.next_value()?;
             if key == self.0 {
-                found = Some(value);
+                found = Some((value, found.is_some()));
             }
         }
         Ok(found)
@@ -184,6 +251,66 @@ mod tests {
             let json = value.to_string();
             let expected = found.map(Value::to_string);
             assert_eq!(walk_text(&keys, &json).unwrap(), expected.as_deref(), "{text}");
+        }
+    }
+
+    const PATHS: [&str; 11] = [
+        "$.data",
+        "$['data']",
+        "$.data[*]",
+        "$.data[0]",
+        "$.data[-1]",
+        "$.data[?@.id > 0]",
+        "$..id",
+        "$.data[*].id",
+        "$['data','more'][*]",
+        "$.*",
+        "$[?@[0].id]",
+    ];
+
+    #[test]
+    fn a_key_that_is_there_twice_where_a_path_comes_by_is_an_error_that_names_it() {
+        for path in PATHS {
+            let parsed = Path::parse(path).unwrap();
+            assert!(parsed.find(r#"{"data":[{"id":1},{"id":2}]}"#).is_ok(), "{path}");
+            let error =
+                parsed.find(r#"{"data":[{"id":1}],"n":0,"d\u0061ta":[{"id":2}]}"#).unwrap_err();
+            let says = "the key \"data\" is there twice, and it is unknown which value counts";
+            assert!(error.is_data() && error.to_string() == says, "{path}: {error}");
+        }
+        for (path, json) in [
+            ("$.meta.total", r#"{"meta":{"total":1,"total":2}}"#),
+            ("$.meta.total", r#"{"meta":{"total":1},"meta":{}}"#),
+            ("$[0].total", r#"[{"total":1,"total":1},[]]"#),
+            ("$.data[-1].id", r#"{"data":[{"id":1},{"id":2,"id":3}]}"#),
+            ("$.data[?@.ok == true]", r#"{"data":[{"ok":true,"ok":false}]}"#),
+            ("$.data[?@.ok == true].list", r#"{"data":[{"ok":false,"ok":true,"list":1}]}"#),
+            ("$.data[?@.at == $.now]", r#"{"now":1,"now":2,"data":[{"at":2}]}"#),
+        ] {
+            assert!(Path::parse(path).unwrap().find(json).is_err(), "{path}: {json}");
+        }
+    }
+
+    /// A record with a key twice is set aside by whoever reads it: it must not look like a good one.
+    #[test]
+    fn what_is_found_keeps_the_keys_that_it_has_twice_and_others_do_no_harm() {
+        let record = r#"{"id":1,"a":{"x":1.50,"x":[]},"id":7}"#;
+        for path in ["$.data", "$.data[*]", "$.data[0]", "$.data[?@.id > 0]", "$[?@[0].id]"] {
+            let json = format!(r#"{{"m":1,"m":2,"data":[{record},{{"id":2}}]}}"#);
+            let found = match Path::parse(path).unwrap().find(&json) {
+                Ok(found) => found,
+                // `$[?…]` looks at all of them.
+                Err(_) if path.starts_with("$[") => continue,
+                Err(error) => panic!("{path}: {error}"),
+            };
+            assert!(found[0].contains(record), "{path}: {found:?}");
+        }
+        for (path, json, expected) in [
+            ("$[0].total", r#"[{"total":7},[{"id":1,"id":2}]]"#, "7"),
+            ("$.data[-1].id", r#"{"data":[{"id":1,"id":2},{"id":3,"n":1,"n":2}]}"#, "3"),
+            ("$['a','b'].n", r#"{"c":1,"c":2,"b":{"n":3}}"#, "3"),
+        ] {
+            assert_eq!(Path::parse(path).unwrap().find(json).unwrap(), [expected], "{path}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use super::setup::Setup;
+use crate::domain::number::grouped;
 use crate::sources::files::landing::Lands;
 use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::params::FileOrder;
@@ -31,6 +32,8 @@ pub(super) struct AllFound {
     pub files: Vec<Found>,
     /// What a pattern leads to besides, and is not read.
     pub left_out: Vec<LeftOut>,
+    /// What the entries are about that lead to no file.
+    pub missing: Vec<SourceError>,
 }
 
 /// Finds them: all, or an error.
@@ -39,6 +42,37 @@ pub(super) async fn find(
     access: Access,
     stopped: &Arc<AtomicBool>,
 ) -> Result<AllFound, SourceError> {
+    let mut found = look(setup, access, stopped, setup.params.allow_empty).await?;
+    match setup.params.allow_empty || found.missing.is_empty() {
+        true => Ok(found),
+        false => Err(found.missing.swap_remove(0)),
+    }
+}
+
+/// Finds those that are there. Where none is, and there have to be some, it is an error: whoever watches waits for one.
+/// Where there are some, a run is to say which entry has none.
+pub(super) async fn find_some(
+    setup: &Arc<Setup>,
+    access: Access,
+    stopped: &Arc<AtomicBool>,
+) -> Result<AllFound, SourceError> {
+    let mut found = look(setup, access, stopped, true).await?;
+    if setup.params.allow_empty {
+        found.missing.clear();
+    }
+    match found.files.is_empty() && !found.missing.is_empty() {
+        true => Err(found.missing.swap_remove(0)),
+        false => Ok(found),
+    }
+}
+
+/// What all entries lead to, and which lead nowhere if they are asked `one_by_one`; otherwise that is an error.
+async fn look(
+    setup: &Arc<Setup>,
+    access: Access,
+    stopped: &Arc<AtomicBool>,
+    one_by_one: bool,
+) -> Result<AllFound, SourceError> {
     let mut found = AllFound::default();
     let entries = &setup.files.location().entries;
     for entries in entries.chunk_by(|one, other| is_remote(one) == is_remote(other)) {
@@ -46,16 +80,21 @@ pub(super) async fn find(
             true => {
                 let places = setup.places(access)?;
                 for entry in entries {
-                    let listed = places.of(entry).list(entry).await?;
-                    found.files.extend(listed.into_iter().map(Found::There));
+                    match places.of(entry).list(entry).await {
+                        Ok(listed) => found.files.extend(listed.into_iter().map(Found::There)),
+                        Err(error) if one_by_one && error.kind == SourceErrorKind::FileMissing => {
+                            found.missing.push(error);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             false => {
                 let (files, stopped) = (Arc::clone(&setup.files), Arc::clone(stopped));
                 let entries = entries.to_vec();
-                let may_be_none = setup.params.allow_empty;
-                let here = move || all_of(&*files, &entries, may_be_none, &stopped);
-                let FoundPaths { files, left_out } = off_thread(here).await?;
+                let here = move || all_of(&*files, &entries, one_by_one, &stopped);
+                let (FoundPaths { files, left_out }, missing) = off_thread(here).await?;
+                found.missing.extend(missing);
                 found.files.extend(files.into_iter().map(Found::Here));
                 found.left_out.extend(left_out);
             }
@@ -66,43 +105,51 @@ pub(super) async fn find(
         Found::Here(path) => stored_name(base, path),
         Found::There(listed) => listed.name.clone(),
     };
-    let mut names = HashSet::new();
+    let (mut names, before) = (HashSet::new(), found.files.len());
     found.files.retain(|file| {
         let name = name(file);
         let excluded = matches!(file, Found::Here(_)) && setup.params.excludes(&name);
         !excluded && names.insert(name)
     });
+    if found.files.is_empty() && before > 0 {
+        let (setting, before) = (setup.files.setting(), grouped(before as u64));
+        let message =
+            format!("files.exclude leaves out all files that {setting} leads to: {before}");
+        let error = SourceError::new(SourceErrorKind::FileMissing, message)
+            .advise("correct it; if there may be none, write allow_empty = true under [files]");
+        found.missing.push(error);
+    }
     if setup.params.order == FileOrder::Modified {
         found.files.sort_by_cached_key(|file| (modified(file), name(file)));
     }
     Ok(found)
 }
 
-/// What the entries lead to. Where there may be none, an entry that leads nowhere costs the others nothing.
+/// What the entries lead to, and which lead nowhere: asked one by one, that costs the others nothing.
 fn all_of(
     files: &dyn Lands,
     entries: &[String],
-    may_be_none: bool,
+    one_by_one: bool,
     stopped: &AtomicBool,
-) -> Result<FoundPaths, SourceError> {
-    if !may_be_none {
-        return files.files(entries, stopped);
+) -> Result<(FoundPaths, Vec<SourceError>), SourceError> {
+    if !one_by_one {
+        return Ok((files.files(entries, stopped)?, Vec::new()));
     }
-    let mut all = FoundPaths::default();
+    let (mut all, mut missing) = (FoundPaths::default(), Vec::new());
     for entry in entries {
         match files.files(std::slice::from_ref(entry), stopped) {
             Ok(found) => {
                 all.files.extend(found.files);
                 all.left_out.extend(found.left_out);
             }
-            Err(error) if error.kind == SourceErrorKind::FileMissing => {}
+            Err(error) if error.kind == SourceErrorKind::FileMissing => missing.push(error),
             Err(error) => return Err(error),
         }
     }
     // Another entry may lead to what this one leaves out.
     let read: HashSet<_> = all.files.iter().cloned().collect();
     all.left_out.retain(|left| !read.contains(&left.path));
-    Ok(all)
+    Ok((all, missing))
 }
 
 /// When a file was modified; `None` where nobody can tell.

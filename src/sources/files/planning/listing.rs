@@ -37,9 +37,17 @@ pub(super) fn of(setup: &Setup, found: &AllFound) -> Listing {
             continue;
         }
         for part in [name, state.as_bytes()] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
+            add(&mut hasher, part);
         }
     }
+    // Once there is one, the run that has said so is followed by another.
+    for missing in &found.missing {
+        add(&mut hasher, missing.message.as_bytes());
+    }
     Listing { hash: hasher.take() }
+}
+
+fn add(hasher: &mut ContentHasher, part: &[u8]) {
+    hasher.update(&(part.len() as u64).to_le_bytes());
+    hasher.update(part);
 }

@@ -18,7 +18,7 @@ mod rules;
 mod same_files;
 mod setup;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl Source for SlicedFiles {
         let stopped = patience.ended();
         async move {
             let _patience = patience;
-            let found = found::find(&self.setup, access, &stopped).await?;
+            let found = found::find_some(&self.setup, access, &stopped).await?;
             off_thread(move || Ok(Some(listing::of(&self.setup, &found)))).await
         }
         .boxed()
@@ -158,7 +158,7 @@ impl Source for SlicedFiles {
             let folder = path.parent().unwrap_or(path);
             let ending = path.extension().and_then(|ending| ending.to_str());
             let pattern = folder.join(format!("*.{}", ending.unwrap_or(setting.extension)));
-            let pattern = stored_name(base, &pattern);
+            let pattern = from_folder(base, &pattern);
             let text = format!("{setting}: no entry leads to {}", path.display());
             return refused(format!("{text}; add {pattern:?}"));
         };
@@ -197,6 +197,26 @@ impl Source for SlicedFiles {
     }
 }
 
+/// What a job file in the folder `base` calls a path: as far as it is near, beginning there.
+fn from_folder(base: &Path, path: &Path) -> String {
+    let real = |folder: Option<&Path>| {
+        let folder = folder.filter(|folder| *folder != Path::new(""));
+        folder.unwrap_or(Path::new(".")).canonicalize().ok()
+    };
+    let near = || {
+        let (base, folder) = (real(Some(base))?, real(path.parent())?);
+        let same = base.components().zip(folder.components()).take_while(|(one, two)| one == two);
+        let same: PathBuf = same.map(|(one, _)| one).collect();
+        let up = base.strip_prefix(&same).ok()?.components().map(|_| "..");
+        let down = folder.strip_prefix(&same).ok()?;
+        // They have only the top of the file system in common.
+        let is_far = same.parent().is_none();
+        let from = if is_far { folder.clone() } else { up.collect::<PathBuf>().join(down) };
+        Some(from.join(path.file_name()?).display().to_string())
+    };
+    near().unwrap_or_else(|| path.display().to_string())
+}
+
 impl SlicedFiles {
     fn read_chunk(&self, request: &SliceRequest) -> Result<SliceContent, SourceError> {
         let Position::Chunk(at) = &request.position else {
@@ -230,5 +250,23 @@ impl SlicedFiles {
             watermark: None,
             notes: SliceNotes::default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_called_as_the_job_file_would_have_to() {
+        let root = tempfile::tempdir().unwrap();
+        let (jobs, shop) = (root.path().join("jobs"), root.path().join("uploads/shop"));
+        std::fs::create_dir_all(&jobs).unwrap();
+        std::fs::create_dir_all(&shop).unwrap();
+        let called = |base: &Path| from_folder(base, &shop.join("*.csv"));
+        assert_eq!(called(&jobs), "../uploads/shop/*.csv");
+        assert_eq!(called(&root.path().join("uploads")), "shop/*.csv");
+        assert_eq!(called(&shop), "*.csv");
+        assert_eq!(from_folder(&jobs, Path::new("/proc/*.csv")), "/proc/*.csv");
     }
 }

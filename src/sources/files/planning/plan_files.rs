@@ -90,7 +90,7 @@ impl<'a> Planning<'a> {
 
     /// Plans what was found. Blocking.
     pub fn plan(mut self, found: AllFound) -> Result<Plan, SourceError> {
-        let AllFound { files, mut left_out } = found;
+        let AllFound { files, mut left_out, .. } = found;
         let base = self.setup.definition.base_dir();
         let is_known = |name: &str| !self.versions(name).is_empty();
         let (files, other_names) = same_files::once(base, files, is_known);

@@ -205,6 +205,11 @@ impl CsvParams {
             problems
                 .push(ParamProblem::of("header_rows", "must be at least 1; use header = false"));
         }
+        if self.header_rows > 1 && matches!(self.header, Header::Names(_)) {
+            let message = "says how many rows the header takes, and csv.header names the columns of files without one: \
+                           leave it out, and pass over rows above the table with skip_rows";
+            problems.push(ParamProblem::of("header_rows", message));
+        }
         if self.chunk_size == 0 {
             problems.push(ParamProblem::of("chunk_size", "must be at least 1 byte"));
         }

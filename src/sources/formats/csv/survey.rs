@@ -205,8 +205,8 @@ fn keys_note(trimmed: i64) -> Option<String> {
         _ => ("keys", "have", "their"),
     };
     Some(format!(
-        "{} {keys} {have} something at {their} ends that cannot be seen, and {} read without it; an earlier version of \
-         kasparro kept it, and such records are still there: docs/operating.md, Upgrades, says how to find them",
+        "{} {keys} {have} something at {their} ends that cannot be seen, and {} read without it; where an earlier \
+         version of kasparro has loaded such rows, it kept that: docs/operating.md, Upgrades, says how to find their records",
         grouped(trimmed.unsigned_abs()),
         if trimmed == 1 { "is" } else { "are" }
     ))

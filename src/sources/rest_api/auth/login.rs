@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use reqwest::header::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::authorize::{AuthContext, Authorize, Calls, SecretKey, SentToken, described};
@@ -190,7 +191,11 @@ impl Call {
         let body = std::str::from_utf8(&response.body);
         let body = body.map_err(|_| no_token("the answer is no UTF-8 text"))?;
         let found = BodyPath::parse("token", path)?.find(body);
-        match found.map_err(|_| no_token("the answer is no JSON"))? {
+        let unread = |error: SourceError| match serde_json::from_str::<&RawValue>(body) {
+            Ok(_) => no_token(&error.message),
+            Err(_) => no_token("the answer is no JSON"),
+        };
+        match found.map_err(unread)? {
             Some(Value::String(token)) if !token.is_empty() => Ok(token),
             Some(Value::Number(token)) => Ok(token.to_string()),
             _ => Err(no_token(&format!("`{path}` leads to no text in the answer"))

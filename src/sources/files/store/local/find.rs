@@ -5,6 +5,9 @@
 //! `**` looks into each folder once, whatever links lead to it, and first by names without links: links
 //! in a circle are followed once around, and a file below is found once. Links that a pattern names
 //! itself (`*/a.csv`, `current/*.csv`) are names like any other.
+//!
+//! An entry with wildcards is a pattern, whatever is there; a file that is called exactly so (`a[1].csv`) is read
+//! besides. So a file more never keeps others out.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -129,7 +132,7 @@ impl<'a> Finder<'a> {
     pub(super) fn find(&mut self, entry: &str) -> Result<(), SourceError> {
         let parts = parts(entry, self.setting)?;
         let Walk { mut files, left_out, .. } = self.walk(entry, &parts)?;
-        if files.is_empty() && left_out.iter().all(|left| left.loss == Loss::Nothing) {
+        if found_nothing(&files, &left_out) {
             let besides = left_out.first().map(|left| format!("; {}", left.why));
             return Err(SourceError::new(
                 SourceErrorKind::FileMissing,
@@ -165,10 +168,6 @@ impl<'a> Finder<'a> {
 
     fn walk<'p>(&mut self, entry: &str, parts: &'p [Part]) -> Result<Walk<'p>, SourceError> {
         let path = self.base_dir.join(entry);
-        // A file may well be called `a[1].csv`.
-        if path.exists() {
-            return Ok(Walk { files: vec![path], ..Walk::default() });
-        }
         if !is_pattern(entry) {
             return match path.symlink_metadata() {
                 Ok(_) => Ok(Walk { files: vec![path], ..Walk::default() }),
@@ -182,6 +181,11 @@ impl<'a> Finder<'a> {
         walk.next.push(Step { folder, real: None, part: 0, by_link: false, from_above: false });
         while let Some(step) = walk.next.pop().or_else(|| walk.later.pop_front()) {
             self.enter(&mut walk, &step)?;
+        }
+        // A file may well be called `a[1].csv`, which the pattern does not match.
+        let is_name = path.metadata().is_ok_and(|there| !there.is_dir() || walk.found_nothing());
+        if is_name && !walk.files.contains(&path) {
+            self.add(&mut walk, path)?;
         }
         Ok(walk)
     }
@@ -197,7 +201,7 @@ impl<'a> Finder<'a> {
     /// When it is not, or cannot be looked at.
     pub(super) fn check_named(&self, entry: &str) -> Result<(), SourceError> {
         let mut named = self.base_dir.join(entry);
-        if is_pattern(entry) && !named.exists() {
+        if is_pattern(entry) {
             let parts = entry.split('/').take_while(|part| !is_pattern(part));
             named = self.start(entry).to_owned();
             named.extend(parts.filter(|part| !part.is_empty()));
@@ -486,9 +490,18 @@ impl<'a> Finder<'a> {
 }
 
 impl Walk<'_> {
+    fn found_nothing(&self) -> bool {
+        found_nothing(&self.files, &self.left_out)
+    }
+
     fn go_to(&mut self, step: Step) {
         if step.by_link { self.later.push_back(step) } else { self.next.push(step) }
     }
+}
+
+/// Whether an entry leads to no file, not even to one that is left out.
+fn found_nothing(files: &[PathBuf], left_out: &[LeftOut]) -> bool {
+    files.is_empty() && left_out.iter().all(|left| left.loss == Loss::Nothing)
 }
 
 /// Something that is there; a link is what it leads to.

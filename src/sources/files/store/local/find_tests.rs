@@ -77,6 +77,46 @@ fn a_name_that_is_no_utf8_is_left_out_by_name() {
     assert!(tree.find(&["d/a*.csv"]).1.is_empty());
 }
 
+/// Files are removed one by one: what an entry finds never depends on the names of others.
+#[test]
+fn a_file_whose_name_is_a_pattern_keeps_no_other_file_out() {
+    let names = ["*.csv", "**", "[ab].csv", "a.csv", "a1.csv", "a?.csv", "a[1].csv", "b.csv"];
+    let entries = ["*.csv", "[ab].csv", "a?.csv", "a[1].csv", "a[[]1].csv", "[*].csv", "a*"];
+    for entry in entries {
+        let pattern = Pattern::new(entry).unwrap();
+        let tree = Tree::new(&[]);
+        let mut there = Vec::new();
+        for name in names.iter().rev() {
+            tree.file(name);
+            there.insert(0, *name);
+            let found = |name: &&str| *name == entry || pattern.matches(name);
+            let expected: Vec<_> = there.iter().copied().filter(found).collect();
+            match expected.is_empty() {
+                true => assert!(tree.look(&[entry]).is_err(), "{entry} of {there:?}"),
+                false => assert_eq!(tree.find(&[entry]).0, expected, "{entry} of {there:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_folder_whose_name_is_a_pattern_keeps_no_file_out() {
+    let tree = Tree::new(&["**/in.csv", "deep/er/x.csv", "a[1].csv/z.csv", "a1.csv"]);
+    assert_eq!(
+        tree.find(&["**/*.csv"]).0,
+        ["**/in.csv", "a1.csv", "a[1].csv/z.csv", "deep/er/x.csv"]
+    );
+    assert_eq!(tree.find(&["a[1].csv"]).0, ["a1.csv"]);
+    fs::create_dir_all(tree.path("*")).unwrap();
+    assert_eq!(tree.find(&["deep/**/*.csv", "*/in.csv"]).0, ["deep/er/x.csv", "**/in.csv"]);
+    // A link of such a name leads out of the folders as others do.
+    let tree = Tree::new(&["a.csv", "../secret/s.csv"]);
+    tree.link("../secret/s.csv", "[ab].csv");
+    let (files, left) = tree.find(&["[ab].csv"]);
+    assert_eq!((files, left.len()), (vec!["a.csv".to_owned()], 1), "{left:?}");
+    assert_eq!(left[0].1, Loss::File);
+}
+
 #[test]
 fn links_in_circles_are_followed_once_around() {
     let tree = Tree::new(&["d/ok.csv", "d/sub/in.csv"]);

@@ -31,6 +31,11 @@ pub(in super::super::super) fn leads_to(
     if written == parts.len() {
         return (real(&named)? == path).then_some(named);
     }
+    // A file may well be called `a[1].csv`.
+    let literally = parts[written..].iter().fold(named.clone(), |at, part| at.join(part));
+    if real(&literally).is_some_and(|literally| literally == path) {
+        return Some(literally);
+    }
     // It leads to folders.
     if parts.last() == Some(&"**") {
         return None;
@@ -80,6 +85,11 @@ mod tests {
             &absolute,
         ] {
             assert!(leads_to(&jobs, entry, &file).is_some(), "{entry}");
+        }
+        let bracketed = root.path().join("uploads/shop/a[1].csv");
+        for (entry, leads) in [("a[1].csv", true), ("a[[]1].csv", true), ("a[1]*.csv", false)] {
+            let entry = format!("../uploads/shop/{entry}");
+            assert_eq!(leads_to(&jobs, &entry, &bracketed).is_some(), leads, "{entry}");
         }
         for entry in [
             "../uploads/*.csv",
