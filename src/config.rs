@@ -14,6 +14,8 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
+use url::Url;
+
 use crate::domain::fault::Fault;
 use crate::domain::host::Host;
 use crate::domain::number::whole;
@@ -90,6 +92,11 @@ pub struct SettingsLayer {
         value_delimiter = ','
     )]
     pub allowed_hosts: Option<Vec<String>>,
+
+    /// Where people reach the HTTP API and the console, such as `https://kasparro.example`; with https, browsers keep
+    /// the console's cookie for https only
+    #[arg(long, env = "KASPARRO_PUBLIC_URL", global = true, value_name = "URL")]
+    pub public_url: Option<String>,
 
     /// Requests a second that one client of the HTTP API may make; 0 is any number [default: 100]
     #[arg(long, env = "KASPARRO_RATE_LIMIT", global = true, value_name = "N",
@@ -193,6 +200,8 @@ pub struct Settings {
     pub allow_anonymous: bool,
     /// See [`SettingsLayer::allowed_hosts`].
     pub allowed_hosts: Vec<Host>,
+    /// See [`SettingsLayer::public_url`].
+    pub public_url: Option<Url>,
     /// See [`SettingsLayer::rate_limit`]; `None` is any number.
     pub rate_limit: Option<NonZeroU32>,
     /// See [`SettingsLayer::connections_per_address`]; `None` is any number.
@@ -257,6 +266,9 @@ pub enum ConfigError {
          kasparro.example:8443"
     )]
     Host(String),
+    /// Where people reach the server is no address.
+    #[error("public_url = {0:?} is no address; expected for example https://kasparro.example")]
+    PublicUrl(String),
     /// The key can be guessed. It is not repeated.
     #[error(
         "KASPARRO_SECRET_KEY has {0} characters, and 32 are the fewest; `openssl rand -base64 32` makes a key"
@@ -296,6 +308,7 @@ impl Settings {
         let allowed_hosts = hosts
             .map(|host| host.parse().map_err(|_| ConfigError::Host(host)))
             .collect::<Result<_, _>>()?;
+        let public_url = layer.public_url.map(public_url).transpose()?;
         let mirror = layer.pg_download_url.as_ref().map(SecretUrl::expose);
         if mirror.is_some_and(|mirror| mirror != "none" && !mirror.starts_with("http")) {
             return Err(ConfigError::Mirror);
@@ -323,6 +336,7 @@ impl Settings {
             listen,
             allow_anonymous: layer.allow_anonymous.unwrap_or(false),
             allowed_hosts,
+            public_url,
             rate_limit: NonZeroU32::new(layer.rate_limit.unwrap_or(DEFAULT_RATE)),
             connections_per_address: NonZeroU32::new(
                 layer.connections_per_address.unwrap_or(DEFAULT_CONNECTIONS),
@@ -367,6 +381,7 @@ impl SettingsLayer {
             listen: self.listen.or(below.listen),
             allow_anonymous: self.allow_anonymous.or(below.allow_anonymous),
             allowed_hosts: self.allowed_hosts.or(below.allowed_hosts),
+            public_url: self.public_url.or(below.public_url),
             rate_limit: self.rate_limit.or(below.rate_limit),
             connections_per_address: self.connections_per_address.or(below.connections_per_address),
             workers: self.workers.or(below.workers),
@@ -416,6 +431,17 @@ fn in_words(message: &str, key: Option<&str>) -> String {
 
 /// The fewest characters of a key: those of 24 random bytes in base64.
 const SHORTEST_KEY: usize = 32;
+
+/// An address that browsers reach: http or https, with a host and nothing that is secret.
+fn public_url(text: String) -> Result<Url, ConfigError> {
+    let url = Url::parse(&text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    });
+    url.ok_or(ConfigError::PublicUrl(text))
+}
 
 fn secret_key(
     text: Option<SecretText>,

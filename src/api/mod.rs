@@ -3,6 +3,7 @@
 //!
 //! Must not know: how sources are read, the queue's tables, the command line.
 
+mod console;
 pub(crate) mod http;
 mod openapi;
 pub(crate) mod resources;

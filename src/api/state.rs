@@ -30,9 +30,16 @@ pub struct ApiState {
     pub tokens: ProcessTokens,
     /// Where uploaded files are kept, if they may be.
     pub uploads: Option<UploadFolder>,
+    /// Where people reach this server, as the operator says; `None` when nobody said.
+    pub public_url: Option<url::Url>,
 }
 
 impl ApiState {
+    /// Whether browsers come over https.
+    pub(crate) fn is_https(&self) -> bool {
+        self.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
+    }
+
     /// A connection, or an error within seconds when there is none to be had.
     pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         timeout(CONNECT_TIMEOUT, self.pool.acquire())

@@ -146,7 +146,8 @@ pub(super) fn api_state(
     let sealing = settings.secret_key.as_ref().map(|key| Sealing::new(key.expose()));
     let tokens = ProcessTokens::new(pool.clone(), sealing);
     let (pool, jobs, allowed_roots) = (pool.clone(), jobs.clone(), allowed_roots(settings)?);
-    Ok(ApiState { pool, jobs, access, allowed_roots, tokens, uploads: uploads(settings) })
+    let (uploads, public_url) = (uploads(settings), settings.public_url.clone());
+    Ok(ApiState { pool, jobs, access, allowed_roots, tokens, uploads, public_url })
 }
 
 pub(super) async fn serve(

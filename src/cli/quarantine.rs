@@ -13,6 +13,7 @@ use super::{completions, out};
 use crate::api::http::pagination::Page;
 use crate::api::resources::quarantine::{self, Group, Groups, QuarantinedRow};
 use crate::config::Settings;
+use crate::db::quarantine_totals::{self, GroupFilter};
 use crate::db::{quarantined_rows, source_files};
 use crate::domain::raw::{self, RawRef};
 use crate::domain::reject::{ReasonCode, what_to_do};
@@ -65,7 +66,8 @@ async fn groups(
     let source = args.source.as_ref().map(SourceName::as_str);
     let reason = args.reason.map(ReasonCode::as_str);
     let limit = args.part.limit.items();
-    let groups = quarantined_rows::groups(&database.pool, source, reason, limit).await?;
+    let filter = GroupFilter { source, reason, field: None };
+    let groups = quarantine_totals::groups(&database.pool, filter, limit).await?;
     let examples = quarantined_rows::examples(&database.pool, &groups).await?;
     let files = files(database, examples.iter().map(|row| row.raw_ref.as_str())).await?;
     let items: Vec<Group> = groups.into_iter().map(Group::from).collect();

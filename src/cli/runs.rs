@@ -179,6 +179,7 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RunsArgs) -> anyhow
         source: args.of_source().map(ToString::to_string),
         status: args.status,
         before: before.map(RunId),
+        ..RunFilter::default()
     };
     let rows = runs::list(&database.pool, &filter, limit.rows()).await?;
     if rows.is_empty()

@@ -263,6 +263,7 @@ async fn initial_run(
 
 fn print_addresses(settings: &Settings) {
     let listen = settings.listen;
+    out::line(format!("Console      http://{listen}/ui/"));
     out::line(format!("API          http://{listen}"));
     out::line(format!("Swagger UI   http://{listen}/docs"));
     out::line("Press Ctrl-C to stop.");

@@ -36,6 +36,23 @@ pub async fn get(
     Ok(row.map(|row| Checkpoint { records: row.records, state: row.state, run: RunId(row.run_id) }))
 }
 
+/// How far a source was read, for people.
+///
+/// # Errors
+/// Database errors.
+pub async fn marker(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let marker = sqlx::query_scalar!(
+        "select last_processed_marker from ingestion_checkpoints where source = $1",
+        source,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(marker)
+}
+
 /// Moves a source's checkpoint. `records` is the number of records the source has now; up to 16 of
 /// them the marker lists their ids, shorter ids first, then by text: `1,2,4`.
 ///

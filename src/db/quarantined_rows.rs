@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::pgcopy::{SMALL, copy_in};
+use super::quarantine_totals::QuarantineGroup;
 use crate::domain::field_name;
 use crate::domain::reject::{Fingerprint, Reject};
 use crate::domain::rejects::Rejects;
@@ -455,52 +456,6 @@ pub async fn supersede_unfinished(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Defects that are alike.
-#[derive(Debug, Clone)]
-pub struct QuarantineGroup {
-    /// Name of the source.
-    pub source: String,
-    /// The field.
-    pub field: String,
-    /// Reason code.
-    pub reason: String,
-    /// What they share.
-    pub fingerprint: Vec<u8>,
-    /// How many there are.
-    pub rows: i64,
-    /// The message of one of them.
-    pub example: String,
-}
-
-/// Defects that are open or redriven, grouped by what they share, the most frequent first.
-///
-/// # Errors
-/// Database errors.
-pub async fn groups(
-    executor: impl PgExecutor<'_>,
-    source: Option<&str>,
-    reason: Option<&str>,
-    limit: i64,
-) -> Result<Vec<QuarantineGroup>, sqlx::Error> {
-    sqlx::query_as!(
-        QuarantineGroup,
-        r#"select source, field, reason, fingerprint, count(*) as "rows!",
-                shown_error(min(message)) as "example!"
-         from quarantined_rows
-         where ($1::text is null or source = $1)
-           and ($2::text is null or reason = $2)
-           and status in ('open', 'redriven')
-         group by source, field, reason, fingerprint
-         order by count(*) desc, source, field, reason
-         limit $3"#,
-        source,
-        reason,
-        limit,
-    )
-    .fetch_all(executor)
-    .await
 }
 
 /// A row of each group, as an example.

@@ -244,3 +244,37 @@ pub async fn drift(
     .fetch_all(executor)
     .await
 }
+
+/// Changes of a source's schema that nobody has acknowledged.
+#[derive(Debug, Clone)]
+pub struct OpenDrift {
+    /// Name of the source.
+    pub source: String,
+    /// How many.
+    pub changes: i64,
+    /// The fields, the first few of them.
+    pub fields: String,
+    /// Since when the oldest is there.
+    pub since: DateTime<Utc>,
+}
+
+/// Changes that nobody has acknowledged, by source.
+///
+/// # Errors
+/// Database errors.
+pub async fn open_drift(executor: impl PgExecutor<'_>) -> Result<Vec<OpenDrift>, sqlx::Error> {
+    sqlx::query_as!(
+        OpenDrift,
+        r#"select source, count(*) as "changes!", min(detected_at) as "since!",
+                string_agg(left(field, 100), ', ' order by field) filter (where place <= 5)
+                    || case when count(*) > 5 then ' …' else '' end as "fields!"
+         from (
+            select source, field, detected_at,
+                   row_number() over (partition by source order by field) as place
+            from schema_drift where status = 'open'
+         ) as open
+         group by source order by source"#
+    )
+    .fetch_all(executor)
+    .await
+}

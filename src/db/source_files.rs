@@ -439,6 +439,12 @@ pub struct ListedFile {
     pub url: String,
     /// Size in bytes of its newest version.
     pub size: i64,
+    /// The member of the archive that it is.
+    pub member: Option<String>,
+    /// How many of its bytes a run has read to the end.
+    pub read: i64,
+    /// Whether the last run that looked did not find it.
+    pub is_gone: bool,
     /// Rows that a run has read of it to the end.
     pub rows: i64,
     /// The run that did; `None` while none has.
@@ -471,8 +477,9 @@ pub async fn list(
 ) -> Result<Vec<ListedFile>, sqlx::Error> {
     sqlx::query_as!(
         ListedFile,
-        "select distinct on (url) url, size, committed_rows as rows, committed_run_id as run, updated_at
-         from source_files where source = $1 order by url, id desc limit $2",
+        r#"select distinct on (url, member) url, member, size, committed_bytes as read,
+                gone_run_id is not null as "is_gone!", committed_rows as rows, committed_run_id as run, updated_at
+         from source_files where source = $1 order by url, member, id desc limit $2"#,
         source,
         limit,
     )

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::error::Problem;
-use super::policy::{Checks, Contract, Missing, Retention};
+use super::policy::{Checks, Contract, Freshness, Missing, Retention};
 use super::schedule::Schedule;
 use crate::domain::field_name;
 use crate::domain::hash::ContentHash;
@@ -44,6 +44,8 @@ pub struct Definition {
     pub missing: Missing,
     /// How long what runs leave behind is kept.
     pub retention: Retention,
+    /// How old what the source has loaded may be; by its schedule where the file does not say.
+    pub freshness: Freshness,
     /// What may be meant, but hardly is.
     pub warnings: Vec<Problem>,
 }

@@ -16,7 +16,7 @@ use super::error::{DefinitionError, Problem};
 use super::field_table::{self, FieldTable};
 use super::inspection::{Inspection, KindRules};
 use super::key::{self, KeyRows, PrimaryKey};
-use super::policy::{Checks, Contract, Missing, Policy, Retention};
+use super::policy::{Checks, Contract, Freshness, Missing, Policy, Retention};
 use super::schedule::{Schedule, is_on_change, parse_time_zone};
 use crate::domain::hash::ContentHash;
 use crate::domain::source_name::SourceName;
@@ -64,6 +64,9 @@ pub(super) struct JobFile {
     /// How long what runs leave behind is kept.
     #[serde(default)]
     retention: Retention,
+    /// How old what the source has loaded may be.
+    #[serde(default)]
+    freshness: Freshness,
 }
 
 /// The message for a file with nothing but comments in it.
@@ -103,6 +106,7 @@ impl Definition {
             let external_id = reader.external_id(file, rows);
             reader.contract(file);
             reader.checks(file);
+            reader.freshness(file);
             (fields, schedule, after, external_id)
         });
         if file.is_none() && !["primary_key", "external_id"].iter().any(|key| document.has(&[key]))
@@ -135,6 +139,7 @@ impl Definition {
         else {
             return Err(DefinitionError::invalid(path, problems));
         };
+        let longest_gap = schedule.as_ref().and_then(Schedule::longest_gap);
         Ok(Self {
             source,
             path: path.to_owned(),
@@ -150,6 +155,7 @@ impl Definition {
             checks: file.checks,
             missing: file.missing,
             retention: file.retention,
+            freshness: file.freshness.or_by_schedule(longest_gap),
             warnings,
             text,
         })
@@ -240,7 +246,7 @@ fn forget_consequences(problems: &mut Vec<Problem>, of_types: usize) {
 }
 
 /// The keys of a job file, but for the tables of kinds.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "kind",
     "description",
     "schedule",
@@ -253,6 +259,7 @@ const KEYS: [&str; 12] = [
     "checks",
     "missing",
     "retention",
+    "freshness",
 ];
 
 /// The table that all kinds share that read files: where these are.
@@ -340,7 +347,7 @@ fn set_parameters_aside<'k, K: KindRules>(
         }
         document.remove(table);
     }
-    let own_words = ["kind", "fields", "contract", "checks", "missing", "retention"];
+    let own_words = ["kind", "fields", "contract", "checks", "missing", "retention", "freshness"];
     if !own_words.contains(&name.as_str()) {
         document.remove(&name);
     }
@@ -499,6 +506,14 @@ impl Reader<'_> {
             if !(0.0..=1.0).contains(&ratio) {
                 self.problem(&keys, format!("a share from 0 to 1, not {ratio}"));
             }
+        }
+    }
+
+    fn freshness(&mut self, file: &JobFile) {
+        let Freshness { warn_after, error_after } = file.freshness;
+        if warn_after.zip(error_after).is_some_and(|(warn, error)| warn > error) {
+            let message = "a source that needs a look is not stale yet: give `error_after` more than `warn_after`";
+            self.problem(&["freshness", "error_after"], message);
         }
     }
 }

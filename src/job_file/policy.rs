@@ -130,6 +130,29 @@ impl Default for Missing {
     }
 }
 
+/// How old what a source has loaded may be. What is older is shown, and told: no run comes to an end by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Freshness {
+    /// From this age on a source needs a look: "2h". By default twice the longest gap of its schedule.
+    #[serde(with = "crate::job_file::duration")]
+    #[schemars(with = "Option<String>")]
+    pub warn_after: Option<Duration>,
+    /// From this age on it is stale: "6h". By default `warn_after`, and twice the gap where that is not given either.
+    #[serde(with = "crate::job_file::duration")]
+    #[schemars(with = "Option<String>")]
+    pub error_after: Option<Duration>,
+}
+
+impl Freshness {
+    /// The same with what follows from the longest gap of a schedule.
+    pub(super) fn or_by_schedule(self, longest_gap: Option<Duration>) -> Self {
+        let twice = longest_gap.map(|gap| gap.saturating_mul(2));
+        let warn_after = self.warn_after.or(self.error_after).or(twice);
+        Self { warn_after, error_after: self.error_after.or(warn_after) }
+    }
+}
+
 /// How long what runs leave behind is kept; for ever by default. Runs themselves, records
 /// and quarantined rows stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]

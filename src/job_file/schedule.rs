@@ -2,6 +2,8 @@
 //!
 //! Must not know what time it is, nor what happens when a source is due.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
@@ -82,6 +84,19 @@ impl Schedule {
         let local = self.time_zone.from_utc_datetime(&instant.naive_utc());
         let tick = self.cron.find_previous_occurrence(&local, true).ok()?;
         Some(tick.with_timezone(&Utc))
+    }
+
+    /// The longest time between two ticks of the next ones; a year of days off is not looked through.
+    pub fn longest_gap(&self) -> Option<Duration> {
+        const TICKS: usize = 400;
+        let mut longest = None;
+        let mut before = self.next_after(DateTime::UNIX_EPOCH)?;
+        for _ in 0..TICKS {
+            let Some(next) = self.next_after(before) else { break };
+            longest = longest.max((next - before).to_std().ok());
+            before = next;
+        }
+        longest
     }
 
     /// The expression as written.

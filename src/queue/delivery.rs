@@ -1,5 +1,7 @@
 //! Owns what a worker is given: a claim, what the item says, and which attempt it is.
 
+use std::time::Instant;
+
 use super::lease::{Lease, Message};
 
 /// One delivery of a queue item to one worker.
@@ -11,4 +13,6 @@ pub struct Delivery {
     pub message: Result<Message, String>,
     /// Which attempt this is, from 1. Take-overs from dead workers count.
     pub attempt: i32,
+    /// When the attempt began.
+    pub begun: Instant,
 }

@@ -8,7 +8,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apalis::prelude::{Task, TaskBuilder, TaskId};
 use futures::StreamExt;
@@ -130,6 +130,7 @@ impl Poller {
             lease: Lease::new(item.id, self.pulse.worker().to_owned(), item.attempts),
             message: serde_json::from_slice(&item.job).map_err(|error| error.to_string()),
             attempt: item.attempts.saturating_add(1),
+            begun: Instant::now(),
         }))
     }
 

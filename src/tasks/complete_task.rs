@@ -1,13 +1,15 @@
 //! Owns the end of a task: its ledger row, its follow-ups, its figures on the run, and the end of
 //! the run when it was the last. All in the task's own transaction.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::batches::{in_any_order, next_in_order};
 use super::finish_run::finish_run;
 use super::{Effects, SourceInUse, StoredSlice, TaskError};
-use crate::db::run_tasks::{self, EndedAttempt, ReadTask, TaskEnd, TaskState};
+use crate::db::run_tasks::{self, EndedAttempt, ReadBy, ReadTask, TaskAttempt, TaskEnd, TaskState};
 use crate::db::runs;
 use crate::db::runs::progress::{self, ProgressChange, RunProgress};
 use crate::domain::bloom_filter::SliceOrder;
@@ -27,12 +29,40 @@ pub(super) struct Completion<'a> {
     pub slice: Option<i64>,
     pub state: TaskState,
     pub attempt: i32,
+    /// The last attempt that is on record: those between were lost with their workers.
+    pub recorded: i32,
+    /// When the attempt began.
+    pub begun: Instant,
     pub worker: &'a str,
     pub error: Option<&'a str>,
     /// The word of its kind.
     pub error_kind: Option<&'a str>,
     /// `None` when the definition itself is what cannot be used.
     pub source: Option<&'a SourceInUse>,
+}
+
+impl Completion<'_> {
+    fn read_by(&self) -> ReadBy<'_> {
+        ReadBy { attempt: self.attempt, worker: self.worker, took: self.begun.elapsed() }
+    }
+}
+
+/// Keeps the last attempt of a task that was given up.
+async fn note_failure(
+    transaction: &mut PgConnection,
+    completion: &Completion<'_>,
+) -> Result<(), TaskError> {
+    if let (TaskState::Failed, Some(error)) = (completion.state, completion.error) {
+        let failed = TaskAttempt {
+            attempt: completion.attempt,
+            worker: completion.worker,
+            took: completion.begun.elapsed(),
+            error_kind: completion.error_kind.unwrap_or("unknown"),
+            error,
+        };
+        run_tasks::note_failed(transaction, completion.run, completion.task_key, &failed).await?;
+    }
+    Ok(())
 }
 
 /// Ends a task. The caller holds the fence and commits.
@@ -52,6 +82,7 @@ pub(super) async fn complete_task(
     let end = TaskEnd {
         state: completion.state,
         attempt: completion.attempt,
+        took: completion.begun.elapsed(),
         worker: completion.worker,
         error: completion.error,
         error_kind: completion.error_kind,
@@ -60,9 +91,14 @@ pub(super) async fn complete_task(
         sequence: progress.sequence + 1,
         slice: completion.slice,
     };
+    if completion.attempt > completion.recorded + 1 {
+        let (key, attempt) = (completion.task_key, completion.attempt);
+        run_tasks::note_lost(transaction, completion.run, key, attempt).await?;
+    }
     if !run_tasks::complete(transaction, completion.run, completion.task_key, end).await? {
         return Err(TaskError::AlreadyCompleted);
     }
+    note_failure(transaction, completion).await?;
     let role = completion.kind.role();
     let reads = |task: &TaskPayload| task.kind().role().reads();
     let opened_reading = effects.follow_ups.iter().filter(|task| reads(task)).count() as i32;
@@ -114,8 +150,7 @@ async fn store_read(
             sequence: progress.sequence,
         });
     }
-    let (run, attempt, worker) = (completion.run, completion.attempt, completion.worker);
-    run_tasks::insert_read(transaction, run, (attempt, worker), &slices).await?;
+    run_tasks::insert_read(transaction, completion.run, completion.read_by(), &slices).await?;
     Ok(counters)
 }
 
@@ -152,8 +187,7 @@ pub(super) async fn complete_slice(
             counters: effects.counters,
             sequence: progress.sequence + 1,
         };
-        let ended = (completion.attempt, completion.worker);
-        run_tasks::insert_read(transaction, completion.run, ended, &[read]).await?;
+        run_tasks::insert_read(transaction, completion.run, completion.read_by(), &[read]).await?;
         parts += 1;
     }
     let (run, key, spent) = (completion.run, completion.task_key, completion.attempt - 1);
@@ -205,10 +239,37 @@ pub(super) async fn note_attempt(
     }
     let mut progress = progress::latest(transaction, run).await?;
     progress.sequence += 1;
+    if ended.failed {
+        // One that is told of a lost attempt is the next.
+        let attempt = ended.attempt + i32::from(ended.took.is_none());
+        run_tasks::note_lost(transaction, run, task_key, attempt).await?;
+    }
     if run_tasks::note_attempt(transaction, run, task_key, ended, progress.sequence).await? {
+        if ended.failed
+            && let Some(took) = ended.took
+        {
+            note_failed_attempt(transaction, run, task_key, ended, took).await?;
+        }
         progress::record(transaction, run, &before, &progress).await?;
     }
     Ok(())
+}
+
+async fn note_failed_attempt(
+    transaction: &mut PgConnection,
+    run: RunId,
+    task_key: &str,
+    ended: &EndedAttempt<'_>,
+    took: Duration,
+) -> Result<(), TaskError> {
+    let failed = TaskAttempt {
+        attempt: ended.attempt,
+        worker: ended.worker,
+        took,
+        error_kind: ended.error_kind,
+        error: ended.error,
+    };
+    Ok(run_tasks::note_failed(transaction, run, task_key, &failed).await?)
 }
 
 /// The slices whose rows are kept since this task, in order, and their bytes.

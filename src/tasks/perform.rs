@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use sqlx::PgPool;
@@ -250,18 +250,20 @@ impl Performer {
         message: &Message,
         task: &OpenTask,
     ) -> Result<(), TaskError> {
-        let mut slice = task.slice;
+        let (mut slice, mut recorded) = (task.slice, task.attempt);
         // The time limit is that of a part: each is committed, so nothing of it is done in vain.
         // On the heap: the future of some tasks is large, and each of its callers would hold it.
         while let Some(next) = self
             .in_time(
                 &context.signs,
-                Box::pin(self.part(&mut work, context, delivery, message, task, slice)),
+                Box::pin(self.part(&mut work, context, delivery, message, task, (slice, recorded))),
             )
             .await?
         {
             slice = Some(next);
             delivery.attempt = 1;
+            delivery.begun = Instant::now();
+            recorded = 0;
         }
         Ok(())
     }
@@ -275,7 +277,7 @@ impl Performer {
         delivery: &Delivery,
         message: &Message,
         task: &OpenTask,
-        slice: Option<i64>,
+        (slice, recorded): (Option<i64>, i32),
     ) -> Result<Option<i64>, TaskError> {
         failpoint(task.kind, Failpoint::Begun).await;
         let gathered = tokio::select! {
@@ -296,6 +298,8 @@ impl Performer {
             slice,
             state: TaskState::Done,
             attempt: delivery.attempt,
+            recorded,
+            begun: delivery.begun,
             worker: delivery.lease.worker(),
             error: None,
             error_kind: None,

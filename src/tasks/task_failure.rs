@@ -205,19 +205,19 @@ impl Performer {
         delay: Duration,
         spent: bool,
     ) -> Result<(), TaskError> {
-        let attempt = match error {
-            TaskError::WorkerLost { .. } => delivery.attempt - 1,
-            _ => delivery.attempt,
-        };
+        let is_lost = matches!(error, TaskError::WorkerLost { .. });
+        let attempt = delivery.attempt - i32::from(is_lost);
         let mut transaction = Transaction::begin(&self.pool).await?;
         if delivery.lease.fence(&mut transaction).await? {
             let ended = EndedAttempt {
                 attempt,
+                took: (!is_lost).then(|| delivery.begun.elapsed()),
                 worker: delivery.lease.worker(),
                 error: &error.for_ledger(),
                 error_kind: error.kind(),
                 delay,
                 told_to_wait: !spent && matches!(error, TaskError::Request { .. }),
+                failed: spent || is_lost,
             };
             note_attempt(&mut transaction, message.run, &message.task, &ended).await?;
             delivery.lease.release(&mut transaction, delay, spent).await?;
@@ -277,6 +277,8 @@ impl Performer {
                 slice: task.slice,
                 state: TaskState::Failed,
                 attempt: delivery.attempt,
+                recorded: task.attempt,
+                begun: delivery.begun,
                 worker: delivery.lease.worker(),
                 error: Some(&error.for_ledger()),
                 error_kind: Some(error.kind()),

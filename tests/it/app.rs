@@ -122,6 +122,7 @@ impl TestApp {
             allowed_roots: AllowedRoots::default(),
             uploads: Some(UploadFolder::new(self.path("uploads"), Some(UPLOAD))),
             tokens: ProcessTokens::new(self.pool.clone(), None),
+            public_url: None,
         }
     }
 

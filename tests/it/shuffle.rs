@@ -39,6 +39,7 @@ impl Claim {
             lease: Lease::new(self.job.clone(), self.worker.to_owned(), self.attempts_before),
             message: Ok(self.message.clone()),
             attempt: self.attempts_before + 1,
+            begun: std::time::Instant::now(),
         }
     }
 }

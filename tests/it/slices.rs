@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use kasparro::db::run_chains;
 use kasparro::db::run_tasks::{self, TaskEnd, TaskState};
@@ -127,6 +128,7 @@ async fn a_task_is_completed_only_with_the_slice_that_it_stands_at() {
     let end = |slice| TaskEnd {
         state: TaskState::Done,
         attempt: 1,
+        took: Duration::ZERO,
         worker: "w",
         error: None,
         error_kind: None,

@@ -100,13 +100,38 @@ impl TestDatabase {
         &self.url
     }
 
-    /// Drops the database, whoever is still connected.
+    /// Drops the database, whoever is still connected, once what must hold in each was looked at.
     pub async fn close(mut self) {
+        assert_kept(&self.pool).await;
         let goes_with_its_server = std::mem::replace(&mut self.dropped, true);
         self.pool.close().await;
         if !goes_with_its_server {
             drop_database(&self.name).await;
         }
+    }
+}
+
+/// Sums that triggers keep are those of the rows.
+async fn assert_kept(pool: &PgPool) {
+    const DIFFERENT: &str = "
+        select coalesce(t.fingerprint, q.fingerprint)::text from quarantine_totals as t
+        full join (
+            select source, fingerprint, count(*) as stored,
+                   count(*) filter (where status in ('open', 'redriven')) as unresolved,
+                   min(run_id) as first_run_id, max(run_id) as last_run_id
+            from quarantined_rows group by source, fingerprint
+        ) as q using (source, fingerprint)
+        full join (
+            select source, fingerprint, sum(rows) as stored from quarantine_days
+            group by source, fingerprint
+        ) as d using (source, fingerprint)
+        where (t.stored, t.unresolved, t.first_run_id, t.last_run_id, d.stored)
+            is distinct from (q.stored, q.unresolved, q.first_run_id, q.last_run_id, q.stored)";
+    // Some tests end with a server that is gone, or with tables of an earlier version.
+    let has_totals = "select to_regclass('quarantine_totals') is not null";
+    if let Ok(true) = sqlx::query_scalar(has_totals).fetch_one(pool).await {
+        let different: Result<Vec<String>, _> = sqlx::query_scalar(DIFFERENT).fetch_all(pool).await;
+        assert_eq!(different.unwrap_or_default(), [""; 0], "quarantine_totals has drifted");
     }
 }
 

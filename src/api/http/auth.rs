@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use poem::http::HeaderValue;
+use poem::http::Method;
 use poem::http::header::{AUTHORIZATION, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use poem::{Addr, Endpoint, IntoResponse, Request, Response};
 
@@ -14,7 +15,8 @@ use super::credentials;
 use super::problem::{Kind, Problem};
 use super::rate_limit::{Client, RateLimits};
 use super::required_scope;
-use super::token_cache::{Caller, TokenCache};
+use super::session_cookie;
+use super::token_cache::{Caller, Holder, TokenCache};
 use crate::api::state::ApiState;
 use crate::domain::actor::Actor;
 use crate::domain::host::Host;
@@ -58,6 +60,27 @@ impl WithoutToken {
             (true, _) => Self::Everybody,
             (false, true) => Self::ThisMachine,
             (false, false) => Self::Nobody,
+        }
+    }
+}
+
+/// Who looks at the console.
+#[derive(Debug, Clone)]
+pub(crate) struct Viewer {
+    /// Whose token it is; `None` where none is needed.
+    pub(crate) holder: Option<Holder>,
+    /// What they may do.
+    pub(crate) scope: Scope,
+}
+
+impl std::fmt::Display for Viewer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.holder {
+            Some(holder) => {
+                let name = holder.name.as_deref().unwrap_or(holder.id.as_str());
+                write!(f, "{name} ({})", holder.scope)
+            }
+            None => f.write_str("no token needed"),
         }
     }
 }
@@ -111,13 +134,56 @@ impl<E: Endpoint> Auth<E> {
         }
     }
 
+    /// Who asks the console: whoever is signed in there. Tokens in headers do not count, so that no page of another
+    /// site can use what a browser sends by itself.
+    async fn admit_viewer(&self, request: &mut Request) -> poem::Result<Actor> {
+        let address = match &request.remote_addr().0 {
+            Addr::SocketAddr(address) => Some(address.ip()),
+            _ => None,
+        };
+        let needed = required_scope::console_scope(request.method(), request.uri().path());
+        if !matches!(*request.method(), Method::GET | Method::HEAD) && !is_same_origin(request) {
+            return Err(foreign("the request comes from the page of another site"));
+        }
+        let Some(needed) = needed else {
+            return self.count(Client::at(address)).map(|()| Actor::address(address));
+        };
+        let session = session_cookie::in_headers(request.headers());
+        let caller = self.token_cache.viewer(session.as_deref()).await;
+        let client = match &caller {
+            Ok(Caller::Holder(holder)) => Client::Token(holder.id.clone()),
+            _ => Client::at(address),
+        };
+        self.count(client)?;
+        let (holder, scope) = match caller.map_err(|_| Problem::unavailable())? {
+            Caller::Holder(holder) => (Some(holder.clone()), holder.scope),
+            Caller::Anybody => {
+                self.admit_anybody(request)?;
+                (None, Scope::Admin)
+            }
+            Caller::Unauthenticated => {
+                return Err(Problem::new(Kind::Unauthorized, "sign in with a token").into());
+            }
+        };
+        let actor = match &holder {
+            Some(holder) => Actor::token(&holder.id, holder.name.as_deref()),
+            None => Actor::address(address),
+        };
+        request.set_data(Viewer { holder, scope });
+        match scope < needed {
+            true => Err(with_viewer(forbidden(scope, needed), request)),
+            false => Ok(actor),
+        }
+    }
+
     fn count(&self, client: Client) -> poem::Result<()> {
         self.rate_limits.take(client).map_err(|wait| {
             let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
             let detail = format!("this client asks too often; try again in {seconds} s");
-            let mut response = Problem::new(Kind::TooManyRequests, detail).into_response();
+            let problem = Problem::new(Kind::TooManyRequests, detail);
+            let mut response = problem.clone().into_response();
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
-            poem::Error::from_response(response)
+            problem.into_error(response)
         })
     }
 
@@ -159,6 +225,29 @@ impl<E: Endpoint> Auth<E> {
     }
 }
 
+/// The refusal, shown to whoever asked as a page like any other.
+fn with_viewer(mut refusal: poem::Error, request: &Request) -> poem::Error {
+    if let Some(viewer) = request.data::<Viewer>() {
+        refusal.set_data(viewer.clone());
+    }
+    refusal
+}
+
+/// Whether a request that changes something comes from one of our own pages: browsers say so themselves, and older
+/// ones name the page's origin. Programs that are no browsers have nothing that could be misused.
+/// Source: OWASP, Cross-Site Request Forgery Prevention, "Fetch Metadata headers".
+fn is_same_origin(request: &Request) -> bool {
+    if let Some(site) = request.headers().get("sec-fetch-site") {
+        return site == "same-origin";
+    }
+    let mut pages = request.headers().get_all(ORIGIN).iter();
+    match (pages.next(), pages.next()) {
+        (None, _) => true,
+        (Some(page), None) => host_of(page).is_some_and(|page| asked(request) == Some(page)),
+        _ => false,
+    }
+}
+
 /// The host that a request asks for; `None` when it names none, or several.
 fn asked(request: &Request) -> Option<Host> {
     let mut named = request.headers().get_all(HOST).iter();
@@ -191,34 +280,54 @@ fn unauthorized(has_token: bool, path: &str) -> poem::Error {
             "Bearer realm=\"kasparro\"",
         ),
     };
-    let mut response = Problem::new(Kind::Unauthorized, detail).into_response();
+    let problem = Problem::new(Kind::Unauthorized, detail);
+    let mut response = problem.clone().into_response();
     let headers = response.headers_mut();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     if required_scope::is_page(path) {
         let basic = HeaderValue::from_static("Basic realm=\"kasparro\", charset=\"UTF-8\"");
         headers.append(WWW_AUTHENTICATE, basic);
     }
-    poem::Error::from_response(response)
+    problem.into_error(response)
 }
 
 fn forbidden(scope: Scope, needed: Scope) -> poem::Error {
     let detail = format!("the token has the scope `{scope}`; this needs `{needed}`");
-    let mut response = Problem::new(Kind::Forbidden, detail).into_response();
+    let problem = Problem::new(Kind::Forbidden, detail);
+    let mut response = problem.clone().into_response();
     let challenge =
         format!("Bearer realm=\"kasparro\", error=\"insufficient_scope\", scope=\"{needed}\"");
     if let Ok(challenge) = HeaderValue::from_str(&challenge) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
-    poem::Error::from_response(response)
+    problem.into_error(response)
 }
 
 impl<E: Endpoint> Endpoint for Auth<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let actor = self.admit(&request).await?;
+        let actor = match required_scope::is_console(request.uri().path()) {
+            true => self.admit_viewer(&mut request).await?,
+            false => self.admit(&request).await?,
+        };
         request.set_data(actor);
-        Ok(self.inner.call(request).await?.into_response())
+        request.set_data(self.token_cache.clone());
+        let viewer = request.data::<Viewer>().cloned();
+        let mut response = match self.inner.call(request).await {
+            Ok(response) => response.into_response(),
+            // A refusal is shown to whoever asked, as a page.
+            Err(mut error) => {
+                if let Some(viewer) = viewer {
+                    error.set_data(viewer);
+                }
+                return Err(error);
+            }
+        };
+        if let Some(viewer) = viewer {
+            response.extensions_mut().insert(viewer);
+        }
+        Ok(response)
     }
 }
 

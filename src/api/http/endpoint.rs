@@ -10,10 +10,11 @@ use super::error_handler::ErrorHandler;
 use super::event_stream::EventStreams;
 use super::query_parameters::KnownQueries;
 use super::security_headers::SecurityHeaders;
+use crate::api::console::{self, live::Live};
 use crate::api::openapi::{document, swagger_ui};
 use crate::api::state::ApiState;
 
-/// The whole API: operations, document, Swagger UI, and an answer to everything else.
+/// The whole API: operations, document, Swagger UI, console, and an answer to everything else.
 ///
 /// From the outside in: the security headers of every answer; errors, panics and time-outs become
 /// problems; who may do what; whether the parameters are known; how many requests are worked on at
@@ -30,11 +31,12 @@ pub(crate) fn endpoint(
     let routes = Route::new()
         .at("/openapi.json", get(document))
         .nest("/docs", get(swagger_ui::routes()))
+        .nest("/ui", console::routes(Live::new(state.clone(), stopping.clone())))
         .nest("/", service)
         .data(state.clone())
         .data(EventStreams::new(stopping));
     let limited = ConcurrencyLimit::new(routes);
     let checked = KnownQueries::new(limited, document::queries());
     let authenticated = Auth::new(checked, state, auth_config);
-    SecurityHeaders(ErrorHandler::new(authenticated, document::paths()))
+    SecurityHeaders(console::Pages(ErrorHandler::new(authenticated, document::paths())))
 }

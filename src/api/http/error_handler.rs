@@ -16,6 +16,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 use tokio::time::timeout;
 
+use super::auth::Viewer;
 use super::problem::{Kind, Problem};
 use super::required_scope;
 use crate::api::openapi::paths::KnownPath;
@@ -38,7 +39,17 @@ impl<E: Endpoint> ErrorHandler<E> {
         Self { inner, paths, timeout: REQUEST_TIMEOUT }
     }
 
+    /// The answer, which knows still who asked, for those who show it as a page.
     fn refuse(&self, error: poem::Error, method: &Method, path: &str) -> Response {
+        let viewer = error.data::<Viewer>().cloned();
+        let mut response = self.answer(error, method, path);
+        if let Some(viewer) = viewer {
+            response.extensions_mut().insert(viewer);
+        }
+        response
+    }
+
+    fn answer(&self, error: poem::Error, method: &Method, path: &str) -> Response {
         let pattern = error.data::<PathPattern>();
         let known = pattern.and_then(|pattern| self.paths.get(&*pattern.0));
         if error.is::<MethodNotAllowedError>() {
@@ -105,6 +116,13 @@ fn problem(error: &poem::Error, known: Option<&KnownPath>, path: &str) -> Option
     if error.is::<poem::error::ParsePathError>() {
         let detail = "the path is not UTF-8 once it is percent-decoded";
         return Some(Problem::new(Kind::InvalidParameter, detail));
+    }
+    if let Some(poem::error::ParseQueryError(reason)) = error.downcast_ref() {
+        return Some(Problem::new(Kind::InvalidParameter, format!("a parameter: {reason}")));
+    }
+    if error.is::<poem::error::ParseFormError>() {
+        let detail = format!("the form cannot be read: {error}");
+        return Some(Problem::new(Kind::InvalidRequest, detail));
     }
     if let Some(ParsePathError { name, reason }) = error.downcast_ref() {
         let at = name.strip_prefix("param").and_then(|at| at.parse::<usize>().ok());

@@ -20,5 +20,6 @@ pub(crate) mod rate_limit;
 pub(crate) mod required_scope;
 pub(crate) mod security_headers;
 pub(crate) mod server;
+pub(crate) mod session_cookie;
 pub(crate) mod token_cache;
 pub(crate) mod write_timeout;

@@ -245,8 +245,26 @@ impl Problem {
         Self::new(Kind::Unavailable, "the database does not answer, or not in time; try again")
     }
 
+    /// The error that is answered with this response, which says the problem and more.
+    pub(crate) fn into_error(self, response: Response) -> poem::Error {
+        let mut error = poem::Error::from_response(response);
+        // For those who show it as a page.
+        error.set_data(self);
+        error
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.kind.status()
+    }
+
+    /// Its stable type.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What every problem of the type says.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
     }
 }
 
@@ -281,13 +299,17 @@ impl IntoResponse for Problem {
             Kind::Busy => response.header(RETRY_AFTER, "1"),
             _ => response,
         };
-        response.body(self.to_json_string())
+        let mut response = response.body(self.to_json_string());
+        // For those who show it as a page.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
 impl From<Problem> for poem::Error {
     fn from(problem: Problem) -> Self {
-        Self::from_response(problem.into_response())
+        let response = problem.clone().into_response();
+        problem.into_error(response)
     }
 }
 

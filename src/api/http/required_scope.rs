@@ -25,6 +25,38 @@ pub(crate) fn scope(method: &Method, path: &str) -> Option<Scope> {
     }
 }
 
+/// What of the console needs more than `read`.
+const CONSOLE: [(&str, Scope); 7] = [
+    ("/ui/runs", Scope::Run),
+    ("/ui/runs/{id}/cancel", Scope::Run),
+    ("/ui/runs/{id}/retry", Scope::Run),
+    ("/ui/sources/{name}/run", Scope::Run),
+    ("/ui/sources/run", Scope::Run),
+    ("/ui/session/end", Scope::Read),
+    ("/ui/quarantine/{fingerprint}/dry-run", Scope::Run),
+];
+
+/// Whether the path is one of the console's.
+pub(crate) fn is_console(path: &str) -> bool {
+    path == "/ui" || path.starts_with("/ui/")
+}
+
+/// The scope that a request to the console needs; `None` for what is there before somebody has signed in.
+pub(crate) fn console_scope(method: &Method, path: &str) -> Option<Scope> {
+    match *method {
+        Method::GET | Method::HEAD if path == "/ui/login" || path.starts_with("/ui/assets/") => {
+            None
+        }
+        Method::POST if path == "/ui/session" => None,
+        Method::GET | Method::HEAD => Some(Scope::Read),
+        Method::POST => {
+            let named = CONSOLE.iter().find(|(at, _)| is_at(at, path));
+            Some(named.map_or(Scope::Admin, |(_, scope)| *scope))
+        }
+        _ => Some(Scope::Admin),
+    }
+}
+
 /// Whether the path is one of those: `{…}` stands for any segment.
 fn is_at(pattern: &str, path: &str) -> bool {
     let mut segments = path.split('/');

@@ -1,6 +1,7 @@
 //! One file a resource: its operations, the views of its objects and the problems it declares. The
 //! views are shared with `--json` of the command line.
 
+pub(crate) mod attention;
 pub(crate) mod catalog;
 pub(crate) mod export;
 pub(crate) mod health;
@@ -25,6 +26,7 @@ pub(crate) mod stats;
 pub(crate) mod task;
 mod uploads;
 
+use attention::AttentionApi;
 use export::ExportApi;
 use health::HealthApi;
 use landing::LandingApi;
@@ -49,7 +51,7 @@ pub(crate) type Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
     (SourcesApi, PausesApi, PreviewsApi, UploadsApi),
     (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
-    (HealthApi, StatsApi, RateLimitsApi, LandingApi),
+    (HealthApi, StatsApi, AttentionApi, RateLimitsApi, LandingApi),
 );
 
 /// One of each.
@@ -57,5 +59,5 @@ pub(crate) const RESOURCES: Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
     (SourcesApi, PausesApi, PreviewsApi, UploadsApi),
     (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
-    (HealthApi, StatsApi, RateLimitsApi, LandingApi),
+    (HealthApi, StatsApi, AttentionApi, RateLimitsApi, LandingApi),
 );

@@ -12,7 +12,8 @@ use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::enums::string_enums;
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
-use crate::db::quarantined_rows::{self, After, QuarantineGroup};
+use crate::db::quarantine_totals::{self, GroupFilter, QuarantineGroup};
+use crate::db::quarantined_rows::{self, After};
 use crate::domain::reject::ReasonCode;
 use crate::domain::source_name::SourceName;
 use crate::domain::string_enum::string_enum;
@@ -72,8 +73,20 @@ pub(crate) struct Group {
     pub(crate) field: Option<String>,
     /// Stable code of what is wrong.
     pub(crate) reason: String,
-    /// How many there are.
+    /// How many are there still: open or redriven.
     pub(crate) rows: i64,
+    /// How many were found in all, those resolved since included.
+    pub(crate) found: i64,
+    /// The first run that found one.
+    pub(crate) first_run: i64,
+    /// The last run that found some that were not known before.
+    pub(crate) last_run: i64,
+    /// How many it found.
+    pub(crate) last_run_rows: i64,
+    /// When the first was found.
+    pub(crate) first_seen_at: DateTime<Utc>,
+    /// When the last was found.
+    pub(crate) last_seen_at: DateTime<Utc>,
     /// The message of one of them.
     pub(crate) example: String,
 }
@@ -136,8 +149,8 @@ impl QuarantineApi {
         let reason = reason.0.map(ReasonCode::as_str);
         let mut connection = state.connection().await?;
         if let Some(GroupBy::Fingerprint) = group_by.0 {
-            let groups =
-                quarantined_rows::groups(&mut *connection, source, reason, limit.items()).await?;
+            let filter = GroupFilter { source, reason, field: None };
+            let groups = quarantine_totals::groups(&mut *connection, filter, limit.items()).await?;
             let items = groups.into_iter().map(Into::into).collect();
             return Ok(Json(Quarantine::Groups(Groups { items })));
         }
@@ -219,6 +232,12 @@ impl From<QuarantineGroup> for Group {
             field: non_empty(group.field),
             reason: group.reason,
             rows: group.rows,
+            found: group.stored,
+            first_run: group.first_run_id,
+            last_run: group.last_run_id,
+            last_run_rows: group.last_run_rows,
+            first_seen_at: group.first_seen_at,
+            last_seen_at: group.last_seen_at,
             example: group.example,
         }
     }

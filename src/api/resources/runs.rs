@@ -74,6 +74,7 @@ impl RunsApi {
             source: source.0.map(String::from),
             status: status.0,
             before: before.map(RunId),
+            ..RunFilter::default()
         };
         let rows = runs::list(&mut *state.connection().await?, &filter, limit.rows()).await?;
         Ok(Json(Page::new(rows, limit.0, "runs", |run| [run.id.to_string()])))

@@ -23,6 +23,9 @@ pub(crate) struct Task {
     pub(crate) worker: Option<String>,
     /// When it was planned.
     pub(crate) created_at: DateTime<Utc>,
+    /// When the attempt began that completed it, or the last one that ended before it.
+    #[oai(nullable)]
+    pub(crate) begun_at: Option<DateTime<Utc>>,
     /// When it is tried again.
     #[oai(nullable)]
     pub(crate) next_attempt_at: Option<DateTime<Utc>>,
@@ -56,6 +59,7 @@ impl From<LedgerTask> for Task {
             attempt: task.attempt,
             worker: task.worker,
             created_at: task.created_at,
+            begun_at: task.begun_at,
             next_attempt_at: task.next_attempt_at,
             done_at: task.done_at,
             error: task.error,

@@ -21,6 +21,8 @@ pub struct LedgerTask {
     pub worker: Option<String>,
     /// When it was planned.
     pub created_at: DateTime<Utc>,
+    /// When its last attempt began that has ended.
+    pub begun_at: Option<DateTime<Utc>>,
     /// When it is tried again.
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// When it completed.
@@ -61,7 +63,7 @@ pub async fn list(
 ) -> Result<Vec<LedgerTask>, sqlx::Error> {
     sqlx::query_as!(
         LedgerTask,
-        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
+        "select task_key, kind, state, attempt, worker, created_at, begun_at, next_attempt_at, done_at,
                 shown_error(error) as error, error_kind, payload, slices, bytes, rows_read, inserted, updated,
                 unchanged, quarantined, last_sequence
          from run_tasks
@@ -90,7 +92,7 @@ pub async fn unfinished(
 ) -> Result<Vec<LedgerTask>, sqlx::Error> {
     sqlx::query_as!(
         LedgerTask,
-        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
+        "select task_key, kind, state, attempt, worker, created_at, begun_at, next_attempt_at, done_at,
                 shown_error(error) as error, error_kind, payload, slices, bytes, rows_read, inserted, updated,
                 unchanged, quarantined, last_sequence
          from run_tasks
@@ -117,7 +119,7 @@ pub async fn changed_between(
 ) -> Result<Vec<LedgerTask>, sqlx::Error> {
     sqlx::query_as!(
         LedgerTask,
-        "select task_key, kind, state, attempt, worker, created_at, next_attempt_at, done_at,
+        "select task_key, kind, state, attempt, worker, created_at, begun_at, next_attempt_at, done_at,
                 shown_error(error) as error, error_kind, payload, slices, bytes, rows_read, inserted, updated,
                 unchanged, quarantined, last_sequence
          from run_tasks

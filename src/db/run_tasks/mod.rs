@@ -1,5 +1,6 @@
 //! Owns `run_tasks`, the ledger: which tasks a run has, what became of each, what it did.
 
+mod attempts;
 mod lanes;
 mod list;
 mod slices;
@@ -17,6 +18,7 @@ use crate::domain::run::{Mode, RunId, RunStatus};
 use crate::domain::slice::SliceId;
 use crate::domain::string_enum::string_enum;
 use crate::domain::task::{TaskKind, TaskPayload, TaskRole};
+pub use attempts::{FailedAttempt, TaskAttempt, failed_attempts, note_failed, note_lost};
 pub use lanes::{LaneMark, broken_lanes, is_any_lane_of_several, lane_marks};
 pub use list::{LedgerTask, changed_between, list, unfinished};
 pub use slices::{
@@ -175,6 +177,8 @@ pub struct TaskEnd<'a> {
     pub state: TaskState,
     /// Attempts it took.
     pub attempt: i32,
+    /// How long the last of them took.
+    pub took: Duration,
     /// The worker that completed it.
     pub worker: &'a str,
     /// What went wrong, when it died, …
@@ -207,7 +211,8 @@ pub async fn complete(
         "update run_tasks set
             state = $3, attempt = $4, worker = $5, error = $6, result = $7, done_at = now(),
             next_attempt_at = null, slices = $8, bytes = $9, rows_read = $10, inserted = $11,
-            updated = $12, unchanged = $13, quarantined = $14, last_sequence = $15, error_kind = $17
+            updated = $12, unchanged = $13, quarantined = $14, last_sequence = $15, error_kind = $17,
+            begun_at = clock_timestamp() - make_interval(secs => $18)
          where run_id = $1 and task_key = $2 and state = 'open'
            and first_slice is not distinct from $16",
         run.0,
@@ -227,6 +232,7 @@ pub async fn complete(
         end.sequence,
         end.slice,
         end.error_kind,
+        end.took.as_secs_f64(),
     )
     .execute(connection)
     .await?;
@@ -273,14 +279,25 @@ pub struct ReadTask<'a> {
     pub sequence: i64,
 }
 
-/// Adds slices that were read to the ledger, as tasks that are done: at that attempt, by that worker.
+/// The attempt that read slices.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadBy<'a> {
+    /// Which attempt.
+    pub attempt: i32,
+    /// The worker.
+    pub worker: &'a str,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Adds slices that were read to the ledger, as tasks that are done.
 ///
 /// # Errors
 /// Database errors; a violated key when one is there already.
 pub async fn insert_read(
     connection: &mut PgConnection,
     run: RunId,
-    (attempt, worker): (i32, &str),
+    by: ReadBy<'_>,
     read: &[ReadTask<'_>],
 ) -> Result<(), sqlx::Error> {
     if read.is_empty() {
@@ -299,16 +316,16 @@ pub async fn insert_read(
     let rows: Vec<_> = read.iter().map(|read| read.counters.rows_read).collect();
     let sequences: Vec<_> = read.iter().map(|read| read.sequence).collect();
     sqlx::query!(
-        "insert into run_tasks (run_id, state, attempt, worker, done_at, task_key, kind, role, first_slice,
-                                last_slice, payload, result, slices, bytes, rows_read, last_sequence)
-         select $1, 'done', $2, $3, now(), key, kind, role, slice, slice, payload, result, slices, bytes,
+        "insert into run_tasks (run_id, state, attempt, worker, done_at, begun_at, task_key, kind, role,
+                                first_slice, last_slice, payload, result, slices, bytes, rows_read, last_sequence)
+         select $1, 'done', $2, $3, now(), clock_timestamp() - make_interval(secs => $14), key, kind, role, slice, slice, payload, result, slices, bytes,
             rows_read, last_sequence
          from unnest($4::text[], $5::text[], $6::text[], $7::bigint[], $8::jsonb[], $9::jsonb[],
                      $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
             as read (key, kind, role, slice, payload, result, slices, bytes, rows_read, last_sequence)",
         run.0,
-        attempt,
-        worker,
+        by.attempt,
+        by.worker,
         &keys as &[&str],
         &kinds as &[&str],
         &roles as &[&str],
@@ -319,6 +336,7 @@ pub async fn insert_read(
         &bytes,
         &rows,
         &sequences,
+        by.took.as_secs_f64(),
     )
     .execute(connection)
     .await?;
@@ -358,6 +376,8 @@ pub async fn go_on(
 pub struct EndedAttempt<'a> {
     /// Which attempt.
     pub attempt: i32,
+    /// How long it took; `None` when its worker was lost.
+    pub took: Option<Duration>,
     /// The worker that tried.
     pub worker: &'a str,
     /// What went wrong, or what it waits for, …
@@ -368,6 +388,8 @@ pub struct EndedAttempt<'a> {
     pub delay: Duration,
     /// Whether an API asked for that.
     pub told_to_wait: bool,
+    /// Whether the attempt has failed, or only found that it is not the time yet.
+    pub failed: bool,
 }
 
 /// Notes a failed attempt, or that it is not the time yet. The run's sequence number of that counts only if
@@ -388,7 +410,8 @@ pub async fn note_attempt(
             next_attempt_at = now() + make_interval(secs => $6), last_sequence = $7,
             times_told_to_wait = times_told_to_wait + case when $8 then 1 else 0 end,
             told_to_wait_seconds = told_to_wait_seconds + case when $8 then $6 else 0 end,
-            error_kind = $9
+            error_kind = $9,
+            begun_at = coalesce(clock_timestamp() - make_interval(secs => $10), begun_at)
          where run_id = $1 and task_key = $2 and state = 'open'",
         run.0,
         key,
@@ -399,6 +422,7 @@ pub async fn note_attempt(
         sequence,
         ended.told_to_wait,
         ended.error_kind,
+        ended.took.map(|took| took.as_secs_f64()),
     )
     .execute(connection)
     .await?;

@@ -10,7 +10,9 @@ use crate::domain::hash::ContentHash;
 use crate::domain::run::{Mode, ReadRange, RunId, RunRange, RunStatus, Trigger};
 pub use lock::{Locked, lock};
 use progress::RunProgress;
-pub use read::{Run, RunFilter, get, last_reading, last_with_rows, latest_per_source, list};
+pub use read::{
+    Run, RunFilter, get, last_reading, last_with_rows, latest_per_source, list, stalled, under_way,
+};
 
 /// A run to begin.
 #[derive(Debug, Clone)]

@@ -177,8 +177,14 @@ pub async fn get(executor: impl PgExecutor<'_>, id: RunId) -> Result<Option<Run>
 pub struct RunFilter {
     /// Only runs of this source.
     pub source: Option<String>,
+    /// Only runs of other sources than this one.
+    pub not_source: Option<String>,
     /// Only runs with this status.
     pub status: Option<RunStatus>,
+    /// Only runs of this mode.
+    pub mode: Option<Mode>,
+    /// Only runs that this started.
+    pub trigger: Option<Trigger>,
     /// Only runs older than this one: the last of the page before.
     pub before: Option<RunId>,
 }
@@ -196,12 +202,18 @@ pub async fn list(
         "where ($1::text is null or source = $1)
            and ($2::text is null or status = $2)
            and ($3::bigint is null or id < $3)
+           and ($5::text is null or source <> $5)
+           and ($6::text is null or mode = $6)
+           and ($7::text is null or trigger = $7)
          order by id desc
          limit $4",
         filter.source,
         filter.status.map(RunStatus::as_str),
         filter.before.map(|id| id.0),
-        limit
+        limit,
+        filter.not_source,
+        filter.mode.map(Mode::as_str),
+        filter.trigger.map(Trigger::as_str)
     );
     rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
 }
@@ -213,6 +225,24 @@ pub async fn list(
 pub async fn latest_per_source(executor: impl PgExecutor<'_>) -> Result<Vec<Run>, sqlx::Error> {
     let rows =
         select_runs!("where id in (select max(id) from etl_runs group by source) order by source");
+    rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
+}
+
+/// Active runs without progress, oldest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn stalled(executor: impl PgExecutor<'_>) -> Result<Vec<Run>, sqlx::Error> {
+    let rows = select_runs!("where status in ('queued', 'running') and stalled order by id");
+    rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
+}
+
+/// Active runs, oldest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn under_way(executor: impl PgExecutor<'_>) -> Result<Vec<Run>, sqlx::Error> {
+    let rows = select_runs!("where status in ('queued', 'running') order by id");
     rows.fetch_all(executor).await?.into_iter().map(Run::try_from).collect()
 }
 

@@ -1,0 +1,89 @@
+//! The console: pages for people, below `/ui`. HTML is made here and nowhere else; a page that is open asks for its own
+//! address again when it is told that something has changed, so every page works without script.
+//!
+//! Must not know: SQL, how sources are read, the queue's tables.
+
+mod actions;
+mod assets;
+mod charts;
+mod done;
+mod escape;
+mod html;
+pub(crate) mod live;
+mod pages;
+mod run_rows;
+mod session;
+mod shell;
+mod source_rows;
+
+use poem::http::Method;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, post};
+
+use self::session::Attempts;
+use self::shell::{RefusedRequest, refusal, see};
+use crate::api::http::auth::Viewer;
+use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::required_scope;
+
+/// The pages and what their forms do, to be nested at `/ui`.
+pub(crate) fn routes(live: live::Live) -> impl Endpoint {
+    Route::new()
+        .at("/", get(pages::overview::overview))
+        .at("/login", get(session::login))
+        .at("/session", post(session::sign_in))
+        .at("/session/end", post(session::sign_out))
+        .at("/stream", get(live::follow))
+        .at("/assets/:hash/:name", assets::route())
+        .at("/runs", get(pages::runs::list))
+        .at("/runs/:id", get(pages::run::show))
+        .at("/runs/:id/cancel", post(actions::cancel))
+        .at("/runs/:id/retry", post(actions::retry))
+        .at("/sources", get(pages::sources::list))
+        .at("/sources/run", post(pages::sources::run_all))
+        .at("/sources/pause", post(pages::sources::pause_all))
+        .at("/sources/resume", post(pages::sources::resume_all))
+        .at("/sources/:name", get(pages::source::show))
+        .at("/sources/:name/run", post(actions::run_source))
+        .at("/sources/:name/pause", post(actions::pause_one))
+        .at("/sources/:name/resume", post(actions::resume_one))
+        .data(Attempts::default())
+        .data(live)
+}
+
+/// Shows refusals of requests to the console as pages, and leads whoever is not signed in to the login.
+pub(crate) struct Pages<E>(pub(crate) E);
+
+impl<E: Endpoint> Endpoint for Pages<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let path = request.uri().path().to_owned();
+        if !required_scope::is_console(&path) {
+            return Ok(self.0.call(request).await?.into_response());
+        }
+        if path == "/ui" {
+            return Ok(see("/ui/"));
+        }
+        let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+        let address = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let mut response = self.0.call(request).await?.into_response();
+        let viewer = response.extensions_mut().remove::<Viewer>();
+        let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+            return Ok(response);
+        };
+        if problem.kind() == Kind::Unauthorized && is_reading {
+            return Ok(match address.as_str() {
+                "/ui/" => see("/ui/login"),
+                _ => see(&format!("/ui/login?to={}", html::part(&address))),
+            });
+        }
+        let mut page = refusal(&RefusedRequest { path, viewer }, &problem);
+        // How long to wait, and what is allowed, are for programs.
+        for (name, value) in response.headers() {
+            if matches!(name.as_str(), "retry-after" | "allow") {
+                page.headers_mut().insert(name, value.clone());
+            }
+        }
+        Ok(page)
+    }
+}

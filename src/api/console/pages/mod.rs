@@ -1,0 +1,7 @@
+//! One file a page.
+
+pub(crate) mod overview;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod source;
+pub(crate) mod sources;
