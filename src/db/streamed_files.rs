@@ -2,7 +2,7 @@
 //! that a listing showed are found again by later runs, others are read once.
 
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 
 use super::source_files::to_nanos;
 use crate::domain::file::{KnownFile, StreamedFile};
@@ -22,15 +22,7 @@ pub async fn register(
     run: RunId,
     file: &StreamedFile,
 ) -> Result<i64, sqlx::Error> {
-    let begins = file.begins.to_ledger();
-    let known = sqlx::query_scalar!(
-        "select id from source_files where first_run_id = $1 and streamed_from = $2",
-        run.0,
-        begins,
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some(id) = known {
+    if let Some(id) = id(&mut *connection, run, file.begins).await? {
         return Ok(id);
     }
     let unknown = ContentHash::of(b"");
@@ -43,11 +35,52 @@ pub async fn register(
         unknown.as_bytes(),
         file.layout.value(),
         run.0,
-        begins,
+        file.begins.to_ledger(),
         file.listed,
         file.member,
     )
     .fetch_one(connection)
+    .await
+}
+
+/// The id of the file of a run whose first chunk became this slice, once it has one.
+///
+/// # Errors
+/// Database errors.
+pub async fn id(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    begins: SliceId,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select id from source_files where first_run_id = $1 and streamed_from = $2",
+        run.0,
+        begins.to_ledger(),
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// How many bytes are kept of the first `chunks` chunks of that file.
+///
+/// # Errors
+/// Database errors.
+pub async fn stored_bytes(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+    begins: SliceId,
+    chunks: i32,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(octet_length(b.payload)), 0)::bigint as "bytes!"
+         from source_files as f
+         join raw_csv_blocks as b on b.file_id = f.id and b.chunk < $3
+         where f.first_run_id = $1 and f.streamed_from = $2"#,
+        run.0,
+        begins.to_ledger(),
+        chunks,
+    )
+    .fetch_one(executor)
     .await
 }
 

@@ -78,6 +78,13 @@ pub fn left_out(notes: &[FileNote]) -> BTreeSet<&str> {
     left_out.map(|note| note.url.as_str()).collect()
 }
 
+/// How many files those are of which no member is what it was.
+pub fn left_out_whole(notes: &[FileNote]) -> usize {
+    let same = notes.iter().filter(|note| note.about == About::Same);
+    let same: BTreeSet<_> = same.map(|note| note.url.as_str()).collect();
+    left_out(notes).difference(&same).count()
+}
+
 /// What there is to say of all of them.
 pub fn remarks(notes: &[FileNote]) -> Vec<Remark> {
     let texts = |about| -> Vec<String> {

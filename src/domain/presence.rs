@@ -139,7 +139,7 @@ impl Presence {
 
     /// The same after a further run.
     pub fn after(mut self, records: impl Into<Records>, with_value: u64, reads: Reads) -> Self {
-        let records = records.into();
+        let (records, with_value) = self.evidence(records.into(), with_value, reads);
         let missed = self.is_missed_in(records, with_value, reads);
         if with_value == 0 || missed {
             self.missed = missed;
@@ -165,6 +165,18 @@ impl Presence {
         self
     }
 
+    /// What of these records says anything. Where every record had a value, those that the table had just so have theirs from
+    /// before, but for the few that lacked it then: read again, at the watermark for example, they are no values of
+    /// what is new.
+    fn evidence(&self, records: Records, with_value: u64, reads: Reads) -> (Records, u64) {
+        if reads == Reads::Again || !self.always {
+            return (records, with_value);
+        }
+        let again = records.all.saturating_sub(records.new);
+        let had = again.saturating_sub(self.lacking).min(with_value);
+        (Records { all: records.all - had, ..records }, with_value - had)
+    }
+
     /// The share of records that had a value. By the rule of succession: few records do not tell
     /// for certain what the next are like.
     fn share(&self) -> f64 {
@@ -173,7 +185,7 @@ impl Presence {
 
     /// Whether values of so few of these records are too few for an accident.
     pub fn is_missed_in(&self, records: impl Into<Records>, with_value: u64, reads: Reads) -> bool {
-        let records = records.into();
+        let (records, with_value) = self.evidence(records.into(), with_value, reads);
         if records.all == 0 {
             return self.missed;
         }
@@ -278,6 +290,27 @@ mod tests {
             assert_eq!((again.missed, news.missed), (false, run >= 5), "{run}");
         }
         assert_eq!(again.after(2, 1, Reads::Again).records, 1_020);
+    }
+
+    /// A value that is read again, since its record is at the watermark, is none of a new record.
+    #[test]
+    fn values_that_were_there_before_do_not_hide_that_what_is_new_has_none() {
+        let mut now = Presence::first("$.x", 100, 100);
+        // The one at the watermark has it in the first run, and lacks it in those behind.
+        for (run, with_value) in [1, 0, 0, 0, 0].into_iter().enumerate() {
+            now = now.after(Records { all: 2, new: 1 }, with_value, Reads::News);
+            assert!(now.always && now.lacking == run as u64 + 1, "{now:?}");
+        }
+        assert!(now.missed && now.fewest_missed() == 1, "{now:?}");
+        // So many that were read before are no loss either, and no further evidence.
+        let before = Presence::first("$.x", 100, 100);
+        let quiet = before.clone().after(Records { all: 2_000, new: 0 }, 2_000, Reads::News);
+        assert_eq!(quiet, before);
+        let few = before.after(Records { all: 2_003, new: 3 }, 2_000, Reads::News);
+        assert_eq!((few.lacking, few.always, few.missed), (3, true, false));
+        // One of those that lacked it comes again, beside a new one that has it.
+        let back = few.after(Records { all: 2, new: 1 }, 1, Reads::News);
+        assert_eq!((back.lacking, back.always), (0, false));
     }
 
     /// A record that is read again in each run, since it is at the watermark, is one record.

@@ -20,6 +20,7 @@ pub mod rest_api;
 mod rows;
 mod slice;
 mod source;
+mod stored_bytes;
 pub mod token_store;
 
 pub use access::{Access, RateLimit, RateState};
@@ -38,10 +39,12 @@ pub use parents::Parents;
 pub use parents_check::parents_problems;
 pub use plan::{AskedRange, CommittedFiles, FilesThere, FoundFile, Plan, PlanRequest};
 pub use slice::{
-    BlockRows, ChunkPosition, Document, LedNowhere, Met, NextSlice, OneSlice, Position, RawRows,
-    RawSlice, SignsOfLife, SliceContent, SliceNotes, SliceReader, SliceRequest, StreamedChunk,
+    BlockRows, ChunkPosition, Document, LedNowhere, Met, News, NextSlice, OneSlice, Position,
+    RawRows, RawSlice, SignsOfLife, SliceContent, SliceNotes, SliceReader, SliceRequest,
+    StreamedChunk,
 };
 pub use source::{FailedParents, Kind, Listing, Opened, ParentsProfile, Profile, Source};
+pub use stored_bytes::StoredBytes;
 pub use token_store::TokenStore;
 
 use crate::job_file::error::Problem;

@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
-    Access, Finding, KnownPages, Parents, RateState, SourceError, SourceErrorKind, TokenStore,
+    Access, Finding, KnownPages, Parents, RateState, SourceError, SourceErrorKind, StoredBytes,
+    TokenStore,
 };
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::file::{ChosenRows, FileStamp, KnownFile, Layout, RawBlock, StreamedFile};
@@ -39,6 +40,8 @@ pub struct SliceRequest {
     pub known_pages: Option<Arc<dyn KnownPages>>,
     /// The parents of the run, see [`super::Plan::parents`].
     pub parents: Option<Arc<dyn Parents>>,
+    /// What the run has stored of files.
+    pub stored: Option<Arc<dyn StoredBytes>>,
     /// Whether the task has no other attempt if the first slice cannot be read: of several things one that cannot be had
     /// may be left out.
     pub last_attempt: bool,
@@ -120,6 +123,8 @@ pub struct SliceContent {
     pub rows: i64,
     /// What the rows look like; of those that are streamed each chunk says so itself.
     pub shape: Shape,
+    /// What those of the rows look like that no run before has read, where some have been.
+    pub news: Option<News>,
     /// Further slices, now that they are known: none, one or many. A task each.
     pub next: Vec<NextSlice>,
     /// Where the same task goes on with the slice behind this one; `None` when it has come to its end.
@@ -134,6 +139,17 @@ pub struct SliceContent {
     pub watermark: Option<Value>,
     /// What there is to say.
     pub notes: SliceNotes,
+}
+
+/// Rows that no run before has read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct News {
+    /// What they look like.
+    pub shape: Shape,
+    /// See [`SliceNotes::leading_nowhere`].
+    pub leading_nowhere: Vec<LedNowhere>,
+    /// How many there are, those left out that say that they are deleted.
+    pub records: u64,
 }
 
 /// What a slice has that no other of its lane may have: where it comes again, the source leads in a circle.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::content_keys::OtherColumns;
-use super::guard::{self, Looked, still_missing};
+use super::guard::{self, still_missing};
 use super::mapper::{Mapper, NamedLayout};
 use super::plan_run;
 use super::read_slice::{self, SliceResult, in_a_circle, own, wait_for_token};
@@ -277,6 +277,7 @@ impl<'a> Trial<'a> {
                     watched_keys: None,
                     known_pages: None,
                     parents: None,
+                    stored: None,
                     last_attempt: false,
                     signs: context.signs.clone(),
                 },
@@ -294,13 +295,10 @@ impl<'a> Trial<'a> {
             loop {
                 wait_here(context, &profile).await?;
                 let content = reader.next().await?;
-                let SliceContent { raw, bytes, rows, shape, next, continues_at, notes, .. } =
-                    content;
+                missing = still_missing(missing, &read_slice::looked(context, &content));
+                let SliceContent { raw, bytes, shape, next, continues_at, notes, .. } = content;
                 self.note_chain(slice, content.end, content.met)?;
                 let (nowhere, meant) = read_slice::paths(context, notes.leading_nowhere);
-                let records = rows.unsigned_abs().saturating_sub(notes.deleted);
-                missing =
-                    still_missing(missing, &Looked { shape: &shape, nowhere: &nowhere, records });
                 self.see(&shape, nowhere, meant);
                 let is_last = next.is_empty() && continues_at.is_none();
                 let more = notes.more.filter(|_| is_last);

@@ -194,13 +194,14 @@ pub(super) async fn finish_run(
     Ok(())
 }
 
-/// Whether the run was to read files, and none of them could be read, nor a member of one.
+/// Whether the run was to read files, and none of them could be read, nor a member of one; a member that is what it was
+/// was read.
 fn all_left_out(planned: &Planned, files: &[FileNote], counters: &Counters) -> bool {
     if counters.inserted + counters.updated + counters.unchanged > 0 {
         return false;
     }
     let unreadable = files.iter().any(|note| note.about == About::Unreadable);
-    unreadable && !planned.others && file_note::left_out(files).len() >= planned.landed
+    unreadable && !planned.others && file_note::left_out_whole(files) >= planned.landed
 }
 
 /// The state of the files whose rows the run has evaluated.

@@ -32,20 +32,38 @@ pub(super) async fn guarded(context: &TaskContext) -> Result<Guarded, TaskError>
 }
 
 /// What was looked at of a slice.
-pub(super) struct Looked<'a> {
-    /// What its records look like.
-    pub shape: &'a Shape,
+pub(super) struct Looked {
+    /// All of its records.
+    pub all: LookedAt,
+    /// Those that no run before has read, where some have been.
+    pub news: Option<LookedAt>,
+}
+
+/// Records that were looked at.
+pub(super) struct LookedAt {
+    /// What they look like.
+    pub shape: Shape,
     /// The paths that led nowhere in any of them.
-    pub nowhere: &'a [String],
+    pub nowhere: Vec<String>,
     /// How many there are, those left out that say that they are deleted.
     pub records: u64,
+}
+
+impl LookedAt {
+    /// What none of them has of these fields. What a shape had no room for may well be there.
+    fn lack(&self, mut fields: Gone) -> Gone {
+        let Self { shape, nowhere, .. } = self;
+        fields.fields.retain(|field| !shape.cut && !shape.fields.contains_key(field));
+        fields.paths.retain(|path| nowhere.contains(path));
+        fields
+    }
 }
 
 /// The fields that every record had and that neither this slice has nor those in front of it that were read before.
 pub(super) async fn missing_so_far(
     context: &TaskContext,
     slice: i64,
-    looked: Looked<'_>,
+    looked: &Looked,
 ) -> Result<Guarded, TaskError> {
     if !context.source.is_guarded {
         return Ok(Guarded::default());
@@ -54,22 +72,22 @@ pub(super) async fn missing_so_far(
         Some(missing) => of_ledger(missing)?,
         None => guarded(context).await?,
     };
-    let now = still_missing(Guarded { records: 0, ..before }, &looked);
+    let now = still_missing(Guarded { records: 0, ..before }, looked);
     Ok(if now.missing.is_empty() { Guarded::default() } else { now })
 }
 
 /// Those of these fields that the records of a slice do not have either. A slice without objects says nothing of what
-/// those behind it have.
-pub(super) fn still_missing(mut before: Guarded, looked: &Looked<'_>) -> Guarded {
-    let Looked { shape, nowhere, records } = looked;
-    let missing = &mut before.missing;
-    // What a shape had no room for may well be there.
-    missing.fields.retain(|field| !shape.cut && !shape.fields.contains_key(field));
-    missing.paths.retain(|path| nowhere.contains(path));
-    let missing = before.missing.clone();
-    before.fewest.retain(|name, _| missing.fields.contains(name) || missing.paths.contains(name));
-    before.records += records;
-    before
+/// those behind it have, and nor do records that were read before and are as they were: only those that have lost a field
+/// since say something.
+pub(super) fn still_missing(before: Guarded, looked: &Looked) -> Guarded {
+    let Looked { all, news } = looked;
+    let new = news.as_ref().unwrap_or(all);
+    let missing = new.lack(before.missing);
+    let has_lost = !all.lack(missing.clone()).is_empty();
+    let counted = if has_lost { all } else { new };
+    let mut fewest = before.fewest;
+    fewest.retain(|name, _| missing.fields.contains(name) || missing.paths.contains(name));
+    Guarded { missing, fewest, records: before.records + counted.records }
 }
 
 /// The guarded fields that no record of the run has, and that so many lack that it is no accident. Either some slice

@@ -150,6 +150,7 @@ pub async fn read(
             watched_keys: None,
             known_pages: None,
             parents: parents.clone().map(|parents| parents as Arc<dyn Parents>),
+            stored: None,
             last_attempt: false,
             signs: SignsOfLife::default(),
         };

@@ -44,6 +44,7 @@ mod repeated;
 mod run_parents;
 mod snapshot_schema;
 mod sources_in_use;
+mod stored_bytes;
 mod task_failure;
 mod time_limit;
 mod troubles;

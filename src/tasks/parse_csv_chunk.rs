@@ -167,6 +167,7 @@ fn request(
         watched_keys,
         known_pages: None,
         parents: None,
+        stored: None,
         last_attempt: false,
         signs: context.signs.clone(),
     }

@@ -14,9 +14,10 @@ use sqlx::PgConnection;
 
 use super::chunk_cache::ChunkRows;
 use super::error::Patience;
-use super::guard::{self, Looked};
+use super::guard::{self, Looked, LookedAt};
 use super::known_pages::KeptPages;
 use super::run_parents::{self, KeptParents};
+use super::stored_bytes::KeptBytes;
 use super::{Effects, SourceInUse, StoredSlice, TaskContext, TaskError};
 use crate::db::rate_limits::{Limit, NoToken};
 use crate::db::raw_api_data::{self, Known, RawPage};
@@ -148,13 +149,8 @@ impl Slices {
             }
             RawSlice::Nothing | RawSlice::Streamed(_) | RawSlice::Blocks { .. } => None,
         };
-        let (nowhere, _) = paths(context, content.notes.leading_nowhere.clone());
-        let looked = Looked {
-            shape: &content.shape,
-            nowhere: &nowhere,
-            records: content.rows.unsigned_abs().saturating_sub(content.notes.deleted),
-        };
-        let missing = guard::missing_so_far(context, self.slice.to_ledger(), looked).await?;
+        let looked = looked(context, &content);
+        let missing = guard::missing_so_far(context, self.slice.to_ledger(), &looked).await?;
         Ok(Gathered { content, known, missing })
     }
 
@@ -599,6 +595,18 @@ async fn failed(
     })
 }
 
+/// What the guard looks at of a slice.
+pub(super) fn looked(context: &TaskContext, content: &SliceContent) -> Looked {
+    let (nowhere, _) = paths(context, content.notes.leading_nowhere.clone());
+    let records = content.rows.unsigned_abs().saturating_sub(content.notes.deleted);
+    let all = LookedAt { shape: content.shape.clone(), nowhere, records };
+    let news = content.news.as_ref().map(|news| {
+        let (nowhere, _) = paths(context, news.leading_nowhere.clone());
+        LookedAt { shape: news.shape.clone(), nowhere, records: news.records }
+    });
+    Looked { all, news }
+}
+
 /// The request for a slice in the source's own words.
 pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> SliceRequest {
     SliceRequest {
@@ -612,6 +620,7 @@ pub(super) fn own(context: &TaskContext, slice: SliceId, position: Value) -> Sli
         known_pages: (context.mode == Mode::Incremental && context.access == Access::Network)
             .then(|| Arc::new(KeptPages::of(context)) as Arc<dyn KnownPages>),
         parents: Some(Arc::new(KeptParents::of(context))),
+        stored: Some(Arc::new(KeptBytes::of(context))),
         last_attempt: false,
         signs: context.signs.clone(),
     }

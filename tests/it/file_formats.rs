@@ -5,7 +5,7 @@ use std::io::{Cursor, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use kasparro::db::runs::Run;
-use kasparro::domain::run::RunStatus::{Degraded, Success, SuccessWithDuplicates};
+use kasparro::domain::run::RunStatus::{Degraded, Failed, Success, SuccessWithDuplicates};
 
 use crate::app::TestApp;
 
@@ -128,6 +128,37 @@ async fn the_members_of_an_archive_are_files_and_a_bad_one_is_left_out() {
         names[0].ends_with("all.zip#in/a.csv") && names[1].ends_with("all.zip#c.csv"),
         "{names:?}"
     );
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_member_beside_others_that_are_unchanged_fails_no_run() {
+    let app = app("csv", "paths = [\"*.zip\"]", "").await;
+    let rows = |id: &str| format!("id,Name,Net\n{id},x{id},1\n").into_bytes();
+    let (a, b) = (rows("1"), rows("2"));
+    let whole = archive(&[("a.csv", &a), ("b.csv", &b)]);
+    app.write("all.zip", &whole);
+    assert_eq!(app.run("table").await.status, Success);
+    // A bit of the second member is another one.
+    let mut broken = whole.clone();
+    let second = broken.windows(5).rposition(|bytes| bytes == b"b.csv").expect("its directory");
+    let at = broken[..second].windows(5).rposition(|bytes| bytes == b"b.csv").expect("its data");
+    broken[at + 5 + 8] ^= 0xff;
+    app.write("all.zip", &broken);
+    let run = app.run("table").await;
+    assert_eq!((run.status, run.counters.rows_read), (Degraded, 0), "{run:?}");
+    assert!(note(&run).contains("all.zip#b.csv"), "{run:?}");
+    let run = app.run("table").await;
+    assert_eq!(run.status, Degraded, "{run:?}");
+    assert!(note(&run).contains("all.zip#b.csv"), "{run:?}");
+    // Where none can be read, there is nothing.
+    let mut worse = broken.clone();
+    let at = worse.windows(5).position(|bytes| bytes == b"a.csv").expect("its data");
+    worse[at + 5 + 8] ^= 0xff;
+    app.write("all.zip", &worse);
+    assert_eq!(app.run("table").await.status, Failed);
+    app.write("all.zip", &whole);
+    assert!(app.run("table").await.status.is_success());
     app.database.close().await;
 }
 

@@ -30,6 +30,7 @@ mod api_source;
 mod app;
 mod attempts;
 mod backfill;
+mod broken_downloads;
 mod broken_off;
 mod canary;
 mod cancel;

@@ -231,6 +231,7 @@ impl SliceReader for Reader {
                 }),
                 rows: part.rows.len() as i64,
                 shape,
+                news: None,
                 next: next.map(|(slice, at)| NextSlice { slice, position: at.into() }).collect(),
                 continues_at: part.continues_at.map(Value::from),
                 end: part.end,

@@ -47,6 +47,8 @@ pub enum Reply {
     Hangs(Vec<u8>, usize),
     /// All that comes, head and body; then the connection ends.
     Whole(Vec<u8>),
+    /// All that comes, head and body; then nothing.
+    Stalls(Vec<u8>),
 }
 
 /// Serves until it is dropped.
@@ -120,6 +122,11 @@ async fn serve(
         Reply::Whole(bytes) => {
             client.write_all(&bytes).await?;
             return client.flush().await;
+        }
+        Reply::Stalls(bytes) => {
+            client.write_all(&bytes).await?;
+            client.flush().await?;
+            return std::future::pending().await;
         }
         Reply::Short(body, sent) => (200, "", body, Some(sent), false),
         Reply::Hangs(body, sent) => (200, "", body, Some(sent), true),

@@ -25,6 +25,9 @@ use crate::domain::hash::{ChunkHash, ContentHash};
 use crate::domain::task::Chunk;
 use crate::sources::{FileSource, FirstRow, ParsedChunk, SourceError, SourceErrorKind};
 
+/// The most bytes in front of the first row that are remembered.
+const LONGEST_BEGINNING: usize = 16 << 10;
+
 /// Whether a file that cannot be unpacked may be whole when it comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
@@ -51,6 +54,9 @@ pub struct Coming {
 pub trait LandingFile: Send {
     /// How it is read.
     fn layout(&self) -> &Layout;
+
+    /// What stands in front of its first row, where offsets within it are those of the bytes as they came.
+    fn beginning(&self) -> Option<&[u8]>;
 
     /// Whether the rows so far, or the beginning of the file, say that it has all of these mapped fields.
     fn has_met(&self, fields: &[String]) -> bool;
@@ -130,6 +136,10 @@ impl<F: RowFormat> LandingFile for Landing<F> {
         &self.layout
     }
 
+    fn beginning(&self) -> Option<&[u8]> {
+        self.beginning.as_deref()
+    }
+
     fn has_met(&self, fields: &[String]) -> bool {
         let met = self.survey.as_ref().and_then(|survey| survey.met());
         met.is_none_or(|met| fields.iter().all(|field| met.contains(field)))
@@ -175,6 +185,7 @@ pub struct Landing<F: RowFormat> {
     survey: Option<F::Survey>,
     doubts: Doubts,
     raised: Option<Doubts>,
+    beginning: Option<Vec<u8>>,
     landed: Landed,
 }
 
@@ -238,8 +249,12 @@ impl<F: RowFormat> Landing<F> {
         if !end_is_told {
             refuse_cut(&name, &stream)?;
         }
+        let came_as_it_is = !packed && !F::CONVERTED && transcoded.is_none();
+        let is_short = head.first_row <= LONGEST_BEGINNING;
+        let beginning = stream.rest().get(..head.first_row);
+        let beginning = beginning.filter(|_| came_as_it_is && is_short).map(<[u8]>::to_vec);
         stream.advance(head.first_row);
-        let beginning = stream.begin_chunk();
+        let hash = stream.begin_chunk();
         let end = Progress { bytes: stream.offset(), rows: 0, lines: stream.lines(), chunks: 0 };
         let survey = Some(files.format.survey(&reader));
         Ok(Self {
@@ -255,7 +270,8 @@ impl<F: RowFormat> Landing<F> {
             survey,
             doubts,
             raised: None,
-            landed: Landed { end, hash: beginning.to_string() },
+            beginning,
+            landed: Landed { end, hash: hash.to_string() },
         })
     }
 

@@ -84,6 +84,7 @@ fn refused_cursor(
         shape: Shape::default(),
         leading_nowhere: Vec::new(),
         deleted: 0,
+        news: None,
         repeats: false,
         next: Some(first.to_json()),
         ahead: Vec::new(),
@@ -120,6 +121,9 @@ fn walked(
     let mut onward = None;
     if let (Some(tracker), Some(window)) = (&reader.tracker, position.window.as_mut()) {
         *window = tracker.reached(window, page.cursors.as_ref());
+        if page.records > 0 {
+            page.news = reader.news(window, &page.body, page.parent.as_deref())?;
+        }
         if let Some(from) = &window.from {
             // A chain that goes on from the last record begins with records that came already.
             let of_chain =

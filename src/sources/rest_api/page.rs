@@ -15,7 +15,8 @@ use crate::domain::known_page::Validators;
 use crate::domain::shape::Shape;
 use crate::domain::slice::SliceId;
 use crate::sources::{
-    Document, Finding, LedNowhere, Met, NextSlice, RateState, RawSlice, SliceContent, SliceNotes,
+    Document, Finding, LedNowhere, Met, News, NextSlice, RateState, RawSlice, SliceContent,
+    SliceNotes,
 };
 
 /// One API page.
@@ -42,6 +43,8 @@ pub struct Page {
     pub leading_nowhere: Vec<LedNowhere>,
     /// How many of the records say that they are deleted.
     pub deleted: u64,
+    /// What those of them look like that no run before has read, where some have been.
+    pub news: Option<News>,
     /// Whether it has the records of the page before it, and counts as the end, or as none.
     pub repeats: bool,
     /// Where the next page is; `None` when this was the last.
@@ -93,7 +96,7 @@ impl Page {
     pub(super) fn into_slice(self, slice: SliceId) -> SliceContent {
         let Self { request, url, status, body, hash, records, shape, next, .. } = self;
         let Self { leading_nowhere, complaint, findings, said, is_json, .. } = self;
-        let Self { rate, validators, not_modified, deleted, .. } = self;
+        let Self { rate, validators, not_modified, deleted, news, .. } = self;
         let (body, hash) = match is_json {
             true => (body, hash),
             false => {
@@ -123,6 +126,7 @@ impl Page {
             raw: RawSlice::Document(document),
             rows: records,
             shape,
+            news,
             next: next.collect(),
             continues_at: None,
             end: self.end,

@@ -22,6 +22,7 @@ use super::incremental::Tracker;
 use super::more_pages::LastPage;
 use super::page::Page;
 use super::paginator::{PageView, Paginator, Verdict, Way};
+use super::position::Window;
 use super::request::Asked;
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
@@ -31,7 +32,7 @@ use crate::domain::text;
 use crate::mapping::{Frozen, Mapped};
 use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
 use crate::sources::rows::no_number::{self, Mended};
-use crate::sources::{SourceError, SourceErrorKind};
+use crate::sources::{News, SourceError, SourceErrorKind};
 
 /// Reads the pages of a source.
 #[derive(Debug)]
@@ -203,6 +204,7 @@ impl PageReader {
             shape,
             leading_nowhere,
             deleted,
+            news: None,
             repeats,
             next,
             again,
@@ -226,6 +228,36 @@ impl PageReader {
             rate,
             parent,
         })
+    }
+
+    /// What those records of a body look like that no run before has read; `None` where that holds of all of them.
+    ///
+    /// # Errors
+    /// When they cannot be found.
+    pub fn news(
+        &self,
+        window: &Window,
+        body: &str,
+        parent: Option<&str>,
+    ) -> Result<Option<News>, SourceError> {
+        let Some(tracker) = &self.tracker else { return Ok(None) };
+        if window.read_to.is_none() {
+            return Ok(None);
+        }
+        let mut records = self.selector.select(body)?;
+        let Some(known) = tracker.came_before(window, &records) else { return Ok(None) };
+        let mut known = known.into_iter();
+        records.retain(|_| known.next() != Some(true));
+        let told = parent.map(|parent| children::told(&records, parent, body.len())).transpose()?;
+        let records = told.unwrap_or(records);
+        let exploded = match records.is_empty() {
+            true => None,
+            false => self.exploded(body, &records)?,
+        };
+        let rows = exploded.as_deref().unwrap_or(&records);
+        let (shape, leading_nowhere) = self.rows.shape_of(rows, "");
+        let records = rows.iter().filter(|row| !self.is_deleted(row)).count() as u64;
+        Ok(Some(News { shape, leading_nowhere, records }))
     }
 
     /// Whether a record, given as its text, says that it is deleted.

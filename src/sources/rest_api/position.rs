@@ -65,6 +65,9 @@ pub(super) struct Window {
     /// From where on, in the words of the watermark; `None` from the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+    /// Up to where earlier runs have read, if this one builds upon them and what is no higher only comes again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_to: Option<String>,
     /// Up to where; `None` without an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
@@ -109,9 +112,9 @@ impl Window {
         planned: DateTime<Utc>,
         fresh: bool,
     ) -> Self {
-        let (until, from, reached) = (None, None, None);
+        let (until, from, reached, read_to) = (None, None, None, None);
         let (resumed, backfill) = (false, false);
-        Self { start, end, planned, fresh, until, from, reached, resumed, backfill }
+        Self { start, read_to, end, planned, fresh, until, from, reached, resumed, backfill }
     }
 }
 

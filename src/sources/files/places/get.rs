@@ -7,7 +7,6 @@ use std::io::{self, Read};
 use std::time::SystemTime;
 
 use encoding_rs::Encoding;
-use flate2::read::MultiGzDecoder;
 use reqwest::Url;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
@@ -15,7 +14,7 @@ use reqwest::header::{
 };
 
 use super::incoming::Incoming;
-use super::{Body, Listed, OpenedFile};
+use super::{Body, Coded, Listed, OpenedFile};
 use crate::domain::text;
 use crate::sources::rest_api::file_request::{FileClient, FileRequest, FileResponse, Told};
 use crate::sources::{SourceError, SourceErrorKind};
@@ -72,13 +71,17 @@ impl Asked<'_> {
     /// Whether what is behind the offset can be asked for alone: nothing of another file must get behind what was read.
     fn is_ranged(&self) -> bool {
         let is_behind_the_end = self.file.size.is_some_and(|size| size <= self.from);
-        let is_one = self.pinned || self.file.etag.as_deref().is_some_and(is_strong);
-        is_one && !is_behind_the_end
+        (self.pinned || has_strong_etag(self.file)) && !is_behind_the_end
     }
 }
 
-/// Opens a file by a request that has the conditions of what is asked; `None` when only a part came of a body that can
-/// be unpacked from its start alone: then it is to be asked for from there.
+/// Whether a file has a word that no other bytes have.
+pub(super) fn has_strong_etag(file: &Listed) -> bool {
+    file.etag.as_deref().is_some_and(is_strong)
+}
+
+/// Opens a file by a request that has the conditions of what is asked; `None` when only a part came of what may be another
+/// file: then it is to be asked for from its start.
 ///
 /// # Errors
 /// When it cannot be had, or is another than was listed.
@@ -109,7 +112,7 @@ pub(super) async fn opened(
         // It was asked whether it has changed, and did not look.
         return Ok(Some(OpenedFile::Unchanged));
     }
-    if came.is_gzip && came.from > 0 {
+    if came.from > 0 && !came.is_same {
         return Ok(None);
     }
     let body = body(response, came).await?;
@@ -133,6 +136,7 @@ struct Came {
     file: Listed,
     from: u64,
     is_gzip: bool,
+    is_same: bool,
 }
 
 impl Came {
@@ -177,6 +181,8 @@ impl Came {
         if file.version.as_deref().zip(generation).is_some_and(|(one, other)| one != other) {
             return Err(changed(&file.name));
         }
+        let is_same = asked.pinned
+            || etag.as_deref().is_some_and(is_strong) && (etag == file.etag || file.etag.is_none());
         let is_gzip = is_gzip(headers).map_err(|other| {
             invalid(format!("in the encoding {other}, which was not asked for"))
         })?;
@@ -188,7 +194,7 @@ impl Came {
         };
         // What came is not what the server keeps: an offset within it is none of what can be asked for.
         let file = if is_gzip && !is_listed { weakened(file) } else { file };
-        Ok(Self { file, from: begins, is_gzip })
+        Ok(Self { file, from: begins, is_gzip, is_same })
     }
 }
 
@@ -223,7 +229,7 @@ fn seconds(time: SystemTime) -> u64 {
 /// The body of an answer.
 async fn body(response: FileResponse, came: Came) -> Result<Body, SourceError> {
     let FileResponse { headers, end_is_told, bytes, told, .. } = response;
-    let Came { file, from, is_gzip } = came;
+    let Came { file, from, is_gzip, is_same } = came;
     let mut incoming = Incoming::of(bytes);
     let beginning = incoming.beginning().await.map_err(&told)?;
     if from == 0 && is_web_page(beginning, &headers, &file.name) {
@@ -233,17 +239,15 @@ async fn body(response: FileResponse, came: Came) -> Result<Body, SourceError> {
         ));
     }
     // Some say that they are packed for their way, and are not.
-    let is_gzip = is_gzip && beginning.starts_with(&GZIP);
-    let incoming = Shown { bytes: incoming, told };
-    let bytes: Box<dyn Read + Send> = match is_gzip {
-        true => {
-            Box::new(Unzipped { bytes: MultiGzDecoder::new(incoming), name: file.name.clone() })
-        }
-        false => Box::new(incoming),
+    let coded = match is_gzip {
+        true if from > 0 || beginning.starts_with(&GZIP) => Coded::Gzip,
+        true => Coded::SaidOnly,
+        false => Coded::Not,
     };
+    let bytes = Box::new(Shown { bytes: incoming, told });
     // A packed body has an end of its own.
-    let (end_is_told, charset) = (end_is_told || is_gzip, charset_of(&headers));
-    Ok(Body { file, bytes, end_is_told, charset, from })
+    let (end_is_told, charset) = (end_is_told || coded == Coded::Gzip, charset_of(&headers));
+    Ok(Body { file, bytes, end_is_told, charset, from, coded, is_same })
 }
 
 /// A file of which no part can be asked for.
@@ -263,26 +267,6 @@ impl Read for Shown {
         self.bytes.read(buffer).map_err(|error| match error.downcast::<SourceError>() {
             Ok(error) => io::Error::other((self.told)(error)),
             Err(error) => error,
-        })
-    }
-}
-
-/// A body that was packed for its way.
-struct Unzipped {
-    bytes: MultiGzDecoder<Shown>,
-    name: String,
-}
-
-impl Read for Unzipped {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.bytes.read(buffer).map_err(|error| match error.downcast::<SourceError>() {
-            Ok(error) => io::Error::other(error),
-            Err(error) => {
-                let name = &self.name;
-                let message =
-                    format!("{name} came packed by `Content-Encoding: gzip`, and damaged: {error}");
-                io::Error::other(SourceError::new(SourceErrorKind::BrokenOff, message))
-            }
         })
     }
 }

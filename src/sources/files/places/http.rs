@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::Url;
 
-use super::get::{Asked, opened, whole};
+use super::get::{Asked, has_strong_etag, opened, whole};
 use super::params::HttpParams;
 use super::{Listed, OpenedFile, Place};
 use crate::domain::address;
@@ -117,6 +117,10 @@ impl Place for Http {
             }
         }
         .boxed()
+    }
+
+    fn identifies(&self, file: &Listed, _: DateTime<Utc>) -> bool {
+        has_strong_etag(file)
     }
 
     /// A web server is asked, with what is known of the file.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Body, Listed, OpenedFile, Place};
+use super::{Body, Coded, Listed, OpenedFile, Place};
 use crate::sources::files::location::Setting;
 use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::store::local::LocalStore;
@@ -83,6 +83,8 @@ impl Place for Local {
                 end_is_told: true,
                 charset: None,
                 from,
+                coded: Coded::Not,
+                is_same: true,
             }))
         })
         .boxed()

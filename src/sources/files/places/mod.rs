@@ -9,6 +9,7 @@ pub mod all;
 mod buckets;
 mod get;
 mod glob;
+pub mod going_on;
 mod http;
 pub mod incoming;
 mod local;
@@ -65,7 +66,7 @@ pub enum OpenedFile {
 pub struct Body {
     /// What it is, as the answer says.
     pub file: Listed,
-    /// Its bytes. Blocks, so not for async threads. An error carries a [`SourceError`].
+    /// Its bytes as they came. Blocks, so not for async threads. An error carries a [`SourceError`].
     pub bytes: Box<dyn Read + Send>,
     /// Whether it is told where the bytes end, so that they do not just stop.
     pub end_is_told: bool,
@@ -73,6 +74,21 @@ pub struct Body {
     pub charset: Option<&'static Encoding>,
     /// Where the bytes begin: where they were asked for, or 0.
     pub from: u64,
+    /// What was done to them for their way.
+    pub coded: Coded,
+    /// Whether the answer says that it is the file that was asked for, where that is told from all others.
+    pub is_same: bool,
+}
+
+/// What was done to bytes for their way. An offset within them is one of what came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coded {
+    /// Nothing.
+    Not,
+    /// They are packed with gzip.
+    Gzip,
+    /// It is said that they are packed, and they are not.
+    SaidOnly,
 }
 
 /// A place where files are.
@@ -95,6 +111,13 @@ pub trait Place: Debug + Send + Sync {
         known: Option<&'a Listed>,
         from: u64,
     ) -> BoxFuture<'a, Result<OpenedFile, SourceError>>;
+
+    /// Whether what is known of a file, which was listed at this time, tells it from any other that could take its place:
+    /// what is behind an offset is the rest of what was in front of it then.
+    fn identifies(&self, file: &Listed, at: DateTime<Utc>) -> bool {
+        let _ = (file, at);
+        false
+    }
 
     /// Whether two listings say that the file is the same, so that it need not be opened. `read_at` is when what is
     /// known was read.

@@ -1,6 +1,7 @@
 //! Owns reading a group of files as streams, one after the other: small ones are fetched ahead and stored together,
 //! large ones chunk by chunk. What is wrong with one costs the others nothing.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -17,6 +18,7 @@ use super::position::{Before, Group, ToLand, Unreadable, Within};
 use super::remarks::has_shrunk;
 use super::rules::Rules;
 use super::setup::Setup;
+use super::stored::{Stored, encoded};
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{Layout, StreamedFile};
 use crate::domain::file_note::{About, FileNote, SeenAgain};
@@ -26,11 +28,12 @@ use crate::domain::slice::SliceId;
 use crate::sources::files::format::Doubts;
 use crate::sources::files::off_thread::off_thread;
 use crate::sources::files::places::all::{Places, is_remote};
+use crate::sources::files::places::going_on::{self, Asker};
 use crate::sources::files::places::{Body, Listed, OpenedFile};
 use crate::sources::files::unpack::Compression;
 use crate::sources::{
     FirstRow, RawSlice, SliceContent, SliceNotes, SliceReader, SliceRequest, SourceError,
-    SourceErrorKind, StreamedChunk,
+    SourceErrorKind, StoredBytes, StreamedChunk,
 };
 
 /// So many files are fetched at once.
@@ -47,6 +50,17 @@ enum Fetched {
     Unchanged,
     /// It is coming, or was fetched.
     Bytes(Box<Coming>),
+}
+
+/// What a file is fetched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fetching {
+    /// To be read, and compared with what was read before.
+    First,
+    /// The same, before it is its turn, since it is small.
+    Ahead,
+    /// To be read from where its task stands, or otherwise than its start made believe.
+    Again,
 }
 
 /// The bytes of a file.
@@ -75,6 +89,7 @@ struct State {
     /// Ends with it.
     _patience: Patience,
     places: Arc<Places>,
+    stored: Option<Arc<dyn StoredBytes>>,
     group: Group,
     /// The slice that is read next.
     slice: SliceId,
@@ -121,6 +136,7 @@ impl Lander {
             rules: Arc::new(Rules::new(files, params, job, lacking, awaiting)),
             _patience: patience,
             places: setup.places(self.request.access)?,
+            stored: self.request.stored.clone(),
             group,
             slice: self.request.slice,
             fetching: None,
@@ -203,7 +219,8 @@ impl State {
         .await;
         let gone = if has_ended && step.is_ok() { opened.gone() } else { Vec::new() };
         let behind = self.group.at.as_ref().map_or(1, |at| at.member + 1);
-        let at_next = |begins| Some(Within { member: behind, begins, landed: None });
+        let at_next =
+            |begins| Some(Within { member: behind, begins, landed: None, beginning: None });
         let step = step?;
         for member in gone {
             let text = if self.rules.looks_for_missing { GONE_WITH_RECORDS } else { GONE };
@@ -231,7 +248,8 @@ impl State {
             }
             Step::Chunk(of_member) => {
                 let is_end = of_member.chunk.end.is_some();
-                let landed = of_member.chunk.landed.clone();
+                let landed = Some(of_member.chunk.landed.clone());
+                let beginning = of_member.beginning.as_deref().map(encoded);
                 let begins = match &self.group.at {
                     Some(at) if at.landed.is_some() => at.begins,
                     _ => self.slice,
@@ -240,7 +258,7 @@ impl State {
                 self.slice = self.slice.next();
                 self.group.at = match is_end {
                     true => at_next(self.slice),
-                    false => Some(Within { member: behind - 1, begins, landed: Some(landed) }),
+                    false => Some(Within { member: behind - 1, begins, landed, beginning }),
                 };
             }
         }
@@ -298,7 +316,13 @@ impl State {
             Some(fetched) => fetched,
             None => {
                 let (places, rules) = (Arc::clone(&self.places), Arc::clone(&self.rules));
-                fetch(places, rules, Arc::clone(&file), is_at_its_start, false).await
+                let how = if is_at_its_start { Fetching::First } else { Fetching::Again };
+                let can_go_on = places.of(&file.file.name).identifies(&file.file, file.at);
+                let stored = match (self.group.at.clone(), self.stored.clone()) {
+                    (Some(at), Some(stored)) if can_go_on => Stored::before(at, stored).await?,
+                    _ => None,
+                };
+                fetch(places, rules, Arc::clone(&file), how, stored).await
             }
         };
         let (bytes, end_is_told, charset, listed) = match fetched? {
@@ -325,7 +349,8 @@ impl State {
         let files = self.group.files.clone();
         stream::iter(files)
             .map(move |file| {
-                fetch(Arc::clone(&places), Arc::clone(&rules), Arc::new(file), true, true)
+                let (places, rules) = (Arc::clone(&places), Arc::clone(&rules));
+                fetch(places, rules, Arc::new(file), Fetching::Ahead, None)
             })
             .buffered(FETCHED_AT_ONCE)
             .boxed()
@@ -337,24 +362,32 @@ async fn fetch(
     places: Arc<Places>,
     rules: Arc<Rules>,
     file: Arc<ToLand>,
-    compares: bool,
-    is_small: bool,
+    how: Fetching,
+    stored: Option<Stored>,
 ) -> Result<Fetched, SourceError> {
+    let compares = how != Fetching::Again;
     if rules.packing.compression == Compression::None {
         rules.refuse_too_large(&file.file.name, file.file.size)?;
     }
     let known = file.known.as_ref().filter(|_| compares);
-    let opened = places.of(&file.file.name).open(&file.file, known, 0).await?;
-    let Body { bytes, end_is_told, charset, file: listed, .. } = match opened {
+    let ended = Arc::clone(&rules.awaiting.ended);
+    let asker = Asker { places, listed_at: file.at, ended };
+    let behind = stored.as_ref().map_or(0, |stored| stored.size);
+    let opened = going_on::open(asker, &file.file, known, behind).await?;
+    let Body { bytes, end_is_told, charset, file: listed, from, .. } = match opened {
         OpenedFile::Unchanged => return Ok(Fetched::Unchanged),
         OpenedFile::Body(body) => body,
+    };
+    let bytes: Box<dyn Read + Send> = match stored {
+        Some(stored) if from > 0 => Box::new(stored.bytes.chain(bytes)),
+        _ => bytes,
     };
     let bytes = rules.awaiting.bytes(bytes);
     let coming = |bytes, no_room| {
         Fetched::Bytes(Box::new(Coming { bytes, end_is_told, charset, listed, no_room }))
     };
     let compares = compares && file.before.iter().any(|before| before.hash.is_some());
-    if !compares && !is_small {
+    if !compares && how != Fetching::Ahead {
         return Ok(coming(Source::Live(bytes), None));
     }
     let most = match is_remote(&file.file.name) {
@@ -420,7 +453,7 @@ impl Part {
     }
 
     fn add(&mut self, rules: &Rules, file: &ToLand, of_member: OfMember, begins: SliceId) {
-        let OfMember { member, layout, chunk: landed } = of_member;
+        let OfMember { member, layout, chunk: landed, .. } = of_member;
         let (chunk, parsed) = (landed.chunk, landed.parsed);
         let name = named(file, member.as_deref());
         if landed.first_row == FirstRow::Header {
@@ -478,6 +511,7 @@ impl Part {
             bytes: self.bytes,
             rows,
             shape: Shape::default(),
+            news: None,
             next: Vec::new(),
             continues_at: (!group.files.is_empty()).then(|| group.to_json()),
             end: None,

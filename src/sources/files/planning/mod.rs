@@ -17,6 +17,7 @@ mod remarks;
 mod rules;
 mod same_files;
 mod setup;
+mod stored;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -243,6 +244,7 @@ impl SlicedFiles {
             bytes: chunk.end - chunk.start,
             rows,
             shape,
+            news: None,
             next: Vec::new(),
             continues_at: None,
             end: None,

@@ -116,6 +116,8 @@ pub(super) struct OfMember {
     pub member: Option<String>,
     /// How it is read.
     pub layout: Layout,
+    /// What stands in front of its first row, where offsets within it are those of the file as it came.
+    pub beginning: Option<Vec<u8>>,
     /// The chunk.
     pub chunk: LandedChunk,
 }
@@ -285,7 +287,9 @@ impl Opened {
             Some(end) => end.layout.clone(),
             None => member.landing.layout().clone(),
         };
-        Ok(Step::Chunk(Box::new(OfMember { member: member.member.clone(), layout, chunk })))
+        let (of, beginning) = (member.member.clone(), member.landing.beginning());
+        let beginning = beginning.map(<[u8]>::to_vec);
+        Ok(Step::Chunk(Box::new(OfMember { member: of, layout, beginning, chunk })))
     }
 
     /// What an error means: a file may only be read otherwise than its start made believe.

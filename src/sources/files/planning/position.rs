@@ -46,6 +46,10 @@ pub(super) struct Within {
     /// How far it was read; `None`: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landed: Option<Landed>,
+    /// What stands in front of its first row, encoded, where its rows are stored as they came: then they need not come
+    /// again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beginning: Option<String>,
 }
 
 /// A file to be read as a stream.

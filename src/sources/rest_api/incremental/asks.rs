@@ -78,6 +78,9 @@ impl Tracker {
                  not ask for it, so no record counts as missing",
             ));
         }
+        // Who looks back expects what came late, and a day may not be over: both are no sign of what was read before.
+        let tells = self.params.lookback.is_none() && self.params.kind != MarkKind::Date;
+        let read_to = known.as_ref().filter(|_| tells).map(|known| self.clockwork.stored(known));
         let start = match known {
             None => initial,
             Some(known) => {
@@ -96,6 +99,7 @@ impl Tracker {
         }
         let stored = |mark: Option<Mark>| mark.map(|mark| self.clockwork.stored(&mark));
         let whole = Window::new(stored(start), stored(end), request.now, fresh);
+        let whole = Window { read_to, ..whole };
         let cursor = before.cursor.clone().filter(|_| !fresh);
         let everything = reaches_all && !self.ends;
         Asks { windows: self.windows(whole), remarks, everything, cursor }
@@ -229,10 +233,11 @@ impl Tracker {
         let (start, until) = (mark(&window.start)?.later(later), mark(&window.until)?);
         let end = start.clone().later(step).min(until.clone());
         let stored = |mark: Mark| Some(self.clockwork.stored(&mark));
-        let Window { planned, fresh, backfill, until: last, .. } = window;
+        let Window { planned, fresh, backfill, read_to, until: last, .. } = window;
         let cut = Window {
             until: last,
             backfill,
+            read_to,
             ..Window::new(stored(start.clone()), stored(end), planned, fresh)
         };
         (start < until).then_some(cut)

@@ -127,6 +127,19 @@ impl Tracker {
         cursors
     }
 
+    /// Which of these records earlier runs may have read: those whose cursors are no higher than what they had. `None` if
+    /// none of them is.
+    pub fn came_before(&self, window: &Window, records: &[Cow<'_, str>]) -> Option<Vec<bool>> {
+        let read_to = self.clockwork.of_stored(window.read_to.as_deref()?)?;
+        let path = self.cursor.as_ref()?;
+        let is_known = |record: &Cow<'_, str>| {
+            let found = path.find(record).ok().and_then(|found| found.into_iter().next());
+            found.and_then(|found| self.clockwork.of_json(&found)).is_some_and(|it| it <= read_to)
+        };
+        let known: Vec<_> = records.iter().map(is_known).collect();
+        known.contains(&true).then_some(known)
+    }
+
     /// What tells these records from those of other pages.
     pub fn met(&self, records: &[Cow<'_, str>]) -> String {
         self.identities.as_ref().map(|known| known.of(records, &self.clockwork)).unwrap_or_default()

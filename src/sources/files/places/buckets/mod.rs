@@ -18,7 +18,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::dialect::{Dialect, ListOf, Object};
-use super::get::{Asked, opened, whole};
+use super::get::{Asked, has_strong_etag, opened, whole};
 use super::glob::{Exclude, Pattern, no_pattern};
 use super::params::{AzParams, GsParams, S3Params};
 use super::{Listed, OpenedFile, Place};
@@ -162,7 +162,7 @@ impl Buckets {
     async fn ask(&self, asked: Asked<'_>) -> Result<Option<OpenedFile>, SourceError> {
         let (bucket, key) = self.parts(&asked.file.name)?;
         let version = asked.file.version.as_deref();
-        let pinned = self.dialect.pins_versions() && version.is_some();
+        let pinned = self.is_pinned(asked.file);
         let asked = Asked { pinned, ..asked };
         let mut url = self.dialect.object_address(bucket, key, version)?;
         let mut request = FileRequest {
@@ -176,6 +176,11 @@ impl Buckets {
         };
         let opened = opened.await;
         opened.map_err(|error| self.advised(error))
+    }
+
+    /// Whether the address of a file means the version that was listed.
+    fn is_pinned(&self, file: &Listed) -> bool {
+        self.dialect.pins_versions() && file.version.is_some()
     }
 
     fn advised(&self, error: SourceError) -> SourceError {
@@ -209,6 +214,10 @@ impl Place for Buckets {
             }
         }
         .boxed()
+    }
+
+    fn identifies(&self, file: &Listed, _: DateTime<Utc>) -> bool {
+        self.is_pinned(file) || has_strong_etag(file)
     }
 
     fn proves_unchanged(&self, known: &Listed, listed: &Listed, _: DateTime<Utc>) -> bool {

@@ -100,11 +100,16 @@ impl Place for Sftp {
         .boxed()
     }
 
+    /// Whatever takes the place of one that was old when it was listed has another time.
+    fn identifies(&self, file: &Listed, at: DateTime<Utc>) -> bool {
+        let age = |time| at.signed_duration_since(DateTime::<Utc>::from(time)).to_std();
+        let was_old = file.modified.is_some_and(|time| age(time).is_ok_and(|age| age > YOUNG));
+        was_old && file.size.is_some()
+    }
+
     fn proves_unchanged(&self, known: &Listed, listed: &Listed, read_at: DateTime<Utc>) -> bool {
-        let age = |time| read_at.signed_duration_since(DateTime::<Utc>::from(time)).to_std();
-        let was_old = listed.modified.is_some_and(|time| age(time).is_ok_and(|age| age > YOUNG));
-        let same_size = known.size.is_some() && known.size == listed.size;
-        was_old && same_size && known.modified == listed.modified
+        let same_look = (known.size, known.modified) == (listed.size, listed.modified);
+        same_look && self.identifies(listed, read_at)
     }
 }
 

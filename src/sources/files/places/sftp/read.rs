@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{Sender, channel};
 use super::connect::Connection;
 use super::find::listed;
 use crate::sources::files::places::incoming::{Incoming, Piece};
-use crate::sources::files::places::{Body, Listed};
+use crate::sources::files::places::{Body, Coded, Listed};
 use crate::sources::files::store::changed;
 use crate::sources::{SourceError, SourceErrorKind};
 
@@ -44,7 +44,15 @@ pub async fn open(
     let reading = Reading { connection, path: path.to_owned(), file: file.clone() };
     tokio::spawn(async move { reading.pump(opened, from, sender).await });
     let bytes = Box::new(Incoming::of(pieces));
-    Ok(Body { file: file.clone(), bytes, end_is_told: true, charset: None, from })
+    Ok(Body {
+        file: file.clone(),
+        bytes,
+        end_is_told: true,
+        charset: None,
+        from,
+        coded: Coded::Not,
+        is_same: true,
+    })
 }
 
 struct Reading {

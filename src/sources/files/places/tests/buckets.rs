@@ -10,7 +10,7 @@ use crate::sources::files::places::Listed;
 const SECRET: &str = "s3cr3t-canary-0123456789";
 
 /// A table of S3 whose keys stand in a folder.
-fn s3(folder: &Path, address: &str, more: &str) -> String {
+pub(super) fn s3(folder: &Path, address: &str, more: &str) -> String {
     let [id, secret] = ["id", "secret"].map(|name| folder.join(name));
     std::fs::write(&id, "AKIAEXAMPLE").unwrap();
     std::fs::write(&secret, SECRET).unwrap();

@@ -1,6 +1,7 @@
 //! Places against servers of this process.
 
 mod buckets;
+mod going_on;
 mod http;
 mod server;
 #[cfg(feature = "sftp")]
@@ -8,17 +9,21 @@ mod sftp;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::all::Places;
+use super::going_on::{Asker, open as open_going_on};
 use super::{Body, Listed, OpenedFile};
+use chrono::Utc;
+
 use crate::domain::failure::chain;
 use crate::sources::files::location::{Location, Setting};
 use crate::sources::files::params::FilesParams;
 use crate::sources::{Access, AllowedRoots, SourceError};
 
 /// The places of a table `[files]` with these keys, whose only entry this is.
-fn places(keys: &str, entry: &str) -> Places {
-    opened_places(keys, entry).unwrap()
+fn places(keys: &str, entry: &str) -> Arc<Places> {
+    Arc::new(opened_places(keys, entry).unwrap())
 }
 
 fn opened_places(keys: &str, entry: &str) -> Result<Places, SourceError> {
@@ -29,16 +34,17 @@ fn opened_places(keys: &str, entry: &str) -> Result<Places, SourceError> {
 }
 
 async fn open(
-    places: &Places,
+    places: &Arc<Places>,
     file: &Listed,
     known: Option<&Listed>,
     from: u64,
 ) -> Result<OpenedFile, SourceError> {
-    places.of(&file.name).open(file, known, from).await
+    let (places, ended) = (Arc::clone(places), Arc::default());
+    open_going_on(Asker { places, listed_at: Utc::now(), ended }, file, known, from).await
 }
 
 /// What a file is opened as, which must not be unchanged.
-async fn body(places: &Places, file: &Listed, from: u64) -> Result<Body, SourceError> {
+async fn body(places: &Arc<Places>, file: &Listed, from: u64) -> Result<Body, SourceError> {
     match open(places, file, None, from).await? {
         OpenedFile::Body(body) => Ok(body),
         OpenedFile::Unchanged => panic!("nothing was known of it"),

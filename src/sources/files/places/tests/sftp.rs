@@ -25,6 +25,13 @@ impl Server {
         )
     }
 
+    /// So that it is old when it is listed, or young.
+    fn set_old(&self, path: &str, old: bool) {
+        let file = std::fs::File::options().append(true).open(self.folder.path().join(path));
+        let (now, minute) = (SystemTime::now(), std::time::Duration::from_secs(60));
+        file.unwrap().set_modified(if old { now - minute } else { now + minute }).unwrap();
+    }
+
     async fn list(&self, pattern: &str) -> Result<Vec<Listed>, SourceError> {
         let entry = self.entry(pattern);
         places(&self.keys(""), &entry).of(&entry).list(&entry).await
@@ -84,6 +91,7 @@ async fn a_file_is_read_on_one_connection_and_goes_on_behind_an_offset() {
     let server = Server::start().await;
     let text: String = (0..100_000).map(|row| format!("{row}\n")).collect();
     server.write("out/a.csv", &text);
+    server.set_old("out/a.csv", true);
     let entry = server.entry("/out/a.csv");
     let places = places(&server.keys(""), &entry);
     let [file] = &places.of(&entry).list(&entry).await.unwrap()[..] else { panic!() };
@@ -187,9 +195,33 @@ async fn who_we_are_is_told_by_a_key_a_password_or_an_answer() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_old_when_it_was_listed_goes_on_over_another_connection() {
+    let server = Server::start().await;
+    let text: String = (0..400_000).map(|row| format!("{row}\n")).collect();
+    server.write("a.csv", &text);
+    server.set_old("a.csv", true);
+    let entry = server.entry("/a.csv");
+    let places = places(&server.keys(""), &entry);
+    let [file] = &places.of(&entry).list(&entry).await.unwrap()[..] else { panic!() };
+    let opened = body(&places, file, 0).await.unwrap();
+    server.does.drops.store(true, Ordering::SeqCst);
+    assert!(read(opened).await.unwrap() == text);
+    assert_eq!(server.does.connections.load(Ordering::SeqCst), 2);
+    // One that took its place meanwhile is another one.
+    let opened = body(&places, file, 0).await.unwrap();
+    server.does.drops.store(true, Ordering::SeqCst);
+    server.write("b.csv", text.to_uppercase());
+    std::fs::rename(server.folder.path().join("b.csv"), server.folder.path().join("a.csv"))
+        .unwrap();
+    assert_eq!(told(read(opened).await, &[]).kind, SourceErrorKind::FileChanged);
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_off_is_made_anew_and_one_that_stalls_is_given_up() {
     let server = Server::start().await;
     server.write("a.csv", "1234567\n".repeat(400_000));
+    // Nobody knows whether what is behind is of the same file.
+    server.set_old("a.csv", false);
     let entry = server.entry("/a.csv");
     let places = places(&server.keys(", timeout = \"1s\""), &entry);
     let [file] = &places.of(&entry).list(&entry).await.unwrap()[..] else { panic!() };
