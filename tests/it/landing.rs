@@ -268,6 +268,29 @@ async fn an_archive_with_a_damaged_member_degrades_each_run_though_it_is_not_rea
     app.database.close().await;
 }
 
+/// What stands in front of it is loaded; the others are not concerned.
+#[tokio::test]
+async fn rows_behind_a_header_of_another_order_are_not_loaded_under_its_columns() {
+    for (packed, loaded) in [(true, &["1 a", "2 b", "9 z"][..]), (false, &["9 z"])] {
+        let app = app("\"*.csv*\"", "", "chunk_size = 8").await;
+        let text = "id,name,price\n1,a,1\n2,b,2\nid,price,name\n3,3,c\nID,Name,Price\n4,d,4\n";
+        match packed {
+            true => app.write("a.csv.gz", gzip(text)),
+            false => app.write("a.csv", text),
+        }
+        app.write("z.csv", named(9, "z"));
+        let run = app.run("lines").await;
+        assert_eq!(run.status, Degraded, "{run:?}");
+        let said = "line 4 has the header's names in another order";
+        assert!(note(&run).contains(said), "{packed}: {run:?}");
+        let records = app
+            .texts("select external_id || ' ' || name from unified_records order by external_id")
+            .await;
+        assert_eq!(records, loaded, "{packed}");
+        app.database.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_run_of_which_no_file_can_be_read_has_failed() {
     let app = app("\"*.gz\"", "", "").await;

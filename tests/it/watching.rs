@@ -161,7 +161,7 @@ async fn a_source_without_files_waits_for_them() {
 async fn an_entry_that_finds_nothing_beside_others_is_said_by_a_run_and_not_waited_for_in_silence()
 {
     let app = watched().await;
-    app.write("shop.toml", &JOB.replace("[\"in/*.csv\"]", "[\"in/*.csv\", \"other/*.csv\"]"));
+    app.write("shop.toml", JOB.replace("[\"in/*.csv\"]", "[\"in/*.csv\", \"other/*.csv\"]"));
     let mut watcher = app.watcher();
     for _ in 0..4 {
         look(&mut watcher).await;

@@ -346,6 +346,12 @@ pub trait Survey<R: RowReader> {
         Doubts::default()
     }
 
+    /// What the row that was passed last is, if the rows behind it are not those of the table in front of it: of the file no
+    /// more is read.
+    fn refusal(&self) -> Option<&str> {
+        None
+    }
+
     /// Rows are to be looked at for [`Survey::is_plain`].
     fn compare(&mut self) {}
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::blocks;
 use super::damage::{damaged, is_damage};
 use super::format::{Doubts, Memo, RecordSpan, RowFormat, RowReader, Survey};
-use super::plan::{refuse_endless_row, understand_head};
+use super::plan::{refuse_endless_row, refuse_other_table, understand_head};
 use super::readable::{Readable, Text, readable};
 use super::source::Files;
 use super::stream::Stream;
@@ -368,6 +368,9 @@ impl<F: RowFormat> Landing<F> {
         }
         rows.bytes.extend_from_slice(row);
         rows.count += 1;
+        if let Some(survey) = &self.survey {
+            refuse_other_table(survey, Path::new(&self.name), &mut self.stream)?;
+        }
         self.stream.advance(span.next);
         Ok(true)
     }

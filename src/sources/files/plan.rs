@@ -260,6 +260,23 @@ pub(super) fn refuse_endless_row<F: RowFormat>(
     .advise(F::ENDLESS_ROW))
 }
 
+/// Refuses to read on where the survey says that another table begins with the row at the start of the stream's rest.
+pub(super) fn refuse_other_table<R: RowReader>(
+    survey: &impl Survey<R>,
+    path: &Path,
+    stream: &mut Stream<'_>,
+) -> Result<(), SourceError> {
+    let Some(what) = survey.refusal() else { return Ok(()) };
+    let line = stream.lines() + 1;
+    let message = format!(
+        "{}: the row at line {line} {what}: the rows behind it would be read under the wrong columns",
+        path.display()
+    );
+    Err(SourceError::new(SourceErrorKind::InvalidFile, message).advise(
+        "make two files of it, the second from that line on; if the row is data, csv.header = false takes no row for a header",
+    ))
+}
+
 /// The state of the pass between two rows.
 struct Pass<'a, F: RowFormat> {
     format: &'a F,
@@ -334,6 +351,7 @@ impl<'a, F: RowFormat> Pass<'a, F> {
         let content = self.reader.content(bytes);
         let gap = &bytes[content.len()..];
         self.survey.row(self.reader, content, gap, &mut self.buffer, self.visit);
+        refuse_other_table(&self.survey, path, stream)?;
         self.last_row = stream.offset();
         if self.cutter.wants(stream.offset()) {
             self.cutter.cut(path, stream, self.rows + 1)?;

@@ -2,7 +2,7 @@
 //! Looks at bytes; must not know where they come from.
 
 use super::grammar::NoCloseMemo;
-use super::header::{carried, duplicates, joined, numbered, visible_name};
+use super::header::{carried, duplicates, joined, numbered, resolve, visible_name};
 use super::header_rows;
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, TABLE};
@@ -64,10 +64,17 @@ impl Beginning<'_> {
             return Ok(None);
         }
         let first = self.table(&params, reading, &text[start..], complete);
-        let found = match &first {
+        let (found, below_rows) = match &first {
             Ok(None) => return Ok(None),
-            Ok(Some(Table { has_needed: true, .. })) => None,
-            _ => self.table_below(&params, reading, &text[start..], complete),
+            Ok(Some(Table { has_needed: true, .. })) => (None, None),
+            _ => match self.table_below(&params, reading, &text[start..], complete) {
+                Some((lines, length, table))
+                    if self.are_rows(&text[start..start + length], &table) =>
+                {
+                    (None, Some(lines).filter(|_| table.located > 1))
+                }
+                found => (found, None),
+            },
         };
         let is_first = matches!(&first, Ok(Some(Table { has_needed: true, .. })));
         let tall = match found.is_none() && !is_first {
@@ -103,6 +110,9 @@ impl Beginning<'_> {
             }
             None => (length, table),
         };
+        if let Some(lines) = below_rows.filter(|_| !table.has_needed) {
+            self.refuse_lines_above(&table, preamble.lines + lines)?;
+        }
         start += length;
         if above > 0 {
             notes.push(header_rows::lines_above(preamble.lines, above));
@@ -116,7 +126,7 @@ impl Beginning<'_> {
             let (header_end, first_row) = (text.len(), text.len());
             return Ok(Some(Head { layout: layout.store()?, header_end, first_row }));
         }
-        repeated::lines_above(&mut layout, &text[mark..start], header)?;
+        repeated::lines_above(&params, &mut layout, &text[mark..start], header)?;
         let grammar = layout.grammar(layout.encoding()?);
         let Some(blank) = grammar.blank_lines(&text[header_end..], complete) else {
             return Ok(None);
@@ -168,13 +178,23 @@ impl Beginning<'_> {
         if !matches!(params.header, Header::Auto(_)) {
             return None;
         }
-        let below = lines_above_header(text, self.wanted).find_map(|(lines, length)| {
+        lines_above_header(text, self.wanted).find_map(|(lines, length)| {
             match self.table(params, reading, &text[length..], complete) {
                 Ok(Some(table)) if table.has_needed => Some((lines, length, table)),
                 _ => None,
             }
-        });
-        below.filter(|(_, length, table)| !self.are_rows(&text[..*length], table))
+        })
+    }
+
+    /// Says of lines that stand above the header, and may be rows, how they are passed over.
+    fn refuse_lines_above(&self, table: &Table, lines: u32) -> Result<(), SourceError> {
+        let advise = |error: SourceError| {
+            error.advise(format!(
+                "line {} has the mapped columns; what stands above it looks like rows: csv.skip_lines = {lines} passes over it",
+                lines + 1
+            ))
+        };
+        resolve(self.file, &table.layout.columns, self.wanted).map(|_| ()).map_err(advise)
     }
 
     /// The table whose header takes more rows than one, if only so more of the mapped columns are found than in `table`,
@@ -254,13 +274,17 @@ impl Beginning<'_> {
             let span = reader.grammar.span(&above[at..], true, &mut Default::default());
             let Some(span) = span else { return true };
             let row = reader.grammar.content(&above[at..at + span.next]);
+            at += span.next;
+            // A comment, however many delimiters are in it.
+            if row.starts_with(b"#") {
+                continue;
+            }
             reader.grammar.fields(row, &mut fields);
             // A title may be filled up with delimiters.
             let filled = fields.iter().filter(|field| field.end > field.start).count();
             if filled >= width && width > 1 {
                 return true;
             }
-            at += span.next;
         }
         memchr::memchr_iter(b'"', above).count() % 2 == 1
     }

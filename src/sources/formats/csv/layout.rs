@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dialect::{Dialect, LineEnd};
 use super::grammar::{Blank, Grammar, Headers};
 use super::header::is_invisible;
+use super::header_names::HeaderNames;
 use super::params::{RaggedRows, StrayQuotes};
 use crate::domain::file::Layout;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -56,6 +57,9 @@ pub(super) struct CsvLayout {
     /// lines above it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeated_lines: Vec<Vec<String>>,
+    /// The names of headers that may be repeated and written otherwise: the cells of the rows of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub header_names: Vec<Vec<Vec<String>>>,
     /// What reading the whole file showed to be a wrong guess, see [`super::doubts`].
     #[serde(default, skip_serializing_if = "is_none")]
     pub doubts: u8,
@@ -102,6 +106,7 @@ impl CsvLayout {
             skip_empty_rows: false,
             repeated_header: None,
             repeated_lines: Vec::new(),
+            header_names: Vec::new(),
             doubts: 0,
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -116,9 +121,15 @@ impl CsvLayout {
         let blank = Blank {
             delimiters: self.skip_empty_rows && self.columns.len() > 1,
             headers: Headers::new(several.chain(one)),
+            names: self.names(encoding),
             ..Blank::of(self.columns.len())
         };
         Grammar::new(&self.dialect, blank, self.max_row_bytes)
+    }
+
+    /// The names of its headers.
+    pub fn names(&self, encoding: &'static Encoding) -> Option<HeaderNames> {
+        HeaderNames::new(&self.header_names, encoding)
     }
 
     /// The same where a CR alone ends lines, if it does not here.
@@ -166,8 +177,19 @@ impl CsvLayout {
             StrayQuotes::Auto => StrayQuotes::Quarantine,
             given => given,
         };
+        let of_today = Self {
+            header_names: Vec::new(),
+            notes: old.notes.clone(),
+            warnings: old.warnings.clone(),
+            ..self.clone()
+        };
+        // Since then the names of the header are known when they come again.
+        if of_today == *old {
+            return true;
+        }
         let before = Self {
             dialect: Dialect { stray_quotes, ..self.dialect.clone() },
+            header_names: Vec::new(),
             skip_empty_rows: false,
             repeated_header: None,
             repeated_lines: Vec::new(),

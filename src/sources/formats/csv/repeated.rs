@@ -3,10 +3,11 @@
 use encoding_rs::Encoding;
 
 use super::dialect::LineEnd;
-use super::grammar::{Blank, Grammar};
+use super::grammar::{Blank, Field, Grammar};
 use super::header::first_row;
+use super::header_names::tell;
 use super::layout::CsvLayout;
-use super::params::Header;
+use super::params::{CsvParams, Header};
 use crate::sources::{FirstRow, SourceError};
 
 /// The most bytes of lines that are looked for again between rows.
@@ -33,6 +34,7 @@ pub(super) fn decide(
         return Ok(());
     }
     let encoding = layout.encoding()?;
+    layout.header_names = names(header, rows, located);
     if let Header::Names(names) = header {
         let row = named(names, layout, encoding, sample);
         layout.repeated_header = lines(layout, encoding, &row).and_then(only);
@@ -64,6 +66,28 @@ pub(super) fn decide(
     Ok(())
 }
 
+/// The names by which the header is known when they are written otherwise.
+fn names(
+    header: &Header,
+    rows: &[HeaderRow<'_>],
+    located: &dyn Fn(&[String]) -> (usize, bool),
+) -> Vec<Vec<Vec<String>>> {
+    let rows: Vec<Vec<String>> = match header {
+        Header::Names(names) => vec![names.clone()],
+        _ => rows.iter().map(|row| row.cells.clone()).collect(),
+    };
+    let is_mapped = |row: &Vec<String>| {
+        let (found, has_needed) = located(row);
+        found > 0 && has_needed
+    };
+    let alone = rows.iter().filter(|row| rows.len() > 1 && is_mapped(row));
+    let alone: Vec<_> = alone.map(|row| vec![row.clone()]).collect();
+    let ways = std::iter::once(rows).chain(alone);
+    let told = ways.filter(|rows| tell(rows, rows.iter().any(is_mapped)));
+    let bytes = |rows: &Vec<Vec<String>>| rows.iter().flatten().map(String::len).sum::<usize>();
+    told.filter(|rows| bytes(rows) <= MOST).collect()
+}
+
 /// The header of a file whose columns the job file names: its first row, if that is one, or these names.
 fn named(
     names: &[String],
@@ -92,6 +116,7 @@ fn named(
 /// Notes that the lines above the header may be repeated with it. Those above a table whose columns the job file names or
 /// counts have its header, if it has one: then they may be repeated without.
 pub(super) fn lines_above(
+    params: &CsvParams,
     layout: &mut CsvLayout,
     above: &[u8],
     header: usize,
@@ -106,9 +131,18 @@ pub(super) fn lines_above(
     if header == 0 {
         let plain = Grammar::new(&layout.dialect, Blank::default(), layout.max_row_bytes);
         let mut fields = Vec::new();
-        plain.fields(&encoding.encode(last).0, &mut fields);
+        let last = encoding.encode(last).0;
+        plain.fields(&last, &mut fields);
         if fields.len() != layout.columns.len() {
             return Ok(());
+        }
+        let text = |field: &Field| {
+            let text = &last[field.start as usize..field.end as usize];
+            encoding.decode_without_bom_handling(text).0.into_owned()
+        };
+        let names = vec![fields.iter().map(text).collect()];
+        if matches!(params.header, Header::Names(_)) && tell(&names, false) {
+            layout.header_names.push(names);
         }
     } else if let Some(lines) = layout.repeated_lines.first() {
         above.extend_from_slice(lines);

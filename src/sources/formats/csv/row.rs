@@ -7,6 +7,7 @@ use encoding_rs::Encoding;
 
 use super::grammar::{Field, FieldKind, Grammar, MARK, MAX_FIELDS};
 use super::header;
+use super::header_names::HeaderNames;
 use super::layout::{CsvLayout, Extra};
 use super::params::RaggedRows;
 use super::type_inference;
@@ -36,6 +37,8 @@ pub struct CsvReader {
     /// The grammar of its dialect.
     pub(super) grammar: Grammar,
     encoding: &'static Encoding,
+    /// The names of its headers.
+    names: Option<HeaderNames>,
     /// What it was transcoded from.
     transcoded: Option<String>,
     /// The names as they are kept.
@@ -112,6 +115,7 @@ impl CsvReader {
         Ok(Self {
             grammar: layout.grammar(encoding),
             encoding,
+            names: layout.names(encoding),
             transcoded: layout.transcoded.clone(),
             located,
             of_key: wanted.iter().map(|wanted| wanted.key).collect(),
@@ -318,6 +322,11 @@ impl CsvReader {
             encoding.decode_without_bom_handling_and_without_replacement(&bytes).is_none()
         };
         cell.iter().position(bad)
+    }
+
+    /// The names of headers that may come again.
+    pub(super) fn names(&self) -> Option<&HeaderNames> {
+        self.names.as_ref()
     }
 
     /// The names of the columns, as they are kept.

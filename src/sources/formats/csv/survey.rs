@@ -7,6 +7,7 @@ use super::grammar::Field;
 use super::guess_check::GuessCheck;
 use super::header;
 use super::layout::CsvLayout;
+use super::other_header::OtherHeader;
 use super::params::{CsvParams, Header, RaggedRows};
 use super::row::{CsvReader, RowBuffer};
 use crate::domain::file::Layout;
@@ -24,6 +25,7 @@ pub struct CsvSurvey {
     names: Option<Vec<String>>,
     first_row: FirstRow,
     guess: GuessCheck,
+    other_header: OtherHeader,
     headers: usize,
     /// Rows that are the same as a line of a header of several.
     lone_lines: usize,
@@ -94,6 +96,7 @@ impl CsvSurvey {
             names,
             first_row: FirstRow::Data,
             guess: GuessCheck::new(params, reader),
+            other_header: OtherHeader::new(params, wanted),
             headers: 0,
             lone_lines: 0,
             trimmed_keys: 0,
@@ -114,7 +117,10 @@ impl Survey<CsvReader> for CsvSurvey {
         if gap.len() > 2 {
             self.headers += reader.grammar.headers_within(gap);
         }
-        self.lone_lines += usize::from(reader.grammar.is_line_of_header(content));
+        let lone_rows = self.other_header.lone_rows;
+        self.other_header.row(reader, content, buffer);
+        let is_lone = self.other_header.lone_rows > lone_rows;
+        self.lone_lines += usize::from(is_lone || reader.grammar.is_line_of_header(content));
         self.guess.row(reader, content);
         if self.plain == Some(true) {
             self.plain = Some(reader.meant_the_same(content, gap));
@@ -148,6 +154,10 @@ impl Survey<CsvReader> for CsvSurvey {
         self.guess.doubts()
     }
 
+    fn refusal(&self) -> Option<&str> {
+        self.other_header.refusal()
+    }
+
     fn is_plain(&self) -> bool {
         self.plain == Some(true)
     }
@@ -159,13 +169,14 @@ impl Survey<CsvReader> for CsvSurvey {
     fn finish(self, _: &str, _: i64, layout: Layout) -> Result<Surveyed, SourceError> {
         let notes: Vec<String> =
             headers_note(self.headers).into_iter().chain(keys_note(self.trimmed_keys)).collect();
-        let warning = lone_lines_warning(self.lone_lines);
-        let layout = match notes.is_empty() && warning.is_none() {
+        let warnings = [lone_lines_warning(self.lone_lines), self.other_header.warning()];
+        let warnings: Vec<String> = warnings.into_iter().flatten().collect();
+        let layout = match notes.is_empty() && warnings.is_empty() {
             true => layout,
             false => {
                 let mut layout = CsvLayout::load(&layout)?;
                 layout.notes.extend(notes);
-                layout.warnings.extend(warning);
+                layout.warnings.extend(warnings);
                 layout.store()?
             }
         };

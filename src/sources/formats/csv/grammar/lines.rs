@@ -113,6 +113,10 @@ impl Grammar {
             Found::Other => {}
             found => return found,
         }
+        match self.names_at(text, complete) {
+            Found::Other => {}
+            found => return found,
+        }
         if self.blank.delimiters && text.first() == self.delimiter.first() {
             let length = self.delimiters_at_start(text);
             let rest = &text[length..];
@@ -190,12 +194,12 @@ impl Grammar {
                 return true;
             }
         }
-        self.ends_like_header(row)
+        self.ends_like_header(row) || self.ends_like_names(row)
     }
 }
 
 /// Without the line ends behind it.
-fn without_breaks(row: &[u8]) -> &[u8] {
+pub(super) fn without_breaks(row: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
     &row[..row.iter().rposition(is_text).map_or(0, |last| last + 1)]
 }

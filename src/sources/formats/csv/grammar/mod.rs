@@ -11,7 +11,7 @@
 //! the file closes it, and no line end may be between the first stray quote and that one: a stray quote must
 //! not cost the rows behind it. A line end outside quotes ends the row; the blank lines behind it belong to
 //! the row's span, so that spans follow each other without a gap. Blank is a line with nothing on it; if the
-//! layout says so, also one with delimiters only, and lines that repeat the header as a whole.
+//! layout says so, also one with delimiters only, and lines that repeat the header as a whole, or its names.
 //!
 //! A quoted field that does not close within the row limit or before the end of the file, or only
 //! lines later at a quote that text follows (the next opening quote, that is), is *unclosed*: its row ends
@@ -24,6 +24,7 @@
 mod escapes;
 mod fields;
 mod lines;
+mod names;
 mod near;
 mod repeated;
 mod rows;
@@ -33,6 +34,7 @@ use memchr::memmem;
 pub(super) use repeated::Headers;
 
 use super::dialect::{Dialect, LineEnd};
+use super::header_names::HeaderNames;
 use super::params::StrayQuotes;
 use crate::sources::files::format::{LineBreaks, Memo, RecordSpan};
 
@@ -66,6 +68,8 @@ pub(super) struct Blank {
     pub delimiters: bool,
     /// The header as it may be repeated.
     pub headers: Headers,
+    /// Its names, which may be written otherwise then.
+    pub names: Option<HeaderNames>,
 }
 
 impl Blank {

@@ -67,7 +67,7 @@ impl Grammar {
     }
 
     /// Length of the line ends at the start of `text`, one at least.
-    fn line_ends_at(&self, text: &[u8], complete: bool) -> Found {
+    pub(super) fn line_ends_at(&self, text: &[u8], complete: bool) -> Found {
         let mut at = 0;
         loop {
             match self.line_end_at(text, at, complete) {
@@ -120,13 +120,17 @@ impl Grammar {
     /// How often what lies behind a row repeats the header.
     pub fn headers_within(&self, mut gap: &[u8]) -> usize {
         let Headers(ways) = &self.blank.headers;
-        let Some(shortest) = ways.iter().map(|way| way[0].len()).min() else { return 0 };
+        if ways.is_empty() && self.blank.names.is_none() {
+            return 0;
+        }
         let mut headers = 0;
-        while gap.len() >= shortest {
-            let header = match self.header_at(gap, true) {
-                Found::Length(length) => length,
-                _ => 0,
+        while !gap.is_empty() {
+            let found = [self.header_at(gap, true), self.names_at(gap, true)];
+            let length = |found| match found {
+                Found::Length(length) => Some(length),
+                Found::Other | Found::Unknown => None,
             };
+            let header = found.into_iter().find_map(length).unwrap_or(0);
             headers += usize::from(header > 0);
             let line = gap[header..].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
             gap = line.map_or(&[], |line| &gap[header + line + 1..]);

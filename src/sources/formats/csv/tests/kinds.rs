@@ -599,7 +599,9 @@ fn a_file_of_an_earlier_layout_is_read_again_only_if_it_means_something_else_tod
         let bench = bench_wanting(params(), text, &["id"]);
         let mut before = known(&bench.whole());
         let layout = before.layout.value_mut().as_object_mut().unwrap();
-        for key in ["revision", "extra", "skip_empty_rows", "repeated_header", "notes"] {
+        for key in
+            ["revision", "extra", "skip_empty_rows", "repeated_header", "header_names", "notes"]
+        {
             layout.remove(key);
         }
         layout["dialect"].as_object_mut().unwrap().remove("spaces_before_quotes");
@@ -617,6 +619,52 @@ fn a_file_of_an_earlier_layout_is_read_again_only_if_it_means_something_else_tod
             FilePlan::Whole(_) => assert!(!same, "{text:?}"),
             other => panic!("{text:?} {other:?}"),
         }
+    }
+}
+
+#[test]
+fn a_file_that_was_read_before_names_were_known_again_is_read_again_only_if_there_are_such() {
+    for (again, same) in [("", true), ("ID,Name\n", false)] {
+        let bench = bench_wanting(params(), format!("id,name\n1,a\n{again}2,b\n"), &["id"]);
+        let mut before = known(&bench.whole());
+        before.layout.value_mut().as_object_mut().unwrap().remove("header_names").unwrap();
+        if !same {
+            // It was a record.
+            before.end.rows += 1;
+        }
+        before.modified -= std::time::Duration::from_secs(1);
+        let plan = bench.plan(Some(&before));
+        assert_eq!(matches!(plan, FilePlan::Unchanged { .. }), same, "{plan:?}");
+        assert_eq!(matches!(plan, FilePlan::Whole(_)), !same, "{plan:?}");
+        bench.write(format!("id,name\n1,a\n{again}2,b\n3,c\n"));
+        let plan = bench.plan(Some(&before));
+        assert_eq!(matches!(plan, FilePlan::Appended(_)), same, "{plan:?}");
+    }
+}
+
+#[test]
+fn a_title_as_wide_as_the_table_is_a_comment_or_the_error_says_how_to_pass_over_it() {
+    let rows = "id,n,v\n1,a,2\n2,b,3\n";
+    for title in ["# comment, with, commas\n", "Report 2024\n# comment, with, commas\n\n"] {
+        let loaded = load_wanting(params(), format!("{title}{rows}"), &["id", "n"]);
+        assert_eq!(cells(&loaded), [["1", "a", "2"], ["2", "b", "3"]], "{title:?}");
+    }
+    let error = bench_wanting(params(), format!("a,b,c\n{rows}"), &["id", "n"]).plan_error();
+    assert!(error.contains("no column \"id\"") && error.contains("csv.skip_lines = 1"), "{error}");
+    let given = CsvParams { skip_lines: 1, ..params() };
+    assert_eq!(load_wanting(given, format!("a,b,c\n{rows}"), &["id", "n"]).rows.len(), 2);
+}
+
+#[test]
+fn a_title_stands_above_a_header_of_two_rows_also_with_the_delimiter_named() {
+    for text in [
+        "Report\nGrp,,Other,\nid,n,q,r\n1,\"a;b\",2,3\n",
+        "Report\n\nGrp,,Other,\nid,n,q,r\n1,\"a;b\",2,3\n",
+        "sep=;\nGrp;;Other;\nid;n;q;r\n1;\"a;b\";2;3\n",
+        "\u{feff}sep=;\r\nReport\r\n\r\nGrp;;Other;\r\nid;n;q;r\r\n1;\"a;b\";2;3\r\n",
+    ] {
+        let loaded = load_wanting(params(), text, &["Grp id", "Grp n"]);
+        assert_eq!(cells(&loaded), [["1", "a;b", "2", "3"]], "{text:?}");
     }
 }
 

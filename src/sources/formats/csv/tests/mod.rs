@@ -3,6 +3,7 @@
 mod files;
 mod kinds;
 mod properties;
+mod put_together;
 mod rows;
 
 use std::fs;

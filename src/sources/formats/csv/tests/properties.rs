@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::dialect::{Dialect, LineEnd};
 use super::super::grammar::{Blank, Field, FieldKind, Grammar, Headers};
+use super::super::header_names::HeaderNames;
 use super::super::reference_grammar::{row_end, spans};
 use super::*;
 
@@ -70,12 +71,18 @@ proptest! {
         headers in prop::collection::vec(prop::sample::select(vec![
             &["a,bc"][..], &["a"], &["a", "a,bc"], &[",", "a,bc"], &["a,", "bc,", "a,,"], &["a,,"],
         ]), 0..3),
+        names in prop::collection::vec(prop::sample::select(vec![
+            "A,BC", "a;A,Bc", "A,x", "a\nbc,a",
+        ]), 0..3),
         max_row in prop_oneof![Just(1000u64), 1..30u64],
         steps in prop::collection::vec(1..20usize, 1..8),
     ) {
+        let row = |row: &str| row.split(',').map(str::to_owned).collect();
+        let names: Vec<_> = names.into_iter().map(|rows| rows.split(';').map(row).collect()).collect();
+        let names = HeaderNames::new(&names, encoding_rs::UTF_8);
         let lines = |way: &[&str]| way.iter().map(|line| line.as_bytes().to_owned()).collect();
         let headers = Headers::new(headers.into_iter().map(lines));
-        let blank = Blank { empty_is_row: false, delimiters: true, headers };
+        let blank = Blank { empty_is_row: false, delimiters: true, headers, names };
         let grammar = Grammar::new(&dialect, blank, max_row);
         let text = text.as_bytes();
         let found = spans(&grammar, text, &steps);
