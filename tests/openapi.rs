@@ -137,6 +137,7 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
 /// Each operation of the HTTP API, and the command that does the same here.
 const COMMANDS: &[(&str, &str)] = &[
     ("accept_deletions", "runs accept-deletions"),
+    ("attention", "attention"),
     ("cancel_run", "runs cancel"),
     ("change_rate_limit", "rate-limits set"),
     ("export_records", "export"),

@@ -3,6 +3,7 @@
 mod actor;
 mod allocator;
 mod args;
+mod attention;
 mod auth;
 mod check;
 mod completions;
@@ -95,6 +96,7 @@ kasparro: APIs and files into one clean, auditable PostgreSQL table
   kasparro quarantine            the rows that were set aside, and why
   kasparro records SOURCE        the clean table
   kasparro stats                 records and rows per source, and what waits
+  kasparro attention             what needs somebody, the worst first
   kasparro exec psql             a prompt on the database
 
 `kasparro help` lists all commands, `kasparro help run` the flags of one.
@@ -163,6 +165,8 @@ enum Command {
     Drift(schemas::DriftArgs),
     /// Show records and rows per source, runs by status, and what waits
     Stats(args::OutputArgs),
+    /// Show what needs somebody: failed, stale and degraded sources, new reasons of quarantine, changes of schemas
+    Attention(args::OutputArgs),
     /// List how often APIs may be asked, and change a limit while runs are under way
     #[command(after_help = rate_limits::EXAMPLES)]
     RateLimits(rate_limits::RateLimitsArgs),
@@ -333,6 +337,7 @@ async fn dispatch(
         Command::Schemas(args) => schemas::schemas(settings, &jobs, &args).await,
         Command::Drift(args) => schemas::drift(settings, &jobs, &args).await,
         Command::Stats(args) => stats::stats(settings, args).await,
+        Command::Attention(args) => attention::attention(settings, &jobs, args).await,
         Command::RateLimits(args) => rate_limits::rate_limits(settings, &args).await,
         Command::Token(command) => token::token(settings, &command).await,
         Command::Auth(command) => auth::auth(settings, &jobs, &command).await,

@@ -43,6 +43,7 @@ pub mod source_health;
 pub mod source_pauses;
 pub mod source_views;
 mod sqlstate;
+pub mod storage;
 pub mod streamed_files;
 mod target;
 pub mod totals;

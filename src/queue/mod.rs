@@ -32,6 +32,6 @@ mod worker;
 pub use delivery::Delivery;
 pub use items::{end_waiting, enqueue, remove_ended, remove_old, reschedule};
 pub use lease::{Lease, Message};
-pub use presence::{Held, anybody_works, holders};
+pub use presence::{Depth, Held, Worker, anybody_works, depths, holders, workers};
 pub use setup::{GET_JOBS, SCHEMA, setup};
 pub use worker::{Concurrency, Handler, Timeouts, WorkError, work};

@@ -75,3 +75,75 @@ pub(super) async fn register(
     .await
     .map(drop)
 }
+
+/// A worker that has lately said that it lives.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Its name: process, kind of task, and what tells it from others.
+    pub name: String,
+    /// The queue that it takes tasks from.
+    pub queue: String,
+    /// When it said so last.
+    pub last_seen: DateTime<Utc>,
+    /// When it was started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Tasks that it has begun and not ended.
+    pub busy: i64,
+}
+
+/// The workers that live, of all processes.
+///
+/// # Errors
+/// Database errors.
+pub async fn workers(
+    executor: impl PgExecutor<'_>,
+    limit: i64,
+) -> Result<Vec<Worker>, sqlx::Error> {
+    sqlx::query_as!(
+        Worker,
+        r#"select w.id as name, w.worker_type as queue, w.last_seen, w.started_at, (
+                select count(*) from apalis.jobs as j
+                where j.lock_by = w.id and j.status in ('Queued', 'Running')
+            ) as "busy!"
+         from apalis.workers as w where w.last_seen > now() - interval '15 seconds'
+         order by w.worker_type, w.id limit $1"#,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// What waits in a queue.
+#[derive(Debug, Clone)]
+pub struct Depth {
+    /// The queue.
+    pub queue: String,
+    /// Items that could be begun now.
+    pub due: i64,
+    /// Items put off to a time to come.
+    pub delayed: i64,
+    /// Items under way.
+    pub running: i64,
+    /// Since when the oldest one that is due could have been begun.
+    pub oldest_due: Option<DateTime<Utc>>,
+}
+
+/// What waits in each queue that has anything.
+///
+/// # Errors
+/// Database errors.
+pub async fn depths(executor: impl PgExecutor<'_>) -> Result<Vec<Depth>, sqlx::Error> {
+    sqlx::query_as!(
+        Depth,
+        r#"select job_type as queue,
+                count(*) filter (where lock_by is null and run_at <= now()) as "due!",
+                count(*) filter (where lock_by is null and run_at > now()) as "delayed!",
+                count(*) filter (where lock_by is not null) as "running!",
+                min(run_at) filter (where lock_by is null and run_at <= now()) as oldest_due
+         from apalis.jobs
+         where status in ('Pending', 'Queued', 'Running') or (status = 'Failed' and attempts < max_attempts)
+         group by job_type order by job_type"#
+    )
+    .fetch_all(executor)
+    .await
+}

@@ -297,6 +297,80 @@ async fn a_page_allows_no_script_but_the_consoles_and_is_shown_in_no_frame() {
 }
 
 #[tokio::test]
+async fn the_page_of_the_machinery_shows_tokens_and_revokes_one() {
+    let mut console = Console::open().await;
+    let page = console.page("/ui/system").await;
+    for part in ["no worker lives", "Nothing waits.", "No token was made", "unified_records"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let [admin, other] = [console.token(Scope::Admin).await, console.token(Scope::Read).await];
+    console.sign_in(&admin.reveal(), "").await;
+    assert!(console.page("/ui/system").await.contains("&lt;eva&gt;"));
+    let revoked = console.post(&format!("/ui/tokens/{}/revoke", other.id()), &[]).await;
+    assert_eq!(location(&revoked), "/ui/system?done=revoked.1");
+    assert!(console.page("/ui/system").await.contains("revoked</span>"));
+    assert_eq!(console.post("/ui/tokens/x/revoke", &[]).await.status(), 400);
+    console.api.app.database.close().await;
+}
+
+#[tokio::test]
+async fn every_page_of_the_navigation_is_there() {
+    let console = Console::open().await;
+    let page = console.page("/ui/").await;
+    let navigation = page.split("</nav>").next().unwrap().split("<nav").nth(1).unwrap();
+    let links: Vec<&str> =
+        navigation.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(links.len() > 3, "{navigation}");
+    for link in links {
+        console.page(link).await;
+    }
+    console.api.app.database.close().await;
+}
+
+#[tokio::test]
+async fn sources_are_paused_and_resumed_together_and_by_themselves() {
+    let console = Console::open().await;
+    for name in ["shop", "stock"] {
+        console.api.app.write(&format!("{name}.toml"), JOB);
+    }
+    let paused = console.post("/ui/sources/pause", &[("name", "st"), ("state", "")]).await;
+    assert_eq!(location(&paused), "/ui/sources?done=paused.1");
+    let page = console.page("/ui/sources?state=paused").await;
+    assert!(page.contains("/ui/sources/stock") && !page.contains("/ui/sources/shop"), "{page}");
+    let paused = console.post("/ui/sources/shop/pause", &[("reason", "it moves")]).await;
+    assert_eq!(location(&paused), "/ui/sources/shop?done=paused.1");
+    assert!(console.page("/ui/sources/shop").await.contains("it moves"));
+    assert_eq!(console.post("/ui/sources/shop/run", &[]).await.status(), 409);
+    let resumed = console.post("/ui/sources/resume", &[("name", ""), ("state", "paused")]).await;
+    assert_eq!(location(&resumed), "/ui/sources?done=resumed.2");
+    assert_eq!(console.post("/ui/sources/shop/resume", &[]).await.status(), 409);
+    console.api.app.database.close().await;
+}
+
+#[tokio::test]
+async fn the_page_of_a_source_shows_its_schema_its_files_and_its_job_file() {
+    let console = Console::open().await;
+    let app = &console.api.app;
+    app.write("shop.toml", JOB);
+    app.write("shop.csv", "id,name\n1,a\n");
+    app.run("shop").await;
+    app.write("shop.csv", "id,name,price\n1,a,2\n");
+    app.run("shop").await;
+    app.write("shop.toml", format!("description = \"<i>shop</i>\"\n{JOB}"));
+    let schema = console.page("/ui/sources/shop?tab=schema").await;
+    assert!(
+        schema.contains("Version 1") && schema.contains("price") && schema.contains("added"),
+        "{schema}"
+    );
+    let input = console.page("/ui/sources/shop?tab=input").await;
+    assert!(input.contains("shop.csv"), "{input}");
+    let job = console.page("/ui/sources/shop?tab=job").await;
+    assert!(job.contains("+ description = &quot;&lt;i&gt;shop&lt;/i&gt;&quot;"), "{job}");
+    assert_eq!(console.get("/ui/sources/nope").await.status(), 404);
+    console.api.app.database.close().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_said_by_a_page() {
     let console = Console::open().await;
     for (path, status, said) in [

@@ -14,14 +14,15 @@ const WIDTH: f64 = 10.0;
 /// What is set aside is seen, however little it is of a bar.
 const LEAST: f64 = 2.0;
 
-/// Rows read by each run, what was set aside at the top of each bar, and runs that failed as such.
-pub(crate) fn run_bars(runs: &[RunBar], tall: bool) -> Html {
+/// There is room for so many runs, the newest at the right. Rows read by each run, what was set aside at the top of each bar, and runs that failed as such.
+pub(crate) fn run_bars(runs: &[RunBar], slots: usize, tall: bool) -> Html {
     if runs.is_empty() {
         return nothing();
     }
     let most = runs.iter().map(|run| run.rows_read).max().unwrap_or(0).max(1) as f64;
     let mut bars = String::new();
-    for (at, run) in runs.iter().enumerate() {
+    let slots = slots.max(runs.len());
+    for (at, run) in (slots - runs.len()..).zip(runs) {
         bar(&mut bars, at as f64 * WIDTH, run, most);
     }
     let failed = runs.iter().filter(|run| run.status == RunStatus::Failed).count();
@@ -32,7 +33,7 @@ pub(crate) fn run_bars(runs: &[RunBar], tall: bool) -> Html {
         number(most as i64),
         number(set_aside)
     );
-    let width = runs.len() as f64 * WIDTH;
+    let width = slots as f64 * WIDTH;
     let class = if tall { "bars tall" } else { "bars" };
     Safe(format!(
         "<svg class=\"{class}\" viewBox=\"0 0 {width} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn one_row_of_a_million_that_was_set_aside_is_seen() {
-        let chart = run_bars(&[run(1, RunStatus::Success, 1_000_000, 1)], false).to_string();
+        let chart = run_bars(&[run(1, RunStatus::Success, 1_000_000, 1)], 1, false).to_string();
         assert!(
             chart.contains("class=\"warn\" x=\"0\" y=\"0.00\" width=\"8\" height=\"2.00\""),
             "{chart}"
@@ -99,9 +100,9 @@ mod tests {
     #[test]
     fn a_chart_says_in_a_sentence_what_it_shows() {
         let runs = [run(1, RunStatus::Success, 10, 0), run(2, RunStatus::Failed, 0, 0)];
-        let chart = run_bars(&runs, false).to_string();
+        let chart = run_bars(&runs, 2, false).to_string();
         assert!(chart.contains("aria-label=\"2 runs, oldest first: at most 10 rows a run, 0 set aside in all, 1 failed\""));
         assert!(chart.contains("<title>run 2: failed"), "{chart}");
-        assert_eq!(run_bars(&[], false).to_string(), "");
+        assert_eq!(run_bars(&[], 30, false).to_string(), "");
     }
 }

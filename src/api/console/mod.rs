@@ -38,6 +38,8 @@ pub(crate) fn routes(live: live::Live) -> impl Endpoint {
         .at("/runs/:id", get(pages::run::show))
         .at("/runs/:id/cancel", post(actions::cancel))
         .at("/runs/:id/retry", post(actions::retry))
+        .at("/system", get(pages::system::show))
+        .at("/tokens/:id/revoke", post(pages::system::revoke))
         .at("/sources", get(pages::sources::list))
         .at("/sources/run", post(pages::sources::run_all))
         .at("/sources/pause", post(pages::sources::pause_all))

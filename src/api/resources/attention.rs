@@ -103,15 +103,26 @@ impl AttentionApi {
     ) -> Result<Json<Attentions>, Refusal<GetAttention>> {
         let catalog = Catalog::load(&state.jobs).await?;
         let mut connection = state.connection().await?;
-        let sources = Source::all(&mut connection, &catalog).await?;
-        let names: Vec<String> = sources.iter().map(|source| source.source.clone()).collect();
-        let health = source_health::of(&mut *connection, &names).await?;
-        let items = Attention::all(&mut connection, &catalog, &sources, &health).await?;
+        let items = Attention::now(&mut connection, &catalog).await?;
         Ok(Json(Attentions { items }))
     }
 }
 
 impl Attention {
+    /// All that needs somebody now, the worst first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn now(
+        connection: &mut PgConnection,
+        catalog: &Catalog,
+    ) -> Result<Vec<Self>, sqlx::Error> {
+        let sources = Source::all(&mut *connection, catalog).await?;
+        let names: Vec<String> = sources.iter().map(|source| source.source.clone()).collect();
+        let health = source_health::of(&mut *connection, &names).await?;
+        Self::all(connection, catalog, &sources, &health).await
+    }
+
     /// All that needs somebody, the worst first.
     ///
     /// # Errors

@@ -5,3 +5,4 @@ pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod source;
 pub(crate) mod sources;
+pub(crate) mod system;

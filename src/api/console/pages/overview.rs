@@ -166,7 +166,7 @@ impl SourceRow {
             loaded: loaded.map_or_else(nothing, |at| ago(at, now)),
             next: tick.map(|tick| ago(tick, now)),
             records: number(source.records),
-            bars: run_bars(bars, false),
+            bars: run_bars(bars, BARS as usize, false),
         }
     }
 }

@@ -157,7 +157,7 @@ fn of_runs(bars: &[RunBar]) -> Tab {
         quarantined: number(bar.quarantined),
         seconds: bar.seconds.map(|seconds| format!("{seconds:.1}")).unwrap_or_default(),
     };
-    Tab::Runs(run_bars(bars, true), bars.iter().rev().map(row).collect())
+    Tab::Runs(run_bars(bars, BARS as usize, true), bars.iter().rev().map(row).collect())
 }
 
 async fn schema(
