@@ -14,7 +14,8 @@ use crate::api::http::pagination::Page;
 use crate::api::resources::quarantine::{self, Group, Groups, QuarantinedRow};
 use crate::config::Settings;
 use crate::db::quarantine_totals::{self, GroupFilter};
-use crate::db::{quarantined_rows, source_files};
+use crate::db::quarantined_rows::{self, RowFilter};
+use crate::db::source_files;
 use crate::domain::raw::{self, RawRef};
 use crate::domain::reject::{ReasonCode, what_to_do};
 use crate::domain::source_name::SourceName;
@@ -116,10 +117,12 @@ async fn groups(
 async fn rows(database: &Database, jobs: &JobsFolder, args: &QuarantineArgs) -> anyhow::Result<()> {
     let part = &args.part;
     let after = part.cursor.as_deref().map(quarantine::after).transpose()?.unwrap_or_default();
-    let source = args.source.as_ref().map(SourceName::as_str);
-    let reason = args.reason.map(ReasonCode::as_str);
-    let rows =
-        quarantined_rows::list(&database.pool, source, reason, &after, part.limit.rows()).await?;
+    let filter = RowFilter {
+        source: args.source.as_ref().map(SourceName::as_str),
+        reason: args.reason.map(ReasonCode::as_str),
+        status: None,
+    };
+    let rows = quarantined_rows::list(&database.pool, filter, &after, part.limit.rows()).await?;
     if rows.is_empty() {
         known(jobs, args)?;
     }

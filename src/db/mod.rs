@@ -22,6 +22,7 @@ pub mod page_validators;
 pub mod parent_keys;
 pub mod parents;
 pub mod pgcopy;
+pub mod quarantine_pages;
 pub mod quarantine_totals;
 pub mod quarantined_rows;
 pub mod rate_limits;

@@ -228,14 +228,24 @@ pub struct After {
     pub reason: String,
 }
 
+/// Which defects to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowFilter<'a> {
+    /// Only of this source.
+    pub source: Option<&'a str>,
+    /// Only with this reason code.
+    pub reason: Option<&'a str>,
+    /// Only with this status.
+    pub status: Option<&'a str>,
+}
+
 /// Defects in key order, behind `after`.
 ///
 /// # Errors
 /// Database errors.
 pub async fn list(
     executor: impl PgExecutor<'_>,
-    source: Option<&str>,
-    reason: Option<&str>,
+    filter: RowFilter<'_>,
     after: &After,
     limit: i64,
 ) -> Result<Vec<QuarantinedRow>, sqlx::Error> {
@@ -247,11 +257,12 @@ pub async fn list(
          from quarantined_rows
          where ($1::text is null or source = $1)
            and ($2::text is null or reason = $2)
+           and ($10::text is null or status = $10)
            and (source, raw_ref, raw_row, field, reason) > ($3, $4, $5, $6, $7)
          order by source, raw_ref, raw_row, field, reason
          limit $8"#,
-        source,
-        reason,
+        filter.source,
+        filter.reason,
         after.source,
         after.raw_ref,
         after.raw_row,
@@ -259,6 +270,7 @@ pub async fn list(
         after.reason,
         limit,
         SHOWN,
+        filter.status,
     )
     .fetch_all(executor)
     .await

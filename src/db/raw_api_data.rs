@@ -241,6 +241,26 @@ pub async fn page(
     })
 }
 
+/// The addresses that pages are of, without secrets; those that are not kept any more are left out.
+///
+/// # Errors
+/// Database errors.
+pub async fn addresses(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    hashes: &[StoredHash],
+) -> Result<Vec<(StoredHash, String)>, sqlx::Error> {
+    let hashes: Vec<&[u8]> = hashes.iter().map(StoredHash::as_bytes).collect();
+    let rows = sqlx::query!(
+        "select page_hash, url from raw_api_pages where source = $1 and page_hash = any($2)",
+        source,
+        &hashes as &[&[u8]],
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(|row| Ok((stored_hash(&row.page_hash)?, row.url))).collect()
+}
+
 fn kept(body: &str) -> Cow<'_, str> {
     match JsonSize::of(body).depth > MAX_DEPTH {
         true => serde_json::Value::from(body).to_string().into(),

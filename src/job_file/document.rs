@@ -43,7 +43,7 @@ impl<'a> Document<'a> {
 
     /// The entry that `keys` lead to, numbers being places in lists: where its key is, or an item
     /// of a list itself, and its value.
-    fn find(&self, keys: &[&str]) -> Option<(Range<usize>, &Spanned<DeValue<'a>>)> {
+    pub(super) fn find(&self, keys: &[&str]) -> Option<(Range<usize>, &Spanned<DeValue<'a>>)> {
         let mut found = (0..0, &self.root);
         for key in keys {
             found = match found.1.get_ref() {

@@ -8,6 +8,7 @@ mod definition;
 mod document;
 pub mod duration;
 pub mod error;
+mod excerpt;
 mod field_table;
 mod inspection;
 mod json_schema;
@@ -24,6 +25,7 @@ mod transform_table;
 
 pub use definition::{Definition, FieldValue};
 pub use error::DefinitionError;
+pub use excerpt::Excerpt;
 pub use inspection::{Inspection, KindRules};
 pub use json_schema::{KindSchema, json_schema};
 pub use load::{JobsFolder, load_all};

@@ -16,6 +16,7 @@ mod lanes;
 mod parents;
 mod parents_check;
 mod plan;
+mod readable_row;
 pub mod rest_api;
 mod rows;
 mod slice;
@@ -38,6 +39,7 @@ pub use lanes::{GoesOn, ReadLanes};
 pub use parents::Parents;
 pub use parents_check::parents_problems;
 pub use plan::{AskedRange, CommittedFiles, FilesThere, FoundFile, Plan, PlanRequest};
+pub use readable_row::ReadableRow;
 pub use slice::{
     BlockRows, ChunkPosition, Document, LedNowhere, Met, News, NextSlice, OneSlice, Position,
     RawRows, RawSlice, SignsOfLife, SliceContent, SliceNotes, SliceReader, SliceRequest,

@@ -14,8 +14,11 @@ use super::allowed_roots::AllowedRoots;
 use super::error::{SourceError, SourceErrorKind};
 use super::lanes::{GoesOn, ReadLanes};
 use super::plan::{AskedRange, Plan, PlanRequest};
+use super::readable_row::ReadableRow;
+use super::rows::spans;
 use super::slice::{NextSlice, RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
+use crate::domain::file::Layout;
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
@@ -136,6 +139,20 @@ pub trait Source: Send + Sync {
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError>;
+
+    /// A raw row as people read it, whole or cut, and where the values of the field are that its defects call so. `layout`
+    /// is that of its file; rows without one are records of JSON.
+    fn row_for_people<'r>(
+        &self,
+        raw: &'r [u8],
+        layout: Option<&Layout>,
+        field: &str,
+    ) -> ReadableRow<'r> {
+        match layout {
+            None => spans::readable(raw, field),
+            Some(_) => ReadableRow::unmarked(raw),
+        }
+    }
 
     /// What the next run begins with, now that one has read what it could: `state` is what it had begun
     /// with, `watermarks` are what its slices left, in their order; `complete` is whether every chain of its

@@ -3,7 +3,7 @@
 //!
 //! Rows count as if those before them had been written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,7 @@ use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, CommittedFile, FileStamp};
 use crate::domain::file_note::{self, FileNote};
+use crate::domain::foretold::Foretold;
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::raw::RawRef;
@@ -62,6 +63,9 @@ pub(super) struct Shown {
     set_aside: ReasonTally,
     #[serde(default)]
     remarks: Vec<Remark>,
+    /// What would become of rows that are set aside, if it was a replay.
+    #[serde(default)]
+    foretold: Foretold,
 }
 
 /// The samples of a dry run; none before it has ended.
@@ -70,6 +74,19 @@ pub(super) struct Shown {
 /// Database errors.
 pub async fn shown(executor: impl PgExecutor<'_>, run: RunId) -> Result<Vec<Sample>, sqlx::Error> {
     Ok(left(executor, run).await?.samples)
+}
+
+/// What a dry run of a replay foretells of rows that are set aside; `None` before it has ended, and when that is not kept
+/// any more.
+///
+/// # Errors
+/// Database errors.
+pub async fn foretold(
+    executor: impl PgExecutor<'_>,
+    run: RunId,
+) -> Result<Option<(Foretold, Vec<Sample>)>, sqlx::Error> {
+    let left = kept(executor, run).await?;
+    Ok(left.map(|shown| (shown.foretold, shown.samples)))
 }
 
 /// What a dry run found worth saying.
@@ -81,11 +98,14 @@ pub(super) async fn remarks(
 }
 
 async fn left(executor: impl PgExecutor<'_>, run: RunId) -> Result<Shown, sqlx::Error> {
+    Ok(kept(executor, run).await?.unwrap_or_default())
+}
+
+async fn kept(executor: impl PgExecutor<'_>, run: RunId) -> Result<Option<Shown>, sqlx::Error> {
     let key = TaskPayload::PlanRun {}.key();
-    let Some(result) = run_tasks::result(executor, run, &key).await? else {
-        return Ok(Shown::default());
-    };
-    serde_json::from_value(result).map_err(|e| sqlx::Error::Decode(e.into()))
+    let result = run_tasks::result(executor, run, &key).await?;
+    let shown = result.map(serde_json::from_value).transpose();
+    shown.map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
 pub(super) struct DryRun;
@@ -131,7 +151,8 @@ impl Task for DryRun {
         trial.remarks.extend(repeated::of(&trial.repeated, exact, &trial.names));
         trial.remarks.extend(repeated::of_equal(definition, trial.equal, exact));
         let samples = trial.samples.shown();
-        let shown = Shown { samples, set_aside: trial.set_aside, remarks: trial.remarks };
+        let (set_aside, foretold) = (trial.set_aside, trial.foretold);
+        let shown = Shown { samples, set_aside, remarks: trial.remarks, foretold };
         Ok((trial.counters, shown))
     }
 
@@ -160,6 +181,10 @@ struct Trial<'a> {
     counters: Counters,
     samples: Samples,
     set_aside: ReasonTally,
+    /// What would become of rows that are set aside, …
+    foretold: Foretold,
+    /// … and the pages that were looked at for that.
+    foretold_pages: HashSet<String>,
     /// How many rows would be kept out since they have lost a field.
     kept_out: u64,
     remarks: Vec<Remark>,
@@ -215,6 +240,8 @@ impl<'a> Trial<'a> {
             counters: Counters::default(),
             samples: Samples::default(),
             set_aside: ReasonTally::default(),
+            foretold: Foretold::default(),
+            foretold_pages: HashSet::new(),
             kept_out: 0,
             remarks: Vec::new(),
             shape: Shape::default(),
@@ -484,6 +511,10 @@ impl<'a> Trial<'a> {
         self.set_aside.merge(mapped.reasons_from(0));
         let not_unique = not_unique.rejects;
         self.set_aside.merge(ReasonTally::of(not_unique.iter().map(|(_, reject)| reject)));
+        let evaluated = std::mem::take(&mut self.mapper.evaluated);
+        let rejects = mapped.rejects.iter().chain(not_unique.iter().cloned());
+        let foretold = (&mut self.foretold_pages, &mut self.foretold);
+        evaluated.foretell(&mut transaction, source, rejects, foretold).await?;
         self.show_rejects(mapped.rejects.iter().chain(not_unique), payload);
         Ok(transaction.rollback().await?)
     }

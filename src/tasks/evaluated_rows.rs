@@ -1,7 +1,7 @@
 //! Owns which rows a batch has evaluated that an earlier run had evaluated as well: those that were set
 //! aside then and pass now are resolved, and so are reasons that no longer hold.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::PgConnection;
@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use crate::db::quarantined_rows::{self, DefectKey, NewStatus, RowSpan};
 use crate::domain::field_name;
 use crate::domain::file::ChosenRows;
+use crate::domain::foretold::Foretold;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::rejects::Rejects;
@@ -44,6 +45,44 @@ impl EvaluatedRows {
         let resolved: Vec<_> = resolved.into_iter().collect();
         quarantined_rows::set_status(transaction, source, &redriven, NewStatus::Redriven).await?;
         quarantined_rows::set_status(transaction, source, &resolved, NewStatus::Resolved).await
+    }
+
+    /// Counts what would become of what was set aside of these rows. `seen` are the pages that were counted before: one
+    /// that came several times is evaluated several times.
+    pub async fn foretell(
+        &self,
+        connection: &mut PgConnection,
+        source: &str,
+        rejects: impl Iterator<Item = (RawRef, Reject)>,
+        (seen, foretold): (&mut HashSet<String>, &mut Foretold),
+    ) -> Result<(), sqlx::Error> {
+        let again = |span: &RowSpan| seen.contains(&span.raw_ref);
+        let spans: Vec<_> =
+            self.spans.iter().map(|(span, _)| span).filter(|span| !again(span)).collect();
+        if spans.is_empty() {
+            return Ok(());
+        }
+        let known = quarantined_rows::unresolved(&mut *connection, source, &spans).await?;
+        let mut known: Vec<DefectKey> =
+            known.into_iter().filter(|defect| self.evaluated(defect)).collect();
+        let pages = spans.iter().filter(|span| span.last == i64::MAX);
+        seen.extend(pages.map(|span| span.raw_ref.clone()));
+        if known.is_empty() {
+            return Ok(());
+        }
+        known.sort_by_cached_key(|key| (key.raw_ref.clone(), key.raw_row));
+        let wanted: HashSet<&DefectKey> = known.iter().collect();
+        let mut messages: HashMap<DefectKey, String> = HashMap::new();
+        for (raw, reject) in rejects {
+            let said: Vec<_> = reject.kinds().map(|defect| defect.message.clone()).collect();
+            let keyed = defects((raw, reject)).into_iter().zip(said);
+            messages.extend(keyed.filter(|(key, _)| wanted.contains(key)));
+        }
+        for key in &known {
+            let message = messages.get(key).map(String::as_str);
+            foretold.count((&key.field, &key.reason), (&key.raw_ref, key.raw_row), message);
+        }
+        Ok(())
     }
 
     fn evaluated(&self, defect: &DefectKey) -> bool {

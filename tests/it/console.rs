@@ -17,19 +17,19 @@ const JOB: &str = "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"*.c
                    [fields]\nname = { column = \"name\", required = true }\n";
 
 /// A console, and a browser that follows no redirect.
-struct Console {
-    api: TestApi,
+pub struct Console {
+    pub api: TestApi,
     browser: Client,
-    cookie: Option<String>,
+    pub cookie: Option<String>,
 }
 
 impl Console {
     /// One that needs no token.
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         Self::of(AuthConfig::of(WithoutToken::ThisMachine)).await
     }
 
-    async fn of(auth_config: AuthConfig) -> Self {
+    pub async fn of(auth_config: AuthConfig) -> Self {
         let api = TestApi::admitting(auth_config).await;
         let browser =
             Client::builder().no_proxy().pool_max_idle_per_host(0).redirect(Policy::none());
@@ -44,18 +44,18 @@ impl Console {
         }
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.unwrap()
     }
 
-    async fn page(&self, path: &str) -> String {
+    pub async fn page(&self, path: &str) -> String {
         let response = self.get(path).await;
         assert_eq!(response.status(), 200, "{path}");
         response.text().await.unwrap()
     }
 
     /// What a form of a page of ours sends.
-    async fn post(&self, path: &str, form: &[(&str, &str)]) -> Response {
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Response {
         let request = self.request(Method::POST, path).header("sec-fetch-site", "same-origin");
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         form.iter().for_each(|(name, value)| {
@@ -65,7 +65,7 @@ impl Console {
         request.body(body.finish()).send().await.unwrap()
     }
 
-    async fn sign_in(&mut self, token: &str, to: &str) -> Response {
+    pub async fn sign_in(&mut self, token: &str, to: &str) -> Response {
         let response = self.post("/ui/session", &[("token", token), ("to", to)]).await;
         if let Some(cookie) = response.headers().get(SET_COOKIE) {
             self.cookie = cookie.to_str().unwrap().split(';').next().map(str::to_owned);
@@ -73,7 +73,7 @@ impl Console {
         response
     }
 
-    async fn token(&self, scope: Scope) -> Token {
+    pub async fn token(&self, scope: Scope) -> Token {
         let token = Token::from_random(&rand::random());
         let (id, hash) = (token.id(), token.hash());
         assert!(
@@ -85,7 +85,7 @@ impl Console {
     }
 }
 
-fn location(response: &Response) -> &str {
+pub fn location(response: &Response) -> &str {
     assert_eq!(response.status(), 303);
     response.headers()[LOCATION].to_str().unwrap()
 }

@@ -37,6 +37,7 @@ mod cancel;
 mod command_line;
 mod conditional;
 mod console;
+mod console_quarantine;
 mod csv_input;
 mod database_rights;
 mod database_url;

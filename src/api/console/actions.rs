@@ -170,10 +170,17 @@ pub(crate) async fn resume_one(
 
 /// The page of a run that was begun, or why it was not.
 fn begun(source: &str, started: Started) -> poem::Result<Response> {
+    let id = begun_run(source, started)?;
+    Ok(see(&Done::Started(id).at(&format!("/ui/runs/{id}"))))
+}
+
+/// The run that was begun.
+///
+/// # Errors
+/// Why none was.
+pub(crate) fn begun_run(source: &str, started: Started) -> Result<i64, Problem> {
     let problem = match started {
-        Started::New(id) | Started::Same(id) => {
-            return Ok(see(&Done::Started(id.0).at(&format!("/ui/runs/{id}"))));
-        }
+        Started::New(id) | Started::Same(id) => return Ok(id.0),
         Started::Busy(id) => Problem::run_active(source, id.0),
         Started::Paused(pause) => Problem::source_paused(&pause),
         Started::NothingToReplay(nothing) => {
@@ -182,7 +189,7 @@ fn begun(source: &str, started: Started) -> poem::Result<Response> {
         Started::NoRange(why) => Problem::new(Kind::InvalidRequest, why),
         Started::Invalid(problem) => Problem::new(Kind::InvalidJobFile, problem),
     };
-    Err(problem.into())
+    Err(problem)
 }
 
 /// The page of a source.

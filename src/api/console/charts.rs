@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use askama::filters::Safe;
+use chrono::{NaiveDate, TimeDelta};
 
 use super::escape::escaped;
 use super::html::{Html, nothing, number};
@@ -37,6 +38,40 @@ pub(crate) fn run_bars(runs: &[RunBar], slots: usize, tall: bool) -> Html {
     let class = if tall { "bars tall" } else { "bars" };
     Safe(format!(
         "<svg class=\"{class}\" viewBox=\"0 0 {width} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
+         aria-label=\"{}\">{bars}</svg>",
+        escaped(&label)
+    ))
+}
+
+/// How many were found on each of the last days, the oldest first; `last` is the day of the last of them.
+pub(crate) fn day_bars(days: &[i64], last: NaiveDate) -> Html {
+    let most = days.iter().copied().max().unwrap_or(0).max(1) as f64;
+    let mut bars = String::new();
+    for (at, rows) in days.iter().enumerate() {
+        let day = last - TimeDelta::days((days.len() - 1 - at) as i64);
+        let height = match rows {
+            0 => 0.5,
+            rows => (*rows as f64 / most * HEIGHT).max(LEAST),
+        };
+        let (x, y, width) = (at as f64 * WIDTH, HEIGHT - height, WIDTH - 2.0);
+        // Writing into a string does not fail.
+        let _ = write!(
+            bars,
+            "<rect class=\"warn\" x=\"{x}\" y=\"{y:.2}\" width=\"{width}\" height=\"{height:.2}\">\
+             <title>{day}: {}</title></rect>",
+            number(*rows)
+        );
+    }
+    let label = format!(
+        "{} new in {} days, at most {} a day; today {}",
+        number(days.iter().sum::<i64>()),
+        days.len(),
+        number(days.iter().copied().max().unwrap_or(0)),
+        number(days.last().copied().unwrap_or(0)),
+    );
+    let width = days.len() as f64 * WIDTH;
+    Safe(format!(
+        "<svg class=\"bars days\" viewBox=\"0 0 {width} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
          aria-label=\"{}\">{bars}</svg>",
         escaped(&label)
     ))
@@ -95,6 +130,15 @@ mod tests {
             "{chart}"
         );
         assert!(chart.contains("1 set aside"), "{chart}");
+    }
+
+    #[test]
+    fn days_without_a_row_are_seen_and_the_others_have_their_dates() {
+        let last = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
+        let chart = day_bars(&[0, 1_000, 1], last).to_string();
+        assert!(chart.contains("1,001 new in 3 days, at most 1,000 a day; today 1"), "{chart}");
+        assert!(chart.contains("<title>2026-02-28: 1,000</title>"), "{chart}");
+        assert!(chart.contains("height=\"2.00\"><title>2026-03-01: 1</title>"), "{chart}");
     }
 
     #[test]

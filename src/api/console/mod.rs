@@ -10,6 +10,7 @@ mod done;
 mod escape;
 mod html;
 pub(crate) mod live;
+mod marked;
 mod pages;
 mod run_rows;
 mod session;
@@ -34,6 +35,11 @@ pub(crate) fn routes(live: live::Live) -> impl Endpoint {
         .at("/session/end", post(session::sign_out))
         .at("/stream", get(live::follow))
         .at("/assets/:hash/:name", assets::route())
+        .at("/quarantine", get(pages::quarantine::list))
+        .at("/quarantine/:fingerprint", get(pages::reason::show))
+        .at("/quarantine/:fingerprint/dry-run", post(pages::redrive::dry_run))
+        .at("/quarantine/:fingerprint/redrive", post(pages::redrive::redrive))
+        .at("/quarantine/:fingerprint/raw", get(pages::raw_rows::download))
         .at("/runs", get(pages::runs::list))
         .at("/runs/:id", get(pages::run::show))
         .at("/runs/:id/cancel", post(actions::cancel))

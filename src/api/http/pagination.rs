@@ -126,7 +126,7 @@ impl<T: ParseFromJSON + ToJSON> Page<T> {
 }
 
 /// Parts are parted by U+0000, which no text of PostgreSQL can hold.
-fn encode<const N: usize>(list: &str, key: &[String; N]) -> String {
+pub(crate) fn encode<const N: usize>(list: &str, key: &[String; N]) -> String {
     URL_SAFE_NO_PAD.encode(format!("{list}\0{}", key.join("\0")))
 }
 

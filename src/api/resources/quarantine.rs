@@ -6,15 +6,17 @@ use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
 use poem_openapi::types::{Base64, Example};
 use poem_openapi::{Object, OpenApi, Union};
+use sqlx::PgConnection;
 
 use crate::api::http::pagination::{self, Limit, Page};
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::enums::string_enums;
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
+use crate::db::quarantine_pages::{self, AfterAlike, Alike};
 use crate::db::quarantine_totals::{self, GroupFilter, QuarantineGroup};
-use crate::db::quarantined_rows::{self, After};
-use crate::domain::reject::ReasonCode;
+use crate::db::quarantined_rows::{self, After, RowFilter};
+use crate::domain::reject::{Fingerprint, ReasonCode};
 use crate::domain::source_name::SourceName;
 use crate::domain::string_enum::string_enum;
 
@@ -56,7 +58,7 @@ pub(crate) struct QuarantinedRow {
     pub(crate) raw_cut: bool,
     /// Equal for rows that fail alike.
     pub(crate) fingerprint: String,
-    /// `open`, `redriven` or `resolved`.
+    /// `open`, `redriven`, `resolved` or `superseded`.
     pub(crate) status: String,
     pub(crate) created_at: DateTime<Utc>,
 }
@@ -105,7 +107,23 @@ string_enum! {
         Fingerprint = "fingerprint",
     }
 }
-string_enums! { GroupBy = "GroupBy": "What rows can be grouped by." }
+string_enum! {
+    /// What became of a row that was set aside. They are read in this order, which is also that of their words.
+    RowStatus ("status of a row") {
+        /// It is there still.
+        Open = "open",
+        /// It was evaluated again and is there still.
+        Redriven = "redriven",
+        /// It was evaluated again and is good.
+        Resolved = "resolved",
+        /// Its file was read in a later version.
+        Superseded = "superseded",
+    }
+}
+string_enums! {
+    GroupBy = "GroupBy": "What rows can be grouped by.",
+    RowStatus = "RowStatus": "What became of a row that was set aside.",
+}
 
 /// Rows, or groups of them with `group_by`.
 #[derive(Debug, Union)]
@@ -123,11 +141,13 @@ impl Declares for ListQuarantine {
 /// The operations on quarantined rows.
 pub(crate) struct QuarantineApi;
 
+#[allow(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
 #[OpenApi(tag = "Tag::Quarantine")]
 impl QuarantineApi {
     /// List quarantined rows
     ///
-    /// In the order of source and place, or grouped by what is wrong.
+    /// In the order of source and place, or grouped by what is wrong. Rows of one fingerprint are those that are there still
+    /// first: in the order of status and place.
     #[oai(path = "/quarantine", method = "get", operation_id = "list_quarantine")]
     async fn list(
         &self,
@@ -136,6 +156,10 @@ impl QuarantineApi {
         source: Query<Option<SourceName>>,
         /// Only rows with this reason code.
         reason: Query<Option<ReasonCode>>,
+        /// Only rows that fail alike: 32 hexadecimal digits.
+        fingerprint: Query<Option<String>>,
+        /// Only rows with this status; not together with `group_by`.
+        status: Query<Option<RowStatus>>,
         /// Groups of open rows that fail alike instead of single rows; takes no cursor.
         group_by: Query<Option<GroupBy>>,
         /// The most rows or groups to answer.
@@ -144,20 +168,116 @@ impl QuarantineApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<Quarantine>, Refusal<ListQuarantine>> {
-        let after = cursor.0.map(|cursor| after(&cursor)).transpose()?.unwrap_or_default();
-        let source = source.0.as_ref().map(SourceName::as_str);
-        let reason = reason.0.map(ReasonCode::as_str);
+        let filter = RowFilter {
+            source: source.0.as_ref().map(SourceName::as_str),
+            reason: reason.0.map(ReasonCode::as_str),
+            status: status.0.map(RowStatus::as_str),
+        };
+        let fingerprint = fingerprint.0.as_deref().map(self::fingerprint).transpose()?;
         let mut connection = state.connection().await?;
         if let Some(GroupBy::Fingerprint) = group_by.0 {
-            let filter = GroupFilter { source, reason, field: None };
-            let groups = quarantine_totals::groups(&mut *connection, filter, limit.items()).await?;
+            if status.0.is_some() {
+                let detail = "parameter `status`: groups are of rows that are open or redriven; leave it out";
+                return Err(Problem::new(Kind::InvalidParameter, detail).into());
+            }
+            let RowFilter { source, reason, .. } = filter;
+            let groups = match fingerprint {
+                Some(fingerprint) => alike(&mut connection, fingerprint, filter).await?,
+                None => {
+                    let filter = GroupFilter { source, reason, field: None };
+                    quarantine_totals::groups(&mut *connection, filter, limit.items()).await?
+                }
+            };
             let items = groups.into_iter().map(Into::into).collect();
             return Ok(Json(Quarantine::Groups(Groups { items })));
         }
-        let rows =
-            quarantined_rows::list(&mut *connection, source, reason, &after, limit.rows()).await?;
-        Ok(Json(Quarantine::Rows(Page::new(rows, limit.0, "quarantine", key))))
+        let Some(fingerprint) = fingerprint else {
+            let after = cursor.0.map(|cursor| after(&cursor)).transpose()?.unwrap_or_default();
+            let rows =
+                quarantined_rows::list(&mut *connection, filter, &after, limit.rows()).await?;
+            return Ok(Json(Quarantine::Rows(Page::new(rows, limit.0, "quarantine", key))));
+        };
+        let cursor = cursor.0.map(|cursor| after_alike(&cursor)).transpose()?;
+        let rows = rows_alike(&mut connection, fingerprint, filter, cursor, limit.rows()).await?;
+        Ok(Json(Quarantine::Rows(Page::new(rows, limit.0, ALIKE, key_alike))))
     }
+}
+
+/// What cursors of rows of one fingerprint are of.
+const ALIKE: &str = "quarantine-alike";
+
+/// A fingerprint that a parameter or an address has.
+///
+/// # Errors
+/// A problem when it is none.
+pub(crate) fn fingerprint(text: &str) -> Result<Fingerprint, Problem> {
+    let hash = Some(text).filter(|text| text.len() == 32).and_then(|text| text.parse().ok());
+    hash.ok_or_else(|| {
+        let detail =
+            format!("parameter `fingerprint`: {text:?} is none; it has 32 hexadecimal digits");
+        Problem::new(Kind::InvalidParameter, detail)
+    })
+}
+
+/// The groups of a fingerprint that the filter lets through, also those of which no row is there still.
+async fn alike(
+    connection: &mut PgConnection,
+    fingerprint: Fingerprint,
+    filter: RowFilter<'_>,
+) -> Result<Vec<QuarantineGroup>, sqlx::Error> {
+    let groups = quarantine_totals::of_fingerprint(connection, &fingerprint.to_bytes()).await?;
+    let fits = |group: &QuarantineGroup| {
+        filter.source.is_none_or(|source| source == group.source)
+            && filter.reason.is_none_or(|reason| reason == group.reason)
+    };
+    Ok(groups.into_iter().filter(fits).collect())
+}
+
+/// The rows of a fingerprint behind that one of a source.
+async fn rows_alike(
+    connection: &mut PgConnection,
+    fingerprint: Fingerprint,
+    filter: RowFilter<'_>,
+    cursor: Option<(String, AfterAlike)>,
+    limit: i64,
+) -> Result<Vec<quarantined_rows::QuarantinedRow>, sqlx::Error> {
+    let mut rows = Vec::new();
+    // One, unless two sources have the fingerprint by chance.
+    for group in alike(&mut *connection, fingerprint, filter).await? {
+        let after = match &cursor {
+            Some((source, _)) if group.source < *source => continue,
+            Some((source, after)) if group.source == *source => after.clone(),
+            _ => AfterAlike::default(),
+        };
+        let (bytes, room) = (fingerprint.to_bytes(), limit - rows.len() as i64);
+        let of_source = Alike { source: &group.source, fingerprint: &bytes, status: filter.status };
+        rows.extend(quarantine_pages::list(&mut *connection, of_source, &after, room).await?);
+    }
+    Ok(rows)
+}
+
+fn key_alike(row: &quarantined_rows::QuarantinedRow) -> [String; 6] {
+    let [source, raw_ref, raw_row, field, reason] = key(row);
+    [source, row.status.clone(), raw_ref, raw_row, field, reason]
+}
+
+fn after_alike(cursor: &str) -> Result<(String, AfterAlike), Problem> {
+    let [source, status, raw_ref, raw_row, field, reason] = pagination::decode(ALIKE, cursor)?;
+    let raw_row = pagination::number(&raw_row)?;
+    Ok((source, AfterAlike { status, raw_ref, raw_row, field, reason }))
+}
+
+/// Where the page of rows that fail alike goes on behind this one.
+pub(crate) fn cursor_behind(row: &quarantined_rows::QuarantinedRow) -> String {
+    pagination::encode(ALIKE, &key_alike(row))
+}
+
+/// What such a cursor says.
+///
+/// # Errors
+/// A problem when it is none of these rows.
+pub(crate) fn place_of(cursor: &str) -> Result<AfterAlike, Problem> {
+    after_alike(cursor).map(|(_, after)| after)
 }
 
 pub(crate) fn key(row: &quarantined_rows::QuarantinedRow) -> [String; 5] {

@@ -14,7 +14,9 @@ use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
 use crate::domain::reject::Fingerprint;
 use crate::domain::run::Trigger;
+use crate::job_file::Definition;
 use crate::tasks::redrive::{RedriveRequest, Redriven, redrive};
+use crate::tasks::start_run::Started;
 
 /// Which quarantined rows to put through again.
 #[derive(Debug, Deserialize, Object)]
@@ -77,15 +79,28 @@ impl RedriveApi {
             idempotency_key: idempotency_key.0.as_deref(),
             dry_run: asked.dry_run.unwrap_or(false),
         };
-        let mut transaction = state.begin().await?;
-        let redriven = redrive(&mut transaction, definition, request).await?;
-        transaction.commit().await?;
-        match redriven {
-            Redriven::Started(started) => Ok(answer(&state, definition, started).await?),
-            Redriven::NothingSetAside => {
-                let detail = format!("no such row of {} is set aside", asked.source);
-                Err(Problem::new(Kind::NothingToReplay, detail).into())
-            }
+        let started = started(&state, definition, request).await?;
+        Ok(answer(&state, definition, started).await?)
+    }
+}
+
+/// Begins a redrive.
+///
+/// # Errors
+/// A problem when no such row is set aside, or the database does not answer.
+pub(crate) async fn started(
+    state: &ApiState,
+    definition: &Definition,
+    request: RedriveRequest<'_>,
+) -> Result<Started, Problem> {
+    let mut transaction = state.begin().await?;
+    let redriven = redrive(&mut transaction, definition, request).await?;
+    transaction.commit().await?;
+    match redriven {
+        Redriven::Started(started) => Ok(started),
+        Redriven::NothingSetAside => {
+            let detail = format!("no such row of {} is set aside", definition.source);
+            Err(Problem::new(Kind::NothingToReplay, detail))
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::exported::{self, EMPTY, Export, HAD};
 use super::params::renamed;
 use super::reader::ExportReader;
+use crate::domain::file::Layout;
 use crate::domain::file_standing::shown;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
@@ -18,8 +19,8 @@ use crate::domain::run::{ReadRange, RunId};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::files::format::RowFormat;
 use crate::sources::{
-    AskedRange, FileSource, GoesOn, Plan, PlanRequest, Profile, RawRows, ReadLanes, SliceReader,
-    SliceRequest, Source, SourceError, SourceErrorKind,
+    AskedRange, FileSource, GoesOn, Plan, PlanRequest, Profile, RawRows, ReadLanes, ReadableRow,
+    SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 
 /// Chunks that are normalized in one transaction when they queue up.
@@ -85,6 +86,18 @@ impl<F: RowFormat> Source for Export<F> {
         match rows {
             RawRows::Block(rows) => self.files.map(rows, raw, mapping, out),
             RawRows::Document { .. } => Err(rows.wrong_form()),
+        }
+    }
+
+    fn row_for_people<'r>(
+        &self,
+        raw: &'r [u8],
+        layout: Option<&Layout>,
+        field: &str,
+    ) -> ReadableRow<'r> {
+        match layout {
+            Some(layout) => self.files.row_for_people(raw, layout, field),
+            None => ReadableRow::unmarked(raw),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::domain::remark::Remark;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::mapping::{Mapped, Mapping};
-use crate::sources::{BlockRows, SourceError};
+use crate::sources::{BlockRows, ReadableRow, SourceError};
 use crate::values::row::Row;
 
 /// What is to be read of a file.
@@ -228,6 +228,9 @@ pub trait FileSource: Send + Sync {
         file_id: i64,
         watch: Option<KeyWatch<'_>>,
     ) -> Result<ParsedChunk, SourceError>;
+
+    /// See [`crate::sources::Source::row_for_people`].
+    fn row_for_people<'r>(&self, raw: &'r [u8], layout: &Layout, field: &str) -> ReadableRow<'r>;
 
     /// Maps the chosen rows of a stored block, in order; those that are no rows (wrong field count,
     /// stray quotes, wrong encoding …) become rejects. Pure.

@@ -20,7 +20,8 @@ use crate::domain::reject::Defect;
 use crate::domain::remark::Remark;
 use crate::domain::shape::Shape;
 use crate::job_file::Inspection;
-use crate::sources::{AbsentColumn, FirstRow, SourceError, Widths};
+use crate::sources::rows::spans;
+use crate::sources::{AbsentColumn, FirstRow, ReadableRow, SourceError, Widths};
 use crate::values::row::Row;
 
 /// PostgreSQL stores at most 1 GB in one value, and a row has to fit into one.
@@ -293,6 +294,12 @@ pub trait RowReader: Send + Sync + 'static {
         content: &'a [u8],
         buffer: &'a mut Self::Buffer,
     ) -> Option<Self::Row<'a>>;
+
+    /// A row as people read it, good or not, and where the value of the field is that defects call so: rows are JSON where
+    /// a format says nothing else.
+    fn row_for_people<'r>(&self, content: &'r [u8], field: &str) -> ReadableRow<'r> {
+        spans::readable(content, field)
+    }
 
     /// Looks at the rows of a chunk of the file of this number.
     fn shape(&self, file_id: i64) -> Self::Shape;

@@ -24,7 +24,7 @@ use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     AbsentColumn, AllowedRoots, BlockRows, FilePlan, FileSource, FoundPaths, KeyWatch, ParsedChunk,
-    SourceError, SourceErrorKind,
+    ReadableRow, SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
 
@@ -216,6 +216,14 @@ impl<F: RowFormat> FileSource for Files<F> {
             return Err(changed(path));
         }
         Ok(blocks::parse(reader.as_ref(), &bytes.into(), chunk, file_id, watch))
+    }
+
+    fn row_for_people<'r>(&self, raw: &'r [u8], layout: &Layout, field: &str) -> ReadableRow<'r> {
+        match self.reader("", layout) {
+            Ok(reader) => reader.row_for_people(raw, field),
+            // The job file of today cannot use such a file.
+            Err(_) => ReadableRow::unmarked(raw),
+        }
     }
 
     fn map(

@@ -38,6 +38,11 @@ impl Query {
         self.path.query(value).all()
     }
 
+    /// The same with where they are.
+    pub fn located<'v>(&self, value: &'v Value) -> Vec<LocatedNode<'v>> {
+        self.path.query_located(value).all()
+    }
+
     /// The same in a JSON text. A value in which a key is there twice is as it stands there.
     fn find<'b>(&self, json: &'b str) -> Result<Vec<Cow<'b, str>>, serde_json::Error> {
         let pruned = prune(json, MAX_DEPTH);

@@ -1,6 +1,13 @@
 //! One file a page.
 
 pub(crate) mod overview;
+pub(crate) mod quarantine;
+pub(crate) mod raw_rows;
+pub(crate) mod reason;
+mod reason_dry;
+mod reason_rules;
+mod reason_values;
+pub(crate) mod redrive;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod source;

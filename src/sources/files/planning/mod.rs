@@ -38,6 +38,7 @@ use super::off_thread::off_thread;
 use super::params::TABLE;
 use super::places::all::is_remote;
 use super::store::{leads_to, stored_name};
+use crate::domain::file::Layout;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::run::ReadRange;
@@ -46,8 +47,8 @@ use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     Access, AllowedRoots, AskedRange, KeyWatch, Listing, NextSlice, OneSlice, ParsedChunk, Plan,
-    PlanRequest, Position, Profile, RawRows, RawSlice, SliceContent, SliceNotes, SliceReader,
-    SliceRequest, Source, SourceError, SourceErrorKind,
+    PlanRequest, Position, Profile, RawRows, RawSlice, ReadableRow, SliceContent, SliceNotes,
+    SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
 
@@ -148,6 +149,18 @@ impl Source for SlicedFiles {
             off_thread(move || Ok(Some(listing::of(&self.setup, &found)))).await
         }
         .boxed()
+    }
+
+    fn row_for_people<'r>(
+        &self,
+        raw: &'r [u8],
+        layout: Option<&Layout>,
+        field: &str,
+    ) -> ReadableRow<'r> {
+        match layout {
+            Some(layout) => self.setup.files.row_for_people(raw, layout, field),
+            None => ReadableRow::unmarked(raw),
+        }
     }
 
     fn takes_file(&self, path: &Path) -> Result<(), SourceError> {

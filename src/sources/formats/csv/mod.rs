@@ -16,6 +16,7 @@ mod layout;
 mod other_header;
 mod params;
 mod preamble;
+mod readable;
 mod reader;
 #[cfg(any(test, fuzzing))]
 pub mod reference_grammar;

@@ -4,6 +4,7 @@ use super::grammar::NoCloseMemo;
 use super::row::{CsvReader, CsvRow, RowBuffer};
 use super::shape::CsvShape;
 use crate::domain::reject::Defect;
+use crate::sources::ReadableRow;
 use crate::sources::files::format::{LineBreaks, RecordSpan, RowReader};
 
 impl RowReader for CsvReader {
@@ -34,6 +35,10 @@ impl RowReader for CsvReader {
 
     fn read_key<'a>(&'a self, raw: &'a [u8], buffer: &'a mut RowBuffer) -> Option<CsvRow<'a>> {
         self.read_key(raw, buffer)
+    }
+
+    fn row_for_people<'r>(&self, content: &'r [u8], field: &str) -> ReadableRow<'r> {
+        self.readable(content, field)
     }
 
     fn shape(&self, file_id: i64) -> CsvShape {

@@ -44,8 +44,10 @@ pub struct CsvReader {
     /// The names as they are kept.
     columns: Vec<String>,
     width: Width,
-    /// The column of each locator.
+    /// The column of each locator, …
     located: Vec<Option<usize>>,
+    /// … and what it is called in defects.
+    labels: Vec<Option<String>>,
     /// Whether a locator is a part of the key, which is read without what cannot be seen.
     of_key: Vec<bool>,
     /// The columns up to the last that is part of the key.
@@ -118,6 +120,7 @@ impl CsvReader {
             names: layout.names(encoding),
             transcoded: layout.transcoded.clone(),
             located,
+            labels: wanted.iter().map(|w| w.locator.label().map(str::to_owned)).collect(),
             of_key: wanted.iter().map(|wanted| wanted.key).collect(),
             key_columns,
             in_key,
@@ -197,7 +200,7 @@ impl CsvReader {
         Some(CsvRow { reader: self, fields, text, unescaped })
     }
 
-    fn decode<'a>(&self, raw: &'a [u8], decoded: &'a mut String) -> Option<&'a str> {
+    pub(super) fn decode<'a>(&self, raw: &'a [u8], decoded: &'a mut String) -> Option<&'a str> {
         if self.encoding == encoding_rs::UTF_8 || raw.is_ascii() {
             return std::str::from_utf8(raw).ok();
         }
@@ -332,6 +335,16 @@ impl CsvReader {
     /// The names of the columns, as they are kept.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// How rows are encoded.
+    pub(super) fn encoding(&self) -> &'static Encoding {
+        self.encoding
+    }
+
+    /// What each locator is called in defects.
+    pub(super) fn labels(&self) -> &[Option<String>] {
+        &self.labels
     }
 
     /// The column of each locator.
