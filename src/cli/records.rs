@@ -14,7 +14,7 @@ use super::{completions, out, times};
 use crate::api::http::pagination;
 use crate::api::resources::records::{Record, read_page};
 use crate::config::Settings;
-use crate::db::unified_records::{self, After};
+use crate::db::unified_records::{self, After, Which};
 use crate::domain::source_name::SourceName;
 use crate::job_file::JobsFolder;
 
@@ -103,7 +103,8 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RecordsArgs) -> any
     };
     let source = args.of_source().map(SourceName::as_str);
     let mut connection = database.pool.acquire().await?;
-    let page = read_page(&mut connection, source, &after, *limit, args.deleted).await?;
+    let which = Which { source, prefix: None, deleted: args.deleted };
+    let page = read_page(&mut connection, which, &after, *limit).await?;
     drop(connection);
     if page.items.is_empty()
         && let Some(source) = args.of_source()

@@ -10,8 +10,10 @@ use super::database::{Database, Schema};
 use super::table::{Cell, Table, Tone};
 use super::{completions, out, times};
 use crate::api::http::pagination::{Limit, MAX_BYTES};
-use crate::api::resources::schemas::{Drift, Drifts, SchemaVersion, SchemaVersions};
+use crate::api::resources::drift::{Drift, Drifts};
+use crate::api::resources::schemas::{SchemaVersion, SchemaVersions};
 use crate::config::Settings;
+use crate::db::schema_drift::{self, DriftFilter};
 use crate::db::schemas;
 use crate::domain::source_name::SourceName;
 use crate::job_file::JobsFolder;
@@ -93,7 +95,8 @@ pub(super) async fn drift(
 ) -> anyhow::Result<ExitCode> {
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let source = args.source.as_ref().map(SourceName::as_str);
-    let rows = schemas::drift(&database.pool, source, args.limit.items()).await;
+    let filter = DriftFilter { source, ..DriftFilter::default() };
+    let rows = schema_drift::list(&database.pool, filter, args.limit.items()).await;
     database.close().await?;
     let items: Vec<Drift> = rows?.into_iter().map(Into::into).collect();
     if items.is_empty()

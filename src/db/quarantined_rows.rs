@@ -276,6 +276,48 @@ pub async fn list(
     .await
 }
 
+/// The defects of a row, and those of rows with this key, those of the newest runs first.
+///
+/// # Errors
+/// Database errors.
+pub async fn of_record(
+    executor: impl PgExecutor<'_>,
+    (source, key): (&str, &str),
+    (raw_ref, raw_row): (&str, i64),
+    limit: i64,
+) -> Result<Vec<QuarantinedRow>, sqlx::Error> {
+    sqlx::query_as!(
+        QuarantinedRow,
+        // Two indexes, each asked by itself; the newest of both together are among the newest of each.
+        r#"with of_row as (
+            select raw_ref, raw_row, field, reason from quarantined_rows
+            where source = $1 and raw_ref = $3 and raw_row = $4
+            order by field, reason limit $5
+         ), of_key as (
+            select raw_ref, raw_row, field, reason from quarantined_rows
+            where source = $1 and external_id = $2
+            order by run_id desc limit $5
+         )
+         select q.source, q.raw_ref, q.raw_row, q.field, q.reason, q.run_id, q.line, q.byte_start, q.byte_end,
+                shown_error(q.message) as "message!", substring(q.raw for $6) as "raw!",
+                octet_length(q.raw) as "raw_bytes!", q.fingerprint, q.status, q.created_at
+         from (select * from of_row union select * from of_key) as found
+         join quarantined_rows as q
+            on q.source = $1 and q.raw_ref = found.raw_ref and q.raw_row = found.raw_row
+            and q.field = found.field and q.reason = found.reason
+         order by q.run_id desc, q.raw_ref, q.raw_row, q.field, q.reason
+         limit $5"#,
+        source,
+        key,
+        raw_ref,
+        raw_row,
+        limit,
+        SHOWN,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// The run that first kept a payload with a row that is still set aside, of a source and, if given,
 /// with a fingerprint. Rows whose payload is gone count as of the run that set them aside.
 ///

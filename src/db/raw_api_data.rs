@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -239,6 +240,60 @@ pub async fn page(
         context: context.map_err(|error| sqlx::Error::Decode(error.into()))?.unwrap_or_default(),
         first_run: RunId(row.run_id),
     })
+}
+
+/// A page, and where it came from.
+#[derive(Debug)]
+pub struct PageOrigin {
+    /// The address asked, without secrets.
+    pub url: String,
+    /// When the request was answered so first.
+    pub fetched_at: DateTime<Utc>,
+    /// What is kept of it.
+    pub page: KeptPage,
+}
+
+/// A page with where it came from; `None` when it is not kept any more.
+///
+/// # Errors
+/// Database errors.
+pub async fn origin(
+    connection: &mut PgConnection,
+    source: &str,
+    hash: StoredHash,
+) -> Result<Option<PageOrigin>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select url, fetched_at from raw_api_pages where source = $1 and page_hash = $2",
+        source,
+        hash.as_bytes(),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    // The janitor may have come in between.
+    let page = match page(connection, source, hash).await {
+        Err(sqlx::Error::RowNotFound) => return Ok(None),
+        page => page?,
+    };
+    Ok(Some(PageOrigin { url: row.url, fetched_at: row.fetched_at, page }))
+}
+
+/// The slice that a page was in the run that read it first; `None` when it is not kept any more.
+///
+/// # Errors
+/// Database errors.
+pub async fn first_slice(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    hash: StoredHash,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select slice from raw_api_pages where source = $1 and page_hash = $2",
+        source,
+        hash.as_bytes(),
+    )
+    .fetch_optional(executor)
+    .await
 }
 
 /// The addresses that pages are of, without secrets; those that are not kept any more are left out.

@@ -173,6 +173,37 @@ pub fn load<'c>(
     })
 }
 
+/// The block of a file that holds a row, given by its number within the file; `None` when it is not kept.
+///
+/// # Errors
+/// Database errors.
+pub async fn with_row(
+    executor: impl PgExecutor<'_>,
+    file_id: i64,
+    row: i64,
+) -> Result<Option<RawBlock>, sqlx::Error> {
+    let block = sqlx::query!(
+        // Rows are numbered through the whole file, in the order of its blocks.
+        "select first_row, first_line, start_offset, payload, row_lengths
+         from raw_csv_blocks
+         where file_id = $1 and first_row <= $2
+         order by chunk desc, block desc
+         limit 1",
+        file_id,
+        row,
+    )
+    .fetch_optional(executor)
+    .await?;
+    let block = block.map(|block| RawBlock {
+        first_row: block.first_row,
+        first_line: block.first_line,
+        start: block.start_offset as u64,
+        payload: block.payload.into(),
+        row_ends: row_ends(&block.row_lengths),
+    });
+    Ok(block.filter(|block| row < block.first_row + block.row_ends.len() as i64))
+}
+
 /// Stored as lengths, which compress better than offsets.
 fn row_lengths(row_ends: &[i32]) -> impl ExactSizeIterator<Item = i32> {
     let mut start = 0;

@@ -98,8 +98,18 @@ fn decode(signature: Value) -> Result<Schema, sqlx::Error> {
     serde_json::from_value(signature).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
-/// Records what changed between version `to - 1` and version `to`. `policy` says how the contract
-/// treats each change.
+/// A change to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewDrift {
+    /// What changed.
+    pub drift: Drift,
+    /// How the contract treats it.
+    pub policy: &'static str,
+    /// Rows of the run with a value in the field.
+    pub rows_with_value: u64,
+}
+
+/// Records what changed between version `to - 1` and version `to`, seen in so many rows of a run.
 ///
 /// # Errors
 /// Database errors.
@@ -107,29 +117,35 @@ pub async fn insert_drift(
     connection: &mut PgConnection,
     source: &str,
     to: i32,
-    drift: &[(Drift, &'static str)],
-    run: RunId,
+    new: &[NewDrift],
+    (run, rows_seen): (RunId, u64),
 ) -> Result<(), sqlx::Error> {
+    let drift = || new.iter().map(|new| &new.drift);
     let text = |schema: &Option<crate::domain::schema::FieldSchema>| {
         schema.as_ref().map(ToString::to_string)
     };
-    let fields: Vec<_> = drift.iter().map(|(d, _)| d.field.clone()).collect();
-    let changes: Vec<_> = drift.iter().map(|(d, _)| d.change.as_str().to_owned()).collect();
-    let olds: Vec<_> = drift.iter().map(|(d, _)| text(&d.old)).collect();
-    let news: Vec<_> = drift.iter().map(|(d, _)| text(&d.new)).collect();
-    let policies: Vec<_> = drift.iter().map(|(_, policy)| (*policy).to_owned()).collect();
-    let refs: Vec<_> =
-        drift.iter().map(|(d, _)| d.first.as_ref().map(|p| p.raw_ref.clone())).collect();
-    let rows: Vec<_> = drift.iter().map(|(d, _)| d.first.as_ref().map(|p| p.row)).collect();
+    let fields: Vec<_> = drift().map(|d| d.field.clone()).collect();
+    let changes: Vec<_> = drift().map(|d| d.change.as_str().to_owned()).collect();
+    let olds: Vec<_> = drift().map(|d| text(&d.old)).collect();
+    let news: Vec<_> = drift().map(|d| text(&d.new)).collect();
+    let policies: Vec<_> = new.iter().map(|new| new.policy.to_owned()).collect();
+    let refs: Vec<_> = drift().map(|d| d.first.as_ref().map(|p| p.raw_ref.clone())).collect();
+    let rows: Vec<_> = drift().map(|d| d.first.as_ref().map(|p| p.row)).collect();
+    let rows_seen = i64::try_from(rows_seen).unwrap_or(i64::MAX);
+    let with_value: Vec<_> = new
+        .iter()
+        .map(|new| i64::try_from(new.rows_with_value).unwrap_or(i64::MAX).min(rows_seen))
+        .collect();
     sqlx::query!(
-        "insert into schema_drift (source, from_version, to_version, run_id, field, change,
-                                   old_type, new_type, policy, raw_ref, raw_row)
-         select $1, $2::integer - 1, $2, $3, *
-         from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                     $10::bigint[])",
+        "insert into schema_drift (source, from_version, to_version, run_id, rows_seen, field, change,
+                                   old_type, new_type, policy, raw_ref, raw_row, rows_with_value)
+         select $1, $2::integer - 1, $2, $3, $4, *
+         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                     $11::bigint[], $12::bigint[])",
         source,
         to,
         run.0,
+        rows_seen,
         &fields,
         &changes,
         &olds as &[Option<String>],
@@ -137,6 +153,7 @@ pub async fn insert_drift(
         &policies,
         &refs as &[Option<String>],
         &rows as &[Option<i64>],
+        &with_value,
     )
     .execute(connection)
     .await?;
@@ -185,61 +202,6 @@ pub async fn versions(
         source,
         limit,
         bytes,
-    )
-    .fetch_all(executor)
-    .await
-}
-
-/// A drift, for people.
-#[derive(Debug, Clone)]
-pub struct RecordedDrift {
-    /// Name of the source.
-    pub source: String,
-    /// Version before.
-    pub from_version: i32,
-    /// Version after.
-    pub to_version: i32,
-    /// The source's own name of the field.
-    pub field: String,
-    /// `added`, `removed` or `type_changed`.
-    pub change: String,
-    /// Type before.
-    pub old_type: Option<String>,
-    /// Type after.
-    pub new_type: Option<String>,
-    /// What the contract says of it.
-    pub policy: String,
-    /// `open` or `acknowledged`.
-    pub status: String,
-    /// The first raw payload that shows it.
-    pub raw_ref: Option<String>,
-    /// The row within it.
-    pub raw_row: Option<i64>,
-    /// The run that saw it.
-    pub run_id: i64,
-    /// When it was recorded.
-    pub detected_at: DateTime<Utc>,
-}
-
-/// Drift, newest first.
-///
-/// # Errors
-/// Database errors.
-pub async fn drift(
-    executor: impl PgExecutor<'_>,
-    source: Option<&str>,
-    limit: i64,
-) -> Result<Vec<RecordedDrift>, sqlx::Error> {
-    sqlx::query_as!(
-        RecordedDrift,
-        "select source, from_version, to_version, field, change, old_type, new_type, policy,
-                status, raw_ref, raw_row, run_id, detected_at
-         from schema_drift
-         where $1::text is null or source = $1
-         order by run_id desc, source, to_version desc, field
-         limit $2",
-        source,
-        limit,
     )
     .fetch_all(executor)
     .await

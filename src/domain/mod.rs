@@ -19,6 +19,7 @@ pub mod hash;
 pub mod host;
 pub mod json_size;
 pub mod known_page;
+pub mod note;
 pub mod number;
 pub mod parent;
 pub mod pause;

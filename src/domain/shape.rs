@@ -115,6 +115,12 @@ impl Shape {
         seen.for_each(|seen| raw_ref.clone_into(&mut seen.first.raw_ref));
     }
 
+    /// Rows with a value in a field that is none but null.
+    pub fn with_value(&self, field: &str) -> u64 {
+        let types = self.fields.get(field).map(|field| field.types.values());
+        types.into_iter().flatten().map(|seen| seen.count).sum()
+    }
+
     /// Notes one value of `field`; `None` is null.
     pub fn observe(
         &mut self,

@@ -8,6 +8,7 @@ mod access;
 mod allowed_roots;
 mod error;
 pub mod export;
+mod field_for;
 pub mod files;
 mod finding;
 pub mod formats;
@@ -27,6 +28,7 @@ pub mod token_store;
 pub use access::{Access, RateLimit, RateState};
 pub use allowed_roots::AllowedRoots;
 pub use error::{SourceError, SourceErrorKind};
+pub use field_for::{Suggested, field_for};
 pub use files::file_source::{
     AbsentColumn, FilePlan, FileScan, FileSource, FirstRow, FoundPaths, KeyWatch, LeftOut, Loss,
     MOST_PICKED, ParsedChunk, Widths,
@@ -42,7 +44,7 @@ pub use plan::{AskedRange, CommittedFiles, FilesThere, FoundFile, Plan, PlanRequ
 pub use readable_row::ReadableRow;
 pub use slice::{
     BlockRows, ChunkPosition, Document, LedNowhere, Met, News, NextSlice, OneSlice, Position,
-    RawRows, RawSlice, SignsOfLife, SliceContent, SliceNotes, SliceReader, SliceRequest,
+    RawRow, RawRows, RawSlice, SignsOfLife, SliceContent, SliceNotes, SliceReader, SliceRequest,
     StreamedChunk,
 };
 pub use source::{FailedParents, Kind, Listing, Opened, ParentsProfile, Profile, Source};

@@ -309,6 +309,19 @@ pub struct BlockRows<'a> {
     pub chosen: &'a ChosenRows,
 }
 
+/// A row as it came, and where it stands in what was read: for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawRow {
+    /// Its bytes, without its line end.
+    pub bytes: Vec<u8>,
+    /// The JSON pointer that leads to it in its document, where there is one.
+    pub pointer: Option<String>,
+    /// The line of its file at which it begins, from 1; `None` where the file has no lines.
+    pub line: Option<i64>,
+    /// Its first byte in the file, and the one behind its last.
+    pub byte_range: Option<(i64, i64)>,
+}
+
 impl RawRows<'_> {
     /// What a source says to rows of a form that it does not read.
     pub fn wrong_form(&self) -> SourceError {

@@ -16,7 +16,7 @@ use super::lanes::{GoesOn, ReadLanes};
 use super::plan::{AskedRange, Plan, PlanRequest};
 use super::readable_row::ReadableRow;
 use super::rows::spans;
-use super::slice::{NextSlice, RawRows, SliceReader, SliceRequest};
+use super::slice::{NextSlice, RawRow, RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
 use crate::domain::file::Layout;
 use crate::domain::hash::ContentHash;
@@ -139,6 +139,15 @@ pub trait Source: Send + Sync {
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError>;
+
+    /// The row of that number, as it came; `None` where there is none, or nobody can tell. Pure.
+    ///
+    /// # Errors
+    /// When the rows are of a form that the source does not read, or cannot be found in it any more.
+    fn raw_row(&self, rows: RawRows<'_>, number: i64) -> Result<Option<RawRow>, SourceError> {
+        let _ = (rows, number);
+        Ok(None)
+    }
 
     /// A raw row as people read it, whole or cut, and where the values of the field are that its defects call so. `layout`
     /// is that of its file; rows without one are records of JSON.

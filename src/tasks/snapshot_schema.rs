@@ -12,7 +12,7 @@ use super::read_slice::SliceResult;
 use super::{Effects, Task, TaskContext, TaskError, emptied, guard};
 use crate::db::field_presence;
 use crate::db::run_tasks;
-use crate::db::schemas::{self, CurrentSchema};
+use crate::db::schemas::{self, CurrentSchema, NewDrift};
 use crate::db::source_views::{self, Made, Obstacle, SCHEMA};
 use crate::domain::number::grouped;
 use crate::domain::presence::Reads;
@@ -275,7 +275,7 @@ async fn evolve(
     schemas::insert(transaction, source, &next, context.run).await?;
     let changes = drift.len();
     let mapped = mapped_fields(&context.source.definition, &current.accepted);
-    let with_policy: Vec<(Drift, &'static str)> = drift
+    let news: Vec<NewDrift> = drift
         .into_iter()
         .take(MAX_DRIFT)
         .enumerate()
@@ -284,7 +284,8 @@ async fn evolve(
             if index < MAX_WARNINGS {
                 warn(context, &drift, policy);
             }
-            (drift, policy.as_str())
+            let rows_with_value = seen.shape.with_value(&drift.field);
+            NewDrift { drift, policy: policy.as_str(), rows_with_value }
         })
         .collect();
     if changes > MAX_WARNINGS {
@@ -292,11 +293,12 @@ async fn evolve(
             run_id = context.run.0,
             source,
             changes,
-            kept = with_policy.len(),
+            kept = news.len(),
             "the schema of a source changed in many fields; its versions show all of them"
         );
     }
-    schemas::insert_drift(transaction, source, next.version, &with_policy, context.run).await?;
+    let seen_by = (context.run, seen.shape.rows);
+    schemas::insert_drift(transaction, source, next.version, &news, seen_by).await?;
     Ok(())
 }
 

@@ -57,7 +57,7 @@ impl TestApi {
         self.client.patch(self.url(path)).json(&body).send().await.unwrap()
     }
 
-    async fn post_json(&self, path: &str, body: Value) -> Response {
+    pub async fn post_json(&self, path: &str, body: Value) -> Response {
         self.client.post(self.url(path)).json(&body).send().await.unwrap()
     }
 }

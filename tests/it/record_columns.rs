@@ -142,6 +142,19 @@ async fn a_further_column_of_the_list_is_written_and_read_by_all_statements() {
         .await
         .unwrap();
     assert_eq!((fitting.rows, fitting.cut), (2, false));
+    let fitting: Fitting = sqlx::query_as(AssertSqlSafe(statements.fitting_of_prefix))
+        .bind("s")
+        .bind("")
+        .bind("")
+        .bind(10_i64)
+        .bind(1_i64 << 20)
+        .bind(false)
+        .bind("2")
+        .bind("3")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!((fitting.rows, fitting.cut), (1, false));
     // Two bytes are less than any of their texts has, but for those that are null.
     for statement in [statements.list, statements.list_of_source] {
         let rows: Vec<(String, Option<String>, Vec<String>)> = sqlx::query_as(AssertSqlSafe(
@@ -160,6 +173,19 @@ async fn a_further_column_of_the_list_is_written_and_read_by_all_statements() {
         let of = |key: &str| (key.to_owned(), None, left_out.clone());
         assert_eq!(rows, [of("2"), of("3")]);
     }
+    let of_prefix: Vec<Record> = sqlx::query_as(AssertSqlSafe(statements.list_of_prefix))
+        .bind(1000_i32)
+        .bind(1000_i32)
+        .bind("s")
+        .bind("")
+        .bind(10_i64)
+        .bind(false)
+        .bind("2")
+        .bind("3")
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(of_prefix.iter().map(|row| &*row.external_id).collect::<Vec<_>>(), ["2"]);
     let record: Option<Record> = sqlx::query_as(AssertSqlSafe(statements.get))
         .bind(1000_i32)
         .bind(1000_i32)

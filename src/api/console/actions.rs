@@ -93,6 +93,16 @@ pub(crate) async fn run_source(
     begun(&name, start(&state, &catalog, &name, mode, form.dry_run).await?)
 }
 
+/// Starts a run that shows what normalizing again would do, from a run on, and leads to it.
+///
+/// # Errors
+/// As of [`start`], and when it cannot begin.
+pub(crate) async fn dry_replay(state: &ApiState, name: &str, from: i64) -> poem::Result<Response> {
+    let catalog = Catalog::load(&state.jobs).await?;
+    let raw = RawRange { from: Some(RunId(from)), to: None };
+    begun(name, start_of(state, &catalog, name, (Mode::Replay, raw), true).await?)
+}
+
 /// Starts a run of a source.
 ///
 /// # Errors
@@ -104,13 +114,23 @@ pub(crate) async fn start(
     mode: Mode,
     dry_run: bool,
 ) -> Result<Started, Problem> {
+    start_of(state, catalog, name, (mode, RawRange::default()), dry_run).await
+}
+
+async fn start_of(
+    state: &ApiState,
+    catalog: &Catalog,
+    name: &str,
+    (mode, raw): (Mode, RawRange),
+    dry_run: bool,
+) -> Result<Started, Problem> {
     let definition = catalog.require(name)?;
     let request = RunRequest {
         mode,
         trigger: Trigger::Api,
         access: state.access,
         idempotency_key: None,
-        raw: RawRange::default(),
+        raw,
         dry_run,
         range: None,
     };

@@ -11,6 +11,7 @@ mod escape;
 mod html;
 pub(crate) mod live;
 mod marked;
+mod origin;
 mod pages;
 mod run_rows;
 mod session;
@@ -54,6 +55,12 @@ pub(crate) fn routes(live: live::Live) -> impl Endpoint {
         .at("/sources/:name/run", post(actions::run_source))
         .at("/sources/:name/pause", post(actions::pause_one))
         .at("/sources/:name/resume", post(actions::resume_one))
+        .at("/records", get(pages::records::list))
+        .at("/records/:source/:key", get(pages::record::show))
+        .at("/drift", get(pages::drift::list))
+        .at("/drift/:id", get(pages::drift::show))
+        .at("/drift/:id/acknowledge", post(pages::drift::acknowledge))
+        .at("/drift/:id/replay", post(pages::drift::replay))
         .data(Attempts::default())
         .data(live)
 }

@@ -44,6 +44,10 @@ string_enum! {
         UnknownRun = "urn:kasparro:problem:unknown-run",
         /// No record of that id.
         UnknownRecord = "urn:kasparro:problem:unknown-record",
+        /// No run had a job file of that hash.
+        UnknownDefinition = "urn:kasparro:problem:unknown-definition",
+        /// No change of a schema of that number.
+        UnknownDrift = "urn:kasparro:problem:unknown-drift",
         /// No request has drawn from a rate limit of that key.
         UnknownRateLimit = "urn:kasparro:problem:unknown-rate-limit",
         /// The address exists, the method does not.
@@ -56,6 +60,8 @@ string_enum! {
         NothingToRetry = "urn:kasparro:problem:nothing-to-retry",
         /// The run holds no deletions back, or a later run of the source has begun.
         NothingHeldBack = "urn:kasparro:problem:nothing-held-back",
+        /// Somebody has acknowledged the change before.
+        DriftAcknowledged = "urn:kasparro:problem:drift-acknowledged",
         /// The operator has named no folder for uploads.
         NoUploads = "urn:kasparro:problem:no-uploads",
         /// A file of that name is there, and is another one.
@@ -111,12 +117,15 @@ impl Kind {
             | Self::UnknownSource
             | Self::UnknownRun
             | Self::UnknownRecord
+            | Self::UnknownDefinition
+            | Self::UnknownDrift
             | Self::UnknownRateLimit => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RunActive
             | Self::RunEnded
             | Self::NothingToRetry
             | Self::NothingHeldBack
+            | Self::DriftAcknowledged
             | Self::NothingToReplay
             | Self::SourcePaused
             | Self::SourceNotPaused
@@ -147,6 +156,9 @@ impl Kind {
             Self::UnknownSource => "There is no such source",
             Self::UnknownRun => "There is no such run",
             Self::UnknownRecord => "There is no such record",
+            Self::UnknownDefinition => "No run had that job file",
+            Self::UnknownDrift => "There is no such change of a schema",
+            Self::DriftAcknowledged => "The change is acknowledged already",
             Self::UnknownRateLimit => "There is no such rate limit",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RunActive => "The source has an active run",
@@ -350,6 +362,11 @@ impl Kind {
             Self::UnknownPath => "there is nothing at /rnus; see /docs for what there is",
             Self::UnknownRateLimit => "no request has drawn from a rate limit \"gihub\"",
             Self::UnknownRecord => "source \"products_csv\" has no record \"SKU-1\"",
+            Self::UnknownDefinition => "no run had a job file \"5f1d7a84db00d2fce00b31a7fc73224f\"",
+            Self::UnknownDrift => "there is no change 7 of a schema",
+            Self::DriftAcknowledged => {
+                "cli:eva acknowledged the change of \"stock\" of source products_csv at 2026-01-01 00:00:00 UTC"
+            }
             Self::MethodNotAllowed => "/runs takes POST, GET, HEAD, not DELETE",
             Self::RunEnded => "run 7 has ended: it is success",
             Self::NothingToRetry => "run 7 has no failed task",

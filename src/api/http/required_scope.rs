@@ -6,8 +6,10 @@ use poem::http::Method;
 
 use crate::domain::token::Scope;
 
-/// What needs `run`: starting runs, what can be done to one that was started, and asking a source as a run does.
-const RUN: [(Method, &str); 5] = [
+/// What needs `run`: starting runs, what can be done to one that was started, asking a source as a run does, and saying that
+/// a change of a schema is known.
+const RUN: [(Method, &str); 6] = [
+    (Method::POST, "/drift/{id}/acknowledge"),
     (Method::POST, "/runs"),
     (Method::POST, "/runs/{id}/cancel"),
     (Method::POST, "/runs/{id}/retry"),
@@ -26,7 +28,9 @@ pub(crate) fn scope(method: &Method, path: &str) -> Option<Scope> {
 }
 
 /// What of the console needs more than `read`.
-const CONSOLE: [(&str, Scope); 7] = [
+const CONSOLE: [(&str, Scope); 9] = [
+    ("/ui/drift/{id}/acknowledge", Scope::Run),
+    ("/ui/drift/{id}/replay", Scope::Run),
     ("/ui/runs", Scope::Run),
     ("/ui/runs/{id}/cancel", Scope::Run),
     ("/ui/runs/{id}/retry", Scope::Run),

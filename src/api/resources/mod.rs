@@ -3,9 +3,12 @@
 
 pub(crate) mod attention;
 pub(crate) mod catalog;
+mod definitions;
+pub(crate) mod drift;
 pub(crate) mod export;
 pub(crate) mod health;
 mod landing;
+pub(crate) mod lineage;
 #[cfg(feature = "parquet")]
 mod parquet_file;
 pub(crate) mod pauses;
@@ -27,9 +30,12 @@ pub(crate) mod task;
 mod uploads;
 
 use attention::AttentionApi;
+use definitions::DefinitionsApi;
+use drift::DriftApi;
 use export::ExportApi;
 use health::HealthApi;
 use landing::LandingApi;
+use lineage::LineageApi;
 use pauses::PausesApi;
 use previews::PreviewsApi;
 use quarantine::QuarantineApi;
@@ -49,15 +55,15 @@ use uploads::UploadsApi;
 /// in groups.
 pub(crate) type Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
-    (SourcesApi, PausesApi, PreviewsApi, UploadsApi),
-    (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
+    (SourcesApi, PausesApi, PreviewsApi, UploadsApi, DefinitionsApi),
+    (RecordsApi, LineageApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi, DriftApi),
     (HealthApi, StatsApi, AttentionApi, RateLimitsApi, LandingApi),
 );
 
 /// One of each.
 pub(crate) const RESOURCES: Resources = (
     (RunsApi, RunEventsApi, RunControlsApi, SamplesApi),
-    (SourcesApi, PausesApi, PreviewsApi, UploadsApi),
-    (RecordsApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi),
+    (SourcesApi, PausesApi, PreviewsApi, UploadsApi, DefinitionsApi),
+    (RecordsApi, LineageApi, ExportApi, QuarantineApi, RedriveApi, SchemasApi, DriftApi),
     (HealthApi, StatsApi, AttentionApi, RateLimitsApi, LandingApi),
 );

@@ -298,7 +298,7 @@ pub(crate) fn after(cursor: &str) -> Result<After, Problem> {
 
 /// Bytes as text when they are UTF-8, as they are else. A character that was cut through at the
 /// end does not make text binary.
-fn shown(mut raw: Vec<u8>, cut: bool) -> (Option<String>, Option<Base64<Vec<u8>>>) {
+pub(crate) fn shown(mut raw: Vec<u8>, cut: bool) -> (Option<String>, Option<Base64<Vec<u8>>>) {
     if let Err(error) = std::str::from_utf8(&raw)
         && cut
         && error.error_len().is_none()

@@ -15,7 +15,7 @@ use crate::api::http::pagination::{self, Limit, MAX_BYTES, Page};
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
-use crate::db::unified_records::{self, After};
+use crate::db::unified_records::{self, After, Which};
 use crate::domain::source_name::SourceName;
 
 /// A canonical record.
@@ -86,24 +86,24 @@ impl Declares for GetRecord {
 /// Database errors.
 pub(crate) async fn read_page(
     connection: &mut PgConnection,
-    source: Option<&str>,
+    which: Which<'_>,
     after: &After,
     limit: Limit,
-    deleted: bool,
 ) -> Result<Page<Record>, sqlx::Error> {
     let most = limit.rows();
-    let fitting =
-        unified_records::fitting(&mut *connection, source, after, most, MAX_BYTES, deleted).await?;
-    let mut rows =
-        unified_records::list(&mut *connection, source, after, fitting.rows, deleted).await?;
-    let key = |row: &unified_records::Record| [row.source.clone(), row.external_id.clone()];
+    let fitting = unified_records::fitting(&mut *connection, which, after, most, MAX_BYTES).await?;
+    let mut rows = unified_records::list(&mut *connection, which, after, fitting.rows).await?;
     let fits = fitting_as_sent(&rows);
     let cut = fitting.cut || fits < rows.len();
     rows.truncate(fits);
     Ok(match cut {
-        true => Page::cut(rows, "records", key),
-        false => Page::new(rows, limit, "records", key),
+        true => Page::cut(rows, "records", record_key),
+        false => Page::new(rows, limit, "records", record_key),
     })
+}
+
+fn record_key(row: &unified_records::Record) -> [String; 2] {
+    [row.source.clone(), row.external_id.clone()]
 }
 
 /// How many of the first records an answer has room for as JSON, one at least: the database does not
@@ -159,6 +159,8 @@ impl RecordsApi {
         state: Data<&ApiState>,
         /// Only records of this source.
         source: Query<Option<SourceName>>,
+        /// With `source`: only records whose keys begin so.
+        prefix: Query<Option<String>>,
         /// Also records that are marked as deleted.
         #[oai(default)]
         deleted: Query<bool>,
@@ -174,8 +176,17 @@ impl RecordsApi {
             None => After::default(),
         };
         let source = source.0.as_ref().map(SourceName::as_str);
+        let which = Which { source, prefix: prefix.0.as_deref(), deleted: deleted.0 };
+        if which.prefix.is_some() && source.is_none() {
+            let detail = "parameter `prefix` goes with `source`: keys are those of one";
+            return Err(Problem::new(Kind::InvalidParameter, detail).into());
+        }
+        if which.prefix.is_some_and(|prefix| prefix.contains('\0')) {
+            // PostgreSQL's text cannot hold it, so no key begins so.
+            return Ok(Json(Page::new(Vec::new(), limit.0, "records", record_key)));
+        }
         let mut connection = state.connection().await?;
-        Ok(Json(read_page(&mut connection, source, &after, limit.0, deleted.0).await?))
+        Ok(Json(read_page(&mut connection, which, &after, limit.0).await?))
     }
 
     /// Show a record

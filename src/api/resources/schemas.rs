@@ -1,4 +1,4 @@
-//! Owns the versions of a source's schema and the drift between them.
+//! Owns the versions of a source's schema.
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
@@ -12,7 +12,7 @@ use crate::api::http::pagination::{Limit, MAX_BYTES};
 use crate::api::http::problem::{Declares, Kind, Refusal};
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
-use crate::db::schemas::{self, RecordedDrift};
+use crate::db::schemas;
 use crate::domain::source_name::SourceName;
 
 /// A version of a source's schema.
@@ -34,55 +34,10 @@ pub(crate) struct SchemaVersions {
     pub(crate) items: Vec<SchemaVersion>,
 }
 
-/// What changed about one field between two versions.
-#[derive(Debug, Object)]
-pub(crate) struct Drift {
-    /// Name of the source.
-    pub(crate) source: String,
-    pub(crate) from_version: i32,
-    pub(crate) to_version: i32,
-    /// The source's own name of the field.
-    pub(crate) field: String,
-    /// `added`, `removed` or `type_changed`.
-    pub(crate) change: String,
-    /// Its type before; null when it was added.
-    #[oai(nullable)]
-    pub(crate) old_type: Option<String>,
-    /// Its type now; null when it was removed.
-    #[oai(nullable)]
-    pub(crate) new_type: Option<String>,
-    /// What the contract says of it: `evolve`, `freeze`, `discard_value` or `quarantine_row`.
-    pub(crate) policy: String,
-    /// `open` or `acknowledged`.
-    pub(crate) status: String,
-    /// The first raw payload that shows it; null for a removal.
-    #[oai(nullable)]
-    pub(crate) raw_ref: Option<String>,
-    /// The row within it, from 1.
-    #[oai(nullable)]
-    pub(crate) raw_row: Option<i64>,
-    /// The run that saw it.
-    pub(crate) run_id: i64,
-    pub(crate) detected_at: DateTime<Utc>,
-}
-
-/// Drift of one source or of all.
-#[derive(Debug, Object)]
-pub(crate) struct Drifts {
-    /// Newest first.
-    pub(crate) items: Vec<Drift>,
-}
-
 /// `GET /schemas/{source}`
 struct ListVersions;
 impl Declares for ListVersions {
     const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownSource];
-}
-
-/// `GET /drift`
-struct ListDrift;
-impl Declares for ListDrift {
-    const KINDS: &'static [Kind] = &[Kind::InvalidParameter];
 }
 
 /// The operations on schemas.
@@ -114,25 +69,6 @@ impl SchemasApi {
         }
         Ok(Json(SchemaVersions { items: rows.into_iter().map(Into::into).collect() }))
     }
-
-    /// List drift
-    ///
-    /// Newest first.
-    #[oai(path = "/drift", method = "get", operation_id = "list_drift")]
-    async fn drift(
-        &self,
-        state: Data<&ApiState>,
-        /// Only drift of this source.
-        source: Query<Option<SourceName>>,
-        /// The most changes to answer.
-        #[oai(default)]
-        limit: Query<Limit>,
-    ) -> Result<Json<Drifts>, Refusal<ListDrift>> {
-        let source = source.0.as_ref().map(SourceName::as_str);
-        let mut connection = state.connection().await?;
-        let rows = schemas::drift(&mut *connection, source, limit.items()).await?;
-        Ok(Json(Drifts { items: rows.into_iter().map(Into::into).collect() }))
-    }
 }
 
 impl From<schemas::SchemaVersion> for SchemaVersion {
@@ -142,26 +78,6 @@ impl From<schemas::SchemaVersion> for SchemaVersion {
             schema_signature: row.schema_signature,
             run_id: row.run_id,
             first_seen_at: row.first_seen_at,
-        }
-    }
-}
-
-impl From<RecordedDrift> for Drift {
-    fn from(row: RecordedDrift) -> Self {
-        Self {
-            source: row.source,
-            from_version: row.from_version,
-            to_version: row.to_version,
-            field: row.field,
-            change: row.change,
-            old_type: row.old_type,
-            new_type: row.new_type,
-            policy: row.policy,
-            status: row.status,
-            raw_ref: row.raw_ref,
-            raw_row: row.raw_row,
-            run_id: row.run_id,
-            detected_at: row.detected_at,
         }
     }
 }

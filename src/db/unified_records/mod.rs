@@ -24,7 +24,7 @@ use crate::domain::repeated_keys::{Place, RepeatedKeys};
 use crate::domain::run::RunId;
 use groups::{groups, sorted};
 use probe::{Changed, Probed, probe};
-pub use read::{After, Fitting, Record, any, fitting, get, list};
+pub use read::{After, Fitting, Record, Which, any, fitting, get, list};
 use statements::{FIXED_COPIED, STATEMENTS};
 pub use still_deleted::{StillDeleted, deleted_since};
 

@@ -110,6 +110,42 @@ pub struct After {
     pub external_id: String,
 }
 
+/// Which records a page is of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Which<'a> {
+    /// Only of this source.
+    pub source: Option<&'a str>,
+    /// With a source: only those whose keys begin so.
+    pub prefix: Option<&'a str>,
+    /// Also those that are marked as deleted.
+    pub deleted: bool,
+}
+
+impl<'a> Which<'a> {
+    /// The source, the beginning of the keys, and what is behind all keys that begin so.
+    fn of_prefix(&self) -> Option<(&'a str, &'a str, String)> {
+        let (source, prefix) = (self.source?, self.prefix.filter(|prefix| !prefix.is_empty())?);
+        Some((source, prefix, behind_all(prefix)))
+    }
+}
+
+/// In the order of bytes, what is behind all keys that begin so: the beginning with its last character that has a next
+/// one made that.
+fn behind_all(prefix: &str) -> String {
+    /// More bytes than a key has.
+    const LONGER: usize = 4_000;
+    let mut rest = prefix;
+    while let Some(last) = rest.chars().next_back() {
+        rest = &rest[..rest.len() - last.len_utf8()];
+        // No character stands for a surrogate.
+        let next = (u32::from(last) + 1..=0x0010_FFFF).find_map(char::from_u32);
+        if let Some(next) = next {
+            return format!("{rest}{next}");
+        }
+    }
+    char::MAX.to_string().repeat(LONGER / 4)
+}
+
 /// Whether a source has any record.
 ///
 /// # Errors
@@ -130,21 +166,27 @@ pub async fn any(executor: impl PgExecutor<'_>, source: &str) -> Result<bool, sq
 /// Database errors.
 pub async fn fitting(
     executor: impl PgExecutor<'_>,
-    source: Option<&str>,
+    which: Which<'_>,
     after: &After,
     limit: i64,
     bytes: i64,
-    deleted: bool,
 ) -> Result<Fitting, sqlx::Error> {
-    sqlx::query_as(STATEMENTS.fitting.as_str())
-        .bind(source)
+    let of_prefix = which.of_prefix();
+    let statement = match of_prefix {
+        Some(_) => &STATEMENTS.fitting_of_prefix,
+        None => &STATEMENTS.fitting,
+    };
+    let query = sqlx::query_as(statement.as_str())
+        .bind(which.source)
         .bind(&after.source)
         .bind(&after.external_id)
         .bind(limit)
         .bind(bytes)
-        .bind(deleted)
-        .fetch_one(executor)
-        .await
+        .bind(which.deleted);
+    match of_prefix {
+        Some((_, prefix, behind)) => query.bind(prefix).bind(behind).fetch_one(executor).await,
+        None => query.fetch_one(executor).await,
+    }
 }
 
 /// A record that has more than this is answered without its largest values, see [`LARGE_VALUE`]. It is
@@ -153,28 +195,33 @@ const LARGE_RECORD: i32 = (16 << 20) - (700 << 10);
 /// A large record's values that are left out have more than this, so that what remains is small.
 const LARGE_VALUE: i32 = 2 << 20;
 
-/// Records in key order, behind `after`, of one source or of all; those that are `deleted` only if they are
-/// asked for.
+/// Records in key order, behind `after`.
 ///
 /// # Errors
 /// Database errors.
 pub async fn list(
     executor: impl PgExecutor<'_>,
-    source: Option<&str>,
+    which: Which<'_>,
     after: &After,
     limit: i64,
-    deleted: bool,
 ) -> Result<Vec<Record>, sqlx::Error> {
-    let statement = if source.is_some() { &STATEMENTS.list_of_source } else { &STATEMENTS.list };
-    sqlx::query_as(statement.as_str())
+    let of_prefix = which.of_prefix();
+    let statement = match (&of_prefix, which.source) {
+        (Some(_), _) => &STATEMENTS.list_of_prefix,
+        (None, Some(_)) => &STATEMENTS.list_of_source,
+        (None, None) => &STATEMENTS.list,
+    };
+    let query = sqlx::query_as(statement.as_str())
         .bind(LARGE_RECORD)
         .bind(LARGE_VALUE)
-        .bind(source.unwrap_or(&after.source))
+        .bind(which.source.unwrap_or(&after.source))
         .bind(&after.external_id)
         .bind(limit)
-        .bind(deleted)
-        .fetch_all(executor)
-        .await
+        .bind(which.deleted);
+    match of_prefix {
+        Some((_, prefix, behind)) => query.bind(prefix).bind(behind).fetch_all(executor).await,
+        None => query.fetch_all(executor).await,
+    }
 }
 
 /// One record.
@@ -193,4 +240,26 @@ pub async fn get(
         .bind(external_id)
         .fetch_optional(executor)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_behind_a_beginning_is_behind_all_that_begins_so_and_in_front_of_all_else(
+            prefix in "[a\u{7f}\u{80}\u{d7ff}\u{e000}\u{10ffff}]{1,4}",
+            rest in "\\PC{0,8}",
+            other in "[a\u{7f}\u{80}\u{d7ff}\u{e000}\u{10ffff}b]{1,5}",
+        ) {
+            let behind = behind_all(&prefix);
+            let within = format!("{prefix}{rest}");
+            prop_assert!(within < behind);
+            let is_within = other.as_str() >= prefix.as_str() && other < behind;
+            prop_assert_eq!(is_within, other.starts_with(&prefix));
+        }
+    }
 }

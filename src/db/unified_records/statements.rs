@@ -35,6 +35,10 @@ pub struct Statements {
     /// A page of one source: `$1` and `$2` as in [`Statements::get`], `$3` the source, `$4` the key that the page
     /// starts behind, `$5` the most records, `$6` whether deleted ones are among them.
     pub list_of_source: String,
+    /// The same of keys with a beginning: `$7` is it, `$8` the key behind all that begin so.
+    pub fitting_of_prefix: String,
+    /// The same of keys with a beginning, as in [`Statements::fitting_of_prefix`].
+    pub list_of_prefix: String,
     /// A page of all sources: `$3` and `$4` are the source and the key that the page starts behind, the rest as in
     /// [`Statements::list_of_source`].
     pub list: String,
@@ -62,7 +66,18 @@ impl Statements {
             insert,
             merge,
             merge_deleted,
-            fitting: fitting(columns),
+            fitting: fitting(
+                columns,
+                "($1::text is null or source = $1) and (source, external_id) > (coalesce($1, $2), $3)",
+            ),
+            fitting_of_prefix: fitting(
+                columns,
+                "source = $1 and $2::text is not null and external_id > $3 and external_id >= $7 and external_id < $8",
+            ),
+            list_of_prefix: select(
+                "where source = $3 and external_id > $4 and external_id >= $7 and external_id < $8 \
+                 and ($6 or deleted_at is null) order by external_id limit $5",
+            ),
             list_of_source: select(
                 "where source = $3 and external_id > $4 and ($6 or deleted_at is null) \
                  order by external_id limit $5",
@@ -147,7 +162,7 @@ fn insert(columns: &[ColumnSpec]) -> String {
 
 /// Sizes of texts are known without reading them; numbers and JSON have to be written out: a numeric of a few
 /// bytes may have 131,072 digits.
-fn fitting(columns: &[ColumnSpec]) -> String {
+fn fitting(columns: &[ColumnSpec], which: &str) -> String {
     let bytes = each(columns, "", |ColumnSpec { name, kind, .. }| match kind {
         ColumnType::Text => format!(" + coalesce(octet_length({name}), 0)"),
         ColumnType::Numeric | ColumnType::Json => {
@@ -159,8 +174,7 @@ fn fitting(columns: &[ColumnSpec]) -> String {
         "with page as (
             select source, external_id, 200::bigint + octet_length(external_id){bytes} as bytes
             from unified_records
-            where ($1::text is null or source = $1) and (source, external_id) > (coalesce($1, $2), $3)
-              and ($6::boolean or deleted_at is null)
+            where {which} and ($6::boolean or deleted_at is null)
             order by source, external_id
             limit $4
         ),

@@ -19,8 +19,8 @@ use crate::domain::run::{ReadRange, RunId};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::files::format::RowFormat;
 use crate::sources::{
-    AskedRange, FileSource, GoesOn, Plan, PlanRequest, Profile, RawRows, ReadLanes, ReadableRow,
-    SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
+    AskedRange, FileSource, GoesOn, Plan, PlanRequest, Profile, RawRow, RawRows, ReadLanes,
+    ReadableRow, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 
 /// Chunks that are normalized in one transaction when they queue up.
@@ -85,6 +85,13 @@ impl<F: RowFormat> Source for Export<F> {
     ) -> Result<(), SourceError> {
         match rows {
             RawRows::Block(rows) => self.files.map(rows, raw, mapping, out),
+            RawRows::Document { .. } => Err(rows.wrong_form()),
+        }
+    }
+
+    fn raw_row(&self, rows: RawRows<'_>, _: i64) -> Result<Option<RawRow>, SourceError> {
+        match rows {
+            RawRows::Block(rows) => self.files.raw_row(rows),
             RawRows::Document { .. } => Err(rows.wrong_form()),
         }
     }

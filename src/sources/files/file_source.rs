@@ -16,7 +16,7 @@ use crate::domain::remark::Remark;
 use crate::domain::shape::Shape;
 use crate::domain::task::Chunk;
 use crate::mapping::{Mapped, Mapping};
-use crate::sources::{BlockRows, ReadableRow, SourceError};
+use crate::sources::{BlockRows, RawRow, ReadableRow, SourceError};
 use crate::values::row::Row;
 
 /// What is to be read of a file.
@@ -244,4 +244,10 @@ pub trait FileSource: Send + Sync {
         mapping: &Mapping,
         out: &mut Mapped,
     ) -> Result<(), SourceError>;
+
+    /// The first of the chosen rows of a stored block, as it came. Pure.
+    ///
+    /// # Errors
+    /// When the layout cannot be used.
+    fn raw_row(&self, rows: BlockRows<'_>) -> Result<Option<RawRow>, SourceError>;
 }

@@ -1,5 +1,6 @@
 //! Owns a source of files of one format: what is common to planning, reading and mapping.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -24,7 +25,7 @@ use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     AbsentColumn, AllowedRoots, BlockRows, FilePlan, FileSource, FoundPaths, KeyWatch, ParsedChunk,
-    ReadableRow, SourceError, SourceErrorKind,
+    RawRow, ReadableRow, SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
 
@@ -265,5 +266,22 @@ impl<F: RowFormat> FileSource for Files<F> {
             }
         })
         .map_err(SourceError::frozen)
+    }
+
+    fn raw_row(&self, rows: BlockRows<'_>) -> Result<Option<RawRow>, SourceError> {
+        let BlockRows { file, block, layout, chosen } = rows;
+        let reader = self.reader(file, layout)?;
+        let mut first = None;
+        let visited: Result<(), Infallible> =
+            blocks::rows(reader.as_ref(), block, chosen, |mut row, _| {
+                let bytes = row.content().to_vec();
+                let Reject { line, byte_range, .. } = row.reject(Vec::new());
+                // A line of what the file was turned into is none of the file.
+                let line = line.filter(|_| !F::CONVERTED);
+                first.get_or_insert(RawRow { bytes, pointer: None, line, byte_range });
+                Ok(())
+            });
+        let Ok(()) = visited;
+        Ok(first)
     }
 }

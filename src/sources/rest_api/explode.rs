@@ -99,6 +99,27 @@ impl Explode {
         }
     }
 
+    /// What becomes the record of that place, from 0, as it came: without the rest.
+    pub fn element<'r>(&self, records: &'r [Cow<'_, str>], at: usize) -> Option<&'r str> {
+        let mut before = 0;
+        for record in records {
+            let found = walk_text(&self.keys, record);
+            let is_unreadable = found.is_err();
+            let of_record = match found {
+                Ok(Some(list)) => elements(list),
+                _ if is_unreadable || !record.trim_start().starts_with('{') => {
+                    vec![record.as_ref()]
+                }
+                _ => Vec::new(),
+            };
+            if let Some(element) = of_record.get(at - before) {
+                return Some(element);
+            }
+            before += of_record.len();
+        }
+        None
+    }
+
     /// The record without the list, as JSON.
     fn parent(&self, record: &str) -> String {
         let Ok(mut value) = serde_json::from_str::<Value>(record) else { return "null".to_owned() };

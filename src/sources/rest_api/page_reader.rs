@@ -32,7 +32,7 @@ use crate::domain::text;
 use crate::mapping::{Frozen, Mapped};
 use crate::sources::rows::json::{self, JsonRow, JsonRowReader};
 use crate::sources::rows::no_number::{self, Mended};
-use crate::sources::{News, SourceError, SourceErrorKind};
+use crate::sources::{News, RawRow, SourceError, SourceErrorKind};
 
 /// Reads the pages of a source.
 #[derive(Debug)]
@@ -279,6 +279,29 @@ impl PageReader {
     ) -> Result<Option<Vec<Cow<'b, str>>>, SourceError> {
         let Some(explode) = &self.explode else { return Ok(None) };
         explode.records(records, body.len(), self.selector.empty_is_ok).map(Some)
+    }
+
+    /// The record of that number, from 1, as it came: without what is known of its parent.
+    ///
+    /// # Errors
+    /// When the body has no records under this job file.
+    pub fn raw_row(&self, body: &str, number: i64) -> Result<Option<RawRow>, SourceError> {
+        let Some(at) = number.checked_sub(1).and_then(|at| usize::try_from(at).ok()) else {
+            return Ok(None);
+        };
+        let records = self.selector.select(body)?;
+        let record = match &self.explode {
+            Some(explode) => explode.element(&records, at),
+            None => records.get(at).map(AsRef::as_ref),
+        };
+        Ok(record.map(|record| RawRow {
+            bytes: record.as_bytes().to_vec(),
+            // What a query has found is written anew.
+            pointer: no_number::offset_in(body, record)
+                .map(|offset| no_number::pointer(&body[..offset])),
+            line: None,
+            byte_range: None,
+        }))
     }
 
     /// Calls `map` for each record with its number, from 1; what is no object is a reject. `parent` is what is known

@@ -55,8 +55,8 @@ use crate::sources::rows::json::JsonRowReader;
 use crate::sources::token_store::{TokenKey, TokenStore, TokensInMemory};
 use crate::sources::{
     Access, AllowedRoots, AskedRange, FailedParents, Finding, GoesOn, KnownPages, NextSlice,
-    OneSlice, ParentsProfile, Plan, PlanRequest, Position, Profile, RateLimit, RawRows, ReadLanes,
-    SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
+    OneSlice, ParentsProfile, Plan, PlanRequest, Position, Profile, RateLimit, RawRow, RawRows,
+    ReadLanes, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::field::Locator;
 
@@ -947,6 +947,15 @@ impl Source for RestApiSource {
             }
             mapping.map(row, raw, raw_row, out, |defects| reject(text, raw_row, defects))
         })
+    }
+
+    fn raw_row(&self, rows: RawRows<'_>, number: i64) -> Result<Option<RawRow>, SourceError> {
+        let RawRows::Document { text, context } = rows else { return Err(rows.wrong_form()) };
+        if said::is_no_page(context) {
+            return Ok(None);
+        }
+        let odd = odd_text::unkept(text, context)?;
+        self.reader.raw_row(odd.as_deref().unwrap_or(text), number)
     }
 
     fn advance(&self, state: &Value, watermarks: &[Value], complete: bool) -> Value {

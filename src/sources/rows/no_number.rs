@@ -142,7 +142,7 @@ fn behind_string(bytes: &[u8], at: usize) -> usize {
 }
 
 /// The JSON pointer (RFC 6901) of the value that begins behind this beginning of a JSON text.
-fn pointer(before: &str) -> String {
+pub(in crate::sources) fn pointer(before: &str) -> String {
     /// An open object with the key it is at, or an open list with the place it is at.
     enum Open<'t> {
         Object(&'t str),

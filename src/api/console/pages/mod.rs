@@ -1,5 +1,6 @@
 //! One file a page.
 
+pub(crate) mod drift;
 pub(crate) mod overview;
 pub(crate) mod quarantine;
 pub(crate) mod raw_rows;
@@ -7,6 +8,8 @@ pub(crate) mod reason;
 mod reason_dry;
 mod reason_rules;
 mod reason_values;
+pub(crate) mod record;
+pub(crate) mod records;
 pub(crate) mod redrive;
 pub(crate) mod run;
 pub(crate) mod runs;

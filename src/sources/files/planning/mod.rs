@@ -47,8 +47,8 @@ use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     Access, AllowedRoots, AskedRange, KeyWatch, Listing, NextSlice, OneSlice, ParsedChunk, Plan,
-    PlanRequest, Position, Profile, RawRows, RawSlice, ReadableRow, SliceContent, SliceNotes,
-    SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
+    PlanRequest, Position, Profile, RawRow, RawRows, RawSlice, ReadableRow, SliceContent,
+    SliceNotes, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
 };
 use crate::values::row::Row;
 
@@ -206,6 +206,13 @@ impl Source for SlicedFiles {
     ) -> Result<(), SourceError> {
         match rows {
             RawRows::Block(rows) => self.setup.files.map(rows, raw, mapping, out),
+            RawRows::Document { .. } => Err(rows.wrong_form()),
+        }
+    }
+
+    fn raw_row(&self, rows: RawRows<'_>, _: i64) -> Result<Option<RawRow>, SourceError> {
+        match rows {
+            RawRows::Block(rows) => self.setup.files.raw_row(rows),
             RawRows::Document { .. } => Err(rows.wrong_form()),
         }
     }
