@@ -10,14 +10,12 @@ use super::args::{self, PartArgs};
 use super::database::{Database, Schema};
 use super::table::{Cell, Table};
 use super::{completions, out};
-use crate::api::http::pagination::Page;
-use crate::api::resources::quarantine::{self, Group, Groups, QuarantinedRow};
+use crate::api::resources::quarantine::{self, Group, Groups, QuarantinedRow, RowStatus};
 use crate::config::Settings;
-use crate::db::quarantine_totals::{self, GroupFilter};
 use crate::db::quarantined_rows::{self, RowFilter};
 use crate::db::source_files;
 use crate::domain::raw::{self, RawRef};
-use crate::domain::reject::{ReasonCode, what_to_do};
+use crate::domain::reject::{Fingerprint, ReasonCode, what_to_do};
 use crate::domain::source_name::SourceName;
 use crate::job_file::JobsFolder;
 
@@ -41,8 +39,26 @@ pub(super) struct QuarantineArgs {
     #[arg(long, value_parser = args::word::<ReasonCode>(ReasonCode::ALL.iter().map(|word| word.as_str())))]
     reason: Option<ReasonCode>,
 
+    /// Only rows that fail alike
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<Fingerprint>,
+
+    /// Only rows with this status
+    #[arg(long, requires = "rows", value_parser = args::word::<RowStatus>(RowStatus::ALL.iter().map(|word| word.as_str())))]
+    status: Option<RowStatus>,
+
     #[command(flatten)]
     part: PartArgs,
+}
+
+impl QuarantineArgs {
+    fn filter(&self) -> RowFilter<'_> {
+        RowFilter {
+            source: self.source.as_ref().map(SourceName::as_str),
+            reason: self.reason.map(ReasonCode::as_str),
+            status: self.status.map(RowStatus::as_str),
+        }
+    }
 }
 
 pub(super) async fn quarantine(
@@ -64,11 +80,11 @@ async fn groups(
     jobs: &JobsFolder,
     args: &QuarantineArgs,
 ) -> anyhow::Result<()> {
-    let source = args.source.as_ref().map(SourceName::as_str);
-    let reason = args.reason.map(ReasonCode::as_str);
-    let limit = args.part.limit.items();
-    let filter = GroupFilter { source, reason, field: None };
-    let groups = quarantine_totals::groups(&database.pool, filter, limit).await?;
+    let mut connection = database.pool.acquire().await?;
+    let limit = args.part.limit;
+    let groups =
+        quarantine::groups(&mut connection, args.filter(), args.fingerprint, limit).await?;
+    drop(connection);
     let examples = quarantined_rows::examples(&database.pool, &groups).await?;
     let files = files(database, examples.iter().map(|row| row.raw_ref.as_str())).await?;
     let items: Vec<Group> = groups.into_iter().map(Group::from).collect();
@@ -116,18 +132,16 @@ async fn groups(
 
 async fn rows(database: &Database, jobs: &JobsFolder, args: &QuarantineArgs) -> anyhow::Result<()> {
     let part = &args.part;
-    let after = part.cursor.as_deref().map(quarantine::after).transpose()?.unwrap_or_default();
-    let filter = RowFilter {
-        source: args.source.as_ref().map(SourceName::as_str),
-        reason: args.reason.map(ReasonCode::as_str),
-        status: None,
-    };
-    let rows = quarantined_rows::list(&database.pool, filter, &after, part.limit.rows()).await?;
-    if rows.is_empty() {
+    let mut connection = database.pool.acquire().await?;
+    let cursor = part.cursor.as_deref();
+    let page =
+        quarantine::page(&mut connection, args.filter(), args.fingerprint, cursor, part.limit)
+            .await?;
+    drop(connection);
+    if page.items.is_empty() {
         known(jobs, args)?;
     }
-    let files = files(database, rows.iter().map(|row| row.raw_ref.as_str())).await?;
-    let page: Page<QuarantinedRow> = Page::new(rows, part.limit, "quarantine", quarantine::key);
+    let files = files(database, page.items.iter().map(|row| row.raw_ref.as_str())).await?;
     if part.output.json {
         return out::json(&page.to_json());
     }

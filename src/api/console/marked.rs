@@ -88,24 +88,25 @@ mod tests {
 
     use super::*;
 
-    fn row(text: &str, values: Vec<Range<usize>>) -> ReadableRow<'_> {
+    fn row(text: &str, value: impl Into<Option<Range<usize>>>) -> ReadableRow<'_> {
+        let values = value.into().into_iter().collect();
         ReadableRow { text: Some(Cow::Borrowed(text)), encoding: None, values }
     }
 
     #[test]
     fn what_is_marked_is_text_like_the_rest() {
         let text = "1,<b>\u{202e},\0";
-        let html = marked(text.as_bytes(), &row(text, vec![2..8])).to_string();
+        let html = marked(text.as_bytes(), &row(text, 2..8)).to_string();
         assert_eq!(html, "1,<mark>&lt;b&gt;⟨U+202E⟩</mark>,⟨00⟩");
-        let html = marked(b"1,,2", &row("1,,2", vec![2..2])).to_string();
+        let html = marked(b"1,,2", &row("1,,2", 2..2)).to_string();
         assert_eq!(html, "1,<mark class=\"empty\"></mark>,2");
-        assert_eq!(marked(b"a", &row("a", vec![])).to_string(), "a");
+        assert_eq!(marked(b"a", &row("a", None)).to_string(), "a");
     }
 
     #[test]
     fn bytes_that_are_no_text_are_digits() {
         let raw = [b'a', 0xff, b','];
-        let values = vec![0..2];
+        let values = Some(0..2).into_iter().collect();
         let html = marked(&raw, &ReadableRow { text: None, encoding: None, values }).to_string();
         assert_eq!(html, "<mark>61 ff </mark>2c ");
     }
@@ -114,11 +115,11 @@ mod tests {
     fn of_a_long_row_the_part_with_the_value_is_shown() {
         let text = format!("{}ä<x>{}", "ü".repeat(10_000), "y".repeat(10_000));
         let at = text.find('<').unwrap();
-        let html = marked(text.as_bytes(), &row(&text, vec![at..at + 3])).to_string();
+        let html = marked(text.as_bytes(), &row(&text, at..at + 3)).to_string();
         assert!(html.starts_with('…') && html.ends_with('…'), "{html}");
         assert!(html.contains("ä<mark>&lt;x&gt;</mark>y"), "{html}");
         assert!(html.len() < SHOWN + 100, "{}", html.len());
-        let whole = marked(text.as_bytes(), &row(&text, vec![0..text.len()])).to_string();
+        let whole = marked(text.as_bytes(), &row(&text, 0..text.len())).to_string();
         assert!(whole.starts_with("<mark>ü") && whole.ends_with("</mark>…"), "{whole}");
     }
 }

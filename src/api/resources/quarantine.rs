@@ -180,27 +180,55 @@ impl QuarantineApi {
                 let detail = "parameter `status`: groups are of rows that are open or redriven; leave it out";
                 return Err(Problem::new(Kind::InvalidParameter, detail).into());
             }
-            let RowFilter { source, reason, .. } = filter;
-            let groups = match fingerprint {
-                Some(fingerprint) => alike(&mut connection, fingerprint, filter).await?,
-                None => {
-                    let filter = GroupFilter { source, reason, field: None };
-                    quarantine_totals::groups(&mut *connection, filter, limit.items()).await?
-                }
-            };
+            let groups = groups(&mut connection, filter, fingerprint, limit.0).await?;
             let items = groups.into_iter().map(Into::into).collect();
             return Ok(Json(Quarantine::Groups(Groups { items })));
         }
-        let Some(fingerprint) = fingerprint else {
-            let after = cursor.0.map(|cursor| after(&cursor)).transpose()?.unwrap_or_default();
-            let rows =
-                quarantined_rows::list(&mut *connection, filter, &after, limit.rows()).await?;
-            return Ok(Json(Quarantine::Rows(Page::new(rows, limit.0, "quarantine", key))));
-        };
-        let cursor = cursor.0.map(|cursor| after_alike(&cursor)).transpose()?;
-        let rows = rows_alike(&mut connection, fingerprint, filter, cursor, limit.rows()).await?;
-        Ok(Json(Quarantine::Rows(Page::new(rows, limit.0, ALIKE, key_alike))))
+        let cursor = cursor.0.as_deref();
+        let page = page(&mut connection, filter, fingerprint, cursor, limit.0).await?;
+        Ok(Json(Quarantine::Rows(page)))
     }
+}
+
+/// Groups of rows that are there still; of a fingerprint also those of which none is.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn groups(
+    connection: &mut PgConnection,
+    filter: RowFilter<'_>,
+    fingerprint: Option<Fingerprint>,
+    limit: Limit,
+) -> Result<Vec<QuarantineGroup>, sqlx::Error> {
+    match fingerprint {
+        Some(fingerprint) => alike(connection, fingerprint, filter).await,
+        None => {
+            let RowFilter { source, reason, .. } = filter;
+            let filter = GroupFilter { source, reason, field: None };
+            quarantine_totals::groups(connection, filter, limit.items()).await
+        }
+    }
+}
+
+/// A page of rows, of one fingerprint or of all.
+///
+/// # Errors
+/// A problem when the cursor is none of such a list, and database errors.
+pub(crate) async fn page(
+    connection: &mut PgConnection,
+    filter: RowFilter<'_>,
+    fingerprint: Option<Fingerprint>,
+    cursor: Option<&str>,
+    limit: Limit,
+) -> Result<Page<QuarantinedRow>, Problem> {
+    let Some(fingerprint) = fingerprint else {
+        let after = cursor.map(after).transpose()?.unwrap_or_default();
+        let rows = quarantined_rows::list(connection, filter, &after, limit.rows()).await?;
+        return Ok(Page::new(rows, limit, "quarantine", key));
+    };
+    let cursor = cursor.map(after_alike).transpose()?;
+    let rows = rows_alike(connection, fingerprint, filter, cursor, limit.rows()).await?;
+    Ok(Page::new(rows, limit, ALIKE, key_alike))
 }
 
 /// What cursors of rows of one fingerprint are of.
@@ -280,7 +308,7 @@ pub(crate) fn place_of(cursor: &str) -> Result<AfterAlike, Problem> {
     after_alike(cursor).map(|(_, after)| after)
 }
 
-pub(crate) fn key(row: &quarantined_rows::QuarantinedRow) -> [String; 5] {
+fn key(row: &quarantined_rows::QuarantinedRow) -> [String; 5] {
     [
         row.source.clone(),
         row.raw_ref.clone(),
@@ -290,7 +318,7 @@ pub(crate) fn key(row: &quarantined_rows::QuarantinedRow) -> [String; 5] {
     ]
 }
 
-pub(crate) fn after(cursor: &str) -> Result<After, Problem> {
+fn after(cursor: &str) -> Result<After, Problem> {
     let [source, raw_ref, raw_row, field, reason] = pagination::decode("quarantine", cursor)?;
     let raw_row = pagination::number(&raw_row)?;
     Ok(After { source, raw_ref, raw_row, field, reason })
