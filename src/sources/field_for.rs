@@ -21,9 +21,13 @@ pub struct Suggested {
     pub is_mapped: bool,
 }
 
-/// The lines of a job file that read a field, whose type is written as in a schema; `None` when it is no type.
+/// The lines of a job file that read a field, whose type is written as in a schema; `None` when it is no
+/// type, or a column without a header, which cannot be named.
 pub fn field_for(definition: &Definition, field: &str, types: &str) -> Option<Suggested> {
     let schema: FieldSchema = types.parse().ok()?;
+    if reads_columns(definition) && field.trim().is_empty() {
+        return None;
+    }
     let kind = kind_of(&schema);
     let mut names = Schema::default();
     names.fields.insert(field.to_owned(), schema);
@@ -65,23 +69,19 @@ fn reads_columns(definition: &Definition) -> bool {
     [Csv::NAME, Xlsx::NAME].contains(&definition.kind.as_str())
 }
 
-/// A JSONPath of one key, however it is written.
+/// What `from` says of one key: a JSONPath, or the key as it is where a path would have to escape it.
 fn json_path(key: &str) -> String {
     let is_plain = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    match is_plain {
-        true => format!("$.{key}"),
-        false => {
-            let escaped: String = key
-                .chars()
-                .map(|c| match c {
-                    '\'' | '\\' => format!("\\{c}"),
-                    c if (c as u32) < 0x20 => format!("\\u{:04x}", c as u32),
-                    c => c.to_string(),
-                })
-                .collect();
-            format!("$['{escaped}']")
+    let has_quote = key.contains(|c: char| matches!(c, '\'' | '\\') || c.is_control());
+    match (is_plain, has_quote) {
+        (true, _) => format!("$.{key}"),
+        (false, false) => format!("$['{key}']"),
+        // That would be taken for a path.
+        (false, true) if key.starts_with('$') || key.contains('.') => {
+            format!("$['{}']", key.replace('\\', "\\\\").replace('\'', "\\'"))
         }
+        (false, true) => key.to_owned(),
     }
 }
 
@@ -109,4 +109,60 @@ fn free_name(definition: &Definition, field: &str, kind: FieldKind) -> String {
     let numbered = (2..).map(|number| format!("{name}_{number}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
     names.find(|name| !is_taken(name)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::sources::KINDS;
+
+    const CSV: &str = "kind = 'csv'\nprimary_key = ['id']\n[csv]\npaths = ['*.csv']\n[fields]\n\
+                       name = { column = 'name' }\n";
+    const JSONL: &str = "kind = 'jsonl'\nprimary_key = ['id']\n[files]\npaths = ['*.jsonl']\n[fields]\n\
+                         name = { from = '$.name' }\n";
+
+    fn parsed(text: &str) -> Definition {
+        let source = "shop".parse().unwrap();
+        Definition::parse(source, Path::new("shop.toml"), text.to_owned(), KINDS).unwrap()
+    }
+
+    fn line(job: &str, field: &str, types: &str) -> String {
+        let lines = field_for(&parsed(job), field, types).unwrap().lines;
+        lines.lines().last().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_field_is_read_from_where_it_is_as_what_it_is() {
+        for (job, field, types, expected) in [
+            (CSV, "Stock", "integer?", r#"stock = { column = "Stock", type = "integer" }"#),
+            (CSV, "price", "number", r#"price = { column = "price", type = "decimal" }"#),
+            (CSV, "price", "string", r#"price_2 = { column = "price" }"#),
+            (CSV, "name", "string", r#"name_2 = { column = "name" }"#),
+            (CSV, "价格", "null", r#"field = { column = "价格" }"#),
+            (JSONL, "a b", "boolean", r#"a_b = { from = "$['a b']", type = "boolean" }"#),
+            (JSONL, "tags", "array?", r#"tags = { from = "$.tags", type = "json" }"#),
+            (JSONL, "x", "integer|string", r#"x = { from = "$.x" }"#),
+            (JSONL, "at", "object|string", r#"at = { from = "$.at", type = "json" }"#),
+        ] {
+            assert_eq!(line(job, field, types), expected);
+        }
+        assert_eq!(field_for(&parsed(CSV), "x", "no type"), None);
+        assert_eq!(field_for(&parsed(CSV), " ", "string"), None);
+    }
+
+    #[test]
+    fn what_is_suggested_can_be_added_whatever_the_field_is_called() {
+        for field in
+            ["a\"b", "a'b", "a\\b", "a\nb", "<b>", "true", "1", "a.b", "Ä ö", "$", "attributes"]
+        {
+            for (job, types) in [(CSV, "string"), (JSONL, "string"), (JSONL, "object?")] {
+                let suggested = field_for(&parsed(job), field, types).unwrap();
+                let with = parsed(&format!("{job}{}\n", suggested.lines));
+                let again = field_for(&with, field, types).unwrap();
+                assert!(!suggested.is_mapped && again.is_mapped, "{job}{}", suggested.lines);
+            }
+        }
+    }
 }
