@@ -1,4 +1,4 @@
-//! Owns what the database says of itself: how large kasparro's tables are, and how old the oldest transaction is.
+//! Owns what the database says of itself: how large its tables are, and how old the oldest transaction is.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -14,7 +14,7 @@ pub struct TableSize {
     pub dead_rows: i64,
 }
 
-/// The largest tables of the schema that kasparro uses.
+/// The largest tables of the database, the queue's among them.
 ///
 /// # Errors
 /// Database errors.
@@ -27,7 +27,6 @@ pub async fn largest_tables(
         r#"select relname::text as "name!", pg_total_relation_size(relid) as "bytes!",
                 coalesce(n_dead_tup, 0) as "dead_rows!"
          from pg_stat_user_tables
-         where schemaname in (current_schema(), 'apalis')
          order by 2 desc limit $1"#,
         limit,
     )

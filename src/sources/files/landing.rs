@@ -423,8 +423,10 @@ fn refuse_cut(name: &str, stream: &Stream<'_>) -> Result<(), SourceError> {
 /// The row at the start of `rest`, behind which nothing came; `None` when it is one that goes on, as within quotes.
 fn ended_row<R: RowReader>(reader: &R, rest: &[u8]) -> Option<RecordSpan> {
     let next = |text: &[u8]| reader.next_row(text, false, &mut Default::default());
-    // Behind the last row blank lines are looked for: not behind this byte, which begins another row.
-    next(rest).or_else(|| next(&[rest, b"0"].concat()).filter(|span| span.next == rest.len()))
+    // Behind the last row blank lines and headers that come again are looked for: not behind this line, whatever ends
+    // one, which is another row.
+    let another = b"0\r\n0";
+    next(rest).or_else(|| next(&[rest, another].concat()).filter(|span| span.next == rest.len()))
 }
 
 fn may_be_cut(name: &str, what: &str) -> SourceError {

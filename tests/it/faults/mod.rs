@@ -94,7 +94,7 @@ fn with_sources(app: TestApp) -> TestApp {
 const LEFT_BEHIND: [(&str, &str); 8] = [
     (
         "records",
-        "select (to_jsonb(u) - '{raw_ref,first_run_id,last_run_id,created_at,updated_at}'::text[])
+        "select (to_jsonb(u) - '{raw_ref,first_run_id,last_run_id,created_at,updated_at,hash_before_run,updates_in_run}'::text[])
             ::text
          from unified_records u order by source, external_id",
     ),
