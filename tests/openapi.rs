@@ -143,6 +143,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("export_records", "export"),
     ("follow_run", "runs follow"),
     ("get_record", "records show"),
+    ("get_record_lineage", "records show"),
     ("get_run", "runs show"),
     ("health", "healthcheck"),
     ("list_drift", "drift"),
@@ -164,8 +165,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("stats", "stats"),
 ];
 
-/// Operations of which the command line needs none: whoever is on the machine copies a file into the folder.
-const WITHOUT_COMMAND: [&str; 1] = ["upload_file"];
+/// Operations of which the command line needs none: whoever is on the machine copies a file into the folder, and the
+/// inbox of changes of schemas is the console's.
+const WITHOUT_COMMAND: [&str; 4] =
+    ["acknowledge_drift", "get_definition", "get_drift", "upload_file"];
 
 /// Parameters that have another name on the command line, or none.
 const OTHERWISE: &[(&str, Option<&str>)] = &[

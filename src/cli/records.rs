@@ -46,6 +46,10 @@ pub(super) struct RecordsArgs {
     )]
     source: Option<SourceName>,
 
+    /// Only records whose keys begin so; with a source
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
     /// Also records that are marked as deleted
     #[arg(long)]
     deleted: bool,
@@ -103,7 +107,10 @@ async fn list(database: &Database, jobs: &JobsFolder, args: &RecordsArgs) -> any
     };
     let source = args.of_source().map(SourceName::as_str);
     let mut connection = database.pool.acquire().await?;
-    let which = Which { source, prefix: None, deleted: args.deleted };
+    if args.prefix.is_some() && source.is_none() {
+        anyhow::bail!("--prefix goes with a source: keys are those of one");
+    }
+    let which = Which { source, prefix: args.prefix.as_deref(), deleted: args.deleted };
     let page = read_page(&mut connection, which, &after, *limit).await?;
     drop(connection);
     if page.items.is_empty()

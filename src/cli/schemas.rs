@@ -10,7 +10,7 @@ use super::database::{Database, Schema};
 use super::table::{Cell, Table, Tone};
 use super::{completions, out, times};
 use crate::api::http::pagination::{Limit, MAX_BYTES};
-use crate::api::resources::drift::{Drift, Drifts};
+use crate::api::resources::drift::{Drift, DriftStatus, Drifts};
 use crate::api::resources::schemas::{SchemaVersion, SchemaVersions};
 use crate::config::Settings;
 use crate::db::schema_drift::{self, DriftFilter};
@@ -44,6 +44,10 @@ pub(super) struct DriftArgs {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    /// Only changes with this status: `open` or `acknowledged`
+    #[arg(long, value_parser = args::word::<DriftStatus>(DriftStatus::ALL.iter().map(|word| word.as_str())))]
+    status: Option<DriftStatus>,
 }
 
 pub(super) async fn schemas(
@@ -95,7 +99,8 @@ pub(super) async fn drift(
 ) -> anyhow::Result<ExitCode> {
     let database = Database::open(settings, 2, Schema::Expect).await?;
     let source = args.source.as_ref().map(SourceName::as_str);
-    let filter = DriftFilter { source, ..DriftFilter::default() };
+    let status = args.status.map(DriftStatus::as_str);
+    let filter = DriftFilter { source, status, ..DriftFilter::default() };
     let rows = schema_drift::list(&database.pool, filter, args.limit.items()).await;
     database.close().await?;
     let items: Vec<Drift> = rows?.into_iter().map(Into::into).collect();
