@@ -182,11 +182,6 @@ referencing old table as removed for each statement execute function count_remov
 create trigger forget_quarantine_totals after truncate on quarantined_rows
 for each statement execute function forget_quarantine_totals();
 
--- Rows that are alike, in the order in which they stand.
-drop index quarantined_rows_by_fingerprint;
-create index quarantined_rows_by_fingerprint
-on quarantined_rows (source, fingerprint, raw_ref, raw_row, field, reason);
-
 -- Browsers that are signed in to the console. A session is as good as the token it was opened with, and ends with it.
 create table console_sessions (
     -- SHA-256 of what the cookie says.

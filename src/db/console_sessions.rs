@@ -6,7 +6,11 @@ use sqlx::PgExecutor;
 
 use crate::domain::token::TokenId;
 
-/// Signs a browser in with a token, for a while; sessions that are over are removed.
+/// The most browsers that are signed in with a token at once: every process knows all of them.
+const OF_TOKEN: i64 = 20;
+
+/// Signs a browser in with a token, for a while. Sessions that are over are removed, and the oldest of the token where it
+/// has too many.
 ///
 /// # Errors
 /// Database errors.
@@ -17,12 +21,18 @@ pub async fn sign_in(
     lasts: Duration,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "with over as (delete from console_sessions where expires_at <= now())
+        "with over as (
+            delete from console_sessions where expires_at <= now() or hash in (
+                select hash from console_sessions where token_id = $2
+                order by created_at desc offset $4::bigint - 1
+            )
+         )
          insert into console_sessions (hash, token_id, expires_at)
          values ($1, $2, now() + make_interval(secs => $3))",
         hash.as_slice(),
         token.as_str(),
         lasts.as_secs_f64(),
+        OF_TOKEN,
     )
     .execute(executor)
     .await?;

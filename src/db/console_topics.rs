@@ -15,7 +15,8 @@ pub struct Topics {
     pub drift: String,
 }
 
-/// What things are like now. Reads the ends of indexes, and what is under way.
+/// What things are like now. Reads the ends of indexes, what is under way and what is open, and a row a reason of
+/// quarantine.
 ///
 /// # Errors
 /// Database errors.
@@ -30,10 +31,10 @@ pub async fn now(executor: impl PgExecutor<'_>) -> Result<Topics, sqlx::Error> {
             concat_ws(' ', (select max(greatest(paused_at, resumed_at)) from source_pauses), (
                 select count(*) from source_pauses where resumed_at is null
             )) as "sources!",
-            concat_ws(' ', (select count(*) from quarantine_totals), (
-                select sum(unresolved + stored) from quarantine_totals
-            )) as "quarantine!",
-            concat_ws(' ', (select count(*) from schema_drift), (
+            (
+                select concat_ws(' ', sum(unresolved), sum(stored)) from quarantine_totals
+            ) as "quarantine!",
+            concat_ws(' ', (select max(id) from schema_drift), (
                 select count(*) from schema_drift where status = 'open'
             )) as "drift!""#
     )

@@ -57,6 +57,8 @@ pub async fn reading_file(
             select * from run_tasks where run_id = $1 and role = 'read' order by first_slice limit $4
          ) as task
          where (payload ->> 'file_id')::bigint = $2 and (payload -> 'chunk' ->> 'first_row')::bigint <= $3
+           -- The last of those that are looked at may end in front of the row. A task that took rows over counts none.
+           and (rows_read = 0 or (payload -> 'chunk' ->> 'first_row')::bigint + rows_read > $3)
          order by (payload -> 'chunk' ->> 'first_row')::bigint desc
          limit 1"#,
         run.0,

@@ -126,7 +126,8 @@ pub struct RawRow {
     pub place: AfterAlike,
 }
 
-/// The next rows that fail alike as they came: all that is kept of each, beside whichever of its defects that is.
+/// The next rows that fail alike as they came: all that is kept of each, beside whichever of its defects that is. As many
+/// as have so many bytes together, one at least.
 ///
 /// # Errors
 /// Database errors.
@@ -134,20 +135,29 @@ pub async fn raws(
     executor: impl PgExecutor<'_>,
     alike: Alike<'_>,
     after: &AfterAlike,
-    limit: i64,
+    (limit, bytes): (i64, i64),
 ) -> Result<Vec<RawRow>, sqlx::Error> {
     let (first, last) = alike.statuses();
     let rows = sqlx::query!(
-        r#"select q.status, q.raw_ref, q.raw_row, q.field, q.reason, (
+        r#"with alike as (
+            select source, status, raw_ref, raw_row, field, reason from quarantined_rows
+            where source = $1 and fingerprint = $2 and status between $3 and $4
+              and (status, raw_ref, raw_row, field, reason) > ($5, $6, $7, $8, $9)
+            order by status, raw_ref, raw_row, field, reason
+            limit $10
+         ), sized as (
+            select alike.*, longest.raw, row_number() over in_order as place,
+                   sum(octet_length(longest.raw)) over in_order as so_far
+            from alike cross join lateral (
                 select o.raw from quarantined_rows as o
-                where o.source = q.source and o.raw_ref = q.raw_ref and o.raw_row = q.raw_row
+                where o.source = alike.source and o.raw_ref = alike.raw_ref and o.raw_row = alike.raw_row
                 order by octet_length(o.raw) desc limit 1
-             ) as "raw!"
-         from quarantined_rows as q
-         where q.source = $1 and q.fingerprint = $2 and q.status between $3 and $4
-           and (q.status, q.raw_ref, q.raw_row, q.field, q.reason) > ($5, $6, $7, $8, $9)
-         order by q.status, q.raw_ref, q.raw_row, q.field, q.reason
-         limit $10"#,
+            ) as longest
+            window in_order as (order by status, raw_ref, raw_row, field, reason)
+         )
+         select status, raw_ref, raw_row, field, reason, raw from sized
+         where place = 1 or so_far <= $11::bigint
+         order by status, raw_ref, raw_row, field, reason"#,
         alike.source,
         alike.fingerprint,
         first,
@@ -158,6 +168,7 @@ pub async fn raws(
         after.field,
         after.reason,
         limit,
+        bytes,
     )
     .fetch_all(executor)
     .await?;

@@ -82,6 +82,24 @@ pub async fn groups(
     .await
 }
 
+/// Groups with defects that are open or redriven and were first found after that time, the newest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn first_seen_since(
+    executor: impl PgExecutor<'_>,
+    since: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<QuarantineGroup>, sqlx::Error> {
+    select_groups!(
+        "where unresolved > 0 and first_seen_at > $1 order by first_seen_at desc, source, field, reason limit $2",
+        since,
+        limit
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// The groups of that fingerprint: one, unless two sources have it by chance.
 ///
 /// # Errors

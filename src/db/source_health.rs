@@ -11,6 +11,14 @@ use crate::domain::run::RunStatus;
 pub struct SourceHealth {
     /// Name of the source.
     pub source: String,
+    /// Its last run that ended and decides how it is doing: no dry run, no replay, none that was cancelled.
+    pub last_id: Option<i64>,
+    /// How it ended.
+    pub last_status: Option<String>,
+    /// Its first failure, or why it ended as it did.
+    pub last_note: Option<String>,
+    /// When it ended.
+    pub last_ended_at: Option<DateTime<Utc>>,
     /// When the last run ended that loaded something, whole or not.
     pub loaded_at: Option<DateTime<Utc>>,
     /// How many runs failed since one did not, 100 at most.
@@ -30,25 +38,27 @@ pub async fn of(
     sqlx::query_as!(
         SourceHealth,
         r#"select s.source as "source!", loaded.finished_at as "loaded_at?",
+                last.id as "last_id?", last.status as "last_status?", last.finished_at as "last_ended_at?",
+                shown_error(coalesce(last.error, last.stop_reason)) as last_note,
                 failed.runs as "failures_in_a_row!", failed.since as "failing_since?"
          from unnest($1::text[]) as s (source)
          left join lateral (
-            select finished_at from etl_runs as r
+            select id, finished_at from etl_runs as r
             where r.source = s.source and not r.dry_run and r.mode <> 'replay'
               and r.status in ('success', 'success_with_duplicates', 'degraded')
             order by r.id desc limit 1
          ) as loaded on true
          left join lateral (
-            select id from etl_runs as r
+            select id, status, error, stop_reason, finished_at from etl_runs as r
             where r.source = s.source and not r.dry_run and r.mode <> 'replay'
-              and r.status in ('success', 'success_with_duplicates', 'degraded')
+              and r.status in ('success', 'success_with_duplicates', 'degraded', 'failed')
             order by r.id desc limit 1
-         ) as good on true
+         ) as last on true
          cross join lateral (
             select count(*) as runs, min(created_at) as since from (
                 select created_at from etl_runs as r
-                where r.source = s.source and r.id > coalesce(good.id, 0) and r.status = 'failed'
-                  and not r.dry_run
+                where r.source = s.source and r.id > coalesce(loaded.id, 0) and r.status = 'failed'
+                  and not r.dry_run and r.mode <> 'replay'
                 order by r.id desc limit 100
             ) as last
          ) as failed"#,

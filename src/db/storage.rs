@@ -14,12 +14,13 @@ pub struct TableSize {
     pub dead_rows: i64,
 }
 
-/// The largest tables of the database, the queue's among them.
+/// The largest of kasparro's own tables and of those in the schema `queue`: others may have theirs in the same database.
 ///
 /// # Errors
 /// Database errors.
 pub async fn largest_tables(
     executor: impl PgExecutor<'_>,
+    queue: &str,
     limit: i64,
 ) -> Result<Vec<TableSize>, sqlx::Error> {
     sqlx::query_as!(
@@ -27,8 +28,10 @@ pub async fn largest_tables(
         r#"select relname::text as "name!", pg_total_relation_size(relid) as "bytes!",
                 coalesce(n_dead_tup, 0) as "dead_rows!"
          from pg_stat_user_tables
+         where schemaname in (current_schema(), $2)
          order by 2 desc limit $1"#,
         limit,
+        queue,
     )
     .fetch_all(executor)
     .await

@@ -85,8 +85,6 @@ pub struct Worker {
     pub queue: String,
     /// When it said so last.
     pub last_seen: DateTime<Utc>,
-    /// When it was started.
-    pub started_at: Option<DateTime<Utc>>,
     /// Tasks that it has begun and not ended.
     pub busy: i64,
 }
@@ -101,7 +99,7 @@ pub async fn workers(
 ) -> Result<Vec<Worker>, sqlx::Error> {
     sqlx::query_as!(
         Worker,
-        r#"select w.id as name, w.worker_type as queue, w.last_seen, w.started_at, (
+        r#"select w.id as name, w.worker_type as queue, w.last_seen, (
                 select count(*) from apalis.jobs as j
                 where j.lock_by = w.id and j.status in ('Queued', 'Running')
             ) as "busy!"

@@ -201,9 +201,11 @@ async fn who_guesses_tokens_has_to_wait() {
     for _ in 0..10 {
         assert_eq!(console.sign_in("kas_0_0", "").await.status(), 401);
     }
-    let refused = console.sign_in(&token.reveal(), "").await;
+    let refused = console.sign_in("kas_0_0", "").await;
     assert_eq!(refused.status(), 429);
     assert!(refused.headers().contains_key("retry-after"));
+    // Whoever guesses keeps nobody out.
+    assert_eq!(location(&console.sign_in(&token.reveal(), "").await), "/ui/");
     console.api.app.database.close().await;
 }
 
@@ -322,7 +324,9 @@ async fn every_page_of_the_navigation_is_there() {
         navigation.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(links.len() > 3, "{navigation}");
     for link in links {
-        console.page(link).await;
+        let page = console.page(link).await;
+        assert!(page.contains(&format!("href=\"{link}\" aria-current=\"page\"")), "{link}: {page}");
+        assert_eq!(page.matches("aria-current").count(), 1, "{link}: {page}");
     }
     console.api.app.database.close().await;
 }
@@ -333,7 +337,7 @@ async fn sources_are_paused_and_resumed_together_and_by_themselves() {
     for name in ["shop", "stock"] {
         console.api.app.write(&format!("{name}.toml"), JOB);
     }
-    let paused = console.post("/ui/sources/pause", &[("name", "st"), ("state", "")]).await;
+    let paused = console.post("/ui/sources/pause", &[("source", "stock")]).await;
     assert_eq!(location(&paused), "/ui/sources?done=paused.1");
     let page = console.page("/ui/sources?state=paused").await;
     assert!(page.contains("/ui/sources/stock") && !page.contains("/ui/sources/shop"), "{page}");
@@ -341,8 +345,14 @@ async fn sources_are_paused_and_resumed_together_and_by_themselves() {
     assert_eq!(location(&paused), "/ui/sources/shop?done=paused.1");
     assert!(console.page("/ui/sources/shop").await.contains("it moves"));
     assert_eq!(console.post("/ui/sources/shop/run", &[]).await.status(), 409);
-    let resumed = console.post("/ui/sources/resume", &[("name", ""), ("state", "paused")]).await;
+    // One that is not there keeps no other from being resumed; none at all are not all.
+    let names = [("source", "shop"), ("source", "nope"), ("source", "stock")];
+    let resumed = console.post("/ui/sources/resume", &names).await;
     assert_eq!(location(&resumed), "/ui/sources?done=resumed.2");
+    assert_eq!(console.post("/ui/sources/resume", &names).await.status(), 409);
+    assert_eq!(console.post("/ui/sources/run", &[]).await.status(), 422);
+    let started = console.post("/ui/sources/run", &[("source", "shop"), ("source", "stock")]).await;
+    assert_eq!(location(&started), "/ui/sources?done=started-runs.2");
     assert_eq!(console.post("/ui/sources/shop/resume", &[]).await.status(), 409);
     console.api.app.database.close().await;
 }
@@ -379,6 +389,10 @@ async fn what_is_wrong_is_said_by_a_page() {
         ("/ui/runs?status=fialed", 400, "parameter `status`"),
         ("/ui/runs/x", 404, "there is no run x"),
         ("/ui/runs?before=x", 400, "a parameter"),
+        ("/ui/runs?source=%00", 400, "no text holds U+0000"),
+        ("/ui/quarantine?field=%00", 400, "no text holds U+0000"),
+        ("/ui/drift?run=1&after=%00", 400, "no text holds U+0000"),
+        ("/ui/runs/1/cancel", 405, "takes POST, not GET"),
         ("/ui/sources/nope", 404, "there is no source"),
     ] {
         let response = console.get(path).await;
@@ -388,9 +402,11 @@ async fn what_is_wrong_is_said_by_a_page() {
         assert!(page.contains(said), "{path}: {page}");
     }
     assert_eq!(location(&console.get("/ui").await), "/ui/");
+    assert_eq!(console.get("/").await.status(), 307);
+    // Also once there is a token: the console asks for it by itself.
+    console.token(Scope::Read).await;
     let html = console.request(Method::GET, "/").header("accept", "text/html,*/*");
     assert_eq!(location(&html.send().await.unwrap()), "/ui/");
-    assert_eq!(console.get("/").await.status(), 307);
     console.api.app.database.close().await;
 }
 
@@ -404,13 +420,57 @@ async fn a_page_that_follows_is_told_when_something_has_changed() {
     let mut other = console.get("/ui/stream?topics=drift").await;
     let hello = stream.chunk().await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&hello).contains("event: hello"), "{hello:?}");
-    // The first look is what there was before.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
     app.run("shop").await;
     let changed = tokio::time::timeout(Duration::from_secs(20), stream.chunk()).await;
     let changed = changed.expect("the page is told").unwrap().unwrap();
     assert!(String::from_utf8_lossy(&changed).contains("event: changed"), "{changed:?}");
     let hello = other.chunk().await.unwrap().unwrap();
     assert!(!String::from_utf8_lossy(&hello).contains("changed"), "{hello:?}");
+    // Each of two that listen is told that it is heard, the second one too.
+    let mut second = console.get("/ui/stream?topics=runs").await;
+    let hello = second.chunk().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&hello).contains("event: hello"), "{hello:?}");
+    console.api.app.database.close().await;
+}
+
+#[tokio::test]
+async fn a_token_signs_in_so_many_browsers_and_the_oldest_make_room() {
+    let mut console = Console::open().await;
+    let token = console.token(Scope::Read).await;
+    for _ in 0..25 {
+        console.sign_in(&token.reveal(), "").await;
+    }
+    assert_eq!(console.api.app.number("select count(*) from console_sessions").await, 20);
+    assert_eq!(console.get("/ui/").await.status(), 200, "the newest is among them");
+    console.api.app.database.close().await;
+}
+
+#[tokio::test]
+async fn what_needs_attention_is_not_covered_by_runs_that_load_nothing() {
+    let console = Console::open().await;
+    let app = &console.api.app;
+    app.write("shop.toml", JOB);
+    app.write("shop.csv", "id,name\n1,a\n");
+    app.run("shop").await;
+    std::fs::remove_file(app.path("shop.csv")).unwrap();
+    let failed = app.run("shop").await;
+    assert_eq!(failed.status, RunStatus::Failed, "{failed:?}");
+    let says = async || {
+        let page = console.page("/ui/").await;
+        page.contains("shop failed") && page.contains(&format!("/ui/runs/{}/retry", failed.id))
+    };
+    assert!(says().await);
+    let replay = console.post("/ui/sources/shop/run", &[("mode", "replay"), ("dry_run", "true")]);
+    assert_eq!(replay.await.status(), 303);
+    app.drain().await;
+    assert!(says().await, "a dry replay that went well has loaded nothing");
+    let queued = console.post("/ui/sources/shop/run", &[]).await;
+    assert!(says().await, "a run under way has loaded nothing yet");
+    let run = location(&queued).split('?').next().unwrap().to_owned();
+    assert_eq!(console.post(&format!("{run}/cancel"), &[]).await.status(), 303);
+    assert!(says().await, "nor has one that was cancelled");
+    app.write("shop.csv", "id,name\n1,b\n");
+    app.run("shop").await;
+    assert!(!console.page("/ui/").await.contains("shop failed"));
     console.api.app.database.close().await;
 }

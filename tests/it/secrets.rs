@@ -226,6 +226,7 @@ impl Asker<'_> {
         let mut places = vec![
             ("{id}", app.texts("select id::text from etl_runs").await),
             ("{source}", app.texts("select distinct source from etl_runs").await),
+            ("{hash}", app.texts("select encode(hash, 'hex') from source_definitions").await),
         ];
         let records = "select distinct external_id from unified_records";
         let encode = |id: &String| {

@@ -9,14 +9,14 @@ use super::html::part;
 use super::shell::see;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::resources::catalog::Catalog;
+use crate::api::resources::pauses::{paused, reason, resumed};
+use crate::api::resources::run_controls::{cancelled, retried};
+use crate::api::resources::start_runs::{begin, begun};
 use crate::api::state::ApiState;
 use crate::domain::actor::Actor;
-use crate::domain::pause::PauseReason;
 use crate::domain::run::{Mode, RunId, Trigger};
-use crate::tasks::cancel_run::{CancelOutcome, cancel_run};
-use crate::tasks::pause_source::{pause_source, resume_source};
-use crate::tasks::retry_run::{RetryOutcome, retry_run};
-use crate::tasks::start_run::{RawRange, RunRequest, Started, start_run};
+use crate::domain::source_name::SourceName;
+use crate::tasks::start_run::{RawRange, RunRequest, Started};
 
 /// `POST /ui/runs/{id}/cancel`
 #[handler]
@@ -26,17 +26,8 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> poem::Result<Response> {
     let id = run_id(&id)?;
-    let mut transaction = state.begin().await.map_err(Problem::from)?;
-    let outcome = cancel_run(&mut transaction, RunId(id), &actor).await.map_err(Problem::from)?;
-    transaction.commit().await.map_err(Problem::from)?;
-    match outcome {
-        CancelOutcome::Cancelled(_) => Ok(see(&Done::Cancelled(id).at(&format!("/ui/runs/{id}")))),
-        CancelOutcome::Ended(run) => {
-            let detail = format!("run {id} has ended: {}", run.status);
-            Err(Problem::new(Kind::RunEnded, detail).into())
-        }
-        CancelOutcome::Unknown => Err(Problem::unknown_run(id).into()),
-    }
+    cancelled(&state, &actor, id).await?;
+    Ok(see(&Done::Cancelled(id).at(&format!("/ui/runs/{id}"))))
 }
 
 /// `POST /ui/runs/{id}/retry`
@@ -47,21 +38,8 @@ pub(crate) async fn retry(
     Path(id): Path<String>,
 ) -> poem::Result<Response> {
     let id = run_id(&id)?;
-    let mut transaction = state.begin().await.map_err(Problem::from)?;
-    let outcome = retry_run(&mut transaction, RunId(id), &actor).await.map_err(Problem::from)?;
-    transaction.commit().await.map_err(Problem::from)?;
-    let refused = |detail| Err(Problem::new(Kind::NothingToRetry, detail).into());
-    match outcome {
-        RetryOutcome::Retried(_) => Ok(see(&Done::Retried(id).at(&format!("/ui/runs/{id}")))),
-        RetryOutcome::NothingFailed(run) => {
-            refused(format!("run {id} has no failed task: it is {}", run.status))
-        }
-        RetryOutcome::Superseded(later) => {
-            refused(format!("run {later} of the source is later than run {id}"))
-        }
-        RetryOutcome::Paused(pause) => Err(Problem::source_paused(&pause).into()),
-        RetryOutcome::Unknown => Err(Problem::unknown_run(id).into()),
-    }
+    retried(&state, &actor, id).await?;
+    Ok(see(&Done::Retried(id).at(&format!("/ui/runs/{id}"))))
 }
 
 /// Why sources are paused that were paused together.
@@ -90,7 +68,7 @@ pub(crate) async fn run_source(
         })?,
     };
     let catalog = Catalog::load(&state.jobs).await?;
-    begun(&name, start(&state, &catalog, &name, mode, form.dry_run).await?)
+    run_page(&name, start(&state, &catalog, &name, mode, form.dry_run).await?)
 }
 
 /// Starts a run that shows what normalizing again would do, from a run on, and leads to it.
@@ -100,7 +78,7 @@ pub(crate) async fn run_source(
 pub(crate) async fn dry_replay(state: &ApiState, name: &str, from: i64) -> poem::Result<Response> {
     let catalog = Catalog::load(&state.jobs).await?;
     let raw = RawRange { from: Some(RunId(from)), to: None };
-    begun(name, start_of(state, &catalog, name, (Mode::Replay, raw), true).await?)
+    run_page(name, start_of(state, &catalog, name, (Mode::Replay, raw), true).await?)
 }
 
 /// Starts a run of a source.
@@ -134,10 +112,7 @@ async fn start_of(
         dry_run,
         range: None,
     };
-    let mut transaction = state.begin().await?;
-    let started = start_run(&mut transaction, definition, &request).await?;
-    transaction.commit().await?;
-    Ok(started)
+    Ok(begin(state, definition, &request).await?)
 }
 
 /// What the form of a pause sends.
@@ -154,17 +129,8 @@ pub(crate) async fn pause_one(
     Path(name): Path<String>,
     Form(form): Form<PauseForm>,
 ) -> poem::Result<Response> {
-    let reason: PauseReason = form
-        .reason
-        .parse()
-        .map_err(|error| Problem::new(Kind::InvalidRequest, format!("reason: {error}")))?;
     let catalog = Catalog::load(&state.jobs).await?;
-    if !catalog.has(&name) {
-        return Err(catalog.unknown(&name).into());
-    }
-    let mut transaction = state.begin().await.map_err(Problem::from)?;
-    pause_source(&mut transaction, &name, &actor, &reason).await.map_err(Problem::from)?;
-    transaction.commit().await.map_err(Problem::from)?;
+    paused(&state, &catalog, &name, &actor, &reason(&form.reason)?).await?;
     Ok(see(&Done::Paused(1).at(&source_page(&name))))
 }
 
@@ -175,41 +141,18 @@ pub(crate) async fn resume_one(
     actor: Data<&Actor>,
     Path(name): Path<String>,
 ) -> poem::Result<Response> {
-    let mut transaction = state.begin().await.map_err(Problem::from)?;
-    let ended =
-        resume_source(&mut transaction, &name, &actor, None).await.map_err(Problem::from)?;
-    transaction.commit().await.map_err(Problem::from)?;
-    match ended {
-        Some(_) => Ok(see(&Done::Resumed(1).at(&source_page(&name)))),
-        None => {
-            let detail = format!("source {name:?} is not paused");
-            Err(Problem::new(Kind::SourceNotPaused, detail).into())
-        }
-    }
+    let name: SourceName = name.parse().map_err(|error| {
+        Problem::new(Kind::InvalidParameter, format!("parameter `name`: {error}"))
+    })?;
+    let name = name.as_str();
+    resumed(&state, name, &actor, None).await?;
+    Ok(see(&Done::Resumed(1).at(&source_page(name))))
 }
 
 /// The page of a run that was begun, or why it was not.
-fn begun(source: &str, started: Started) -> poem::Result<Response> {
-    let id = begun_run(source, started)?;
-    Ok(see(&Done::Started(id).at(&format!("/ui/runs/{id}"))))
-}
-
-/// The run that was begun.
-///
-/// # Errors
-/// Why none was.
-pub(crate) fn begun_run(source: &str, started: Started) -> Result<i64, Problem> {
-    let problem = match started {
-        Started::New(id) | Started::Same(id) => return Ok(id.0),
-        Started::Busy(id) => Problem::run_active(source, id.0),
-        Started::Paused(pause) => Problem::source_paused(&pause),
-        Started::NothingToReplay(nothing) => {
-            Problem::new(Kind::NothingToReplay, nothing.to_string())
-        }
-        Started::NoRange(why) => Problem::new(Kind::InvalidRequest, why),
-        Started::Invalid(problem) => Problem::new(Kind::InvalidJobFile, problem),
-    };
-    Err(problem)
+fn run_page(source: &str, started: Started) -> poem::Result<Response> {
+    let id = begun(source, started)?;
+    Ok(see(&Done::Started(id.0).at(&format!("/ui/runs/{id}"))))
 }
 
 /// The page of a source.

@@ -12,12 +12,8 @@ pub(crate) enum Done {
     StartedSeveral(i64),
     /// A run was cancelled.
     Cancelled(i64),
-    /// So many runs were cancelled.
-    CancelledSeveral(i64),
     /// The failed tasks of a run are tried again.
     Retried(i64),
-    /// So many runs are tried again.
-    RetriedSeveral(i64),
     /// So many sources were paused.
     Paused(i64),
     /// So many sources were resumed.
@@ -26,8 +22,6 @@ pub(crate) enum Done {
     Acknowledged(i64),
     /// A token was revoked.
     Revoked,
-    /// A rate limit was changed.
-    Limited,
 }
 
 impl Done {
@@ -36,14 +30,11 @@ impl Done {
             Self::Started(run) => ("started", run),
             Self::StartedSeveral(runs) => ("started-runs", runs),
             Self::Cancelled(run) => ("cancelled", run),
-            Self::CancelledSeveral(runs) => ("cancelled-runs", runs),
             Self::Retried(run) => ("retried", run),
-            Self::RetriedSeveral(runs) => ("retried-runs", runs),
             Self::Paused(sources) => ("paused", sources),
             Self::Resumed(sources) => ("resumed", sources),
             Self::Acknowledged(changes) => ("acknowledged", changes),
             Self::Revoked => ("revoked", 1),
-            Self::Limited => ("limited", 1),
         }
     }
 
@@ -63,14 +54,11 @@ impl Done {
             Self::Started(number),
             Self::StartedSeveral(number),
             Self::Cancelled(number),
-            Self::CancelledSeveral(number),
             Self::Retried(number),
-            Self::RetriedSeveral(number),
             Self::Paused(number),
             Self::Resumed(number),
             Self::Acknowledged(number),
             Self::Revoked,
-            Self::Limited,
         ]
         .into_iter()
         .find(|done| done.word().0 == word)
@@ -84,16 +72,13 @@ impl fmt::Display for Done {
             Self::Started(run) => write!(f, "Run {run} was started."),
             Self::StartedSeveral(runs) => write!(f, "{runs} run{} started.", s(runs)),
             Self::Cancelled(run) => write!(f, "Run {run} was cancelled."),
-            Self::CancelledSeveral(runs) => write!(f, "{runs} run{} cancelled.", s(runs)),
             Self::Retried(run) => write!(f, "The failed tasks of run {run} are tried again."),
-            Self::RetriedSeveral(runs) => write!(f, "{runs} run{} tried again.", s(runs)),
             Self::Paused(sources) => write!(f, "{sources} source{} paused.", s(sources)),
             Self::Resumed(sources) => write!(f, "{sources} source{} resumed.", s(sources)),
             Self::Acknowledged(changes) => {
                 write!(f, "{changes} change{} acknowledged.", s(changes))
             }
             Self::Revoked => f.write_str("The token was revoked."),
-            Self::Limited => f.write_str("The rate limit was changed."),
         }
     }
 }

@@ -112,7 +112,8 @@ fn time(at: DateTime<Utc>, text: &str) -> Html {
 pub(crate) fn duration(length: Duration) -> String {
     let seconds = length.as_secs();
     match seconds {
-        0..10 => format!("{:.1} s", length.as_secs_f64()),
+        0 => format!("{} ms", length.as_millis()),
+        1..10 => format!("{:.1} s", length.as_secs_f64()),
         10..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),
         3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
@@ -172,7 +173,7 @@ mod tests {
     fn lengths_are_short() {
         let texts =
             [0.25, 12.9, 61.0, 3700.0, 200_000.0].map(|s| duration(Duration::from_secs_f64(s)));
-        assert_eq!(texts, ["0.2 s", "12 s", "1 min", "1 h 1 min", "2 d"]);
+        assert_eq!(texts, ["250 ms", "12 s", "1 min", "1 h 1 min", "2 d"]);
     }
 
     #[test]

@@ -65,8 +65,10 @@ impl Live {
         tokio::spawn(async move {
             loop {
                 let topics = live.topics().await;
-                let ended = live.seen.receiver_count() == 0 || live.stopping.is_cancelled();
+                let mut ended = false;
                 live.seen.send_modify(|seen| {
+                    // Who begins to listen behind this looks by itself.
+                    ended = live.seen.receiver_count() == 0 || live.stopping.is_cancelled();
                     seen.looks += 1;
                     seen.is_watched = !ended;
                     if let Some(topics) = topics {
@@ -99,27 +101,26 @@ impl Live {
         }
     }
 
-    /// A `changed` for each change of these topics, and a `hello` at once.
+    /// A `hello` once it is known what there is, and a `changed` for each change of these topics from then on.
     fn changes(
         &self,
         permit: OwnedSemaphorePermit,
         topics: String,
     ) -> impl Stream<Item = Event> + use<> {
         let mut seen = self.seen.subscribe();
+        seen.mark_unchanged();
         self.look();
-        let told = seen.borrow_and_update().clone();
-        let until = Instant::now() + LIFETIME;
-        let following =
-            Following { permit, seen, told, topics, until, stopping: self.stopping.clone() };
-        stream::once(async { Event::message("").event_type("hello") })
-            .chain(stream::unfold(following, Following::next))
+        let (until, stopping) = (Instant::now() + LIFETIME, self.stopping.clone());
+        let following = Following { permit, seen, told: None, topics, until, stopping };
+        stream::unfold(following, Following::next)
     }
 }
 
 struct Following {
     permit: OwnedSemaphorePermit,
     seen: watch::Receiver<Seen>,
-    told: Seen,
+    /// `None` before the first look.
+    told: Option<Seen>,
     topics: String,
     until: Instant,
     stopping: CancellationToken,
@@ -134,26 +135,25 @@ impl Following {
                 () = self.stopping.cancelled() => return None,
             }
             let now = self.seen.borrow_and_update().clone();
-            // The first look has nothing before it: what a page shows is as new.
-            let is_first = self.told.looks == 0;
-            let changed = !is_first && self.has_changed(&now);
-            if is_first || changed {
-                self.told = now;
-            }
-            if changed {
-                return Some((Event::message("").event_type("changed"), self));
-            }
+            let event = match &self.told {
+                None => "hello",
+                Some(told) if self.has_changed(told, &now) => "changed",
+                Some(_) => continue,
+            };
+            self.told = Some(now);
+            return Some((Event::message("").event_type(event), self));
         }
     }
 
-    fn has_changed(&self, now: &Seen) -> bool {
+    fn has_changed(&self, told: &Seen, now: &Seen) -> bool {
         let _held = &self.permit;
+        let (before, after) = (&told.topics, &now.topics);
         self.topics.split(',').any(|topic| match topic {
-            "runs" => self.told.topics.runs != now.topics.runs,
-            "sources" => self.told.topics.sources != now.topics.sources,
-            "quarantine" => self.told.topics.quarantine != now.topics.quarantine,
-            "drift" => self.told.topics.drift != now.topics.drift,
-            "system" => now.looks >= self.told.looks + SYSTEM,
+            "runs" => before.runs != after.runs,
+            "sources" => before.sources != after.sources,
+            "quarantine" => before.quarantine != after.quarantine,
+            "drift" => before.drift != after.drift,
+            "system" => now.looks >= told.looks + SYSTEM,
             _ => false,
         })
     }

@@ -13,6 +13,7 @@ pub(crate) mod live;
 mod marked;
 mod origin;
 mod pages;
+mod query;
 mod run_rows;
 mod session;
 mod shell;
@@ -65,6 +66,12 @@ pub(crate) fn routes(live: live::Live) -> impl Endpoint {
         .data(live)
 }
 
+/// Whether a person looks, who is led to the console whoever they are: it asks for a token by itself.
+fn is_browser(request: &Request) -> bool {
+    request.method() == Method::GET
+        && request.header("accept").is_some_and(|accept| accept.contains("text/html"))
+}
+
 /// Shows refusals of requests to the console as pages, and leads whoever is not signed in to the login.
 pub(crate) struct Pages<E>(pub(crate) E);
 
@@ -73,6 +80,9 @@ impl<E: Endpoint> Endpoint for Pages<E> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let path = request.uri().path().to_owned();
+        if path == "/" && is_browser(&request) {
+            return Ok(see("/ui/"));
+        }
         if !required_scope::is_console(&path) {
             return Ok(self.0.call(request).await?.into_response());
         }

@@ -1,7 +1,6 @@
 //! Owns signing in and out: a token becomes a session, which a cookie names.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,45 +15,45 @@ use serde::Deserialize;
 
 use super::shell::{Shell, page, page_with, see};
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::rate_limit::Client;
 use crate::api::http::session_cookie;
 use crate::api::http::token_cache::{Caller, TokenCache, session_hash};
 use crate::api::state::ApiState;
 use crate::db::console_sessions;
 
-/// A secret is random and long, so nobody guesses one; but nobody has to be let try.
+/// So many tokens that are not good are told so. A secret is random and long, so nobody guesses one; but nobody has to be
+/// let try.
 const ATTEMPTS: u32 = 10;
 /// In so long.
 const WINDOW: Duration = Duration::from_secs(60);
-/// More addresses than this are not remembered at a time.
-const ADDRESSES: usize = 10_000;
+/// More clients than this are not remembered at a time: memory has an end.
+const CLIENTS: usize = 10_000;
 
-/// How often somebody tried to sign in from each address; cheap to clone.
+/// How often each client tried to sign in with a token that is not good; cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Attempts(Arc<Mutex<HashMap<Option<IpAddr>, Window>>>);
+pub(crate) struct Attempts(Arc<Mutex<HashMap<Client, Window>>>);
 
 /// Since when, and how often.
 type Window = (Instant, u32);
 
 impl Attempts {
-    /// Counts one more that failed.
-    fn failed(&self, address: Option<IpAddr>) {
+    /// Counts one more that failed, or says how long the client has to wait before the next is told so.
+    fn failed(&self, client: Client) -> Result<(), Duration> {
         let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if attempts.len() >= ADDRESSES {
+        if attempts.len() >= CLIENTS && !attempts.contains_key(&client) {
             attempts.retain(|_, (since, _)| since.elapsed() < WINDOW);
+            if attempts.len() >= CLIENTS {
+                // All of them at once is an attack from many sides: the new ones wait.
+                return Err(WINDOW);
+            }
         }
-        let (since, times) = attempts.entry(address).or_insert((Instant::now(), 0));
-        if since.elapsed() >= WINDOW {
+        let (since, times) = attempts.entry(client).or_insert((Instant::now(), 0));
+        let left = WINDOW.saturating_sub(since.elapsed());
+        if left.is_zero() {
             (*since, *times) = (Instant::now(), 0);
         }
         *times = times.saturating_add(1);
-    }
-
-    /// How long one at this address has to wait.
-    fn wait(&self, address: Option<IpAddr>) -> Option<Duration> {
-        let attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, times) = attempts.get(&address)?;
-        let left = WINDOW.checked_sub(since.elapsed())?;
-        (*times >= ATTEMPTS).then_some(left)
+        if *times > ATTEMPTS { Err(left) } else { Ok(()) }
     }
 }
 
@@ -107,16 +106,22 @@ pub(crate) async fn sign_in(
         let is_https = state.is_https();
         page_with(status, &Login { shell, to: to.clone(), wrong: Some(wrong), is_https })
     };
-    if let Some(wait) = attempts.wait(address) {
-        let seconds = wait.as_secs() + 1;
-        let text = format!("Too many attempts from this address; try again in {seconds} s.");
-        let mut response = wrong(StatusCode::TOO_MANY_REQUESTS, text);
-        response.headers_mut().insert(RETRY_AFTER, seconds.into());
-        return Ok(response);
+    let token = form.token.trim();
+    let mut caller = tokens.caller(Some(token)).await.map_err(|_| Problem::unavailable())?;
+    if !matches!(caller, Caller::Holder(_)) {
+        let client = Client::at(address);
+        if let Err(wait) = attempts.failed(client) {
+            let seconds = wait.as_secs() + 1;
+            let text = format!("Too many attempts from this address; try again in {seconds} s.");
+            let mut response = wrong(StatusCode::TOO_MANY_REQUESTS, text);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            return Ok(response);
+        }
+        // It was made just now perhaps.
+        let again = tokens.who_signs_in(token).await;
+        caller = again.map_err(|_| Problem::unavailable())?;
     }
-    let caller = tokens.who_signs_in(form.token.trim()).await;
-    let Caller::Holder(holder) = caller.map_err(|_| Problem::unavailable())? else {
-        attempts.failed(address);
+    let Caller::Holder(holder) = caller else {
         tracing::warn!(address = ?address, "somebody tried to sign in with a token that is not good");
         let text = "The token is not known, revoked or expired.".to_owned();
         return Ok(wrong(StatusCode::UNAUTHORIZED, text));
@@ -190,12 +195,26 @@ mod tests {
     #[test]
     fn who_fails_too_often_waits_and_nobody_else_does() {
         let attempts = Attempts::default();
-        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().ok());
+        let client = |text: &str| Client::at(text.parse().ok());
         for _ in 0..ATTEMPTS {
-            assert_eq!(attempts.wait(one), None);
-            attempts.failed(one);
+            assert_eq!(attempts.failed(client("192.0.2.1")), Ok(()));
         }
-        assert!(attempts.wait(one).is_some());
-        assert_eq!(attempts.wait(other), None);
+        assert!(attempts.failed(client("192.0.2.1")).is_err());
+        assert_eq!(attempts.failed(client("192.0.2.2")), Ok(()));
+        // A client has a whole network of IPv6.
+        for host in 0..ATTEMPTS {
+            assert_eq!(attempts.failed(client(&format!("2001:db8::{host:x}"))), Ok(()));
+        }
+        assert!(attempts.failed(client("2001:db8::ffff")).is_err());
+    }
+
+    #[test]
+    fn clients_beyond_what_is_remembered_wait() {
+        let attempts = Attempts::default();
+        for number in 0..CLIENTS as u32 {
+            let address = std::net::Ipv4Addr::from(number).into();
+            assert_eq!(attempts.failed(Client::at(Some(address))), Ok(()));
+        }
+        assert!(attempts.failed(Client::at("192.0.2.1".parse().ok())).is_err());
     }
 }

@@ -47,11 +47,9 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    fn of(request: &Request) -> Self {
-        let viewer = request.data::<Viewer>();
-        let done = request.uri().query().and_then(Done::in_query);
+    fn new(path: &str, viewer: Option<&Viewer>, done: Option<Done>) -> Self {
         Self {
-            path: request.uri().path().to_owned(),
+            path: path.to_owned(),
             topics: "",
             who: viewer.map(ToString::to_string),
             scope: viewer.map(|viewer| viewer.scope),
@@ -63,6 +61,12 @@ impl Shell {
             morph: MORPH.address(),
             version: env!("CARGO_PKG_VERSION"),
         }
+    }
+
+    fn of(request: &Request) -> Self {
+        let done = request.uri().query().and_then(Done::in_query);
+        // The router has taken `/ui` off the other.
+        Self::new(request.original_uri().path(), request.data::<Viewer>(), done)
     }
 
     /// The same for a page that follows these topics, separated by commas.
@@ -137,19 +141,7 @@ struct Refusal {
 pub(crate) fn refusal(request: &RefusedRequest, problem: &Problem) -> Response {
     let status = problem.status();
     let page = Refusal {
-        shell: Shell {
-            path: request.path.clone(),
-            topics: "",
-            who: request.viewer.as_ref().map(ToString::to_string),
-            scope: request.viewer.as_ref().map(|viewer| viewer.scope),
-            is_signed_in: request.viewer.is_some(),
-            can_sign_out: request.viewer.as_ref().is_some_and(|viewer| viewer.holder.is_some()),
-            done: None,
-            style: STYLE.address(),
-            script: SCRIPT.address(),
-            morph: MORPH.address(),
-            version: env!("CARGO_PKG_VERSION"),
-        },
+        shell: Shell::new(&request.path, request.viewer.as_ref(), None),
         status: status.as_u16(),
         title: problem.title().to_owned(),
         detail: problem.to_string(),

@@ -149,12 +149,15 @@ impl<E: Endpoint> Auth<E> {
             return self.count(Client::at(address)).map(|()| Actor::address(address));
         };
         let session = session_cookie::in_headers(request.headers());
-        let caller = self.token_cache.viewer(session.as_deref()).await;
+        let mut caller = self.token_cache.viewer(session.as_deref()).await;
         let client = match &caller {
             Ok(Caller::Holder(holder)) => Client::Token(holder.id.clone()),
             _ => Client::at(address),
         };
         self.count(client)?;
+        if let (Ok(Caller::Unauthenticated), Some(session)) = (&caller, session.as_deref()) {
+            caller = self.token_cache.new_viewer(session).await;
+        }
         let (holder, scope) = match caller.map_err(|_| Problem::unavailable())? {
             Caller::Holder(holder) => (Some(holder.clone()), holder.scope),
             Caller::Anybody => {

@@ -67,8 +67,10 @@ impl<E: Endpoint> ErrorHandler<E> {
 }
 
 fn not_allowed(known: Option<&KnownPath>, method: &Method, path: &str) -> Response {
-    // What is not in the document is a page to look at.
-    let mut allowed = known.map_or_else(|| vec![Method::GET], |known| known.methods.clone());
+    // What is not in the document is a page to look at, or what a form of one sends.
+    let of_page =
+        if matches!(*method, Method::GET | Method::HEAD) { Method::POST } else { Method::GET };
+    let mut allowed = known.map_or_else(|| vec![of_page], |known| known.methods.clone());
     if allowed.contains(&Method::GET) {
         allowed.push(Method::HEAD);
     }

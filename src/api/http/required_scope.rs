@@ -28,10 +28,9 @@ pub(crate) fn scope(method: &Method, path: &str) -> Option<Scope> {
 }
 
 /// What of the console needs more than `read`.
-const CONSOLE: [(&str, Scope); 9] = [
+const CONSOLE: [(&str, Scope); 8] = [
     ("/ui/drift/{id}/acknowledge", Scope::Run),
     ("/ui/drift/{id}/replay", Scope::Run),
-    ("/ui/runs", Scope::Run),
     ("/ui/runs/{id}/cancel", Scope::Run),
     ("/ui/runs/{id}/retry", Scope::Run),
     ("/ui/sources/{name}/run", Scope::Run),

@@ -106,6 +106,16 @@ impl TokenCache {
         self.caller_of(Some(token), JUST_NOW).await
     }
 
+    /// Who looks at the console with a session that is not known yet: somebody may have signed in just now, perhaps at
+    /// another process. Asks the database, so it is to be asked of those only who do not ask too often.
+    ///
+    /// # Errors
+    /// [`Unanswered`]
+    pub(crate) async fn new_viewer(&self, session: &str) -> Result<Caller, Unanswered> {
+        self.held(JUST_NOW).await?;
+        self.viewer(Some(session)).await
+    }
+
     /// Has the database asked again by the next request: somebody has signed in or out.
     pub(crate) async fn forget(&self) {
         *self.0.seen.lock().await = None;
@@ -140,13 +150,7 @@ impl TokenCache {
             let is_open = held.tokens.is_empty();
             return Ok(if is_open { Caller::Anybody } else { Caller::Unauthenticated });
         };
-        let hash = session_hash(secret);
-        let mut holder = held.holder(&hash);
-        if holder.is_none() {
-            // Somebody may have signed in just now, perhaps at another process.
-            holder = self.held(JUST_NOW).await?.holder(&hash);
-        }
-        match holder {
+        match held.holder(&session_hash(secret)) {
             Some(holder) => {
                 self.note_use(&holder.id);
                 Ok(Caller::Holder(holder))

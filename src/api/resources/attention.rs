@@ -16,14 +16,13 @@ use crate::api::http::problem::{Declares, Kind, Refusal};
 use crate::api::openapi::enums::string_enums;
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
-use crate::db::quarantine_totals::{self, GroupFilter};
+use crate::db::quarantine_totals;
 use crate::db::source_health::{self, SourceHealth};
 use crate::db::{clock, runs, schemas, totals};
-use crate::domain::run::RunStatus;
 use crate::domain::string_enum::string_enum;
 use crate::queue;
 
-/// The most groups of quarantine and changes of schemas that are looked at.
+/// The most new reasons of quarantine that are named.
 const LOOKED_AT: i64 = 200;
 /// A reason is new for so long.
 const NEW_FOR: chrono::TimeDelta = chrono::TimeDelta::hours(24);
@@ -185,28 +184,21 @@ impl Attention {
             let summary = format!("{name}: the job file cannot be used");
             return about(Need::BrokenJobFile, summary, Some(problem.clone()));
         }
-        let run = source.last_run.as_ref()?;
-        let found = match run.status {
-            RunStatus::Failed => {
-                let times = health.map_or(1, |health| health.failures_in_a_row.max(1));
-                let summary = match times {
-                    1 => format!("{name} failed"),
+        let health = health?;
+        let (need, summary, since) = match health.last_status.as_deref()? {
+            "failed" => {
+                let summary = match health.failures_in_a_row {
+                    ..=1 => format!("{name} failed"),
                     100.. => format!("{name} failed 100 times in a row, or more"),
                     times => format!("{name} failed {times} times in a row"),
                 };
-                about(Need::Failed, summary, run.error.clone())
+                (Need::Failed, summary, health.failing_since)
             }
-            RunStatus::Degraded => {
-                let why = run.stop_reason.clone().or_else(|| run.error.clone());
-                about(Need::Degraded, format!("{name} is degraded"), why)
-            }
-            _ => None,
+            "degraded" => (Need::Degraded, format!("{name} is degraded"), health.last_ended_at),
+            _ => return None,
         };
-        let since = match run.status {
-            RunStatus::Failed => health.and_then(|health| health.failing_since),
-            _ => run.finished_at,
-        };
-        found.map(|found| Self { run_id: Some(run.id), since, ..found })
+        let found = about(need, summary, health.last_note.clone());
+        found.map(|found| Self { run_id: health.last_id, since, ..found })
     }
 
     fn stale(
@@ -246,11 +238,10 @@ impl Attention {
         connection: &mut PgConnection,
         now: DateTime<Utc>,
     ) -> Result<Vec<Self>, sqlx::Error> {
-        let groups =
-            quarantine_totals::groups(connection, GroupFilter::default(), LOOKED_AT).await?;
+        let since = now - NEW_FOR;
+        let groups = quarantine_totals::first_seen_since(connection, since, LOOKED_AT).await?;
         Ok(groups
             .into_iter()
-            .filter(|group| now - group.first_seen_at < NEW_FOR)
             .map(|group| {
                 let place = if group.field.is_empty() { "rows" } else { group.field.as_str() };
                 let rows = if group.rows == 1 { "row" } else { "rows" };

@@ -9,7 +9,7 @@ use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 use sqlx::PgConnection;
 
-use super::lineage::Origin;
+use super::lineage::{Origin, payload_permit};
 use crate::api::http::json_body::OptionalJsonBody;
 use crate::api::http::pagination::Limit;
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
@@ -125,7 +125,7 @@ impl Declares for ListDrift {
 /// `GET /drift/{id}`
 struct GetDrift;
 impl Declares for GetDrift {
-    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownDrift];
+    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownDrift, Kind::Busy];
 }
 
 /// `POST /drift/{id}/acknowledge`
@@ -180,6 +180,7 @@ impl DriftApi {
         /// Its number.
         id: Path<i64>,
     ) -> Result<Json<DriftWithRow>, Refusal<GetDrift>> {
+        let _permit = payload_permit().await?;
         let mut connection = state.connection().await?;
         let row = schema_drift::get(&mut *connection, *id).await?;
         let row = row.ok_or_else(|| unknown(*id))?;

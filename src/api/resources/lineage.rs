@@ -2,6 +2,7 @@
 //! and the job file of then. What is not kept any more is said.
 
 use std::path::Path as FilePath;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
@@ -11,6 +12,8 @@ use poem_openapi::types::Base64;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use sqlx::PgConnection;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::quarantine::{QuarantinedRow, shown};
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
@@ -164,7 +167,7 @@ pub(crate) struct Lineage {
 /// `GET /records/{source}/{external_id}/lineage`
 struct GetLineage;
 impl Declares for GetLineage {
-    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRecord];
+    const KINDS: &'static [Kind] = &[Kind::InvalidParameter, Kind::UnknownRecord, Kind::Busy];
 }
 
 /// The operation that says where a record comes from.
@@ -190,6 +193,7 @@ impl LineageApi {
         /// The record's key, percent-encoded: `a/b` is `a%2Fb`.
         external_id: Path<String>,
     ) -> Result<Json<Lineage>, Refusal<GetLineage>> {
+        let _permit = payload_permit().await?;
         let mut connection = state.connection().await?;
         let record = find_record(&mut connection, source.as_str(), &external_id).await?;
         Ok(Json(Lineage::of(&state, &mut connection, &record).await?))
@@ -320,6 +324,25 @@ impl OriginRun {
 enum Kept {
     Page(String, Value),
     Block(RawBlock, Location),
+}
+
+/// How long one waits for it.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Payloads that are read for somebody at once: each may be as large as a page, and takes a connection meanwhile.
+static PAYLOADS: Semaphore = Semaphore::const_new(3);
+
+/// The right to read a payload, to be had before a connection is.
+///
+/// # Errors
+/// A problem when it is not had within seconds.
+pub(crate) async fn payload_permit() -> Result<SemaphorePermit<'static>, Problem> {
+    match timeout(TIMEOUT, PAYLOADS.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => {
+            let detail = "too many rows are looked up at once; try again";
+            Err(Problem::new(Kind::Busy, detail))
+        }
+    }
 }
 
 impl Origin {

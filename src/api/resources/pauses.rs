@@ -108,13 +108,7 @@ impl PausesApi {
     ) -> Result<Json<Pause>, Refusal<PauseSource>> {
         let reason = reason(&body.0.reason)?;
         let catalog = Catalog::load(&state.jobs).await?;
-        if !catalog.has(name.0.as_str()) {
-            return Err(catalog.unknown(name.0.as_str()).into());
-        }
-        let mut transaction = state.begin().await?;
-        let pause = pause_source(&mut transaction, name.0.as_str(), &actor, &reason).await?;
-        transaction.commit().await?;
-        Ok(Json(pause.into()))
+        Ok(Json(paused(&state, &catalog, name.0.as_str(), &actor, &reason).await?.into()))
     }
 
     /// Resume a source
@@ -130,17 +124,53 @@ impl PausesApi {
         body: OptionalJsonBody<ResumeRequest>,
     ) -> Result<Json<Pause>, Refusal<ResumeSource>> {
         let reason = body.0.and_then(|body| body.reason).as_deref().map(reason).transpose()?;
-        let mut transaction = state.begin().await?;
-        let name = name.0.as_str();
-        let pause = resume_source(&mut transaction, name, &actor, reason.as_ref()).await?;
-        transaction.commit().await?;
-        let not_paused =
-            || Problem::new(Kind::SourceNotPaused, format!("source {name:?} is not paused"));
-        Ok(Json(pause.ok_or_else(not_paused)?.into()))
+        Ok(Json(resumed(&state, name.0.as_str(), &actor, reason.as_ref()).await?.into()))
     }
 }
 
-fn reason(text: &str) -> Result<PauseReason, Problem> {
+/// Pauses a source; one that is paused already keeps its pause, which is answered.
+///
+/// # Errors
+/// A problem when there is no such job file, or when the database does not answer.
+pub(crate) async fn paused(
+    state: &ApiState,
+    catalog: &Catalog,
+    name: &str,
+    actor: &Actor,
+    reason: &PauseReason,
+) -> Result<SourcePause, Problem> {
+    if !catalog.has(name) {
+        return Err(catalog.unknown(name));
+    }
+    let mut transaction = state.begin().await?;
+    let pause = pause_source(&mut transaction, name, actor, reason).await?;
+    transaction.commit().await?;
+    Ok(pause)
+}
+
+/// Resumes a source, and answers the pause that ended.
+///
+/// # Errors
+/// A problem when it is not paused, or when the database does not answer.
+pub(crate) async fn resumed(
+    state: &ApiState,
+    name: &str,
+    actor: &Actor,
+    reason: Option<&PauseReason>,
+) -> Result<SourcePause, Problem> {
+    let mut transaction = state.begin().await?;
+    let pause = resume_source(&mut transaction, name, actor, reason).await?;
+    transaction.commit().await?;
+    let not_paused =
+        || Problem::new(Kind::SourceNotPaused, format!("source {name:?} is not paused"));
+    pause.ok_or_else(not_paused)
+}
+
+/// Reads why a source is paused.
+///
+/// # Errors
+/// A problem when it is not one line of 1 to 1000 characters.
+pub(crate) fn reason(text: &str) -> Result<PauseReason, Problem> {
     text.parse().map_err(|error| Problem::new(Kind::InvalidRequest, format!("reason: {error}")))
 }
 

@@ -9,6 +9,7 @@ use super::run::Run;
 use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
+use crate::db::runs;
 use crate::domain::actor::Actor;
 use crate::domain::run::RunId;
 use crate::tasks::accept_deletions::{AcceptOutcome, accept_deletions};
@@ -52,17 +53,7 @@ impl RunControlsApi {
         /// The run's id.
         id: Path<i64>,
     ) -> Result<Json<Run>, Refusal<CancelRun>> {
-        let mut transaction = state.begin().await?;
-        let outcome = cancel_run(&mut transaction, RunId(id.0), &actor).await?;
-        transaction.commit().await?;
-        match outcome {
-            CancelOutcome::Cancelled(run) => Ok(Json(run.into())),
-            CancelOutcome::Ended(run) => {
-                let detail = format!("run {} has ended: {}", id.0, run.status);
-                Err(Problem::new(Kind::RunEnded, detail).into())
-            }
-            CancelOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
-        }
+        Ok(Json(cancelled(&state, &actor, id.0).await?.into()))
     }
 
     /// Retry a failed run
@@ -78,21 +69,7 @@ impl RunControlsApi {
         /// The run's id.
         id: Path<i64>,
     ) -> Result<Json<Run>, Refusal<RetryRun>> {
-        let mut transaction = state.begin().await?;
-        let outcome = retry_run(&mut transaction, RunId(id.0), &actor).await?;
-        transaction.commit().await?;
-        let refused = |detail| Err(Problem::new(Kind::NothingToRetry, detail).into());
-        match outcome {
-            RetryOutcome::Retried(run) => Ok(Json(run.into())),
-            RetryOutcome::NothingFailed(run) => {
-                refused(format!("run {} has no failed task: it is {}", id.0, run.status))
-            }
-            RetryOutcome::Superseded(later) => {
-                refused(format!("run {later} of the source is later than run {}", id.0))
-            }
-            RetryOutcome::Paused(pause) => Err(Problem::source_paused(&pause).into()),
-            RetryOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
-        }
+        Ok(Json(retried(&state, &actor, id.0).await?.into()))
     }
 
     /// Accept the deletions of a run
@@ -122,5 +99,54 @@ impl RunControlsApi {
             }
             AcceptOutcome::Unknown => Err(Problem::unknown_run(id.0).into()),
         }
+    }
+}
+
+/// Cancels a run.
+///
+/// # Errors
+/// A problem when it has ended, when there is no such run, or when the database does not answer.
+pub(crate) async fn cancelled(
+    state: &ApiState,
+    actor: &Actor,
+    id: i64,
+) -> Result<runs::Run, Problem> {
+    let mut transaction = state.begin().await?;
+    let outcome = cancel_run(&mut transaction, RunId(id), actor).await?;
+    transaction.commit().await?;
+    match outcome {
+        CancelOutcome::Cancelled(run) => Ok(run),
+        CancelOutcome::Ended(run) => {
+            let detail = format!("run {id} has ended: {}", run.status);
+            Err(Problem::new(Kind::RunEnded, detail))
+        }
+        CancelOutcome::Unknown => Err(Problem::unknown_run(id)),
+    }
+}
+
+/// Has the failed tasks of a run tried again.
+///
+/// # Errors
+/// A problem when none failed, when a later run has begun or the source is paused, when there is no such run, or when
+/// the database does not answer.
+pub(crate) async fn retried(
+    state: &ApiState,
+    actor: &Actor,
+    id: i64,
+) -> Result<runs::Run, Problem> {
+    let mut transaction = state.begin().await?;
+    let outcome = retry_run(&mut transaction, RunId(id), actor).await?;
+    transaction.commit().await?;
+    let refused = |detail| Err(Problem::new(Kind::NothingToRetry, detail));
+    match outcome {
+        RetryOutcome::Retried(run) => Ok(run),
+        RetryOutcome::NothingFailed(run) => {
+            refused(format!("run {id} has no failed task: it is {}", run.status))
+        }
+        RetryOutcome::Superseded(later) => {
+            refused(format!("run {later} of the source is later than run {id}"))
+        }
+        RetryOutcome::Paused(pause) => Err(Problem::source_paused(&pause)),
+        RetryOutcome::Unknown => Err(Problem::unknown_run(id)),
     }
 }

@@ -258,17 +258,8 @@ pub(crate) async fn answer(
     definition: &Definition,
     started: Started,
 ) -> Result<StartAnswer, Problem> {
-    let (id, is_new) = match started {
-        Started::New(id) => (id, true),
-        Started::Same(id) => (id, false),
-        Started::Busy(id) => return Err(Problem::run_active(definition.source.as_str(), id.0)),
-        Started::Paused(pause) => return Err(Problem::source_paused(&pause)),
-        Started::NothingToReplay(nothing) => {
-            return Err(Problem::new(Kind::NothingToReplay, nothing.to_string()));
-        }
-        Started::NoRange(why) => return Err(Problem::new(Kind::InvalidRequest, why)),
-        Started::Invalid(problem) => return Err(Problem::new(Kind::InvalidJobFile, problem)),
-    };
+    let is_new = matches!(started, Started::New(_));
+    let id = begun(definition.source.as_str(), started)?;
     let mut connection = state.connection().await?;
     let run = runs::get(&mut *connection, id).await?;
     let run = Run::from(run.ok_or_else(|| Problem::unknown_run(id.0))?);
@@ -278,6 +269,23 @@ pub(crate) async fn answer(
     Ok(match is_new {
         false => StartAnswer::Same(Json(Box::new(run)), location),
         true => StartAnswer::Accepted(Json(StartedRuns::Run(Box::new(run))), Some(location)),
+    })
+}
+
+/// The run that was begun, or that the same request began before.
+///
+/// # Errors
+/// A problem that says why none was.
+pub(crate) fn begun(source: &str, started: Started) -> Result<RunId, Problem> {
+    Err(match started {
+        Started::New(id) | Started::Same(id) => return Ok(id),
+        Started::Busy(id) => Problem::run_active(source, id.0),
+        Started::Paused(pause) => Problem::source_paused(&pause),
+        Started::NothingToReplay(nothing) => {
+            Problem::new(Kind::NothingToReplay, nothing.to_string())
+        }
+        Started::NoRange(why) => Problem::new(Kind::InvalidRequest, why),
+        Started::Invalid(problem) => Problem::new(Kind::InvalidJobFile, problem),
     })
 }
 
@@ -305,7 +313,10 @@ async fn start_several(
 }
 
 /// One transaction per source: a source that cannot start does not take back the others.
-async fn begin(
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn begin(
     state: &ApiState,
     definition: &Definition,
     request: &RunRequest<'_>,

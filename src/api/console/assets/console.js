@@ -18,6 +18,11 @@
     if (button) button.textContent = "Theme: " + (theme || "system");
   };
 
+  // Buttons that do nothing without script.
+  const showButtons = () => {
+    for (const hidden of document.querySelectorAll("[data-script]")) hidden.hidden = false;
+  };
+
   // Times: UTC or those of this browser.
   const showTimes = () => {
     const local = kept("times") === "local";
@@ -56,29 +61,30 @@
           callbacks: {
             // What the reader has opened or ticked stays so.
             beforeAttributeUpdated: (name, node) =>
-              !(name === "open" && node.tagName === "DETAILS") && !(name === "checked" || name === "value"),
+              !(name === "open" && node.tagName === "DETAILS")
+              && !((name === "checked" || name === "value") && node.tagName === "INPUT"),
           },
         });
       }
       document.title = page.title;
-      showTimes();
+      showButtons(); showTimes();
     } catch { /* the stream says that the server is away */ } finally {
       asking = false;
       if (again) { again = false; refresh(); }
     }
   };
 
-  let stream = null, lost = null, paused = kept("live") === "paused", opened = false;
+  let stream = null, lost = null, paused = kept("live") === "paused";
   const stop = () => { if (stream) stream.close(); stream = null; };
   const follow = () => {
     const topics = root.dataset.topics;
     if (!topics) return say("");
     if (paused) { stop(); return say("❚❚ paused"); }
     if (document.hidden || stream) return;
-    if (opened) refresh();
-    opened = true;
     stream = new EventSource("/ui/stream?topics=" + encodeURIComponent(topics));
-    stream.onopen = () => { if (lost) refresh(); lost = null; say("● live"); };
+    stream.onopen = () => { lost = null; say("● live"); };
+    // From here on changes are told; what changed since the page was made is seen now.
+    stream.addEventListener("hello", refresh);
     stream.addEventListener("changed", refresh);
     stream.onerror = () => {
       lost = lost || Date.now();
@@ -136,8 +142,7 @@
     }
   });
 
-  for (const hidden of document.querySelectorAll("[data-script]")) hidden.hidden = false;
   const pause = document.getElementById("pause-live");
   if (pause && paused) pause.textContent = "Follow";
-  showTheme(); showTimes(); follow();
+  showTheme(); showButtons(); showTimes(); follow();
 })();

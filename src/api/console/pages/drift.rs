@@ -10,10 +10,12 @@ use crate::api::console::actions::dry_replay;
 use crate::api::console::done::Done;
 use crate::api::console::html::{Html, Tone, ago, badge, exact, number, part};
 use crate::api::console::origin::RawShown;
+use crate::api::console::query::{given, word};
 use crate::api::console::shell::{Shell, page, see};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::resources::catalog::Catalog;
 use crate::api::resources::drift::{self, DriftStatus, first_row, unknown};
+use crate::api::resources::lineage::payload_permit;
 use crate::api::state::ApiState;
 use crate::db::clock;
 use crate::db::schema_drift::{self, DriftFilter, RecordedDrift};
@@ -88,11 +90,11 @@ pub(crate) async fn list(
     Query(query): Query<DriftQuery>,
 ) -> poem::Result<Response> {
     let status = query.status()?;
-    let source = query.source.trim();
+    let after = given("after", &query.after)?.unwrap_or_default();
     let filter = DriftFilter {
-        source: Some(source).filter(|source| !source.is_empty() && !source.contains('\0')),
+        source: given("source", &query.source)?,
         status: status.map(DriftStatus::as_str),
-        after: query.run.map(|run| (run, query.after.as_str())),
+        after: query.run.map(|run| (run, after)),
     };
     let mut connection = state.connection().await.map_err(Problem::from)?;
     let found = schema_drift::list(&mut *connection, filter, CHANGES as i64 + 1).await;
@@ -113,9 +115,9 @@ pub(crate) async fn list(
         shell: shell.following("drift"),
         names: state.jobs.names().unwrap_or_default(),
         statuses: ["open", "acknowledged", "any"].map(|choice| (choice, choice == word)).to_vec(),
-        is_filtered: !source.is_empty() || status != Some(DriftStatus::Open),
+        is_filtered: filter.source.is_some() || status != Some(DriftStatus::Open),
         items: found.into_iter().map(|row| Item::of(row, now)).collect(),
-        source: source.to_owned(),
+        source: filter.source.unwrap_or_default().to_owned(),
         next,
         json,
     }))
@@ -129,6 +131,7 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> poem::Result<Response> {
     let id = drift_id(&id)?;
+    let _permit = payload_permit().await?;
     let mut connection = state.connection().await.map_err(Problem::from)?;
     let row = schema_drift::get(&mut *connection, id).await.map_err(Problem::from)?;
     let row = row.ok_or_else(|| unknown(id))?;
@@ -207,9 +210,7 @@ impl DriftQuery {
         match self.status.as_str() {
             "" => Ok(Some(DriftStatus::Open)),
             "any" => Ok(None),
-            word => word.parse().map(Some).map_err(|error| {
-                Problem::new(Kind::InvalidParameter, format!("parameter `status`: {error}"))
-            }),
+            text => word("status", text),
         }
     }
 

@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use crate::api::console::charts::day_bars;
 use crate::api::console::escape::escaped;
 use crate::api::console::html::{Html, ago, number, part};
+use crate::api::console::query::{given, word};
 use crate::api::console::shell::{Shell, page};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::resources::quarantine::{self, RowStatus, hex};
@@ -76,18 +77,11 @@ pub(crate) async fn list(
     Query(query): Query<QuarantineQuery>,
 ) -> poem::Result<Response> {
     let QuarantineQuery { source, reason, field } = &query;
-    let reason: Option<ReasonCode> = match reason.as_str() {
-        "" => None,
-        word => Some(word.parse().map_err(|error| {
-            Problem::new(Kind::InvalidParameter, format!("parameter `reason`: {error}"))
-        })?),
-    };
-    let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    let (source, field) = (given(source), given(field));
+    let reason: Option<ReasonCode> = word("reason", reason)?;
     let filter = GroupFilter {
-        source: source.as_deref(),
+        source: given("source", source)?,
         reason: reason.map(ReasonCode::as_str),
-        field: field.as_deref(),
+        field: given("field", field)?,
     };
     let mut connection = state.connection().await.map_err(Problem::from)?;
     let read = async {
@@ -111,7 +105,7 @@ pub(crate) async fn list(
         shell: shell.following("quarantine"),
         names: state.jobs.names().unwrap_or_default(),
         reasons: reasons.collect(),
-        is_filtered: source.is_some() || field.is_some() || reason.is_some(),
+        is_filtered: filter.source.is_some() || filter.field.is_some() || reason.is_some(),
         rows: number(groups.iter().map(|group| group.rows).sum::<i64>()),
         groups: groups
             .iter()
@@ -120,8 +114,8 @@ pub(crate) async fn list(
             .collect(),
         more,
         json,
-        source: source.unwrap_or_default(),
-        field: field.unwrap_or_default(),
+        source: filter.source.unwrap_or_default().to_owned(),
+        field: filter.field.unwrap_or_default().to_owned(),
     }))
 }
 
@@ -206,11 +200,6 @@ pub(crate) async fn group(
 ///
 /// # Errors
 /// A problem when it is none.
-pub(crate) fn status_of(word: &str) -> Result<Option<RowStatus>, Problem> {
-    match word {
-        "" => Ok(None),
-        word => word.parse().map(Some).map_err(|error| {
-            Problem::new(Kind::InvalidParameter, format!("parameter `status`: {error}"))
-        }),
-    }
+pub(crate) fn status_of(text: &str) -> Result<Option<RowStatus>, Problem> {
+    word("status", text)
 }

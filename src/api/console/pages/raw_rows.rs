@@ -17,12 +17,10 @@ use crate::db::quarantine_pages::{self, AfterAlike, Alike};
 /// Downloads at once.
 const MOST: usize = 4;
 static ROOM: Semaphore = Semaphore::const_new(MOST);
-/// Rows that are read at a time: a row has 1 MiB at most, …
-const FEWEST_ROWS: i64 = 16;
-/// … and mostly much less.
-const MOST_ROWS: i64 = 1_000;
-/// About the bytes that are read at a time.
-const BYTES: usize = 4 << 20;
+/// The most rows that are read at once, …
+const ROWS: i64 = 1_000;
+/// … and about the most bytes of them.
+const BYTES: i64 = 4 << 20;
 
 /// What the address says.
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +49,6 @@ pub(crate) async fn download(
         fingerprint: hash.to_bytes(),
         status: status.map(|status| status.as_str()),
         after: AfterAlike::default(),
-        limit: FEWEST_ROWS,
         _room: room,
     };
     let name = format!("attachment; filename=\"{hash}.raw\"");
@@ -69,7 +66,6 @@ struct Rows {
     fingerprint: [u8; 16],
     status: Option<&'static str>,
     after: AfterAlike,
-    limit: i64,
     _room: SemaphorePermit<'static>,
 }
 
@@ -96,7 +92,7 @@ impl Rows {
         let alike =
             Alike { source: &self.source, fingerprint: &self.fingerprint, status: self.status };
         let found =
-            quarantine_pages::raws(&mut *connection, alike, &self.after, self.limit).await?;
+            quarantine_pages::raws(&mut *connection, alike, &self.after, (ROWS, BYTES)).await?;
         let Some(last) = found.last() else { return Ok(None) };
         self.after = last.place.clone();
         let mut part = Vec::new();
@@ -104,9 +100,6 @@ impl Rows {
             part.extend_from_slice(&row.raw);
             part.push(b'\n');
         }
-        let each = part.len() / found.len();
-        self.limit = i64::try_from(BYTES / each.max(1)).unwrap_or(MOST_ROWS);
-        self.limit = self.limit.clamp(FEWEST_ROWS, MOST_ROWS);
         Ok(Some(part.into()))
     }
 }

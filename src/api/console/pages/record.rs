@@ -10,7 +10,7 @@ use crate::api::console::html::{Html, Tone, ago, badge, exact, length, part};
 use crate::api::console::origin::RawShown;
 use crate::api::console::shell::{Shell, page};
 use crate::api::http::problem::Problem;
-use crate::api::resources::lineage::{Lineage, OriginRun, OriginTask, find_record};
+use crate::api::resources::lineage::{Lineage, OriginRun, OriginTask, find_record, payload_permit};
 use crate::api::resources::quarantine::QuarantinedRow;
 use crate::api::state::ApiState;
 use crate::db::{clock, definitions};
@@ -80,6 +80,7 @@ pub(crate) async fn show(
     state: Data<&ApiState>,
     Path((source, key)): Path<(String, String)>,
 ) -> poem::Result<Response> {
+    let _permit = payload_permit().await?;
     let mut connection = state.connection().await.map_err(Problem::from)?;
     let record = find_record(&mut connection, &source, &key).await?;
     let lineage = Lineage::of(&state, &mut connection, &record).await?;

@@ -4,12 +4,12 @@ use poem::web::{Data, Path};
 use poem::{Response, handler};
 
 use super::quarantine::group;
-use crate::api::console::actions::begun_run;
 use crate::api::console::done::Done;
 use crate::api::console::shell::see;
 use crate::api::http::problem::Problem;
 use crate::api::resources::catalog::Catalog;
 use crate::api::resources::redrive::started;
+use crate::api::resources::start_runs::begun;
 use crate::api::state::ApiState;
 use crate::domain::run::Trigger;
 use crate::tasks::redrive::RedriveRequest;
@@ -47,5 +47,5 @@ async fn begin(state: &ApiState, fingerprint: &str, is_dry: bool) -> Result<i64,
         idempotency_key: None,
         dry_run: is_dry,
     };
-    begun_run(&group.source, started(state, definition, request).await?)
+    Ok(begun(&group.source, started(state, definition, request).await?)?.0)
 }

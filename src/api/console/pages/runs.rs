@@ -6,9 +6,10 @@ use poem::{Response, handler};
 use serde::Deserialize;
 
 use crate::api::console::html::part;
+use crate::api::console::query::{given, word};
 use crate::api::console::run_rows::RunRow;
 use crate::api::console::shell::{Shell, page};
-use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::problem::Problem;
 use crate::api::state::ApiState;
 use crate::db::clock;
 use crate::db::runs::{self, RunFilter};
@@ -43,7 +44,8 @@ struct Runs {
     runs: Vec<RunRow>,
     is_filtered: bool,
     next: Option<String>,
-    json: String,
+    /// The same question to the API, where that knows all of the filters.
+    json: Option<String>,
 }
 
 /// `GET /ui/runs`
@@ -67,7 +69,11 @@ pub(crate) async fn list(
             json.push(format!("{name}={}", part(value)));
         }
     }
-    let json = if json.is_empty() { String::new() } else { format!("?{}", json.join("&")) };
+    let is_known = [&query.not_source, &query.mode, &query.trigger].iter().all(|of| of.is_empty());
+    let json = is_known.then(|| match json.is_empty() {
+        true => String::new(),
+        false => format!("?{}", json.join("&")),
+    });
     Ok(page(&Runs {
         shell: shell.following("runs"),
         names: state.jobs.names().unwrap_or_default(),
@@ -94,8 +100,8 @@ impl RunsQuery {
     /// A problem that names the parameter.
     pub(crate) fn filter(&self) -> Result<RunFilter, Problem> {
         Ok(RunFilter {
-            source: given(&self.source),
-            not_source: given(&self.not_source),
+            source: given("source", &self.source)?.map(str::to_owned),
+            not_source: given("not_source", &self.not_source)?.map(str::to_owned),
             status: word("status", &self.status)?,
             mode: word("mode", &self.mode)?,
             trigger: word("trigger", &self.trigger)?,
@@ -124,17 +130,4 @@ impl RunsQuery {
         pairs.extend(before.map(|before| format!("before={before}")));
         format!("/ui/runs?{}", pairs.join("&"))
     }
-}
-
-fn given(text: &str) -> Option<String> {
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-fn word<T: std::str::FromStr<Err = E>, E: std::fmt::Display>(
-    name: &str,
-    text: &str,
-) -> Result<Option<T>, Problem> {
-    given(text).map(|text| text.parse()).transpose().map_err(|error: E| {
-        Problem::new(Kind::InvalidParameter, format!("parameter `{name}`: {error}"))
-    })
 }

@@ -19,7 +19,8 @@ use crate::domain::token::{Scope, TokenId};
 use crate::queue::{self, Depth, Worker};
 
 const WORKERS: i64 = 200;
-const TABLES: i64 = 12;
+/// More than there are.
+const TABLES: i64 = 100;
 const LIMITS: i64 = 200;
 
 #[derive(Template)]
@@ -40,7 +41,6 @@ struct WorkerRow {
     queue: String,
     busy: String,
     seen: Html,
-    started: Option<Html>,
 }
 
 struct QueueRow {
@@ -84,7 +84,7 @@ pub(crate) async fn show(shell: Shell, state: Data<&ApiState>) -> poem::Result<R
         let limits = rate_limits::list(&mut *connection, None, None, LIMITS).await?;
         let tokens = api_tokens::list(&mut *connection).await?;
         let oldest = storage::oldest_transaction(&mut *connection).await?;
-        let tables = storage::largest_tables(&mut *connection, TABLES).await?;
+        let tables = storage::largest_tables(&mut *connection, queue::SCHEMA, TABLES).await?;
         Ok::<_, sqlx::Error>((now, workers, queues, limits, tokens, oldest, tables))
     };
     let (now, workers, queues, limits, tokens, oldest, tables) =
@@ -130,7 +130,6 @@ impl WorkerRow {
             queue: worker.queue,
             busy: number(worker.busy),
             seen: ago(worker.last_seen, now),
-            started: worker.started_at.map(|at| ago(at, now)),
         }
     }
 }
