@@ -355,7 +355,7 @@ pub trait Survey<R: RowReader> {
 
     /// What the row that was passed last is, if the rows behind it are not those of the table in front of it: of the file no
     /// more is read.
-    fn refusal(&self) -> Option<&str> {
+    fn refusal(&self) -> Option<Refusal<'_>> {
         None
     }
 
@@ -372,6 +372,15 @@ pub trait Survey<R: RowReader> {
     /// # Errors
     /// Permanent, when that shows that the file was not understood.
     fn finish(self, file: &str, rows: i64, layout: Layout) -> Result<Surveyed, SourceError>;
+}
+
+/// Why a file is not read on.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'s> {
+    /// What the row is.
+    pub what: &'s str,
+    /// What makes it a row as any other, if it is one.
+    pub if_data: &'static str,
 }
 
 /// What a survey found.

@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::damage::{damaged, is_damage};
-use super::format::{Alike, Doubts, HELD_ROW_BYTES, Head, Memo, RowFormat, RowReader, Survey};
+use super::format::{
+    Alike, Doubts, HELD_ROW_BYTES, Head, Memo, Refusal, RowFormat, RowReader, Survey,
+};
 use super::readable::{self, Readable, Text, readable};
 use super::store::{FileState, Store, whole_micros};
 use super::stream::Stream;
@@ -266,15 +268,16 @@ pub(super) fn refuse_other_table<R: RowReader>(
     path: &Path,
     stream: &mut Stream<'_>,
 ) -> Result<(), SourceError> {
-    let Some(what) = survey.refusal() else { return Ok(()) };
+    let Some(Refusal { what, if_data }) = survey.refusal() else { return Ok(()) };
     let line = stream.lines() + 1;
     let message = format!(
         "{}: the row at line {line} {what}: the rows behind it would be read under the wrong columns",
         path.display()
     );
-    Err(SourceError::new(SourceErrorKind::InvalidFile, message).advise(
-        "make two files of it, the second from that line on; if the row is data, csv.header = false takes no row for a header",
-    ))
+    let advice = format!(
+        "make two files of it, the second from that line on; if the row is data, {if_data}"
+    );
+    Err(SourceError::new(SourceErrorKind::InvalidFile, message).advise(advice))
 }
 
 /// The state of the pass between two rows.

@@ -7,7 +7,7 @@ use super::header_rows;
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header, TABLE};
 use super::preamble::{Preamble, lines_above_header, lines_above_tall_header};
-use super::repeated::{self, HeaderRow};
+use super::repeated::{self, HeaderRow, Sample};
 use super::row::{CsvReader, RowBuffer};
 use super::sniff::{self, Known, SAMPLE, Sniffed};
 use super::width;
@@ -126,15 +126,15 @@ impl Beginning<'_> {
             let (header_end, first_row) = (text.len(), text.len());
             return Ok(Some(Head { layout: layout.store()?, header_end, first_row }));
         }
-        repeated::lines_above(&params, &mut layout, &text[mark..start], header)?;
+        let end = text.len().min(start + SAMPLE);
+        let sample = Sample { text: &text[start..end], is_all: complete && end == text.len() };
+        repeated::lines_above(&params, &mut layout, &text[mark..start], header, sample)?;
         let grammar = layout.grammar(layout.encoding()?);
         let Some(blank) = grammar.blank_lines(&text[header_end..], complete) else {
             return Ok(None);
         };
-        if header == 0 && grammar.headers_within(&text[header_end..header_end + blank]) > 0 {
-            let note = "the first row repeats the columns' names, and is no record";
-            layout.notes.push(note.to_owned());
-        }
+        let again = grammar.headers_within(&text[header_end..header_end + blank]);
+        layout.notes.extend(header_rows::again(again, header > 0));
         Ok(Some(Head { layout: layout.store()?, header_end, first_row: header_end + blank }))
     }
 

@@ -168,6 +168,14 @@ impl NamesOfRow {
     }
 }
 
+/// So many names that are written otherwise, or stand in another order, are no row of data.
+const MANY: usize = 3;
+
+/// Whether these rows have so many names that they are known again however they are written.
+pub(super) fn are_many(rows: &[Vec<String>]) -> bool {
+    rows.iter().flatten().filter(|cell| !visible(cell).is_empty()).count() >= MANY
+}
+
 /// Whether these rows can be told from rows of data by their names: there are letters in two of them, or in one if it is
 /// that of a `mapped` column.
 pub(super) fn tell(rows: &[Vec<String>], mapped: bool) -> bool {
@@ -176,7 +184,8 @@ pub(super) fn tell(rows: &[Vec<String>], mapped: bool) -> bool {
     names().count() >= 2 && with_letters >= if mapped { 1 } else { 2 }
 }
 
-fn tells(name: &str) -> bool {
+/// Whether a name has letters: rows of numbers may be the same as names that have none.
+pub(super) fn tells(name: &str) -> bool {
     fold(name).contains(char::is_alphabetic)
 }
 

@@ -31,6 +31,19 @@ pub(super) fn lines_above(known: u32, lines: u32) -> String {
     )
 }
 
+/// What is said of headers in front of the first row, so many of them, below the header if there is one.
+pub(super) fn again(headers: usize, is_below: bool) -> Option<String> {
+    Some(match (headers, is_below) {
+        (0, _) => return None,
+        (1, false) => "the first row repeats the columns' names, and is no record".to_owned(),
+        (1, true) => "the row below the header repeats it, and is no record".to_owned(),
+        (_, false) => {
+            format!("the first {headers} rows repeat the columns' names, and are no records")
+        }
+        (_, true) => format!("the {headers} rows below the header repeat it, and are no records"),
+    })
+}
+
 /// Where the lines begin that may be the rows of a header above its last one, the last of them first.
 pub(super) fn starts_of_lines(text: &[u8]) -> Vec<usize> {
     let mut starts = Vec::new();

@@ -60,6 +60,12 @@ pub(super) struct CsvLayout {
     /// The names of headers that may be repeated and written otherwise: the cells of the rows of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub header_names: Vec<Vec<Vec<String>>>,
+    /// Lines without their quotes that may be headers, and may be rows as well: such a row is read, and told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubtful_lines: Vec<String>,
+    /// The same of names, as [`Self::header_names`] has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubtful_names: Vec<Vec<Vec<String>>>,
     /// What reading the whole file showed to be a wrong guess, see [`super::doubts`].
     #[serde(default, skip_serializing_if = "is_none")]
     pub doubts: u8,
@@ -107,6 +113,8 @@ impl CsvLayout {
             repeated_header: None,
             repeated_lines: Vec::new(),
             header_names: Vec::new(),
+            doubtful_lines: Vec::new(),
+            doubtful_names: Vec::new(),
             doubts: 0,
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -122,6 +130,7 @@ impl CsvLayout {
             delimiters: self.skip_empty_rows && self.columns.len() > 1,
             headers: Headers::new(several.chain(one)),
             names: self.names(encoding),
+            doubtful: self.doubtful_lines.iter().map(|row| line(row).into_boxed_slice()).collect(),
             ..Blank::of(self.columns.len())
         };
         Grammar::new(&self.dialect, blank, self.max_row_bytes)
@@ -132,7 +141,12 @@ impl CsvLayout {
         HeaderNames::new(&self.header_names, encoding)
     }
 
-    /// The same where a CR alone ends lines, if it does not here.
+    /// The names of headers that may be rows as well.
+    pub fn doubtful_names(&self, encoding: &'static Encoding) -> Option<HeaderNames> {
+        HeaderNames::new(&self.doubtful_names, encoding)
+    }
+
+    /// The grammar where a CR alone ends lines, if it does not here.
     pub fn any_line_ends(&self, encoding: &'static Encoding) -> Option<Grammar> {
         let dialect = Dialect { line_end: LineEnd::Any, ..self.dialect.clone() };
         let lf = self.dialect.line_end == LineEnd::Lf && self.columns.len() > 1;
@@ -179,6 +193,8 @@ impl CsvLayout {
         };
         let of_today = Self {
             header_names: Vec::new(),
+            doubtful_lines: Vec::new(),
+            doubtful_names: Vec::new(),
             notes: old.notes.clone(),
             warnings: old.warnings.clone(),
             ..self.clone()
@@ -190,6 +206,8 @@ impl CsvLayout {
         let before = Self {
             dialect: Dialect { stray_quotes, ..self.dialect.clone() },
             header_names: Vec::new(),
+            doubtful_lines: Vec::new(),
+            doubtful_names: Vec::new(),
             skip_empty_rows: false,
             repeated_header: None,
             repeated_lines: Vec::new(),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::grammar::Field;
-use super::header_names::{NamesOfRow, Order};
+use super::header_names::{HeaderNames, NamesOfRow, Order, tells};
 use super::params::{CsvParams, Header};
 use super::row::{CsvReader, RowBuffer};
 use crate::domain::text::quoted;
@@ -31,6 +31,8 @@ pub(super) struct OtherHeader {
     second: bool,
     /// Rows that are one of several of a header, without the others.
     pub lone_rows: usize,
+    /// Rows that may be headers.
+    pub doubtful_rows: usize,
 }
 
 impl OtherHeader {
@@ -45,6 +47,7 @@ impl OtherHeader {
             refusal: None,
             second: false,
             lone_rows: 0,
+            doubtful_rows: 0,
         }
     }
 
@@ -65,10 +68,41 @@ impl OtherHeader {
     /// Looks at a row.
     pub fn row(&mut self, reader: &CsvReader, content: &[u8], buffer: &mut RowBuffer) {
         self.rows += 1;
-        let Some(names) = reader.names() else { return };
-        if self.refusal.is_some() || self.rows == 1 && self.by_names {
+        if self.refusal.is_some() {
             return;
         }
+        if reader.grammar.is_doubtful_line(content) {
+            self.doubtful_rows += 1;
+            return;
+        }
+        if self.rows == 1 && self.by_names {
+            return;
+        }
+        let found = reader.names().and_then(|names| self.look(reader, names, content, buffer));
+        match found {
+            Some(Found::Other(what)) => self.refusal = Some(what),
+            Some(Found::Same) => self.lone_rows += 1,
+            Some(Found::Second) => self.second = true,
+            Some(Found::Doubtful) => self.doubtful_rows += 1,
+            None => {
+                let names = reader.doubtful_names();
+                match names.and_then(|names| self.look(reader, names, content, buffer)) {
+                    Some(Found::Second) => self.second = true,
+                    Some(_) => self.doubtful_rows += 1,
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// What a row is among these names.
+    fn look(
+        &mut self,
+        reader: &CsvReader,
+        names: &HeaderNames,
+        content: &[u8],
+        buffer: &mut RowBuffer,
+    ) -> Option<Found> {
         reader.grammar.first_fields(content, LOOKED_AT, &mut self.fields);
         let bytes = |field: &Field| &content[field.start as usize..field.end as usize];
         let mut begins = self.fields.iter().map(bytes).filter(|cell| names.may_have(cell));
@@ -77,21 +111,17 @@ impl OtherHeader {
             names.ways().flatten().any(|row| row.has(&cell))
         };
         if !begins.any(has) || content.len() > reader.grammar.max_row() {
-            return;
+            return None;
         }
         for row in names.ways().flatten().filter(|row| row.len() > 1) {
             match reader.grammar.order(names, row, content, &mut self.fields) {
                 Some(Order::Other) => {
                     let cells = self.fields.iter().map(|field| names.text(bytes(field)));
                     let cells = shown(&cells.collect::<Vec<_>>());
-                    self.refusal =
-                        Some(format!("has the header's names in another order ({cells})"));
-                    return;
+                    let what = format!("has the header's names in another order ({cells})");
+                    return Some(Found::Other(what));
                 }
-                Some(Order::Same) => {
-                    self.lone_rows += 1;
-                    return;
-                }
+                Some(Order::Same) => return Some(Found::Same),
                 None => {}
             }
         }
@@ -99,20 +129,20 @@ impl OtherHeader {
         let mut whole = names.ways().filter_map(|rows| <&[NamesOfRow; 1]>::try_from(rows).ok());
         let of_others = whole.find_map(|[row]| self.of_other_columns(row, &cells));
         // One of another width is set aside, and so are the rows behind it.
-        let Some(in_place) = of_others.filter(|_| reader.read(content, buffer).is_ok()) else {
-            return;
-        };
-        if in_place && self.rows == 1 {
-            self.second = true;
+        let Shared { in_place, is_told } =
+            of_others.filter(|_| reader.read(content, buffer).is_ok())?;
+        Some(if in_place && self.rows == 1 {
+            Found::Second
+        } else if is_told {
+            Found::Other(format!("looks like a header of other columns ({})", shown(&cells)))
         } else {
-            self.refusal =
-                Some(format!("looks like a header of other columns ({})", shown(&cells)));
-        }
+            Found::Doubtful
+        })
     }
 
-    /// Whether the cells are a header that has some of these names, and whether each is at its place: half of them, with all
-    /// columns without which no file is read, or two thirds.
-    fn of_other_columns(&self, row: &NamesOfRow, cells: &[Cow<'_, str>]) -> Option<bool> {
+    /// How the cells are a header that has some of these names: half of them, with all columns without which no file is
+    /// read, or two thirds.
+    fn of_other_columns(&self, row: &NamesOfRow, cells: &[Cow<'_, str>]) -> Option<Shared> {
         let (shared, in_place) = row.shared(cells);
         let filled = cells.iter().filter(|cell| !cell.trim().is_empty()).count();
         let are_most = match self.any_needed {
@@ -124,8 +154,30 @@ impl OtherHeader {
         }
         let names: Vec<String> = cells.iter().map(|cell| cell.trim().to_owned()).collect();
         let (found, has_needed) = columns::located(&names, &self.wanted);
-        (found > 0 && has_needed).then_some(in_place)
+        let is_told = shared > 2 || cells.iter().all(|cell| row.has(cell) || tells(cell));
+        (found > 0 && has_needed).then_some(Shared { in_place, is_told })
     }
+}
+
+/// What a row is.
+enum Found {
+    /// The names of a header.
+    Same,
+    /// What it is if it is another header, from which on the rows are others.
+    Other(String),
+    /// Another header, or a row.
+    Doubtful,
+    /// Another header of the same columns.
+    Second,
+}
+
+/// How a row has some of the names of a header.
+#[derive(Clone, Copy)]
+struct Shared {
+    /// Whether each of these stands at its place.
+    in_place: bool,
+    /// Whether it is no row of data: more than two are names, or the others may be.
+    is_told: bool,
 }
 
 fn shown(cells: &[Cow<'_, str>]) -> String {

@@ -3,15 +3,28 @@
 use encoding_rs::Encoding;
 
 use super::dialect::LineEnd;
-use super::grammar::{Blank, Field, Grammar};
+use super::grammar::{Blank, Field, Grammar, NoCloseMemo};
 use super::header::first_row;
-use super::header_names::tell;
+use super::header_names::{are_many, tell, tells};
 use super::layout::CsvLayout;
 use super::params::{CsvParams, Header};
+use crate::sources::files::columns::fold;
 use crate::sources::{FirstRow, SourceError};
 
 /// The most bytes of lines that are looked for again between rows.
 const MOST: usize = 64 << 10;
+
+/// So many rows tell whether a line above them is a header.
+const LOOKED_AT: usize = 1_000;
+
+/// The beginning of a table.
+#[derive(Clone, Copy)]
+pub(super) struct Sample<'t> {
+    /// From its header on, if it has one.
+    pub text: &'t [u8],
+    /// Whether nothing follows.
+    pub is_all: bool,
+}
 
 /// A row of the header.
 pub(super) struct HeaderRow<'t> {
@@ -22,7 +35,7 @@ pub(super) struct HeaderRow<'t> {
 }
 
 /// Notes in the layout of a table of several columns how its header may be repeated: as a whole, and each of its rows that
-/// has the columns without which no file is read, so that it can be no data.
+/// has the columns without which no file is read, so that it can be no data. What may be data is read, and told.
 pub(super) fn decide(
     header: &Header,
     layout: &mut CsvLayout,
@@ -34,10 +47,15 @@ pub(super) fn decide(
         return Ok(());
     }
     let encoding = layout.encoding()?;
-    layout.header_names = names(header, rows, located);
+    (layout.header_names, layout.doubtful_names) = names(header, rows, located);
     if let Header::Names(names) = header {
-        let row = named(names, layout, encoding, sample);
-        layout.repeated_header = lines(layout, encoding, &row).and_then(only);
+        let (row, is_there) = named(names, layout, encoding, sample);
+        let line = lines(layout, encoding, &row).and_then(only);
+        let given = std::slice::from_ref(names);
+        match tell(given, true) && (is_there || are_many(given)) {
+            true => layout.repeated_header = line,
+            false => layout.doubtful_lines.extend(line),
+        }
         return Ok(());
     }
     let text = |row: &HeaderRow<'_>| {
@@ -49,13 +67,18 @@ pub(super) fn decide(
     if all.iter().map(String::len).sum::<usize>() > MOST {
         return Ok(());
     }
+    let has_letters = |row: &HeaderRow<'_>| row.cells.iter().any(|name| tells(name));
+    if !rows.iter().any(has_letters) {
+        layout.doubtful_lines = all;
+        return Ok(());
+    }
     match <[String; 1]>::try_from(all) {
         Ok([row]) => layout.repeated_header = Some(row),
         Err(all) => {
             layout.repeated_lines.push(all);
             let names_all = |row: &HeaderRow<'_>| {
                 let (found, has_needed) = located(&row.cells);
-                found > 0 && has_needed
+                found > 0 && has_needed && has_letters(row)
             };
             let several = rows.len() > 1;
             let alone = rows.iter().zip(of_rows).filter(|(row, _)| several && names_all(row));
@@ -66,12 +89,15 @@ pub(super) fn decide(
     Ok(())
 }
 
-/// The names by which the header is known when they are written otherwise.
+/// The names of headers.
+type Names = Vec<Vec<Vec<String>>>;
+
+/// The names by which the header is known when they are written otherwise, and those that may be data then.
 fn names(
     header: &Header,
     rows: &[HeaderRow<'_>],
     located: &dyn Fn(&[String]) -> (usize, bool),
-) -> Vec<Vec<Vec<String>>> {
+) -> (Names, Names) {
     let rows: Vec<Vec<String>> = match header {
         Header::Names(names) => vec![names.clone()],
         _ => rows.iter().map(|row| row.cells.clone()).collect(),
@@ -85,41 +111,53 @@ fn names(
     let ways = std::iter::once(rows).chain(alone);
     let told = ways.filter(|rows| tell(rows, rows.iter().any(is_mapped)));
     let bytes = |rows: &Vec<Vec<String>>| rows.iter().flatten().map(String::len).sum::<usize>();
-    told.filter(|rows| bytes(rows) <= MOST).collect()
+    told.filter(|rows| bytes(rows) <= MOST).partition(|rows| are_many(rows))
 }
 
-/// The header of a file whose columns the job file names: its first row, if that is one, or these names.
+/// The header of a file whose columns the job file names: its first row, if that is one, or these names; and whether it is
+/// the first row.
 fn named(
     names: &[String],
     layout: &CsvLayout,
     encoding: &'static Encoding,
     sample: &[u8],
-) -> String {
+) -> (String, bool) {
     let grammar: Grammar = layout.grammar(encoding);
     let blank = grammar.blank_lines(sample, true).unwrap_or(0);
     let length = grammar.first_line(&sample[blank..], true).unwrap_or(0);
     let content = grammar.content(&sample[blank..blank + length]);
-    let mut fields = Vec::new();
-    grammar.fields(content, &mut fields);
-    let text = |start: u32, end: u32| {
-        encoding.decode_without_bom_handling(&content[start as usize..end as usize]).0
-    };
-    let cells: Vec<_> = fields.iter().map(|field| text(field.start, field.end)).collect();
-    let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
-    if cells.len() == names.len() && first_row(names, &cells) == FirstRow::Header {
-        encoding.decode_without_bom_handling(content).0.into_owned()
+    let cells = cells(&grammar, encoding, content);
+    if cells.len() == names.len() && is_header(names, &cells) {
+        (encoding.decode_without_bom_handling(content).0.into_owned(), true)
     } else {
-        names.join(&layout.dialect.delimiter)
+        (names.join(&layout.dialect.delimiter), false)
     }
 }
 
-/// Notes that the lines above the header may be repeated with it. Those above a table whose columns the job file names or
-/// counts have its header, if it has one: then they may be repeated without.
+fn cells(grammar: &Grammar, encoding: &'static Encoding, content: &[u8]) -> Vec<String> {
+    let mut fields = Vec::new();
+    grammar.fields(content, &mut fields);
+    let text = |field: &Field| {
+        let text = &content[field.start as usize..field.end as usize];
+        encoding.decode_without_bom_handling(text).0.into_owned()
+    };
+    fields.iter().map(text).collect()
+}
+
+/// Whether these cells are a header of columns that the job file calls so.
+fn is_header(names: &[String], cells: &[String]) -> bool {
+    let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+    first_row(names, &cells) == FirstRow::Header
+}
+
+/// Notes that the lines above the header, which is so long, may be repeated with it. Those above a table whose columns the
+/// job file names or counts have its header, if it has one: then they may be repeated without.
 pub(super) fn lines_above(
     params: &CsvParams,
     layout: &mut CsvLayout,
     above: &[u8],
     header: usize,
+    sample: Sample<'_>,
 ) -> Result<(), SourceError> {
     let encoding = layout.encoding()?;
     if layout.columns.len() < 2 || above.len() > MOST {
@@ -130,19 +168,21 @@ pub(super) fn lines_above(
     let Some(last) = above.last() else { return Ok(()) };
     if header == 0 {
         let plain = Grammar::new(&layout.dialect, Blank::default(), layout.max_row_bytes);
-        let mut fields = Vec::new();
-        let last = encoding.encode(last).0;
-        plain.fields(&last, &mut fields);
-        if fields.len() != layout.columns.len() {
+        let names = cells(&plain, encoding, &encoding.encode(last).0);
+        if names.len() != layout.columns.len() || !tell(std::slice::from_ref(&names), false) {
             return Ok(());
         }
-        let text = |field: &Field| {
-            let text = &last[field.start as usize..field.end as usize];
-            encoding.decode_without_bom_handling(text).0.into_owned()
-        };
-        let names = vec![fields.iter().map(text).collect()];
-        if matches!(params.header, Header::Names(_)) && tell(&names, false) {
-            layout.header_names.push(names);
+        let is_given = matches!(&params.header, Header::Names(given) if is_header(given, &names));
+        if !is_given && !stand_apart(&names, layout, encoding, sample) {
+            layout.doubtful_lines.extend(above.pop());
+            return Ok(());
+        }
+        if matches!(params.header, Header::Names(_)) {
+            let names = vec![names];
+            match are_many(&names) {
+                true => layout.header_names.push(names),
+                false => layout.doubtful_names.push(names),
+            }
         }
     } else if let Some(lines) = layout.repeated_lines.first() {
         above.extend_from_slice(lines);
@@ -153,6 +193,57 @@ pub(super) fn lines_above(
     }
     layout.repeated_lines.insert(0, above);
     Ok(())
+}
+
+/// Whether a line that the job file passes over is a header, for all that can be seen of the rows below: it has letters
+/// where these have none. Otherwise it may be a row of units or a sample as well, and the same row below be data.
+fn stand_apart(
+    names: &[String],
+    layout: &CsvLayout,
+    encoding: &'static Encoding,
+    Sample { text, is_all }: Sample<'_>,
+) -> bool {
+    let grammar: Grammar = layout.grammar(encoding);
+    let mut columns: Vec<Column> = names.iter().map(|name| Column::below(name)).collect();
+    let mut at = grammar.blank_lines(text, true).unwrap_or(0);
+    for _ in 0..LOOKED_AT {
+        if at >= text.len() {
+            break;
+        }
+        let span = grammar.span(&text[at..], is_all, &mut NoCloseMemo::default());
+        let Some(span) = span else { break };
+        let row = cells(&grammar, encoding, grammar.content(&text[at..at + span.next]));
+        at += span.next;
+        if row.len() == names.len() && folded(&row) != folded(names) {
+            columns.iter_mut().zip(&row).for_each(|(column, cell)| column.look(cell));
+        }
+    }
+    columns.iter().any(|column| column.name_has_letters && column.filled && !column.has_letters)
+}
+
+/// Cells as they are compared, in whatever order.
+fn folded(cells: &[String]) -> Vec<String> {
+    let mut folded: Vec<String> = cells.iter().map(|cell| fold(cell)).collect();
+    folded.sort_unstable();
+    folded
+}
+
+/// What is seen of a column below its name.
+struct Column {
+    name_has_letters: bool,
+    filled: bool,
+    has_letters: bool,
+}
+
+impl Column {
+    fn below(name: &str) -> Self {
+        Self { name_has_letters: tells(name), filled: false, has_letters: false }
+    }
+
+    fn look(&mut self, cell: &str) {
+        self.filled |= !cell.trim().is_empty();
+        self.has_letters |= tells(cell);
+    }
 }
 
 /// The lines of a text that have something on them, without quotes; `None` if they cannot be looked for.

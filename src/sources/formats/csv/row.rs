@@ -39,6 +39,8 @@ pub struct CsvReader {
     encoding: &'static Encoding,
     /// The names of its headers.
     names: Option<HeaderNames>,
+    /// Those that may be rows as well.
+    doubtful_names: Option<HeaderNames>,
     /// What it was transcoded from.
     transcoded: Option<String>,
     /// The names as they are kept.
@@ -118,6 +120,7 @@ impl CsvReader {
             grammar: layout.grammar(encoding),
             encoding,
             names: layout.names(encoding),
+            doubtful_names: layout.doubtful_names(encoding),
             transcoded: layout.transcoded.clone(),
             located,
             labels: wanted.iter().map(|w| w.locator.label().map(str::to_owned)).collect(),
@@ -330,6 +333,11 @@ impl CsvReader {
     /// The names of headers that may come again.
     pub(super) fn names(&self) -> Option<&HeaderNames> {
         self.names.as_ref()
+    }
+
+    /// The names of headers that may be rows as well.
+    pub(super) fn doubtful_names(&self) -> Option<&HeaderNames> {
+        self.doubtful_names.as_ref()
     }
 
     /// The names of the columns, as they are kept.

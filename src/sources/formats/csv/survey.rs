@@ -13,14 +13,23 @@ use super::row::{CsvReader, RowBuffer};
 use crate::domain::file::Layout;
 use crate::domain::number::grouped;
 use crate::sources::files::columns::Wanted;
-use crate::sources::files::format::{Doubts, Survey, Surveyed};
+use crate::sources::files::format::{Doubts, Refusal, Survey, Surveyed};
 use crate::sources::{FirstRow, SourceError, Widths};
 use crate::values::row::Row;
+
+/// How a file that has a header is read without taking any other row for one, …
+const NO_OTHER_HEADER: &str = "csv.header = false with csv.skip_lines = 1 (or as many lines as the header ends behind) takes no \
+                               row for a header, and calls the columns column_1, column_2 and so on";
+
+/// … and a file that has none.
+const NO_HEADER: &str = "csv.header = false takes no row for a header, and calls the columns column_1, column_2 and so on";
 
 /// What was seen of the rows so far.
 pub struct CsvSurvey {
     /// How far rows reach, where short ones are filled up.
     widths: Option<Counted>,
+    /// Whether the file has the header itself.
+    has_header: bool,
     /// The names that the job file gives to columns, until the first row was looked at.
     names: Option<Vec<String>>,
     first_row: FirstRow,
@@ -94,6 +103,7 @@ impl CsvSurvey {
         Self {
             widths: counted.then(|| Counted::of(params, reader, wanted)),
             names,
+            has_header: matches!(params.header, Header::Auto(_) | Header::Present(true)),
             first_row: FirstRow::Data,
             guess: GuessCheck::new(params, reader),
             other_header: OtherHeader::new(params, wanted),
@@ -154,8 +164,9 @@ impl Survey<CsvReader> for CsvSurvey {
         self.guess.doubts()
     }
 
-    fn refusal(&self) -> Option<&str> {
-        self.other_header.refusal()
+    fn refusal(&self) -> Option<Refusal<'_>> {
+        let if_data = if self.has_header { NO_OTHER_HEADER } else { NO_HEADER };
+        self.other_header.refusal().map(|what| Refusal { what, if_data })
     }
 
     fn is_plain(&self) -> bool {
@@ -169,7 +180,8 @@ impl Survey<CsvReader> for CsvSurvey {
     fn finish(self, _: &str, _: i64, layout: Layout) -> Result<Surveyed, SourceError> {
         let notes: Vec<String> =
             headers_note(self.headers).into_iter().chain(keys_note(self.trimmed_keys)).collect();
-        let warnings = [lone_lines_warning(self.lone_lines), self.other_header.warning()];
+        let doubtful = doubtful_rows_warning(self.other_header.doubtful_rows, self.has_header);
+        let warnings = [lone_lines_warning(self.lone_lines), doubtful, self.other_header.warning()];
         let warnings: Vec<String> = warnings.into_iter().flatten().collect();
         let layout = match notes.is_empty() && warnings.is_empty() {
             true => layout,
@@ -205,6 +217,25 @@ fn lone_lines_warning(lines: usize) -> Option<String> {
     Some(format!(
         "{lines} {rows} {are} the same as a line of the header or above it, without the others beside it, and {are} read as any row: \
          where files were put together, let each part begin with all of these lines, or with none"
+    ))
+}
+
+/// What looks like a header may be data: none is lost, and if it is a header, that is said.
+fn doubtful_rows_warning(rows: usize, has_header: bool) -> Option<String> {
+    let (looks, are) = match rows {
+        0 => return None,
+        1 => ("1 row looks like the header, or like another one,".to_owned(), "is"),
+        rows => {
+            let rows = grouped(rows as u64);
+            (format!("{rows} rows look like the header, or like other ones,"), "are")
+        }
+    };
+    let data = match has_header {
+        true => format!("; where this is data, {NO_OTHER_HEADER}"),
+        false => String::new(),
+    };
+    Some(format!(
+        "{looks} and {are} read as any row: where files were put together, make a file of each part{data}"
     ))
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Blank {
     pub headers: Headers,
     /// Its names, which may be written otherwise then.
     pub names: Option<HeaderNames>,
+    /// Lines without their quotes that are rows, and may be headers.
+    pub doubtful: Box<[Box<[u8]>]>,
 }
 
 impl Blank {

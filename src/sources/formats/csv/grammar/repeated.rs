@@ -141,11 +141,19 @@ impl Grammar {
     /// Whether a row is the same as a line of a header that takes several.
     pub fn is_line_of_header(&self, row: &[u8]) -> bool {
         let Headers(ways) = &self.blank.headers;
-        let first = row.first().copied();
         let mut lines = ways.iter().filter(|way| way.len() > 1).flatten();
-        lines.any(|line| {
-            (line.first().copied() == first || first == self.quote)
-                && self.repeats(line.iter(), row.iter()) == Ok(row.len())
-        })
+        lines.any(|line| self.is_line(line, row))
+    }
+
+    /// Whether a row is the same as a line that may be a header.
+    pub fn is_doubtful_line(&self, row: &[u8]) -> bool {
+        let row = || row.strip_prefix(MARK).unwrap_or(row);
+        self.blank.doubtful.iter().any(|line| self.is_line(line, row()))
+    }
+
+    fn is_line(&self, line: &[u8], row: &[u8]) -> bool {
+        let first = row.first().copied();
+        (line.first().copied() == first || first == self.quote)
+            && self.repeats(line.iter(), row.iter()) == Ok(row.len())
     }
 }

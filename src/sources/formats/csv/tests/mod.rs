@@ -2,6 +2,7 @@
 
 mod files;
 mod kinds;
+mod may_be_data;
 mod properties;
 mod put_together;
 mod rows;

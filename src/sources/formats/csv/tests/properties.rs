@@ -82,7 +82,7 @@ proptest! {
         let names = HeaderNames::new(&names, encoding_rs::UTF_8);
         let lines = |way: &[&str]| way.iter().map(|line| line.as_bytes().to_owned()).collect();
         let headers = Headers::new(headers.into_iter().map(lines));
-        let blank = Blank { empty_is_row: false, delimiters: true, headers, names };
+        let blank = Blank { empty_is_row: false, delimiters: true, headers, names, ..Blank::default() };
         let grammar = Grammar::new(&dialect, blank, max_row);
         let text = text.as_bytes();
         let found = spans(&grammar, text, &steps);
