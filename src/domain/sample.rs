@@ -67,6 +67,14 @@ impl Samples {
         self.found.push(sample);
     }
 
+    /// Takes out that a record is updated: a later row sets it back to what it was.
+    pub fn set_back(&mut self, external_id: &str) {
+        self.found.retain(|sample| {
+            sample.change != SampleChange::Updated
+                || sample.external_id.as_deref() != Some(external_id)
+        });
+    }
+
     /// At most [`Samples::MOST`], evenly of each kind as far as there are any, updates first.
     pub fn shown(self) -> Vec<Sample> {
         let order = [SampleChange::Updated, SampleChange::Inserted, SampleChange::Quarantined];

@@ -495,6 +495,9 @@ impl<'a> Trial<'a> {
             unchanged: compared.counts.unchanged,
             quarantined: (mapped.rejects.len() + not_unique.records.len()) as i64,
         };
+        for row in &compared.set_back {
+            self.samples.set_back(mapped.records.get(*row).external_id());
+        }
         let written =
             [(SampleChange::Updated, &compared.changed), (SampleChange::Inserted, &compared.new)];
         for (change, rows) in written {

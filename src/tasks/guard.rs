@@ -32,24 +32,24 @@ pub(super) async fn guarded(context: &TaskContext) -> Result<Guarded, TaskError>
 }
 
 /// What was looked at of a slice.
-pub(super) struct Looked {
+pub(super) struct Looked<'c> {
     /// All of its records.
-    pub all: LookedAt,
+    pub all: LookedAt<'c>,
     /// Those that no run before has read, where some have been.
-    pub news: Option<LookedAt>,
+    pub news: Option<LookedAt<'c>>,
 }
 
 /// Records that were looked at.
-pub(super) struct LookedAt {
+pub(super) struct LookedAt<'c> {
     /// What they look like.
-    pub shape: Shape,
+    pub shape: &'c Shape,
     /// The paths that led nowhere in any of them.
     pub nowhere: Vec<String>,
     /// How many there are, those left out that say that they are deleted.
     pub records: u64,
 }
 
-impl LookedAt {
+impl LookedAt<'_> {
     /// What none of them has of these fields. What a shape had no room for may well be there.
     fn lack(&self, mut fields: Gone) -> Gone {
         let Self { shape, nowhere, .. } = self;
@@ -60,10 +60,10 @@ impl LookedAt {
 }
 
 /// The fields that every record had and that neither this slice has nor those in front of it that were read before.
-pub(super) async fn missing_so_far(
+pub(super) async fn missing_so_far<'c>(
     context: &TaskContext,
     slice: i64,
-    looked: &Looked,
+    looked: impl FnOnce() -> Looked<'c>,
 ) -> Result<Guarded, TaskError> {
     if !context.source.is_guarded {
         return Ok(Guarded::default());
@@ -72,14 +72,14 @@ pub(super) async fn missing_so_far(
         Some(missing) => of_ledger(missing)?,
         None => guarded(context).await?,
     };
-    let now = still_missing(Guarded { records: 0, ..before }, looked);
+    let now = still_missing(Guarded { records: 0, ..before }, &looked());
     Ok(if now.missing.is_empty() { Guarded::default() } else { now })
 }
 
 /// Those of these fields that the records of a slice do not have either. A slice without objects says nothing of what
 /// those behind it have, and nor do records that were read before and are as they were: only those that have lost a field
 /// since say something.
-pub(super) fn still_missing(before: Guarded, looked: &Looked) -> Guarded {
+pub(super) fn still_missing(before: Guarded, looked: &Looked<'_>) -> Guarded {
     let Looked { all, news } = looked;
     let new = news.as_ref().unwrap_or(all);
     let missing = new.lack(before.missing);

@@ -110,8 +110,6 @@ impl Task for NormalizeBatch {
         )
         .await?;
         unique::store(context, transaction, &mapped, &still_deleted).await?;
-        evaluated.update_status(transaction, source, &mapped.rejects).await?;
-        quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         pages.store(context, transaction, &mapped.records, &upserted.changed).await?;
         if let Some(rejected) = &mapped.rejected_keys {
             let keys = || keys_of_lanes(&mapped, rejected, &lanes);
@@ -124,6 +122,9 @@ impl Task for NormalizeBatch {
             let slices = (self.first_slice, self.last_slice);
             run_parents::note_done(context, transaction, slices).await?;
         }
+        // Last: who writes quarantine keeps the other batches of the source from it until he commits.
+        evaluated.update_status(transaction, source, &mapped.rejects).await?;
+        quarantined_rows::store(transaction, source, context.run, &mapped.rejects).await?;
         let mut counters = Counters {
             inserted: upserted.inserted,
             updated: upserted.updated,

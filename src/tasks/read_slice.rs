@@ -149,8 +149,8 @@ impl Slices {
             }
             RawSlice::Nothing | RawSlice::Streamed(_) | RawSlice::Blocks { .. } => None,
         };
-        let looked = looked(context, &content);
-        let missing = guard::missing_so_far(context, self.slice.to_ledger(), &looked).await?;
+        let looked = || looked(context, &content);
+        let missing = guard::missing_so_far(context, self.slice.to_ledger(), looked).await?;
         Ok(Gathered { content, known, missing })
     }
 
@@ -596,13 +596,17 @@ async fn failed(
 }
 
 /// What the guard looks at of a slice.
-pub(super) fn looked(context: &TaskContext, content: &SliceContent) -> Looked {
-    let (nowhere, _) = paths(context, content.notes.leading_nowhere.clone());
+pub(super) fn looked<'c>(context: &TaskContext, content: &'c SliceContent) -> Looked<'c> {
+    let all = context.source.definition.locators();
+    let paths = |led: &[LedNowhere]| {
+        led.iter().filter_map(|led| Some(all.get(led.locator)?.label()?.to_owned())).collect()
+    };
+    let nowhere = paths(&content.notes.leading_nowhere);
     let records = content.rows.unsigned_abs().saturating_sub(content.notes.deleted);
-    let all = LookedAt { shape: content.shape.clone(), nowhere, records };
+    let all = LookedAt { shape: &content.shape, nowhere, records };
     let news = content.news.as_ref().map(|news| {
-        let (nowhere, _) = paths(context, news.leading_nowhere.clone());
-        LookedAt { shape: news.shape.clone(), nowhere, records: news.records }
+        let nowhere = paths(&news.leading_nowhere);
+        LookedAt { shape: &news.shape, nowhere, records: news.records }
     });
     Looked { all, news }
 }

@@ -1,7 +1,9 @@
 //! Records that their source does not show any more: marked as deleted by runs that have read everything, not by
 //! others, and never too many at once.
 
+use std::fs::{File, FileTimes};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use kasparro::domain::actor::Actor;
 use kasparro::domain::run::{Mode, RunId, RunStatus};
@@ -15,6 +17,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::app::{TestApp, request};
 use crate::fake_api::{FakeApi, Mood};
+use crate::file_formats::gzip;
 
 const STANDS: &str =
     "select external_id || case when deleted_at is null then '' else ' deleted' end
@@ -183,6 +186,79 @@ async fn the_records_of_a_file_that_is_gone_are_marked_where_that_is_asked_for()
         assert_eq!((stands[3].as_str(), stands[4].as_str()), ("4", expected));
         // What is gone is gone: the next run reads nothing again.
         assert_eq!(app.run("shop").await.counters.rows_read, 0);
+        app.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_left_out_does_not_have_everything_read_again_in_every_run() {
+    for left_out in ["another name", "hidden", "leads nowhere"] {
+        let app = app("when_gone = \"tombstone\"", "").await;
+        app.write("data/a.csv", rows(1..=4));
+        app.write("data/b.csv", rows(4..=6));
+        app.run("shop").await;
+        let b = app.path("data/b.csv");
+        match left_out {
+            "hidden" => {
+                std::fs::rename(&b, app.path("data/.b.csv")).unwrap();
+                // An earlier version of kasparro read such a file.
+                let was_read =
+                    "update source_files set url = 'data/.b.csv' where url = 'data/b.csv'";
+                sqlx::query(was_read).execute(&app.pool).await.unwrap();
+            }
+            _ => {
+                std::fs::remove_file(&b).unwrap();
+                let target = if left_out == "leads nowhere" { "c.csv" } else { "a.csv" };
+                std::os::unix::fs::symlink(app.path("data").join(target), &b).unwrap();
+            }
+        }
+        // What is behind a link may come back: then nothing is known to be gone.
+        let is_gone = left_out != "leads nowhere";
+        let run = app.run("shop").await;
+        assert_eq!(run.status.is_success(), is_gone, "{left_out}: {run:?}");
+        let stands = app.texts(STANDS).await;
+        let expected = if is_gone { ["5 deleted", "6 deleted"] } else { ["5", "6"] };
+        assert_eq!(stands[4..], expected, "{left_out}: {run:?}");
+        assert_eq!(run.counters.rows_read, if is_gone { 4 } else { 0 }, "{left_out}");
+        for _ in 0..2 {
+            let run = app.run("shop").await;
+            assert_eq!(run.counters.rows_read, 0, "{left_out}: {run:?}");
+        }
+        app.database.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_gone_file_had_is_looked_for_once_all_others_can_be_read_and_not_before() {
+    for why in ["lost its rows", "damaged", "young"] {
+        let app = app("when_gone = \"tombstone\"\nmin_age = \"1m\"", "").await;
+        let write = |file: &str, bytes: &[u8], is_old: bool| {
+            app.write(&format!("data/{file}"), bytes);
+            let file = File::options().write(true).open(app.path("data").join(file)).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(if is_old { 100 } else { 0 });
+            file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        };
+        write("a.csv", rows(1..=4).as_bytes(), true);
+        write("b.csv", rows(4..=6).as_bytes(), true);
+        write("c.csv", rows(7..=9).as_bytes(), true);
+        assert_eq!(app.run("shop").await.counters.rows_read, 10);
+        std::fs::remove_file(app.path("data/b.csv")).unwrap();
+        match why {
+            "young" => write("c.csv", rows(7..=9).as_bytes(), false),
+            "damaged" => write("c.csv", &gzip(rows(7..=900).as_bytes())[..500], true),
+            _ => write("c.csv", rows([]).as_bytes(), true),
+        }
+        for run in 0..3 {
+            let ended = app.run("shop").await;
+            assert!(run == 0 || ended.counters.rows_read == 0, "{why}: {ended:?}");
+            assert_eq!(app.texts(STANDS).await[4..6], ["5", "6"], "{why}");
+        }
+        write("c.csv", rows(6..=9).as_bytes(), true);
+        let run = app.run("shop").await;
+        assert!(run.status.is_success(), "{why}: {run:?}");
+        assert_eq!(run.counters.rows_read, 8, "{why}");
+        assert_eq!(app.texts(STANDS).await[4..6], ["5 deleted", "6"], "{why}: {run:?}");
+        assert_eq!(app.run("shop").await.counters.rows_read, 0, "{why}");
         app.database.close().await;
     }
 }

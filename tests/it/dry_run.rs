@@ -154,3 +154,29 @@ async fn a_dry_run_that_fails_says_why_and_the_source_is_free_again() {
     assert!(app.run("lines").await.status.is_success());
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn a_dry_run_shows_no_change_of_a_record_that_it_counts_as_unchanged() {
+    let others = |rows: usize| (0..rows).map(|row| format!("o{row},other,0.25\n"));
+    // Within a batch, and from one to another.
+    for rows in [0, 200] {
+        let app = TestApp::empty().await;
+        app.write("lines.toml", JOB);
+        let file = |first: &str, last: &str| {
+            format!("key,name,price\n{first}{}{last}", others(rows).collect::<String>())
+        };
+        app.write("lines.csv", file("1,A,1.00\n2,x,1.00\n", ""));
+        app.run("lines").await;
+        app.write("lines.csv", file("1,B,1.00\n2,y,1.00\n", "1,A,1.00\n"));
+        let ended = call(&app, &["run", "lines", "--dry-run", "--json"]).await;
+        assert!(ended.status.success(), "{ended:?}");
+        let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let run = &answer["runs"][0];
+        let counted = [&run["counters"]["updated"], &run["counters"]["unchanged"]];
+        assert_eq!(counted, [&json!(1), &json!(rows + 2)], "{run}");
+        let samples = run["samples"].as_array().unwrap();
+        let shown: Vec<_> = samples.iter().map(|it| (&it["change"], &it["external_id"])).collect();
+        assert_eq!(shown, [(&json!("updated"), &json!("2"))], "{run}");
+        app.database.close().await;
+    }
+}

@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::app::TestApp;
+use crate::queue_contract::until;
 
 const DIFFERENT: &str =
     "select coalesce(t.fingerprint, q.fingerprint)::text from quarantine_totals as t
@@ -85,5 +86,39 @@ async fn those_who_write_at_once_in_any_order_do_not_wait_for_each_other_for_eve
     let groups = groups(&app.pool, GroupFilter::default(), 10).await.unwrap();
     let rows: Vec<_> = groups.iter().map(|group| (group.field.as_str(), group.rows)).collect();
     assert_eq!(rows, [("0", 80), ("1", 80)]);
+    app.database.close().await;
+}
+
+/// Whoever counts quarantine keeps others from it until he commits: a batch has written all else by then.
+#[tokio::test]
+async fn a_batch_writes_its_quarantine_last() {
+    let app = TestApp::empty().await;
+    app.write(
+        "lines.toml",
+        "kind = \"csv\"\nprimary_key = [\"id\"]\n[csv]\npaths = [\"a.csv\"]\n[fields]\n\
+         price = { type = \"decimal\" }\n[missing]\naction = \"tombstone\"\n",
+    );
+    app.write("a.csv", "id,price\n1,1\n2,dear\n");
+    let mut holder = app.pool.begin().await.unwrap();
+    sqlx::query("select lock_quarantine_totals(array['lines'])")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let waiting = "select count(*) > 0 from pg_locks
+        where locktype = 'advisory' and not granted
+          and database = (select oid from pg_database where datname = current_database())";
+    // What a batch notes beside its records and its quarantine.
+    let noted = "select count(*) from pg_locks as waits
+        join pg_locks as holds on holds.pid = waits.pid and holds.granted
+        where waits.locktype = 'advisory' and not waits.granted
+          and holds.mode = 'RowExclusiveLock' and holds.relation = 'seen_keys'::regclass";
+    let look = async {
+        until(&app, waiting).await;
+        let noted = app.number(noted).await;
+        holder.rollback().await.unwrap();
+        noted
+    };
+    let (run, noted) = tokio::join!(app.run("lines"), look);
+    assert_eq!((run.counters.quarantined, noted), (1, 1), "{run:?}");
     app.database.close().await;
 }

@@ -52,6 +52,8 @@ struct Plan {
     counts: Upserted,
     new: Vec<usize>,
     changed: Vec<usize>,
+    /// Those of `changed` with which their keys have again what the run found.
+    set_back: Vec<usize>,
     /// What the run has done to the key of each group, with these rows.
     of_run: Vec<Changed>,
     /// How many rows of the run have updated the key of a row that is written, if any.
@@ -171,8 +173,10 @@ pub struct Compared {
     pub counts: Upserted,
     /// The rows that would become records.
     pub new: Vec<usize>,
-    /// The rows that would replace what their keys have.
+    /// The rows that would replace what their keys have, but for those of `set_back`.
     pub changed: Vec<usize>,
+    /// The rows with which their keys would again have what the run found.
+    pub set_back: Vec<usize>,
 }
 
 /// Compares a batch with the table as it would be if the batches before it had been written. To be
@@ -226,8 +230,10 @@ pub async fn compare(
             pending.written.insert(key, written);
         }
     }
-    let Plan { counts, new, changed, .. } = plan;
-    Ok(Compared { counts: Upserted { repeated, equal, ..counts }, new, changed })
+    let Plan { counts, new, mut changed, set_back, .. } = plan;
+    let as_found: HashSet<usize> = set_back.iter().copied().collect();
+    changed.retain(|row| !as_found.contains(row));
+    Ok(Compared { counts: Upserted { repeated, equal, ..counts }, new, changed, set_back })
 }
 
 /// The keys of which a row says something else than an earlier one within the scope, in the batch or,
@@ -328,7 +334,11 @@ fn plan(
         plan.updates.extend(last_change.filter(|_| updates > 0).map(|row| (row, updates)));
         match before {
             None => plan.new.extend(last_change),
-            Some(_) => plan.changed.extend(last_change),
+            Some(_) => {
+                plan.changed.extend(last_change);
+                let is_as_found = from.is_some() && from == current;
+                plan.set_back.extend(last_change.filter(|_| is_as_found));
+            }
         }
     }
     plan
@@ -577,6 +587,6 @@ mod tests {
             plan.counts,
             Upserted { inserted: 0, updated: 0, unchanged: 2, ..Upserted::default() }
         );
-        assert_eq!((plan.new, plan.changed), (vec![], vec![1]));
+        assert_eq!((plan.new, plan.changed, plan.set_back), (vec![], vec![1], vec![1]));
     }
 }

@@ -116,14 +116,11 @@ fn walked(
     asked: &Asked,
     response: Response,
 ) -> Result<Page, SourceError> {
-    let mut page = reader.page(&position.at, asked, response)?;
+    let mut page = reader.page((&position.at, position.window.as_ref()), asked, response)?;
     let mut position = position.clone();
     let mut onward = None;
     if let (Some(tracker), Some(window)) = (&reader.tracker, position.window.as_mut()) {
         *window = tracker.reached(window, page.cursors.as_ref());
-        if page.records > 0 {
-            page.news = reader.news(window, &page.body, page.parent.as_deref())?;
-        }
         if let Some(from) = &window.from {
             // A chain that goes on from the last record begins with records that came already.
             let of_chain =

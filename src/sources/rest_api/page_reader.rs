@@ -18,7 +18,7 @@ use super::http::body_text;
 use super::http::redact_json::REDACTED;
 use super::http::response::Response;
 use super::http::said::{self, Refused, Said};
-use super::incremental::Tracker;
+use super::incremental::{Cursors, Tracker};
 use super::more_pages::LastPage;
 use super::page::Page;
 use super::paginator::{PageView, Paginator, Verdict, Way};
@@ -50,19 +50,19 @@ pub(super) struct PageReader {
 }
 
 impl PageReader {
-    /// The page at a position, out of the response.
+    /// The page at a position, out of the response; `window` are the bounds of an incremental run.
     ///
     /// # Errors
     /// When the response is no page, or no way leads on from it; named by where it came from.
     pub fn page(
         &self,
-        position: &Value,
+        at: (&Value, Option<&Window>),
         asked: &Asked,
         response: Response,
     ) -> Result<Page, SourceError> {
         let from = response.from.clone();
         let rate = response.rate;
-        let page = self.answers.judge(response).and_then(|r| self.page_of(position, asked, r));
+        let page = self.answers.judge(response).and_then(|r| self.page_of(at, asked, r));
         page.map_err(|error| {
             let error = error.with_rate(rate);
             if error.message.starts_with(&from) { error } else { error.at(&from) }
@@ -71,7 +71,7 @@ impl PageReader {
 
     fn page_of(
         &self,
-        position: &Value,
+        (position, window): (&Value, Option<&Window>),
         asked: &Asked,
         response: Response,
     ) -> Result<Page, SourceError> {
@@ -190,7 +190,13 @@ impl PageReader {
             Some(_) | None => None,
         };
         // What is past the end has come already.
-        let (said, records) = if repeats { (Said::End, 0) } else { (said, count) };
+        let (said, count) = if repeats { (Said::End, 0) } else { (said, count) };
+        let news = match (window, &cursors) {
+            (Some(window), Some(cursors)) if count > 0 => {
+                self.news(window, cursors, &body, children)?
+            }
+            _ => None,
+        };
         let (shape, leading_nowhere) =
             if repeats { Default::default() } else { (shape, leading_nowhere) };
         Ok(Page {
@@ -200,11 +206,11 @@ impl PageReader {
             body,
             is_json,
             hash,
-            records,
+            records: count,
             shape,
             leading_nowhere,
             deleted,
-            news: None,
+            news,
             repeats,
             next,
             again,
@@ -230,26 +236,19 @@ impl PageReader {
         })
     }
 
-    /// What those records of a body look like that no run before has read; `None` where that holds of all of them.
-    ///
-    /// # Errors
-    /// When they cannot be found.
-    pub fn news(
+    /// What those of the records of a body look like that no run before has read, by their cursors; `None` where that
+    /// holds of all of them.
+    fn news(
         &self,
         window: &Window,
+        cursors: &Cursors,
         body: &str,
-        parent: Option<&str>,
+        records: &[Cow<'_, str>],
     ) -> Result<Option<News>, SourceError> {
-        let Some(tracker) = &self.tracker else { return Ok(None) };
-        if window.read_to.is_none() {
-            return Ok(None);
-        }
-        let mut records = self.selector.select(body)?;
-        let Some(known) = tracker.came_before(window, &records) else { return Ok(None) };
-        let mut known = known.into_iter();
-        records.retain(|_| known.next() != Some(true));
-        let told = parent.map(|parent| children::told(&records, parent, body.len())).transpose()?;
-        let records = told.unwrap_or(records);
+        let known = self.tracker.as_ref().and_then(|it| it.came_before(window, cursors));
+        let Some(known) = known else { return Ok(None) };
+        let new = records.iter().zip(known).filter(|(_, is_known)| !is_known);
+        let records: Vec<Cow<'_, str>> = new.map(|(record, _)| Cow::Borrowed(&**record)).collect();
         let exploded = match records.is_empty() {
             true => None,
             false => self.exploded(body, &records)?,

@@ -87,10 +87,12 @@ struct GoingOn {
     handle: Handle,
     file: Listed,
     coded: Coded,
+    /// Whether it was said that the bytes do not just stop.
+    end_is_told: bool,
     bytes: Box<dyn Read + Send>,
     /// Where in the file the next byte is.
     at: u64,
-    /// How many bytes it has, once a part of it came that says so.
+    /// How many bytes it has, once it goes on and that is known.
     size: Option<u64>,
     /// So many bytes come first that were read before.
     again: u64,
@@ -110,6 +112,7 @@ impl GoingOn {
             handle: Handle::current(),
             file: body.file.clone(),
             coded: body.coded,
+            end_is_told: body.end_is_told,
             bytes,
             at: body.from,
             size: None,
@@ -198,7 +201,14 @@ impl GoingOn {
             0 if is_same => (self.at, false),
             _ => return Err(io::Error::other(error)),
         };
-        self.size = if self.gives_parts { self.file.size } else { None };
+        self.size = match body.coded {
+            // What is packed anew for its way may be of another size each time.
+            Coded::Gzip | Coded::SaidOnly if !self.gives_parts => None,
+            _ => self.file.size,
+        };
+        if self.end_is_told && !body.end_is_told && self.size.is_none() {
+            return Err(io::Error::other(error));
+        }
         (self.bytes, self.brought) = (body.bytes, 0);
         Ok(())
     }

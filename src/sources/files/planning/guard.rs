@@ -111,6 +111,12 @@ impl<'a> FileGuard<'a> {
         }
     }
 
+    /// Whether a file is kept out, for whatever reason.
+    pub fn keeps_any_out(&self) -> bool {
+        let Self { kept_out, too_long, unreadable, .. } = self;
+        !(kept_out.is_empty() && too_long.is_empty() && unreadable.is_empty())
+    }
+
     /// What is wrong with the first file that cannot be read: where no other is there either, that is
     /// what the run dies of.
     pub fn take_error(&mut self) -> Option<SourceError> {

@@ -7,6 +7,7 @@ mod found;
 mod guard;
 mod kept;
 mod lander;
+mod lanes;
 mod listing;
 mod lost;
 mod opened;

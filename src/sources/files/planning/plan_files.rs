@@ -1,6 +1,6 @@
 //! Owns planning the files of a run, in their order: which of them are read, how far, and by which tasks.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::found::{AllFound, Found, modified};
 use super::guard::{FileGuard, lacking_of};
-use super::position::{Before, Group, Seen, ToLand, Unreadable};
+use super::lanes::Lanes;
+use super::position::{Before, Seen, ToLand, Unreadable};
 use super::remarks::FileRemarks;
 use super::rules::looks_for_missing;
 use super::same_files;
@@ -44,20 +45,19 @@ pub(super) struct Planning<'a> {
     /// Files that are too young to be read.
     young: usize,
     landed: usize,
-    /// Whether a file is gone, and its records with it unless another file has them: only reading all tells.
+    /// Whether all files are read, whatever was read of them before.
     read_again: bool,
     /// The versions of members that their archives have no more.
     gone_members: HashSet<i64>,
     still_unreadable: Vec<String>,
 }
 
-/// The tasks that read files: side by side, in lanes. Their order is that of the files.
-#[derive(Default)]
-struct Lanes {
-    files: Vec<FoundFile>,
-    groups: Vec<(u32, Group)>,
-    /// The lane of the last file that is read, and whether it is of a group.
-    last: Option<(u32, bool)>,
+/// What files are when they were looked at.
+struct Looked {
+    /// The keys of those that were read to plan them.
+    keys: BloomFilter,
+    /// The names of all whose names can be kept.
+    names: Vec<String>,
 }
 
 impl<'a> Planning<'a> {
@@ -95,52 +95,33 @@ impl<'a> Planning<'a> {
         let is_known = |name: &str| !self.versions(name).is_empty();
         let (files, other_names) = same_files::once(base, files, is_known);
         left_out.extend(other_names);
-        let sizes = files.iter().map(|file| match file {
-            Found::Here(path) => path.metadata().map_or(0, |file| file.len()),
-            Found::There(_) => 0,
-        });
-        let mut keys = BloomFilter::for_bytes(sizes.sum());
         let listed = files.len();
         let nothing_left_out = left_out.iter().all(|left| left.loss == Loss::Nothing);
         // What was in a folder that cannot be looked into may still be there.
         let all_known = left_out.iter().all(|left| left.loss != Loss::Unknown);
         let mut names = Vec::with_capacity(listed);
         for left in left_out {
-            names.push(stored_name(base, &left.path));
+            // What no pattern matches, or what is read by another name, is not there as a file.
+            if left.loss != Loss::Nothing {
+                names.push(stored_name(base, &left.path));
+            }
             self.guard.leave_out(left);
         }
         self.refuse_none(listed)?;
-        let there: HashSet<String> = files.iter().map(|file| name(base, file)).collect();
-        self.read_again = self.reads_all_without_gone_files(&there);
-        let mapping = Mapping::new(&self.setup.definition, None);
-        let mut scratch = String::new();
-        let mut visit = |row: &dyn Row| {
-            if let Some(hash) = mapping.key_hash(row, &mut scratch) {
-                keys.see(hash);
-            }
-        };
-        let now = SystemTime::now();
-        for file in files {
-            if self.stopped.load(Ordering::Relaxed) {
-                return Err(SourceError::new(
-                    SourceErrorKind::Abandoned,
-                    "nobody waits for the plan any more",
-                ));
-            }
-            let url = name(base, &file);
-            if !self.guard.can_keep(&url) {
-                continue;
-            }
-            names.push(url.clone());
-            if is_young(self.setup, &file, now) {
-                self.young += 1;
-                continue;
-            }
-            match file {
-                Found::Here(path) => self.here(&path, url, &mut visit)?,
-                Found::There(listed) => self.there(listed),
-            }
+        let gone = self.gone_files(&files);
+        let mut looked = self.look_at(&files)?;
+        // Of a file that is gone only reading all others tells what is missing, and not as long as one cannot be read.
+        let reads_all = !gone.is_empty() && nothing_left_out && self.could_read_all();
+        if reads_all && self.request.mode != Mode::Full {
+            let (files_of, definition): (&dyn FileSource, _) =
+                (&*self.setup.files, &*self.setup.definition);
+            self.remarks = FileRemarks::new(files_of, definition);
+            (self.lanes, self.landed, self.read_again) = (Lanes::default(), 0, true);
+            looked = self.look_at(&files)?;
         }
+        let Looked { keys, names: there } = looked;
+        names.extend(there);
+        let mapping = Mapping::new(&self.setup.definition, None);
         let Self { mut guard, mut remarks, lanes, landed, young, gone_members, .. } = self;
         let still_unreadable = self.still_unreadable;
         let Lanes { files, groups, .. } = lanes;
@@ -156,8 +137,14 @@ impl<'a> Planning<'a> {
         if let Some(names) = &found {
             remarks.look_for_missing(&self.request.files, names, everything);
         }
-        let gone_members = gone_members.into_iter().collect();
-        let found = found.map(|names| FilesThere { names, gone_members });
+        let found = found.map(|mut names| match young == 0 || gone.is_empty() {
+            true => FilesThere { names, gone_members: gone_members.into_iter().collect() },
+            // The run may be a success, and then nobody would look for what is gone once nothing waits.
+            false => {
+                names.extend(gone);
+                FilesThere { names, gone_members: Vec::new() }
+            }
+        });
         let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
         remarks.extend(waiting(young));
         // What stands in files that are read as streams nobody has seen.
@@ -186,6 +173,52 @@ impl<'a> Planning<'a> {
             order,
             parents,
         })
+    }
+
+    /// Looks at the files one by one: those that are read get tasks.
+    fn look_at(&mut self, files: &[Found]) -> Result<Looked, SourceError> {
+        let base = self.setup.definition.base_dir();
+        let sizes = files.iter().map(|file| match file {
+            Found::Here(path) => path.metadata().map_or(0, |file| file.len()),
+            Found::There(_) => 0,
+        });
+        let mut keys = BloomFilter::for_bytes(sizes.sum());
+        let mut names = Vec::with_capacity(files.len());
+        let mapping = Mapping::new(&self.setup.definition, None);
+        let mut scratch = String::new();
+        let mut visit = |row: &dyn Row| {
+            if let Some(hash) = mapping.key_hash(row, &mut scratch) {
+                keys.see(hash);
+            }
+        };
+        let now = SystemTime::now();
+        for file in files {
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err(SourceError::new(
+                    SourceErrorKind::Abandoned,
+                    "nobody waits for the plan any more",
+                ));
+            }
+            let url = name(base, file);
+            if !self.guard.can_keep(&url) {
+                continue;
+            }
+            names.push(url.clone());
+            if is_young(self.setup, file, now) {
+                self.young += 1;
+                continue;
+            }
+            match file {
+                Found::Here(path) => self.here(path, url, &mut visit)?,
+                Found::There(listed) => self.there(listed.clone()),
+            }
+        }
+        Ok(Looked { keys, names })
+    }
+
+    /// Whether no file waits or is kept out of those that were looked at.
+    fn could_read_all(&self) -> bool {
+        self.young == 0 && !self.guard.keeps_any_out()
     }
 
     /// An empty listing where there were files is mostly one that cannot be seen.
@@ -349,49 +382,20 @@ impl<'a> Planning<'a> {
         self.lanes.add_landed(ToLand { file, at: self.request.now, known, before }, lacking);
     }
 
-    /// Whether a file is gone, and its records with it unless another file has them.
-    fn reads_all_without_gone_files(&self, there: &HashSet<String>) -> bool {
-        let looks = looks_for_missing(&self.setup.definition, self.setup.files.when_gone());
-        let is_gone = |file: &Arc<CommittedFile>| {
+    /// The names of those files of earlier runs that are gone, or a member of them, and whose records no run has looked for
+    /// in the others; none where nobody asks for that.
+    fn gone_files(&self, files: &[Found]) -> Vec<String> {
+        if !looks_for_missing(&self.setup.definition, self.setup.files.when_gone()) {
+            return Vec::new();
+        }
+        let base = self.setup.definition.base_dir();
+        let there: HashSet<String> = files.iter().map(|file| name(base, file)).collect();
+        let is_gone = |file: &&Arc<CommittedFile>| {
             let gone = !there.contains(&file.url) || self.gone_members.contains(&file.id);
             gone && !file.gone_for_good
         };
-        looks && self.request.files.values().any(is_gone)
-    }
-}
-
-impl Lanes {
-    fn add_planned(&mut self, file: FoundFile) {
-        let reads = !matches!(file.plan, FilePlan::Unchanged { .. });
-        let lane = if reads { self.planned_lane() } else { 0 };
-        self.files.push(FoundFile { lane, ..file });
-    }
-
-    fn add_landed(&mut self, file: ToLand, lacking: Option<BTreeSet<String>>) {
-        let fits = matches!(self.last, Some((_, true)))
-            && self.groups.last().is_some_and(|(_, group)| group.takes(&file.file));
-        if !fits {
-            let lane = self.next_lane();
-            self.last = Some((lane, true));
-            self.groups.push((lane, Group { lacking, ..Group::default() }));
-        }
-        if let Some((_, group)) = self.groups.last_mut() {
-            group.files.push_back(file);
-        }
-    }
-
-    /// The lane of the next file that is cut into chunks: that of those in front of it.
-    fn planned_lane(&mut self) -> u32 {
-        let lane = match self.last {
-            Some((lane, false)) => lane,
-            _ => self.next_lane(),
-        };
-        self.last = Some((lane, false));
-        lane
-    }
-
-    fn next_lane(&self) -> u32 {
-        self.last.map_or(0, |(lane, _)| lane + 1)
+        let gone = self.request.files.values().filter(is_gone);
+        gone.map(|file| file.url.clone()).collect()
     }
 }
 

@@ -31,8 +31,8 @@ pub(in crate::sources::rest_api) struct Cursors {
     records: u64,
     /// Whether one came behind a higher one.
     pub(super) descends: bool,
-    /// Those that can be read.
-    marks: Vec<Mark>,
+    /// That of each record, if it can be read.
+    marks: Vec<Option<Mark>>,
     /// What tells the records from those of other pages.
     pub(in crate::sources::rest_api) met: String,
     /// Whether nothing up to this page has shown that pages are places in a list.
@@ -114,30 +114,27 @@ impl Tracker {
         let mut before = None;
         for record in records {
             let found = path.find(record).ok().and_then(|found| found.into_iter().next());
-            match found.and_then(|cursor| self.clockwork.of_json(&cursor)) {
+            let mark = found.and_then(|cursor| self.clockwork.of_json(&cursor));
+            match &mark {
                 None => cursors.missing += 1,
                 Some(mark) => {
-                    cursors.descends |= before.as_ref().is_some_and(|before| *before > mark);
+                    cursors.descends |= before.as_ref().is_some_and(|before| before > mark);
                     before = Some(mark.clone());
                     cursors.add(mark.clone());
-                    cursors.marks.push(mark);
                 }
             }
+            cursors.marks.push(mark);
         }
         cursors
     }
 
-    /// Which of these records earlier runs may have read: those whose cursors are no higher than what they had. `None` if
-    /// none of them is.
-    pub fn came_before(&self, window: &Window, records: &[Cow<'_, str>]) -> Option<Vec<bool>> {
+    /// Which of the records of a page earlier runs may have read: those whose cursors are no higher than what they had.
+    /// `None` if none of them is.
+    pub fn came_before(&self, window: &Window, cursors: &Cursors) -> Option<Vec<bool>> {
         let read_to = self.clockwork.of_stored(window.read_to.as_deref()?)?;
-        let path = self.cursor.as_ref()?;
-        let is_known = |record: &Cow<'_, str>| {
-            let found = path.find(record).ok().and_then(|found| found.into_iter().next());
-            found.and_then(|found| self.clockwork.of_json(&found)).is_some_and(|it| it <= read_to)
-        };
-        let known: Vec<_> = records.iter().map(is_known).collect();
-        known.contains(&true).then_some(known)
+        let (lowest, _) = cursors.span.as_ref()?;
+        let is_known = |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| *mark <= read_to);
+        (*lowest <= read_to).then(|| cursors.marks.iter().map(is_known).collect())
     }
 
     /// What tells these records from those of other pages.
@@ -180,6 +177,7 @@ impl Tracker {
         let window = Window { reached: None, ..position.window.clone()? };
         let Cursors { span, missing, records, descends, marks, met, by_reference } =
             cursors.unwrap_or_default();
+        let marks: Vec<Mark> = marks.into_iter().flatten().collect();
         let older = self.older(&window, &marks);
         let now = date.and_then(|date| self.behind_the_answer(date));
         let is_stamped = |mark: &Mark| now.as_ref().is_none_or(|now| mark < now);

@@ -195,3 +195,49 @@ async fn an_object_that_is_kept_packed_goes_on_within_what_is_packed() {
         assert_eq!(server.requests().len(), 3);
     }
 }
+
+/// An answer that says nothing of where its bytes end.
+fn untold(status: &str, headers: &[&str], bytes: &[u8]) -> Vec<Step> {
+    let mut head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n");
+    for header in headers {
+        head.push_str(&format!("{header}\r\n"));
+    }
+    vec![Step::Send([head.as_bytes(), b"\r\n", bytes].concat())]
+}
+
+#[tokio::test]
+async fn bytes_that_just_stop_are_no_rest_of_a_file_whose_end_was_told() {
+    let text = text();
+    let (etag, size) = ("etag: \"v1\"", text.len());
+    for (first, second) in
+        [("length", "whole"), ("length", "part"), ("chunks", "whole"), ("chunks", "part")]
+    {
+        let all = text.clone().into_bytes();
+        let server = Server::start(move |head| match (head.contains("range: bytes="), first) {
+            (false, "length") => cut(&all, &[etag], 0..size, 100_000),
+            (false, _) => {
+                let chunk = [b"30d40\r\n", &all[..100_000]].concat();
+                untold("200 OK", &[etag, "transfer-encoding: chunked"], &chunk)
+            }
+            (true, _) if second == "whole" => untold("200 OK", &[etag], &all[..200_000]),
+            (true, _) => {
+                let from = from(head);
+                let range = format!("content-range: bytes {from}-{}/{size}", size - 1);
+                let sent = &all[from..from.max(200_000)];
+                untold("206 Partial Content", &[etag, range.as_str()], sent)
+            }
+        })
+        .await;
+        let error = told(reads(&server).await, &[]);
+        assert_eq!(error.kind, SourceErrorKind::BrokenOff, "{first} {second}: {error}");
+        assert!(server.requests().len() > 1, "{first} {second}");
+    }
+    // What comes to the size that was told is whole.
+    let all = text.clone().into_bytes();
+    let server = Server::start(move |head| match head.contains("range: bytes=") {
+        false => cut(&all, &[etag], 0..size, 100_000),
+        true => untold("200 OK", &[etag], &all),
+    })
+    .await;
+    assert!(reads(&server).await.unwrap() == text);
+}
