@@ -4,6 +4,7 @@
 //! Must not know: what the settings are used for.
 
 mod root;
+mod upload_place;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -23,6 +24,7 @@ use crate::domain::secret_url::SecretUrl;
 use crate::files;
 use crate::job_file::setting::SecretText;
 pub use root::DEFAULT_FILE;
+pub use upload_place::UploadPlace;
 
 /// Where the API listens: nobody but this machine reaches it.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -56,10 +58,10 @@ pub struct SettingsLayer {
     )]
     pub data_roots: Option<Vec<PathBuf>>,
 
-    /// Folder below which uploaded files are kept, in a folder per source; job files may read it. Without it nothing can
-    /// be uploaded
+    /// Folder, or address of a bucket (`s3://bucket/folder`, `gs://…`, `az://…`), below which uploaded files are kept, in
+    /// a folder per source; job files may read it. Without it nothing can be uploaded
     #[arg(long, env = "KASPARRO_UPLOAD_DIR", global = true, value_name = "DIR")]
-    pub upload_dir: Option<PathBuf>,
+    pub upload_dir: Option<UploadPlace>,
 
     /// The largest file that may be uploaded, in bytes; 0 is any size [default: 1 GiB]
     #[arg(long, env = "KASPARRO_UPLOAD_MAX_BYTES", global = true, value_name = "BYTES",
@@ -189,7 +191,7 @@ pub struct Settings {
     /// See [`SettingsLayer::data_roots`].
     pub data_roots: Vec<PathBuf>,
     /// See [`SettingsLayer::upload_dir`].
-    pub upload_dir: Option<PathBuf>,
+    pub upload_dir: Option<UploadPlace>,
     /// See [`SettingsLayer::upload_max_bytes`]; `None` is any size.
     pub upload_max_bytes: Option<NonZeroU64>,
     /// See [`SettingsLayer::data_dir`].
@@ -362,7 +364,7 @@ impl SettingsLayer {
         Self {
             jobs_dir: self.jobs_dir.map(below),
             data_roots: self.data_roots.map(|roots| roots.into_iter().map(below).collect()),
-            upload_dir: self.upload_dir.map(below),
+            upload_dir: self.upload_dir.map(|place| place.seen_from(root)),
             data_dir: self.data_dir.map(below),
             secret_key_file: self.secret_key_file.map(below),
             pg_bin: self.pg_bin.map(below),

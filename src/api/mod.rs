@@ -8,10 +8,10 @@ pub(crate) mod http;
 mod openapi;
 pub(crate) mod resources;
 mod state;
-mod upload_folder;
+mod uploads;
 
 pub use http::auth::{AuthConfig, WithoutToken};
 pub use http::server::{listen, serve};
 pub use openapi::document::openapi_json;
 pub use state::ApiState;
-pub use upload_folder::UploadFolder;
+pub use uploads::{UploadBucket, UploadFolder, Uploads};

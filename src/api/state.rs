@@ -6,7 +6,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tokio::time::timeout;
 
-use super::upload_folder::UploadFolder;
+use super::uploads::Uploads;
 use crate::db::Transaction;
 use crate::job_file::JobsFolder;
 use crate::sources::{Access, AllowedRoots};
@@ -29,7 +29,7 @@ pub struct ApiState {
     /// Where tokens of login servers are kept.
     pub tokens: ProcessTokens,
     /// Where uploaded files are kept, if they may be.
-    pub uploads: Option<UploadFolder>,
+    pub uploads: Option<Uploads>,
     /// Where people reach this server, as the operator says; `None` when nobody said.
     pub public_url: Option<url::Url>,
 }

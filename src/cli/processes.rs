@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::database::{Database, Schema};
 use super::out;
 use super::signals::Signals;
-use crate::api::{self, ApiState, AuthConfig, UploadFolder, WithoutToken};
-use crate::config::Settings;
+use crate::api::{self, ApiState, AuthConfig, UploadBucket, UploadFolder, Uploads, WithoutToken};
+use crate::config::{Settings, UploadPlace};
 use crate::db::api_tokens;
 use crate::janitor;
 use crate::job_file::JobsFolder;
@@ -97,7 +97,7 @@ pub(super) async fn auth_config(settings: &Settings, pool: &PgPool) -> anyhow::R
 /// Which files job files may lead to.
 pub(super) fn allowed_roots(settings: &Settings) -> anyhow::Result<AllowedRoots> {
     let mut roots = settings.data_roots.clone();
-    if let Some(uploads) = uploads(settings) {
+    if let Some(Uploads::Folder(uploads)) = uploads(settings) {
         uploads.make().with_context(|| {
             format!("upload_dir: {} cannot be made", uploads.folder().display())
         })?;
@@ -114,9 +114,12 @@ pub(super) fn allowed_roots(settings: &Settings) -> anyhow::Result<AllowedRoots>
 }
 
 /// Where uploaded files are kept, if they may be.
-fn uploads(settings: &Settings) -> Option<UploadFolder> {
+fn uploads(settings: &Settings) -> Option<Uploads> {
     let most = settings.upload_max_bytes.map(NonZeroU64::get);
-    settings.upload_dir.as_ref().map(|folder| UploadFolder::new(folder.clone(), most))
+    settings.upload_dir.as_ref().map(|place| match place.clone() {
+        UploadPlace::Folder(folder) => Uploads::Folder(UploadFolder::new(folder, most)),
+        UploadPlace::Bucket(address) => Uploads::Bucket(UploadBucket::new(address, most)),
+    })
 }
 
 /// How this process works on tasks.

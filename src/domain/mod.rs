@@ -44,3 +44,4 @@ pub mod suggest;
 pub mod task;
 pub mod text;
 pub mod token;
+pub mod upload;

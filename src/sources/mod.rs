@@ -24,6 +24,7 @@ mod slice;
 mod source;
 mod stored_bytes;
 pub mod token_store;
+mod upload;
 
 pub use access::{Access, RateLimit, RateState};
 pub use allowed_roots::AllowedRoots;
@@ -50,6 +51,7 @@ pub use slice::{
 pub use source::{FailedParents, Kind, Listing, Opened, ParentsProfile, Profile, Source};
 pub use stored_bytes::StoredBytes;
 pub use token_store::TokenStore;
+pub use upload::Upload;
 
 use crate::job_file::error::Problem;
 use crate::job_file::{Definition, DefinitionError, KindSchema, json_schema};

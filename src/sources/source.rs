@@ -18,6 +18,7 @@ use super::readable_row::ReadableRow;
 use super::rows::spans;
 use super::slice::{NextSlice, RawRow, RawRows, SliceReader, SliceRequest};
 use super::token_store::TokenKey;
+use super::upload::Upload;
 use crate::domain::file::Layout;
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::Reads;
@@ -25,6 +26,7 @@ use crate::domain::raw::RawRef;
 use crate::domain::remark::Remark;
 use crate::domain::run::{ReadRange, RunId};
 use crate::domain::slice::SliceId;
+use crate::domain::upload::UploadOutcome;
 use crate::job_file::{Definition, Inspection, KindRules};
 use crate::mapping::{Mapped, Mapping};
 
@@ -106,6 +108,30 @@ pub trait Source: Send + Sync {
         let text =
             format!("the source reads no files of this machine, and so not {}", path.display());
         Err(SourceError::new(SourceErrorKind::InvalidConfig, text))
+    }
+
+    /// Whether an object of a bucket, which need not be there yet, is read by runs.
+    ///
+    /// # Errors
+    /// When it is not, and what would lead to it.
+    fn takes_object(&self, access: Access, address: &str) -> Result<(), SourceError> {
+        let _ = access;
+        let text = format!("the source reads no files of buckets, and so not {address}");
+        Err(SourceError::new(SourceErrorKind::InvalidConfig, text))
+    }
+
+    /// Keeps a file in a bucket, where runs read it; `None` where there is another one of its name, which is not to be
+    /// replaced.
+    ///
+    /// # Errors
+    /// When it is not kept, or nobody knows: then the same can be kept again.
+    fn keep_object(
+        self: Arc<Self>,
+        access: Access,
+        upload: Upload,
+    ) -> BoxFuture<'static, Result<Option<UploadOutcome>, SourceError>> {
+        let refused = self.takes_object(access, &upload.address).map(|()| None);
+        std::future::ready(refused).boxed()
     }
 
     /// Begins to read at a position.

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kasparro::api::{ApiState, UploadFolder};
+use kasparro::api::{ApiState, UploadFolder, Uploads};
 use kasparro::db::{self, runs, totals};
 use kasparro::domain::run::{Mode, RunId, Trigger};
 use kasparro::job_file::JobsFolder;
@@ -120,7 +120,7 @@ impl TestApp {
             jobs: self.jobs(),
             access: Access::Offline,
             allowed_roots: AllowedRoots::default(),
-            uploads: Some(UploadFolder::new(self.path("uploads"), Some(UPLOAD))),
+            uploads: Some(Uploads::Folder(UploadFolder::new(self.path("uploads"), Some(UPLOAD)))),
             tokens: ProcessTokens::new(self.pool.clone(), None),
             public_url: None,
         }

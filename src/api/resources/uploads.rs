@@ -1,12 +1,16 @@
 //! Owns taking files for sources that read files.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures::Stream;
 use poem::web::Data;
-use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::param::{self, Header, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use tokio::sync::Semaphore;
@@ -18,9 +22,10 @@ use crate::api::http::problem::{Declares, Kind, Problem, Refusal};
 use crate::api::openapi::enums::string_enums;
 use crate::api::openapi::tags::Tag;
 use crate::api::state::ApiState;
-use crate::api::upload_folder::{NotKept, UploadFolder, UploadOutcome, hex};
+use crate::api::uploads::{AT_ONCE, KeptFile, NotKept, UploadBucket, UploadFolder, Uploads, hex};
 use crate::domain::source_name::SourceName;
-use crate::sources::{self, Source, SourceError};
+use crate::domain::upload::UploadOutcome;
+use crate::sources::{self, Access, Source, SourceError};
 
 /// Files that are taken at once.
 const MOST: usize = 8;
@@ -74,6 +79,7 @@ impl Declares for UploadFile {
         Kind::DamagedBody,
         Kind::UnreadFile,
         Kind::NoRoom,
+        Kind::UnreadableSource,
         Kind::Busy,
     ];
 }
@@ -85,7 +91,7 @@ pub(crate) struct UploadsApi;
 impl UploadsApi {
     /// Upload a file
     ///
-    /// Keeps the body as a file in the folder that the setting `upload_dir` names, where the job file's `paths` must lead
+    /// Keeps the body as a file in the folder or the bucket that the setting `upload_dir` names, where the job file's `paths` must lead
     /// to it. It appears there once all of it has come. A source with `schedule = "on_change"` reads it by itself;
     /// for others start a run. A file that is there is not replaced by another one unless `replace` says so, since a run
     /// may not have read it yet; the same file again changes nothing, so a request can be repeated.
@@ -94,7 +100,7 @@ impl UploadsApi {
         &self,
         state: Data<&ApiState>,
         /// The source's name.
-        name: Path<SourceName>,
+        name: param::Path<SourceName>,
         /// What the file is to be called, without folders.
         file: Query<String>,
         /// Whether another file of that name is replaced.
@@ -107,7 +113,7 @@ impl UploadsApi {
     ) -> Result<Uploaded, Refusal<UploadFile>> {
         let Some(uploads) = &state.uploads else {
             let detail =
-                "the operator has not named a folder for uploaded files: the setting `upload_dir`";
+                "the operator has not named a place for uploaded files: the setting `upload_dir`";
             return Err(Problem::new(Kind::NoUploads, detail).into());
         };
         let (source, file) = (name.0, file.0);
@@ -117,7 +123,7 @@ impl UploadsApi {
         let definition = catalog.require(source.as_str())?.clone();
         let reader = sources::open(&definition, &state.allowed_roots)
             .map_err(|error| Problem::new(Kind::InvalidJobFile, error.text()))?;
-        let place = wanted(uploads.clone(), reader, source.as_str(), &file).await?;
+        let place = wanted((uploads, state.access), reader, source.as_str(), &file).await?;
         let too_large = |most: &u64| body.length.is_some_and(|length| length > *most);
         if let Some(most) = uploads.most().filter(too_large) {
             return Err(failed(NotKept::TooLarge(most)).into());
@@ -126,7 +132,8 @@ impl UploadsApi {
             Problem::new(Kind::Busy, format!("{MOST} files are being uploaded; try again"))
         })?;
         let pieces = Box::pin(body.body.into_bytes_stream());
-        let kept = uploads.keep(place.clone(), pieces, expected, replace.0).await;
+        let path = place.to_string();
+        let kept = place.keep(pieces, expected, replace.0).await;
         drop(room);
         let kept = kept.map_err(|error| match error {
             NotKept::Exists => {
@@ -138,7 +145,6 @@ impl UploadsApi {
             }
             error => failed(error),
         })?;
-        let path = place.display().to_string();
         let (sha256, bytes) = (hex(&kept.sha256), kept.bytes);
         tracing::info!(source = source.as_str(), path, bytes, sha256, "a file was uploaded");
         let (source, outcome) = (source.to_string(), kept.outcome);
@@ -168,17 +174,59 @@ fn refuse_name(file: &str) -> Result<(), Problem> {
     Err(Problem::new(Kind::InvalidParameter, format!("parameter `file`: {file:?} {why}")))
 }
 
+/// Where a file is kept.
+enum Kept {
+    InFolder(UploadFolder, PathBuf),
+    InBucket(UploadBucket, String, (Arc<dyn Source>, Access)),
+}
+
+impl Kept {
+    async fn keep(
+        self,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Unpin,
+        expected: Option<[u8; 32]>,
+        replace: bool,
+    ) -> Result<KeptFile, NotKept> {
+        match self {
+            Self::InFolder(folder, path) => folder.keep(path, pieces, expected, replace).await,
+            Self::InBucket(bucket, address, by) => {
+                bucket.keep(by, address, pieces, expected, replace).await
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InFolder(_, path) => path.display().fmt(f),
+            Self::InBucket(_, address, _) => f.write_str(address),
+        }
+    }
+}
+
 /// Where a file is kept, if runs read it there. Folders of other machines may take their time.
 async fn wanted(
-    uploads: UploadFolder,
+    (uploads, access): (&Uploads, Access),
     source: Arc<dyn Source>,
     name: &str,
     file: &str,
-) -> Result<PathBuf, Problem> {
-    let (name, file) = (name.to_owned(), file.to_owned());
+) -> Result<Kept, Problem> {
+    let (name, file, uploads) = (name.to_owned(), file.to_owned(), uploads.clone());
     let looking = spawn_blocking(move || {
         let unread = |error: SourceError| Problem::new(Kind::UnreadFile, error.text());
-        uploads.place(&name, &file, |place| source.takes_file(place).map_err(unread))
+        match uploads {
+            Uploads::Folder(folder) => {
+                let wanted = |place: &Path| source.takes_file(place).map_err(unread);
+                let place = folder.place(&name, &file, wanted)?;
+                Ok(Kept::InFolder(folder, place))
+            }
+            Uploads::Bucket(bucket) => {
+                let address = bucket.place(&name, &file);
+                source.takes_object(access, &address).map_err(unread)?;
+                Ok(Kept::InBucket(bucket, address, (source, access)))
+            }
+        }
     });
     looking.await.unwrap_or_else(|_| Err(Problem::internal()))
 }
@@ -211,12 +259,14 @@ impl From<NotKept> for Problem {
 /// Why a file was not kept.
 fn failed(error: NotKept) -> Problem {
     match error {
-        NotKept::TooLarge(most) => Problem::new(
-            Kind::BodyTooLarge,
-            format!(
-                "an uploaded file may have {most} bytes at most; the setting `upload_max_bytes` says so"
-            ),
-        ),
+        NotKept::TooLarge(most) => {
+            let why = match most {
+                AT_ONCE => "a bucket takes no more by one request",
+                _ => "the setting `upload_max_bytes` says so",
+            };
+            let detail = format!("an uploaded file may have {most} bytes at most; {why}");
+            Problem::new(Kind::BodyTooLarge, detail)
+        }
         NotKept::Stalled => {
             Problem::new(Kind::SlowRequest, format!("the upload was given up: {error}"))
         }
@@ -234,6 +284,7 @@ fn failed(error: NotKept) -> Problem {
         }
         NotKept::NoRoom => Problem::new(Kind::NoRoom, "the folder for uploads is full"),
         NotKept::Exists => Problem::new(Kind::FileExists, error.to_string()),
+        NotKept::Refused(error) => Problem::new(Kind::UnreadableSource, error.text()),
         NotKept::Failed(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

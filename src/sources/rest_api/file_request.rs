@@ -4,16 +4,17 @@
 //! Must not know what is in a file, nor where a job file says that it is.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::Url;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
 use tokio::sync::mpsc::Receiver;
 
-use super::http::client;
+use super::http::{client, put};
 use super::jobs::{hidden, hide, may_renew, pumped};
 use super::params::RestApiParams;
 use super::position::PagePosition;
@@ -52,6 +53,10 @@ pub(in crate::sources) struct FileRequest {
     pub secrets: Vec<(&'static str, SecretText)>,
     /// Whether the query of the address is as good as a key.
     pub is_presigned: bool,
+    /// How a file is sent; GET where one is asked for.
+    pub method: Method,
+    /// The SHA-256 of what is sent.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// An answer, whatever its status is, whose body is still to come if it is one of a file.
@@ -138,6 +143,39 @@ impl FileClient {
                 told: Box::new(move |error| words.renamed(named(error, &url, &name))),
             });
         }
+    }
+
+    /// Sends a file, and gives the status of the answer: of a success, or one of those that are `expected`.
+    ///
+    /// # Errors
+    /// When there is no answer, or it refuses.
+    pub async fn put(
+        &self,
+        url: &Url,
+        asked: &FileRequest,
+        file: &Arc<File>,
+        expected: &[u16],
+    ) -> Result<u16, SourceError> {
+        let params = &self.source.params;
+        let sent = async {
+            let (request, _) = self.request(url, asked, &[]).await?;
+            let hidden = match asked.is_presigned {
+                true => hidden(iter::once(url)),
+                false => Some(Default::default()),
+            };
+            let shown = |error| hide(&hidden, request.secrets.redact_error(error));
+            let clients = self.source.clients()?;
+            let by = (&request, &asked.method);
+            let sent = put::put(clients, by, params, &asked.conditions, file).await;
+            let response = sent.map_err(shown)?;
+            let status = response.status();
+            match status.is_success() || expected.contains(&status.as_u16()) {
+                true => Ok(status.as_u16()),
+                false => Err(shown(client::refusal(response, &request, params).await)),
+            }
+        };
+        let sent = sent.await;
+        sent.map_err(|error| self.words.renamed(named(error, url, &asked.name)))
     }
 
     /// Asks for a text, which a list of files is, and reads all of it.

@@ -7,8 +7,7 @@ use super::glob::Exclude;
 use super::http::Http;
 use super::local::Local;
 use super::problems;
-pub use super::scheme::is_remote;
-use super::scheme::scheme;
+pub use super::scheme::{is_remote, scheme};
 #[cfg(feature = "sftp")]
 use super::sftp::Sftp;
 use super::{Listed, Place};

@@ -28,10 +28,12 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use encoding_rs::Encoding;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::sources::SourceError;
+use crate::domain::upload::UploadOutcome;
+use crate::sources::{SourceError, SourceErrorKind, Upload};
 
 /// A file as a listing shows it, or as an answer says it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +113,28 @@ pub trait Place: Debug + Send + Sync {
         known: Option<&'a Listed>,
         from: u64,
     ) -> BoxFuture<'a, Result<OpenedFile, SourceError>>;
+
+    /// Whether an entry of `paths` leads to a file, which need not be there yet.
+    ///
+    /// # Errors
+    /// When one of them is no address of this place.
+    fn leads_to(&self, entry: &str, address: &str) -> Result<bool, SourceError> {
+        let _ = (entry, address);
+        Ok(false)
+    }
+
+    /// Keeps a file; `None` where there is another one of its name, which is not to be replaced.
+    ///
+    /// # Errors
+    /// When the place takes none, refuses this one, or does not answer.
+    fn keep<'a>(
+        &'a self,
+        upload: &'a Upload,
+    ) -> BoxFuture<'a, Result<Option<UploadOutcome>, SourceError>> {
+        let message = format!("{} is not where files can be uploaded to", upload.address);
+        let error = SourceError::new(SourceErrorKind::InvalidConfig, message);
+        std::future::ready(Err(error)).boxed()
+    }
 
     /// Whether what is known of a file, which was listed at this time, tells it from any other that could take its place:
     /// what is behind an offset is the rest of what was in front of it then.

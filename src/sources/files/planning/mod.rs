@@ -37,19 +37,20 @@ use self::setup::Setup;
 use super::landing::Lands;
 use super::off_thread::off_thread;
 use super::params::TABLE;
-use super::places::all::is_remote;
+use super::places::all::{is_remote, scheme};
 use super::store::{leads_to, stored_name};
 use crate::domain::file::Layout;
 use crate::domain::presence::Reads;
 use crate::domain::raw::RawRef;
 use crate::domain::run::ReadRange;
 use crate::domain::slice::SliceId;
+use crate::domain::upload::UploadOutcome;
 use crate::job_file::{Definition, DefinitionError};
 use crate::mapping::{Mapped, Mapping};
 use crate::sources::{
     Access, AllowedRoots, AskedRange, KeyWatch, Listing, NextSlice, OneSlice, ParsedChunk, Plan,
     PlanRequest, Position, Profile, RawRow, RawRows, RawSlice, ReadableRow, SliceContent,
-    SliceNotes, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind,
+    SliceNotes, SliceReader, SliceRequest, Source, SourceError, SourceErrorKind, Upload,
 };
 use crate::values::row::Row;
 
@@ -181,6 +182,40 @@ impl Source for SlicedFiles {
             return refused(format!("files.exclude leaves {} out", path.display()));
         }
         Ok(())
+    }
+
+    fn takes_object(&self, access: Access, address: &str) -> Result<(), SourceError> {
+        let location = self.setup.files.location();
+        let refused = |text| Err(SourceError::new(SourceErrorKind::InvalidConfig, text));
+        let is_near = |entry: &&String| scheme(entry) == scheme(address);
+        let near: Vec<&String> = location.entries.iter().filter(is_near).collect();
+        if !near.is_empty() {
+            let places = self.setup.places(access)?;
+            for entry in near {
+                if places.of(entry).leads_to(entry, address)? {
+                    return Ok(());
+                }
+            }
+        }
+        let setting = location.setting;
+        let (folder, file) = address.rsplit_once('/').unwrap_or((address, ""));
+        let ending = file.rsplit_once('.').map_or(setting.extension, |(_, ending)| ending);
+        refused(format!(
+            "{setting}: no entry leads to {address}, or `files.exclude` leaves it out; add {:?}",
+            format!("{folder}/*.{ending}")
+        ))
+    }
+
+    fn keep_object(
+        self: Arc<Self>,
+        access: Access,
+        upload: Upload,
+    ) -> BoxFuture<'static, Result<Option<UploadOutcome>, SourceError>> {
+        async move {
+            let places = self.setup.places(access)?;
+            places.of(&upload.address).keep(&upload).await
+        }
+        .boxed()
     }
 
     fn read(self: Arc<Self>, request: SliceRequest) -> Box<dyn SliceReader> {

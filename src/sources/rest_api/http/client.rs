@@ -55,7 +55,11 @@ impl Clients {
         Ok(Self { own, other: OnceLock::new(), elsewhere: OnceLock::new() })
     }
 
-    fn for_target(&self, target: &Target, params: &RestApiParams) -> Result<&Client, SourceError> {
+    pub(super) fn for_target(
+        &self,
+        target: &Target,
+        params: &RestApiParams,
+    ) -> Result<&Client, SourceError> {
         let (kept, builder) = match (target.public_only, target.same_origin) {
             (false, true) => return Ok(&self.own),
             (false, false) if params.tls.is_none() => return Ok(&self.own),
@@ -431,7 +435,7 @@ async fn body(
 
 /// What it means that a request has no whole answer. reqwest's error is told, not kept: it, or one
 /// beneath it, may hold the address with the key in it.
-fn no_answer(
+pub(super) fn no_answer(
     error: &reqwest::Error,
     asked: &Url,
     request: &RequestParts,
@@ -488,7 +492,7 @@ fn no_answer(
     SourceError::new(SourceErrorKind::BrokenOff, format!("{shown} broke off: {cause}"))
 }
 
-fn too_long(request: &RequestParts, params: &RestApiParams) -> SourceError {
+pub(super) fn too_long(request: &RequestParts, params: &RestApiParams) -> SourceError {
     let shown = request.shown();
     let timeout = humantime_serde::re::humantime::format_duration(params.timeout);
     let message = format!("{shown} took longer than `rest_api.timeout` = \"{timeout}\"");

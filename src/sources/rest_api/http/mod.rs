@@ -12,6 +12,7 @@ pub(super) mod client;
 pub(super) mod decompress;
 pub(super) mod error_response;
 pub(super) mod public_address;
+pub(in crate::sources::rest_api) mod put;
 pub(super) mod rates;
 pub(super) mod redact;
 pub(super) mod redact_json;

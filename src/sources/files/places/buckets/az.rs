@@ -7,8 +7,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential, split_sas};
 use object_store::client::CredentialProvider;
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
+use reqwest::{Method, Url};
 use std::sync::Arc;
 
 use super::credentials::{self, signed};
@@ -121,6 +121,22 @@ impl Dialect for Az {
 
     fn object_address(&self, bucket: &str, key: &str, _: Option<&str>) -> Result<Url, SourceError> {
         address(&self.endpoint, &format!("{}/{}", encoded_key(bucket), encoded_key(key)), None)
+    }
+
+    fn put_address(
+        &self,
+        bucket: &str,
+        key: &str,
+        only_new: bool,
+        request: &mut FileRequest,
+    ) -> Result<Url, SourceError> {
+        request.method = Method::PUT;
+        let of_blocks = HeaderValue::from_static("BlockBlob");
+        request.conditions.insert(HeaderName::from_static("x-ms-blob-type"), of_blocks);
+        if only_new {
+            request.conditions.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        self.object_address(bucket, key, None)
     }
 
     fn sign<'a>(

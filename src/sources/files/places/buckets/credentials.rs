@@ -40,8 +40,11 @@ pub fn signed(
 ) -> Result<(), SourceError> {
     // What the library says is not repeated: it may have something of a secret.
     let failed = || SourceError::new(SourceErrorKind::MissingValue, "the request cannot be signed");
-    let mut unsigned =
-        http::Request::get(url.as_str()).body(HttpRequestBody::empty()).map_err(|_| failed())?;
+    let mut unsigned = http::Request::builder()
+        .method(&request.method)
+        .uri(url.as_str())
+        .body(HttpRequestBody::empty())
+        .map_err(|_| failed())?;
     let headers = request.headers.iter().chain(&request.conditions);
     unsigned.headers_mut().extend(headers.map(|(name, value)| (name.clone(), value.clone())));
     sign(&mut unsigned).map_err(|_| failed())?;

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Url;
+use reqwest::header::{HeaderValue, IF_NONE_MATCH};
+use reqwest::{Method, Url};
 
 use crate::sources::rest_api::file_request::FileRequest;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -72,6 +73,25 @@ pub trait Dialect: fmt::Debug + Send + Sync {
         key: &str,
         version: Option<&str>,
     ) -> Result<Url, SourceError>;
+
+    /// Where an object is sent, and what its request says besides: by which method, and that it be refused where there
+    /// is one, if it is meant `only_new`.
+    ///
+    /// # Errors
+    /// When there is no such address.
+    fn put_address(
+        &self,
+        bucket: &str,
+        key: &str,
+        only_new: bool,
+        request: &mut FileRequest,
+    ) -> Result<Url, SourceError> {
+        request.method = Method::PUT;
+        if only_new {
+            request.conditions.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        self.object_address(bucket, key, None)
+    }
 
     /// Whether the address of an object with a version means that version and no other.
     fn pins_versions(&self) -> bool {

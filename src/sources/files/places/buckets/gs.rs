@@ -5,8 +5,8 @@ use std::path::Path;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::gcp::GcpCredentialProvider;
-use reqwest::Url;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
+use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use super::credentials;
@@ -109,6 +109,20 @@ impl Dialect for Gs {
         let mut parameters = vec![("alt", "media")];
         parameters.extend(version.map(|version| ("ifGenerationMatch", version)));
         let path = format!("storage/v1/b/{}/o/{}", encoded(bucket), encoded(key));
+        address(&self.endpoint, &path, Some(&query(&parameters)))
+    }
+
+    fn put_address(
+        &self,
+        bucket: &str,
+        key: &str,
+        only_new: bool,
+        request: &mut FileRequest,
+    ) -> Result<Url, SourceError> {
+        request.method = Method::POST;
+        let mut parameters = vec![("uploadType", "media"), ("name", key)];
+        parameters.extend(only_new.then_some(("ifGenerationMatch", "0")));
+        let path = format!("upload/storage/v1/b/{}/o", encoded(bucket));
         address(&self.endpoint, &path, Some(&query(&parameters)))
     }
 

@@ -7,6 +7,7 @@ mod az;
 mod credentials;
 mod dialect;
 mod gs;
+mod put;
 mod s3;
 mod xml;
 
@@ -22,11 +23,12 @@ use super::get::{Asked, has_strong_etag, opened, whole};
 use super::glob::{Exclude, Pattern, no_pattern};
 use super::params::{AzParams, GsParams, S3Params};
 use super::{Listed, OpenedFile, Place};
+use crate::domain::upload::UploadOutcome;
 use crate::job_file::setting::Setting;
 use crate::sources::rest_api::file_request::{FileClient, FileRequest, Words};
 use crate::sources::rest_api::{RestApiParams, Tls};
 use crate::sources::token_store::TokensInMemory;
-use crate::sources::{SourceError, SourceErrorKind};
+use crate::sources::{SourceError, SourceErrorKind, Upload};
 
 /// What marks a folder in a bucket, which has none.
 const FOLDER: &[&str] = &["/", "_$folder$"];
@@ -214,6 +216,17 @@ impl Place for Buckets {
             }
         }
         .boxed()
+    }
+
+    fn leads_to(&self, entry: &str, address: &str) -> Result<bool, SourceError> {
+        self.leads(entry, address)
+    }
+
+    fn keep<'a>(
+        &'a self,
+        upload: &'a Upload,
+    ) -> BoxFuture<'a, Result<Option<UploadOutcome>, SourceError>> {
+        self.kept(upload).boxed()
     }
 
     fn identifies(&self, file: &Listed, _: DateTime<Utc>) -> bool {

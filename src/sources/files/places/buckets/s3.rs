@@ -150,7 +150,10 @@ impl Dialect for S3 {
                 secrets.into_iter().flatten().map(|secret| SecretText::from(secret.clone()));
             request.secrets.extend(secrets.map(|secret| ("files.s3", secret)));
             let authorizer = AwsAuthorizer::new(credential, "s3", &self.region);
-            signed(url, request, |unsigned| authorizer.try_authorize(unsigned, None))
+            let sha256 = request.sha256;
+            signed(url, request, |unsigned| {
+                authorizer.try_authorize(unsigned, sha256.as_ref().map(|sha256| &sha256[..]))
+            })
         }
         .boxed()
     }

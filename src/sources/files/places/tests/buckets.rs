@@ -1,11 +1,15 @@
 //! Buckets, of servers that answer as the services do.
 
+use std::io::Write;
 use std::path::Path;
+
+use sha2::Digest;
 
 use super::server::{Server, Step, answer};
 use super::{body, opened_places, places, read, told};
-use crate::sources::SourceErrorKind;
+use crate::domain::upload::UploadOutcome;
 use crate::sources::files::places::Listed;
+use crate::sources::{SourceErrorKind, Upload};
 
 const SECRET: &str = "s3cr3t-canary-0123456789";
 
@@ -374,4 +378,92 @@ fn what_cannot_be_the_address_of_an_object_is_refused() {
     {
         assert_eq!(problem(entry), None, "{entry}");
     }
+}
+
+#[tokio::test]
+async fn an_uploaded_file_is_sent_to_each_service_as_that_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |address: &str| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"a\n1\n").unwrap();
+        Upload {
+            address: address.to_owned(),
+            file: std::sync::Arc::new(file),
+            bytes: 4,
+            sha256: sha2::Sha256::digest(b"a\n1\n").into(),
+            replace: false,
+        }
+    };
+    let nothing = |body: &'static str| {
+        move |head: &str| match head.starts_with("GET") {
+            true => answer("200 OK", &[], body),
+            false => answer("201 Created", &[], ""),
+        }
+    };
+    let server = Server::start(nothing("<ListBucketResult/>")).await;
+    let places_of = places(&s3(folder.path(), &server.address, ""), "s3://acme/in/*");
+    let address = "s3://acme/in/a b.csv";
+    assert!(places_of.of(address).leads_to("s3://acme/in/*", address).unwrap());
+    for other in ["s3://acme/in/x/a.csv", "s3://bcme/in/a.csv", "s3://acme/in/a.csv.part"] {
+        assert!(!places_of.of(address).leads_to("s3://acme/in/*", other).unwrap(), "{other}");
+    }
+    let kept = places_of.of(address).keep(&of(address)).await.unwrap();
+    assert_eq!(kept, Some(UploadOutcome::New));
+    let put = server.requests()[1].clone();
+    // `printf 'a\n1\n' | sha256sum`
+    let sent =
+        "x-amz-content-sha256: 309b0e45a73d3fc5325e2b6ed0a01ef8b9cde6b05a5633c1f893f970d52bfddc";
+    for part in ["content-length: 4", "if-none-match: *", "if-none-match;x-amz", sent] {
+        assert!(put.contains(part), "{part}: {put}");
+    }
+    assert!(put.starts_with("PUT /acme/in/a%20b.csv HTTP/1.1\n"), "{put}");
+
+    let server = Server::start(nothing("{}")).await;
+    let gs = format!("gs = {{ endpoint = {:?} }}", server.address);
+    let address = "gs://acme/in/a b.csv";
+    places(&gs, address).of(address).keep(&of(address)).await.unwrap();
+    let put = server.requests()[1].clone();
+    let line = "POST /upload/storage/v1/b/acme/o?uploadType=media&name=in%2Fa%20b.csv&ifGenerationMatch=0 HTTP/1.1\n";
+    assert!(put.starts_with(line) && put.contains("content-length: 4"), "{put}");
+
+    let list = "<EnumerationResults><Blobs/></EnumerationResults>";
+    let server = Server::start(nothing(list)).await;
+    let key = folder.path().join("key");
+    std::fs::write(&key, "c2VjcmV0").unwrap();
+    let az = format!(
+        "az = {{ account = \"acme\", endpoint = {:?}, key = {{ file = {key:?} }} }}",
+        server.address
+    );
+    let address = "az://in/a b.csv";
+    places(&az, address).of(address).keep(&of(address)).await.unwrap();
+    let put = server.requests()[1].clone();
+    assert!(put.starts_with("PUT /in/a%20b.csv HTTP/1.1\n"), "{put}");
+    for part in
+        ["content-length: 4", "if-none-match: *", "x-ms-blob-type: blockblob", "sharedkey acme:"]
+    {
+        assert!(put.contains(part), "{part}: {put}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_stops_taking_a_file_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|head| match head.starts_with("GET") {
+        true => answer("200 OK", &[], "<ListBucketResult/>"),
+        false => vec![Step::Stall],
+    })
+    .await;
+    let keys = s3(folder.path(), &server.address, ", timeout = \"1s\"");
+    let address = "s3://acme/a.csv";
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"a\n1\n").unwrap();
+    let upload = Upload {
+        address: address.to_owned(),
+        file: std::sync::Arc::new(file),
+        bytes: 4,
+        sha256: sha2::Sha256::digest(b"a\n1\n").into(),
+        replace: false,
+    };
+    let kept = places(&keys, address).of(address).keep(&upload).await;
+    assert_eq!(told(kept, &[SECRET]).kind, SourceErrorKind::TimedOut);
 }

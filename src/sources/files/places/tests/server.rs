@@ -33,6 +33,10 @@ impl Server {
                 tokio::spawn(async move {
                     let mut stream = stream;
                     let Some(head) = head(&mut stream).await else { return };
+                    let length =
+                        head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+                    stream.read_exact(&mut body).await.unwrap();
                     seen.lock().unwrap().push(head.clone());
                     for step in answer(&head) {
                         match step {

@@ -1,28 +1,22 @@
-//! Owns the folder in which uploaded files are kept: each appears whole, under its name, or not at all.
-//!
-//! Must not know HTTP, nor which source wants which file.
+//! Owns the folder in which uploaded files are kept.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, PersistError};
-use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use crate::domain::string_enum::string_enum;
+use super::kept::{KeptFile, NotKept, SILENCE};
+use super::receive::{Limits, Received, receive};
+use crate::domain::upload::UploadOutcome;
 use crate::sources::INCOMING;
 
-/// How long nothing may come of a file.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Pieces that wait to be written.
-const WAITING: usize = 8;
 /// After that long what is left of a file is of a process that was killed: no file is longer on its way.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 
@@ -34,58 +28,6 @@ pub struct UploadFolder {
     most: Option<u64>,
     /// How long nothing may come of a file.
     silence: Duration,
-}
-
-/// A file that was kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeptFile {
-    pub(crate) bytes: u64,
-    pub(crate) sha256: [u8; 32],
-    pub(crate) outcome: UploadOutcome,
-}
-
-string_enum! {
-    /// What became of an uploaded file.
-    UploadOutcome ("upload outcome") {
-        /// There was none of that name.
-        New = "new",
-        /// It has replaced another one.
-        Replaced = "replaced",
-        /// It was there already, byte for byte.
-        Unchanged = "unchanged",
-    }
-}
-
-/// Why a file was not kept.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotKept {
-    /// It has more bytes than that.
-    #[error("it has more than {0} bytes")]
-    TooLarge(u64),
-    /// It has no bytes.
-    #[error("it is empty")]
-    Empty,
-    /// The folder of its source is a link that leads out of the folder for uploads.
-    #[error("{} leads out of the folder for uploads", .0.display())]
-    Outside(PathBuf),
-    /// It stopped coming.
-    #[error("nothing came for {} s", SILENCE.as_secs())]
-    Stalled,
-    /// It ended early.
-    #[error("it ended before it was complete")]
-    CutOff,
-    /// It is not what was sent.
-    #[error("its SHA-256 is {}", hex(.0))]
-    OtherDigest([u8; 32]),
-    /// There is another one of that name.
-    #[error("there is another file of that name")]
-    Exists,
-    /// The disk is full, or its owner has no more of it.
-    #[error("there is no room for it")]
-    NoRoom,
-    /// The folder cannot be used.
-    #[error("the folder cannot be used")]
-    Failed(#[source] io::Error),
 }
 
 impl UploadFolder {
@@ -153,65 +95,26 @@ impl UploadFolder {
     pub(crate) async fn keep(
         &self,
         place: PathBuf,
-        mut pieces: impl Stream<Item = io::Result<Bytes>> + Unpin,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Unpin,
         expected: Option<[u8; 32]>,
         replace: bool,
     ) -> Result<KeptFile, NotKept> {
-        let (send, receive) = mpsc::channel(WAITING);
         let incoming = self.incoming();
-        let writing = spawn_blocking(move || write(&incoming, receive));
-        let mut bytes = 0_u64;
-        let came = loop {
-            let piece = match timeout(self.silence, pieces.next()).await {
-                Err(_elapsed) => break Err(NotKept::Stalled),
-                Ok(None) => break Ok(()),
-                Ok(Some(Err(_))) => break Err(NotKept::CutOff),
-                Ok(Some(Ok(piece))) => piece,
-            };
-            bytes += piece.len() as u64;
-            if let Some(most) = self.most.filter(|most| bytes > *most) {
-                break Err(NotKept::TooLarge(most));
-            }
-            // Nobody takes it: writing has failed, and says why.
-            if send.send(piece).await.is_err() {
-                break Ok(());
-            }
-        };
-        drop(send);
-        let written = writing.await.map_err(io::Error::other).and_then(|written| written);
-        came?;
-        let (file, sha256) = written?;
-        if bytes == 0 {
-            return Err(NotKept::Empty);
-        }
-        if expected.is_some_and(|expected| expected != sha256) {
-            return Err(NotKept::OtherDigest(sha256));
-        }
+        let limits = Limits { most: self.most, silence: self.silence };
+        let received = receive(pieces, expected, limits, move || unnamed(&incoming)).await?;
+        let Received { file, bytes, sha256 } = received;
         let kept = spawn_blocking(move || publish(file, &place, &sha256, replace)).await;
         let outcome = kept.map_err(io::Error::other)??;
         Ok(KeptFile { bytes, sha256, outcome })
     }
 }
 
-/// Writes what comes to a file that has no name among those that are complete. Blocking.
-fn write(
-    incoming: &Path,
-    mut pieces: mpsc::Receiver<Bytes>,
-) -> io::Result<(NamedTempFile, [u8; 32])> {
+/// A file that has no name among those that are complete. Blocking.
+fn unnamed(incoming: &Path) -> io::Result<NamedTempFile> {
     make(incoming)?;
     remove_left_behind(incoming);
     let of_owner_and_group = Permissions::from_mode(0o640);
-    let mut file = tempfile::Builder::new()
-        .permissions(of_owner_and_group)
-        .suffix(".part")
-        .tempfile_in(incoming)?;
-    let mut hasher = Sha256::new();
-    while let Some(piece) = pieces.blocking_recv() {
-        hasher.update(&piece);
-        file.write_all(&piece)?;
-    }
-    file.as_file().sync_all()?;
-    Ok((file, hasher.finalize().into()))
+    tempfile::Builder::new().permissions(of_owner_and_group).suffix(".part").tempfile_in(incoming)
 }
 
 /// Gives a complete file its name. Blocking.
@@ -221,6 +124,7 @@ fn publish(
     sha256: &[u8; 32],
     replace: bool,
 ) -> Result<UploadOutcome, NotKept> {
+    file.as_file().sync_all()?;
     if let Some(folder) = place.parent() {
         make(folder)?;
     }
@@ -279,27 +183,11 @@ fn remove_left_behind(incoming: &Path) {
     }
 }
 
-impl From<io::Error> for NotKept {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Self::NoRoom,
-            _ => Self::Failed(error),
-        }
-    }
-}
-
-/// The digits of a digest.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
 
-    use futures::stream;
+    use futures::{StreamExt, stream};
 
     use super::*;
 
