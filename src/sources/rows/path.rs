@@ -2,7 +2,6 @@
 //! there twice where a path comes by is an error: JSON says nothing of which value counts.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -10,7 +9,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_json_path::{JsonPath, LocatedNode, PathElement};
 
-use super::repeated_keys::{Place, decisive, repeated, twice};
+use super::places::{Place, Places, visited};
+use super::repeated_keys::{decisive, repeated, twice};
 use crate::domain::json_size::{MAX_DEPTH, PRUNED, prune};
 use crate::domain::text;
 use crate::sources::{SourceError, SourceErrorKind};
@@ -57,15 +57,20 @@ impl Query {
         }
         let found = self.path.query_located(&value).all();
         let places: Vec<Vec<Place>> = found.iter().map(place_of).collect();
-        if let Some(key) = decisive(&self.text, &repeated, &places) {
+        if let Some(key) = decisive(&self.text, &repeated, &Places::of(&places)) {
             return Err(twice(key));
         }
-        let around: HashSet<&[Place]> =
-            repeated.iter().flat_map(|place| (0..place.len()).map(|end| &place[..end])).collect();
-        let text = |(node, place): (LocatedNode<'_>, &Vec<Place>)| match around.contains(&place[..])
-        {
-            true => Ok(unpruned(text_at(place, &pruned)?.to_owned())),
-            false => Ok(unpruned(node.node().to_string())),
+        let repeated = Places::of(&repeated);
+        let wanted = Places::of(places.iter().filter(|place| repeated.are_within(place)));
+        let spans = wanted.spans(&pruned).map_err(twice)?;
+        let text = |(node, place): (LocatedNode<'_>, &Vec<Place>)| {
+            let Some(number) = wanted.number(place) else {
+                return Ok(unpruned(node.node().to_string()));
+            };
+            match pruned.get(spans[number].clone()) {
+                Some(text) if !text.is_empty() => Ok(unpruned(text.to_owned())),
+                _ => Err(serde::de::Error::custom("the text has changed")),
+            }
         };
         found.into_iter().zip(&places).map(text).collect()
     }
@@ -77,22 +82,6 @@ fn place_of(node: &LocatedNode<'_>) -> Vec<Place> {
         PathElement::Index(number) => Place::Element(*number),
     };
     node.location().iter().map(place).collect()
-}
-
-/// The text at a place where something is.
-fn text_at<'t>(place: &[Place], json: &'t str) -> Result<&'t str, serde_json::Error> {
-    let mut at = json;
-    for step in place {
-        let inner = match step {
-            Place::Key(key) => walk_text(std::slice::from_ref(key), at)?,
-            Place::Element(number) => {
-                let elements: Vec<&RawValue> = serde_json::from_str(at)?;
-                elements.get(*number).map(|element| element.get())
-            }
-        };
-        at = inner.ok_or_else(|| serde::de::Error::custom("the text has changed"))?;
-    }
-    Ok(at)
 }
 
 impl Path {
@@ -193,6 +182,7 @@ impl<'t> Visitor<'t> for Member<'_> {
     fn visit_map<A: MapAccess<'t>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(key) = members.next_key::<Cow<'t, str>>()? {
+            visited();
             let value: &RawValue = members.next_value()?;
             if key == self.0 {
                 found = Some((value, found.is_some()));
@@ -230,6 +220,7 @@ fn name_length(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::places::visits;
     use super::*;
     use serde_json::json;
 
@@ -316,6 +307,28 @@ mod tests {
             ("$['a','b'].n", r#"{"c":1,"c":2,"b":{"n":3}}"#, "3"),
         ] {
             assert_eq!(Path::parse(path).unwrap().find(json).unwrap(), [expected], "{path}");
+        }
+    }
+
+    /// Neither each record nor each repeated key costs a walk over the whole answer.
+    #[test]
+    fn the_work_grows_with_the_text_however_many_keys_are_there_twice() {
+        let record = r#"{"id":1,"a":{"x":1,"x":2},"b":[{"y":1},{"y":2,"z":0,"y":3}]}"#;
+        let visits = |path: &str, records: usize| {
+            let text = format!(r#"{{"m":1,"m":2,"data":[{}]}}"#, vec![record; records].join(","));
+            let path = Path::parse(path).unwrap();
+            visits(|| assert_eq!(path.find(&text).unwrap().len() % records, 0))
+        };
+        for path in [
+            "$.data[?@.id > 0]",
+            "$.data[*]",
+            "$.data[*].b[*]",
+            "$.data[*].b[-1]",
+            "$.data[*]['a','b']",
+        ] {
+            let [few, many] = [100, 400].map(|records| visits(path, records));
+            assert!(few > 0 && many <= 4 * few, "{path}: {few} {many}");
+            assert!(many < 400 * 80, "{path}: {many}");
         }
     }
 }

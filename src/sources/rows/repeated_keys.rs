@@ -7,18 +7,12 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::places::{Place, Places, visited};
 use super::segments::{Asks, asks, segments};
 use crate::domain::json_size::{JsonSize, values_of};
 
 /// The most repeated keys that are told apart.
 const MOST: usize = 100_000;
-
-/// A step into an object or a list.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Place {
-    Key(String),
-    Element(usize),
-}
 
 /// Where an object of a JSON text has a key once more; `value` is what the text was parsed to.
 ///
@@ -48,17 +42,13 @@ pub(super) fn twice(key: &str) -> serde_json::Error {
 pub(super) fn decisive<'r>(
     path: &str,
     repeated: &'r [Vec<Place>],
-    found: &[Vec<Place>],
+    found: &Places<'_>,
 ) -> Option<&'r str> {
     let steps: Vec<Step<'_>> = segments(path).into_iter().map(Step::of).collect();
-    let is_within = |place: &[Place]| {
-        found.iter().any(|found| place.len() > found.len() && place.starts_with(found))
-    };
-    let leads_to = |place: &[Place]| found.iter().any(|found| found.starts_with(place));
     let is_decisive = |place: &&Vec<Place>| match meets(&steps, place) {
         Meets::No => false,
-        Meets::Yes => !is_within(place),
-        Meets::IfFound => found.is_empty() || leads_to(place),
+        Meets::Yes => !found.are_around(place),
+        Meets::IfFound => found.is_empty() || found.leads_to(place),
     };
     repeated.iter().find(is_decisive).and_then(|place| key(place))
 }
@@ -160,6 +150,7 @@ impl<'de> Visitor<'de> for Look<'_> {
         let Self { at, found } = self;
         let mut keys = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
+            visited();
             at.push(Place::Key(key.clone()));
             if !keys.insert(key) && found.len() <= MOST {
                 found.push(at.clone());

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json_path::PathElement;
 
 use super::path::{Path, Query};
+use super::scan::Scan;
 use crate::domain::field_name;
 use crate::domain::json_size::{JsonSize, MAX_DEPTH, MAX_VALUES};
 use crate::sources::ReadableRow;
@@ -72,8 +73,7 @@ fn of_query(text: &str, query: &Query) -> Vec<Range<usize>> {
 
 /// Where the value is that the steps lead to; its end is that of the text where this was cut.
 fn span(text: &str, steps: &[Step<'_>]) -> Option<Range<usize>> {
-    let mut scan = Scan { text, at: 0 };
-    scan.white();
+    let mut scan = Scan::of(text);
     for step in steps {
         match step {
             Step::Key(key) => scan.enter(|name| name == key)?,
@@ -84,141 +84,6 @@ fn span(text: &str, steps: &[Step<'_>]) -> Option<Range<usize>> {
     let start = scan.at;
     scan.pass();
     (scan.at > start).then_some(start..scan.at)
-}
-
-/// Goes over a text that is JSON as far as it goes. Of any other it says something, in no more steps.
-struct Scan<'t> {
-    text: &'t str,
-    at: usize,
-}
-
-impl Scan<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn white(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// Passes over a byte, if it is the next one.
-    fn take(&mut self, byte: u8) -> bool {
-        let is_next = self.peek() == Some(byte);
-        self.at += usize::from(is_next);
-        is_next
-    }
-
-    /// Goes to the value of the key that fits, the last one if there are several.
-    fn enter(&mut self, fits: impl Fn(&str) -> bool) -> Option<()> {
-        if !self.take(b'{') {
-            return None;
-        }
-        let mut found = None;
-        loop {
-            self.white();
-            if self.peek() != Some(b'"') {
-                break;
-            }
-            let start = self.at;
-            self.string();
-            let name = self.text.get(start..self.at).and_then(unescaped);
-            self.white();
-            if !self.take(b':') {
-                break;
-            }
-            self.white();
-            if name.is_some_and(|name| fits(&name)) {
-                found = Some(self.at);
-            }
-            self.pass();
-            self.white();
-            if !self.take(b',') {
-                break;
-            }
-        }
-        self.at = found?;
-        Some(())
-    }
-
-    fn enter_list(&mut self, number: usize) -> Option<()> {
-        if !self.take(b'[') {
-            return None;
-        }
-        for _ in 0..number {
-            self.white();
-            self.pass();
-            self.white();
-            if !self.take(b',') {
-                return None;
-            }
-        }
-        self.white();
-        Some(())
-    }
-
-    /// Passes over a value.
-    fn pass(&mut self) {
-        let mut depth = 0_usize;
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'"' => self.string(),
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
-                }
-                b'}' | b']' if depth > 0 => {
-                    depth -= 1;
-                    self.at += 1;
-                }
-                b'}' | b']' => return,
-                b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => return,
-                _ => {
-                    self.at += 1;
-                    // A number or a word.
-                    if depth == 0 && !self.goes_on() {
-                        return;
-                    }
-                    continue;
-                }
-            }
-            if depth == 0 {
-                return;
-            }
-        }
-    }
-
-    fn goes_on(&self) -> bool {
-        !matches!(
-            self.peek(),
-            None | Some(
-                b',' | b':' | b'"' | b'{' | b'}' | b'[' | b']' | b' ' | b'\t' | b'\n' | b'\r'
-            )
-        )
-    }
-
-    /// Passes over a text with its quotes.
-    fn string(&mut self) {
-        self.at += 1;
-        while let Some(byte) = self.peek() {
-            self.at += 1;
-            match byte {
-                b'"' => return,
-                b'\\' => self.at += 1,
-                _ => {}
-            }
-        }
-        self.at = self.text.len();
-    }
-}
-
-/// The text that a JSON text stands for.
-fn unescaped(json: &str) -> Option<Cow<'_, str>> {
-    if json.contains('\\') {
-        return serde_json::from_str::<String>(json).ok().map(Cow::Owned);
-    }
-    Some(Cow::Borrowed(json.strip_prefix('"')?.strip_suffix('"')?))
 }
 
 #[cfg(test)]
