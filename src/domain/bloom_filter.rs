@@ -35,17 +35,27 @@ string_enum! {
 }
 
 /// The order in which the slices of a run must be applied, and to which rows it matters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum KeyOrder {
     /// No key occurs twice: any order.
     Distinct,
     /// Only rows with these keys, given by their sorted hashes, must be applied in order.
     Split(Vec<u64>),
-    /// Too many keys occur twice: all slices in order.
+    /// Too many keys occur twice, or nobody knows which do: all slices in order.
+    #[default]
     Ordered,
 }
 
 impl KeyOrder {
+    /// Whether the key of this hash may occur more than once.
+    pub fn may_repeat(&self, hash: u64) -> bool {
+        match self {
+            Self::Distinct => false,
+            Self::Split(repeated) => repeated.binary_search(&hash).is_ok(),
+            Self::Ordered => true,
+        }
+    }
+
     /// The order without the keys.
     pub fn slices(&self) -> SliceOrder {
         match self {

@@ -75,8 +75,10 @@ pub struct Plan {
     pub still_unreadable: Vec<String>,
     /// What there is to say.
     pub remarks: Vec<Remark>,
-    /// What the keys of the rows allow.
+    /// In which order the rows are applied.
     pub order: KeyOrder,
+    /// What the keys of the rows allow, which may be more.
+    pub repeats: KeyOrder,
     /// The parents for whose children is asked, a lane of slices for one or several of them. A slice is not read
     /// whose lane has none.
     pub parents: Option<PlannedParents>,
@@ -95,6 +97,7 @@ impl Plan {
             still_unreadable: Vec::new(),
             remarks: Vec::new(),
             order: KeyOrder::Ordered,
+            repeats: KeyOrder::Ordered,
             parents: None,
         }
     }

@@ -150,6 +150,7 @@ impl Task for DryRun {
         let exact = trial.counters.slices <= 1;
         trial.remarks.extend(repeated::of(&trial.repeated, exact, &trial.names));
         trial.remarks.extend(repeated::of_equal(definition, trial.equal, exact));
+        trial.remarks.extend(trial.earlier_values.remark());
         let samples = trial.samples.shown();
         let (set_aside, foretold) = (trial.set_aside, trial.foretold);
         let shown = Shown { samples, set_aside, remarks: trial.remarks, foretold };
@@ -279,7 +280,8 @@ impl<'a> Trial<'a> {
     async fn read(&mut self, plan: Plan) -> Result<(), TaskError> {
         let context = self.context;
         let profile = context.source.source.profile();
-        self.pending = Pending::for_order(&plan.order);
+        self.pending = Pending::for_keys(plan.repeats.clone());
+        self.earlier_values = EarlierValues::for_keys(plan.repeats.clone());
         // As in a run: documents wait as long as a field that every record had may come yet.
         let mut missing = guard::guarded(context).await?;
         let mut waiting = Waiting::default();

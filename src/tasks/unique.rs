@@ -13,7 +13,7 @@ use super::{TaskContext, TaskError};
 use crate::db::Transaction;
 use crate::db::unified_records::StillDeleted;
 use crate::db::unique_values::{self, DuplicatedValues, ValueOwner};
-use crate::domain::bloom_filter::key_hash;
+use crate::domain::bloom_filter::{KeyOrder, key_hash};
 use crate::domain::number::grouped;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, ReasonCode, Reject};
@@ -24,31 +24,96 @@ use crate::mapping::{Mapped, NotUnique, UniqueValue};
 /// The first bytes of a hash.
 type Hash = [u8; 16];
 
+/// The most bytes that a dry run remembers values in.
+const MOST_BYTES: usize = 128 << 20;
+/// About what an entry of each map takes, its part of the table that is free included, besides its key.
+const OF_HAS: usize = 64;
+const OF_TAKEN: usize = 80;
+const OF_GIVEN_UP: usize = 160;
+
 /// What the earlier batches of a dry run would have changed: fields are numbers, since every row may be in here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct EarlierValues {
+    /// Which keys may come again: of others nobody asks what their records have.
+    repeats: KeyOrder,
     /// What records have now, by the hash of the key and the field.
     has: HashMap<(u64, usize), Option<Hash>>,
     /// Which records have a value now that they have not in the table.
     taken: HashMap<(usize, Hash), Box<str>>,
     /// Which records have a value in the table that they have no more.
     given_up: HashMap<(usize, Hash), Vec<Box<str>>>,
+    bytes: usize,
+    most_bytes: usize,
+    remembered: u64,
+    /// How many changes came when there was no more room.
+    forgotten: u64,
+}
+
+impl Default for EarlierValues {
+    fn default() -> Self {
+        Self::for_keys(KeyOrder::default())
+    }
 }
 
 impl EarlierValues {
+    /// Of rows whose keys repeat so.
+    pub fn for_keys(repeats: KeyOrder) -> Self {
+        Self {
+            repeats,
+            has: HashMap::new(),
+            taken: HashMap::new(),
+            given_up: HashMap::new(),
+            bytes: 0,
+            most_bytes: MOST_BYTES,
+            remembered: 0,
+            forgotten: 0,
+        }
+    }
+
     fn note(&mut self, key: &str, field: usize, before: Option<Hash>, now: Option<Hash>) {
-        let was_changed = self.has.insert((key_hash(key), field), now).is_some();
+        // What came later is not known either then, so that what is remembered is the beginning.
+        let most = OF_HAS + OF_TAKEN + OF_GIVEN_UP + 2 * key.len();
+        if self.forgotten > 0 || self.bytes + most > self.most_bytes {
+            self.forgotten += 1;
+            return;
+        }
+        self.remembered += 1;
+        let hash = key_hash(key);
+        let mut was_changed = false;
+        if self.repeats.may_repeat(hash) {
+            was_changed = self.has.insert((hash, field), now).is_some();
+            self.bytes += if was_changed { 0 } else { OF_HAS };
+        }
         if let Some(before) = before {
             let is_ours = self.taken.get(&(field, before)).is_some_and(|owner| **owner == *key);
             if is_ours {
                 self.taken.remove(&(field, before));
+                self.bytes -= OF_TAKEN + key.len();
             } else if !was_changed {
                 self.given_up.entry((field, before)).or_default().push(key.into());
+                self.bytes += OF_GIVEN_UP + key.len();
             }
         }
         if let Some(now) = now {
-            self.taken.insert((field, now), key.into());
+            self.bytes += OF_TAKEN + key.len();
+            if let Some(owner) = self.taken.insert((field, now), key.into()) {
+                self.bytes -= OF_TAKEN + owner.len();
+            }
         }
+    }
+
+    /// What there is to say when there was not room for all.
+    pub fn remark(&self) -> Option<Remark> {
+        (self.forgotten > 0).then(|| {
+            Remark::degrading(format!(
+                "the values of `unique` fields were held against the table and the first {} values that this dry run \
+                 would have changed, not against the {} that came later: {} MiB of memory have no room for more. A run \
+                 compares all of them, and may set aside other rows",
+                grouped(self.remembered),
+                grouped(self.forgotten),
+                self.most_bytes >> 20
+            ))
+        })
     }
 }
 
@@ -325,4 +390,64 @@ fn keys_of(mapped: &Mapped) -> Vec<&str> {
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(n: u64) -> Option<Hash> {
+        Some(u128::from(n).to_le_bytes())
+    }
+
+    #[test]
+    fn of_keys_that_do_not_come_again_nobody_remembers_what_they_have() {
+        let twice = KeyOrder::Split(vec![key_hash("b")]);
+        for (repeats, remembered) in [(KeyOrder::Distinct, 0), (twice, 1), (KeyOrder::Ordered, 3)] {
+            let mut values = EarlierValues::for_keys(repeats);
+            for (key, n) in [("a", 1), ("b", 2), ("c", 3)] {
+                values.note(key, 0, None, value(n));
+            }
+            assert_eq!((values.has.len(), values.taken.len()), (remembered, 3));
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound_and_what_is_not_is_told() {
+        for repeats in [KeyOrder::Distinct, KeyOrder::Ordered] {
+            let most_bytes = 1 << 20;
+            let mut values = EarlierValues { most_bytes, ..EarlierValues::for_keys(repeats) };
+            for n in 0..2_000 {
+                values.note(&format!("key {n}"), 0, value(n + 50_000), value(n));
+            }
+            assert!(values.remark().is_none());
+            for n in 2_000..40_000 {
+                values.note(&format!("key {n}"), 0, value(n + 50_000), value(n));
+            }
+            let table = |entries: usize, bytes: usize| entries * 8 / 7 * (bytes + 1);
+            let tables = table(values.has.capacity(), 40)
+                + table(values.taken.capacity(), 40)
+                + table(values.given_up.capacity(), 48);
+            // Each given up has a list of four names.
+            let kept = values.taken.len() * 32 + values.given_up.len() * (64 + 32);
+            assert!(tables + kept < 2 * most_bytes, "{tables} {kept}");
+            assert_eq!(values.remembered + values.forgotten, 40_000);
+            let said = values.remark().unwrap();
+            assert!(said.degrades && said.text.contains("1 MiB of memory"), "{}", said.text);
+            assert!(said.text.contains(&grouped(values.forgotten)), "{}", said.text);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_makes_room() {
+        let mut values = EarlierValues::for_keys(KeyOrder::Ordered);
+        values.note("a", 0, None, value(1));
+        let bytes = values.bytes;
+        for n in 1..1_000 {
+            values.note("a", 0, value(n), value(n + 1));
+        }
+        assert_eq!((values.bytes, values.taken.len()), (bytes, 1));
+        values.note("a", 0, value(1_000), None);
+        assert_eq!(values.bytes, OF_HAS);
+    }
 }

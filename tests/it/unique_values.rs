@@ -349,3 +349,26 @@ async fn one_of_many_keys_with_one_value_has_it_whatever_workers_there_are() {
     }
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn a_dry_run_counts_as_the_run_does_where_few_keys_come_again_in_later_chunks() {
+    let app = TestApp::empty().await;
+    app.write(
+        "s.toml",
+        job("", ", unique = true").replace("[fields]", "chunk_size = 16\n[fields]"),
+    );
+    for (rows, quarantined) in [
+        // `a` gives up `1`, which `c` takes; `d` wants what `b` has, and `2` is free behind that.
+        ("a,x,1\nb,x,2\na,x,3\nc,x,1\nd,x,2\nb,x,4\ne,x,2\n", 1),
+        // The same of what the table has by then.
+        ("a,x,5\nf,x,3\ng,x,5\na,x,3\na,x,6\ng,x,5\n", 2),
+    ] {
+        app.write("a.csv", format!("id,name,mail\n{rows}"));
+        let dry_run = RunRequest { dry_run: true, ..request(Mode::Incremental) };
+        let dry = app.run_as("s", &dry_run).await;
+        let run = app.run("s").await;
+        assert_eq!(run.counters.quarantined, quarantined, "{run:?}");
+        assert_eq!((dry.counters, dry.status), (run.counters, run.status));
+    }
+    app.database.close().await;
+}

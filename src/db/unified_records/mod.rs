@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::pgcopy::{CopyBuffer, SMALL, copy_in};
-use crate::domain::bloom_filter::KeyOrder;
+use crate::domain::bloom_filter::{KeyOrder, key_hash};
 use crate::domain::hash::ContentHash;
 use crate::domain::raw::RawRef;
 use crate::domain::record::{Column, ColumnType, RecordBatch, RecordView, Value};
@@ -144,14 +144,14 @@ pub async fn upsert(
 #[derive(Debug, Default)]
 pub struct Pending {
     written: HashMap<ContentHash, Written>,
-    /// No key comes back in a later batch, so there is nothing to remember.
-    forget: bool,
+    /// Which keys may come back in a later batch: of others there is nothing to remember.
+    repeats: KeyOrder,
 }
 
 impl Pending {
-    /// For rows whose keys repeat as `order` says.
-    pub fn for_order(order: &KeyOrder) -> Self {
-        Self { forget: *order == KeyOrder::Distinct, ..Self::default() }
+    /// For rows whose keys repeat so.
+    pub fn for_keys(repeats: KeyOrder) -> Self {
+        Self { repeats, ..Self::default() }
     }
 }
 
@@ -220,8 +220,11 @@ pub async fn compare(
     let (repeated, equal) = repeated(batch, &order, &probed, repeats.scope);
     let plan = plan(batch, &order, &probed, still_deleted);
     let written = groups(batch, &order).zip(&probed.stored).zip(&plan.of_run);
-    for ((group, stored), of_run) in written.filter(|_| !pending.forget) {
+    for ((group, stored), of_run) in written {
         let Some(last) = group.last().map(|row| batch.get(*row)) else { continue };
+        if !pending.repeats.may_repeat(key_hash(last.external_id())) {
+            continue;
+        }
         let (hash, key) = (last.content_hash(), ContentHash::of(last.external_id().as_bytes()));
         if *stored != Some(hash) || pending.written.contains_key(&key) {
             let (raw, row) = (last.raw(), last.raw_row());

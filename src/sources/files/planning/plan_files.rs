@@ -148,13 +148,16 @@ impl<'a> Planning<'a> {
         let mut remarks: Vec<_> = guard.remarks().into_iter().chain(remarks.remarks()).collect();
         remarks.extend(waiting(young));
         // What stands in files that are read as streams nobody has seen.
-        let order = match landed {
-            // Which of two records has a value is decided in the order of rows.
-            _ if self.setup.definition.has_unique() => KeyOrder::Ordered,
+        let repeats = match landed {
             // No two rows stand in one place.
             _ if mapping.keys_are_places() => KeyOrder::Distinct,
             0 => keys.order(),
             _ => KeyOrder::Ordered,
+        };
+        let order = match self.setup.definition.has_unique() {
+            // Which of two records has a value is decided in the order of rows.
+            true => KeyOrder::Ordered,
+            false => repeats.clone(),
         };
         let slices = groups.into_iter().map(|(lane, group)| NextSlice {
             slice: SliceId::new(lane, 0),
@@ -171,6 +174,7 @@ impl<'a> Planning<'a> {
             still_unreadable,
             remarks,
             order,
+            repeats,
             parents,
         })
     }
