@@ -205,6 +205,8 @@ fn stand_apart(
 ) -> bool {
     let grammar: Grammar = layout.grammar(encoding);
     let mut columns: Vec<Column> = names.iter().map(|name| Column::below(name)).collect();
+    // However they are written: of fewer names such a row may be data.
+    let many = are_many(&[names.to_vec()]).then(|| folded(names));
     let mut at = grammar.blank_lines(text, true).unwrap_or(0);
     for _ in 0..LOOKED_AT {
         if at >= text.len() {
@@ -214,7 +216,8 @@ fn stand_apart(
         let Some(span) = span else { break };
         let row = cells(&grammar, encoding, grammar.content(&text[at..at + span.next]));
         at += span.next;
-        if row.len() == names.len() && folded(&row) != folded(names) {
+        let is_header = row == names || many.as_ref().is_some_and(|many| folded(&row) == *many);
+        if row.len() == names.len() && !is_header {
             columns.iter_mut().zip(&row).for_each(|(column, cell)| column.look(cell));
         }
     }
