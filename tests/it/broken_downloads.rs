@@ -178,3 +178,29 @@ async fn a_file_that_changes_while_its_link_is_broken_is_read_as_what_it_is_by_t
         app.database.close().await;
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_not_what_its_first_lines_made_believe_is_asked_for_once() {
+    // A quote that closes nowhere, behind what the guess has seen, within the first chunk.
+    let row = |id: usize| format!("{id}\tx{id:050}\n");
+    let rows = |ids: std::ops::Range<usize>| ids.map(row).collect::<String>();
+    let text = format!("id\tname\n{}-2\t\"3 pipe\n{}", rows(0..20_000), rows(20_001..ROWS));
+    let plain = text.into_bytes();
+    let sound: Vec<u8> = b"id\tname\n-1\ta\n".to_vec();
+    let both = archive(&[("a.csv", &sound), ("b.csv", &plain)]);
+    for (file, bytes, more) in [
+        ("a.csv", plain.clone(), 0),
+        ("a.csv.gz", gzip(&plain), 0),
+        ("a.zip", archive(&[("a.csv", &plain)]), 0),
+        ("both.zip", both, 1),
+    ] {
+        let api = RawApi::serve(move |asked| sent(asked, &bytes, "\"1\"", usize::MAX)).await;
+        let app = app(&api, file).await;
+        let job = app.read("lines.toml").replace("chunk_size = 100000\n", "");
+        app.write("lines.toml", job);
+        let run = app.run_online("lines").await;
+        assert_eq!(run.counters.inserted, ROWS as i64 + more, "{file}: {run:?}");
+        assert_eq!(api.asked().len(), 1, "{file}");
+        app.database.close().await;
+    }
+}

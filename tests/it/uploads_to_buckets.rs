@@ -139,3 +139,36 @@ async fn what_no_run_would_read_and_what_the_bucket_refuses_is_told() {
     assert_eq!(shop.objects(), []);
     shop.app.database.close().await;
 }
+
+#[tokio::test]
+async fn an_entry_that_leads_to_no_object_fails_the_run_unless_there_may_be_none() {
+    let shop = Shop::open("s3://acme-in/up/shop/*.csv").await;
+    let online = || RunRequest { access: Access::Network, ..request(Mode::Incremental) };
+    let two = shop
+        .app
+        .read("shop.toml")
+        .replace("paths = [", "when_gone = \"tombstone\"\npaths = [\"s3://acme-in/other/*.csv\", ")
+        + "\n[missing]\naction = \"tombstone\"\nmax_ratio = 1.0\n";
+    shop.app.write("shop.toml", two);
+    shop.with(|it| {
+        it.objects.insert("up/shop/a.csv".to_owned(), FIRST.into());
+        it.objects.insert("other/b.csv".to_owned(), b"id,name\n7,G\n".to_vec());
+    });
+    let run = shop.app.run_as("shop", &online()).await;
+    assert_eq!((run.status.as_str(), run.counters.inserted), ("success", 2), "{run:?}");
+    shop.with(|it| it.objects.remove("other/b.csv"));
+    let run = shop.app.run_as("shop", &online()).await;
+    let error = run.error.clone().unwrap_or_default();
+    assert_eq!(run.status.as_str(), "failed", "{run:?}");
+    for said in ["there is no file s3://acme-in/other/*.csv", "allow_empty = true"] {
+        assert!(error.contains(said), "{error}");
+    }
+    let deleted = "select count(*) from unified_records where deleted_at is not null";
+    assert_eq!(shop.app.number(deleted).await, 0);
+    let allowed = shop.app.read("shop.toml").replace("[files]\n", "[files]\nallow_empty = true\n");
+    shop.app.write("shop.toml", allowed);
+    let run = shop.app.run_as("shop", &online()).await;
+    assert!(run.status.is_success(), "{run:?}");
+    assert_eq!(shop.app.number(deleted).await, 1);
+    shop.app.database.close().await;
+}

@@ -80,7 +80,8 @@ async fn look(
             true => {
                 let places = setup.places(access)?;
                 for entry in entries {
-                    match places.of(entry).list(entry).await {
+                    let listed = places.of(entry).list(entry).await;
+                    match listed.and_then(|listed| some_of(setup, entry, listed)) {
                         Ok(listed) => found.files.extend(listed.into_iter().map(Found::There)),
                         Err(error) if one_by_one && error.kind == SourceErrorKind::FileMissing => {
                             found.missing.push(error);
@@ -123,6 +124,24 @@ async fn look(
         found.files.sort_by_cached_key(|file| (modified(file), name(file)));
     }
     Ok(found)
+}
+
+/// The files of an entry, of which there has to be one.
+///
+/// # Errors
+/// When there is none.
+fn some_of(setup: &Setup, entry: &str, listed: Vec<Listed>) -> Result<Vec<Listed>, SourceError> {
+    if !listed.is_empty() {
+        return Ok(listed);
+    }
+    let setting = setup.files.setting();
+    let left_out = match setup.params.exclude {
+        Some(_) => ", or `files.exclude` leaves them all out",
+        None => "",
+    };
+    let message = format!("{setting}: there is no file {entry}{left_out}");
+    Err(SourceError::new(SourceErrorKind::FileMissing, message)
+        .advise("correct it; if there may be none, write allow_empty = true under [files]"))
 }
 
 /// What the entries lead to, and which lead nowhere: asked one by one, that costs the others nothing.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::sources::files::spool::Spool;
+
 /// The most bytes that are held in memory.
 const HELD: u64 = 1 << 20;
 /// Bytes moved at once.
@@ -21,6 +23,8 @@ pub(super) enum Kept {
     Here(Bytes),
     /// In a file, so many.
     Aside(Arc<File>, u64),
+    /// In a file in which others have put them aside.
+    Spooled(Spool),
 }
 
 /// What came of keeping bytes.
@@ -93,6 +97,7 @@ impl Kept {
             Self::Aside(file, end) => {
                 Box::new(Reading { file: Arc::clone(file), at: 0, end: *end })
             }
+            Self::Spooled(spool) => Box::new(spool.part(0, spool.len())),
         }
     }
 }

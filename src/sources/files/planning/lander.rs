@@ -19,6 +19,7 @@ use super::remarks::has_shrunk;
 use super::rules::Rules;
 use super::setup::Setup;
 use super::stored::{Stored, encoded};
+use super::tape::Tape;
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{Layout, StreamedFile};
 use crate::domain::file_note::{About, FileNote, SeenAgain};
@@ -387,14 +388,20 @@ async fn fetch(
         Fetched::Bytes(Box::new(Coming { bytes, end_is_told, charset, listed, no_room }))
     };
     let compares = compares && file.before.iter().any(|before| before.hash.is_some());
-    if !compares && how != Fetching::Ahead {
-        return Ok(coming(Source::Live(bytes), None));
-    }
-    let most = match is_remote(&file.file.name) {
+    let is_remote = is_remote(&file.file.name);
+    let most = match is_remote {
         // Nothing of it is stored as long as it is compared, and a part of a task has a time limit.
         true => rules.packing.max_spool.min(MOST_COMPARED),
         false => rules.packing.max_spool,
     };
+    let packing = rules.packing.clone();
+    let once = move |bytes| match is_remote && how == Fetching::First {
+        true => Source::Taped(Tape::of(bytes, packing, most)),
+        false => Source::Live(bytes),
+    };
+    if !compares && how != Fetching::Ahead {
+        return Ok(coming(once(bytes), None));
+    }
     let kept = off_thread(move || Kept::of(bytes, most)).await;
     let kept = kept.map_err(|error| match error.downcast::<SourceError>() {
         Ok(error) => error,
@@ -405,7 +412,7 @@ async fn fetch(
     })?;
     Ok(match kept {
         Keeping::Whole(kept) => coming(Source::Kept(kept), None),
-        Keeping::TooMany(bytes) => coming(Source::Live(bytes), None),
+        Keeping::TooMany(bytes) => coming(once(bytes), None),
         // To compare a file saves work, and is no reason not to read it.
         Keeping::NoRoom(bytes, error) => {
             let text = || {
@@ -414,7 +421,7 @@ async fn fetch(
                      temporary files (TMPDIR): {error}"
                 )
             };
-            coming(Source::Live(bytes), compares.then(text))
+            coming(once(bytes), compares.then(text))
         }
     })
 }

@@ -19,6 +19,7 @@ mod rules;
 mod same_files;
 mod setup;
 mod stored;
+mod tape;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

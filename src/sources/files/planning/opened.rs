@@ -13,6 +13,7 @@ use super::kept::Kept;
 use super::lost;
 use super::position::{Before, ToLand, Within};
 use super::rules::Rules;
+use super::tape::Tape;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::Layout;
 use crate::domain::file_note::About;
@@ -35,6 +36,8 @@ pub(super) enum Source {
     Kept(Kept),
     /// Bytes that come once.
     Live(Bytes),
+    /// The same, as long as none of them is stored put aside.
+    Taped(Tape),
 }
 
 /// A file that was opened.
@@ -42,6 +45,7 @@ pub(super) struct Opened {
     rules: Arc<Rules>,
     file: Arc<ToLand>,
     kept: Option<Kept>,
+    tape: Option<Tape>,
     contents: Peekable<Contents>,
     how: How,
     /// How far the next member was stored.
@@ -131,19 +135,24 @@ impl Opened {
         at: Option<&Within>,
         how: How,
     ) -> Self {
-        let (kept, live) = match bytes {
-            Source::Kept(kept) => (Some(kept.clone()), rules.awaiting.bytes(kept.read())),
-            Source::Live(live) => (None, live),
+        let (kept, tape, live) = match bytes {
+            Source::Kept(kept) => (Some(kept.clone()), None, rules.awaiting.bytes(kept.read())),
+            Source::Live(live) => (None, None, live),
+            Source::Taped(tape) => {
+                let live = tape.read();
+                (None, Some(tape), live)
+            }
         };
         let same = match (&kept, at) {
             (Some(kept), None) if !how.examined => same(&rules, &file, kept, how),
             _ => Vec::new(),
         };
-        let contents = contents(live, &rules.packing, how.end_is_told).peekable();
+        let (contents, aside) = contents(live, &rules.packing, how.end_is_told);
+        let (contents, kept) = (contents.peekable(), kept.or(aside.map(Kept::Spooled)));
         let done = at.map_or(0, |at| at.member);
         let stored = at.and_then(|at| at.landed.clone());
         let (met, member) = (Some(BTreeSet::new()), None);
-        let mut opened = Self { rules, file, kept, contents, how, stored, same, met, member };
+        let mut opened = Self { rules, file, kept, tape, contents, how, stored, same, met, member };
         for _ in 0..done {
             opened.next_content();
         }
@@ -155,7 +164,11 @@ impl Opened {
         let How { end_is_told, charset, .. } = self.how;
         let how = How { end_is_told, charset, ..how };
         let same = self.same;
-        let bytes = Source::Kept(self.kept?);
+        let bytes = match (self.kept, self.tape) {
+            (Some(kept), _) => Source::Kept(kept),
+            (None, Some(tape)) if tape.is_whole() => Source::Taped(tape),
+            (None, _) => return None,
+        };
         let opened = Self::new(self.rules, self.file, bytes, at, How { examined: true, ..how });
         Some(Self { same, how, ..opened })
     }
@@ -178,6 +191,10 @@ impl Opened {
         let rows = member.rows;
         match self.next_of(&mut member) {
             Ok(Step::Chunk(of_member)) => {
+                // Something of the file is stored now.
+                if let Some(tape) = self.tape.take() {
+                    tape.stop();
+                }
                 if of_member.chunk.end.is_none() {
                     member.rows = of_member.chunk.landed.end.rows;
                     self.member = Some(member);
@@ -342,7 +359,8 @@ fn same(rules: &Rules, file: &ToLand, kept: &Kept, how: How) -> Vec<Option<Strin
     }
     let mut same = Vec::new();
     let bytes = rules.awaiting.bytes(kept.read());
-    for Content { member, bytes } in contents(bytes, &rules.packing, how.end_is_told) {
+    let (contents, _) = contents(bytes, &rules.packing, how.end_is_told);
+    for Content { member, bytes } in contents {
         let before = file.before_of(member.as_deref()).and_then(|before| before.hash);
         // What cannot be read is told when it is to be stored.
         let (Some(before), Ok(unpacked)) = (before, bytes) else { continue };

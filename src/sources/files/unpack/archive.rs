@@ -138,6 +138,11 @@ impl Members {
         }
         Ok(Self { archive, chosen: chosen.into_iter() })
     }
+
+    /// The archive.
+    pub fn aside(&self) -> Spool {
+        self.archive.spool.clone()
+    }
 }
 
 impl Iterator for Members {

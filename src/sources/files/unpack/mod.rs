@@ -95,7 +95,7 @@ impl Packing {
 
     /// Whether a file that begins so is an archive of files. Not if it is one of the format's own, unless members are
     /// asked for or its first one is such a file.
-    fn is_archive(&self, beginning: &[u8]) -> bool {
+    pub fn is_archive(&self, beginning: &[u8]) -> bool {
         ZIP.iter().any(|magic| beginning.starts_with(magic))
             && (self.own_archives.is_empty()
                 || !self.member.is_empty()
@@ -154,6 +154,17 @@ pub fn contents(bytes: Bytes, packing: &Packing, end_is_told: bool) -> io::Resul
     }
     refuse_without_rows(&beginning, packing)?;
     Ok(Contents { packing: packing.clone(), of: Of::Itself(Some(Unpacked { bytes, packed })) })
+}
+
+impl Contents {
+    /// The file itself, where it is an archive, which was put aside as it came.
+    pub fn aside(&self) -> Option<Spool> {
+        let as_it_came = matches!(self.packing.compression, Compression::Auto | Compression::Zip);
+        match &self.of {
+            Of::Archive(members) if as_it_came => Some(members.aside()),
+            _ => None,
+        }
+    }
 }
 
 impl Iterator for Contents {
