@@ -31,7 +31,8 @@ pub struct NoToken {
 
 /// Takes a token from the bucket, or says how long to wait for one.
 ///
-/// A bucket holds as many tokens as the limit has requests and refills evenly over its period. Without a limit
+/// A bucket holds as many tokens as the limit has requests and refills evenly over its period, and what was taken within
+/// a period is counted: never more than the limit, though a full bucket refills meanwhile. Without a limit
 /// there are always tokens, unless the bucket is blocked or was given a limit meanwhile.
 ///
 /// # Errors

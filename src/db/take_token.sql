@@ -1,9 +1,20 @@
 -- $1 key, $2 requests and $3 the seconds of their period, or null where the job file declares no limit; answers
--- the seconds to wait, 0 when a request may be made, and whether that is because the bucket is blocked
+-- the seconds to wait, 0 when a request may be made, and whether that is because the bucket is blocked. A period is
+-- looked at in 50 slots; one that it ends in counts as a whole, so there are never more requests in it
 with
 created as (
-    insert into rate_limits (key, tokens, refilled_at, requests, per_seconds)
-    select $1, $2::integer - 1, clock_timestamp(), $2, $3::double precision
+    insert into rate_limits (
+        key, tokens, refilled_at, requests, per_seconds, window_seconds, window_slots, window_taken
+    )
+    select
+        $1,
+        $2::integer - 1,
+        clock_timestamp(),
+        $2,
+        $3::double precision,
+        $3::double precision,
+        array[floor(extract(epoch from clock_timestamp())::double precision * 50 / $3::double precision)::bigint],
+        array[1]
     where $2 is not null
     on conflict (key) do nothing
     returning 1
@@ -18,7 +29,10 @@ locked as (
         override_requests is not null
         and coalesce(override_until > clock_timestamp(), true) as is_overridden,
         override_requests,
-        override_per_seconds
+        override_per_seconds,
+        window_seconds,
+        window_slots,
+        window_taken
     from rate_limits
     where key = $1
     for update
@@ -28,6 +42,7 @@ limited as (
     select
         *,
         case when is_overridden then override_requests else $2 end::double precision as capacity,
+        case when is_overridden then override_per_seconds else $3::double precision end as period,
         case
             when is_overridden then override_requests / override_per_seconds
             else $2 / $3::double precision
@@ -40,6 +55,12 @@ bucket as (
     select
         key,
         per_second,
+        capacity,
+        period,
+        floor(extract(epoch from clock_timestamp())::double precision * 50 / period)::bigint as slot,
+        window_seconds,
+        window_slots,
+        window_taken,
         since < interval '0' as early,
         blocked_until + least(since, interval '0') as blocked_until,
         case when capacity is not null then least(
@@ -49,11 +70,32 @@ bucket as (
         ) end as available
     from limited
 ),
+-- What was taken within the period, each slot once; of another period, or of a clock that was ahead, nothing.
+counted as (
+    select
+        bucket.*,
+        coalesce(within.slots, '{}') as slots,
+        coalesce(within.taken, '{}') as taken,
+        coalesce(within.total, 0) as total,
+        (within.oldest + 51) * bucket.period / 50 as fewer_at
+    from bucket
+    cross join lateral (
+        select
+            array_agg(met.slot order by met.slot) as slots,
+            array_agg(met.taken order by met.slot) as taken,
+            sum(met.taken) as total,
+            min(met.slot) as oldest
+        from unnest(bucket.window_slots, bucket.window_taken) as met (slot, taken)
+        where bucket.window_seconds = bucket.period
+            and met.slot between bucket.slot - 50 and bucket.slot + 1
+    ) as within
+),
 decided as (
     select
         *,
-        coalesce(available >= 1, true) and coalesce(blocked_until <= clock_timestamp(), true) as free
-    from bucket
+        coalesce(available >= 1 and total < capacity, true)
+        and coalesce(blocked_until <= clock_timestamp(), true) as free
+    from counted
 ),
 taken as (
     update rate_limits set
@@ -63,7 +105,20 @@ taken as (
         refilled_at = clock_timestamp(),
         blocked_until = decided.blocked_until,
         requests = $2,
-        per_seconds = $3
+        per_seconds = $3,
+        window_seconds = decided.period,
+        window_slots = case
+            when not decided.free or decided.period is null
+                or decided.slots[cardinality(decided.slots)] >= decided.slot then decided.slots
+            else decided.slots || decided.slot
+        end,
+        window_taken = case
+            when not decided.free or decided.period is null then decided.taken
+            when decided.slots[cardinality(decided.slots)] >= decided.slot
+                then decided.taken[:cardinality(decided.taken) - 1]
+                || (decided.taken[cardinality(decided.taken)] + 1)
+            else decided.taken || 1
+        end
     from decided
     where rate_limits.key = decided.key
         and (
@@ -80,9 +135,13 @@ select
             select greatest(
                 extract(epoch from blocked_until - clock_timestamp())::double precision,
                 (1 - available) / per_second,
+                case
+                    when total >= capacity
+                        then fewer_at - extract(epoch from clock_timestamp())::double precision
+                end,
                 0.01
             )
-            from bucket
+            from counted
         ), 0.01)
     end as "wait!",
     coalesce((select blocked_until > clock_timestamp() from bucket), false) as "blocked!"

@@ -33,7 +33,12 @@ impl FileStanding {
     pub fn quarantined_as(&self, state: &str) -> String {
         let number = |number: i64| grouped(number.unsigned_abs());
         let are = if self.quarantined == 1 { "is" } else { "are" };
-        format!("{} of its {} rows {are} {state}", number(self.quarantined), number(self.rows))
+        let quarantined = number(self.quarantined);
+        match self.rows < self.quarantined {
+            // It was not read to its end.
+            true => format!("{quarantined} of its rows {are} {state}, as far as it was read"),
+            false => format!("{quarantined} of its {} rows {are} {state}", number(self.rows)),
+        }
     }
 }
 
@@ -77,6 +82,8 @@ mod tests {
         let said = remark(&[standing(1, 9), standing(2000, 2000)], 0.5).unwrap();
         assert_eq!(said.text, "a.csv: 2,000 of its 2,000 rows are in quarantine");
         assert!(said.degrades);
+        let said = remark(&[standing(1, 0)], 0.5).unwrap();
+        assert_eq!(said.text, "a.csv: 1 of its rows is in quarantine, as far as it was read");
         assert!(remark(&[standing(1, 9)], 0.5).is_none());
     }
 }

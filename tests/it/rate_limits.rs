@@ -79,3 +79,39 @@ async fn a_change_ends_by_itself_and_a_source_without_a_limit_can_be_given_one()
     done.code(1).complains(&["no request has drawn from a rate limit \"nobody\""]);
     app.database.close().await;
 }
+
+#[tokio::test]
+async fn there_are_never_more_requests_in_a_period_than_the_limit_however_many_ask() {
+    let app = TestApp::empty().await;
+    let limit = Some(Limit { requests: 20, per: Duration::from_secs(1) });
+    let worker = async || {
+        let mut granted = Vec::new();
+        loop {
+            let mut transaction = app.pool.begin().await.unwrap();
+            let taken = rate_limits::take(&mut *transaction, "shop", limit).await.unwrap();
+            let now = "select extract(epoch from clock_timestamp())::double precision";
+            let now: f64 = sqlx::query_scalar(now).fetch_one(&mut *transaction).await.unwrap();
+            transaction.commit().await.unwrap();
+            match taken {
+                Ok(()) => granted.push(now),
+                Err(none) => tokio::time::sleep(none.delay.min(Duration::from_millis(50))).await,
+            }
+            if granted.first().is_some_and(|first| now - first > 2.6) {
+                return granted;
+            }
+        }
+    };
+    let (one, two, three) = tokio::join!(worker(), worker(), worker());
+    let mut granted = [one, two, three].concat();
+    granted.sort_by(f64::total_cmp);
+    // A little less than a period, for what lies between a decision and its time here.
+    for (place, first) in granted.iter().enumerate() {
+        let within = granted[place..].iter().take_while(|at| *at - first < 0.9).count();
+        assert!(within <= 20, "{within} from {first}: {granted:?}");
+    }
+    // And not much fewer: twice and a half of a period.
+    assert!(granted.len() >= 40, "{granted:?}");
+    let left = rate_limits::list(&app.pool, None, None, 9).await.unwrap()[0].tokens.unwrap();
+    assert!((0.0..=20.0).contains(&left), "{left}");
+    app.database.close().await;
+}

@@ -245,8 +245,7 @@ async fn body(response: FileResponse, came: Came) -> Result<Body, SourceError> {
         false => Coded::Not,
     };
     let bytes = Box::new(Shown { bytes: incoming, told });
-    // A packed body has an end of its own.
-    let (end_is_told, charset) = (end_is_told || coded == Coded::Gzip, charset_of(&headers));
+    let charset = charset_of(&headers);
     Ok(Body { file, bytes, end_is_told, charset, from, coded, is_same })
 }
 
