@@ -16,6 +16,11 @@ pub enum TimeError {
         "is in the year {0}, and the years 1 to 9999 are read (others in ISO 8601, with a sign: +12025-01-02)"
     )]
     Year(i64),
+    /// Two digits where four are meant.
+    #[error(
+        "has a year of fewer than four digits, which is no %Y; if it is meant so, %y in date_format reads two digits"
+    )]
+    ShortYear,
     /// Beyond what PostgreSQL can hold.
     #[error("is beyond the years that PostgreSQL can hold")]
     OutOfRange,

@@ -224,6 +224,12 @@ impl TimeFormat {
         };
         let mut parsed = Parsed::new();
         chrono::format::parse(&mut parsed, text, self.items.iter().flatten()).map_err(explain)?;
+        // chrono takes any number of digits for a year.
+        if let Some(year @ 0..1000) = parsed.year().or(parsed.isoyear())
+            && !text.contains(&format!("{year:04}"))
+        {
+            return Err(TimeError::ShortYear);
+        }
         if parsed.timestamp().is_some() {
             let instant = parsed.to_naive_datetime_with_offset(0).map_err(explain)?;
             return Ok((instant, Some(0)));
@@ -444,6 +450,18 @@ mod tests {
         assert_eq!(read("%Q", "1735787045000").as_deref(), Ok("2025-01-02T03:04:05Z"));
         assert_eq!(read("%d.%m.%Y", "02.01.0000"), Err(TimeError::Year(0)));
         assert_eq!(read("%d.%m.%Y", "31.02.2025"), Err(TimeError::NotInCalendar));
+        for (format, text) in [
+            ("%d.%m.%Y", "01.02.26"),
+            ("%d.%m.%Y", "1.2.202"),
+            ("%m/%d/%Y", "1/2/26"),
+            ("%Y-%m-%d", "26-01-02"),
+            ("%F", "26-01-02"),
+            ("%d.%m.%Y", "01.02.0"),
+        ] {
+            assert_eq!(read(format, text), Err(TimeError::ShortYear), "{format} {text}");
+        }
+        assert_eq!(read("%d.%m.%Y", "01.02.0026").as_deref(), Ok("0026-02-01T00:00:00Z"));
+        assert_eq!(read("%d.%m.%y", "01.02.26").as_deref(), Ok("2026-02-01T00:00:00Z"));
         let leap = |year: &str| read("%d.%m.%Y %H:%M:%S", &format!("31.12.{year} 23:59:60"));
         assert_eq!(leap("9999"), Err(TimeError::NotInCalendar));
         assert!(leap("2016").is_ok());

@@ -187,12 +187,14 @@ impl Guess<'_> {
 
     /// Whether there is evidence for the quote of a dialect.
     ///
-    /// An apostrophe is one if it holds a value together or a whole column stands in it: one title in
+    /// An apostrophe is one if it holds a value together, or a whole column or every value stands in it: one title in
     /// apostrophes does not make it one. It must not win because the real quotes of the file are broken either: it
     /// would hide the defect and leave the quotes in the values.
     fn has_evidence(&self, dialect: &Dialect, trial: &Trial) -> bool {
         match dialect.quote {
-            Some(APOSTROPHE) => trial.holds_quotes() && !trial.opens_with(QUOTE),
+            Some(APOSTROPHE) => {
+                (trial.holds_quotes() || trial.stands_in_quotes()) && !trial.opens_with(QUOTE)
+            }
             _ => true,
         }
     }
@@ -230,6 +232,17 @@ impl Guess<'_> {
         if without.tenths >= fit.tenths { (*fit, plain, *has_needed) } else { best }
     }
 
+    /// Whether the values of a column stand in apostrophes that are taken for text, since they are few.
+    fn stands_in_apostrophes(&self, dialect: &Dialect) -> bool {
+        if memchr::memchr(APOSTROPHE as u8, self.sample).is_none() {
+            return false;
+        }
+        let other =
+            Dialect { quote: Some(APOSTROPHE), escape: Some(APOSTROPHE), ..dialect.clone() };
+        let trial = Trial::new(&other, self.known.columns, self.sample, self.complete);
+        trial.has_quoted_column(1) && !trial.opens_with(QUOTE)
+    }
+
     /// What is not plain about the guess.
     fn notes(&self, dialect: &Dialect) -> Vec<String> {
         let mut notes = Vec::new();
@@ -248,6 +261,12 @@ impl Guess<'_> {
             notes.push(
                 "apostrophes are taken for quotes, for values hold delimiters within them; if they belong to the \
                  values, set csv.quote = \"\\\"\""
+                    .to_owned(),
+            );
+        }
+        if self.auto_quote && dialect.quote == Some(QUOTE) && self.stands_in_apostrophes(dialect) {
+            notes.push(
+                "a column whose few values all stand in apostrophes keeps them; if they are quotes, set csv.quote = \"'\""
                     .to_owned(),
             );
         }

@@ -4,6 +4,9 @@ use super::dialect::{Dialect, LineEnd};
 use super::grammar::{Blank, Field, FieldKind, Grammar, NoCloseMemo};
 use crate::sources::files::format::Memo;
 
+/// So many values in quotes make a column of them.
+const MANY: usize = 3;
+
 /// The start of a file under a dialect.
 pub(super) struct Trial<'a> {
     grammar: Grammar,
@@ -93,10 +96,33 @@ impl<'a> Trial<'a> {
         self.rows
             .iter()
             .any(|row| row.is_whole() && holds_quotes(&self.grammar, row.content, &row.fields))
-            || self.has_quoted_column()
+            || self.has_quoted_column(MANY)
     }
 
-    fn has_quoted_column(&self) -> bool {
+    /// Whether every value stands in quotes, of every row behind the first, or of the only one: then they are quotes, few
+    /// as the rows may be. One value alone may be a title.
+    pub fn stands_in_quotes(&self) -> bool {
+        let behind = usize::from(self.rows.len() > 1);
+        let quoted = |row: &Row<'_>| {
+            let values =
+                row.fields.iter().filter(|field| is_quoted(field) || field.start < field.end);
+            let (mut all, mut any) = (true, 0);
+            for field in values {
+                all &= is_quoted(field);
+                any += 1;
+            }
+            (all && row.is_whole()).then_some(any)
+        };
+        let counts: Option<Vec<usize>> = self.rows.iter().skip(behind).map(quoted).collect();
+        let first = self.rows.first().and_then(quoted).unwrap_or(0);
+        counts.is_some_and(|counts| {
+            let most = counts.iter().copied().max().unwrap_or(0);
+            most > 1 || most == 1 && behind == 1 && first > 0
+        })
+    }
+
+    /// Whether nearly all values of a column stand in quotes, and at least so many.
+    pub fn has_quoted_column(&self, least: usize) -> bool {
         let rows = || self.rows.iter().skip(1).filter(|row| row.fields.len() == self.columns);
         (0..self.columns).any(|column| {
             let filled = rows().filter(|row| {
@@ -108,7 +134,7 @@ impl<'a> Trial<'a> {
                 values += 1;
                 quoted += usize::from(is_quoted(&row.fields[column]));
             }
-            quoted >= 3 && quoted * 10 >= values * 9
+            quoted >= least && quoted * 10 >= values * 9
         })
     }
 
@@ -142,7 +168,8 @@ fn usual_width(rows: &[Row<'_>]) -> usize {
 
 /// Whether a field of a row opens with this quote.
 pub(super) fn opens_with(content: &[u8], fields: &[Field], quote: char) -> bool {
-    fields.iter().any(|field| content.get(field.start as usize) == Some(&(quote as u8)))
+    let opens = |field: &Field| content.get(field.start as usize) == Some(&(quote as u8));
+    fields.iter().any(|field| !is_quoted(field) && opens(field))
 }
 
 /// Whether a value of a row would be another one if its quotes were text: there is a delimiter or an escape in it. One

@@ -130,6 +130,31 @@ fn one_title_in_apostrophes_makes_no_quote_of_them() {
 }
 
 #[test]
+fn values_that_all_stand_in_apostrophes_stand_in_quotes_however_few_they_are() {
+    for header in ["'id','name','val'", "id,name,val"] {
+        for rows in 1..6 {
+            let lines: String = (0..rows).map(|n| format!("'k{n}','foo','ba\"r'\n")).collect();
+            let loaded = Bench::wanting(params(), format!("{header}\n{lines}"), &["id"]).load();
+            assert_eq!(loaded.rows.len(), rows, "{header}");
+            assert_eq!(cells(&loaded)[0], ["k0", "foo", "ba\"r"], "{header} {rows}");
+        }
+    }
+    let loaded = Bench::wanting(params(), "'id','name'\n'k0','\"q\"'\n", &["id"]).load();
+    assert_eq!(cells(&loaded), [["k0", "\"q\""]]);
+    let loaded = Bench::wanting(params(), "'id'\n'k0'\n", &["id"]).load();
+    assert_eq!(cells(&loaded), [["k0"]]);
+    // Where only a column does, few are told and many are quotes.
+    let bench = Bench::wanting(params(), "id,name\n1,'foo'\n2,'bar'\n", &["id", "name"]);
+    let scan = bench.whole();
+    assert_eq!(cells(&bench.load_scan(&scan))[0], ["1", "'foo'"]);
+    assert!(notes(&scan).contains("all stand in apostrophes"), "{}", notes(&scan));
+    let title = Bench::wanting(params(), "name\n'Heroes'\nLow\n", &["name"]);
+    let scan = title.whole();
+    assert_eq!(cells(&title.load_scan(&scan))[0], ["'Heroes'"]);
+    assert_eq!(notes(&scan), "");
+}
+
+#[test]
 fn apostrophes_that_hold_values_together_are_quotes_until_a_row_shows_otherwise() {
     let start = "a,b\n'x, y',2\n'z',3\n";
     let bench = Bench::new(params(), start);
