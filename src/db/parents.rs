@@ -283,7 +283,9 @@ pub async fn last_lane(
     Ok(lane.and_then(|lane| u32::try_from(lane).ok()))
 }
 
-/// Notes that the children of the parents are in the table whose lanes end within a batch, and have everything.
+/// Notes that the children of the parents are in the table whose lanes end within a batch, and have everything: they
+/// ended, none of their chains, nor a page that was read on its own, lacks anything, and nothing is read or normalized
+/// behind the batch. Those of which one lacks something are not done, whatever was known of them before.
 ///
 /// # Errors
 /// Database errors.
@@ -305,12 +307,17 @@ pub async fn note_done(
          insert into parent_progress as known
             (source, parent_key, parent_hash, asked, done_run, done_at)
          select $1, p.parent_key, p.parent_hash, $5, $2, now()
-         from run_chains as c
-         join run_parents as p on p.run_id = c.run_id and p.lane = c.slice / $6
-         where c.run_id = $2 and c.slice between $3 and $4 and c.complete
+         from run_parents as p
+         join (
+            select slice / $6 as lane, bool_and(complete) as complete from run_chains
+            where run_id = $2 and slice between $3::bigint / $6 * $6 and $4::bigint / $6 * $6 + $6 - 1
+            group by 1
+         ) as c on c.lane = p.lane
+         where p.run_id = $2 and p.lane between $3::bigint / $6 and $4::bigint / $6 and c.complete
            and not exists (
                 select 1 from run_tasks as t
-                where t.run_id = $2 and t.role = 'read' and t.state in ('open', 'failed')
+                where t.run_id = $2 and t.role = 'read'
+                  and (t.state in ('open', 'failed') or t.first_slice > $4 and t.result is not null)
                   and t.first_slice between p.lane * $6 and p.lane * $6 + $6 - 1
            )
            and not exists (
@@ -322,6 +329,13 @@ pub async fn note_done(
             parent_hash = excluded.parent_hash, asked = excluded.asked, done_run = excluded.done_run,
             done_at = excluded.done_at, attempts = 0, failed_run = null, error = null
          returning parent_key
+         ),
+         undone as (
+            update parent_progress as known set parent_hash = null
+            from run_chains as c
+            join run_parents as p on p.run_id = c.run_id and p.lane = c.slice / $6
+            where c.run_id = $2 and c.slice between $3 and $4 and not c.complete
+              and known.source = $1 and known.parent_key = p.parent_key
          ),
          of_several_pages as (
             select done.parent_key from done

@@ -105,6 +105,29 @@ pub async fn doubt_if_short_of(
     Ok(doubted.rows_affected() > 0)
 }
 
+/// Notes of the chains of a lane that they may lack something.
+///
+/// # Errors
+/// Database errors.
+pub async fn doubt_lane(
+    connection: &mut PgConnection,
+    run: RunId,
+    lane: u32,
+    note: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update run_chains set complete = false, note = $4
+         where run_id = $1 and complete and slice between $2::bigint * $3 and $2 * $3 + $3 - 1",
+        run.0,
+        i64::from(lane),
+        SliceId::PER_LANE,
+        note,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Counts the chains of a run that may lack something, and notes the number with the run: the database
 /// refuses to call it a success then.
 ///

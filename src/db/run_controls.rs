@@ -170,11 +170,20 @@ async fn withdraw_batches(
             where run_id = $1 and state = 'failed'
               and (role = 'read'
                    or (role = 'normalize' and payload ->> 'rows' = $2))
+         ),
+         withdrawn as (
+            delete from run_tasks using first_failed
+            where run_id = $1 and role = 'normalize' and payload ->> 'rows' = $2
+              and last_slice >= first_failed.slice
+            returning task_key, kind, inserted, updated, unchanged, quarantined, first_slice
+         ),
+         -- Those that are planned in their place see the same keys, and may begin with other slices.
+         unseen as (
+            delete from seen_keys as s using withdrawn as w
+            where s.source = (select source from etl_runs where id = $1) and s.run_id = $1
+              and s.first_slice = w.first_slice and s.rows = $2
          )
-         delete from run_tasks using first_failed
-         where run_id = $1 and role = 'normalize' and payload ->> 'rows' = $2
-           and last_slice >= first_failed.slice
-         returning task_key, kind, inserted, updated, unchanged, quarantined",
+         select task_key, kind, inserted, updated, unchanged, quarantined from withdrawn",
         id.0,
         rows,
     )

@@ -197,6 +197,13 @@ pub trait Source: Send + Sync {
         state.clone()
     }
 
+    /// The lanes in which records came twice, in place of others that did not come at all by the source's own total, and
+    /// how many: the list moved while it was read. `slices` are what the slices of each lane left, in their order.
+    fn others_missing(&self, slices: &[(u32, Value)]) -> Vec<(u32, u64)> {
+        let _ = slices;
+        Vec::new()
+    }
+
     /// The same of a run that failed since parts of the source could not be read, though nothing else went wrong: what
     /// need not be read again. `None` where the source is not read in parts that stand for themselves.
     fn goes_on(&self, state: &Value, read: &ReadLanes) -> Option<GoesOn> {

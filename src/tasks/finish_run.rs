@@ -67,7 +67,7 @@ pub(super) async fn finish_run(
         false => repeated::remark(transaction, id).await?,
     };
     let met_twice = match source {
-        Some(source) => met_twice::look(transaction, &run, &source.source.profile()).await?,
+        Some(source) => met_twice::look(transaction, &run, &*source.source).await?,
         None => None,
     };
     let is_met_twice = met_twice.is_some() || differ.is_some();

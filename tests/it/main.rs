@@ -28,6 +28,7 @@ mod answers;
 mod api;
 mod api_source;
 mod app;
+mod asked_again;
 mod attempts;
 mod backfill;
 mod broken_downloads;

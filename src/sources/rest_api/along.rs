@@ -88,7 +88,7 @@ fn refused_cursor(
         repeats: false,
         next: Some(first.to_json()),
         ahead: Vec::new(),
-        again: None,
+        again: Vec::new(),
         name: reader.paginator.name(&position.at)?,
         met: vec![asked.fingerprint],
         end: None,
@@ -140,7 +140,8 @@ fn walked(
         None => (page.filtered > 0 || page.redacted > 0)
             .then(|| json!({ FILTERED: page.filtered, REDACTED: page.redacted })),
     };
-    let [next, again] = [page.next, page.again].map(|at| at.map(|at| position.next(at).to_json()));
+    let next = page.next.map(|at| position.next(at).to_json());
+    let again = page.again.into_iter().map(|at| position.next(at).to_json()).collect();
     let ahead = page.ahead.into_iter();
     let ahead = ahead.map(|(pages, at)| (pages, position.next(at).to_json())).collect();
     let onward = onward.map(|window| {

@@ -51,8 +51,8 @@ pub struct Page {
     pub next: Option<Value>,
     /// Where further pages are, that are asked for side by side, and how many pages on.
     pub ahead: Vec<(u32, Value)>,
-    /// Where a page is that could not be had and is asked for again, in front of the next one.
-    pub again: Option<Value>,
+    /// Where pages are that could not be had and are asked for again, in front of the next one.
+    pub again: Vec<Value>,
     /// How it is named in messages.
     pub name: String,
     /// What no other page of the chain may have: hashes of its request and of its records.

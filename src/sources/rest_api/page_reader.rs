@@ -17,7 +17,7 @@ use super::explode::Explode;
 use super::http::body_text;
 use super::http::redact_json::REDACTED;
 use super::http::response::Response;
-use super::http::said::{self, Refused, Said};
+use super::http::said::{self, Said};
 use super::incremental::{Cursors, Tracker};
 use super::more_pages::LastPage;
 use super::page::Page;
@@ -76,16 +76,24 @@ impl PageReader {
         response: Response,
     ) -> Result<Page, SourceError> {
         let Response { from, status, headers, body, redacted, said, rate, refused } = response;
+        // Whoever has children is there.
+        let is_gone_late = said == Said::ParentGone && self.paginator.ordinal(position)? > 1;
+        let said = match is_gone_late {
+            true if !said::may_be_the_end(status) => return Err(gone_late(status)),
+            true => Said::Nothing,
+            false => said,
+        };
         // Some APIs answer so when nothing is new.
         let is_no_news = status == 204 && self.tracker.is_some();
         if said == Said::Nothing && !is_no_news && !self.paginator.may_be_the_end(position)? {
-            let refused = refused.unwrap_or_else(|| Refused {
-                kind: SourceErrorKind::InvalidResponse,
-                message: format!("the API answered {status} and nothing else"),
-                advice: None,
-                rate,
+            let refused = refused.map(SourceError::from).unwrap_or_else(|| match is_gone_late {
+                true => gone_late(status),
+                false => {
+                    let message = format!("the API answered {status} and nothing else");
+                    SourceError::new(SourceErrorKind::InvalidResponse, message)
+                }
             });
-            return Err(refused.into());
+            return Err(refused);
         }
         let said = match said {
             Said::Last if !self.has_records(&body, &headers) => Said::End,
@@ -348,6 +356,18 @@ pub(super) fn reject(text: &str, raw_row: i64, defects: Vec<Defect>) -> Reject {
     let raw = &text.as_bytes()[..text.len().min(Reject::MAX_RAW)];
     let (line, byte_range, key) = (None, None, None);
     Reject { raw_row, line, byte_range, key, raw: raw.to_vec(), defects }
+}
+
+/// What it is when a parent is said to be gone whose children have come, as far as the page before this one.
+fn gone_late(status: u16) -> SourceError {
+    let message = format!(
+        "answered {status} for a later page of a parent, and those before it were there: it is not gone, and children \
+         may be missing"
+    );
+    SourceError::new(SourceErrorKind::InvalidResponse, message).advise(
+        "the next run asks for it again; `skip_parent` of `rest_api.responses` is for first pages, `end` says that \
+         there are no more",
+    )
 }
 
 /// What there is to say of a chain that may lack something.

@@ -27,7 +27,7 @@ use super::for_each::ForEach;
 use super::http::client::{self, Clients};
 use super::http::response::Response;
 use super::http::said::{self, Said};
-use super::incremental::{FILTERED, REDACTED, Tracker};
+use super::incremental::{FILTERED, REDACTED, Tracker, lanes_with_others_missing};
 use super::odd_text;
 use super::page::Page;
 use super::page_reader::{PageReader, reject};
@@ -355,7 +355,8 @@ impl RestApiSource {
             return Ok(None);
         }
         let Some(for_each) = &self.params.for_each else { return self.behind(position, slice) };
-        let has_ended = page.end.is_some() && page.again.is_none() && page.ahead.is_empty();
+        // Pages that are asked for again on their own open nothing: what ends is their chain.
+        let has_ended = page.end.is_some() && page.ahead.is_empty();
         if !has_ended {
             return Ok(None);
         }
@@ -972,6 +973,13 @@ impl Source for RestApiSource {
                 let now = self.state().unwrap_or_default();
                 State { watermark, since, cursor, ..now }.to_json()
             }
+        }
+    }
+
+    fn others_missing(&self, slices: &[(u32, Value)]) -> Vec<(u32, u64)> {
+        match &self.reader.tracker {
+            Some(_) => lanes_with_others_missing(slices),
+            None => Vec::new(),
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Identities {
 }
 
 /// A record that was met: a hash of its key, and what stands for its cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Met {
     pub key: u64,
     pub cursor: u64,

@@ -18,3 +18,4 @@ mod windows;
 
 pub(super) use self::trace::{Cursors, FILTERED, REDACTED, Trace};
 pub(super) use self::tracker::Tracker;
+pub(super) use self::windows::lanes_with_others_missing;

@@ -1,11 +1,14 @@
 //! Owns what the next run begins with: how far the watermark may move at the end of a run.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::moved::LATE;
 use super::trace::{Trace, read};
 use super::tracker::Tracker;
+use super::windows::is_whole;
 use crate::domain::chain_end::StopReason;
 use crate::sources::rest_api::incremental_params::Sorted;
 use crate::sources::rest_api::mark::{Mark, delta, earlier};
@@ -76,13 +79,13 @@ impl Tracker {
 
     /// Up to where all windows are complete, from the first on.
     fn gapless(&self, traces: &[Trace]) -> Option<Mark> {
-        let complete =
-            traces.iter().filter(|trace| trace.end.as_ref().is_some_and(|end| end.complete));
         let mark = |text: &Option<String>| self.clockwork.of_stored(text.as_deref()?);
-        let windows = complete.filter_map(|trace| {
-            trace.window.until.as_ref()?;
-            Some((mark(&trace.window.start)?, mark(&trace.window.end)?))
-        });
+        let mut pages: BTreeMap<_, Vec<&Trace>> = BTreeMap::new();
+        for trace in traces.iter().filter(|trace| trace.window.until.is_some()) {
+            pages.entry((&trace.window.start, &trace.window.end)).or_default().push(trace);
+        }
+        let whole = pages.into_iter().filter(|(_, pages)| is_whole(pages));
+        let windows = whole.filter_map(|((start, end), _)| Some((mark(start)?, mark(end)?)));
         let mut windows: Vec<_> = windows.collect();
         windows.sort();
         let mut at = traces.iter().filter_map(|trace| mark(&trace.window.start)).min()?;

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::chain::{Aside, Chain, Missing};
+use super::chain::{Aside, Chain, MOST_MISSING, Missing};
 use super::paginate::{Came, Paginate, Way};
 use super::rules::{Rules, Verdict, complained};
 use crate::domain::chain_end::{ChainEnd, StopReason};
@@ -113,11 +113,8 @@ pub(super) fn behind_a_failure(
         return Ok(Some((1, chain.join(probe.back))));
     }
     let Way::Numbered { size, by_records, .. } = kind.way() else { return Ok(None) };
-    let known = chain.page_count.is_some_and(|count| chain.pages.saturating_add(1) < count)
-        || chain.total.zip(chain.stride()).is_some_and(|(total, stride)| {
-            chain.pages.saturating_add(1).saturating_mul(stride) < total
-        });
-    if chain.again.is_some() || chain.records == 0 || (chain.missing.is_some() && !known) {
+    let is_second = !chain.missing.is_empty() && !chain.more_is_known();
+    if chain.again.is_some() || chain.records == 0 || is_second {
         return Ok(None);
     }
     // A page that is had later must have as many records: nobody tells those behind it.
@@ -129,6 +126,11 @@ pub(super) fn behind_a_failure(
         (false, _) => 0,
     };
     chain.pages = chain.pages.saturating_add(1);
-    chain.missing = Some(Missing { position: own.clone(), status: None, records });
+    // What is not read on its own need not be remembered: its task is there.
+    chain.missing.retain(|missing| missing.status.is_some());
+    if chain.missing.len() >= MOST_MISSING {
+        return Ok(None);
+    }
+    chain.missing.push(Missing { position: own.clone(), status: None, records });
     Ok(kind.next(&own, Came::Lost(records))?.map(|next| (1, chain.join(next))))
 }

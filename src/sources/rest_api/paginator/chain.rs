@@ -1,15 +1,19 @@
 //! Owns what is known of a chain of pages while it is walked. It travels with the paginator's own position, under
 //! the key `chain`, and does not grow.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::paginate::Paginate;
 use crate::domain::hash::StoredHash;
 use crate::sources::{SourceError, SourceErrorKind};
 
+/// The most pages in a row that could not be had, behind which another is asked for because there is one.
+pub(super) const MOST_MISSING: usize = 5;
 /// The key of it in a position.
 const KEY: &str = "chain";
+/// The key in it of whether a page is asked for again.
+const AGAIN: &str = "again";
 
 /// What the pages before said.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -53,8 +57,9 @@ pub(super) struct Chain {
     pub pages_foretold: bool,
     /// Whether the last page said itself that it is the last.
     pub said_last: bool,
-    /// The page directly before, which could not be had.
-    pub missing: Option<Missing>,
+    /// The pages directly before, which could not be had; [`MOST_MISSING`] at most.
+    #[serde(deserialize_with = "one_or_several", skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
     /// Whether this page is one that could not be had and is asked for again: it leads nowhere, and should
     /// have so many records.
     pub again: Option<u64>,
@@ -73,6 +78,22 @@ pub(super) struct Chain {
 
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// Earlier versions kept one, or none.
+fn one_or_several<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<Missing>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Several(Vec<Missing>),
+        One(Missing),
+        None,
+    }
+    Ok(match Kept::deserialize(json)? {
+        Kept::Several(missing) => missing,
+        Kept::One(missing) => vec![missing],
+        Kept::None => Vec::new(),
+    })
 }
 
 /// Pages that are asked for side by side: every so many of them follow each other.
@@ -165,7 +186,12 @@ impl Chain {
             Value::Number(number) => number.as_u64() == Some(0),
             _ => false,
         };
-        let said: Map<_, _> = chain.into_iter().filter(|(_, value)| !nothing(value)).collect();
+        // That a page is asked for again is said, though none of its records may be missing.
+        let is_said = |(key, value): &(String, Value)| match key.as_str() {
+            AGAIN => !value.is_null(),
+            _ => !nothing(value),
+        };
+        let said: Map<_, _> = chain.into_iter().filter(is_said).collect();
         fields.insert(KEY.to_owned(), Value::Object(said));
         Value::Object(fields)
     }
@@ -176,6 +202,14 @@ impl Chain {
         let is_only = self.longest_pages == 1 && self.records == self.longest;
         let is_short = self.records > full || is_only && self.longest < u64::from(size);
         self.longest > 0 && is_short && !self.uneven && !self.partial
+    }
+
+    /// Whether there are pages behind this one, which has not come, by what those before said.
+    pub fn more_is_known(&self) -> bool {
+        let with_this = self.pages.saturating_add(1);
+        self.page_count.is_some_and(|count| with_this < count)
+            || (self.total.zip(self.stride()))
+                .is_some_and(|(total, stride)| with_this.saturating_mul(stride) < total)
     }
 
     /// How many records a page has that is like those before it.

@@ -39,12 +39,18 @@ impl Rules<'_> {
         {
             return Some(self.shortfall(reason, total).of_total(&place.shown()));
         }
-        if reason == StopReason::Empty
+        // That of an empty page is not among those that came.
+        let pages = match reason {
+            StopReason::Empty => Some(self.chain.pages.saturating_sub(1)),
+            StopReason::End => Some(self.chain.pages),
+            _ => None,
+        };
+        if let Some(pages) = pages
             && let Some((place, count)) = self.keys.total_pages.zip(self.chain.page_count)
-            && count >= self.chain.pages
+            && count > pages
             && !(self.chain.records == 0 && count <= 1)
         {
-            let (pages, place) = (self.chain.pages.saturating_sub(1), place.shown());
+            let place = place.shown();
             return Some(format!(
                 "the full sync ends after {pages} pages, and by {place} there are {count}: records may be missing"
             ));

@@ -105,7 +105,7 @@ impl Rules<'_> {
             Way::Numbered { size: Some(size), .. } => longest < u64::from(size),
             _ => false,
         };
-        let came = pages - u64::from(self.chain.missing.is_some());
+        let came = pages.saturating_sub(self.chain.missing.len() as u64);
         pages_foretold && page_count == Some(came) && !is_cut
     }
 

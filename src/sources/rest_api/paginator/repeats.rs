@@ -76,7 +76,8 @@ impl Rules<'_> {
     }
 
     /// However far one asks, the same page comes.
-    fn repeats_for_good(&self, says: Says) -> Result<Verdict, SourceError> {
+    fn repeats_for_good(&mut self, says: Says) -> Result<Verdict, SourceError> {
+        self.expect_missing(false);
         let Way::Numbered { size, .. } = self.way else { return Err(self.repeats_itself()?) };
         let (reached, is_first) = (self.is_reached(), self.repeats_the_first());
         // Its total may be that of the page.

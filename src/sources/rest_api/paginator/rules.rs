@@ -26,8 +26,8 @@ const MOST_COMPLAINT: usize = 300;
 /// What follows from a page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::sources::rest_api) struct Verdict {
-    /// A page that could not be had and is asked for again on its own, now that others behind it were had.
-    pub again: Option<Value>,
+    /// Pages that could not be had and are asked for again, each on its own, now that it is known what is behind them.
+    pub again: Vec<Value>,
     /// The next page.
     pub next: Option<Value>,
     /// Further ones, and how many pages behind this one they are.
@@ -93,10 +93,7 @@ impl<'a> Rules<'a> {
 
     fn decided(&mut self) -> Result<Verdict, SourceError> {
         if let Some(expected) = self.chain.again {
-            let verdict = self.had_again(expected)?;
-            let end = self.chain.complaint.as_deref().map(complained);
-            let end = end.map(|note| ChainEnd::incomplete(StopReason::End, note));
-            return Ok(Verdict { end, ..verdict });
+            return self.had_again(expected);
         }
         if let Some(aside) = self.chain.aside {
             return self.beside(aside);
@@ -138,6 +135,9 @@ impl<'a> Rules<'a> {
             (self.chain.claimed_at, self.chain.claimed) = claim.unzip();
         }
         self.count(says);
+        let goes_on = says.has_more == Some(true)
+            || self.chain.page_count.is_some_and(|count| count > self.chain.pages);
+        self.expect_missing(self.came > 0 || goes_on);
         let next = self.kind.next(&self.own, Came::Page(self.page));
         let next = match (self.came, next) {
             // Behind the last number there is no page, and none is needed behind an empty one.
@@ -241,13 +241,13 @@ impl<'a> Rules<'a> {
             self.chain.total.is_some_and(|total| self.chain.records >= total) && self.came > 0;
         let numbered = matches!(self.way, Way::Numbered { .. });
         self.chain.said_last = numbered && self.around.says_last();
-        let missing = self.chain.missing.take();
-        let again = missing.and_then(|missing| self.again(&missing));
+        let again = self.again();
+        self.chain.missing.clear();
         Ok(Verdict { again, next: Some(self.chain.join(next)), ..Verdict::default() })
     }
 
     pub(super) fn ended(&self, end: ChainEnd) -> Verdict {
-        let again = self.chain.missing.as_ref().and_then(|missing| self.again(missing));
+        let again = self.again();
         let end = match (&self.chain.complaint, end.complete) {
             (Some(said), true) => ChainEnd::incomplete(end.reason, complained(said)),
             _ => end,

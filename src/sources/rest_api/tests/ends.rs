@@ -50,6 +50,16 @@ enum Behind {
     Status(u16),
 }
 
+/// What an API answers when it is asked for a page again that it had refused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    Page,
+    Part,
+    Empty,
+    PartAndError,
+    Ended,
+}
+
 /// An API.
 #[derive(Debug, Clone)]
 struct Api {
@@ -71,6 +81,8 @@ struct Api {
     holes: BTreeSet<u64>,
     /// Pages that are refused.
     refused: BTreeMap<u64, u16>,
+    /// What some of them are when they are asked for again.
+    then: BTreeMap<u64, Then>,
     /// Whether the pages go round in a circle from the last one.
     circle: bool,
     /// How many records somebody puts before the others between two requests.
@@ -147,6 +159,17 @@ impl Api {
             .map(|(page, _)| *page)
             .collect();
         refused.retain(|page, _| !twice.contains(page));
+        let thens = [Then::Page, Then::Part, Then::Empty, Then::PartAndError, Then::Ended];
+        let then = refused.iter().filter(|(_, status)| **status != 500 && rng.random_bool(0.6));
+        let then: Vec<u64> = then.map(|(page, _)| *page).collect();
+        // Behind the last page nothing shows that there was more.
+        let then: BTreeMap<u64, Then> = then
+            .into_iter()
+            .map(|page| match page + 1 >= pages && total != Total::Truth {
+                true => (page, Then::Page),
+                false => (page, *thens.choose(rng).unwrap()),
+            })
+            .collect();
         let deaf = rng.random_bool(0.1);
         // An API that heeds no number and has other records each time cannot be told from one that has them all.
         let moves = numbered && !deaf && !matches!(total, Total::Falling(_));
@@ -161,15 +184,16 @@ impl Api {
             deaf,
             stamped: rng.random_bool(0.4),
             holes,
-            refused,
             circle: !numbered && rng.random_bool(0.1),
-            grows: match moves && rng.random_bool(0.3) {
+            grows: match moves && then.is_empty() && rng.random_bool(0.3) {
                 true => *[1, cap, rng.random_range(1..=2 * cap)].choose(rng).unwrap(),
                 false => 0,
             },
             concurrency: (numbered && total != Total::Nothing && rng.random_bool(0.5))
                 .then(|| rng.random_range(2..=4)),
             max_pages: if rng.random_bool(0.1) { rng.random_range(1..5) } else { 150 },
+            refused,
+            then,
         }
     }
 
@@ -241,7 +265,13 @@ impl Api {
         let added = self.grows * (asked - 1).min(GROWS_FOR);
         let records = self.records + added;
         let index = from / size;
-        if let Some(status) = self.refused.get(&index).filter(|_| from < records) {
+        let is_again = at.pointer("/chain/again").is_some();
+        let then = self.then.get(&index).filter(|_| is_again && from < records);
+        if then == Some(&Then::Ended) {
+            return Answer { status: 418, body: String::new(), link: None, ids: Vec::new() };
+        }
+        if let Some(status) = self.refused.get(&index).filter(|_| from < records && then.is_none())
+        {
             return Answer { status: *status, body: String::new(), link: None, ids: Vec::new() };
         }
         let last_page = records.saturating_sub(1) / size * size;
@@ -265,6 +295,11 @@ impl Api {
         if self.holes.contains(&index) {
             ids.clear();
         }
+        match then {
+            Some(Then::Part | Then::PartAndError) => ids.truncate(ids.len() / 2),
+            Some(Then::Empty) => ids.clear(),
+            Some(Then::Page | Then::Ended) | None => {}
+        }
         let total = match self.total {
             Total::Nothing => Value::Null,
             Total::Truth => records.into(),
@@ -277,6 +312,9 @@ impl Api {
         let mut body = json!({ "items": items, "total": total, "has_more": more });
         if !self.has_more {
             body.as_object_mut().unwrap().remove("has_more");
+        }
+        if then == Some(&Then::PartAndError) {
+            body["error"] = "boom".into();
         }
         if self.stamped {
             body["served_at"] = asked.into();
@@ -329,7 +367,11 @@ fn run(api: &Api) -> Outcome {
             status: answer.status,
             headers,
             body: answer.body.into_bytes(),
-            said: if nothing { Said::Nothing } else { Said::Page },
+            said: match answer.status {
+                418 => Said::End,
+                _ if nothing => Said::Nothing,
+                _ => Said::Page,
+            },
             ..Response::default()
         };
         let read = match answer.status {
@@ -426,6 +468,7 @@ fn api_of(records: u64, cap: u64) -> Api {
         stamped: false,
         holes: BTreeSet::new(),
         refused: BTreeMap::new(),
+        then: BTreeMap::new(),
         circle: false,
         grows: 0,
         max_pages: 150,
@@ -535,6 +578,31 @@ fn a_page_that_cannot_be_had_is_missed_and_those_behind_it_are_read() {
         let outcome = run(&Api { size: Some(10), refused, ..api_of(40, 10) });
         assert_eq!(outcome.ids.len(), 30, "{status}: {outcome:?}");
         assert_eq!(outcome.errors.len(), 1, "{status}: {outcome:?}");
+    }
+}
+
+/// What is asked for again has what its first asking lacked, or the full sync is not complete.
+#[test]
+fn a_page_that_is_asked_for_again_has_what_it_lacked_or_leaves_its_chain_incomplete() {
+    for walk in [Walk::PageNumber, Walk::Offset] {
+        for total in [Total::Nothing, Total::Truth] {
+            for (page, records) in [(1, 40), (2, 40), (3, 40), (4, 43)] {
+                let (refused, then) =
+                    (BTreeMap::from([(page, 404)]), BTreeMap::from([(page, Then::Page)]));
+                let api = Api { walk, total, refused, then, size: Some(10), ..api_of(records, 10) };
+                let outcome = run(&api);
+                assert!(outcome.is_success(), "{api:?} {outcome:?}");
+                assert_eq!(outcome.ids.len() as u64, records, "{api:?} {outcome:?}");
+                // Where no total is said, the last page may be empty.
+                let is_known = total == Total::Truth || page < 3;
+                for answered in [Then::Part, Then::Empty, Then::PartAndError, Then::Ended] {
+                    let api = Api { then: BTreeMap::from([(page, answered)]), ..api.clone() };
+                    let outcome = run(&api);
+                    let is_said = answered == Then::PartAndError;
+                    assert!(!outcome.is_success() || !is_known && !is_said, "{api:?} {outcome:?}");
+                }
+            }
+        }
     }
 }
 
