@@ -99,6 +99,62 @@ async fn pages_past_the_end_that_repeat_the_last_one_are_its_end_and_count_no_ro
     app.database.close().await;
 }
 
+/// Three pages of ten records, and behind them what `behind` makes of the page's number; each record has the time in
+/// it, and those of a page come in another order each time.
+async fn restless(behind: fn(u64) -> u64) -> MockServer {
+    let time = AtomicU64::new(0);
+    server(move |request| {
+        let page = number(request, "page").unwrap();
+        let page = if page > 3 { behind(page) } else { page };
+        let time = time.fetch_add(1, Ordering::Relaxed);
+        let mut rows = rows((page - 1) * 10, page * 10);
+        rows.rotate_left(time as usize % 10);
+        rows.iter_mut().for_each(|row| row["seen"] = time.into());
+        ok(rows)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn pages_with_the_same_keys_are_the_same_page_whatever_else_stands_in_their_records() {
+    let lines = "paginator = { type = 'page_number', size_param = 'n', size = 10 }";
+    let server = restless(|_| 3).await;
+    let app = app(&server, lines).await;
+    let run = app.run_online("items").await;
+    assert_eq!((run.status, app.number(RECORDS).await), (Success, 30), "{run:?}");
+    assert_eq!((run.counters.rows_read, asked(&server).await.len()), (30, 5));
+    assert_eq!(end(&app, &run).await, (StopReason::Repeated, true));
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn pages_that_go_round_are_noticed_whatever_else_stands_in_their_records() {
+    let lines = "paginator = { type = 'page_number', size_param = 'n', size = 10 }";
+    let server = restless(|page| 2 + page % 2).await;
+    let app = app(&server, lines).await;
+    let run = app.run_online("items").await;
+    assert_eq!((run.status, app.number(RECORDS).await), (Failed, 30), "{run:?}");
+    assert!(asked(&server).await.len() <= 6, "{run:?}");
+    app.database.close().await;
+}
+
+#[tokio::test]
+async fn an_api_of_one_page_that_does_not_sort_and_knows_no_pages_is_asked_three_times() {
+    let time = AtomicU64::new(0);
+    let server = server(move |_| {
+        let mut rows = rows(0, 11);
+        rows.rotate_left(time.fetch_add(1, Ordering::Relaxed) as usize % 11);
+        ok(rows)
+    })
+    .await;
+    let lines = "paginator = { type = 'page_number', size_param = 'n', size = 100 }";
+    let app = app(&server, lines).await;
+    let run = app.run_online("items").await;
+    assert_eq!((run.status, app.number(RECORDS).await), (Degraded, 11), "{run:?}");
+    assert_eq!((run.counters.rows_read, asked(&server).await.len()), (11, 3));
+    app.database.close().await;
+}
+
 #[tokio::test]
 async fn a_page_that_cannot_be_had_does_not_hide_the_others_and_a_retry_asks_for_it_alone() {
     for status in [422, 404, 500] {

@@ -52,6 +52,7 @@ mod paginator;
 mod param_value;
 pub(in crate::sources) mod params;
 mod position;
+mod record_keys;
 mod recording;
 mod redacted_keys;
 mod request;

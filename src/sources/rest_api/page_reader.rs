@@ -23,6 +23,7 @@ use super::more_pages::LastPage;
 use super::page::Page;
 use super::paginator::{PageView, Paginator, Verdict, Way};
 use super::position::Window;
+use super::record_keys::RecordKeys;
 use super::request::Asked;
 use crate::domain::chain_end::ChainEnd;
 use crate::domain::hash::ContentHash;
@@ -45,6 +46,8 @@ pub(super) struct PageReader {
     pub explode: Option<Explode>,
     /// Which records say that they are deleted.
     pub deleted: Option<Deleted>,
+    /// What tells records from others, where the mapping names a key and there may be several pages.
+    pub keys: Option<RecordKeys>,
     /// What of the API is new, where the job file says so.
     pub tracker: Option<Tracker>,
 }
@@ -144,6 +147,7 @@ impl PageReader {
             hash,
             came,
             records,
+            keys: self.keys.as_ref().and_then(|keys| keys.of_page(rows)),
             said,
             complaint: complaint_said,
         };

@@ -34,6 +34,7 @@ use super::page_reader::{PageReader, reject};
 use super::paginator::{Paginator, Way};
 use super::params::{Empty, RateLimitParams, RestApiParams};
 use super::position::{PagePosition, Run, Window};
+use super::record_keys::RecordKeys;
 use super::recording::{self, Index, Recorded, RecordedPage, Recording};
 use super::redacted_keys;
 use super::request::{Asked, BASE_URL, RequestParts, address, header_name};
@@ -115,6 +116,7 @@ impl RestApiSource {
             tracker: Tracker::new(&params)?,
             explode: explode_of(&params)?,
             deleted: params.deleted.as_deref().map(Deleted::new).transpose()?,
+            keys: None,
         };
         let recording = params.recording.as_ref().map(|path| Recording::new(&base_dir, path));
         let (params, reader) = (Arc::new(params), Arc::new(reader));
@@ -140,10 +142,11 @@ impl RestApiSource {
     /// When a part of it is no JSONPath.
     pub(super) fn keyed_by(mut self, key: &[Locator]) -> Result<Self, SourceError> {
         let has_pages = !matches!(self.reader.paginator.way(), Way::Single { .. });
-        if let Some(reader) = Arc::get_mut(&mut self.reader).filter(|_| has_pages)
-            && let Some(tracker) = &mut reader.tracker
-        {
-            tracker.identified_by(&self.params, key)?;
+        if let Some(reader) = Arc::get_mut(&mut self.reader).filter(|_| has_pages) {
+            reader.keys = RecordKeys::new(&self.params, key)?;
+            if let Some(tracker) = &mut reader.tracker {
+                tracker.identified_by(&self.params, key)?;
+            }
         }
         Ok(self)
     }

@@ -9,10 +9,9 @@ use crate::domain::hash::ContentHash;
 use crate::sources::SourceError;
 use crate::sources::rest_api::mark::{Clockwork, Mark};
 use crate::sources::rest_api::params::RestApiParams;
-use crate::sources::rows::json::{self, JsonRowReader};
+use crate::sources::rest_api::record_keys::{RecordKeys, cursor_of};
 use crate::sources::rows::path::Path;
 use crate::values::field::Locator;
-use crate::values::row::{Cell, Row};
 
 /// The bytes of what is kept of a record: a hash of its key, and its cursor.
 const HALF: usize = 6;
@@ -20,8 +19,7 @@ const HALF: usize = 6;
 /// What tells a record from others, and one version of it from another.
 #[derive(Debug)]
 pub(super) struct Identities {
-    key: JsonRowReader,
-    parts: usize,
+    keys: RecordKeys,
     cursor: Path,
     /// Whether pages are read side by side.
     pub aside: bool,
@@ -40,17 +38,10 @@ impl Identities {
     /// # Errors
     /// When a part of the key is no JSONPath.
     pub fn new(params: &RestApiParams, key: &[Locator]) -> Result<Option<Self>, SourceError> {
-        let cursor = params.incremental.as_ref().and_then(|i| i.cursor_path.as_deref());
-        let (Some(cursor), false) = (cursor, key.is_empty()) else { return Ok(None) };
-        // What is within a record has the cursor of the whole.
-        let cursor = match &params.explode {
-            Some(_) => Path::parse(&format!("$._parent{}", cursor.trim_start_matches('$'))),
-            None => Path::parse(cursor),
+        let (Some(cursor), Some(keys)) = (cursor_of(params), RecordKeys::new(params, key)?) else {
+            return Ok(None);
         };
-        let Ok(cursor) = cursor else { return Ok(None) };
-        let (key, parts, aside) =
-            (JsonRowReader::new(key)?, key.len(), params.paginator.is_side_by_side());
-        Ok(Some(Self { key, parts, cursor, aside }))
+        Ok(Some(Self { keys, cursor, aside: params.paginator.is_side_by_side() }))
     }
 
     /// What is kept of the records of a page.
@@ -62,17 +53,7 @@ impl Identities {
     }
 
     fn met(&self, record: &str, clockwork: &Clockwork) -> Option<Met> {
-        let value = json::record(record).ok()?;
-        let row = self.key.row(&value);
-        let mut key = String::new();
-        for part in 0..self.parts {
-            match row.cell(part) {
-                Cell::Missing | Cell::Null | Cell::Text("") => return None,
-                Cell::Text(text) => key.push_str(text),
-                Cell::Json(value) => key.push_str(&value.to_string()),
-            }
-            key.push('\0');
-        }
+        let key = self.keys.of(record)?;
         let found = self.cursor.find(record).ok()?.into_iter().next();
         let mark = found.and_then(|cursor| clockwork.of_json(&cursor));
         Some(Met { key: hashed(&key), cursor: mark.as_ref().map_or(0, short) })

@@ -30,6 +30,7 @@ fn last_page<T>(
         came: records.len(),
         records: &records,
         said: Said::Page,
+        keys: None,
         complaint: None,
     };
     look(&LastPage { page, status, place: &selector.place, end_values: &[], asks_for_news: false })
@@ -558,7 +559,7 @@ proptest::proptest! {
                 let (asked, headers, body) = (&asked, &headers, body.as_str());
                 let (hash, records) = (ContentHash::of(b""), &["{}".into(), "{}".into()]);
                 let (came, said) = (records.len(), Said::Page);
-                let page = PageView { asked, status: 200, headers, body, hash, came, records, said, complaint: None };
+                let page = PageView { asked, status: 200, headers, body, hash, came, records, keys: None, said, complaint: None };
                 let last = LastPage { page, status: 206, place: &selector.place, end_values: &[], asks_for_news: false };
                 let _ = (last.evidence_of_more(), last.says_more());
             }

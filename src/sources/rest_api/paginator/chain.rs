@@ -29,6 +29,8 @@ pub(super) struct Chain {
     pub longest_pages: u64,
     /// … and whether one that was not the last had fewer.
     pub uneven: bool,
+    /// Whether pages were equally long, and then one was longer.
+    pub grew: bool,
     /// Hash of the last page's records, of pages that had some.
     pub last: Option<StoredHash>,
     /// Hash of the whole of that page.

@@ -25,6 +25,8 @@ pub(in crate::sources::rest_api) struct PageView<'a> {
     pub came: usize,
     /// The JSON text of its records, in order.
     pub records: &'a [Cow<'a, str>],
+    /// Hash of the set of their keys, where each has one.
+    pub keys: Option<ContentHash>,
     /// What the response says besides; unless it is a page it has no records.
     pub said: Said,
     /// What it says itself is wrong with it.
@@ -32,8 +34,12 @@ pub(in crate::sources::rest_api) struct PageView<'a> {
 }
 
 impl PageView<'_> {
-    /// Hash of the records: what stands around them, such as the time, may change while they do not.
+    /// What pages with the same records have in common: the keys of those. What else stands in and around them, such as
+    /// the time, may change, and so may their order. Where they have no keys it is a hash of their text.
     pub fn content(&self) -> ContentHash {
+        if let Some(keys) = self.keys {
+            return keys;
+        }
         if self.records.is_empty() {
             return self.hash;
         }

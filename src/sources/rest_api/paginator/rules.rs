@@ -23,6 +23,11 @@ const MOST_EMPTY: u64 = 100;
 /// The most bytes of what an answer says is wrong with it that are remembered.
 const MOST_COMPLAINT: usize = 300;
 
+/// What there is to say of numbered pages that became longer.
+const GREW: &str = "the pages were equally long, and then longer: what is between the short ones and the long ones has \
+    come on no page; set `size` to what the API always gives, or name the total with `total_path` of \
+    `rest_api.paginator`";
+
 /// What follows from a page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::sources::rest_api) struct Verdict {
@@ -147,9 +152,17 @@ impl<'a> Rules<'a> {
         if matches!(self.way, Way::Referenced) && next.is_none() && says.has_more == Some(true) {
             return Err(self.no_reference()?);
         }
-        let end = match self.reason(says, before, next.is_some()) {
-            Some(reason) => Some(self.proven(reason)),
-            None => self.bound()?,
+        let reason = self.reason(says, before, next.is_some());
+        // The API gives no more for a query, and leads nowhere behind that.
+        let cut = match reason {
+            Some(StopReason::NoNext) if !self.is_reached() => self.bound()?,
+            _ => None,
+        };
+        let cut = cut.filter(|end| end.reason == StopReason::MaxRecords);
+        let end = match (cut, reason) {
+            (Some(end), _) => Some(end),
+            (None, Some(reason)) => Some(self.proven(reason)),
+            (None, None) => self.bound()?,
         };
         if end.is_none() {
             let ahead = self.side_by_side();
@@ -176,6 +189,7 @@ impl<'a> Rules<'a> {
     fn count(&mut self, says: Says) {
         let (chain, came) = (&mut self.chain, self.came);
         chain.pages = chain.pages.saturating_add(1);
+        let had_short = chain.records > chain.longest.saturating_mul(chain.longest_pages);
         chain.records = chain.records.saturating_add(came);
         chain.total = chain.total.max(says.total);
         if chain.pages == 1 {
@@ -191,6 +205,8 @@ impl<'a> Rules<'a> {
         chain.last_body = Some(self.page.hash.into());
         chain.repeats = 0;
         // That it is shorter than those before shows with the next one.
+        // Whoever counts pages of so many passes over some that the API gave no page of.
+        chain.grew |= came > chain.longest && !had_short && chain.longest_pages > 1;
         if chain.pages > 1 && came > chain.longest && chain.longest > 0 {
             chain.uneven = true;
         }
@@ -250,10 +266,17 @@ impl<'a> Rules<'a> {
         let again = self.again();
         let end = match (&self.chain.complaint, end.complete) {
             (Some(said), true) => ChainEnd::incomplete(end.reason, complained(said)),
+            (None, true) if self.skipped_some() => ChainEnd::incomplete(end.reason, GREW),
             _ => end,
         };
         let end = ChainEnd { spare: self.spare(), ..end };
         Verdict { again, end: Some(end), ..Verdict::default() }
+    }
+
+    /// Whether numbered pages grew while they were read, and nothing shows that everything came all the same.
+    fn skipped_some(&self) -> bool {
+        let by_pages = matches!(self.way, Way::Numbered { by_records: false, .. });
+        by_pages && self.chain.grew && !(self.keys.total.is_some() && self.is_reached())
     }
 
     /// How many records of a list of several pages may have come twice, for it moved, without any being missed.

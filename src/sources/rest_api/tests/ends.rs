@@ -668,6 +668,52 @@ fn pages_side_by_side_are_those_that_are_read_one_by_one() {
     }
 }
 
+/// How a chain of pages with so many records each ends.
+fn end_of_pages(paginator: &str, pages: &[u64]) -> ChainEnd {
+    let lines = format!("data_selector = '$.items[*]'\npaginator = {{ {paginator} }}");
+    let source = source("https://api.example.com/", &lines);
+    let (mut at, mut from, mut end) = (source.first(), 0, None);
+    for (number, records) in pages.iter().enumerate() {
+        let items: Vec<_> = (from..from + records).map(|id| json!({ "id": id })).collect();
+        from += records;
+        let next = (number + 1 < pages.len()).then_some(number);
+        let body = json!({ "items": items, "next": next, "n": pages.iter().sum::<u64>() })
+            .to_string()
+            .into_bytes();
+        let page = source.read(&at, Response { status: 200, body, ..Response::default() }).unwrap();
+        (at, end) = (page.next.unwrap_or_default(), page.end);
+    }
+    end.unwrap_or_else(|| panic!("{paginator} {pages:?}"))
+}
+
+#[test]
+fn pages_that_were_equally_long_and_then_are_longer_leave_a_doubt() {
+    let sized = "type = 'page_number', size_param = 'n', size = 100";
+    let grown = end_of_pages(sized, &[50, 50, 100, 100, 0]);
+    assert_eq!((grown.reason, grown.complete), (StopReason::Empty, false), "{grown:?}");
+    assert!(grown.note.unwrap().contains("were equally long, and then longer"));
+    for pages in [&[100, 100, 0][..], &[99, 100, 50, 0], &[100, 100, 7, 0], &[9, 8, 10, 0]] {
+        assert!(end_of_pages(sized, pages).complete, "{pages:?}");
+    }
+    // These count what came, and the total proves it.
+    let counted = format!("{sized}, total_path = '$.n'");
+    assert!(end_of_pages(&counted, &[50, 50, 100, 100, 0]).complete);
+    assert!(
+        end_of_pages("type = 'offset', size_param = 'n', size = 100", &[50, 50, 100, 0]).complete
+    );
+}
+
+#[test]
+fn max_records_is_a_limit_also_where_the_last_page_leads_to_no_other() {
+    let cursor = "type = 'cursor', cursor_path = '$.next', param = 'c', max_records = 300";
+    let cut = end_of_pages(cursor, &[100, 100, 100]);
+    assert_eq!((cut.reason, cut.complete), (StopReason::MaxRecords, false), "{cut:?}");
+    let all = end_of_pages(&format!("{cursor}, total_path = '$.n'"), &[100, 100, 100]);
+    assert_eq!((all.reason, all.complete), (StopReason::NoNext, true), "{all:?}");
+    let less = end_of_pages(cursor, &[100, 100, 99]);
+    assert_eq!((less.reason, less.complete), (StopReason::NoNext, true), "{less:?}");
+}
+
 fn decide(paginator: &str, body: &str) -> Result<Page, SourceError> {
     read(&format!("data_selector = '$.items[*]'\npaginator = {{ {paginator} }}"), body)
 }
