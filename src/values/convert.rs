@@ -470,7 +470,7 @@ fn write_json(cell: Cell<'_>, typed: bool, out: &mut String) -> Result<(), Conve
 
 pub(crate) fn not_json(error: JsonError) -> ConversionError {
     let reason = match error {
-        JsonError::Invalid(_) | JsonError::Nul => ReasonCode::InvalidJson,
+        JsonError::Invalid(_) | JsonError::Repeated | JsonError::Nul => ReasonCode::InvalidJson,
         JsonError::Number => ReasonCode::OutOfRange,
         JsonError::TooLong => ReasonCode::TooLong,
     };

@@ -1,11 +1,12 @@
 //! Owns writing JSON that PostgreSQL's `jsonb` takes, in one form whatever the source's spelling:
-//! no white space, keys of objects in byte order and without repeats (the last one wins), so that
+//! no white space, keys of objects in byte order and without repeats, so that
 //! equal content has equal text and with it an equal content hash. Numbers keep their digits.
 
 use serde_json::Value;
 
 use super::json_scan::{PLAIN_NUMBER, copy_plain};
 use crate::domain::decimal::{self, DecimalNotation};
+use crate::domain::json_size::{JsonSize, values_of};
 
 /// The most bytes of one JSON text; `jsonb` holds 256 MB and spends some on its own structure.
 pub(crate) const MAX_BYTES: usize = 200 * 1_000_000;
@@ -15,6 +16,8 @@ pub(crate) const MAX_BYTES: usize = 200 * 1_000_000;
 pub(crate) enum JsonError {
     #[error("is not JSON ({0})")]
     Invalid(String),
+    #[error("has a key twice in one object, and it is unknown which value counts")]
+    Repeated,
     #[error("contains U+0000, which PostgreSQL cannot store")]
     Nul,
     #[error("contains a number with more than 1,000 digits when it is written out")]
@@ -35,6 +38,10 @@ pub(crate) fn write_text(text: &str, out: &mut String) -> Result<(), JsonError> 
     out.truncate(start);
     let value: Value =
         serde_json::from_str(text).map_err(|error| JsonError::Invalid(error.to_string()))?;
+    // Parsed, an object has each key once.
+    if values_of(&value) != JsonSize::of(text).values {
+        return Err(JsonError::Repeated);
+    }
     write_value(&value, out)
 }
 
@@ -174,14 +181,30 @@ mod tests {
     }
 
     #[test]
+    fn a_text_with_a_key_twice_in_one_object_is_none_whose_value_is_known() {
+        let write = |text: &str| write_text(text, &mut String::new());
+        for text in [r#"{"a":1,"a":2}"#, r#"[{"b":{"a":1, "\u0061":1}}]"#, r#"{"b":1,"a":2,"b":1}"#]
+        {
+            assert_eq!(write(text), Err(JsonError::Repeated), "{text}");
+        }
+        for text in [
+            r#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#,
+            r#"{"b":"{\"a\":1,\"a\":2}","a":[]}"#,
+            "{}",
+            "[[],{}]",
+        ] {
+            assert_eq!(write(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
     fn the_spelling_of_a_source_does_not_matter() {
         let expected = r#"{"a":[1,-2.50,true,null],"b":{"x":"é","y":""},"c":"d"}"#;
         for text in [
             expected,
             " {\"a\" : [1, -2.50,\ttrue , null],\n\"b\":{\"x\":\"é\",\"y\":\"\"}, \"c\":\"d\" } ",
             r#"{"c":"d","b":{"y":"","x":"\u00e9"},"a":[1,-2.50,true,null]}"#,
-            r#"{"a":0,"c":"d","b":{"y":"","x":"é"},"a":[1,-2.50,true,null]}"#,
-            r#"{"a":0,"c":"d","b":{"y":"","x":"\u00e9"},"a":[1,-2.50,true,null]}"#,
+            r#"{"c":"d","b":{"y":"","x":"é"},"a":[1,-2.50,true,null]}"#,
         ] {
             assert_eq!(written(text).as_deref(), Ok(expected), "{text}");
         }

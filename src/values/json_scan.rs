@@ -81,10 +81,8 @@ impl<'t> Scan<'t> {
             }
         }
         out.push('}');
-        if !sorted {
-            object::sort_members(out, start);
-        }
-        Some(())
+        // Which of two values of a key counts is not for this way to say.
+        (sorted || object::sort_members(out, start)).then_some(())
     }
 
     fn array(&mut self, depth: usize, out: &mut String) -> Option<()> {

@@ -34,15 +34,17 @@ pub(crate) fn merge(arena: &mut String, base_start: usize, own_start: usize) {
     arena.drain(base_start..merged_start);
 }
 
-/// Brings the members of the object from `start` to the end into the order of their keys; of equal
-/// keys the last one stays. Values and keys are in canonical form but for that.
-pub(crate) fn sort_members(arena: &mut String, start: usize) {
+/// Brings the members of the object from `start` to the end into the order of their keys, and answers whether each key
+/// is there once; of equal ones the last stays. Values and keys are in canonical form but for that.
+pub(crate) fn sort_members(arena: &mut String, start: usize) -> bool {
     let mut walk = Members { at: start + 1, end: arena.len() - 1 };
     let mut members: Vec<Member> = std::iter::from_fn(|| walk.next(arena)).collect();
     members.sort_by(|a, b| compare_keys(a.key(arena), b.key(arena)));
     let mut sorted = String::with_capacity(arena.len() - start);
+    let mut is_unique = true;
     for (i, member) in members.iter().enumerate() {
         let repeated = members.get(i + 1).is_some_and(|next| next.key(arena) == member.key(arena));
+        is_unique &= !repeated;
         if !repeated {
             sorted.push(if sorted.is_empty() { '{' } else { ',' });
             sorted.push_str(&arena[member.start..member.end]);
@@ -51,6 +53,7 @@ pub(crate) fn sort_members(arena: &mut String, start: usize) {
     arena.truncate(start);
     arena.push_str(&sorted);
     arena.push('}');
+    is_unique
 }
 
 /// Keys are in the byte order of what they say, not of how JSON spells it.

@@ -4,11 +4,8 @@ use super::doubts;
 use super::grammar::{Field, FieldKind, Grammar};
 use super::params::{CsvParams, Given};
 use super::row::CsvReader;
-use super::trial::{Votes, holds_quotes, opens_with, swallows_rows};
+use super::trial::{MANY_MORE, Votes, holds_quotes, opens_with, swallows_rows};
 use crate::sources::files::format::Doubts;
-
-/// So many rows with quotes that close show that one which does not is broken.
-const MANY: usize = 10;
 
 /// What is looked for, and what was found.
 #[derive(Debug, Default)]
@@ -101,8 +98,9 @@ impl GuessCheck {
             found = found.and(doubts::LONE_RETURNS);
         }
         // Where most rows have quotes, or many for each that does not close, those are broken.
-        let mostly = self.in_quotes * 2 >= self.rows.max(1)
-            || self.in_quotes >= self.quotes.speaks_against.saturating_mul(MANY);
+        let closing = self.in_quotes + self.quotes.speaks_for;
+        let mostly = closing * 2 >= self.rows.max(1)
+            || closing >= self.quotes.speaks_against.saturating_mul(MANY_MORE);
         for (check, doubt) in [
             (&self.apostrophes, doubts::APOSTROPHES),
             (&self.quotes, doubts::QUOTES),
@@ -110,7 +108,10 @@ impl GuessCheck {
         ] {
             // One row without a space does not take it from the keys of all others: it is set aside.
             let spaced = doubt == doubts::SPACES && self.spaced > check.speaks_against;
-            let kept = check.speaks_for > 0 || mostly && doubt == doubts::QUOTES || spaced;
+            let kept = match doubt {
+                doubts::QUOTES => mostly,
+                _ => check.speaks_for > 0 || spaced,
+            };
             if check.looks && check.speaks_against > 0 && !kept {
                 found = found.and(doubt);
             }

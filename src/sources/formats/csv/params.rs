@@ -205,6 +205,10 @@ impl CsvParams {
             problems
                 .push(ParamProblem::of("header_rows", "must be at least 1; use header = false"));
         }
+        if matches!(&self.header, Header::Names(names) if names.is_empty()) {
+            let message = "names no column: write the names of the columns, or leave it out where the file has a header";
+            problems.push(ParamProblem::of("header", message));
+        }
         if self.header_rows > 1 && matches!(self.header, Header::Names(_)) {
             let message = "says how many rows the header takes, and csv.header names the columns of files without one: \
                            leave it out, and pass over rows above the table with skip_rows";

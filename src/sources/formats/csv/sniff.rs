@@ -224,12 +224,14 @@ impl Guess<'_> {
             return best;
         }
         let trial = Trial::new(dialect, self.known.columns, self.sample, self.complete);
-        if trial.holds_quotes() || trial.unlikely_quotes() == 0 {
+        let holds = trial.holds_quotes();
+        if trial.unlikely_quotes() == 0 || holds && trial.mostly_closes() {
             return best;
         }
         let plain = Dialect { quote: None, escape: None, ..dialect.clone() };
         let without = Trial::new(&plain, self.known.columns, self.sample, self.complete);
-        if without.tenths >= fit.tenths { (*fit, plain, *has_needed) } else { best }
+        // Where some hold a value together and others swallow rows, the rows count: what is torn is set aside, and seen.
+        if holds || without.tenths >= fit.tenths { (*fit, plain, *has_needed) } else { best }
     }
 
     /// Whether the values of a column stand in apostrophes that are taken for text, since they are few.
@@ -272,8 +274,8 @@ impl Guess<'_> {
         }
         if self.auto_quote && dialect.quote.is_none() {
             notes.push(
-                "quotes are taken for text, for no value is held together by them; if they are quotes, set \
-                 csv.quote = \"\\\"\""
+                "quotes are taken for text, for no value is held together by them, or they would swallow more rows; if \
+                 they are quotes, set csv.quote = \"\\\"\""
                     .to_owned(),
             );
         }

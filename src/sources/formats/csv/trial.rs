@@ -4,6 +4,8 @@ use super::dialect::{Dialect, LineEnd};
 use super::grammar::{Blank, Field, FieldKind, Grammar, NoCloseMemo};
 use crate::sources::files::format::Memo;
 
+/// So many rows with quotes that close show that one which does not is broken.
+pub(super) const MANY_MORE: usize = 10;
 /// So many values in quotes make a column of them.
 const MANY: usize = 3;
 
@@ -146,6 +148,21 @@ impl<'a> Trial<'a> {
                 || self.quote.is_some() && swallows_rows(&self.grammar, row.content, self.columns)
         };
         self.rows.iter().filter(unlikely).count()
+    }
+}
+
+impl Trial<'_> {
+    /// Whether most rows have values in quotes that close, or ten times as many as look as if the quote were none: then
+    /// those are broken.
+    pub fn mostly_closes(&self) -> bool {
+        let unlikely = self.unlikely_quotes();
+        let closes = |row: &&Row<'_>| {
+            row.is_whole()
+                && row.fields.iter().any(is_quoted)
+                && !swallows_rows(&self.grammar, row.content, self.columns)
+        };
+        let closing = self.rows.iter().filter(closes).count();
+        closing * 2 >= self.rows.len() || closing >= unlikely.saturating_mul(MANY_MORE)
     }
 }
 

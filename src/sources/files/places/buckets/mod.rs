@@ -11,6 +11,7 @@ mod put;
 mod s3;
 mod xml;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -99,6 +100,7 @@ impl Buckets {
         let pattern = Pattern::new(pattern).map_err(|why| no_pattern(entry, &why))?;
         let mut files = Vec::new();
         let mut next: Option<String> = None;
+        let mut asked = HashSet::new();
         loop {
             let list = ListOf {
                 bucket,
@@ -121,7 +123,7 @@ impl Buckets {
             if page.next.is_none() || pattern.name().is_some() && !files.is_empty() {
                 break;
             }
-            if page.next == next {
+            if page.next.as_ref().is_some_and(|next| !asked.insert(next.clone())) {
                 let message = format!("{entry}: the list of the bucket leads in a circle");
                 return Err(SourceError::new(SourceErrorKind::InvalidResponse, message));
             }

@@ -117,7 +117,11 @@ impl Dialect for S3 {
             })
         };
         let objects = list.all("Contents").map(object).collect::<Result<_, String>>()?;
-        let is_cut = list.text("IsTruncated").is_some_and(|cut| cut == "true");
+        let is_cut = match list.text("IsTruncated") {
+            Some(cut) => cut == "true",
+            // Nothing but the token says so.
+            None => list.text("NextContinuationToken").is_some_and(|next| !next.is_empty()),
+        };
         let next = list.text("NextContinuationToken").filter(|_| is_cut);
         if is_cut && next.is_none() {
             return Err("it says that there is more, and not how to ask for it".to_owned());

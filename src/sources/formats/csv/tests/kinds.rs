@@ -192,6 +192,16 @@ fn fields_between_tabs_that_never_are_quoted_lose_no_rows_into_one_field() {
     let body = "1\t\"Heroes\t5\n2\tLow\t6\n3\tx\t\"\n";
     let loaded = Bench::new(params(), format!("id\ttitle\tn\n{rows}{body}")).load();
     assert_eq!(loaded.rows.len() + loaded.rejects.len(), 20_003);
+    // One value that is held together does not let the others swallow rows.
+    let few = "id\tname\n1\tx\n9001\t\"Alien\n9002\tBob\"\n9003\t\"a\tb\"\n";
+    let rows = |rows: usize| (0..rows).map(|n| format!("{n}\tplain\n")).collect::<String>();
+    let many = format!("{few}{}", rows(20_000));
+    let far =
+        format!("id\tname\n{}{}", rows(20_000), few.strip_prefix("id\tname\n1\tx\n").unwrap());
+    for (text, all) in [(few.to_owned(), 4), (many, 20_004), (far, 20_003)] {
+        let loaded = Bench::new(params(), &text).load();
+        assert_eq!(loaded.rows.len() + loaded.rejects.len(), all, "{}", &text[..40]);
+    }
     // And quotes that are some stay.
     let quoted = "id\ttitle\n1\t\"a\tb\"\n2\t\"two\nlines\"\n";
     assert_eq!(cells(&Bench::new(params(), quoted).load()), [["1", "a\tb"], ["2", "two\nlines"]]);
