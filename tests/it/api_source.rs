@@ -352,7 +352,8 @@ async fn three_workers_share_the_tokens_of_one_bucket() {
     let (a, b, c) = tokio::join!(taken(), taken(), taken());
     assert_eq!(a + b + c, 30);
     let wait = take(&app, "shared", 30, FOR_EVER).await.unwrap_err();
-    assert!(!wait.is_zero() && wait <= FOR_EVER / 30, "{wait:?}");
+    // In no period are there more: the first of them has to be over.
+    assert!(wait > FOR_EVER / 2 && wait <= within_a_slot(FOR_EVER), "{wait:?}");
     assert_eq!(take(&app, "another", 1, FOR_EVER).await, Ok(()));
     app.database.close().await;
 }
@@ -363,7 +364,7 @@ async fn a_waited_for_token_is_there() {
     let per = Duration::from_millis(50);
     assert_eq!(take(&app, "quick", 1, per).await, Ok(()));
     while let Err(wait) = take(&app, "quick", 1, per).await {
-        assert!(wait <= per, "{wait:?}");
+        assert!(wait <= within_a_slot(per), "{wait:?}");
         tokio::time::sleep(wait).await;
     }
     app.database.close().await;
@@ -384,6 +385,11 @@ async fn a_blocked_bucket_is_closed_for_all_and_a_shorter_block_does_not_open_it
     rate_limits::block(&app.pool, "new", minutes(60)).await.unwrap();
     assert!(take(&app, "new", 100, minutes(1)).await.unwrap_err() > minutes(50));
     app.database.close().await;
+}
+
+/// A period is looked at in 50 slots.
+fn within_a_slot(per: Duration) -> Duration {
+    per + per / 50
 }
 
 async fn take(app: &TestApp, key: &str, requests: u32, per: Duration) -> Result<(), Duration> {
