@@ -43,12 +43,12 @@ select
     case when is_overridden then override_at end as override_at,
     case
         when is_overridden then least(
-            override_requests - total,
+            greatest(override_requests - total, 0),
             tokens + greatest(extract(epoch from clock_timestamp() - refilled_at)::double precision, 0)
             * override_requests / override_per_seconds
         )
         else least(
-            requests - total,
+            greatest(requests - total, 0),
             tokens + greatest(extract(epoch from clock_timestamp() - refilled_at)::double precision, 0)
             * requests / per_seconds
         )

@@ -113,5 +113,13 @@ async fn there_are_never_more_requests_in_a_period_than_the_limit_however_many_a
     assert!(granted.len() >= 40, "{granted:?}");
     let left = rate_limits::list(&app.pool, None, None, 9).await.unwrap()[0].tokens.unwrap();
     assert!((0.0..=20.0).contains(&left), "{left}");
+    // Of a limit that was lowered meanwhile more were made than it allows.
+    let low = async |requests| {
+        let limit = Some(Limit { requests, per: HOUR });
+        rate_limits::take(&app.pool, "low", limit).await.unwrap().is_ok()
+    };
+    assert_eq!([low(9).await, low(9).await, low(1).await], [true, true, false]);
+    let low = rate_limits::list(&app.pool, Some("low"), None, 9).await.unwrap();
+    assert_eq!(low[0].tokens, Some(0.0));
     app.database.close().await;
 }
