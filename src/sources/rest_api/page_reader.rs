@@ -132,7 +132,12 @@ impl PageReader {
         let children = told.as_ref().unwrap_or(&records);
         let exploded = self.exploded(&body, children)?;
         let rows = exploded.as_ref().unwrap_or(children);
-        let (shape, leading_nowhere) = self.rows.shape_of(rows, &raw_ref);
+        let mut keys = self.keys.as_ref().map(RecordKeys::page);
+        let (shape, leading_nowhere) = self.rows.shape_of_each(rows, &raw_ref, |text, record| {
+            if let Some(keys) = &mut keys {
+                keys.take(text, record);
+            }
+        });
         let count = rows.len() as i64;
         let deleted = rows.iter().filter(|row| self.is_deleted(row)).count() as u64;
         let Asked { url, fingerprint, .. } = asked;
@@ -147,7 +152,7 @@ impl PageReader {
             hash,
             came,
             records,
-            keys: self.keys.as_ref().and_then(|keys| keys.of_page(rows)),
+            keys: keys.and_then(|keys| keys.hash(rows.len())),
             said,
             complaint: complaint_said,
         };

@@ -1,8 +1,9 @@
 //! Owns what tells the records of one page from those of another: their keys, whatever else stands in them and in
 //! whichever order they come.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use super::params::RestApiParams;
 use crate::domain::hash::{ContentHash, ContentHasher};
@@ -36,8 +37,11 @@ impl RecordKeys {
 
     /// The key of a record; `None` where a part of it is not there.
     pub fn of(&self, record: &str) -> Option<String> {
-        let value = json::record(record).ok()?;
-        let row = self.key.row(&value);
+        self.key_of(&json::record(record).ok()?)
+    }
+
+    fn key_of(&self, record: &Value) -> Option<String> {
+        let row = self.key.row(record);
         let mut key = String::new();
         for part in 0..self.parts {
             match row.cell(part) {
@@ -50,20 +54,37 @@ impl RecordKeys {
         Some(key)
     }
 
-    /// Hash of the set of keys that the records of a page have; `None` where one has none, or there are none.
-    pub fn of_page(&self, records: &[Cow<'_, str>]) -> Option<ContentHash> {
-        let mut keys = BTreeSet::new();
-        for record in records {
-            let mut key = self.of(record)?;
-            let cursor = self.cursor.as_ref().and_then(|cursor| cursor.find(record).ok());
-            for found in cursor.into_iter().flatten().take(1) {
-                key.push_str(found.as_ref());
-            }
-            keys.insert(ContentHash::of(key.as_bytes()));
+    /// Those of a page, of whose records none was seen yet.
+    pub fn page(&self) -> PageKeys<'_> {
+        PageKeys { of: self, keys: BTreeSet::new(), with_key: 0 }
+    }
+}
+
+/// The keys of the records of a page. They are taken while its records are looked at, and not parsed once more for them.
+#[derive(Debug)]
+pub(super) struct PageKeys<'k> {
+    of: &'k RecordKeys,
+    keys: BTreeSet<ContentHash>,
+    with_key: usize,
+}
+
+impl PageKeys<'_> {
+    /// Takes that of a record, which is also given as its text.
+    pub fn take(&mut self, text: &str, record: &Value) {
+        let Some(mut key) = self.of.key_of(record) else { return };
+        let cursor = self.of.cursor.as_ref().and_then(|cursor| cursor.find(text).ok());
+        for found in cursor.into_iter().flatten().take(1) {
+            key.push_str(found.as_ref());
         }
+        self.keys.insert(ContentHash::of(key.as_bytes()));
+        self.with_key += 1;
+    }
+
+    /// Hash of the set of them, where the page has so many records; `None` where one has no key, or there are none.
+    pub fn hash(self, records: usize) -> Option<ContentHash> {
         let mut hasher = ContentHasher::default();
-        keys.iter().for_each(|key| hasher.update(key.as_bytes()));
-        (!keys.is_empty()).then(|| hasher.take())
+        self.keys.iter().for_each(|key| hasher.update(key.as_bytes()));
+        (records > 0 && self.with_key == records).then(|| hasher.take())
     }
 }
 

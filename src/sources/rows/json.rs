@@ -164,6 +164,16 @@ impl JsonRowReader {
     ///
     /// [`RawRef`]: crate::domain::raw::RawRef
     pub fn shape_of(&self, found: &[Cow<'_, str>], raw_ref: &str) -> (Shape, Vec<LedNowhere>) {
+        self.shape_of_each(found, raw_ref, |_, _| {})
+    }
+
+    /// The same, for whoever wants to see each object among the records, its text and what that was parsed to.
+    pub fn shape_of_each(
+        &self,
+        found: &[Cow<'_, str>],
+        raw_ref: &str,
+        mut see: impl FnMut(&str, &Value),
+    ) -> (Shape, Vec<LedNowhere>) {
         let mut shape = Shape::default();
         let within = |cell: &CellPath| match cell {
             CellPath::Nowhere => false,
@@ -172,8 +182,9 @@ impl JsonRowReader {
         };
         let mut nowhere: Vec<usize> =
             (0..self.cells.len()).filter(|at| within(&self.cells[*at])).collect();
-        for (row, record) in (1..).zip(found) {
-            let Ok(record @ Value::Object(_)) = parse(record) else { continue };
+        for (row, text) in (1..).zip(found) {
+            let Ok(record @ Value::Object(_)) = parse(text) else { continue };
+            see(text, &record);
             observe(&mut shape, &record, raw_ref, row);
             nowhere.retain(|at| !self.cells[*at].leads_somewhere(&record));
         }
