@@ -14,7 +14,7 @@ pub mod field_name;
 pub mod file;
 pub mod file_note;
 pub mod file_standing;
-pub mod foretold;
+pub mod forecast;
 pub mod hash;
 pub mod host;
 pub mod json_size;

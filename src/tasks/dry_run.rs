@@ -31,7 +31,7 @@ use crate::domain::failure::FailureClass;
 use crate::domain::field_name;
 use crate::domain::file::{ChosenRows, CommittedFile, FileStamp};
 use crate::domain::file_note::{self, FileNote};
-use crate::domain::foretold::Foretold;
+use crate::domain::forecast::Forecast;
 use crate::domain::hash::ContentHash;
 use crate::domain::presence::{Gaps, Reads};
 use crate::domain::raw::RawRef;
@@ -65,7 +65,7 @@ pub(super) struct Shown {
     remarks: Vec<Remark>,
     /// What would become of rows that are set aside, if it was a replay.
     #[serde(default)]
-    foretold: Foretold,
+    forecast: Forecast,
 }
 
 /// The samples of a dry run; none before it has ended.
@@ -76,17 +76,17 @@ pub async fn shown(executor: impl PgExecutor<'_>, run: RunId) -> Result<Vec<Samp
     Ok(left(executor, run).await?.samples)
 }
 
-/// What a dry run of a replay foretells of rows that are set aside; `None` before it has ended, and when that is not kept
+/// What a dry run of a replay forecasts of rows that are set aside; `None` before it has ended, and when that is not kept
 /// any more.
 ///
 /// # Errors
 /// Database errors.
-pub async fn foretold(
+pub async fn forecast(
     executor: impl PgExecutor<'_>,
     run: RunId,
-) -> Result<Option<(Foretold, Vec<Sample>)>, sqlx::Error> {
+) -> Result<Option<(Forecast, Vec<Sample>)>, sqlx::Error> {
     let left = kept(executor, run).await?;
-    Ok(left.map(|shown| (shown.foretold, shown.samples)))
+    Ok(left.map(|shown| (shown.forecast, shown.samples)))
 }
 
 /// What a dry run found worth saying.
@@ -152,8 +152,8 @@ impl Task for DryRun {
         trial.remarks.extend(repeated::of_equal(definition, trial.equal, exact));
         trial.remarks.extend(trial.earlier_values.remark());
         let samples = trial.samples.shown();
-        let (set_aside, foretold) = (trial.set_aside, trial.foretold);
-        let shown = Shown { samples, set_aside, remarks: trial.remarks, foretold };
+        let (set_aside, forecast) = (trial.set_aside, trial.forecast);
+        let shown = Shown { samples, set_aside, remarks: trial.remarks, forecast };
         Ok((trial.counters, shown))
     }
 
@@ -183,9 +183,9 @@ struct Trial<'a> {
     samples: Samples,
     set_aside: ReasonTally,
     /// What would become of rows that are set aside, …
-    foretold: Foretold,
+    forecast: Forecast,
     /// … and the pages that were looked at for that.
-    foretold_pages: HashSet<String>,
+    forecast_pages: HashSet<String>,
     /// How many rows would be kept out since they have lost a field.
     kept_out: u64,
     remarks: Vec<Remark>,
@@ -241,8 +241,8 @@ impl<'a> Trial<'a> {
             counters: Counters::default(),
             samples: Samples::default(),
             set_aside: ReasonTally::default(),
-            foretold: Foretold::default(),
-            foretold_pages: HashSet::new(),
+            forecast: Forecast::default(),
+            forecast_pages: HashSet::new(),
             kept_out: 0,
             remarks: Vec::new(),
             shape: Shape::default(),
@@ -518,8 +518,8 @@ impl<'a> Trial<'a> {
         self.set_aside.merge(ReasonTally::of(not_unique.iter().map(|(_, reject)| reject)));
         let evaluated = std::mem::take(&mut self.mapper.evaluated);
         let rejects = mapped.rejects.iter().chain(not_unique.iter().cloned());
-        let foretold = (&mut self.foretold_pages, &mut self.foretold);
-        evaluated.foretell(&mut transaction, source, rejects, foretold).await?;
+        let forecast = (&mut self.forecast_pages, &mut self.forecast);
+        evaluated.forecast(&mut transaction, source, rejects, forecast).await?;
         self.show_rejects(mapped.rejects.iter().chain(not_unique), payload);
         Ok(transaction.rollback().await?)
     }

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use crate::db::quarantined_rows::{self, DefectKey, NewStatus, RowSpan};
 use crate::domain::field_name;
 use crate::domain::file::ChosenRows;
-use crate::domain::foretold::Foretold;
+use crate::domain::forecast::Forecast;
 use crate::domain::raw::RawRef;
 use crate::domain::reject::{Defect, Reject};
 use crate::domain::rejects::Rejects;
@@ -49,12 +49,12 @@ impl EvaluatedRows {
 
     /// Counts what would become of what was set aside of these rows. `seen` are the pages that were counted before: one
     /// that came several times is evaluated several times.
-    pub async fn foretell(
+    pub async fn forecast(
         &self,
         connection: &mut PgConnection,
         source: &str,
         rejects: impl Iterator<Item = (RawRef, Reject)>,
-        (seen, foretold): (&mut HashSet<String>, &mut Foretold),
+        (seen, forecast): (&mut HashSet<String>, &mut Forecast),
     ) -> Result<(), sqlx::Error> {
         let again = |span: &RowSpan| seen.contains(&span.raw_ref);
         let spans: Vec<_> =
@@ -80,7 +80,7 @@ impl EvaluatedRows {
         }
         for key in &known {
             let message = messages.get(key).map(String::as_str);
-            foretold.count((&key.field, &key.reason), (&key.raw_ref, key.raw_row), message);
+            forecast.count((&key.field, &key.reason), (&key.raw_ref, key.raw_row), message);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use crate::api::console::html::{self, Html, number};
 use crate::db::quarantine_totals::QuarantineGroup;
 use crate::db::runs::{self, Run};
-use crate::domain::foretold::{ForetoldKind, ForetoldRow};
+use crate::domain::forecast::{ForecastKind, ForecastRow};
 use crate::domain::run::{Mode, RunId};
 use crate::domain::sample::Sample;
 use crate::domain::text;
@@ -58,10 +58,10 @@ pub(crate) async fn dry(
     let Some(run) = run else { return Ok(None) };
     let found = match run.status.is_active() {
         true => None,
-        false => dry_run::foretold(&mut *connection, run.id).await?,
+        false => dry_run::forecast(&mut *connection, run.id).await?,
     };
-    let outcome = found.map(|(foretold, samples)| {
-        let kind = foretold.kind(&group.field, &group.reason);
+    let outcome = found.map(|(forecast, samples)| {
+        let kind = forecast.kind(&group.field, &group.reason);
         kind.map(|kind| Outcome::of(kind, &samples)).unwrap_or_default()
     });
     Ok(Some(DryRow {
@@ -92,14 +92,14 @@ impl DryRow {
 }
 
 impl Outcome {
-    fn of(kind: &ForetoldKind, samples: &[Sample]) -> Self {
-        let record = |row: &ForetoldRow| {
+    fn of(kind: &ForecastKind, samples: &[Sample]) -> Self {
+        let record = |row: &ForecastRow| {
             let is_it = |sample: &&Sample| sample.payload == row.raw_ref && sample.row == row.row;
             let sample = samples.iter().find(is_it)?;
             let (key, after) = (sample.external_id.as_deref()?, sample.after.as_ref()?);
             Some(text::cut(&format!("{key}: {after}"), RECORD).into_owned())
         };
-        let shown = |row: &ForetoldRow| Shown {
+        let shown = |row: &ForecastRow| Shown {
             raw_ref: row.raw_ref.clone(),
             place: row.raw_ref.clone(),
             row: number(row.row),

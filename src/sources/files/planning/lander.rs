@@ -16,10 +16,10 @@ use super::opened::{How, Left, OfMember, Opened, Source, Step, loaded, reason, s
 use super::patience::{Awaiting, Patience};
 use super::position::{Before, Group, ToLand, Unreadable, Within};
 use super::remarks::has_shrunk;
+use super::rewindable::Rewindable;
 use super::rules::Rules;
 use super::setup::Setup;
 use super::stored::{Stored, encoded};
-use super::tape::Tape;
 use crate::domain::failure::FailureClass;
 use crate::domain::file::{Layout, StreamedFile};
 use crate::domain::file_note::{About, FileNote, SeenAgain};
@@ -396,7 +396,7 @@ async fn fetch(
     };
     let packing = rules.packing.clone();
     let once = move |bytes| match is_remote && how == Fetching::First {
-        true => Source::Taped(Tape::of(bytes, packing, most)),
+        true => Source::Rewindable(Rewindable::of(bytes, packing, most)),
         false => Source::Live(bytes),
     };
     if !compares && how != Fetching::Ahead {

@@ -15,11 +15,11 @@ mod patience;
 mod plan_files;
 mod position;
 mod remarks;
+mod rewindable;
 mod rules;
 mod same_files;
 mod setup;
 mod stored;
-mod tape;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

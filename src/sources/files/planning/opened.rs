@@ -12,8 +12,8 @@ use encoding_rs::Encoding;
 use super::kept::Kept;
 use super::lost;
 use super::position::{Before, ToLand, Within};
+use super::rewindable::Rewindable;
 use super::rules::Rules;
-use super::tape::Tape;
 use crate::domain::failure::{FailureClass, chain};
 use crate::domain::file::Layout;
 use crate::domain::file_note::About;
@@ -37,7 +37,7 @@ pub(super) enum Source {
     /// Bytes that come once.
     Live(Bytes),
     /// The same, as long as none of them is stored put aside.
-    Taped(Tape),
+    Rewindable(Rewindable),
 }
 
 /// A file that was opened.
@@ -45,7 +45,7 @@ pub(super) struct Opened {
     rules: Arc<Rules>,
     file: Arc<ToLand>,
     kept: Option<Kept>,
-    tape: Option<Tape>,
+    rewindable: Option<Rewindable>,
     contents: Peekable<Contents>,
     how: How,
     /// How far the next member was stored.
@@ -135,12 +135,12 @@ impl Opened {
         at: Option<&Within>,
         how: How,
     ) -> Self {
-        let (kept, tape, live) = match bytes {
+        let (kept, rewindable, live) = match bytes {
             Source::Kept(kept) => (Some(kept.clone()), None, rules.awaiting.bytes(kept.read())),
             Source::Live(live) => (None, None, live),
-            Source::Taped(tape) => {
-                let live = tape.read();
-                (None, Some(tape), live)
+            Source::Rewindable(rewindable) => {
+                let live = rewindable.read();
+                (None, Some(rewindable), live)
             }
         };
         let same = match (&kept, at) {
@@ -152,7 +152,8 @@ impl Opened {
         let done = at.map_or(0, |at| at.member);
         let stored = at.and_then(|at| at.landed.clone());
         let (met, member) = (Some(BTreeSet::new()), None);
-        let mut opened = Self { rules, file, kept, tape, contents, how, stored, same, met, member };
+        let mut opened =
+            Self { rules, file, kept, rewindable, contents, how, stored, same, met, member };
         for _ in 0..done {
             opened.next_content();
         }
@@ -164,9 +165,9 @@ impl Opened {
         let How { end_is_told, charset, .. } = self.how;
         let how = How { end_is_told, charset, ..how };
         let same = self.same;
-        let bytes = match (self.kept, self.tape) {
+        let bytes = match (self.kept, self.rewindable) {
             (Some(kept), _) => Source::Kept(kept),
-            (None, Some(tape)) if tape.is_whole() => Source::Taped(tape),
+            (None, Some(rewindable)) if rewindable.is_whole() => Source::Rewindable(rewindable),
             (None, _) => return None,
         };
         let opened = Self::new(self.rules, self.file, bytes, at, How { examined: true, ..how });
@@ -192,8 +193,8 @@ impl Opened {
         match self.next_of(&mut member) {
             Ok(Step::Chunk(of_member)) => {
                 // Something of the file is stored now.
-                if let Some(tape) = self.tape.take() {
-                    tape.stop();
+                if let Some(rewindable) = self.rewindable.take() {
+                    rewindable.stop();
                 }
                 if of_member.chunk.end.is_none() {
                     member.rows = of_member.chunk.landed.end.rows;

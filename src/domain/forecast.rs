@@ -1,4 +1,4 @@
-//! Owns what a dry run of a replay foretells of rows that are set aside: how many would pass, by what is wrong with them,
+//! Owns what a dry run of a replay forecasts of rows that are set aside: how many would pass, by what is wrong with them,
 //! with a few of each. It is kept with the run.
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ const MESSAGE_BYTES: usize = 500;
 
 /// What would become of rows that are set aside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Foretold {
-    kinds: Vec<ForetoldKind>,
+pub struct Forecast {
+    kinds: Vec<ForecastKind>,
     /// Whether there was no room for more kinds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
@@ -23,7 +23,7 @@ pub struct Foretold {
 
 /// What would become of the rows that are bad in one way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForetoldKind {
+pub struct ForecastKind {
     /// The source's own name of the field as it is kept; empty when rows are bad as a whole.
     pub field: String,
     /// Reason code.
@@ -33,14 +33,14 @@ pub struct ForetoldKind {
     /// How many still are.
     pub failed: u64,
     /// Some of those that would pass.
-    pub passing: Vec<ForetoldRow>,
+    pub passing: Vec<ForecastRow>,
     /// Some of those that would not.
-    pub failing: Vec<ForetoldRow>,
+    pub failing: Vec<ForecastRow>,
 }
 
 /// A row that is set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForetoldRow {
+pub struct ForecastRow {
     /// The raw payload the row is in.
     pub raw_ref: String,
     /// The row within it.
@@ -50,9 +50,9 @@ pub struct ForetoldRow {
     pub message: Option<String>,
 }
 
-impl Foretold {
+impl Forecast {
     /// What was found of that kind; `None` when no such row was looked at, or when there was no room for it.
-    pub fn kind(&self, field: &str, reason: &str) -> Option<&ForetoldKind> {
+    pub fn kind(&self, field: &str, reason: &str) -> Option<&ForecastKind> {
         self.kinds.iter().find(|kind| kind.field == field && kind.reason == reason)
     }
 
@@ -76,7 +76,7 @@ impl Foretold {
                 return;
             }
             None => {
-                self.kinds.push(ForetoldKind {
+                self.kinds.push(ForecastKind {
                     field: field.to_owned(),
                     reason: reason.to_owned(),
                     passed: 0,
@@ -96,7 +96,7 @@ impl Foretold {
         if shown.len() < SHOWN {
             let message =
                 message.map(|message| text::cut(message, MESSAGE_BYTES).replace('\0', "\u{fffd}"));
-            shown.push(ForetoldRow { raw_ref: raw_ref.to_owned(), row, message });
+            shown.push(ForecastRow { raw_ref: raw_ref.to_owned(), row, message });
         }
     }
 }
@@ -107,27 +107,27 @@ mod tests {
 
     #[test]
     fn rows_are_counted_by_what_is_wrong_and_a_few_are_shown() {
-        let mut foretold = Foretold::default();
+        let mut forecast = Forecast::default();
         for row in 0..20 {
             let message = (row % 2 == 0).then_some("b\0ad");
-            foretold.count(("price", "invalid_decimal"), ("file/1", row), message);
+            forecast.count(("price", "invalid_decimal"), ("file/1", row), message);
         }
-        let stored = serde_json::to_value(&foretold).unwrap();
-        let foretold: Foretold = serde_json::from_value(stored).unwrap();
-        let kind = foretold.kind("price", "invalid_decimal").unwrap();
+        let stored = serde_json::to_value(&forecast).unwrap();
+        let forecast: Forecast = serde_json::from_value(stored).unwrap();
+        let kind = forecast.kind("price", "invalid_decimal").unwrap();
         assert_eq!((kind.passed, kind.failed), (10, 10));
         assert_eq!((kind.passing.len(), kind.failing.len()), (SHOWN, SHOWN));
         assert_eq!(kind.failing[1].message.as_deref(), Some("b\u{fffd}ad"));
         assert_eq!((kind.passing[0].row, &kind.passing[0].message), (1, &None));
-        assert!(foretold.kind("price", "missing_field").is_none() && !foretold.is_cut());
+        assert!(forecast.kind("price", "missing_field").is_none() && !forecast.is_cut());
     }
 
     #[test]
     fn kinds_without_room_are_said_to_be_missing() {
-        let mut foretold = Foretold::default();
+        let mut forecast = Forecast::default();
         for kind in 0..=MOST_KINDS {
-            foretold.count((&kind.to_string(), "missing_field"), ("file/1", 1), None);
+            forecast.count((&kind.to_string(), "missing_field"), ("file/1", 1), None);
         }
-        assert!(foretold.is_cut() && foretold.kind("0", "missing_field").is_some());
+        assert!(forecast.is_cut() && forecast.kind("0", "missing_field").is_some());
     }
 }

@@ -10,7 +10,7 @@ use crate::sources::files::spool::Spool;
 use crate::sources::files::unpack::{Bytes, Packing};
 
 /// Bytes that come once. Each reader begins where the bytes do.
-pub(super) struct Tape {
+pub(super) struct Rewindable {
     coming: Arc<Mutex<Coming>>,
 }
 
@@ -31,7 +31,7 @@ struct FromStart {
     at: u64,
 }
 
-impl Tape {
+impl Rewindable {
     /// Of bytes of which at most so many are put aside. An archive's are not: it is put aside to be unpacked.
     pub fn of(bytes: Bytes, packing: Packing, most: u64) -> Self {
         // Without room the file is asked for again, if that has to be.
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
     use crate::sources::files::unpack::Compression;
 
-    fn of(bytes: &[u8], most: u64) -> Tape {
-        Tape::of(Box::new(Cursor::new(bytes.to_vec())), Packing::of(Compression::Auto), most)
+    fn of(bytes: &[u8], most: u64) -> Rewindable {
+        Rewindable::of(Box::new(Cursor::new(bytes.to_vec())), Packing::of(Compression::Auto), most)
     }
 
     fn all(mut bytes: Bytes) -> Vec<u8> {
@@ -109,30 +109,30 @@ mod tests {
     fn bytes_that_come_once_are_read_from_their_start_until_that_is_over_or_they_are_too_many() {
         let bytes: Vec<u8> = (0..900_000_usize).map(|at| (at % 251) as u8).collect();
         for read in [0, 1, 70_000, 899_999, 900_000] {
-            let tape = of(&bytes, 1 << 20);
-            let mut first = tape.read();
+            let rewindable = of(&bytes, 1 << 20);
+            let mut first = rewindable.read();
             let mut beginning = vec![0; read];
             first.read_exact(&mut beginning).unwrap();
             drop(first);
             assert!(beginning == bytes[..read]);
-            let mut second = tape.read();
+            let mut second = rewindable.read();
             second.read_exact(&mut vec![0; read / 2]).unwrap();
             drop(second);
-            let last = tape.read();
-            assert!(tape.is_whole() && all(last) == bytes, "{read}");
+            let last = rewindable.read();
+            assert!(rewindable.is_whole() && all(last) == bytes, "{read}");
         }
-        let tape = of(&bytes, 1 << 20);
-        let mut first = tape.read();
+        let rewindable = of(&bytes, 1 << 20);
+        let mut first = rewindable.read();
         first.read_exact(&mut [0; 1000]).unwrap();
-        tape.stop();
-        assert!(!tape.is_whole());
+        rewindable.stop();
+        assert!(!rewindable.is_whole());
         assert!(all(first) == bytes[1000..]);
-        let tape = of(&bytes, 1000);
-        assert!(all(tape.read()) == bytes);
-        assert!(!tape.is_whole());
+        let rewindable = of(&bytes, 1000);
+        assert!(all(rewindable.read()) == bytes);
+        assert!(!rewindable.is_whole());
         let archive = [b"PK\x03\x04", &bytes[..]].concat();
-        let tape = of(&archive, 1 << 20);
-        assert!(all(tape.read()) == archive);
-        assert!(!tape.is_whole());
+        let rewindable = of(&archive, 1 << 20);
+        assert!(all(rewindable.read()) == archive);
+        assert!(!rewindable.is_whole());
     }
 }
