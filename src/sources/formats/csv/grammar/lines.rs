@@ -1,6 +1,6 @@
 //! Owns where lines end and which of them are blank.
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3, memrchr, memrchr2};
 
 use super::{Grammar, NoCloseMemo};
 use crate::sources::files::format::LineBreaks;
@@ -55,6 +55,14 @@ impl Grammar {
         match self.breaks {
             LineBreaks::Lf => memchr(b'\n', text),
             LineBreaks::Any => memchr2(b'\n', b'\r', text),
+        }
+    }
+
+    /// Where the last byte is that can end a line.
+    pub(super) fn last_line_break(&self, text: &[u8]) -> Option<usize> {
+        match self.breaks {
+            LineBreaks::Lf => memrchr(b'\n', text),
+            LineBreaks::Any => memrchr2(b'\n', b'\r', text),
         }
     }
 

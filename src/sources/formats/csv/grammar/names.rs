@@ -86,8 +86,7 @@ impl Grammar {
     /// Whether the last of several lines is the last of a header, or looks so.
     pub(super) fn ends_like_names(&self, rows: &[u8]) -> bool {
         let Some(names) = &self.blank.names else { return false };
-        let is_end = |byte: &u8| self.breaks.is_end(*byte);
-        let Some(end) = rows.iter().rposition(is_end) else { return false };
+        let Some(end) = self.last_line_break(rows) else { return false };
         names.take_several_lines() || self.may_begin_names(names, &rows[end + 1..], true)
     }
 }
